@@ -1,0 +1,137 @@
+//! What an application writes: a [`Job`] is a struct of arguments with a stable kind and a `run`.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::context::{BatchContext, Completed, JobContext};
+
+/// A kind of job. The fields of the struct are the arguments, stored as JSON; everything that `run` needs besides
+/// comes from [`Job::State`], which the worker hands to every run.
+///
+/// `run` may be executed more than once for one job (at-least-once execution). Its database effects happen exactly
+/// once, because only [`JobContext::complete`] makes the [`Completed`] that it must return, and that commits the
+/// effects together with the completion. Calls to others must carry [`JobContext::effect_key`].
+pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The stable name, stored with every job. Never rename one that has jobs waiting.
+    const KIND: &'static str;
+    /// The queue that jobs of this kind go to.
+    const QUEUE: &'static str = "default";
+    /// 1 (claimed first) to 4 (last).
+    const PRIORITY: i16 = 2;
+    /// After so many failed attempts the job is discarded, and kept with every attempt's error. 1 to 1000.
+    const MAX_ATTEMPTS: i16 = 10;
+    /// A run that takes longer is stopped and counts as a failed attempt.
+    const TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// What the application lends to every run: pools, clients, settings.
+    type State: Clone + Send + Sync + 'static;
+
+    /// Does the work of one job.
+    ///
+    /// # Errors
+    ///
+    /// What the error says decides what becomes of the job, see [`JobError`]. Any error of another type that `?`
+    /// meets is [`JobError::Retry`].
+    fn run(
+        self,
+        state: &Self::State,
+        cx: JobContext,
+    ) -> impl Future<Output = Result<Completed, JobError>> + Send;
+}
+
+/// A kind whose jobs can be done many at once, in one database transaction.
+///
+/// If `run_batch` fails, its jobs are run one by one by [`Job::run`], so that a poison job costs only its own attempt.
+pub trait BatchJob: Job {
+    /// The most jobs that one call of `run_batch` gets.
+    const MAX_BATCH: usize = 200;
+
+    /// Does the work of several jobs and completes them all, or none.
+    ///
+    /// # Errors
+    ///
+    /// Any error undoes the whole batch; its jobs then run one by one, within the same attempt.
+    fn run_batch(
+        jobs: Vec<Self>,
+        state: &Self::State,
+        cx: BatchContext,
+    ) -> impl Future<Output = Result<Completed, JobError>> + Send;
+}
+
+/// Why a run did not complete its job, and so what the worker does with it.
+#[derive(Debug)]
+pub enum JobError {
+    /// The attempt failed. The job runs again after the backoff, or after `delay` when given, until
+    /// [`Job::MAX_ATTEMPTS`] is reached; then it is discarded.
+    Retry {
+        /// What went wrong; its whole chain is kept with the attempt.
+        error: anyhow::Error,
+        /// How long to wait instead of the usual backoff.
+        delay: Option<Duration>,
+    },
+    /// The job can never succeed: it is discarded at once, and kept.
+    Discard(anyhow::Error),
+    /// Not now: the job runs again after this long, and the attempt does not count.
+    Snooze(Duration),
+    /// The job is no longer wanted.
+    Cancel(String),
+    /// Another worker has the job, or had: everything that this run wrote is rolled back, and nothing is recorded.
+    LeaseLost,
+}
+
+impl JobError {
+    /// The job can never succeed, for this reason.
+    pub fn discard(error: impl Into<anyhow::Error>) -> Self {
+        Self::Discard(error.into())
+    }
+
+    /// The attempt failed; try again after `delay`.
+    pub fn retry_after(delay: Duration, error: impl Into<anyhow::Error>) -> Self {
+        Self::Retry { error: error.into(), delay: Some(delay) }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for JobError {
+    fn from(error: E) -> Self {
+        Self::Retry { error: error.into(), delay: None }
+    }
+}
+
+/// The number of a job: what operators name it by.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Debug,
+    Serialize,
+    serde::Deserialize,
+    sqlx::Type,
+)]
+#[serde(transparent)]
+#[sqlx(transparent)]
+pub struct JobId(pub i64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of one claim of a job, from one global sequence that is never reset (G4). Every write that a worker
+/// makes for a job compares it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Fence(pub i64);
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
