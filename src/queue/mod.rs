@@ -4,6 +4,7 @@ pub mod enqueue;
 pub mod job;
 pub mod notifier;
 pub mod registry;
+pub mod spans;
 pub mod trace_context;
 pub mod worker;
 
