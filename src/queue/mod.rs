@@ -84,6 +84,7 @@ pub mod job;
 pub mod maintenance;
 pub mod notifier;
 pub mod registry;
+pub mod spans;
 pub mod trace_context;
 pub mod worker;
 
