@@ -206,7 +206,7 @@ impl ProcessSpan {
 
     /// Runs `handler` inside the span: what it logs carries the job's fields, what it enqueues or calls continues the
     /// trace.
-    pub fn instrument<F: Future>(
+    pub fn scope<F: Future>(
         &self,
         run: &Run<'_>,
         handler: F,
