@@ -100,11 +100,14 @@ impl Visit for Fields {
 /// The layer that writes the lines.
 pub(super) struct LogLayer {
     look: Look,
+    /// Takes each line, its end included.
+    out: fn(&[u8]),
 }
 
 impl LogLayer {
-    pub(super) const fn new(look: Look) -> Self {
-        Self { look }
+    pub(super) fn to_stderr(look: Look) -> Self {
+        // With nowhere to write to there is nobody to tell either. The lock makes each line one piece.
+        Self { look, out: |line| drop(std::io::stderr().lock().write_all(line)) }
     }
 }
 
@@ -138,20 +141,17 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LogLayer {
             span_context,
             fields,
         };
-        write(self.look, &line);
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            self.look.render(&line, buffer);
+            buffer.push(b'\n');
+            (self.out)(buffer);
+            if buffer.capacity() > MAX_KEPT_BUFFER_BYTES {
+                *buffer = Vec::new();
+            }
+        });
     }
 }
 
-/// Writes the line at once and in one piece, so that lines of several threads and processes do not mix.
-fn write(look: Look, line: &Line<'_>) {
-    BUFFER.with_borrow_mut(|buffer| {
-        buffer.clear();
-        look.render(line, buffer);
-        buffer.push(b'\n');
-        // With nowhere to write to there is nobody to tell either.
-        let _written = std::io::stderr().lock().write_all(buffer);
-        if buffer.capacity() > MAX_KEPT_BUFFER_BYTES {
-            *buffer = Vec::new();
-        }
-    });
-}
+#[cfg(test)]
+mod tests;

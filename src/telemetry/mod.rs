@@ -129,7 +129,8 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     let filter = log_filter()?;
     let look = look(settings.log_format);
     // What the SDK finds wrong with its variables must be seen, and it is read before the final subscriber can exist.
-    let warnings = Registry::default().with(LogLayer::new(look).with_filter(LevelFilter::WARN));
+    let warnings =
+        Registry::default().with(LogLayer::to_stderr(look).with_filter(LevelFilter::WARN));
     let export =
         tracing::subscriber::with_default(warnings, || otlp::from_env(settings.service_name))?;
 
@@ -142,7 +143,7 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
             .with_tracked_inactivity(false)
             .with_filter(traced())
     });
-    let logs = LogLayer::new(look).with_filter(filter);
+    let logs = LogLayer::to_stderr(look).with_filter(filter);
     if let Some(export) = &export {
         opentelemetry::global::set_tracer_provider(export.provider.clone());
     }
@@ -188,10 +189,15 @@ fn log_filter() -> Result<EnvFilter, TelemetryError> {
         Some((variable, value))
     });
     let (variable, directives) = given.unwrap_or(("APP_LOG", DEFAULT_FILTER.to_owned()));
+    filter(&directives).map_err(|source| TelemetryError::Filter { variable, source })
+}
+
+/// The events that `directives` ask for, and whatever they say the spans whose fields tell whose a line is.
+fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     let parse = |directives: &str| EnvFilter::builder().with_regex(false).parse(directives);
-    parse(&directives)
-        .and_then(|_valid| parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error")))
-        .map_err(|source| TelemetryError::Filter { variable, source })
+    // First by itself: what is wrong with it must not be blamed on what is added.
+    parse(directives)?;
+    parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error"))
 }
 
 fn traced() -> Targets {
