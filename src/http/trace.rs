@@ -217,3 +217,6 @@ fn into_response<T: IntoResponse>(result: Result<T>) -> Response {
         Err(error) => error.into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -379,3 +379,8 @@ fn log_ending(run: &Run<'_>, ending: Ending<'_>, duration: Duration) {
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
+
+#[cfg(test)]
+pub(crate) mod collected;
+#[cfg(test)]
+mod tests;
