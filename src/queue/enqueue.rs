@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use super::QueueError;
 use super::job::{Job, JobId};
+use super::spans::EnqueueSpan;
 use super::store;
 use super::trace_context::TraceContext;
 
@@ -89,5 +90,14 @@ pub async fn enqueue_many(
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
-    store::enqueue_many(conn, jobs).await
+    let spans: Vec<EnqueueSpan> = jobs
+        .iter()
+        .map(|job| EnqueueSpan::start(job.queue, job.kind, job.trace_context.as_ref()))
+        .collect();
+    let trace_contexts = spans.iter().map(|span| span.trace_context().cloned()).collect();
+    let ids = store::enqueue_many(conn, jobs, trace_contexts).await?;
+    for (span, id) in spans.into_iter().zip(&ids) {
+        span.enqueued(*id);
+    }
+    Ok(ids)
 }

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::QueueError;
 use super::context::{BatchContext, Completed, Completion, JobContext};
 use super::job::JobError;
 use super::leases::{HeldLease, Leases};
-use super::registry::{Handler, Registry, Run};
+use super::registry::{Handler, Registry};
+use super::spans::{self, Ending, Failure, ProcessSpan};
 use super::store::{self, AttemptOutcome, ClaimedJob, FailedAttempt, FinishedState};
 
 /// An attempt's error is cut at so many bytes: a job must not bloat the history by failing.
@@ -28,9 +30,9 @@ const RECORD_PAUSE: Duration = Duration::from_millis(500);
 enum Outcome {
     Completed,
     Failed {
+        failure: Failure,
         error: String,
         delay: Option<Duration>,
-        outcome: AttemptOutcome,
     },
     Discarded(String),
     Cancelled(String),
@@ -53,6 +55,7 @@ pub(super) struct Counts {
 
 /// Runs claimed jobs.
 pub(super) struct Executor<S> {
+    pub(super) worker_id: Uuid,
     pub(super) registry: Registry<S>,
     pub(super) completion: Arc<Completion>,
     /// The engine's own connections, so that handlers cannot starve the recording of outcomes.
@@ -63,49 +66,58 @@ pub(super) struct Executor<S> {
     pub(super) counts: Counts,
 }
 
-/// A job with the lease that it is run under.
+/// A job with the lease that it is run under, and the span of its run.
 struct LeasedJob {
     job: ClaimedJob,
     lease: HeldLease,
+    span: ProcessSpan,
 }
 
 impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// Runs one job, claimed not earlier than `since`, and records how that ended.
     pub(super) async fn execute(&self, job: ClaimedJob, since: Instant) {
-        let lease = self.leases.hold(job.id, job.fence, since, None);
-        self.execute_leased(LeasedJob { job, lease }).await;
+        let leased = self.hold(job, since, None);
+        self.execute_leased(leased).await;
     }
 
     /// Runs jobs of one kind as a batch. If the batch fails as a whole, runs them one by one, so that a poison job
     /// costs only its own attempt.
     pub(super) async fn execute_batch(&self, jobs: Vec<ClaimedJob>, since: Instant) {
         let batch_lost = CancellationToken::new();
-        let leased: Vec<LeasedJob> = jobs
-            .into_iter()
-            .map(|job| {
-                let lease = self.leases.hold(job.id, job.fence, since, Some(batch_lost.clone()));
-                LeasedJob { job, lease }
-            })
-            .collect();
-        if leased.len() > 1 && self.run_batch(&leased, batch_lost, since).await {
-            return;
-        }
-        for job in leased {
-            self.execute_leased(job).await;
+        let leased: Vec<LeasedJob> =
+            jobs.into_iter().map(|job| self.hold(job, since, Some(batch_lost.clone()))).collect();
+        let batch_completed = leased.len() > 1 && self.run_batch(&leased, batch_lost).await;
+        for leased in leased {
+            if batch_completed {
+                self.settle(leased, Outcome::Completed).await;
+            } else {
+                self.execute_leased(leased).await;
+            }
         }
     }
 
-    async fn execute_leased(&self, LeasedJob { job, lease }: LeasedJob) {
-        let started = Instant::now();
-        let outcome = match self.registry.handler(&job.kind) {
-            Some(handler) => self.run(&job, &lease, handler.as_ref()).await,
+    fn hold(
+        &self,
+        job: ClaimedJob,
+        since: Instant,
+        batch_lost: Option<CancellationToken>,
+    ) -> LeasedJob {
+        let lease = self.leases.hold(job.id, job.fence, since, batch_lost);
+        let span = ProcessSpan::start(&self.run_of(&job));
+        LeasedJob { job, lease, span }
+    }
+
+    async fn execute_leased(&self, leased: LeasedJob) {
+        let outcome = match self.registry.handler(&leased.job.kind) {
+            Some(handler) => self.run(&leased, handler.as_ref()).await,
             // The claim asks for known kinds only.
             None => Outcome::HandedBack,
         };
-        self.settle(&job, outcome, started.elapsed()).await;
+        self.settle(leased, outcome).await;
     }
 
-    async fn run(&self, job: &ClaimedJob, lease: &HeldLease, handler: &dyn Handler<S>) -> Outcome {
+    async fn run(&self, leased: &LeasedJob, handler: &dyn Handler<S>) -> Outcome {
+        let LeasedJob { job, lease, span } = leased;
         let cx = JobContext {
             id: job.id,
             fence: job.fence,
@@ -114,19 +126,16 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             stop: lease.lost.clone(),
             engine: Arc::clone(&self.completion),
         };
-        match handler.run(&job.args, self.registry.state(), cx) {
-            Ok(run) => self.watch(run, &lease.lost, handler.traits().timeout).await,
-            Err(error) => outcome_of(Err(error)),
-        }
+        let timeout = handler.traits().timeout;
+        let run = match handler.run(&job.args, self.registry.state(), cx) {
+            Ok(run) => span.instrument(&self.run_of(job), run),
+            Err(error) => return outcome_of(Err(error)),
+        };
+        self.watch(run, &lease.lost, timeout).await
     }
 
     /// True when the batch completed all its jobs.
-    async fn run_batch(
-        &self,
-        leased: &[LeasedJob],
-        batch_lost: CancellationToken,
-        since: Instant,
-    ) -> bool {
+    async fn run_batch(&self, leased: &[LeasedJob], batch_lost: CancellationToken) -> bool {
         let kind = &leased[0].job.kind;
         let Some(handler) = self.registry.handler(kind) else { return false };
         let cx = BatchContext {
@@ -141,13 +150,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             Err(error) => outcome_of(Err(error)),
         };
         match outcome {
-            Outcome::Completed => {
-                self.counts.completed.fetch_add(leased.len() as u64, Ordering::Relaxed);
-                for LeasedJob { job, .. } in leased {
-                    log_completed(job, since.elapsed());
-                }
-                true
-            }
+            Outcome::Completed => true,
             Outcome::Failed { error, .. }
             | Outcome::Discarded(error)
             | Outcome::Cancelled(error) => {
@@ -165,7 +168,12 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
 
     /// Lets a run go on until it ends, loses its lease, exceeds its time or must be handed back. A run is stopped by
     /// being dropped at its next await.
-    async fn watch(&self, run: Run, lost: &CancellationToken, timeout: Duration) -> Outcome {
+    async fn watch(
+        &self,
+        run: impl Future<Output = Result<Completed, JobError>>,
+        lost: &CancellationToken,
+        timeout: Duration,
+    ) -> Outcome {
         tokio::select! {
             biased;
             () = lost.cancelled() => Outcome::LeaseLost,
@@ -173,100 +181,78 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             result = AssertUnwindSafe(run).catch_unwind() => match result {
                 Ok(result) => outcome_of(result),
                 Err(panic) => Outcome::Failed {
+                    failure: Failure::Panicked,
                     error: format!("the handler panicked: {}", panic_message(panic.as_ref())),
                     delay: None,
-                    outcome: AttemptOutcome::Failed,
                 },
             },
             () = tokio::time::sleep(timeout) => Outcome::Failed {
+                failure: Failure::TimedOut,
                 error: format!("the handler was stopped after its timeout of {timeout:?}"),
                 delay: None,
-                outcome: AttemptOutcome::TimedOut,
             },
         }
     }
 
     /// Records how a run ended: the one place where a job that was not completed changes its state.
-    async fn settle(&self, job: &ClaimedJob, outcome: Outcome, took: Duration) {
+    async fn settle(&self, leased: LeasedJob, outcome: Outcome) {
+        let LeasedJob { job, lease: _until_recorded, span } = leased;
+        let run = self.run_of(&job);
+        let traceparent = span.traceparent();
+        self.counts.count(&outcome);
         match outcome {
-            Outcome::Completed => {
-                self.counts.completed.fetch_add(1, Ordering::Relaxed);
-                log_completed(job, took);
-            }
-            Outcome::Failed { error, delay, outcome } => {
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                // Attempts whose worker was lost are capped by the rescue, not here.
+            Outcome::Completed => span.end(&run, Ending::Completed),
+            Outcome::Failed { failure, error, delay } => {
+                let ended = ended_attempt(&job, outcome_in_history(failure), error, traceparent);
+                // Attempts whose worker was lost do not count here; the rescue caps them.
                 if job.attempt - job.crash_count >= job.max_attempts {
-                    self.discard(job, outcome, error).await;
+                    self.counts.discarded.fetch_add(1, Ordering::Relaxed);
+                    self.discard(&job, &ended).await;
+                    span.end(&run, Ending::Discarded { failure, error: &ended.error });
                 } else {
-                    self.retry(job, outcome, error, delay).await;
+                    let delay = delay.unwrap_or_else(|| self.backoff(&job));
+                    self.record(&job, || store::retry(&self.pool, &ended, delay)).await;
+                    span.end(&run, Ending::Retried { failure, error: &ended.error, delay });
                 }
             }
             Outcome::Discarded(error) => {
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                self.discard(job, AttemptOutcome::Discarded, error).await;
+                let ended = ended_attempt(&job, AttemptOutcome::Discarded, error, traceparent);
+                self.discard(&job, &ended).await;
+                span.end(&run, Ending::Discarded { failure: Failure::Failed, error: &ended.error });
             }
             Outcome::Cancelled(reason) => {
-                let ended = failed_attempt(job, AttemptOutcome::Cancelled, reason);
-                let cancel = || store::finish(&self.pool, &ended, FinishedState::Cancelled);
-                self.record(job, "cancelled", cancel).await;
-                tracing::info!(target: "surety::job", job_id = job.id.0, kind = job.kind, attempt = job.attempt,
-                    reason = ended.error, "job cancelled");
+                let ended = ended_attempt(&job, AttemptOutcome::Cancelled, reason, traceparent);
+                self.record(&job, || store::finish(&self.pool, &ended, FinishedState::Cancelled))
+                    .await;
+                span.end(&run, Ending::Cancelled { reason: &ended.error });
             }
             Outcome::Snoozed(delay) => {
-                let snooze = || store::hand_back(&self.pool, job.id, job.fence, delay);
-                self.record(job, "snoozed", snooze).await;
-                tracing::debug!(target: "surety::job", job_id = job.id.0, kind = job.kind,
-                    delay_secs = delay.as_secs_f64(), "job snoozed");
+                self.record(&job, || store::hand_back(&self.pool, job.id, job.fence, delay)).await;
+                span.end(&run, Ending::Snoozed { delay });
             }
             Outcome::HandedBack => {
-                self.counts.handed_back.fetch_add(1, Ordering::Relaxed);
-                let hand_back = || store::hand_back(&self.pool, job.id, job.fence, Duration::ZERO);
-                self.record(job, "handed back", hand_back).await;
-                tracing::info!(target: "surety::job", job_id = job.id.0, kind = job.kind,
-                    "job handed back unfinished");
+                self.record(&job, || {
+                    store::hand_back(&self.pool, job.id, job.fence, Duration::ZERO)
+                })
+                .await;
+                span.end(&run, Ending::Released);
             }
-            Outcome::LeaseLost => {
-                self.counts.lease_lost.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(target: "surety::job", job_id = job.id.0, kind = job.kind, fence = job.fence.0,
-                    "lease lost: what this run wrote is rolled back");
-            }
+            Outcome::LeaseLost => span.end(&run, Ending::LeaseLost),
         }
     }
 
-    async fn retry(
-        &self,
-        job: &ClaimedJob,
-        outcome: AttemptOutcome,
-        error: String,
-        delay: Option<Duration>,
-    ) {
-        let backoff = self
-            .registry
-            .handler(&job.kind)
-            .map(|handler| handler.traits().backoff)
-            .unwrap_or_default();
-        let delay = delay.unwrap_or_else(|| backoff.delay(job.attempt - job.crash_count));
-        let ended = failed_attempt(job, outcome, error);
-        self.record(job, "retryable", || store::retry(&self.pool, &ended, delay)).await;
-        tracing::warn!(target: "surety::job", job_id = job.id.0, kind = job.kind, attempt = job.attempt,
-            max_attempts = job.max_attempts, retry_secs = delay.as_secs_f64(), error = ended.error, "job failed");
+    async fn discard(&self, job: &ClaimedJob, ended: &FailedAttempt) {
+        self.record(job, || store::finish(&self.pool, ended, FinishedState::Discarded)).await;
     }
 
-    async fn discard(&self, job: &ClaimedJob, outcome: AttemptOutcome, error: String) {
-        self.counts.discarded.fetch_add(1, Ordering::Relaxed);
-        let ended = failed_attempt(job, outcome, error);
-        self.record(job, "discarded", || {
-            store::finish(&self.pool, &ended, FinishedState::Discarded)
-        })
-        .await;
-        tracing::error!(target: "surety::job", job_id = job.id.0, kind = job.kind, attempt = job.attempt,
-            error = ended.error, "job discarded");
+    fn backoff(&self, job: &ClaimedJob) -> Duration {
+        let backoff = self.registry.handler(&job.kind).map(|handler| handler.traits().backoff);
+        backoff.unwrap_or_default().delay(job.attempt - job.crash_count)
     }
 
     /// Writes the end of an attempt, again if the database is away for a moment. A job that is another worker's by
     /// now is left to it.
-    async fn record<F>(&self, job: &ClaimedJob, what: &str, write: impl Fn() -> F)
+    async fn record<F>(&self, job: &ClaimedJob, write: impl Fn() -> F)
     where
         F: Future<Output = Result<bool, QueueError>>,
     {
@@ -274,17 +260,48 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             match write().await {
                 Ok(true) => return,
                 Ok(false) => {
-                    tracing::warn!(target: "surety::job", job_id = job.id.0, kind = job.kind, fence = job.fence.0,
-                        "not recorded as {what}: the job was settled or is another worker's by now");
+                    tracing::warn!(
+                        job_id = job.id.0,
+                        fence = job.fence.0,
+                        "the end of a run changed nothing: its job was settled, or is another worker's, by now"
+                    );
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(target: "surety::job", job_id = job.id.0, kind = job.kind,
-                        error = %super::chain(&error), "could not be recorded as {what}, trying again");
+                    tracing::warn!(job_id = job.id.0, error = %super::chain(&error),
+                        "the end of a run could not be recorded, trying again");
                     tokio::time::sleep(RECORD_PAUSE).await;
                 }
             }
         }
+    }
+
+    fn run_of<'a>(&self, job: &'a ClaimedJob) -> spans::Run<'a> {
+        spans::Run {
+            job_id: job.id,
+            queue: &job.queue,
+            kind: &job.kind,
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            worker_id: self.worker_id,
+            waited: (job.claimed_at - job.run_at).try_into().unwrap_or_default(),
+            trace_context: job.trace_context.as_ref(),
+            last_traceparent: job.last_traceparent.as_deref(),
+        }
+    }
+}
+
+impl Counts {
+    fn count(&self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Completed => &self.completed,
+            Outcome::Failed { .. } => &self.failed,
+            Outcome::Discarded(_) => &self.discarded,
+            Outcome::LeaseLost => &self.lease_lost,
+            Outcome::HandedBack => &self.handed_back,
+            Outcome::Cancelled(_) | Outcome::Snoozed(_) => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -292,7 +309,7 @@ fn outcome_of(result: Result<Completed, JobError>) -> Outcome {
     match result {
         Ok(_completed) => Outcome::Completed,
         Err(JobError::Retry { error, delay }) => {
-            Outcome::Failed { error: format!("{error:#}"), delay, outcome: AttemptOutcome::Failed }
+            Outcome::Failed { failure: Failure::Failed, error: format!("{error:#}"), delay }
         }
         Err(JobError::Discard(error)) => Outcome::Discarded(format!("{error:#}")),
         Err(JobError::Cancel(reason)) => Outcome::Cancelled(reason),
@@ -301,14 +318,20 @@ fn outcome_of(result: Result<Completed, JobError>) -> Outcome {
     }
 }
 
-fn failed_attempt(job: &ClaimedJob, outcome: AttemptOutcome, error: String) -> FailedAttempt {
-    FailedAttempt {
-        id: job.id,
-        fence: job.fence,
-        outcome,
-        error: storable(error),
-        traceparent: None,
+fn outcome_in_history(failure: Failure) -> AttemptOutcome {
+    match failure {
+        Failure::Failed | Failure::Panicked => AttemptOutcome::Failed,
+        Failure::TimedOut => AttemptOutcome::TimedOut,
     }
+}
+
+fn ended_attempt(
+    job: &ClaimedJob,
+    outcome: AttemptOutcome,
+    error: String,
+    traceparent: Option<String>,
+) -> FailedAttempt {
+    FailedAttempt { id: job.id, fence: job.fence, outcome, error: storable(error), traceparent }
 }
 
 /// PostgreSQL refuses NUL in text, and a job must not fail at saying how it failed.
@@ -326,9 +349,4 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message")
-}
-
-fn log_completed(job: &ClaimedJob, took: Duration) {
-    tracing::debug!(target: "surety::job", job_id = job.id.0, kind = job.kind, attempt = job.attempt,
-        duration_ms = took.as_secs_f64() * 1000.0, "job completed");
 }

@@ -75,6 +75,7 @@ mod completer;
 mod executor;
 mod leases;
 mod listener;
+
 mod store;
 
 pub mod backoff;
@@ -85,6 +86,7 @@ pub mod maintenance;
 pub mod notifier;
 pub mod registry;
 pub mod spans;
+
 pub mod trace_context;
 pub mod worker;
 

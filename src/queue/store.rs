@@ -58,7 +58,6 @@ pub(super) struct ClaimedJob {
     pub(super) crash_count: i16,
     pub(super) fence: Fence,
     pub(super) run_at: OffsetDateTime,
-    pub(super) enqueued_at: OffsetDateTime,
     pub(super) claimed_at: OffsetDateTime,
     pub(super) args: Box<RawValue>,
     pub(super) trace_context: Option<TraceContext>,
@@ -129,7 +128,6 @@ pub(super) async fn claim(
             crash_count: row.crash_count.ok_or_else(missing)?,
             fence: Fence(row.fence.ok_or_else(missing)?),
             run_at: row.run_at.ok_or_else(missing)?,
-            enqueued_at: row.enqueued_at.ok_or_else(missing)?,
             claimed_at: row.claimed_at,
             args: row.args.ok_or_else(missing)?.0,
             trace_context: row.trace_context.map(|context| context.0),
@@ -143,6 +141,7 @@ pub(super) async fn claim(
 pub(super) async fn enqueue_many(
     conn: &mut PgConnection,
     jobs: &[NewJob],
+    trace_contexts: Vec<Option<TraceContext>>,
 ) -> Result<Vec<JobId>, QueueError> {
     let queues: Vec<String> = jobs.iter().map(|job| job.queue.to_owned()).collect();
     let kinds: Vec<String> = jobs.iter().map(|job| job.kind.to_owned()).collect();
@@ -151,7 +150,7 @@ pub(super) async fn enqueue_many(
     let delays: Vec<f64> = jobs.iter().map(|job| job.delay.as_secs_f64()).collect();
     let args: Vec<serde_json::Value> = jobs.iter().map(|job| job.args.clone()).collect();
     let trace_contexts: Vec<Option<Json<TraceContext>>> =
-        jobs.iter().map(|job| job.trace_context.clone().map(Json)).collect();
+        trace_contexts.into_iter().map(|context| context.map(Json)).collect();
     let ids = sqlx::query_file_scalar!(
         "src/queue/sql/enqueue_many.sql",
         &queues,

@@ -1,7 +1,7 @@
 //! The worker: claims due jobs in batches, as many as it has free slots, and has the executor run them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -77,7 +77,7 @@ pub struct WorkerSummary {
     pub completed: u64,
     /// Attempts that failed, timed-out ones included.
     pub failed: u64,
-    /// Of these, attempts after which the job was discarded.
+    /// Jobs discarded: their attempts were used up, or their handler said so.
     pub discarded: u64,
     /// Runs whose job was another worker's in the end.
     pub lease_lost: u64,
@@ -93,7 +93,6 @@ pub struct Worker<S> {
     queues: Vec<String>,
     executor: Arc<Executor<S>>,
     engine_pool: PgPool,
-    claims: AtomicU64,
     _keeper: LeaseKeeper,
 }
 
@@ -122,11 +121,13 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let queues =
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
         let completer = Completer::start(engine_pool.clone());
+        let id = Uuid::now_v7();
         Ok(Self {
-            id: Uuid::now_v7(),
+            id,
             kinds: registry.kinds(),
             queues,
             executor: Arc::new(Executor {
+                worker_id: id,
                 registry,
                 completion: Arc::new(Completion { pool, completer }),
                 pool: engine_pool.clone(),
@@ -136,7 +137,6 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             }),
             engine_pool,
             settings,
-            claims: AtomicU64::new(0),
             _keeper: keeper,
         })
     }
@@ -258,7 +258,6 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             lease: self.settings.lease,
         };
         let claim = store::claim(&self.engine_pool, &request).await?;
-        self.claims.fetch_add(1, Ordering::Relaxed);
         floors.observe(&claim, limit);
         Ok(claim)
     }

@@ -39,7 +39,7 @@ claimed as (
   where jobs.id = due.id
   returning
     due.position, jobs.id, jobs.queue, jobs.kind, jobs.priority, jobs.run_at, jobs.attempt, jobs.max_attempts,
-    jobs.crash_count, jobs.fence, jobs.enqueued_at, jobs.args, jobs.trace_context, jobs.last_traceparent
+    jobs.crash_count, jobs.fence, jobs.args, jobs.trace_context, jobs.last_traceparent
 )
 -- One row even when nothing is due: the floors move by what the snapshot says.
 select
@@ -55,7 +55,6 @@ select
   claimed.max_attempts as "max_attempts?",
   claimed.crash_count as "crash_count?",
   claimed.fence as "fence?",
-  claimed.enqueued_at as "enqueued_at?",
   claimed.args as "args?: Json<Box<RawValue>>",
   claimed.trace_context as "trace_context?: Json<TraceContext>",
   claimed.last_traceparent
