@@ -1,3 +1,4 @@
 //! Stub.
 pub mod migrate;
 pub mod send;
+pub mod verify;
