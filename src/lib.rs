@@ -13,4 +13,4 @@ pub mod payments;
 pub mod queue;
 pub mod serve;
 pub mod telemetry;
-//pub mod work;
+pub mod work;

@@ -129,7 +129,8 @@ async fn post(
     // Known to be refused without a look at any account, so that it opens none either.
     let (to_itself, between_two): (Vec<Payment>, Vec<Payment>) =
         payments.into_iter().partition(|payment| payment.source == payment.destination);
-    let refused = to_itself.iter().map(|payment| (payment.id, Settled::Failed(Refusal::SameAccount)));
+    let refused =
+        to_itself.iter().map(|payment| (payment.id, Settled::Failed(Refusal::SameAccount)));
 
     let transfers = transfers_of(&mut *conn, &between_two).await?;
     let posted = transfers::post_many(conn, &transfers).await?;

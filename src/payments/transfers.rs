@@ -227,10 +227,7 @@ async fn insert_transfers(
     Ok(())
 }
 
-async fn insert_entries(
-    conn: &mut PgConnection,
-    entries: &[NewEntry],
-) -> Result<(), LedgerError> {
+async fn insert_entries(conn: &mut PgConnection, entries: &[NewEntry]) -> Result<(), LedgerError> {
     let accounts: Vec<Uuid> = entries.iter().map(|entry| entry.account.0).collect();
     let versions: Vec<i64> = entries.iter().map(|entry| entry.account_version).collect();
     let transfers: Vec<Uuid> = entries.iter().map(|entry| entry.transfer.0).collect();

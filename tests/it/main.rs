@@ -6,3 +6,4 @@
 mod support;
 
 mod embedded_postgres;
+mod queue;
