@@ -12,4 +12,4 @@ pub mod payments;
 pub mod queue;
 pub mod serve;
 pub mod telemetry;
-//pub mod work;
+pub mod work;

@@ -104,7 +104,10 @@ async fn enqueue_batched(pool: &sqlx::PgPool, count: usize) {
 async fn a_held_xmin_horizon_does_not_make_claims_read_more() {
     let db = database().await;
     let mut holder = db.pool.begin().await.unwrap();
-    sqlx::query("set transaction isolation level repeatable read").execute(&mut *holder).await.unwrap();
+    sqlx::query("set transaction isolation level repeatable read")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
     sqlx::query("select count(*) from queue.jobs").execute(&mut *holder).await.unwrap();
 
     let settings = WorkerSettings { poll: Duration::from_millis(5), ..WorkerSettings::default() };

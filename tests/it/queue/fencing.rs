@@ -53,10 +53,10 @@ async fn a_late_end_changes_nothing(end: End) {
     idle_worker(&db.pool).run_until_idle().await.unwrap();
     assert_eq!(state_of(&db.pool, id).await, "completed");
     let attempts_before = attempts_of(&db.pool, id).await;
-    assert_eq!(attempts_before.iter().map(|a| a.1.as_str()).collect::<Vec<_>>(), [
-        "crashed",
-        "completed"
-    ]);
+    assert_eq!(
+        attempts_before.iter().map(|a| a.1.as_str()).collect::<Vec<_>>(),
+        ["crashed", "completed"]
+    );
 
     gates.go_on.add_permits(1);
     let summary = late_run.await.unwrap().unwrap();
@@ -244,8 +244,10 @@ async fn four_workers_at_once_run_every_job_exactly_once() {
             tokio::spawn(async move { worker.run(stop).await.completed })
         })
         .collect();
-    eventually("all are done", async || count(&db.pool, "select count(*) from queue.jobs").await == 0)
-        .await;
+    eventually("all are done", async || {
+        count(&db.pool, "select count(*) from queue.jobs").await == 0
+    })
+    .await;
     stop.cancel();
     let mut completed = 0;
     for run in runs {

@@ -91,7 +91,9 @@ impl Job for Act {
         match self.end {
             End::Complete => cx.complete(tx).await,
             End::CompleteWithoutEffects => unreachable!("returned above"),
-            End::Fail => Err(anyhow!("inner cause").context(format!("{} failed", self.name)).into()),
+            End::Fail => {
+                Err(anyhow!("inner cause").context(format!("{} failed", self.name)).into())
+            }
             End::Discard => Err(JobError::discard(anyhow!("can never succeed"))),
             End::Cancel => Err(JobError::Cancel("no longer wanted".into())),
             End::Snooze => Err(JobError::Snooze(Duration::from_secs(3600))),
@@ -135,10 +137,12 @@ impl Job for Batched {
 
 impl Batched {
     async fn write(&self, conn: &mut sqlx::PgConnection) -> Result<(), JobError> {
-        sqlx::query("insert into effects (name, xid) values ($1, pg_current_xact_id()::text::bigint)")
-            .bind(&self.name)
-            .execute(conn)
-            .await?;
+        sqlx::query(
+            "insert into effects (name, xid) values ($1, pg_current_xact_id()::text::bigint)",
+        )
+        .bind(&self.name)
+        .execute(conn)
+        .await?;
         if self.name == "poison" { Err(anyhow!("poison").into()) } else { Ok(()) }
     }
 }
@@ -175,16 +179,20 @@ impl Job for Unknown {
 /// A database with a table for effects.
 pub async fn database() -> TestDb {
     let db = TestDb::new().await;
-    sqlx::query("create table effects (name text not null, attempt smallint, fence bigint, xid bigint)")
-        .execute(&db.pool)
-        .await
-        .expect("the table is new");
+    sqlx::query(
+        "create table effects (name text not null, attempt smallint, fence bigint, xid bigint)",
+    )
+    .execute(&db.pool)
+    .await
+    .expect("the table is new");
     db
 }
 
 pub fn worker(pool: &PgPool, gates: &Gates, settings: WorkerSettings) -> Arc<Worker<Gates>> {
-    let registry =
-        Registry::new(gates.clone()).register::<Act>().register::<Hang>().register_batch::<Batched>();
+    let registry = Registry::new(gates.clone())
+        .register::<Act>()
+        .register::<Hang>()
+        .register_batch::<Batched>();
     Arc::new(Worker::new(pool.clone(), registry, settings).expect("the settings work"))
 }
 

@@ -6,8 +6,8 @@ use surety::queue::worker::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
-    Act, End, Gates, attempts_of, database, effects, enqueue_job, eventually, idle_worker, state_of,
-    worker,
+    Act, End, Gates, attempts_of, database, effects, enqueue_job, eventually, idle_worker,
+    state_of, worker,
 };
 
 #[tokio::test]
