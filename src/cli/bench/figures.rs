@@ -64,23 +64,14 @@ mod tests {
     #[test]
     fn a_figure_is_the_median_and_the_ends() {
         assert_eq!(Figure::of([]), None);
-        assert_eq!(
-            Figure::of([3.0, 1.0, 2.0]),
-            Some(Figure { median: 2.0, min: 1.0, max: 3.0 })
-        );
-        assert_eq!(
-            Figure::of([4.0, 1.0, 2.0, 3.0]).map(|figure| figure.median),
-            Some(2.5)
-        );
+        assert_eq!(Figure::of([3.0, 1.0, 2.0]), Some(Figure { median: 2.0, min: 1.0, max: 3.0 }));
+        assert_eq!(Figure::of([4.0, 1.0, 2.0, 3.0]).map(|figure| figure.median), Some(2.5));
     }
 
     #[test]
     fn percentiles_are_samples_that_were_seen() {
         let percentiles = Percentiles::of((1..=200).rev().map(f64::from).collect()).unwrap();
-        assert_eq!(
-            percentiles,
-            Percentiles { p50: 100.0, p95: 190.0, p99: 198.0, max: 200.0 }
-        );
+        assert_eq!(percentiles, Percentiles { p50: 100.0, p95: 190.0, p99: 198.0, max: 200.0 });
         assert_eq!(Percentiles::of(vec![]), None);
     }
 }

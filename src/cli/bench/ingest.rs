@@ -116,9 +116,7 @@ async fn measure_app(
     Ok(AppRun {
         rate: tally.rate(),
         latency_ms: [50.0, 95.0, 99.0].map(|percentile| tally.latency_ms(percentile)),
-        generator_us: tally
-            .cpu
-            .map(|cpu| cpu.as_secs_f64() * 1e6 / tally.finished().max(1) as f64),
+        generator_us: tally.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / tally.finished().max(1) as f64),
     })
 }
 
@@ -149,7 +147,9 @@ async fn require_stored(url: &str, accepted: u64) -> anyhow::Result<()> {
     conn.close().await?;
     let expected = i64::try_from(accepted)?;
     if (transactions, jobs) != (expected, expected) {
-        bail!("{accepted} were accepted, but {transactions} transactions and {jobs} jobs are stored");
+        bail!(
+            "{accepted} were accepted, but {transactions} transactions and {jobs} jobs are stored"
+        );
     }
     Ok(())
 }
@@ -223,9 +223,8 @@ impl Summary {
     fn of(measured: &[Round], connections: u16) -> Option<Self> {
         let rounds: Vec<&Round> =
             measured.iter().filter(|round| round.connections == connections).collect();
-        let figure = |of: fn(&Round) -> Option<f64>| {
-            Figure::of(rounds.iter().filter_map(|round| of(round)))
-        };
+        let figure =
+            |of: fn(&Round) -> Option<f64>| Figure::of(rounds.iter().filter_map(|round| of(round)));
         (!rounds.is_empty()).then(|| Self {
             connections,
             requests_per_second: figure(|round| Some(round.app.rate)),

@@ -86,7 +86,8 @@ fn rate(said: &str) -> Option<f64> {
 
 fn failed_transactions(said: &str) -> Option<u64> {
     // Servers before 15 do not count failures: there, a failure ends the client, and so the run.
-    let Some(line) = said.lines().find_map(|line| line.strip_prefix("number of failed transactions: "))
+    let Some(line) =
+        said.lines().find_map(|line| line.strip_prefix("number of failed transactions: "))
     else {
         return Some(0);
     };

@@ -8,8 +8,8 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::db;
-use crate::embedded_postgres::locate::find_or_fetch;
 use crate::embedded_postgres::locate::Download;
+use crate::embedded_postgres::locate::find_or_fetch;
 use crate::embedded_postgres::{Access, Cluster, ClusterSettings, Durability, Lifetime};
 
 /// How the private cluster differs from PostgreSQL as shipped: room enough that no checkpoint falls into a
@@ -120,7 +120,9 @@ impl Server {
     pub(super) async fn configuration(&self) -> anyhow::Result<Configuration> {
         let mut conn = self.connect().await?;
         let mut settings = Vec::new();
-        for name in ["server_version", "fsync", "synchronous_commit", "shared_buffers", "max_wal_size"] {
+        for name in
+            ["server_version", "fsync", "synchronous_commit", "shared_buffers", "max_wal_size"]
+        {
             let value: String = sqlx::query_scalar("select current_setting($1)")
                 .bind(name)
                 .fetch_one(&mut conn)
