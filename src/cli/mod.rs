@@ -9,6 +9,7 @@ pub mod openapi;
 mod output;
 pub mod report;
 pub mod send;
+<<<<<<< HEAD
 pub mod signals;
 pub mod verify;
 
@@ -116,3 +117,6 @@ mod tests {
         Cli::command().debug_assert();
     }
 }
+=======
+pub mod verify;
+>>>>>>> ledger
