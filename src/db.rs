@@ -39,7 +39,7 @@ pub enum DbError {
     /// Another session held a lock that a migration needs for all of the time given.
     #[error(
         "the schema is locked by another session for {} s: end long transactions (pg_stat_activity \
-         shows them), or raise --wait-secs",
+         shows them), or raise --wait",
         waited.as_secs()
     )]
     MigrationLocked {
