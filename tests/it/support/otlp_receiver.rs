@@ -138,7 +138,8 @@ async fn accept(listener: TcpListener, received: Arc<Mutex<Received>>) {
         let received = Arc::clone(&received);
         tokio::spawn(async move {
             let service = service_fn(|request| take(request, &received));
-            let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ended =
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -149,7 +150,10 @@ async fn take(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let is_export = request.method() == "POST"
         && request.uri().path() == "/v1/traces"
-        && request.headers().get("content-type").is_some_and(|kind| kind == "application/x-protobuf");
+        && request
+            .headers()
+            .get("content-type")
+            .is_some_and(|kind| kind == "application/x-protobuf");
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.map(|body| body.to_bytes());
     let (true, Ok(body)) = (is_export, body) else { return Ok(answer(StatusCode::BAD_REQUEST)) };
@@ -173,8 +177,9 @@ fn answer(status: StatusCode) -> Response<Full<Bytes>> {
 fn spans_of(traces: TracesData) -> Vec<ReceivedSpan> {
     let mut spans = Vec::new();
     for of_resource in traces.resource_spans {
-        let resource =
-            attributes(of_resource.resource.map(|resource| resource.attributes).unwrap_or_default());
+        let resource = attributes(
+            of_resource.resource.map(|resource| resource.attributes).unwrap_or_default(),
+        );
         for of_scope in of_resource.scope_spans {
             for span in of_scope.spans {
                 spans.push(received_span(span, &resource, &of_scope.schema_url));
