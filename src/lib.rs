@@ -6,6 +6,7 @@ pub mod dev;
 pub mod embedded_postgres;
 pub mod http;
 pub mod ids;
+pub mod invariants;
 pub mod jobs;
 pub mod money;
 pub mod payments;

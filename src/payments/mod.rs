@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod settlement;
 pub mod transfers;
+pub mod verify;
 
 use crate::ids::TransactionId;
 use crate::money::MoneyError;

@@ -88,6 +88,7 @@ pub mod registry;
 pub mod spans;
 
 pub mod trace_context;
+pub mod verify;
 pub mod worker;
 
 /// What can go wrong in the queue.
