@@ -9,7 +9,6 @@ pub mod openapi;
 mod output;
 pub mod report;
 pub mod send;
-<<<<<<< HEAD
 pub mod signals;
 pub mod verify;
 
@@ -117,6 +116,3 @@ mod tests {
         Cli::command().debug_assert();
     }
 }
-=======
-pub mod verify;
->>>>>>> ledger
