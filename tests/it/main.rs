@@ -6,4 +6,7 @@
 mod support;
 
 mod embedded_postgres;
+mod ledger;
 mod queue;
+mod settle;
+mod verify;

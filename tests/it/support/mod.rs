@@ -8,6 +8,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod app;
+pub(crate) mod ledger;
 mod private_cluster;
 mod shared_cluster;
 mod test_db;
