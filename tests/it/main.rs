@@ -6,5 +6,8 @@
 mod support;
 
 mod embedded_postgres;
+mod ledger;
 mod queue;
 mod telemetry;
+mod settle;
+mod verify;
