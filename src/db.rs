@@ -1,17 +1,22 @@
 //! The way to PostgreSQL: pools, migrations, and what state the schema is in.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+use time::OffsetDateTime;
+use tokio::time::sleep;
 
 /// The migrations of `migrations/`, in the binary.
 pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
 /// How long a request waits for a connection before it is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two tries to get a lock for migrating: time for those who queued behind the last one.
+const MIGRATION_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What can go wrong on the way to PostgreSQL.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +36,16 @@ pub enum DbError {
     /// A migration failed.
     #[error("the schema cannot be migrated")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Another session held a lock that a migration needs for all of the time given.
+    #[error(
+        "the schema is locked by another session for {} s: end long transactions (pg_stat_activity \
+         shows them), or raise --wait-secs",
+        waited.as_secs()
+    )]
+    MigrationLocked {
+        /// How long it was tried.
+        waited: Duration,
+    },
     /// The schema is older or newer than this binary.
     #[error("{0}")]
     Schema(SchemaState),
@@ -129,19 +144,13 @@ impl std::fmt::Display for SchemaState {
 /// When the database does not answer.
 pub async fn schema_state(pool: &PgPool) -> Result<SchemaState, DbError> {
     let mut conn = pool.acquire().await?;
-    let table: Option<String> = sqlx::query_scalar("select to_regclass('_sqlx_migrations')::text")
-        .fetch_one(&mut *conn)
-        .await?;
-    let applied = match table {
-        Some(_) => conn.list_applied_migrations("_sqlx_migrations").await?,
-        None => Vec::new(),
-    };
+    let applied = applied_versions(&mut conn).await?;
     let known: Vec<i64> = MIGRATOR
         .iter()
         .filter(|migration| migration.migration_type.is_up_migration())
         .map(|migration| migration.version)
         .collect();
-    if applied.iter().any(|migration| !known.contains(&migration.version)) {
+    if applied.iter().any(|version| !known.contains(version)) {
         return Ok(SchemaState::Newer);
     }
     match known.len() - applied.len() {
@@ -162,11 +171,208 @@ pub async fn require_current_schema(pool: &PgPool) -> Result<(), DbError> {
     }
 }
 
-/// Applies all missing migrations. Several processes at once are harmless: one applies, the others wait.
+/// How long a migration may wait, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct MigrationPatience {
+    /// For one lock on a table. While a migration waits, everybody who comes after waits behind it,
+    /// so this is short and the migration tries again a little later.
+    pub lock_timeout: Duration,
+    /// In all: for another process that migrates, and for locks over all tries.
+    pub total: Duration,
+}
+
+impl Default for MigrationPatience {
+    fn default() -> Self {
+        Self { lock_timeout: Duration::from_secs(3), total: Duration::from_secs(60) }
+    }
+}
+
+/// Applies all missing migrations. Several processes at once are harmless: one applies, the others
+/// wait and then find nothing to do. Gives the versions that this call applied.
 ///
 /// # Errors
 ///
-/// [`DbError::Migrate`].
-pub async fn migrate(pool: &PgPool) -> Result<(), DbError> {
-    Ok(MIGRATOR.run(pool).await?)
+/// [`DbError::Migrate`], [`DbError::MigrationLocked`].
+pub async fn migrate(pool: &PgPool) -> Result<Vec<i64>, DbError> {
+    migrate_with(pool, MigrationPatience::default()).await
+}
+
+/// [`migrate`], waiting as long as told.
+///
+/// # Errors
+///
+/// [`DbError::Migrate`], [`DbError::MigrationLocked`].
+pub async fn migrate_with(pool: &PgPool, patience: MigrationPatience) -> Result<Vec<i64>, DbError> {
+    let mut session = MigrationSession::begin(pool, patience).await?;
+    let before = applied_versions(&mut session.conn).await?;
+    while let Err(error) = session.migrator.run(&mut session.conn).await {
+        session.wait_for_lock(error).await?;
+    }
+    let after = session.end().await?;
+    Ok(after.into_iter().filter(|version| !before.contains(version)).collect())
+}
+
+/// Undoes, newest first, every migration after `version`; gives those that were undone.
+///
+/// # Errors
+///
+/// [`DbError::Migrate`], [`DbError::MigrationLocked`].
+pub async fn revert_to(
+    pool: &PgPool,
+    version: i64,
+    patience: MigrationPatience,
+) -> Result<Vec<i64>, DbError> {
+    let mut session = MigrationSession::begin(pool, patience).await?;
+    let before = applied_versions(&mut session.conn).await?;
+    while let Err(error) = session.migrator.undo(&mut session.conn, version).await {
+        session.wait_for_lock(error).await?;
+    }
+    let after = session.end().await?;
+    Ok(before.into_iter().rev().filter(|version| !after.contains(version)).collect())
+}
+
+/// A connection that alone may migrate its database. It ends with the connection, whatever happens.
+struct MigrationSession {
+    conn: PgConnection,
+    migrator: Migrator,
+    patience: MigrationPatience,
+    deadline: Instant,
+}
+
+impl MigrationSession {
+    async fn begin(pool: &PgPool, patience: MigrationPatience) -> Result<Self, DbError> {
+        let mut conn = pool.acquire().await?.detach();
+        // A migration may take as long as it needs, unlike the statements of a request.
+        sqlx::query(
+            "select set_config('statement_timeout', '0', false),
+                    set_config('idle_in_transaction_session_timeout', '0', false),
+                    set_config('lock_timeout', $1, false)",
+        )
+        .bind(format!("{}ms", patience.lock_timeout.as_millis()))
+        .execute(&mut conn)
+        .await?;
+        // sqlx would wait for its lock inside a statement, whose snapshot then keeps a `create index
+        // concurrently` of the other process waiting for ever: so we ask, and sleep, and ask again.
+        let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
+        migrator.set_locking(false);
+        let deadline = Instant::now() + patience.total;
+        while !try_migration_lock(&mut conn).await? {
+            if Instant::now() >= deadline {
+                return Err(DbError::MigrationLocked { waited: patience.total });
+            }
+            sleep(MIGRATION_RETRY_PAUSE).await;
+        }
+        Ok(Self { conn, migrator, patience, deadline })
+    }
+
+    /// Lets others migrate, and gives the versions that are applied now.
+    async fn end(mut self) -> Result<Vec<i64>, DbError> {
+        let applied = applied_versions(&mut self.conn).await?;
+        self.conn.close().await?;
+        Ok(applied)
+    }
+
+    /// Waits a little when a migration did not get its lock and there is time left; fails otherwise.
+    async fn wait_for_lock(&mut self, error: MigrateError) -> Result<(), DbError> {
+        if !is_lock_timeout(&error) {
+            return Err(error.into());
+        }
+        if Instant::now() >= self.deadline {
+            return Err(DbError::MigrationLocked { waited: self.patience.total });
+        }
+        sleep(MIGRATION_RETRY_PAUSE).await;
+        Ok(())
+    }
+}
+
+/// Takes the lock that one migrating process of a database holds, if nobody else has it.
+async fn try_migration_lock(conn: &mut PgConnection) -> Result<bool, DbError> {
+    let lock = "select pg_try_advisory_lock(hashtext('surety.migrations'))";
+    Ok(sqlx::query_scalar(lock).fetch_one(conn).await?)
+}
+
+fn is_lock_timeout(error: &MigrateError) -> bool {
+    let source = match error {
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => source,
+        _ => return false,
+    };
+    let code = source.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "55P03")
+}
+
+async fn applied_versions(conn: &mut PgConnection) -> Result<Vec<i64>, DbError> {
+    let has_table = "select to_regclass('_sqlx_migrations') is not null";
+    if !sqlx::query_scalar::<_, bool>(has_table).fetch_one(&mut *conn).await? {
+        return Ok(Vec::new());
+    }
+    let applied = conn.list_applied_migrations("_sqlx_migrations").await?;
+    Ok(applied.into_iter().map(|migration| migration.version).collect())
+}
+
+/// A migration that this binary or the database knows.
+#[derive(Clone, Debug)]
+pub struct MigrationStatus {
+    /// The number in front of its file's name.
+    pub version: i64,
+    /// The words after it.
+    pub name: String,
+    /// How binary and database compare.
+    pub state: MigrationState,
+}
+
+/// How a migration of this binary compares with the database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MigrationState {
+    /// Not applied yet.
+    Pending,
+    /// Applied then, as this binary has it.
+    Applied(OffsetDateTime),
+    /// Applied then, but the file was edited since.
+    Changed(OffsetDateTime),
+    /// Applied then by a newer binary; this one does not know it.
+    Unknown(OffsetDateTime),
+}
+
+/// Every migration, in order; changes nothing.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn migration_status(pool: &PgPool) -> Result<Vec<MigrationStatus>, DbError> {
+    let mut conn = pool.acquire().await?;
+    let mut applied: BTreeMap<i64, AppliedRow> = BTreeMap::new();
+    if !applied_versions(&mut conn).await?.is_empty() {
+        let rows: Vec<AppliedRow> = sqlx::query_as(
+            "select version, description, checksum, installed_on from _sqlx_migrations",
+        )
+        .fetch_all(&mut *conn)
+        .await?;
+        applied = rows.into_iter().map(|row| (row.version, row)).collect();
+    }
+    let mut all = Vec::new();
+    for migration in MIGRATOR.iter().filter(|m| m.migration_type.is_up_migration()) {
+        let state = match applied.remove(&migration.version) {
+            None => MigrationState::Pending,
+            Some(row) if row.checksum == *migration.checksum => {
+                MigrationState::Applied(row.installed_on)
+            }
+            Some(row) => MigrationState::Changed(row.installed_on),
+        };
+        let name = migration.description.to_string();
+        all.push(MigrationStatus { version: migration.version, name, state });
+    }
+    all.extend(applied.into_values().map(|row| MigrationStatus {
+        version: row.version,
+        name: row.description,
+        state: MigrationState::Unknown(row.installed_on),
+    }));
+    Ok(all)
+}
+
+#[derive(sqlx::FromRow)]
+struct AppliedRow {
+    version: i64,
+    description: String,
+    checksum: Vec<u8>,
+    installed_on: OffsetDateTime,
 }

@@ -1,1 +1,41 @@
-fn main() {}
+//! The binary: settings, telemetry, one subcommand, and how it ended.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use surety::cli::{Cli, report};
+use surety::telemetry;
+
+/// A request or a job makes many small allocations, freed on another thread as often as not: what this allocator is
+/// made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What tasks that nobody waits for may take when everything else is done.
+const STRAGGLERS: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| report::error(&error))
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    match dotenvy::dotenv() {
+        Err(error) if !error.not_found() => {
+            return Err(error).context("the file .env cannot be read");
+        }
+        _ => {}
+    }
+    let cli = Cli::parse();
+    let telemetry = telemetry::init(cli.telemetry())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the threads of the process cannot be started")?;
+    let result = runtime.block_on(cli.run());
+    runtime.shutdown_timeout(STRAGGLERS);
+    // Last, because everything before it may still make spans; and outside the runtime, because it blocks.
+    telemetry.shutdown();
+    result
+}

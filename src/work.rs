@@ -1,1 +1,134 @@
-//! Stub.
+//! `app work`: the composition root of a process that runs jobs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args as ClapArgs;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::db;
+use crate::jobs::{self, JobState};
+use crate::queue::maintenance::Retention;
+use crate::queue::worker::{Worker, WorkerSettings, WorkerSummary};
+
+/// Connections of the handlers' pool. A handler holds one only while it writes, so few serve many jobs.
+const HANDLER_CONNECTIONS: u32 = 10;
+
+/// Runs jobs from the queue until told to stop.
+#[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = "Examples:
+  app work
+  app work --concurrency 32 --grace 60s
+
+The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within --grace, hands the others back and
+exits 0. The second exits at once; leases then bring the jobs back.")]
+pub struct Args {
+    /// The database: postgres://user@host:port/database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+
+    /// Apply missing migrations before starting.
+    #[arg(long)]
+    pub migrate: bool,
+
+    /// How jobs are run.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+}
+
+/// How jobs are run; shared by `app work` and `app dev`.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct WorkerArgs {
+    /// The most jobs in progress at once.
+    #[arg(long, env = "APP_WORKER_CONCURRENCY", default_value_t = 256, value_name = "JOBS")]
+    pub concurrency: usize,
+
+    /// How long a claim is valid without a heartbeat: a dead worker's jobs run again after this long.
+    #[arg(long, env = "APP_WORKER_LEASE", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub lease: Duration,
+
+    /// How often leases are renewed; at most a third of the lease.
+    #[arg(long, env = "APP_WORKER_HEARTBEAT", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub heartbeat: Duration,
+
+    /// How often an idle worker looks for due jobs without having been notified.
+    #[arg(long, env = "APP_WORKER_POLL", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub poll: Duration,
+
+    /// How long jobs in progress may go on after the first signal to stop.
+    #[arg(long, env = "APP_WORKER_GRACE", default_value = "25s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+
+    /// Claim from these queues only. [default: all queues of the known job kinds]
+    #[arg(long, env = "APP_WORKER_QUEUES", value_delimiter = ',', value_name = "QUEUE")]
+    pub queues: Vec<String>,
+
+    /// For how many days completed and cancelled jobs are kept.
+    #[arg(long, env = "APP_RETENTION_COMPLETED_DAYS", default_value_t = 7, value_name = "DAYS")]
+    pub retention_completed_days: u16,
+
+    /// For how many days discarded jobs, and all attempts, are kept.
+    #[arg(long, env = "APP_RETENTION_DISCARDED_DAYS", default_value_t = 30, value_name = "DAYS")]
+    pub retention_discarded_days: u16,
+}
+
+impl WorkerArgs {
+    /// The queue's own settings.
+    pub fn settings(&self) -> WorkerSettings {
+        WorkerSettings {
+            concurrency: self.concurrency,
+            lease: self.lease,
+            heartbeat: self.heartbeat,
+            poll: self.poll,
+            grace: self.grace,
+            queues: self.queues.clone(),
+            retention: Retention {
+                completed_days: self.retention_completed_days,
+                cancelled_days: self.retention_completed_days,
+                discarded_days: self.retention_discarded_days,
+            },
+        }
+    }
+}
+
+/// `app work`.
+///
+/// # Errors
+///
+/// When the database cannot be reached, its schema is not current, or the settings cannot work.
+pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let pool = db::connect(&args.database_url, HANDLER_CONNECTIONS, "surety work").await?;
+    if args.migrate {
+        db::migrate(&pool).await?;
+    }
+    db::require_current_schema(&pool).await?;
+    let worker = worker(pool, &args.worker)?;
+    tracing::info!(concurrency = args.worker.concurrency, "working");
+    let summary = worker.run(shutdown).await;
+    report(summary);
+    Ok(())
+}
+
+/// A worker of this application's job kinds.
+///
+/// # Errors
+///
+/// When the settings cannot work.
+pub fn worker(pool: PgPool, args: &WorkerArgs) -> anyhow::Result<Arc<Worker<JobState>>> {
+    let registry = jobs::registry(JobState { pool: pool.clone() });
+    let worker = Worker::new(pool, registry, args.settings()).context("the worker cannot start")?;
+    Ok(Arc::new(worker))
+}
+
+fn report(summary: WorkerSummary) {
+    tracing::info!(
+        completed = summary.completed,
+        failed = summary.failed,
+        discarded = summary.discarded,
+        lease_lost = summary.lease_lost,
+        handed_back = summary.handed_back,
+        "stopped working"
+    );
+}

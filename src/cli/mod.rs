@@ -1,1 +1,117 @@
-//! Stub.
+//! The command line: which subcommands there are, how their errors are shown, and with which code the process ends.
+//!
+//! The arguments of a subcommand live beside what it does, and their doc comments are its help: `dev`, `serve` and
+//! `work` are composition roots of their own, the operator's commands are in this folder.
+
+pub mod bench;
+pub mod migrate;
+pub mod openapi;
+pub mod report;
+pub mod send;
+pub mod signals;
+pub mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry::{LogFormat, TelemetrySettings};
+use crate::{dev, serve, work};
+
+const EXAMPLES: &str = "\
+Examples:
+  app dev                       everything in one process, with a PostgreSQL of its own
+  app send --count 100          play a payment provider, in another terminal
+  app serve --migrate           the API alone, on DATABASE_URL
+  app work                      a worker alone; start as many as you like
+  app verify                    check that nothing was lost and nothing applied twice
+
+Every setting can also come from the environment or a .env file; each command's --help names the variables.";
+
+/// Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
+#[derive(Parser, Debug)]
+#[command(
+    name = "app",
+    version,
+    about,
+    after_help = EXAMPLES,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// How log lines look; auto is pretty on a terminal and json elsewhere.
+    #[arg(
+        long,
+        global = true,
+        env = "APP_LOG_FORMAT",
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    log_format: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Dev(dev::Args),
+    Serve(serve::Args),
+    Work(work::Args),
+    Migrate(migrate::Args),
+    Openapi(openapi::Args),
+    Send(send::Args),
+    Verify(verify::Args),
+    Bench(bench::Args),
+}
+
+impl Cli {
+    /// What this command needs of telemetry.
+    pub fn telemetry(&self) -> TelemetrySettings {
+        let (service_name, log_format) = match &self.command {
+            Command::Dev(_) => ("surety-dev", self.log_format.for_dev()),
+            Command::Serve(_) => ("surety-serve", self.log_format),
+            Command::Work(_) => ("surety-work", self.log_format),
+            Command::Migrate(_)
+            | Command::Openapi(_)
+            | Command::Send(_)
+            | Command::Verify(_)
+            | Command::Bench(_) => ("surety-cli", self.log_format),
+        };
+        TelemetrySettings { service_name, log_format }
+    }
+
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the command from its work; [`report::error`] shows it.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            // These run until a signal, and end in good order.
+            Command::Dev(args) => dev::run_command(args, signals::shutdown()?).await?,
+            Command::Serve(args) => serve::run_command(args, signals::shutdown()?).await?,
+            Command::Work(args) => work::run_command(args, signals::shutdown()?).await?,
+            // These end by themselves, and a signal ends them at once.
+            Command::Migrate(args) => return migrate::run(args).await,
+            Command::Openapi(args) => return openapi::run(args).await,
+            Command::Send(args) => return send::run(args).await,
+            Command::Verify(args) => return verify::run(args).await,
+            Command::Bench(args) => return bench::run(args).await,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,12 +1,59 @@
-//! The money: what providers tell us, who holds it, and the ledger between them.
+//! The money: what providers tell us, who holds it, and the double-entry ledger between them.
 //!
 //! The cast:
 //!
-//! - [`transactions`]: a provider's payment events, recorded once each (G2) and moved once to their outcome.
+//! - [`transactions`]: a provider's payment events, recorded once each however often they come (G2).
+//! - [`settlement`]: what moves a transaction to its outcome, once (G3).
+//! - [`transfers`]: movements between two accounts, each with entries that sum to zero (G7).
+//! - [`accounts`]: who holds money, made on first sight.
 //!
 //! Every function takes a `&mut PgConnection` and neither begins nor commits: the two edges, `http` and `jobs`, do, so
 //! that one function there shows all that commits together.
 //!
 //! Deliberately absent: HTTP, jobs, and any call to another system.
 
+pub mod accounts;
+pub mod settlement;
 pub mod transactions;
+pub mod transfers;
+
+use crate::ids::TransactionId;
+use crate::money::MoneyError;
+
+/// What can go wrong in the ledger. None of it is a rule that a transfer broke: those are
+/// [`transfers::Refusal`], an outcome and no error.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The transaction has its transfer already, although it was not settled.
+    #[error("the transaction has a transfer already")]
+    TransactionHasTransfer(#[source] sqlx::Error),
+    /// The entries of a transfer are not its two sides, or do not sum to zero (G7).
+    #[error("the entries do not balance")]
+    Unbalanced(#[source] sqlx::Error),
+    /// A row changed that the caller has locked. Does its transaction run in read committed?
+    #[error("the ledger changed under a lock")]
+    ConcurrentChange,
+    /// The amount or currency of a stored transaction is none that this binary knows.
+    #[error("transaction {id} cannot be read")]
+    UnreadableTransaction {
+        /// The transaction.
+        id: TransactionId,
+        /// What is wrong with it.
+        #[source]
+        source: MoneyError,
+    },
+    /// Any other trouble with the database.
+    #[error("the ledger's database refused")]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        let constraint = error.as_database_error().and_then(|error| error.constraint());
+        match constraint {
+            Some("transfers_transaction_key") => Self::TransactionHasTransfer(error),
+            Some("entries_are_the_two_sides") => Self::Unbalanced(error),
+            _ => Self::Database(error),
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::backoff::Backoff;
 use super::context::{BatchContext, Completed, JobContext};
 
 /// A kind of job. The fields of the struct are the arguments, stored as JSON; everything that `run` needs besides
@@ -25,6 +26,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const MAX_ATTEMPTS: i16 = 10;
     /// A run that takes longer is stopped and counts as a failed attempt.
     const TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// How long the job waits after a failed attempt, unless the error says so itself.
+    const BACKOFF: Backoff = Backoff::DEFAULT;
 
     /// What the application lends to every run: pools, clients, settings.
     type State: Clone + Send + Sync + 'static;

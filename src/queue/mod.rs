@@ -1,16 +1,129 @@
-//! The job queue.
+//! The job queue: durable, on PostgreSQL alone, and nothing of payments in it. Other programs can use it as
+//! `surety::queue`.
+//!
+//! # Who is who
+//!
+//! - A [`Job`](job::Job) is what an application writes: a struct of arguments, a kind, a `run`.
+//! - [`enqueue`] inserts jobs in the caller's database transaction.
+//! - A [`Worker`](worker::Worker) *claims* due jobs: in one short transaction each gets a *lease* (the right to run
+//!   until then), a *fence* (the number of this claim) and its attempt counted. Then the executor runs the handler that
+//!   the [`Registry`](registry::Registry) names, and settles its outcome.
+//! - The lease keeper renews leases, and stops handlers whose lease it cannot renew.
+//! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the history.
+//! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds every job.
+//!
+//! # A job's life
+//!
+//! ```text
+//!            enqueue                 claim                    complete
+//!  (none) ───────────▶ available ───────────▶ running ─────────────────────▶ completed
+//!            ▲  run_at reached  ▲                │ │ │
+//!        scheduled          retryable ◀── fail ──┘ │ └── discard, or attempts used up ──▶ discarded
+//!            ▲                                     │
+//!            └──────── snooze, hand back ──────────┘── cancel ──▶ cancelled
+//!                      (the attempt does not count)
+//! ```
+//!
+//! A running job whose lease runs out is *rescued*: available again, its attempt recorded as crashed; a job that has
+//! taken [`MAX_CRASHES`](maintenance::MAX_CRASHES) workers down is discarded. In the database, a waiting job is one
+//! row of `queue.jobs` with `running = false`; whether people call it scheduled, available or retryable follows from
+//! `run_at` and `attempt`. A finished job is a row of `queue.finished_jobs`, every ended attempt one of
+//! `queue.attempts`.
+//!
+//! # What is guaranteed
+//!
+//! - At-least-once execution; exactly-once database effects, for what a handler writes in the transaction that it
+//!   completes the job with (G3).
+//! - Every write that a worker makes for a job compares the claim's fence (G4). A worker that was stopped for too long,
+//!   cut off or thought dead changes nothing when it comes back.
+//! - A lost worker's jobs run again within 45 s by default, and never while the worker still works (G5).
+//! - Only the database's clock decides when a job is due or a lease over (G8).
+//! - A claim reads a small constant number of pages, whatever the history weighs, however many jobs are scheduled, and
+//!   while another transaction keeps vacuum from cleaning up (G10).
+//!
+//! # What is absent on purpose
+//!
+//! No leader, no lock that outlives a statement, no transaction that stays open while a handler runs, no trigger, no
+//! NOTIFY inside the caller's transaction.
+//!
+//! # Example
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use surety::queue::context::{Completed, JobContext};
+//! use surety::queue::job::{Job, JobError};
+//!
+//! /// Greets somebody.
+//! #[derive(Serialize, Deserialize)]
+//! struct Greet {
+//!     name: String,
+//! }
+//!
+//! impl Job for Greet {
+//!     const KIND: &'static str = "greet";
+//!     type State = ();
+//!
+//!     async fn run(self, _state: &(), cx: JobContext) -> Result<Completed, JobError> {
+//!         let mut tx = cx.begin().await?;
+//!         sqlx::query("insert into greetings (name) values ($1)").bind(&self.name).execute(&mut *tx).await?;
+//!         cx.complete(tx).await
+//!     }
+//! }
+//! ```
+pub(crate) mod claim_floor;
+mod completer;
+mod executor;
+mod leases;
+mod listener;
+
+mod store;
+
+pub mod backoff;
 pub mod context;
 pub mod enqueue;
 pub mod job;
+pub mod maintenance;
 pub mod notifier;
 pub mod registry;
+pub mod spans;
+
 pub mod trace_context;
 pub mod worker;
 
 /// What can go wrong in the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// The database.
-    #[error("the queue's database refused")]
+    /// The database refused, or did not answer.
+    #[error("the queue's database refused or did not answer")]
     Database(#[from] sqlx::Error),
+    /// Arguments that cannot be written as JSON.
+    #[error("the arguments of a {kind} job cannot be written as JSON")]
+    Args {
+        /// The kind of the job.
+        kind: &'static str,
+        /// What is wrong with them.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The answer to a commit was lost, and the commit had not happened.
+    #[error("the commit did not happen")]
+    CommitLost,
+    /// Worker settings that cannot work.
+    #[error("{0}")]
+    Settings(&'static str),
+    /// The system refused a thread for the lease keeper.
+    #[error("the lease keeper's thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// An error and its sources in one line, for logs.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
 }

@@ -1,13 +1,62 @@
-//! Wakes workers, outside of business transactions.
+//! Tells all workers that jobs were enqueued.
+//!
+//! A NOTIFY inside a business transaction takes a lock that all notifying commits of the cluster queue up for, until
+//! each has reached the disk: measured here, it costs two thirds of the commits. So it is sent after the commit, by a
+//! connection of its own that does not wait for the disk, and many enqueues share one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
 use sqlx::PgPool;
-/// Handle.
-#[derive(Clone)]
-pub struct Notifier {}
-impl Notifier {
-    /// Starts the notifier's task.
-    pub fn start(_pool: PgPool) -> Self {
-        Self {}
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::Notify;
+
+/// The channel that workers listen on.
+pub(super) const CHANNEL: &str = "surety_queue";
+
+/// At most one notification in so long. The first is sent at once.
+const MIN_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A handle on the notifier's task, which ends when the last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    pending: Arc<Notify>,
+    _task: Arc<AbortOnDrop>,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
-    /// Wakes workers soon; never blocks.
-    pub fn notify(&self) {}
+}
+
+impl Notifier {
+    /// Starts the task, with one connection of its own to the database of this pool.
+    pub fn start(pool: &PgPool) -> Self {
+        let options =
+            pool.connect_options().as_ref().clone().options([("synchronous_commit", "off")]);
+        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+        let pending = Arc::new(Notify::new());
+        let task = tokio::spawn(send(own, Arc::clone(&pending)));
+        Self { pending, _task: Arc::new(AbortOnDrop(task.abort_handle())) }
+    }
+
+    /// Wakes the workers soon. Call it after the commit. Never blocks and never fails: workers poll, too.
+    pub fn notify(&self) {
+        self.pending.notify_one();
+    }
+}
+
+async fn send(pool: PgPool, pending: Arc<Notify>) {
+    loop {
+        pending.notified().await;
+        let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(&pool).await;
+        if let Err(error) = sent {
+            tracing::debug!(%error, "workers could not be notified, they poll");
+        }
+        tokio::time::sleep(MIN_INTERVAL).await;
+    }
 }

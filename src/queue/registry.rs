@@ -1,21 +1,142 @@
-//! Which code runs which kind.
-use super::job::{BatchJob, Job};
-/// Kinds that a worker knows.
+//! Which code runs which kind. Behind it, kinds are no longer types: a handler takes arguments as JSON.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::backoff::Backoff;
+use super::context::{BatchContext, Completed, JobContext};
+use super::job::{BatchJob, Job, JobError};
+
+pub(super) type Run = Pin<Box<dyn Future<Output = Result<Completed, JobError>> + Send>>;
+
+/// The kinds that a worker knows. A kind that it does not know is left alone, for a worker that does (G9).
+#[derive(Clone)]
 pub struct Registry<S> {
     state: S,
+    handlers: BTreeMap<&'static str, Arc<dyn Handler<S>>>,
 }
+
 impl<S: Clone + Send + Sync + 'static> Registry<S> {
-    /// An empty registry.
+    /// An empty registry. Every run gets a clone of `state`.
     pub fn new(state: S) -> Self {
-        Self { state }
+        Self { state, handlers: BTreeMap::new() }
     }
-    /// Adds a kind.
+
+    /// Adds a kind whose jobs run one by one.
+    ///
+    /// # Panics
+    ///
+    /// When the kind is registered already: two kinds of one name are a mistake to be found at start.
+    #[must_use]
     pub fn register<J: Job<State = S>>(self) -> Self {
-        let _ = &self.state;
-        self
+        self.add(J::KIND, Arc::new(OneByOne::<J>(PhantomData)))
     }
-    /// Adds a kind with a batch handler.
+
+    /// Adds a kind whose jobs run in batches.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::register`].
+    #[must_use]
     pub fn register_batch<J: BatchJob<State = S>>(self) -> Self {
+        self.add(J::KIND, Arc::new(InBatches::<J>(PhantomData)))
+    }
+
+    fn add(mut self, kind: &'static str, handler: Arc<dyn Handler<S>>) -> Self {
+        let taken = self.handlers.insert(kind, handler).is_some();
+        assert!(!taken, "the job kind {kind} is registered twice");
         self
     }
+
+    /// The names of all kinds, in order.
+    pub fn kinds(&self) -> Vec<String> {
+        self.handlers.keys().map(|&kind| kind.to_owned()).collect()
+    }
+
+    /// The queues that these kinds go to, in order.
+    pub fn queues(&self) -> Vec<String> {
+        let mut queues: Vec<String> =
+            self.handlers.values().map(|handler| handler.traits().queue.to_owned()).collect();
+        queues.sort_unstable();
+        queues.dedup();
+        queues
+    }
+
+    pub(super) fn handler(&self, kind: &str) -> Option<Arc<dyn Handler<S>>> {
+        self.handlers.get(kind).cloned()
+    }
+
+    pub(super) fn state(&self) -> S {
+        self.state.clone()
+    }
+}
+
+/// What the worker needs to know of a kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KindTraits {
+    pub(super) queue: &'static str,
+    pub(super) timeout: Duration,
+    pub(super) backoff: Backoff,
+    /// None for a kind whose jobs run one by one.
+    pub(super) max_batch: Option<usize>,
+}
+
+/// A kind without its type.
+pub(super) trait Handler<S>: Send + Sync {
+    fn traits(&self) -> KindTraits;
+    fn run(&self, args: &RawValue, state: S, cx: JobContext) -> Result<Run, JobError>;
+    fn run_batch(&self, args: &[&RawValue], state: S, cx: BatchContext) -> Result<Run, JobError>;
+}
+
+struct OneByOne<J>(PhantomData<fn() -> J>);
+struct InBatches<J>(PhantomData<fn() -> J>);
+
+impl<J: Job> Handler<J::State> for OneByOne<J> {
+    fn traits(&self) -> KindTraits {
+        KindTraits { queue: J::QUEUE, timeout: J::TIMEOUT, backoff: J::BACKOFF, max_batch: None }
+    }
+
+    fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
+        let job: J = parse(args)?;
+        Ok(Box::pin(async move { job.run(&state, cx).await }))
+    }
+
+    fn run_batch(&self, _: &[&RawValue], _: J::State, _: BatchContext) -> Result<Run, JobError> {
+        Err(anyhow::anyhow!("the kind {} has no batch handler", J::KIND).into())
+    }
+}
+
+impl<J: BatchJob> Handler<J::State> for InBatches<J> {
+    fn traits(&self) -> KindTraits {
+        let one_by_one = OneByOne::<J>(PhantomData).traits();
+        KindTraits { max_batch: Some(J::MAX_BATCH.max(1)), ..one_by_one }
+    }
+
+    fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
+        OneByOne::<J>(PhantomData).run(args, state, cx)
+    }
+
+    fn run_batch(
+        &self,
+        args: &[&RawValue],
+        state: J::State,
+        cx: BatchContext,
+    ) -> Result<Run, JobError> {
+        let jobs = args.iter().map(|args| parse(args)).collect::<Result<Vec<J>, _>>()?;
+        Ok(Box::pin(async move { J::run_batch(jobs, &state, cx).await }))
+    }
+}
+
+/// Arguments that do not parse are a failed attempt like any other, not a reason to discard: they may have been
+/// written by a newer binary, whose workers know them.
+fn parse<J: Job>(args: &RawValue) -> Result<J, JobError> {
+    serde_json::from_str(args.get()).map_err(|error| {
+        anyhow::anyhow!("arguments of kind {} do not parse: {error}", J::KIND).into()
+    })
 }

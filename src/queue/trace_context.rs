@@ -1,13 +1,202 @@
-//! W3C trace context kept on the job row.
-use serde::{Deserialize, Serialize};
+//! The W3C trace context that a job carries from whoever enqueued it to whoever runs it.
+//!
+//! It is one `jsonb` column, so everything read here may have been written by another version, by hand, or by another
+//! program: what is not a valid trace context counts as none, and never as an error that would keep a job from running.
+
 use std::collections::BTreeMap;
-/// `traceparent` and `tracestate`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::{SpanContext, TraceContextExt};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use serde::{Deserialize, Deserializer, Serialize};
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
+/// `tracestate` comes from outside and is stored with every job: beyond the 512 characters that the W3C asks everybody
+/// to carry, it is left out.
+const MAX_TRACESTATE_BYTES: usize = 512;
+
+/// `traceparent` and, where there is one, `tracestate`. Never baggage, which may hold anything.
+///
+/// In JSON it is the object of these headers: `{"traceparent": "00-…-…-01"}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct TraceContext(pub BTreeMap<String, String>);
+pub struct TraceContext(BTreeMap<String, String>);
+
 impl TraceContext {
-    /// The context of the current span, if any.
+    /// The context of the span that this code runs in; `None` outside of any trace.
     pub fn current() -> Option<Self> {
-        None
+        Context::map_current(Self::of)
+    }
+
+    /// The context of the span in `cx`; `None` when it holds no valid one.
+    pub fn of(cx: &Context) -> Option<Self> {
+        if !cx.has_active_span() || !cx.span().span_context().is_valid() {
+            return None;
+        }
+        let mut context = Self::default();
+        TraceContextPropagator::new().inject_context(cx, &mut context);
+        Some(context)
+    }
+
+    /// A context of this `traceparent` alone.
+    pub fn from_traceparent(traceparent: impl Into<String>) -> Self {
+        Self(BTreeMap::from([(TRACEPARENT.to_owned(), traceparent.into())]))
+    }
+
+    /// The `traceparent`, whether valid or not.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.0.get(TRACEPARENT).map(String::as_str)
+    }
+
+    /// An OpenTelemetry context whose current span is the one that wrote this; empty when this is not valid. It
+    /// inherits nothing from the context that the caller runs in.
+    pub fn remote_context(&self) -> Context {
+        TraceContextPropagator::new().extract_with_context(&Context::new(), self)
+    }
+
+    /// The span that wrote this; `None` when this is not valid.
+    pub fn span_context(&self) -> Option<SpanContext> {
+        let span_context = self.remote_context().span().span_context().clone();
+        span_context.is_valid().then_some(span_context)
+    }
+}
+
+impl Injector for TraceContext {
+    fn set(&mut self, key: &str, value: String) {
+        // The propagator writes an empty tracestate when there is none.
+        let wanted = match key {
+            TRACEPARENT => true,
+            TRACESTATE => !value.is_empty() && value.len() <= MAX_TRACESTATE_BYTES,
+            _ => false,
+        };
+        if wanted {
+            self.0.insert(key.to_owned(), value);
+        }
+    }
+}
+
+impl Extractor for TraceContext {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+}
+
+/// Takes any JSON and keeps what it knows, so that no content of the column makes a row unreadable.
+impl<'de> Deserialize<'de> for TraceContext {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut context = Self::default();
+        if let serde_json::Value::Object(fields) = Deserialize::deserialize(deserializer)? {
+            for (name, value) in fields {
+                if let serde_json::Value::String(value) = value {
+                    context.set(&name, value);
+                }
+            }
+        }
+        Ok(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACEPARENT_HEADER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn from_json(json: &str) -> TraceContext {
+        serde_json::from_str(json).expect("every JSON document is taken")
+    }
+
+    #[test]
+    fn a_context_survives_the_way_through_json() {
+        let json = format!(r#"{{"traceparent":"{TRACEPARENT_HEADER}","tracestate":"a=b"}}"#);
+        let context = from_json(&json);
+        let remote = context.remote_context();
+
+        assert_eq!(serde_json::to_string(&context).expect("it is a map of strings"), json);
+        assert!(remote.span().span_context().is_remote());
+        assert_eq!(TraceContext::of(&remote), Some(context));
+    }
+
+    #[test]
+    fn an_empty_tracestate_is_left_out() {
+        let remote = TraceContext::from_traceparent(TRACEPARENT_HEADER).remote_context();
+
+        assert_eq!(
+            TraceContext::of(&remote),
+            Some(TraceContext::from_traceparent(TRACEPARENT_HEADER))
+        );
+    }
+
+    #[test]
+    fn the_sampling_decision_is_kept_either_way() {
+        for flags in ["00", "01"] {
+            let traceparent =
+                format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+            let remote = TraceContext::from_traceparent(&traceparent).remote_context();
+
+            assert_eq!(remote.span().span_context().is_sampled(), flags == "01");
+            assert_eq!(
+                TraceContext::of(&remote).expect("it is valid").traceparent(),
+                Some(traceparent.as_str())
+            );
+        }
+    }
+
+    #[test]
+    fn outside_of_a_trace_there_is_no_context() {
+        assert_eq!(TraceContext::current(), None);
+    }
+
+    #[test]
+    fn inside_a_trace_the_current_span_is_the_context() {
+        let _entered = TraceContext::from_traceparent(TRACEPARENT_HEADER).remote_context().attach();
+
+        assert_eq!(
+            TraceContext::current().as_ref().and_then(TraceContext::traceparent),
+            Some(TRACEPARENT_HEADER)
+        );
+    }
+
+    #[test]
+    fn baggage_and_an_oversized_tracestate_are_not_stored() {
+        let oversized = format!("a={}", "x".repeat(MAX_TRACESTATE_BYTES));
+        let context = from_json(&format!(
+            r#"{{"traceparent":"{TRACEPARENT_HEADER}","tracestate":"{oversized}","baggage":"card=4242"}}"#
+        ));
+
+        assert_eq!(context, TraceContext::from_traceparent(TRACEPARENT_HEADER));
+    }
+
+    #[test]
+    fn rubbish_counts_as_no_context() {
+        let rubbish = [
+            "null",
+            "[]",
+            "7",
+            r#""00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01""#,
+            "{}",
+            r#"{"traceparent": null}"#,
+            r#"{"traceparent": 7}"#,
+            r#"{"traceparent": {"a": []}}"#,
+            r#"{"traceparent": ""}"#,
+            r#"{"traceparent": "----"}"#,
+            r#"{"traceparent": "00-00000000000000000000000000000000-00f067aa0ba902b7-01"}"#,
+            r#"{"traceparent": "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#,
+            r#"{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-äöü"}"#,
+            r#"{"tracestate": "a=b"}"#,
+        ];
+        for json in rubbish {
+            let context = from_json(json);
+
+            assert_eq!(context.span_context(), None, "{json}");
+            assert_eq!(TraceContext::of(&context.remote_context()), None, "{json}");
+        }
     }
 }

@@ -1,49 +1,378 @@
-//! The worker.
-use super::registry::Registry;
+//! The worker: claims due jobs in batches, as many as it has free slots, and has the executor run them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use sqlx::PgPool;
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
-/// Settings.
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::QueueError;
+use super::claim_floor::ClaimFloors;
+use super::completer::Completer;
+use super::context::Completion;
+use super::executor::{Counts, Executor};
+use super::leases::{LeaseKeeper, LeaseTimes, Leases};
+use super::maintenance::{self, Retention};
+use super::registry::Registry;
+use super::store::{self, Claim, ClaimRequest, ClaimedJob};
+use super::{listener, maintenance::rescue_all};
+
+/// The most jobs of one claim.
+const MAX_CLAIM: usize = 500;
+
+/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes, listener, maintenance.
+const ENGINE_CONNECTIONS: u32 = 6;
+
+/// A busy worker waits so long for more free slots before it claims for few.
+const GATHER_SLOTS: Duration = Duration::from_millis(2);
+
+/// The longest pause between claims while the database is away.
+const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
+
+/// After the grace, so long for the outcomes of stopped runs to be recorded.
+const HAND_BACK_TIME: Duration = Duration::from_secs(5);
+
+/// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
-    /// Jobs in flight at most.
+    /// The most jobs in progress at once. At least 1.
     pub concurrency: usize,
-    /// Lease.
+    /// How long a claim is valid without a heartbeat. A dead worker's jobs run again after this long.
     pub lease: Duration,
-    /// Heartbeat.
+    /// How often leases are renewed; at most a third of the lease.
     pub heartbeat: Duration,
-    /// Poll interval.
+    /// How often an idle worker looks for due jobs without having been notified.
     pub poll: Duration,
-    /// Grace at shutdown.
+    /// How long jobs in progress may go on after the worker was told to stop.
     pub grace: Duration,
-    /// Queues to work on.
+    /// The queues to claim from; empty means all queues of the registered kinds.
     pub queues: Vec<String>,
+    /// How long finished jobs are kept.
+    pub retention: Retention,
 }
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            concurrency: 256,
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(10),
+            poll: Duration::from_secs(1),
+            grace: Duration::from_secs(25),
+            queues: Vec::new(),
+            retention: Retention::default(),
+        }
+    }
+}
+
 /// What a worker did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct WorkerSummary {
     /// Jobs completed.
     pub completed: u64,
-    /// Attempts that failed.
+    /// Attempts that failed, timed-out ones included.
     pub failed: u64,
-    /// Jobs handed back at shutdown.
-    pub released: u64,
+    /// Jobs discarded: their attempts were used up, or their handler said so.
+    pub discarded: u64,
+    /// Runs whose job was another worker's in the end.
+    pub lease_lost: u64,
+    /// Jobs handed back unfinished at shutdown.
+    pub handed_back: u64,
 }
-/// A worker.
+
+/// Claims and runs jobs of the registered kinds.
 pub struct Worker<S> {
-    _registry: Registry<S>,
+    id: Uuid,
+    settings: WorkerSettings,
+    kinds: Vec<String>,
+    queues: Vec<String>,
+    executor: Arc<Executor<S>>,
+    engine_pool: PgPool,
+    _keeper: LeaseKeeper,
 }
+
 impl<S: Clone + Send + Sync + 'static> Worker<S> {
-    /// A worker.
-    pub fn new(_pool: PgPool, registry: Registry<S>, _settings: WorkerSettings) -> Self {
-        Self { _registry: registry }
+    /// A worker whose handlers use `pool`. Its engine connects to the same database by connections of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Settings`] when the settings cannot work, [`QueueError::Thread`] when the system refuses a
+    /// thread. Must be called inside a Tokio runtime.
+    pub fn new(
+        pool: PgPool,
+        registry: Registry<S>,
+        settings: WorkerSettings,
+    ) -> Result<Self, QueueError> {
+        check(&settings)?;
+        let options = engine_options(&pool);
+        let engine_pool = PgPoolOptions::new()
+            .max_connections(ENGINE_CONNECTIONS)
+            .acquire_timeout(settings.heartbeat)
+            .connect_lazy_with(options.clone());
+        let times = LeaseTimes { lease: settings.lease, heartbeat: settings.heartbeat };
+        let leases = Leases::new(times);
+        let keeper =
+            LeaseKeeper::start(Arc::clone(&leases), options).map_err(QueueError::Thread)?;
+        let queues =
+            if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
+        let completer = Completer::start(engine_pool.clone());
+        let id = Uuid::now_v7();
+        Ok(Self {
+            id,
+            kinds: registry.kinds(),
+            queues,
+            executor: Arc::new(Executor {
+                worker_id: id,
+                registry,
+                completion: Arc::new(Completion { pool, completer }),
+                pool: engine_pool.clone(),
+                leases,
+                hand_back: CancellationToken::new(),
+                counts: Counts::default(),
+            }),
+            engine_pool,
+            settings,
+            _keeper: keeper,
+        })
     }
-    /// Works until told to stop.
-    pub async fn run(self, _shutdown: CancellationToken) -> WorkerSummary {
-        todo!()
+
+    /// Works until `shutdown` is cancelled; then claims nothing more, lets jobs in progress finish within the grace,
+    /// and hands the others back to be run by another worker at once.
+    pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
+        let slots = Slots::new(self.settings.concurrency);
+        let wake = Arc::new(Notify::new());
+        let _helpers = self.start_helpers(&wake);
+        let tasks = TaskTracker::new();
+
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.claim_for_ever(&slots, &wake, &tasks) => {}
+        }
+        tasks.close();
+        self.drain(&tasks).await;
+        self.summary()
     }
-    /// Works until nothing is due.
-    pub async fn run_until_idle(&self) -> WorkerSummary {
-        todo!()
+
+    /// Runs what is due, and what becomes due by that, until nothing is; then returns. For tests: no sleeping, no
+    /// polling, and jobs of the future stay where they are.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Database`] when a claim fails.
+    pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
+        let before = self.summary();
+        rescue_all(&self.engine_pool).await?;
+        loop {
+            // Each claim reads from the very start: what another transaction has just committed must be found.
+            let mut floors = ClaimFloors::new(&self.queues);
+            let since = Instant::now();
+            let claim = self.claim(&mut floors, self.settings.concurrency.min(MAX_CLAIM)).await?;
+            if claim.jobs.is_empty() {
+                return Ok(self.summary().since(before));
+            }
+            let tasks = TaskTracker::new();
+            let slots = Slots::new(claim.jobs.len());
+            self.dispatch(claim.jobs, since, &slots, &tasks);
+            tasks.close();
+            tasks.wait().await;
+        }
     }
+
+    /// What this worker did so far.
+    pub fn summary(&self) -> WorkerSummary {
+        let counts = &self.executor.counts;
+        WorkerSummary {
+            completed: counts.completed.load(Ordering::Relaxed),
+            failed: counts.failed.load(Ordering::Relaxed),
+            discarded: counts.discarded.load(Ordering::Relaxed),
+            lease_lost: counts.lease_lost.load(Ordering::Relaxed),
+            handed_back: counts.handed_back.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The listener and the maintenance, until the guard is dropped.
+    fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
+        let stop = CancellationToken::new();
+        let listening = listener::listen(self.engine_pool.clone(), Arc::clone(wake));
+        let maintaining = maintenance::maintain(
+            self.engine_pool.clone(),
+            self.settings.lease,
+            self.settings.retention,
+            Arc::clone(wake),
+        );
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                ((), ()) = async { tokio::join!(listening, maintaining) } => {}
+            }
+        });
+        stop.drop_guard()
+    }
+
+    async fn claim_for_ever(&self, slots: &Slots, wake: &Notify, tasks: &TaskTracker) {
+        let mut floors = ClaimFloors::new(&self.queues);
+        let mut failures = 0u32;
+        loop {
+            let limit = slots.wait_for_some().await.min(MAX_CLAIM);
+            let since = Instant::now();
+            match self.claim(&mut floors, limit).await {
+                Ok(claim) => {
+                    failures = 0;
+                    let found_all = claim.jobs.len() < limit;
+                    self.dispatch(claim.jobs, since, slots, tasks);
+                    if found_all {
+                        self.wait_for_work(wake).await;
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        tracing::warn!(error = %super::chain(&error), "cannot claim jobs, trying on");
+                    }
+                    let pause = Duration::from_millis(50) * 2u32.pow(failures.min(6));
+                    tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE)).await;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_work(&self, wake: &Notify) {
+        // Jittered, so that idle workers do not poll in step.
+        let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
+        let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
+    }
+
+    async fn claim(&self, floors: &mut ClaimFloors, limit: usize) -> Result<Claim, QueueError> {
+        let lanes = floors.lanes_to_claim();
+        let request = ClaimRequest {
+            lanes: &lanes,
+            kinds: &self.kinds,
+            limit,
+            worker_id: self.id,
+            lease: self.settings.lease,
+        };
+        let claim = store::claim(&self.engine_pool, &request).await?;
+        floors.observe(&claim, limit);
+        Ok(claim)
+    }
+
+    /// Starts claimed jobs: those of batch kinds in batches, the others each by itself.
+    fn dispatch(&self, jobs: Vec<ClaimedJob>, since: Instant, slots: &Slots, tasks: &TaskTracker) {
+        let mut batches: Vec<(String, usize, Vec<ClaimedJob>)> = Vec::new();
+        for job in jobs {
+            let max_batch = self
+                .executor
+                .registry
+                .handler(&job.kind)
+                .and_then(|handler| handler.traits().max_batch);
+            let Some(max_batch) = max_batch else {
+                let executor = Arc::clone(&self.executor);
+                let slot = slots.take(1);
+                tasks.spawn(async move {
+                    executor.execute(job, since).await;
+                    drop(slot);
+                });
+                continue;
+            };
+            let open = batches
+                .iter_mut()
+                .find(|(kind, max, batch)| *kind == job.kind && batch.len() < *max);
+            match open {
+                Some((_, _, batch)) => batch.push(job),
+                None => batches.push((job.kind.clone(), max_batch, vec![job])),
+            }
+        }
+        for (_kind, _max, batch) in batches {
+            let executor = Arc::clone(&self.executor);
+            let slot = slots.take(batch.len());
+            tasks.spawn(async move {
+                executor.execute_batch(batch, since).await;
+                drop(slot);
+            });
+        }
+    }
+
+    /// Waits for jobs in progress; after the grace, stops them and hands them back.
+    async fn drain(&self, tasks: &TaskTracker) {
+        if tokio::time::timeout(self.settings.grace, tasks.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(jobs = tasks.len(), "the grace is over, jobs in progress are handed back");
+        self.executor.hand_back.cancel();
+        let _recorded_or_late = tokio::time::timeout(HAND_BACK_TIME, tasks.wait()).await;
+    }
+}
+
+impl WorkerSummary {
+    fn since(self, before: Self) -> Self {
+        Self {
+            completed: self.completed - before.completed,
+            failed: self.failed - before.failed,
+            discarded: self.discarded - before.discarded,
+            lease_lost: self.lease_lost - before.lease_lost,
+            handed_back: self.handed_back - before.handed_back,
+        }
+    }
+}
+
+/// The places for jobs in progress.
+struct Slots {
+    free: Arc<Semaphore>,
+    total: usize,
+}
+
+/// Places that are freed when dropped.
+type Slot = Option<OwnedSemaphorePermit>;
+
+impl Slots {
+    fn new(total: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(total)), total }
+    }
+
+    /// Waits until a slot is free, and when only few are, a moment longer for more: a claim costs nearly the same for
+    /// one job as for many.
+    async fn wait_for_some(&self) -> usize {
+        let few = (self.total / 4).max(1);
+        if self.free.available_permits() < few {
+            let _one = self.free.acquire().await;
+            let enough = self.free.acquire_many(few as u32);
+            let _enough_or_late = tokio::time::timeout(GATHER_SLOTS, enough).await;
+        }
+        self.free.available_permits().max(1)
+    }
+
+    fn take(&self, count: usize) -> Slot {
+        // Only the claim loop takes slots, and it claims no more jobs than were free.
+        Arc::clone(&self.free).try_acquire_many_owned(count as u32).ok()
+    }
+}
+
+fn check(settings: &WorkerSettings) -> Result<(), QueueError> {
+    let problem = if settings.concurrency == 0 {
+        "the concurrency must be at least 1"
+    } else if settings.lease < Duration::from_millis(200) {
+        "the lease must be at least 200 ms"
+    } else if settings.heartbeat.is_zero() || settings.heartbeat > settings.lease / 3 {
+        "the heartbeat must be at most a third of the lease"
+    } else if settings.poll.is_zero() {
+        "the poll interval must be longer than nothing"
+    } else {
+        return Ok(());
+    };
+    Err(QueueError::Settings(problem))
+}
+
+/// The engine's statements read by index, each of them; the planner must not be tempted to read a table that is small
+/// today from end to end, because the plan is kept for the life of the connection.
+fn engine_options(pool: &PgPool) -> PgConnectOptions {
+    pool.connect_options()
+        .as_ref()
+        .clone()
+        .options([("enable_seqscan", "off"), ("enable_bitmapscan", "off")])
 }

@@ -1,0 +1,50 @@
+//! How a failure is shown to the person at the terminal, and with which code the process then ends.
+//!
+//!     error: cannot reach PostgreSQL at localhost:5432/surety
+//!       cause: Connection refused (os error 111)
+//!       fix:   start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use crate::db::DbError;
+
+/// The command failed, or found what it looks for.
+const FAILED: u8 = 1;
+/// PostgreSQL cannot be reached.
+const DATABASE_UNREACHABLE: u8 = 7;
+/// The schema is not that of this binary.
+const OTHER_SCHEMA: u8 = 8;
+/// A setting cannot be right; the number is sysexits.h's EX_CONFIG.
+const BAD_SETTING: u8 = 78;
+
+/// Prints `error` with its causes and, where we know it, the way out; gives the exit code.
+pub fn error(error: &anyhow::Error) -> ExitCode {
+    let (code, fix) = classify(error);
+    let mut text = format!("error: {error}\n");
+    for cause in error.chain().skip(1) {
+        text.push_str(&format!("  cause: {cause}\n"));
+    }
+    if let Some(fix) = fix {
+        text.push_str(&format!("  fix:   {fix}\n"));
+    }
+    // Nobody is left to tell when this fails.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}
+
+/// The exit code of an error, and the fix if its own sentence does not name it.
+fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
+    let Some(db) = error.chain().find_map(|cause| cause.downcast_ref::<DbError>()) else {
+        return (FAILED, None);
+    };
+    match db {
+        DbError::Url(_) => (BAD_SETTING, Some("correct DATABASE_URL")),
+        DbError::Unreachable { .. } => (
+            DATABASE_UNREACHABLE,
+            Some("start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own"),
+        ),
+        DbError::Schema(_) => (OTHER_SCHEMA, None),
+        _ => (FAILED, None),
+    }
+}

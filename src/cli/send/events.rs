@@ -1,0 +1,214 @@
+//! What is sent: made-up transactions or the lines of a file, and which of them a second time.
+//!
+//! Everything is a function of the seed and a number, so nothing has to be remembered to repeat an event byte by
+//! byte, and the same seed sends the same transactions on any machine.
+
+use fastrand::Rng;
+use hyper::body::Bytes;
+use iso_currency::Currency;
+
+/// Currencies of the made-up merchants, about as often as they are met. All three numbers of decimals are among them.
+const CURRENCIES: [Currency; 10] = [
+    Currency::USD,
+    Currency::USD,
+    Currency::USD,
+    Currency::EUR,
+    Currency::EUR,
+    Currency::GBP,
+    Currency::INR,
+    Currency::BRL,
+    Currency::JPY,
+    Currency::KWD,
+];
+const MERCHANTS: u64 = 200;
+const CUSTOMERS: u64 = 50_000;
+/// A repeat is of one of so many events before it: providers repeat what they sent lately.
+const REPEAT_WINDOW: u64 = 1_000;
+
+/// One body to send, and whether it was sent before.
+pub(super) struct Event {
+    /// `webhook-id` of the event: the same when it is sent again.
+    pub(super) webhook_id: String,
+    pub(super) body: Bytes,
+    pub(super) sighting: Sighting,
+}
+
+/// Whether the receiver can know an event already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sighting {
+    First,
+    Repeat,
+}
+
+/// Which event each request sends: `firsts` events once, and `repeats` of them again, spread evenly among them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) firsts: u64,
+    pub(crate) repeats: u64,
+    pub(crate) seed: u64,
+}
+
+impl Plan {
+    /// How many requests there are.
+    pub(super) fn requests(&self) -> u64 {
+        self.firsts.saturating_add(self.repeats)
+    }
+
+    /// Number of the event that a request sends, and whether an earlier one sent it; none after the last.
+    fn slot(&self, request: u64) -> Option<(u64, Sighting)> {
+        if request >= self.requests() {
+            return None;
+        }
+        let repeats_before = self.repeats_before(request);
+        let firsts_before = request - repeats_before;
+        if self.repeats_before(request + 1) == repeats_before {
+            return Some((firsts_before, Sighting::First));
+        }
+        let window = firsts_before.min(REPEAT_WINDOW);
+        let back = rng(self.seed, !request).u64(1..=window);
+        Some((firsts_before - back, Sighting::Repeat))
+    }
+
+    /// Of the requests before this one, how many repeat. The first never does, since `firsts` is not zero.
+    fn repeats_before(&self, request: u64) -> u64 {
+        let exact = u128::from(request) * u128::from(self.repeats) / u128::from(self.requests());
+        u64::try_from(exact).expect("it is at most the number of requests")
+    }
+}
+
+/// Where the bodies come from.
+pub(crate) enum Source {
+    /// Transactions made up from the seed of the plan.
+    Generated,
+    /// The lines of a file, as they are.
+    Lines(Vec<Bytes>),
+}
+
+impl Source {
+    /// Splits a file into bodies. Blank lines are no bodies.
+    pub(super) fn from_text(text: Vec<u8>) -> Self {
+        let text = Bytes::from(text);
+        let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        Self::Lines(
+            lines.filter(|line| !line.is_empty()).map(|line| text.slice_ref(line)).collect(),
+        )
+    }
+
+    /// How many bodies a file has; none when they are made up without end.
+    pub(super) fn lines(&self) -> Option<u64> {
+        match self {
+            Self::Generated => None,
+            Self::Lines(lines) => Some(lines.len() as u64),
+        }
+    }
+
+    /// What a request sends; none after the last.
+    pub(super) fn event(&self, plan: &Plan, request: u64) -> Option<Event> {
+        let (number, sighting) = plan.slot(request)?;
+        let body = match self {
+            Self::Generated => Bytes::from(transaction(plan.seed, number)),
+            Self::Lines(lines) => lines.get(usize::try_from(number).ok()?)?.clone(),
+        };
+        let webhook_id = format!("msg_{:08x}_{number}", plan.seed);
+        Some(Event { webhook_id, body, sighting })
+    }
+}
+
+/// A payment as a provider tells it: one of many customers pays one of few merchants, some of whom are busy.
+fn transaction(seed: u64, number: u64) -> String {
+    let mut rng = rng(seed, number);
+    let customer = rng.u64(..CUSTOMERS);
+    // The square leans to small numbers: merchant 0 gets as much as the last half of them.
+    let merchant = (rng.f64().powi(2) * MERCHANTS as f64) as u64;
+    let currency = CURRENCIES[usize::try_from(merchant).unwrap_or(0) % CURRENCIES.len()];
+    let amount = amount(&mut rng, currency);
+    format!(
+        "{{\"transaction_id\":\"txn_{seed:08x}_{number}\",\
+         \"source_account\":\"acc_customer_{customer:05}\",\
+         \"destination_account\":\"acc_merchant_{merchant:03}\",\
+         \"amount\":{amount},\"currency\":\"{code}\"}}",
+        code = currency.code(),
+    )
+}
+
+/// Mostly small, seldom large, never zero, with all the decimals that the currency has.
+fn amount(rng: &mut Rng, currency: Currency) -> String {
+    let major = (rng.f64() * 9.0).exp() as u64;
+    match currency.exponent().map_or(0, usize::from) {
+        0 => format!("{}", major * 100),
+        decimals => {
+            let minor = rng.u64(..10_u64.pow(decimals as u32));
+            format!("{major}.{minor:0decimals$}")
+        }
+    }
+}
+
+/// A generator of its own for every number, so that event n is the same whoever sends it and when.
+fn rng(seed: u64, number: u64) -> Rng {
+    // An odd constant close to 2^64 divided by the golden ratio keeps neighbours apart.
+    Rng::with_seed(seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn slots(firsts: u64, repeats: u64) -> Vec<(u64, Sighting)> {
+        let plan = Plan { firsts, repeats, seed: 7 };
+        (0..).map_while(|request| plan.slot(request)).collect()
+    }
+
+    #[test]
+    fn every_event_is_sent_once_and_so_many_again_after_it() {
+        for (firsts, repeats) in [(1, 0), (1, 5), (10, 3), (1_000, 50), (7, 700), (5_000, 5_000)] {
+            let mut sent = HashSet::new();
+            let mut repeated = 0;
+            for (number, sighting) in slots(firsts, repeats) {
+                match sighting {
+                    Sighting::First => assert!(sent.insert(number)),
+                    Sighting::Repeat => {
+                        assert!(sent.contains(&number));
+                        repeated += 1;
+                    }
+                }
+            }
+            assert_eq!(sent.len() as u64, firsts);
+            assert_eq!(repeated, repeats);
+        }
+    }
+
+    #[test]
+    fn a_repeat_is_the_same_event_byte_by_byte() {
+        let plan = Plan { firsts: 10, repeats: 10, seed: 1 };
+        let sent: Vec<_> =
+            (0..20).map(|request| Source::Generated.event(&plan, request).unwrap()).collect();
+        let bodies: HashSet<_> = sent.iter().map(|event| &event.body).collect();
+        let ids: HashSet<_> = sent.iter().map(|event| &event.webhook_id).collect();
+        assert_eq!((bodies.len(), ids.len()), (10, 10));
+    }
+
+    #[test]
+    fn a_made_up_transaction_has_the_decimals_of_its_currency() {
+        for number in 0..1_000 {
+            let body: serde_json::Value =
+                serde_json::from_str(&transaction(42, number)).expect("it is JSON");
+            let code = body["currency"].as_str().unwrap();
+            let text = transaction(42, number);
+            let amount = text.split("\"amount\":").nth(1).unwrap().split(',').next().unwrap();
+            let decimals = amount.split('.').nth(1).map_or(0, str::len);
+            let expected = Currency::from_code(code).unwrap().exponent().unwrap();
+            assert_eq!(decimals, usize::from(expected), "{text}");
+            assert!(amount.parse::<f64>().unwrap() > 0.0);
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_file_is_a_body_as_it_is() {
+        let Source::Lines(lines) = Source::from_text(b"{\"a\": 1}\r\n\n  [2]\n".to_vec()) else {
+            panic!("a file has lines");
+        };
+        assert_eq!(lines, [&b"{\"a\": 1}"[..], &b"[2]"[..]]);
+    }
+}

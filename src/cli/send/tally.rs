@@ -1,0 +1,137 @@
+//! What came of the events: counts, latencies, and one example of each way to fail.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::client::NoAnswer;
+use super::events::Sighting;
+
+/// An answer is shown up to so many characters.
+const EXAMPLE_CHARS: usize = 300;
+
+/// What came of the events so far.
+pub(crate) struct Tally {
+    /// First sightings answered with a 2xx.
+    pub(crate) accepted: u64,
+    /// Repeats answered with a 2xx, as they must be.
+    pub(crate) duplicates: u64,
+    /// Answered 409: the receiver knows the id with other content.
+    pub(crate) conflicts: u64,
+    /// Not taken, by reason.
+    pub(crate) failures: BTreeMap<String, FailureCount>,
+    /// How often an event was sent again.
+    pub(crate) retries: u64,
+    /// From the first request to the last answer.
+    pub(crate) elapsed: Duration,
+    /// Of every event until its last answer, retries included, in microseconds.
+    latency_us: Histogram<u64>,
+}
+
+/// How often something failed in one way, and what was said the first time.
+#[derive(Clone, Serialize)]
+pub(crate) struct FailureCount {
+    pub(crate) count: u64,
+    pub(crate) example: String,
+}
+
+/// Why an event was not taken.
+pub(super) struct Failure {
+    reason: String,
+    example: String,
+    is_conflict: bool,
+}
+
+impl Failure {
+    pub(super) fn status(status: StatusCode, body: &[u8]) -> Self {
+        Self {
+            reason: status.to_string(),
+            example: String::from_utf8_lossy(body).chars().take(EXAMPLE_CHARS).collect(),
+            is_conflict: status == StatusCode::CONFLICT,
+        }
+    }
+
+    pub(super) fn no_answer(error: &NoAnswer) -> Self {
+        let source = std::error::Error::source(error).map(root_cause);
+        Self { reason: error.to_string(), example: source.unwrap_or_default(), is_conflict: false }
+    }
+}
+
+fn root_cause(mut error: &(dyn std::error::Error + 'static)) -> String {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            accepted: 0,
+            duplicates: 0,
+            conflicts: 0,
+            failures: BTreeMap::new(),
+            retries: 0,
+            elapsed: Duration::ZERO,
+            latency_us: Histogram::new(3).expect("three digits are allowed"),
+        }
+    }
+}
+
+impl Tally {
+    /// Counts one event.
+    pub(super) fn record(
+        &mut self,
+        sighting: Sighting,
+        outcome: Result<(), Failure>,
+        latency: Duration,
+    ) {
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.latency_us.saturating_record(latency_us);
+        match (outcome, sighting) {
+            (Ok(()), Sighting::First) => self.accepted += 1,
+            (Ok(()), Sighting::Repeat) => self.duplicates += 1,
+            (Err(failure), _) if failure.is_conflict => self.conflicts += 1,
+            (Err(Failure { reason, example, .. }), _) => {
+                self.failures.entry(reason).or_insert(FailureCount { count: 0, example }).count +=
+                    1;
+            }
+        }
+    }
+
+    /// Adds what another connection saw.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.duplicates += other.duplicates;
+        self.conflicts += other.conflicts;
+        self.retries += other.retries;
+        for (reason, failures) in &other.failures {
+            let none_yet = FailureCount { count: 0, example: failures.example.clone() };
+            self.failures.entry(reason.clone()).or_insert(none_yet).count += failures.count;
+        }
+        self.latency_us += &other.latency_us;
+    }
+
+    /// Events that were not taken, for whatever reason but a conflict.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failures.values().map(|failures| failures.count).sum()
+    }
+
+    /// Events that are done with.
+    pub(crate) fn finished(&self) -> u64 {
+        self.accepted + self.duplicates + self.conflicts + self.failed()
+    }
+
+    /// Events finished per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.finished() as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// The latency that so many of a hundred events did not exceed, in milliseconds.
+    pub(crate) fn latency_ms(&self, percentile: f64) -> f64 {
+        self.latency_us.value_at_percentile(percentile) as f64 / 1_000.0
+    }
+}

@@ -1,0 +1,194 @@
+//! The server process: start it, wait until it is ready, stop it.
+//!
+//! A thread of its own spawns the server and waits for its end. That reaps it, and it is what ties the server's life
+//! to ours: the kernel's "interrupt when the parent ends" follows the *thread* that spawned, so it must not be one of
+//! the runtime's, which come and go.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::cluster::Lifetime;
+use super::error::ClusterError;
+use super::folder::Folder;
+use super::initdb::last_words;
+use super::pid_file::{PidFile, is_server_on};
+use super::process::{self, Signal};
+
+/// How long a start may take. Crash recovery is part of it.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a fast shutdown may take before an immediate one is asked for.
+const FAST_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long that may take before we leave the server alone.
+const IMMEDIATE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often we look. PostgreSQL tells nobody that it is ready, except by its file.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A server that we started. Dropped without [`stop`](Self::stop), it is stopped all the same, while the caller
+/// waits, unless it was told to outlive us.
+#[derive(Debug)]
+pub(super) struct Server {
+    pid: i32,
+    lifetime: Lifetime,
+    exit: watch::Receiver<Option<ExitStatus>>,
+}
+
+impl Server {
+    /// Starts `command` and returns once the server takes connections.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::Start`] with what it said last, [`ClusterError::Spawn`] and [`ClusterError::Folder`].
+    pub(super) async fn start(
+        mut command: Command,
+        folder: &Folder,
+        lifetime: Lifetime,
+    ) -> Result<Self, ClusterError> {
+        let log = folder.log();
+        let log_file = File::create(&log).map_err(ClusterError::folder(&log))?;
+        let log_file_too = log_file.try_clone().map_err(ClusterError::folder(&log))?;
+        command.stdout(log_file).stderr(log_file_too);
+        if lifetime == Lifetime::OfThisProcess {
+            process::interrupt_when_parent_ends(&mut command);
+        }
+        let server = Self::spawn(command, lifetime).await?;
+        server.wait_until_ready(folder).await?;
+        Ok(server)
+    }
+
+    async fn spawn(mut command: Command, lifetime: Lifetime) -> Result<Self, ClusterError> {
+        let program = command.get_program().into();
+        let (spawned_tx, spawned_rx) = oneshot::channel();
+        let (exit_tx, exit) = watch::channel(None);
+        let keeper = move || {
+            let mut child = match command.spawn() {
+                Ok(child) => child,
+                Err(error) => return drop(spawned_tx.send(Err(error))),
+            };
+            let _ = spawned_tx.send(Ok(child.id().cast_signed()));
+            if let Ok(status) = child.wait() {
+                exit_tx.send_replace(Some(status));
+            }
+        };
+        let source = match std::thread::Builder::new().name("postgres".into()).spawn(keeper) {
+            Ok(_) => match spawned_rx.await.expect("the thread answers before it ends") {
+                Ok(pid) => return Ok(Self { pid, lifetime, exit }),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        Err(ClusterError::Spawn { program, source })
+    }
+
+    async fn wait_until_ready(&self, folder: &Folder) -> Result<(), ClusterError> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            let said = if self.has_exited() {
+                last_words(&std::fs::read_to_string(folder.log()).unwrap_or_default())
+            } else if Instant::now() > deadline {
+                format!("it was not ready within {} s", READY_TIMEOUT.as_secs())
+            } else {
+                // The file may still be the one of a server before us.
+                let file = PidFile::read(&folder.pgdata());
+                if file.is_some_and(|file| file.ready && file.pid == self.pid) {
+                    return Ok(());
+                }
+                tokio::time::sleep(POLL).await;
+                continue;
+            };
+            return Err(ClusterError::Start { said, log: folder.log() });
+        }
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    fn has_exited(&self) -> bool {
+        self.exit.borrow().is_some()
+    }
+
+    /// Returns when the server has ended, for whatever reason.
+    pub(super) async fn exited(&self) {
+        let mut exit = self.exit.clone();
+        // An error means that the thread is gone, and it goes only after the server.
+        let _ = exit.wait_for(Option::is_some).await;
+    }
+
+    /// Asks the server to end, without waiting for it.
+    pub(super) fn ask_to_stop(&self) {
+        // While the keeper has not seen its end, the number is the server's; an error means that it is just ending.
+        if !self.has_exited() {
+            let _ = process::send(self.pid, Signal::Interrupt);
+        }
+    }
+
+    /// Stops the server: fast, and if that takes too long, immediately. Never by SIGKILL, which leaves its
+    /// sessions running.
+    pub(super) async fn stop(&self) {
+        stop_gently(self.pid, || self.has_exited()).await;
+    }
+
+    /// Stops the server as a crash would: nothing is written, the next start recovers.
+    pub(super) async fn stop_immediately(&self) {
+        if !self.has_exited() {
+            let _ = process::send(self.pid, Signal::Quit);
+            wait_until(IMMEDIATE_STOP_TIMEOUT, || self.has_exited()).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.lifetime == Lifetime::UntilStopped || self.has_exited() {
+            return;
+        }
+        self.ask_to_stop();
+        let deadline = std::time::Instant::now() + FAST_STOP_TIMEOUT;
+        while !self.has_exited() && std::time::Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// Ends a server on `pgdata` that an earlier process of ours left behind, and clears away a `postmaster.pid` that
+/// speaks of no server. An orphan is ended rather than adopted: there is then only one way in which a server of ours
+/// can be running, with the settings of this start and tied to this process.
+///
+/// # Errors
+///
+/// [`ClusterError::Orphan`] and [`ClusterError::Folder`].
+pub(super) async fn end_orphan(data_dir: &Path, pgdata: &Path) -> Result<(), ClusterError> {
+    let Some(file) = PidFile::read(pgdata) else { return Ok(()) };
+    if let Some(pid) = file.live_server(pgdata) {
+        stop_gently(pid, || !is_server_on(pid, pgdata)).await;
+        if is_server_on(pid, pgdata) {
+            return Err(ClusterError::Orphan { data_dir: data_dir.to_owned(), pid });
+        }
+    }
+    file.delete(pgdata).map_err(ClusterError::folder(pgdata))
+}
+
+async fn stop_gently(pid: i32, has_ended: impl Fn() -> bool) {
+    for (signal, timeout) in
+        [(Signal::Interrupt, FAST_STOP_TIMEOUT), (Signal::Quit, IMMEDIATE_STOP_TIMEOUT)]
+    {
+        if has_ended() {
+            return;
+        }
+        // An error means that it is just ending, or not ours to end: the wait tells which.
+        let _ = process::send(pid, signal);
+        wait_until(timeout, &has_ended).await;
+    }
+}
+
+async fn wait_until(timeout: Duration, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + timeout;
+    while !condition() && Instant::now() < deadline {
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -1,0 +1,181 @@
+//! Accounts: holders of money, each in one currency.
+//!
+//! A balance is read and written only under a lock on its row, and rows are locked in id order, so that two batches
+//! over the same accounts wait for each other and never in a circle. The lock is `for no key update`: it lets others
+//! refer to the account meanwhile.
+
+use std::collections::{HashMap, HashSet};
+
+use rust_decimal::Decimal;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::LedgerError;
+use crate::ids::AccountId;
+use crate::money::Currency;
+
+/// An account that stands for money outside: a provider's name for its holder, in one currency.
+///
+/// The same name in another currency is another account. It has no floor.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ExternalAccount {
+    /// The name, as the provider wrote it.
+    pub external_ref: String,
+    /// What it holds.
+    pub currency: Currency,
+}
+
+/// An account as it stood when its row was locked; nobody else can change it until the transaction ends.
+#[derive(Clone, Debug)]
+pub(super) struct LockedAccount {
+    pub(super) id: AccountId,
+    /// The code of its currency.
+    pub(super) currency: String,
+    pub(super) balance: Decimal,
+    /// The balance may not go below this; `None` means no floor.
+    pub(super) floor: Option<Decimal>,
+    /// Number of entries so far.
+    pub(super) version: i64,
+}
+
+/// By how much a batch of entries moves one account.
+#[derive(Clone, Debug)]
+pub(super) struct BalanceChange {
+    pub(super) account: AccountId,
+    /// The version that the change is based on.
+    pub(super) version_before: i64,
+    /// How many entries the change sums up.
+    pub(super) entries: i64,
+    pub(super) delta: Decimal,
+}
+
+/// Gives the id of each of these accounts, in their order, making those that are seen for the first time.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn open_external(
+    conn: &mut PgConnection,
+    accounts: &[ExternalAccount],
+) -> Result<Vec<AccountId>, LedgerError> {
+    // In the order of the unique key: two transactions that make the same accounts wait for each other at the first
+    // one they share, and never in a circle.
+    let mut wanted: Vec<&ExternalAccount> = accounts.iter().collect();
+    wanted.sort_unstable_by_key(|account| (&account.external_ref, account.currency.code()));
+    wanted.dedup();
+
+    let mut known = find_external(conn, &wanted).await?;
+    wanted.retain(|account| !known.contains_key(account));
+    if !wanted.is_empty() {
+        insert_external(conn, &wanted).await?;
+        known.extend(find_external(conn, &wanted).await?);
+    }
+    accounts
+        .iter()
+        .map(|account| known.get(account).copied().ok_or(LedgerError::ConcurrentChange))
+        .collect()
+}
+
+/// The ids of those of these accounts that exist.
+async fn find_external<'a>(
+    conn: &mut PgConnection,
+    accounts: &[&'a ExternalAccount],
+) -> Result<HashMap<&'a ExternalAccount, AccountId>, LedgerError> {
+    let (external_refs, currencies) = external_columns(accounts);
+    let ids = sqlx::query_scalar!(
+        r#"
+        select account.id as "id?: AccountId"
+        from unnest($1::text[], $2::text[])
+          with ordinality as wanted (external_ref, currency, position)
+        left join payments.accounts as account using (external_ref, currency)
+        order by wanted.position
+        "#,
+        &external_refs as &[&str],
+        &currencies as &[&str],
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(accounts.iter().zip(ids).filter_map(|(account, id)| Some((*account, id?))).collect())
+}
+
+async fn insert_external(
+    conn: &mut PgConnection,
+    accounts: &[&ExternalAccount],
+) -> Result<(), LedgerError> {
+    let (external_refs, currencies) = external_columns(accounts);
+    let ids: Vec<Uuid> = accounts.iter().map(|_| Uuid::now_v7()).collect();
+    sqlx::query!(
+        "
+        insert into payments.accounts (id, external_ref, currency)
+        select id, external_ref, currency
+        from unnest($1::uuid[], $2::text[], $3::text[])
+          with ordinality as new (id, external_ref, currency, position)
+        order by position
+        on conflict on constraint accounts_external_key do nothing
+        ",
+        &ids,
+        &external_refs as &[&str],
+        &currencies as &[&str],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+fn external_columns<'a>(accounts: &[&'a ExternalAccount]) -> (Vec<&'a str>, Vec<&'a str>) {
+    accounts.iter().map(|account| (account.external_ref.as_str(), account.currency.code())).unzip()
+}
+
+/// Locks these accounts until the transaction ends, in id order, and reads them as they stand then. Ids that name no
+/// account are left out.
+pub(super) async fn lock(
+    conn: &mut PgConnection,
+    accounts: &HashSet<AccountId>,
+) -> Result<Vec<LockedAccount>, LedgerError> {
+    let ids: Vec<Uuid> = accounts.iter().map(|account| account.0).collect();
+    let locked = sqlx::query_as!(
+        LockedAccount,
+        r#"
+        select id as "id: AccountId", currency, balance, floor, version
+        from payments.accounts
+        where id = any ($1)
+        order by id
+        for no key update
+        "#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(locked)
+}
+
+/// Writes the balances of accounts that the caller has locked: one update per account, however many entries.
+pub(super) async fn change_balances(
+    conn: &mut PgConnection,
+    changes: &[BalanceChange],
+) -> Result<(), LedgerError> {
+    let ids: Vec<Uuid> = changes.iter().map(|change| change.account.0).collect();
+    let versions_before: Vec<i64> = changes.iter().map(|change| change.version_before).collect();
+    let entries: Vec<i64> = changes.iter().map(|change| change.entries).collect();
+    let deltas: Vec<Decimal> = changes.iter().map(|change| change.delta).collect();
+    let updated = sqlx::query!(
+        "
+        update payments.accounts as account
+        set balance = account.balance + change.delta, version = account.version + change.entries
+        from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::numeric[])
+          as change (id, version_before, entries, delta)
+        where account.id = change.id and account.version = change.version_before
+        ",
+        &ids,
+        &versions_before,
+        &entries,
+        &deltas,
+    )
+    .execute(conn)
+    .await?
+    .rows_affected();
+    if updated != changes.len() as u64 {
+        return Err(LedgerError::ConcurrentChange);
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Settlement: what a provider told us becomes a transfer, and the transaction gets its outcome.
+//!
+//! A transaction leaves `PROCESSING` exactly once: its row is locked before it is judged, and only the one who finds
+//! it in `PROCESSING` writes. Whoever comes second, for whatever reason, finds it settled and changes nothing (G3).
+
+use std::collections::{HashMap, HashSet};
+
+use rust_decimal::Decimal;
+use sqlx::PgConnection;
+
+use super::LedgerError;
+use super::accounts::{self, ExternalAccount};
+use super::transfers::{self, NewTransfer, Refusal};
+use crate::ids::TransactionId;
+use crate::money::Money;
+
+/// What became of a transaction that was to be settled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settled {
+    /// Its transfer is posted; it is now `COMPLETED`.
+    Completed,
+    /// It broke a rule and moved no money; it is now `FAILED`, with this reason.
+    Failed(Refusal),
+    /// It had its outcome before. Nothing was changed.
+    AlreadySettled,
+    /// There is no such transaction, or it is not for settlement yet (`PENDING`). Nothing was changed.
+    Missing,
+}
+
+/// Settles these transactions, each as if it were alone: one that breaks a rule ends in `FAILED` and does not touch
+/// the others. Gives one outcome for each id, in the order of the ids.
+///
+/// The number of statements does not depend on the number of transactions. Call it once per database transaction:
+/// the rows and accounts that it locks stay locked until the end.
+///
+/// # Errors
+///
+/// When the database refuses, or a stored row contradicts the ledger ([`LedgerError`]). Nothing may be committed
+/// then; settled one by one, only the transaction at fault fails again.
+pub async fn settle_many(
+    conn: &mut PgConnection,
+    ids: &[TransactionId],
+) -> Result<Vec<(TransactionId, Settled)>, LedgerError> {
+    let locked = lock_transactions(&mut *conn, ids).await?;
+    let payments = locked
+        .iter()
+        .filter(|transaction| transaction.is_processing)
+        .map(Payment::from_stored)
+        .collect::<Result<Vec<Payment>, LedgerError>>()?;
+    let mut settled = HashMap::new();
+    if !payments.is_empty() {
+        settled = post(&mut *conn, payments).await?;
+        record_outcomes(conn, &settled).await?;
+    }
+    let known: HashSet<TransactionId> = locked.iter().map(|transaction| transaction.id).collect();
+    let outcome = |id: &TransactionId| match settled.remove(id) {
+        Some(settled) => (*id, settled),
+        None if known.contains(id) => (*id, Settled::AlreadySettled),
+        None => (*id, Settled::Missing),
+    };
+    Ok(ids.iter().map(outcome).collect())
+}
+
+/// A transaction's row, under lock.
+struct StoredTransaction {
+    id: TransactionId,
+    source_account: String,
+    destination_account: String,
+    amount: Decimal,
+    currency: String,
+    is_processing: bool,
+}
+
+/// Locks these transactions in id order. `for no key update` lets a conflicting webhook, which refers to the row, be
+/// recorded meanwhile.
+async fn lock_transactions(
+    conn: &mut PgConnection,
+    ids: &[TransactionId],
+) -> Result<Vec<StoredTransaction>, LedgerError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let locked = sqlx::query_as!(
+        StoredTransaction,
+        r#"
+        select
+          id as "id: TransactionId", source_account, destination_account, amount, currency,
+          status = 'PROCESSING' as "is_processing!"
+        from payments.transactions
+        where id = any ($1) and status <> 'PENDING'
+        order by id
+        for no key update
+        "#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(locked)
+}
+
+/// A transaction to be settled, parsed.
+struct Payment {
+    id: TransactionId,
+    source: ExternalAccount,
+    destination: ExternalAccount,
+    money: Money,
+}
+
+impl Payment {
+    fn from_stored(stored: &StoredTransaction) -> Result<Self, LedgerError> {
+        let money = Money::from_stored(stored.amount, &stored.currency)
+            .map_err(|source| LedgerError::UnreadableTransaction { id: stored.id, source })?;
+        let account = |external_ref: &str| ExternalAccount {
+            external_ref: external_ref.to_owned(),
+            currency: money.currency(),
+        };
+        Ok(Self {
+            id: stored.id,
+            source: account(&stored.source_account),
+            destination: account(&stored.destination_account),
+            money,
+        })
+    }
+}
+
+/// Posts the transfers of these payments, in their order.
+async fn post(
+    conn: &mut PgConnection,
+    payments: Vec<Payment>,
+) -> Result<HashMap<TransactionId, Settled>, LedgerError> {
+    // Known to be refused without a look at any account, so that it opens none either.
+    let (to_itself, between_two): (Vec<Payment>, Vec<Payment>) =
+        payments.into_iter().partition(|payment| payment.source == payment.destination);
+    let refused =
+        to_itself.iter().map(|payment| (payment.id, Settled::Failed(Refusal::SameAccount)));
+
+    let transfers = transfers_of(&mut *conn, &between_two).await?;
+    let posted = transfers::post_many(conn, &transfers).await?;
+    let judged = between_two.iter().zip(posted).map(|(payment, posted)| match posted {
+        Ok(_) => (payment.id, Settled::Completed),
+        Err(refusal) => (payment.id, Settled::Failed(refusal)),
+    });
+    Ok(refused.chain(judged).collect())
+}
+
+/// The transfer of each payment, between accounts that are made where they are seen for the first time.
+async fn transfers_of(
+    conn: &mut PgConnection,
+    payments: &[Payment],
+) -> Result<Vec<NewTransfer>, LedgerError> {
+    let sides: Vec<ExternalAccount> = payments
+        .iter()
+        .flat_map(|payment| [payment.source.clone(), payment.destination.clone()])
+        .collect();
+    let accounts = accounts::open_external(conn, &sides).await?;
+    let (pairs, _) = accounts.as_chunks::<2>();
+    let transfer = |(payment, [source, destination]): (&Payment, &[_; 2])| NewTransfer {
+        transaction: Some(payment.id),
+        source: *source,
+        destination: *destination,
+        money: payment.money,
+    };
+    Ok(payments.iter().zip(pairs).map(transfer).collect())
+}
+
+/// Moves each transaction from `PROCESSING` to its outcome.
+async fn record_outcomes(
+    conn: &mut PgConnection,
+    settled: &HashMap<TransactionId, Settled>,
+) -> Result<(), LedgerError> {
+    let (ids, reasons): (Vec<i64>, Vec<Option<&str>>) = settled
+        .iter()
+        .map(|(id, settled)| match settled {
+            Settled::Failed(refusal) => (id.0, Some(refusal.code())),
+            Settled::Completed | Settled::AlreadySettled | Settled::Missing => (id.0, None),
+        })
+        .unzip();
+    let updated = sqlx::query!(
+        "
+        update payments.transactions as transaction
+        set
+          status = case when outcome.reason is null then 'COMPLETED' else 'FAILED' end
+            ::payments.transaction_status,
+          failure_reason = outcome.reason,
+          processed_at = clock_timestamp()
+        from unnest($1::bigint[], $2::text[]) as outcome (id, reason)
+        where transaction.id = outcome.id and transaction.status = 'PROCESSING'
+        ",
+        &ids,
+        &reasons as &[Option<&str>],
+    )
+    .execute(conn)
+    .await?
+    .rows_affected();
+    if updated != ids.len() as u64 {
+        return Err(LedgerError::ConcurrentChange);
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Transfers: movements of money from one account to another, each with the two entries that prove it (G7).
+//!
+//! Transfers are posted in batches. The accounts of a batch are locked first; then the transfers are judged in memory,
+//! one after the other, against the balances that the ones before them left; then everything is written by one
+//! statement per table. An account that a thousand transfers of the batch touch is still updated once.
+
+use std::collections::{HashMap, HashSet};
+
+use rust_decimal::Decimal;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::LedgerError;
+use super::accounts::{self, BalanceChange, LockedAccount};
+use crate::ids::{AccountId, TransactionId, TransferId};
+use crate::money::Money;
+
+/// The whole part of a balance stays below this, on either side of zero: what `numeric(28, 4)` holds.
+const BALANCE_LIMIT: i128 = 10_i128.pow(24);
+
+/// Money to be moved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewTransfer {
+    /// The provider's transaction that this transfer settles, if any. A transaction has at most one transfer.
+    pub transaction: Option<TransactionId>,
+    /// Who pays.
+    pub source: AccountId,
+    /// Who receives.
+    pub destination: AccountId,
+    /// What.
+    pub money: Money,
+}
+
+/// The rule that a transfer broke. It then moved nothing and left no row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Money cannot move from an account to itself.
+    #[error("source and destination are the same account")]
+    SameAccount,
+    /// There is no such account.
+    #[error("the account does not exist")]
+    AccountNotFound,
+    /// A transfer has one currency, and so have its accounts.
+    #[error("the account holds another currency")]
+    CurrencyMismatch,
+    /// The balance of the source would go below its floor.
+    #[error("the balance of the source account is too low")]
+    InsufficientFunds,
+    /// A balance would leave the range that the ledger can hold.
+    #[error("the balance would be out of range")]
+    BalanceOutOfRange,
+}
+
+impl Refusal {
+    /// The stable code of the reason, as stored and as sent to clients.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::SameAccount => "same-account",
+            Self::AccountNotFound => "account-not-found",
+            Self::CurrencyMismatch => "currency-mismatch",
+            Self::InsufficientFunds => "insufficient-funds",
+            Self::BalanceOutOfRange => "balance-out-of-range",
+        }
+    }
+}
+
+/// Posts these transfers in order, and says of each whether it was posted or which rule it broke. A transfer that is
+/// refused changes nothing, and the others are posted all the same: the outcome is what it would be, had they come
+/// one by one.
+///
+/// The accounts stay locked until the caller's transaction ends. Two calls in one transaction may deadlock with
+/// another such transaction, so post all that belongs together at once.
+///
+/// # Errors
+///
+/// [`LedgerError::TransactionHasTransfer`], or when the database refuses. Nothing may be committed then.
+pub async fn post_many(
+    conn: &mut PgConnection,
+    transfers: &[NewTransfer],
+) -> Result<Vec<Result<TransferId, Refusal>>, LedgerError> {
+    let touched: HashSet<AccountId> =
+        transfers.iter().flat_map(|transfer| [transfer.source, transfer.destination]).collect();
+    let mut book = Book::new(accounts::lock(&mut *conn, &touched).await?);
+    let outcomes: Vec<Result<TransferId, Refusal>> =
+        transfers.iter().map(|transfer| book.post(transfer)).collect();
+    let posted: Vec<(TransferId, &NewTransfer)> = outcomes
+        .iter()
+        .zip(transfers)
+        .filter_map(|(outcome, transfer)| Some(((*outcome).ok()?, transfer)))
+        .collect();
+    if !posted.is_empty() {
+        insert_transfers(&mut *conn, &posted).await?;
+        insert_entries(&mut *conn, &book.entries).await?;
+        accounts::change_balances(conn, &book.changes()).await?;
+    }
+    Ok(outcomes)
+}
+
+/// The locked accounts of a batch, and what its transfers did to them so far.
+struct Book {
+    accounts: HashMap<AccountId, Line>,
+    entries: Vec<NewEntry>,
+}
+
+/// One account in the book.
+struct Line {
+    locked: LockedAccount,
+    balance: Decimal,
+    version: i64,
+}
+
+struct NewEntry {
+    account: AccountId,
+    account_version: i64,
+    transfer: TransferId,
+    /// Negative where money leaves.
+    amount: Decimal,
+    balance_after: Decimal,
+}
+
+impl Book {
+    fn new(locked: Vec<LockedAccount>) -> Self {
+        let line = |account: LockedAccount| {
+            let (balance, version) = (account.balance, account.version);
+            (account.id, Line { locked: account, balance, version })
+        };
+        Self { accounts: locked.into_iter().map(line).collect(), entries: Vec::new() }
+    }
+
+    /// Judges one transfer, and writes down its entries unless it is refused.
+    fn post(&mut self, transfer: &NewTransfer) -> Result<TransferId, Refusal> {
+        if transfer.source == transfer.destination {
+            return Err(Refusal::SameAccount);
+        }
+        let amount = transfer.money.amount().as_decimal();
+        // Both are judged before either is changed.
+        let source_after = self.line(transfer.source)?.after(-amount, transfer.money)?;
+        let destination_after = self.line(transfer.destination)?.after(amount, transfer.money)?;
+
+        let id = TransferId(Uuid::now_v7());
+        self.enter(id, transfer.source, -amount, source_after);
+        self.enter(id, transfer.destination, amount, destination_after);
+        Ok(id)
+    }
+
+    fn line(&self, account: AccountId) -> Result<&Line, Refusal> {
+        self.accounts.get(&account).ok_or(Refusal::AccountNotFound)
+    }
+
+    fn enter(
+        &mut self,
+        transfer: TransferId,
+        account: AccountId,
+        amount: Decimal,
+        balance_after: Decimal,
+    ) {
+        let line = self.accounts.get_mut(&account).expect("judged just before");
+        line.balance = balance_after;
+        line.version += 1;
+        let account_version = line.version;
+        self.entries.push(NewEntry { account, account_version, transfer, amount, balance_after });
+    }
+
+    /// One change per account that has new entries.
+    fn changes(&self) -> Vec<BalanceChange> {
+        self.accounts
+            .values()
+            .filter(|line| line.version > line.locked.version)
+            .map(|line| BalanceChange {
+                account: line.locked.id,
+                version_before: line.locked.version,
+                entries: line.version - line.locked.version,
+                delta: line.balance - line.locked.balance,
+            })
+            .collect()
+    }
+}
+
+impl Line {
+    /// The balance once `amount` is added, if the rules allow it.
+    fn after(&self, amount: Decimal, money: Money) -> Result<Decimal, Refusal> {
+        if self.locked.currency != money.currency().code() {
+            return Err(Refusal::CurrencyMismatch);
+        }
+        // Exact: balances have at most 28 digits and amounts 18, both with at most 4 decimals.
+        let balance = self.balance + amount;
+        if balance.trunc().mantissa().abs() >= BALANCE_LIMIT {
+            return Err(Refusal::BalanceOutOfRange);
+        }
+        let is_debit = amount.is_sign_negative();
+        if is_debit && self.locked.floor.is_some_and(|floor| balance < floor) {
+            return Err(Refusal::InsufficientFunds);
+        }
+        Ok(balance)
+    }
+}
+
+async fn insert_transfers(
+    conn: &mut PgConnection,
+    transfers: &[(TransferId, &NewTransfer)],
+) -> Result<(), LedgerError> {
+    let ids: Vec<Uuid> = transfers.iter().map(|(id, _)| id.0).collect();
+    let transactions: Vec<Option<i64>> =
+        transfers.iter().map(|(_, transfer)| transfer.transaction.map(|id| id.0)).collect();
+    let sources: Vec<Uuid> = transfers.iter().map(|(_, transfer)| transfer.source.0).collect();
+    let destinations: Vec<Uuid> =
+        transfers.iter().map(|(_, transfer)| transfer.destination.0).collect();
+    let amounts: Vec<Decimal> =
+        transfers.iter().map(|(_, transfer)| transfer.money.amount().as_decimal()).collect();
+    let currencies: Vec<&str> =
+        transfers.iter().map(|(_, transfer)| transfer.money.currency().code()).collect();
+    sqlx::query!(
+        "
+        insert into payments.transfers
+          (id, transaction_id, source_account_id, destination_account_id, amount, currency)
+        select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::numeric[], $6::text[])
+        ",
+        &ids,
+        &transactions as &[Option<i64>],
+        &sources,
+        &destinations,
+        &amounts,
+        &currencies as &[&str],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn insert_entries(conn: &mut PgConnection, entries: &[NewEntry]) -> Result<(), LedgerError> {
+    let accounts: Vec<Uuid> = entries.iter().map(|entry| entry.account.0).collect();
+    let versions: Vec<i64> = entries.iter().map(|entry| entry.account_version).collect();
+    let transfers: Vec<Uuid> = entries.iter().map(|entry| entry.transfer.0).collect();
+    let amounts: Vec<Decimal> = entries.iter().map(|entry| entry.amount).collect();
+    let balances_after: Vec<Decimal> = entries.iter().map(|entry| entry.balance_after).collect();
+    sqlx::query!(
+        "
+        insert into payments.entries (account_id, account_version, transfer_id, amount, balance_after)
+        select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::numeric[], $5::numeric[])
+        ",
+        &accounts,
+        &versions,
+        &transfers,
+        &amounts,
+        &balances_after,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

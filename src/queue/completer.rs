@@ -1,0 +1,81 @@
+//! Completes jobs that wrote nothing else: those that are done at the same moment share one statement and one commit.
+//!
+//! No delay is added to make them meet. While one statement runs, the next completions gather, so the busier the
+//! worker, the larger the groups. A run waits for the commit of its own completion: nothing is done but not recorded.
+
+use sqlx::PgPool;
+use tokio::sync::{mpsc, oneshot};
+
+use super::job::{Fence, JobId};
+use super::store;
+
+/// The most completions in one statement.
+const MAX_GROUP: usize = 1000;
+
+/// How a shared completion ended for one job.
+#[derive(Debug)]
+pub(super) enum SharedCompletion {
+    /// Committed.
+    Done,
+    /// The job belongs to another worker by now.
+    LeaseLost,
+    /// The database refused, or its answer was lost.
+    Unknown,
+}
+
+struct Request {
+    id: JobId,
+    fence: Fence,
+    answer: oneshot::Sender<SharedCompletion>,
+}
+
+/// A handle on the completer's task, which ends when the last handle is dropped.
+#[derive(Clone)]
+pub(super) struct Completer {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Completer {
+    pub(super) fn start(pool: PgPool) -> Self {
+        let (requests, waiting) = mpsc::channel(MAX_GROUP);
+        tokio::spawn(complete_groups(pool, waiting));
+        Self { requests }
+    }
+
+    /// Waits until the completion is committed.
+    pub(super) async fn complete(&self, id: JobId, fence: Fence) -> SharedCompletion {
+        let (answer, answered) = oneshot::channel();
+        if self.requests.send(Request { id, fence, answer }).await.is_err() {
+            return SharedCompletion::Unknown;
+        }
+        answered.await.unwrap_or(SharedCompletion::Unknown)
+    }
+}
+
+async fn complete_groups(pool: PgPool, mut waiting: mpsc::Receiver<Request>) {
+    let mut group = Vec::with_capacity(MAX_GROUP);
+    while waiting.recv_many(&mut group, MAX_GROUP).await > 0 {
+        complete_group(&pool, &mut group).await;
+    }
+}
+
+async fn complete_group(pool: &PgPool, group: &mut Vec<Request>) {
+    // In id order, as every statement that locks several jobs.
+    group.sort_unstable_by_key(|request| request.id);
+    let claims: Vec<_> = group.iter().map(|request| (request.id, request.fence)).collect();
+    let done = store::complete(pool, &claims).await;
+    if let Err(error) = &done {
+        tracing::warn!(error = %super::chain(error), jobs = claims.len(), "jobs could not be completed");
+    }
+    let done: Option<std::collections::HashSet<JobId>> =
+        done.ok().map(|ids| ids.into_iter().collect());
+    for request in group.drain(..) {
+        let completion = match &done {
+            None => SharedCompletion::Unknown,
+            Some(ids) if ids.contains(&request.id) => SharedCompletion::Done,
+            Some(_) => SharedCompletion::LeaseLost,
+        };
+        // Nobody waits any more when the run was stopped meanwhile; its outcome is settled by the fence.
+        let _ = request.answer.send(completion);
+    }
+}

@@ -1,0 +1,209 @@
+//! The leases that this worker holds, and the thread that keeps them.
+//!
+//! A lease is renewed by the database's clock (G8), but whether it may still be trusted is judged by this process's
+//! monotonic clock, counted from *before* the renewal was sent: whatever the network did, the lease cannot have begun
+//! earlier. A handler whose lease was not renewed in time is stopped [a margin](LeaseTimes::margin) before the lease
+//! can expire (G5), so another worker never starts while this one still works.
+//!
+//! The keeper has an operating system thread and a connection of its own: neither a handler that blocks the runtime
+//! nor a pool that handlers have drained can cost a lease.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio_util::sync::CancellationToken;
+
+use super::job::{Fence, JobId};
+use super::store;
+
+/// How long a lease lasts and how often it is renewed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeaseTimes {
+    pub(super) lease: Duration,
+    pub(super) heartbeat: Duration,
+}
+
+impl LeaseTimes {
+    /// So long before its lease can expire a handler is stopped: time enough to commit or to be dropped.
+    pub(super) fn margin(&self) -> Duration {
+        (self.lease / 6).min(Duration::from_secs(5))
+    }
+
+    /// How often the deadlines are looked at.
+    fn tick(&self) -> Duration {
+        (self.margin() / 4).clamp(Duration::from_millis(5), Duration::from_millis(500))
+    }
+}
+
+#[derive(Debug)]
+struct Lease {
+    fence: Fence,
+    /// When the handler must have stopped.
+    deadline: Instant,
+    /// Stops the handler of this job.
+    lost: CancellationToken,
+    /// Stops the batch that the job is run in, if it is.
+    batch_lost: Option<CancellationToken>,
+}
+
+impl Lease {
+    fn give_up(&self) {
+        self.lost.cancel();
+        if let Some(batch) = &self.batch_lost {
+            batch.cancel();
+        }
+    }
+}
+
+/// All leases that this worker holds.
+#[derive(Debug)]
+pub(super) struct Leases {
+    times: LeaseTimes,
+    held: Mutex<HashMap<JobId, Lease>>,
+}
+
+impl Leases {
+    pub(super) fn new(times: LeaseTimes) -> Arc<Self> {
+        Arc::new(Self { times, held: Mutex::new(HashMap::new()) })
+    }
+
+    /// Takes charge of a lease that was claimed not earlier than `since`. It is kept until the guard is dropped.
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        id: JobId,
+        fence: Fence,
+        since: Instant,
+        batch_lost: Option<CancellationToken>,
+    ) -> HeldLease {
+        let lost = CancellationToken::new();
+        let lease = Lease { fence, deadline: self.deadline(since), lost: lost.clone(), batch_lost };
+        self.lock().insert(id, lease);
+        HeldLease { leases: Arc::clone(self), id, fence, lost }
+    }
+
+    fn deadline(&self, since: Instant) -> Instant {
+        since + self.times.lease - self.times.margin()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Lease>> {
+        self.held.lock().expect("no code panics while it holds this lock")
+    }
+
+    fn claims(&self) -> Vec<(JobId, Fence)> {
+        let mut claims: Vec<_> = self.lock().iter().map(|(id, lease)| (*id, lease.fence)).collect();
+        // In id order, as every statement that locks several jobs.
+        claims.sort_unstable();
+        claims
+    }
+
+    fn stop_those_past_their_deadline(&self) {
+        let now = Instant::now();
+        self.lock().values().filter(|lease| lease.deadline <= now).for_each(Lease::give_up);
+    }
+
+    /// Renews all leases once. Those that are another worker's by now are given up.
+    async fn renew(&self, pool: &PgPool) {
+        let claims = self.claims();
+        if claims.is_empty() {
+            return;
+        }
+        let since = Instant::now();
+        let renewal = store::heartbeat(pool, &claims, self.times.lease);
+        let renewed = match tokio::time::timeout(self.times.heartbeat, renewal).await {
+            Ok(Ok(renewed)) => renewed,
+            Ok(Err(error)) => {
+                tracing::warn!(error = %super::chain(&error), leases = claims.len(), "leases could not be renewed");
+                return;
+            }
+            Err(_elapsed) => {
+                tracing::warn!(leases = claims.len(), "renewing the leases timed out");
+                return;
+            }
+        };
+        let renewed: std::collections::HashSet<JobId> = renewed.into_iter().collect();
+        let mut held = self.lock();
+        for (id, fence) in claims {
+            // The job may have been finished, and even claimed again, while the statement ran.
+            let Some(lease) = held.get_mut(&id).filter(|lease| lease.fence == fence) else {
+                continue;
+            };
+            if renewed.contains(&id) {
+                lease.deadline = self.deadline(since);
+            } else {
+                lease.give_up();
+            }
+        }
+    }
+}
+
+/// A lease in the keeper's charge.
+#[derive(Debug)]
+pub(super) struct HeldLease {
+    leases: Arc<Leases>,
+    id: JobId,
+    fence: Fence,
+    /// Cancelled when the handler must stop, because the lease is lost or cannot be trusted for much longer.
+    pub(super) lost: CancellationToken,
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        let mut held = self.leases.lock();
+        if held.get(&self.id).is_some_and(|lease| lease.fence == self.fence) {
+            held.remove(&self.id);
+        }
+    }
+}
+
+/// Keeps the leases on a thread of its own until dropped.
+#[derive(Debug)]
+pub(super) struct LeaseKeeper {
+    stop: CancellationToken,
+}
+
+impl LeaseKeeper {
+    pub(super) fn start(leases: Arc<Leases>, options: PgConnectOptions) -> std::io::Result<Self> {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name("lease-keeper".into()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = stopped.cancelled() => {}
+                    () = keep(&leases, options) => {}
+                }
+            });
+        })?;
+        Ok(Self { stop })
+    }
+}
+
+impl Drop for LeaseKeeper {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn keep(leases: &Leases, options: PgConnectOptions) {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(leases.times.heartbeat)
+        .connect_lazy_with(options);
+    let watch = async {
+        loop {
+            tokio::time::sleep(leases.times.tick()).await;
+            leases.stop_those_past_their_deadline();
+        }
+    };
+    let renew = async {
+        loop {
+            tokio::time::sleep(leases.times.heartbeat).await;
+            leases.renew(&pool).await;
+        }
+    };
+    tokio::join!(watch, renew);
+}

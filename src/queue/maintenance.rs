@@ -1,0 +1,119 @@
+//! What every worker does beside running jobs: take back the jobs of lost workers, make partitions, drop old ones.
+//!
+//! There is no leader. Each of these is safe when several workers do it at once: the rescue skips rows that another
+//! one has locked, and making and dropping partitions is idempotent.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use tokio::sync::Notify;
+
+use super::{QueueError, store};
+
+/// A job that has taken so many workers down is discarded.
+pub const MAX_CRASHES: i16 = 5;
+
+/// The most jobs that one rescue takes back; it is repeated until none is left.
+const RESCUE_LIMIT: i64 = 500;
+
+const PARTITIONS_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Partitions are made so many days ahead, so that a worker can be down for a week and still start.
+const PARTITIONS_DAYS_AHEAD: i32 = 7;
+
+/// For how many days finished jobs and attempts are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// Completed jobs.
+    pub completed_days: u16,
+    /// Cancelled jobs.
+    pub cancelled_days: u16,
+    /// Discarded jobs, with every attempt's error.
+    pub discarded_days: u16,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { completed_days: 7, cancelled_days: 7, discarded_days: 30 }
+    }
+}
+
+impl Retention {
+    /// Attempts are kept as long as any job that they may belong to.
+    fn attempts_days(&self) -> u16 {
+        self.completed_days.max(self.cancelled_days).max(self.discarded_days)
+    }
+}
+
+/// Maintains for ever. `wake` is told when rescued jobs wait to be run.
+pub(super) async fn maintain(
+    pool: PgPool,
+    lease: Duration,
+    retention: Retention,
+    wake: Arc<Notify>,
+) {
+    let mut partitions_at = Instant::now();
+    loop {
+        if Instant::now() >= partitions_at {
+            match maintain_partitions(&pool, retention).await {
+                Ok(()) => partitions_at = Instant::now() + PARTITIONS_INTERVAL,
+                Err(error) => {
+                    tracing::warn!(error = %super::chain(&error), "partitions could not be maintained");
+                }
+            }
+        }
+        match rescue_all(&pool).await {
+            Ok(0) => {}
+            Ok(_rescued) => wake.notify_one(),
+            Err(error) => {
+                tracing::warn!(error = %super::chain(&error), "lost jobs could not be rescued");
+            }
+        }
+        // A sixth of the lease, and a random part so that workers that started together spread out: a dead worker's
+        // job runs again within lease + lease / 4, which is 37 s of the 45 s promised (G5).
+        tokio::time::sleep(lease / 6 + (lease / 12).mul_f64(fastrand::f64())).await;
+    }
+}
+
+/// Takes back all jobs whose lease has run out. Returns how many.
+pub(super) async fn rescue_all(pool: &PgPool) -> Result<usize, QueueError> {
+    let mut total = 0;
+    loop {
+        let rescued = store::rescue(pool, RESCUE_LIMIT, MAX_CRASHES).await?;
+        for job in &rescued {
+            if job.poison {
+                tracing::error!(target: "surety::job", job_id = job.id.0,
+                    "job discarded: it has taken {MAX_CRASHES} workers down");
+            } else {
+                tracing::warn!(target: "surety::job", job_id = job.id.0, "job rescued from a lost worker");
+            }
+        }
+        total += rescued.len();
+        if (rescued.len() as i64) < RESCUE_LIMIT {
+            return Ok(total);
+        }
+    }
+}
+
+/// Makes the partitions of the coming days, and drops those that retention no longer keeps.
+pub(super) async fn maintain_partitions(
+    pool: &PgPool,
+    retention: Retention,
+) -> Result<(), QueueError> {
+    let tables = [
+        ("queue.finished_jobs_completed", retention.completed_days),
+        ("queue.finished_jobs_cancelled", retention.cancelled_days),
+        ("queue.finished_jobs_discarded", retention.discarded_days),
+        ("queue.attempts", retention.attempts_days()),
+    ];
+    for (table, keep_days) in tables {
+        sqlx::query("select queue.ensure_partitions($1::regclass, $2), queue.drop_old_partitions($1::regclass, $3)")
+            .bind(table)
+            .bind(PARTITIONS_DAYS_AHEAD)
+            .bind(i32::from(keep_days))
+            .execute(pool)
+            .await?;
+    }
+    Ok(())
+}

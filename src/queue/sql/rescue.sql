@@ -1,0 +1,48 @@
+-- Takes back up to $1 jobs whose lease has run out: their worker is lost. Each runs again at once, unless it has now
+-- taken $2 workers down: then it is discarded. `skip locked`: a completion in progress wins, and several rescuers at
+-- once share the work.
+with lost as materialized (
+  select id, attempt, fence, worker_id, started_at, lease_expires_at, crash_count + 1 >= $2 as poison
+  from queue.jobs
+  where running and lease_expires_at < clock_timestamp()
+  order by id
+  limit $1
+  for update skip locked
+),
+waiting as (
+  update queue.jobs
+  set
+    running = false,
+    crash_count = crash_count + 1,
+    fence = null,
+    worker_id = null,
+    started_at = null,
+    lease_expires_at = null,
+    run_at = clock_timestamp()
+  from lost
+  where jobs.id = lost.id and not lost.poison
+),
+gone as (
+  delete from queue.jobs
+  using lost
+  where jobs.id = lost.id and lost.poison
+  returning jobs.*
+),
+finished as (
+  insert into queue.finished_jobs (
+    id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at, enqueued_at, args, trace_context,
+    last_traceparent
+  )
+  select
+    id, queue, kind, priority, attempt, max_attempts, crash_count + 1, 'discarded', run_at, enqueued_at, args,
+    trace_context, last_traceparent
+  from gone
+),
+attempt as (
+  insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error)
+  select
+    id, attempt, fence, worker_id, started_at, 'crashed',
+    format('worker %s was lost: its lease ran out at %s', worker_id, lease_expires_at)
+  from lost
+)
+select id as "id!", poison as "poison!" from lost

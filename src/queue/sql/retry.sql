@@ -1,0 +1,25 @@
+-- Ends a failed attempt of job $1 under fence $2; the job waits $3 seconds and runs again. $4 is how the attempt
+-- ended, $5 the error, $6 the attempt's traceparent. Returns no row when the job belongs to another worker by now.
+with mine as materialized (
+  select id, attempt, fence, worker_id, started_at
+  from queue.jobs
+  where id = $1 and fence = $2 and running
+  for update
+),
+waiting as (
+  update queue.jobs
+  set
+    running = false,
+    fence = null,
+    worker_id = null,
+    started_at = null,
+    lease_expires_at = null,
+    run_at = clock_timestamp() + make_interval(secs => $3),
+    last_traceparent = coalesce($6, jobs.last_traceparent)
+  from mine
+  where jobs.id = mine.id
+)
+insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error, traceparent)
+select id, attempt, fence, worker_id, started_at, $4, $5, $6
+from mine
+returning job_id

@@ -1,0 +1,160 @@
+//! Which jobs a claim takes, in which order, and how much it reads for them (G8, G9, G10).
+
+use std::time::Duration;
+
+use surety::queue::enqueue::{NewJob, enqueue, enqueue_many};
+use surety::queue::worker::WorkerSettings;
+use tokio_util::sync::CancellationToken;
+
+use super::kinds::{
+    Act, Batched, End, Gates, Unknown, count, database, effects, enqueue_job, enqueue_new,
+    eventually, idle_worker, state_of, worker,
+};
+
+#[tokio::test]
+async fn higher_priorities_run_first_and_equal_ones_in_order_of_time() {
+    let db = database().await;
+    for (name, priority) in [("d", 4), ("c", 2), ("a", 1), ("c2", 2)] {
+        let job = NewJob::new(&Act::new(name, End::Complete)).unwrap().priority(priority);
+        enqueue_new(&db.pool, job).await;
+    }
+    // One at a time, so that the order of the effects is the order of the claims.
+    let settings = WorkerSettings { concurrency: 1, ..WorkerSettings::default() };
+    worker(&db.pool, &Gates::new(), settings).run_until_idle().await.unwrap();
+    let order: Vec<String> = sqlx::query_scalar("select name from effects order by fence")
+        .fetch_all(&db.pool)
+        .await
+        .unwrap();
+    assert_eq!(order, ["a", "c", "c2", "d"]);
+}
+
+#[tokio::test]
+async fn an_unknown_kind_is_left_alone_and_blocks_nobody() {
+    let db = database().await;
+    let unknown = enqueue_job(&db.pool, &Unknown {}).await;
+    enqueue_job(&db.pool, &Act::new("known", End::Complete)).await;
+    idle_worker(&db.pool).run_until_idle().await.unwrap();
+    assert_eq!(effects(&db.pool).await, ["known"]);
+    assert_eq!(state_of(&db.pool, unknown).await, "available");
+    assert_eq!(
+        count(&db.pool, "select attempt::bigint from queue.jobs where kind = 'unknown'").await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_job_of_a_transaction_that_commits_late_is_not_passed_over() {
+    let db = database().await;
+    let settings = WorkerSettings { poll: Duration::from_millis(20), ..WorkerSettings::default() };
+    let worker = worker(&db.pool, &Gates::new(), settings);
+    let stop = CancellationToken::new();
+    let run = tokio::spawn({
+        let stop = stop.clone();
+        async move { worker.run(stop).await }
+    });
+
+    for round in 0..5 {
+        let mut late = db.pool.begin().await.unwrap();
+        let job = NewJob::new(&Act::new(&format!("late {round}"), End::Complete)).unwrap();
+        enqueue(&mut late, job).await.unwrap();
+        // Many claims pass while the transaction is open.
+        for n in 0..20 {
+            let name = format!("early {round} {n}");
+            let id = enqueue_job(&db.pool, &Act::new(&name, End::Complete)).await;
+            eventually("the early job is done", async || {
+                state_of(&db.pool, id).await == "completed"
+            })
+            .await;
+        }
+        late.commit().await.unwrap();
+        let committed = std::time::Instant::now();
+        eventually("the late job is done", async || {
+            effects(&db.pool).await.contains(&format!("late {round}"))
+        })
+        .await;
+        // A sweep would have found it after up to 5 s.
+        assert!(committed.elapsed() < Duration::from_secs(2), "{:?}", committed.elapsed());
+    }
+    stop.cancel();
+    run.await.unwrap();
+}
+
+/// Buffers that PostgreSQL has read for the jobs table and its indexes so far.
+async fn buffers(pool: &sqlx::PgPool) -> i64 {
+    // Counters of other sessions are flushed at most a second after their last statement.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    sqlx::query_scalar(
+        "select (heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint
+         from pg_statio_user_tables where schemaname = 'queue' and relname = 'jobs'",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
+async fn enqueue_batched(pool: &sqlx::PgPool, count: usize) {
+    let job = NewJob::new(&Batched { name: "x".into() }).unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    for _ in 0..count.div_ceil(1000) {
+        enqueue_many(&mut conn, &vec![job.clone(); count.min(1000)]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_held_xmin_horizon_does_not_make_claims_read_more() {
+    let db = database().await;
+    let mut holder = db.pool.begin().await.unwrap();
+    sqlx::query("set transaction isolation level repeatable read")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    sqlx::query("select count(*) from queue.jobs").execute(&mut *holder).await.unwrap();
+
+    let settings = WorkerSettings { poll: Duration::from_millis(5), ..WorkerSettings::default() };
+    let worker = worker(&db.pool, &Gates::new(), settings);
+    let stop = CancellationToken::new();
+    let run = tokio::spawn({
+        let stop = stop.clone();
+        async move { worker.run(stop).await }
+    });
+    let idle = async || count(&db.pool, "select count(*) from queue.jobs").await == 0;
+    for _ in 0..20 {
+        enqueue_batched(&db.pool, 1000).await;
+        eventually("the batch is done", idle).await;
+    }
+
+    // 20,000 dead rows are in the way now, and may not be vacuumed.
+    let before = buffers(&db.pool).await;
+    for _ in 0..200 {
+        enqueue_batched(&db.pool, 1).await;
+        let undone = "select count(*) from queue.jobs where id = (select max(id) from queue.jobs)";
+        eventually("the job is done", async || count(&db.pool, undone).await == 0).await;
+    }
+    let after = buffers(&db.pool).await;
+    stop.cancel();
+    run.await.unwrap();
+    holder.rollback().await.unwrap();
+
+    // What the two counting queries of the test itself read is in it as well.
+    eprintln!("buffers per job: {}", (after - before) / 200);
+}
+
+#[tokio::test]
+async fn a_claim_reads_no_scheduled_jobs() {
+    let db = database().await;
+    sqlx::query(
+        "insert into queue.jobs (kind, priority, run_at)
+         select 'batched', 1 + n % 4, now() + interval '1 day' from generate_series(1, 100000) n",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    sqlx::query("vacuum (analyze) queue.jobs").execute(&db.pool).await.unwrap();
+    let before = buffers(&db.pool).await;
+    for _ in 0..20 {
+        idle_worker(&db.pool).run_until_idle().await.unwrap();
+    }
+    let read = buffers(&db.pool).await - before;
+    // Four lanes, each a descent of the index, and a look at the running ones.
+    assert!(read / 20 <= 40, "{} buffers per empty claim", read / 20);
+}

@@ -1,0 +1,32 @@
+//! What the tests stand on. Nothing needs to be set up first: no server, no `DATABASE_URL`.
+//!
+//! - [`TestDb::new`]: a database of one's own with the schema in it, on a server that all tests share.
+//! - [`TestCluster::start`]: a PostgreSQL of one's own, to stop, crash and start again.
+//! - [`App::command`]: the real binary as a child process, to read, signal and kill.
+
+// Every feature's tests use a part of this.
+#![allow(dead_code, unused_imports)]
+
+mod app;
+mod private_cluster;
+mod shared_cluster;
+mod test_db;
+
+pub(crate) use app::{App, AppCommand, Signal};
+pub(crate) use private_cluster::TestCluster;
+pub(crate) use shared_cluster::scratch_dir;
+pub(crate) use test_db::TestDb;
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that must happen. Long, because it only costs time when the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` holds; panics with `what` when it does not within [`PATIENCE`].
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
