@@ -18,6 +18,8 @@ use super::shared_commit::SharedCommit;
 use super::signature::{SignatureHeader, SignatureHeaders, Verifier};
 use crate::payments::transactions::{MAX_NAME_CHARS, NewTransaction, Recorded};
 
+const PATH: &str = "/v1/webhooks/transactions";
+
 /// What a sender of a conflicting transaction is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
 pub enum ConflictAnswer {
@@ -50,6 +52,10 @@ pub struct Counts {
     pub duplicates: AtomicU64,
     /// Known ids with other content.
     pub conflicts: AtomicU64,
+    /// Refused with 4xx, conflicts not among them.
+    pub rejected: AtomicU64,
+    /// Refused with 503: the sender will come again.
+    pub unavailable: AtomicU64,
 }
 
 #[OpenApi]
@@ -113,6 +119,18 @@ impl Counts {
             Recorded::Conflict => &self.conflicts,
         };
         count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts what was refused, wherever on its way it was.
+    pub fn count_refusal(&self, path: &str, code: Code) {
+        if path != PATH || code == Code::TransactionConflict {
+            return;
+        }
+        match code.status() {
+            503 => self.unavailable.fetch_add(1, Ordering::Relaxed),
+            400..500 => self.rejected.fetch_add(1, Ordering::Relaxed),
+            _ => return,
+        };
     }
 }
 

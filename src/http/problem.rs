@@ -173,8 +173,8 @@ impl Problem {
         self.code
     }
 
-    /// The response, whose body names `path` as the instance.
-    pub fn response(&self, path: &str) -> Response {
+    /// The body, which names `path` as the instance.
+    pub fn body(&self, path: &str) -> Vec<u8> {
         let body = ProblemBody {
             kind: self.code.uri(),
             title: self.code.title().to_owned(),
@@ -185,7 +185,11 @@ impl Problem {
             message: self.code.message().to_owned(),
             errors: (!self.errors.is_empty()).then(|| self.errors.clone()),
         };
-        let body = serde_json::to_vec(&body).expect("strings and numbers always serialise");
+        serde_json::to_vec(&body).expect("strings and numbers always serialise")
+    }
+
+    /// The response, whose body names `path` as the instance.
+    pub fn response(&self, path: &str) -> Response {
         let mut response = Response::builder()
             .status(self.code.status_code())
             .content_type(MEDIA_TYPE)
@@ -199,7 +203,7 @@ impl Problem {
         if self.code == Code::RequestTimeout {
             response = response.header(header::CONNECTION, "close");
         }
-        response.body(body)
+        response.body(self.body(path))
     }
 
     /// What poem raised by itself, in our words.
@@ -295,17 +299,22 @@ pub struct Problems<E> {
     inner: E,
     /// By path pattern, the methods that the path knows, for `Allow`.
     allow: HashMap<String, HeaderValue>,
+    on_refusal: OnRefusal,
 }
+
+/// Called with the path and the code of each refusal.
+pub type OnRefusal = Box<dyn Fn(&str, Code) + Send + Sync>;
 
 impl<E> Problems<E> {
     /// `allow` holds, by poem's path pattern, the value of the `Allow` header.
-    pub fn new(inner: E, allow: HashMap<String, HeaderValue>) -> Self {
-        Self { inner, allow }
+    pub fn new(inner: E, allow: HashMap<String, HeaderValue>, on_refusal: OnRefusal) -> Self {
+        Self { inner, allow, on_refusal }
     }
 
     fn answer(&self, error: poem::Error, path: &str) -> Response {
         let problem = Problem::of(&error);
         problem.log(path);
+        (self.on_refusal)(path, problem.code);
         let mut response = problem.response(path);
         if error.is::<MethodNotAllowedError>() {
             let allow = error.data::<PathPattern>().and_then(|it| self.allow.get(&*it.0));

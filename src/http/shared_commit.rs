@@ -216,18 +216,18 @@ impl Committer {
         waiting: &[Waiter],
     ) -> Result<Vec<Recorded>, CommitError> {
         let outcomes = transactions::record_many(connection, transactions).await?;
-        let job = |(outcome, waiter): (&Recorded, &Waiter)| match outcome {
-            Recorded::New(transaction) => Some(
-                NewJob::new(&SettleTransaction { transaction: *transaction })
-                    .delay(self.settle_delay)
-                    .trace_context(waiter.trace_context.clone()),
-            ),
-            Recorded::Duplicate | Recorded::Conflict => None,
-        };
-        let jobs: Vec<NewJob> = outcomes.iter().zip(waiting).filter_map(job).collect();
-        if !jobs.is_empty() {
-            enqueue_many(connection, &jobs).await?;
+        let mut jobs = Vec::with_capacity(outcomes.len());
+        for (outcome, waiter) in outcomes.iter().zip(waiting) {
+            match outcome {
+                Recorded::New(transaction) => jobs.push(
+                    NewJob::new(&SettleTransaction { transaction: *transaction })?
+                        .delay(self.settle_delay)
+                        .trace_context(waiter.trace_context.clone()),
+                ),
+                Recorded::Duplicate | Recorded::Conflict => {}
+            }
         }
+        enqueue_many(connection, &jobs).await?;
         Ok(outcomes)
     }
 
@@ -284,8 +284,7 @@ impl CommitError {
             Self::Database(error)
             | Self::Transactions(TransactionError::Database(error))
             | Self::Queue(QueueError::Database(error)) => Some(error),
-            Self::TimedOut
-            | Self::Transactions(TransactionError::NotMoney(_) | TransactionError::Vanished) => None,
+            Self::TimedOut | Self::Transactions(_) | Self::Queue(_) => None,
         }
     }
 

@@ -220,7 +220,7 @@ impl From<Status> for TransactionStatus {
 
 /// A transaction.
 #[derive(Debug, Serialize, Object)]
-#[oai(rename = "Transaction", read_only_all)]
+#[oai(rename = "Transaction")]
 struct TransactionOut {
     /// The provider's id of the transaction.
     transaction_id: String,
@@ -262,7 +262,6 @@ impl From<Transaction> for TransactionOut {
 
 /// A page of transactions, newest first.
 #[derive(Debug, Serialize, Object)]
-#[oai(read_only_all)]
 struct TransactionPage {
     /// The transactions of this page.
     transactions: Vec<TransactionOut>,
