@@ -164,10 +164,60 @@ begin
   return dropped;
 end $$;
 
+-- From when on the rows of a partitioned table are kept: the first day that has a partition. Null without any.
+create function queue.kept_since(parent regclass) returns timestamptz
+language sql stable as $$
+  select min(to_date(right(child.relname, 8), 'YYYYMMDD'))::timestamp at time zone 'utc'
+  from pg_inherits
+  join pg_class as child on child.oid = inhrelid
+  where inhparent = parent
+    and child.relname ~ '_[0-9]{8}$'
+$$;
+
 select queue.ensure_partitions('queue.finished_jobs_completed', 7);
 select queue.ensure_partitions('queue.finished_jobs_cancelled', 7);
 select queue.ensure_partitions('queue.finished_jobs_discarded', 7);
 select queue.ensure_partitions('queue.attempts', 7);
+
+-- Completes jobs under their fences: each leaves the hot table and enters the history, in one statement. Returns the
+-- jobs that were completed; one that is missing belongs to another worker by now (G3, G4).
+--
+-- A function, because handlers call it in their own transactions, whose connections have the planner's defaults. A plan
+-- made while the hot table is small reads it from end to end, and is kept while the table grows: so here, and only
+-- here, it must go by index.
+create function queue.complete(ids bigint[], fences bigint[]) returns setof bigint
+language plpgsql
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+  return query
+  with done as (
+    delete from queue.jobs
+    using unnest(ids, fences) as mine (id, fence)
+    where jobs.id = mine.id
+      and jobs.fence = mine.fence
+      and jobs.running
+    returning jobs.*
+  ),
+  finished as (
+    insert into queue.finished_jobs (
+      id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at, enqueued_at, args, trace_context,
+      last_traceparent
+    )
+    select
+      done.id, done.queue, done.kind, done.priority, done.attempt, done.max_attempts, done.crash_count, 'completed',
+      done.run_at, done.enqueued_at, done.args, done.trace_context, done.last_traceparent
+    from done
+  ),
+  attempt as (
+    insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome)
+    select done.id, done.attempt, done.fence, done.worker_id, done.started_at, 'completed'
+    from done
+  )
+  select done.id from done;
+end $$;
 
 -- Every job, finished or not, with the state that people speak of. For people, `app verify` and lists; the engine
 -- itself never reads it.

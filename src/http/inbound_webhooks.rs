@@ -16,6 +16,7 @@ use super::problem::{Code, Problem};
 use super::refused::{Refusals, Refused};
 use super::shared_commit::SharedCommit;
 use super::signature::{SignatureHeader, SignatureHeaders, Verifier};
+use super::trace;
 use crate::payments::transactions::{MAX_NAME_CHARS, NewTransaction, Recorded};
 
 const PATH: &str = "/v1/webhooks/transactions";
@@ -88,12 +89,15 @@ impl InboundWebhooksApi {
         signature: Header<SignatureHeader>,
         body: JsonBody<TransactionEvent>,
     ) -> Result<Received, Refused<ReceiveTransaction>> {
-        let headers =
-            SignatureHeaders { id: id.0, timestamp: timestamp.0, signature: signature.0 };
+        let headers = SignatureHeaders { id: id.0, timestamp: timestamp.0, signature: signature.0 };
         self.verifier.verify(&headers, &body.bytes, now_unix_secs()).map_err(Problem::from)?;
         let transaction = body.read()?;
+        trace::note_webhook(&transaction.transaction_id, &transaction.money);
+
         let recorded = self.shared_commit.record(transaction).await?;
+
         self.counts.count(recorded);
+        trace::note_outcome(recorded.as_str());
         let flag = match recorded {
             Recorded::New(_) | Recorded::Duplicate => None,
             Recorded::Conflict => Some(self.flag_of_conflict()?),

@@ -142,8 +142,9 @@ impl<'a> Fields<'a> {
     /// [`Code::MalformedBody`].
     pub fn parse(body: &'a Bytes, known: &'static [&'static str]) -> Result<Self, Problem> {
         let malformed = |detail: String| Problem::new(Code::MalformedBody).detail(detail);
-        let text = std::str::from_utf8(body)
-            .map_err(|error| malformed(format!("Not UTF-8 from byte {} on.", error.valid_up_to())))?;
+        let text = std::str::from_utf8(body).map_err(|error| {
+            malformed(format!("Not UTF-8 from byte {} on.", error.valid_up_to()))
+        })?;
         let values = vec![None; known.len()];
         let mut fields = Self { body, known, values, errors: Vec::new(), worst: None };
         let mut json = serde_json::Deserializer::from_str(text);
@@ -323,7 +324,10 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Text<'a> {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
-            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+            fn visit_borrowed_str<E: serde::de::Error>(
+                self,
+                text: &'de str,
+            ) -> Result<Text<'de>, E> {
                 Ok(Text(Cow::Borrowed(text)))
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Text<'de>, E> {

@@ -3,6 +3,7 @@
 //! The cast, from the socket inwards:
 //!
 //! - [`server`]: the accept loop, with its limits for connections and slow clients.
+//! - [`trace`]: the SERVER span, the log line and the [`request_id`] of each request.
 //! - [`problem`]: what refusals look like (RFC 9457), and the catch-all that gives every error that form.
 //! - [`request_body`]: reads each body whole, within its limit and deadline.
 //! - [`inbound_webhooks`], [`transactions`], [`system`], [`docs`]: one file per API, a list of steps per operation.
@@ -22,15 +23,19 @@ pub mod payload;
 pub mod problem;
 pub mod refused;
 pub mod request_body;
+pub mod request_id;
+mod route_names;
 pub mod server;
+mod server_span;
 pub mod shared_commit;
 pub mod signature;
 pub mod system;
+pub mod trace;
 pub mod transactions;
 
 use std::sync::Arc;
 
-use poem::{Endpoint, IntoEndpoint, Response};
+use poem::{Endpoint, IntoEndpoint, Middleware, Response};
 use poem_openapi::Tags;
 
 use self::docs::DocsApi;
@@ -38,6 +43,7 @@ use self::inbound_webhooks::{Counts, InboundWebhooksApi};
 use self::problem::Problems;
 use self::request_body::{BodyLimits, BufferedBody};
 use self::system::SystemApi;
+use self::trace::Trace;
 use self::transactions::TransactionsApi;
 
 /// All APIs, in the order of the document.
@@ -66,6 +72,6 @@ pub fn endpoint(
     let operations = openapi::service(apis).into_endpoint();
     let with_bodies = BufferedBody::new(operations, limits);
     let on_refusal = Box::new(move |path: &str, code| counts.count_refusal(path, code));
-    // The SERVER span and the request id belong around this: they see every answer, refusals included.
-    Problems::new(with_bodies, openapi::allowed_methods(), on_refusal)
+    let without_errors = Problems::new(with_bodies, openapi::allowed_methods(), on_refusal);
+    Trace::new(openapi::paths()).transform(without_errors)
 }

@@ -8,8 +8,8 @@ use poem_openapi::registry::{MetaApi, MetaPath, Registry};
 use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject};
 use serde_json::{Value, json};
 
-use super::Apis;
 use super::problem::{Code, FieldError, MEDIA_TYPE, Problem};
+use super::{Apis, docs};
 
 const DESCRIPTION: &str = "\
 Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
@@ -30,6 +30,12 @@ pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
 pub fn allowed_methods() -> HashMap<String, HeaderValue> {
     let paths = Apis::meta().into_iter().flat_map(|api| api.paths);
     paths.map(|path| (poem_pattern(&path.path), allow(&path))).collect()
+}
+
+/// All paths, as the document and [`super::docs`] have them.
+pub fn paths() -> Vec<String> {
+    let documented = Apis::meta().into_iter().flat_map(|api| api.paths).map(|path| path.path);
+    documented.chain(docs::PATHS.map(str::to_owned)).collect()
 }
 
 fn allow(path: &MetaPath) -> HeaderValue {
@@ -119,13 +125,20 @@ impl Document {
     fn put_into(&self, page: String, raw: &str, title: &str) -> String {
         // Inside a script, `</` could end it.
         let finished = self.finished.to_string().replace("</", "<\\/");
-        page.replacen(raw, &finished, 1)
-            .replacen(&format!("<title>{title}</title>"), "<title>Surety API</title>", 1)
+        page.replacen(raw, &finished, 1).replacen(
+            &format!("<title>{title}</title>"),
+            "<title>Surety API</title>",
+            1,
+        )
     }
 }
 
 /// Adds to the document what poem-openapi cannot say.
 fn finish(document: &mut Value) {
+    let schemas = document["components"]["schemas"].as_object_mut().expect("there are schemas");
+    for schema in schemas.values_mut() {
+        tidy(schema);
+    }
     let paths = document["paths"].as_object_mut().expect("a document has paths");
     for operation in paths.values_mut().flat_map(operations) {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
@@ -135,6 +148,23 @@ fn finish(document: &mut Value) {
             add_problem_examples(response);
             add_request_id(response);
         }
+    }
+}
+
+/// A field that may be null is there all the same; and a field that is a reference with a description of its own needs
+/// no second copy of it.
+fn tidy(schema: &mut Value) {
+    let mut always_there = Vec::new();
+    for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
+        if field["nullable"] == true {
+            always_there.push(json!(name));
+        }
+        if let Some(parts) = field.get_mut("allOf").and_then(Value::as_array_mut) {
+            parts.retain(|part| part.get("$ref").is_some());
+        }
+    }
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.extend(always_there);
     }
 }
 
@@ -207,9 +237,10 @@ fn add_examples(operation: &mut Value, id: &str) {
     let (status, answer) = match id {
         "receive_transaction" => ("202", json!({ "message": "accepted" })),
         "get_transaction" => ("200", stored),
-        "list_transactions" => {
-            ("200", json!({ "transactions": [stored], "next_cursor": "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk" }))
-        }
+        "list_transactions" => (
+            "200",
+            json!({ "transactions": [stored], "next_cursor": "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk" }),
+        ),
         "get_status" => {
             ("200", json!({ "status": "HEALTHY", "current_time": "2026-11-02T09:30:00.123456Z" }))
         }
@@ -224,7 +255,8 @@ fn add_examples(operation: &mut Value, id: &str) {
     }
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
-        if let Some(example) = example_of_parameter(parameter["name"].as_str().unwrap_or_default()) {
+        if let Some(example) = example_of_parameter(parameter["name"].as_str().unwrap_or_default())
+        {
             parameter["example"] = example;
         }
     }

@@ -18,6 +18,8 @@ use poem_openapi::Object;
 use poem_openapi::error::{ParseParamError, ParsePathError};
 use serde::Serialize;
 
+use super::request_id::RequestId;
+
 /// The media type of every refusal.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 /// Asked of clients after a 503, in seconds: a restart of the database takes about that long.
@@ -77,7 +79,7 @@ catalogue! {
     NotFound = "not-found", 404, "Not found";
     /// No transaction has this id.
     TransactionNotFound = "transaction-not-found", 404, "Transaction not found";
-    /// The path does not know this method; `Allow` lists those it knows.
+    /// The path does not know this method; the Allow header lists those it knows.
     MethodNotAllowed = "method-not-allowed", 405, "Method not allowed";
     /// The body did not arrive in time.
     RequestTimeout = "request-timeout", 408, "Request timeout";
@@ -85,7 +87,7 @@ catalogue! {
     TransactionConflict = "transaction-conflict", 409, "Transaction conflict";
     /// The body is larger than this server accepts.
     BodyTooLarge = "body-too-large", 413, "Body too large";
-    /// The body is not `application/json` in UTF-8, or it is compressed.
+    /// The body is not application/json in UTF-8, or it is compressed.
     UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type";
     /// The body is well-formed, but values in it are not acceptable.
     UnacceptableValues = "unacceptable-values", 422, "Unacceptable values";
@@ -183,6 +185,7 @@ impl Problem {
             instance: path.to_owned(),
             code: self.code.as_str().to_owned(),
             message: self.code.message().to_owned(),
+            request_id: RequestId::current().map(|id| id.as_str().to_owned()),
             errors: (!self.errors.is_empty()).then(|| self.errors.clone()),
         };
         serde_json::to_vec(&body).expect("strings and numbers always serialise")
@@ -212,7 +215,9 @@ impl Problem {
             return problem.clone();
         }
         if let Some(bad) = error.downcast_ref::<ParseParamError>() {
-            return Self::parameter(bad.name, &bad.reason);
+            let rule = bad.reason.strip_prefix("verification failed. ");
+            let reason = rule.map(|rule| format!("must keep to {rule}"));
+            return Self::parameter(bad.name, reason.as_ref().unwrap_or(&bad.reason));
         }
         if error.is::<ParsePathError>() {
             return Self::new(Code::InvalidParameter).detail("The path is not well-formed.");
@@ -289,6 +294,9 @@ pub struct ProblemBody {
     code: String,
     /// One sentence for people.
     message: String,
+    /// The id of the request, as in `X-Request-Id`: what to quote to support.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
     /// Every field that is wrong; absent where the problem is not about fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<FieldError>>,

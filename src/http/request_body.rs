@@ -68,7 +68,10 @@ fn announced_bytes(request: &Request) -> Option<usize> {
 }
 
 /// The whole body, without a copy when it came in one piece, as small ones do.
-async fn read(mut body: BoxBody<Bytes, std::io::Error>, max_bytes: usize) -> Result<Bytes, Problem> {
+async fn read(
+    mut body: BoxBody<Bytes, std::io::Error>,
+    max_bytes: usize,
+) -> Result<Bytes, Problem> {
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -134,8 +134,7 @@ async fn serve_connection<E: Endpoint + 'static>(
     let service = service_fn(|request: hyper::Request<Incoming>| {
         activity.begin_request();
         let (server, activity) = (Arc::clone(&server), Arc::clone(&activity));
-        let addresses =
-            (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(remote)));
+        let addresses = (LocalAddr(Addr::SocketAddr(local)), RemoteAddr(Addr::SocketAddr(remote)));
         async move {
             let request = poem::Request::from((request, addresses.0, addresses.1, Scheme::HTTP));
             let response = match server.endpoint.call(request).await {

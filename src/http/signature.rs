@@ -36,10 +36,14 @@ pub struct WebhookSecret(Vec<u8>);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SecretError {
     /// Not base64, with or without `whsec_` before it.
-    #[error("a webhook secret is 'whsec_' and base64; make one with: echo whsec_$(openssl rand -base64 32)")]
+    #[error(
+        "a webhook secret is 'whsec_' and base64; make one with: echo whsec_$(openssl rand -base64 32)"
+    )]
     NotBase64,
     /// Fewer than 24 bytes or more than 64.
-    #[error("a webhook secret has 24 to 64 bytes; make one with: echo whsec_$(openssl rand -base64 32)")]
+    #[error(
+        "a webhook secret has 24 to 64 bytes; make one with: echo whsec_$(openssl rand -base64 32)"
+    )]
     WrongLength,
 }
 

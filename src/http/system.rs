@@ -52,7 +52,12 @@ impl SystemApi {
     ///
     /// Answers as long as the process can answer at all, whatever state the database is in: restart it when this
     /// fails, and only then.
-    #[oai(path = "/healthz", method = "get", operation_id = "check_health", tag = "ApiTags::System")]
+    #[oai(
+        path = "/healthz",
+        method = "get",
+        operation_id = "check_health",
+        tag = "ApiTags::System"
+    )]
     async fn check_health(&self) -> Result<HealthGiven, Refused<NothingElse>> {
         Ok(HealthGiven::Ok(Json(Health { status: "ok".to_owned() })))
     }
@@ -61,7 +66,12 @@ impl SystemApi {
     ///
     /// Ready means: the database answers within a second, its schema is the one this build needs, and the process is
     /// not about to stop. Send traffic only to processes that are ready.
-    #[oai(path = "/readyz", method = "get", operation_id = "check_readiness", tag = "ApiTags::System")]
+    #[oai(
+        path = "/readyz",
+        method = "get",
+        operation_id = "check_readiness",
+        tag = "ApiTags::System"
+    )]
     async fn check_readiness(&self) -> Result<ReadinessGiven, Refused<CheckReadiness>> {
         let reasons = self.unready().await;
         if reasons.is_empty() {
@@ -121,9 +131,7 @@ impl Unready {
     fn into_error(self) -> FieldError {
         let (check, code, detail) = match self {
             Self::Draining => ("process", "draining", "The process is about to stop.".to_owned()),
-            Self::DatabaseAway => {
-                ("database", "away", "The database does not answer.".to_owned())
-            }
+            Self::DatabaseAway => ("database", "away", "The database does not answer.".to_owned()),
             Self::Schema(state) => ("schema", "not-current", format!("{state}.")),
         };
         FieldError { pointer: check.to_owned(), code: code.to_owned(), detail }

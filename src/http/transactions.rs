@@ -176,7 +176,8 @@ fn cursor_seal(id: [u8; 8], filter: &Filter) -> [u8; 16] {
     let Filter { status, currency, account, created_from, created_before } = filter;
     let nanos = |time: &Option<OffsetDateTime>| time.map(OffsetDateTime::unix_timestamp_nanos);
     let created = (nanos(created_from), nanos(created_before));
-    let text = format!("list_transactions 1 {id:?} {status:?} {currency:?} {account:?} {created:?}");
+    let text =
+        format!("list_transactions 1 {id:?} {status:?} {currency:?} {account:?} {created:?}");
     let hash: [u8; 32] = Sha256::digest(text).into();
     *hash.first_chunk().expect("32 bytes hold 16")
 }
@@ -235,12 +236,14 @@ struct TransactionOut {
     /// Where the transaction stands.
     status: TransactionStatus,
     /// Why it failed, as a stable code; null unless it did.
+    #[oai(nullable)]
     failure_reason: Option<String>,
     /// When it was first received.
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
     /// When it reached its outcome; null until then.
     #[serde(with = "time::serde::rfc3339::option")]
+    #[oai(nullable)]
     processed_at: Option<OffsetDateTime>,
 }
 
@@ -266,6 +269,7 @@ struct TransactionPage {
     /// The transactions of this page.
     transactions: Vec<TransactionOut>,
     /// What to send as `cursor` to get the next page; null on the last page.
+    #[oai(nullable)]
     next_cursor: Option<String>,
 }
 

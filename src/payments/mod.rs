@@ -16,6 +16,7 @@ pub mod accounts;
 pub mod settlement;
 pub mod transactions;
 pub mod transfers;
+pub mod verify;
 
 use crate::ids::TransactionId;
 use crate::money::MoneyError;

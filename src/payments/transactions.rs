@@ -40,6 +40,17 @@ pub enum Recorded {
     Conflict,
 }
 
+impl Recorded {
+    /// In one word, for logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::New(_) => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
 /// Where a transaction stands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, sqlx::Type)]
 #[sqlx(type_name = "payments.transaction_status", rename_all = "SCREAMING_SNAKE_CASE")]

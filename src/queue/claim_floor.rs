@@ -6,10 +6,12 @@
 //! *floor*, below which there is nothing for it, and claims from there.
 //!
 //! The floor must not pass a job that is not visible yet. Such a job can only come from a transaction that was open
-//! when the floor was found, and `run_at` is never earlier than the moment of its writing. So the floor rises to the
-//! moment M of an earlier claim only once every transaction that was writing, or could have, at M has ended: then all
-//! that is still to come carries a later `run_at`. PostgreSQL says so without asking who runs what: M is safe when
-//! the oldest running transaction id has reached the id that was next at M.
+//! when the floor was found, and `run_at` is never earlier than the moment of its writing. Transaction ids are given
+//! out in order, so a claim's own id X, taken at moment M, divides them: whoever has a higher id writes after M, and
+//! whoever has a lower one has ended once the oldest running id is beyond X. From then on all that is still to come
+//! carries a `run_at` later than M, and the floor may rise to M. PostgreSQL tells both numbers with each snapshot; it
+//! does not matter who runs what, or with which privileges. A transaction that only reads has no id: it may hold the
+//! xmin horizon as long as it likes, and the floor rises all the same.
 //!
 //! What this cannot know is found by a *sweep*, a claim from the very start every few seconds: jobs whose claim was
 //! rolled back, jobs of a transaction that stayed open for longer than [`WRITER_PATIENCE`], and a clock that was set
@@ -22,14 +24,17 @@ use time::OffsetDateTime;
 use super::store::Claim;
 
 /// How often a claim reads from the very start.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long an open writing transaction may hold the floors down; jobs that it commits later wait for a sweep.
 const WRITER_PATIENCE: time::Duration = time::Duration::seconds(10);
 
-/// Between the reading of the clock for `run_at` and the assignment of a transaction id lies a moment; this is a
-/// thousand times as much.
+/// Statements other than our own enqueue may read the clock for `run_at` a moment before their transaction gets its
+/// id; this is a hundred times as much.
 const CLOCK_MARGIN: time::Duration = time::Duration::milliseconds(5);
+
+/// How often a claim takes a transaction id only for the sake of the floors.
+const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The waiting jobs of one priority of one queue, from a moment on.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,8 +48,9 @@ pub(super) struct Lane {
 #[derive(Debug)]
 pub(super) struct ClaimFloors {
     lanes: Vec<Lane>,
-    /// An earlier claim: its time, and the transaction id that was next.
+    /// The time and the transaction id of an earlier claim: the floors rise to it once all lower ids have ended.
     candidate: Option<(OffsetDateTime, i64)>,
+    candidate_since: Instant,
     last_claim_at: OffsetDateTime,
     next_sweep: Instant,
     sweeping: bool,
@@ -65,6 +71,7 @@ impl ClaimFloors {
         Self {
             lanes,
             candidate: None,
+            candidate_since: Instant::now(),
             last_claim_at: OffsetDateTime::UNIX_EPOCH,
             next_sweep: Instant::now(),
             sweeping: false,
@@ -85,6 +92,12 @@ impl ClaimFloors {
             }
         }
         lanes
+    }
+
+    /// Whether the next claim should take a transaction id even when nothing is due: an idle worker's floors must rise,
+    /// too, over what busy ones leave behind.
+    pub(super) fn wants_xid(&self) -> bool {
+        self.candidate.is_none() && self.candidate_since.elapsed() >= MARK_INTERVAL
     }
 
     /// Learns from a claim that asked for `limit` jobs of [`Self::lanes_to_claim`].
@@ -119,16 +132,17 @@ impl ClaimFloors {
 
     /// A moment before which every job is visible to this claim, if one is known.
     fn settled_moment(&mut self, claim: &Claim) -> Option<OffsetDateTime> {
-        let Some((at, next_xid)) = self.candidate else {
-            self.candidate = Some((claim.at, claim.next_xid));
-            return None;
-        };
-        let writers_ended = claim.oldest_running_xid >= next_xid;
-        if !writers_ended && claim.at - at < WRITER_PATIENCE {
-            return None;
+        let settled = self.candidate.filter(|(at, xid)| {
+            claim.oldest_running_xid > *xid || claim.at - *at >= WRITER_PATIENCE
+        });
+        if settled.is_some() {
+            self.candidate = None;
         }
-        self.candidate = Some((claim.at, claim.next_xid));
-        Some(at - CLOCK_MARGIN)
+        if let (None, Some(own_xid)) = (self.candidate, claim.own_xid) {
+            self.candidate = Some((claim.at, own_xid));
+            self.candidate_since = Instant::now();
+        }
+        settled.map(|(at, _xid)| at - CLOCK_MARGIN)
     }
 
     fn forget(&mut self) {

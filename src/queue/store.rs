@@ -73,10 +73,10 @@ pub(super) struct Claim {
     pub(super) jobs: Vec<ClaimedJob>,
     /// The database's clock when the claim began.
     pub(super) at: OffsetDateTime,
-    /// Every transaction with a lower number had ended.
+    /// Every transaction with a lower id had ended.
     pub(super) oldest_running_xid: i64,
-    /// No transaction with this number or a higher one had begun to write.
-    pub(super) next_xid: i64,
+    /// The id of the claim's own transaction, if it took one: ids that are higher were given out after `at`.
+    pub(super) own_xid: Option<i64>,
 }
 
 /// What a claim asks for.
@@ -86,6 +86,8 @@ pub(super) struct ClaimRequest<'a> {
     pub(super) limit: usize,
     pub(super) worker_id: Uuid,
     pub(super) lease: Duration,
+    /// Take a transaction id even when nothing is due.
+    pub(super) take_xid: bool,
 }
 
 pub(super) async fn claim(
@@ -104,6 +106,7 @@ pub(super) async fn claim(
         request.limit as i64,
         request.worker_id,
         request.lease.as_secs_f64(),
+        request.take_xid,
     )
     .fetch_all(executor)
     .await?;
@@ -113,7 +116,7 @@ pub(super) async fn claim(
         jobs: Vec::with_capacity(rows.len()),
         at: first.claimed_at,
         oldest_running_xid: first.oldest_running_xid,
-        next_xid: first.next_xid,
+        own_xid: first.own_xid,
     };
     for row in rows {
         // The one row that says that nothing was due has no job in it.

@@ -256,6 +256,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             limit,
             worker_id: self.id,
             lease: self.settings.lease,
+            take_xid: floors.wants_xid(),
         };
         let claim = store::claim(&self.engine_pool, &request).await?;
         floors.observe(&claim, limit);
@@ -368,11 +369,13 @@ fn check(settings: &WorkerSettings) -> Result<(), QueueError> {
     Err(QueueError::Settings(problem))
 }
 
-/// The engine's statements read by index, each of them; the planner must not be tempted to read a table that is small
-/// today from end to end, because the plan is kept for the life of the connection.
+/// The engine's statements read by index, each of them, and by one plan for the life of the connection: made while the
+/// table is small, it must not be tempted to read it from end to end. Nor may each claim be planned anew, which looks
+/// for the ends of the indexes and so reads the dead rows there.
 fn engine_options(pool: &PgPool) -> PgConnectOptions {
-    pool.connect_options()
-        .as_ref()
-        .clone()
-        .options([("enable_seqscan", "off"), ("enable_bitmapscan", "off")])
+    pool.connect_options().as_ref().clone().options([
+        ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+    ])
 }

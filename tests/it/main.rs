@@ -7,3 +7,4 @@ mod support;
 
 mod embedded_postgres;
 mod queue;
+mod telemetry;

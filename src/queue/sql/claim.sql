@@ -1,5 +1,6 @@
 -- Claims up to $5 due jobs of the kinds $4, lane by lane: a lane is one priority of one queue, and the lanes come in
--- the order of $1 to $3. $6 is the worker, $7 the lease in seconds.
+-- the order of $1 to $3. $6 is the worker, $7 the lease in seconds, $8 whether to take a transaction id even when
+-- nothing is due.
 --
 -- Each lane is an index range scan from its floor (claim_floor.rs) that stops at the first job of the future, so
 -- neither finished nor scheduled jobs are read, however many there are.
@@ -44,8 +45,10 @@ claimed as (
 -- One row even when nothing is due: the floors move by what the snapshot says.
 select
   statement_timestamp() as "claimed_at!",
-  pg_snapshot_xmin(snapshot.now)::text::bigint as "oldest_running_xid!",
-  pg_snapshot_xmax(snapshot.now)::text::bigint as "next_xid!",
+  pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "oldest_running_xid!",
+  -- A claim that found something has an id by now; the snapshot would not do, its xmax is only the first id after all
+  -- that have ended, and transactions with higher ones may be running.
+  case when $8 then pg_current_xact_id() else pg_current_xact_id_if_assigned() end::text::bigint as own_xid,
   claimed.position as "lane?",
   claimed.id as "id?",
   claimed.queue as "queue?",
@@ -58,6 +61,6 @@ select
   claimed.args as "args?: Json<Box<RawValue>>",
   claimed.trace_context as "trace_context?: Json<TraceContext>",
   claimed.last_traceparent
-from (select pg_current_snapshot() as now) as snapshot
+from (select) as always
 left join claimed on true
 order by claimed.position, claimed.run_at, claimed.id

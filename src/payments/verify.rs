@@ -1,0 +1,187 @@
+//! What holds in the ledger at every moment.
+//!
+//! Much of it is enforced when it is written, by constraints and triggers. It is checked all the same: constraints can
+//! be dropped, triggers disabled and backups restored in part, and proof is worth more than trust.
+
+use crate::invariants::{Invariant, Weight};
+
+/// The invariants of the ledger.
+pub const INVARIANTS: &[Invariant] = &[
+    COMPLETED_HAVE_ONE_TRANSFER,
+    OTHERS_HAVE_NONE,
+    TRANSFERS_HAVE_TWO_SIDES,
+    TRANSFERS_FIT_ACCOUNTS,
+    BALANCES_ARE_SUMS,
+    VERSIONS_COUNT_ENTRIES,
+    BALANCES_CHAIN,
+    CURRENCIES_SUM_TO_ZERO,
+    FLOORS_HOLD,
+];
+
+/// Protects G3, that a payment is applied exactly once: not never (an outcome without a transfer), not twice, and not
+/// as another payment.
+const COMPLETED_HAVE_ONE_TRANSFER: Invariant = Invariant {
+    name: "completed-transactions-have-one-transfer",
+    claim: "every COMPLETED transaction has exactly one transfer, of its amount between its accounts",
+    protects: "G3",
+    hint: "compare payments.transfers with payments.transactions by transaction_id",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('transaction %s (%s)', transaction.id, transaction.transaction_id)
+        from payments.transactions as transaction
+        left join payments.transfers as transfer on transfer.transaction_id = transaction.id
+        left join payments.accounts as source on source.id = transfer.source_account_id
+        left join payments.accounts as destination on destination.id = transfer.destination_account_id
+        where transaction.status = 'COMPLETED'
+          and (
+            transfer.amount = transaction.amount
+            and transfer.currency = transaction.currency
+            and source.external_ref = transaction.source_account
+            and destination.external_ref = transaction.destination_account
+          ) is not true
+        union all
+        select format('transaction %s', transaction_id)
+        from payments.transfers
+        where transaction_id is not null
+        group by transaction_id
+        having count(*) > 1",
+};
+
+/// Protects G7, that an outcome other than success changes no ledger row, and G3: money that moved for a transaction
+/// that does not say so would move again.
+const OTHERS_HAVE_NONE: Invariant = Invariant {
+    name: "other-transactions-have-no-transfer",
+    claim: "no FAILED, PROCESSING or missing transaction has a transfer",
+    protects: "G3, G7",
+    hint: "the transfer and the outcome are written by one transaction: who wrote one of them alone?",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('transfer %s of transaction %s', transfer.id, transfer.transaction_id)
+        from payments.transfers as transfer
+        left join payments.transactions as transaction on transaction.id = transfer.transaction_id
+        where transfer.transaction_id is not null
+          and (transaction.status = 'COMPLETED') is not true",
+};
+
+/// Protects G7, that no transfer makes or destroys money.
+const TRANSFERS_HAVE_TWO_SIDES: Invariant = Invariant {
+    name: "entries-sum-to-zero",
+    claim: "every transfer has two entries, one per side, that sum to zero",
+    protects: "G7",
+    hint: "look at payments.entries by transfer_id; were triggers disabled?",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('transfer %s', coalesce(transfer.id, entry.transfer_id))
+        from payments.transfers as transfer
+        full join payments.entries as entry on entry.transfer_id = transfer.id
+        group by coalesce(transfer.id, entry.transfer_id)
+        having count(*) <> 2
+          or sum(entry.amount) is distinct from 0
+          or bool_and(
+            case entry.account_id
+              when transfer.source_account_id then entry.amount = -transfer.amount
+              when transfer.destination_account_id then entry.amount = transfer.amount
+              else false
+            end
+          ) is not true",
+};
+
+/// Protects G7: sums mean nothing across currencies.
+const TRANSFERS_FIT_ACCOUNTS: Invariant = Invariant {
+    name: "transfers-keep-to-one-currency",
+    claim: "every transfer is between two accounts of its own currency",
+    protects: "G7",
+    hint: "look at payments.accounts by the transfer's two account ids",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('transfer %s', transfer.id)
+        from payments.transfers as transfer
+        left join payments.accounts as source
+          on source.id = transfer.source_account_id and source.currency = transfer.currency
+        left join payments.accounts as destination
+          on destination.id = transfer.destination_account_id
+            and destination.currency = transfer.currency
+        where source.id is null
+          or destination.id is null
+          or source.id = destination.id",
+};
+
+/// Protects G7, that a balance is what its history says: no lost update, no edit by hand.
+const BALANCES_ARE_SUMS: Invariant = Invariant {
+    name: "balances-are-sums-of-entries",
+    claim: "every balance is the sum of its account's entries",
+    protects: "G7",
+    hint: "the entries are the truth: compare them with the balance in payments.accounts",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('account %s', coalesce(account.id, history.account_id))
+        from payments.accounts as account
+        full join (
+          select account_id, sum(amount) as total from payments.entries group by account_id
+        ) as history on history.account_id = account.id
+        where account.balance is distinct from coalesce(history.total, 0)",
+};
+
+/// Protects G7: an entry that was deleted or never written leaves a gap.
+const VERSIONS_COUNT_ENTRIES: Invariant = Invariant {
+    name: "versions-count-entries",
+    claim: "the entries of every account are numbered from 1 to its version without a gap",
+    protects: "G7",
+    hint: "look at payments.entries by account_id, in order of account_version",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('account %s', coalesce(account.id, history.account_id))
+        from payments.accounts as account
+        full join (
+          select
+            account_id, count(*) as entries, min(account_version) as first, max(account_version) as last
+          from payments.entries
+          group by account_id
+        ) as history on history.account_id = account.id
+        where account.version is distinct from coalesce(history.entries, 0)
+          or history.first <> 1
+          or history.last <> history.entries",
+};
+
+/// Protects G7: the balance that each entry shows to its owner is the one before it and its amount.
+const BALANCES_CHAIN: Invariant = Invariant {
+    name: "balances-after-form-a-chain",
+    claim: "every entry's balance_after is the one before it plus its amount",
+    protects: "G7",
+    hint: "look at payments.entries by account_id, in order of account_version",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('entry %s of account %s', account_version, account_id)
+        from (
+          select
+            account_id, account_version, amount, balance_after,
+            lag(balance_after, 1, 0::numeric) over history as balance_before
+          from payments.entries
+          window history as (partition by account_id order by account_version)
+        ) as entry
+        where balance_after <> balance_before + amount",
+};
+
+/// Protects G7, that money is conserved.
+const CURRENCIES_SUM_TO_ZERO: Invariant = Invariant {
+    name: "currencies-sum-to-zero",
+    claim: "the balances of all accounts of a currency sum to zero",
+    protects: "G7",
+    hint: "another invariant of the ledger is broken as well: start there",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('%s %s', sum(balance), currency)
+        from payments.accounts
+        group by currency
+        having sum(balance) <> 0",
+};
+
+/// Protects G7, that nobody spends what he has not.
+const FLOORS_HOLD: Invariant = Invariant {
+    name: "balances-respect-floors",
+    claim: "no balance is below its account's floor",
+    protects: "G7",
+    hint: "was the constraint accounts_balance_above_floor dropped?",
+    weight: Weight::Guarantee,
+    violations: "select format('account %s', id) from payments.accounts where balance < floor",
+};
