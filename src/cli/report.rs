@@ -1,8 +1,10 @@
 //! How a failure is shown to the person at the terminal, and with which code the process then ends.
 //!
-//!     error: cannot reach PostgreSQL at localhost:5432/surety
-//!       cause: Connection refused (os error 111)
-//!       fix:   start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own
+//! ```text
+//! error: cannot reach PostgreSQL at localhost:5432/surety
+//!   cause: Connection refused (os error 111)
+//!   fix:   start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own
+//! ```
 
 use std::io::Write as _;
 use std::process::ExitCode;

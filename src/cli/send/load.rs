@@ -59,6 +59,7 @@ impl Load {
         stop: &CancellationToken,
     ) -> Tally {
         let begun = Instant::now();
+        let cpu_before = thread_cpu();
         let next_request = Cell::new(0_u64);
         let sender = Sender { load: self, source, plan, progress, stop, begun, next_request };
         let tallies = join_all((0..self.connections).map(|_| sender.run())).await;
@@ -67,8 +68,15 @@ impl Load {
             total.add(tally);
         }
         total.elapsed = begun.elapsed();
+        total.cpu = thread_cpu().zip(cpu_before).map(|(after, before)| after - before);
         total
     }
+}
+
+/// CPU time of this thread so far, where the system tells.
+fn thread_cpu() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?))
 }
 
 /// What the connections share.

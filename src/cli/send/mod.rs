@@ -25,6 +25,7 @@ use self::events::{Plan, Source};
 use self::load::Load;
 use self::signature::Signer;
 use self::tally::Tally;
+use super::output::Output;
 
 pub(crate) mod client;
 pub(crate) mod events;
@@ -102,21 +103,13 @@ pub struct Args {
     #[arg(long, conflicts_with = "retries")]
     no_retry: bool,
 
-    /// Seconds to wait for an answer.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30,
-          value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
+    /// How long to wait for an answer.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
 
     /// How to print the result.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-/// How results are printed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 /// Sends what `args` ask for, and prints what came of it.
@@ -180,7 +173,7 @@ fn load(args: &Args) -> anyhow::Result<Load> {
         None => args.secret.clone(),
     };
     Ok(Load {
-        target: Target::parse(&args.url, Duration::from_secs(args.timeout))?,
+        target: Target::parse(&args.url, args.timeout)?,
         connections: usize::from(args.concurrency),
         rate: args.rate,
         retries: if args.no_retry { 0 } else { args.retries },
