@@ -7,6 +7,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::send::client::NoAnswer;
 use crate::db::DbError;
 
 /// The command failed, or found what it looks for.
@@ -35,6 +36,9 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 
 /// The exit code of an error, and the fix if its own sentence does not name it.
 fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
+    if error.chain().any(|cause| cause.is::<NoAnswer>()) {
+        return (FAILED, Some("start the API with 'app dev' or 'app serve', or correct --url"));
+    }
     let Some(db) = error.chain().find_map(|cause| cause.downcast_ref::<DbError>()) else {
         return (FAILED, None);
     };

@@ -5,5 +5,8 @@
 
 mod support;
 
+mod cli;
 mod embedded_postgres;
+mod migrate;
 mod queue;
+mod tidy;
