@@ -9,4 +9,5 @@ mod cli;
 mod embedded_postgres;
 mod migrate;
 mod queue;
+mod telemetry;
 mod tidy;
