@@ -16,24 +16,29 @@ async fn objects(pool: &PgPool) -> BTreeSet<String> {
          select concat_ws(' ', 'relation', c.oid::regclass, c.relkind, c.reloptions)
          from pg_class c join ours on ours.oid = c.relnamespace
          union all
-         select concat_ws(' ', 'column', c.oid::regclass, a.attname, a.atttypid::regtype, a.attnotnull,
-                          pg_get_expr(d.adbin, d.adrelid))
+         select concat_ws(' ', 'column', c.oid::regclass, a.attname, a.atttypid::regtype,
+                          a.attnotnull, pg_get_expr(d.adbin, d.adrelid))
          from pg_attribute a
          join pg_class c on c.oid = a.attrelid join ours on ours.oid = c.relnamespace
          left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
          where a.attnum > 0
          union all
          select concat_ws(' ', 'index', pg_get_indexdef(i.indexrelid))
-         from pg_index i join pg_class c on c.oid = i.indrelid join ours on ours.oid = c.relnamespace
+         from pg_index i
+         join pg_class c on c.oid = i.indrelid
+         join ours on ours.oid = c.relnamespace
          union all
-         select concat_ws(' ', 'constraint', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid))
+         select concat_ws(' ', 'constraint', k.conrelid::regclass, k.conname,
+                          pg_get_constraintdef(k.oid))
          from pg_constraint k join ours on ours.oid = k.connamespace
          union all
          select concat_ws(' ', 'function', p.oid::regprocedure, md5(p.prosrc))
          from pg_proc p join ours on ours.oid = p.pronamespace
          union all
          select concat_ws(' ', 'trigger', pg_get_triggerdef(t.oid))
-         from pg_trigger t join pg_class c on c.oid = t.tgrelid join ours on ours.oid = c.relnamespace
+         from pg_trigger t
+         join pg_class c on c.oid = t.tgrelid
+         join ours on ours.oid = c.relnamespace
          where not t.tgisinternal
          union all
          select concat_ws(' ', 'type', t.oid::regtype, t.typtype)
