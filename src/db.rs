@@ -91,6 +91,13 @@ fn pool_options(max_connections: u32) -> PgPoolOptions {
 }
 
 fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions, DbError> {
+    // The driver would take any scheme and speak PostgreSQL to whoever is there.
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let error = sqlx::Error::Configuration(
+            "it begins with neither postgres:// nor postgresql://".into(),
+        );
+        return Err(DbError::Url(error));
+    }
     let options = PgConnectOptions::from_str(url).map_err(DbError::Url)?;
     Ok(options.application_name(application_name).options([
         // A statement that hangs must not hold its caller for ever. A transaction whose process was frozen must not
