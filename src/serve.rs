@@ -38,13 +38,37 @@ pub async fn run_command(_args: Args, _shutdown: CancellationToken) -> anyhow::R
     anyhow::bail!("'app serve' is not built yet")
 }
 
+/// The address of the API cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program has it.
+    #[error("{0} is in use by another program: stop that, or choose another address with --listen")]
+    Busy(SocketAddr),
+    /// Ports below 1024 are for root.
+    #[error("port {} is for root only: choose one above 1023 with --listen", .0.port())]
+    Privileged(SocketAddr),
+    /// No interface of this machine has it.
+    #[error("{0} is no address of this machine: choose another with --listen")]
+    NotOurs(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen on {0}: choose another address with --listen")]
+    Other(SocketAddr, #[source] std::io::Error),
+}
+
 /// Takes the address, so that a busy port is reported before anything else is done.
 ///
 /// # Errors
 ///
 /// When the address is taken, or not ours to take.
-pub async fn bind(listen: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
-    Ok(tokio::net::TcpListener::bind(listen).await?)
+pub async fn bind(listen: SocketAddr) -> Result<tokio::net::TcpListener, BindError> {
+    use std::io::ErrorKind;
+
+    tokio::net::TcpListener::bind(listen).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => BindError::Busy(listen),
+        ErrorKind::PermissionDenied => BindError::Privileged(listen),
+        ErrorKind::AddrNotAvailable => BindError::NotOurs(listen),
+        _ => BindError::Other(listen, error),
+    })
 }
 
 /// Serves the API until told to stop.

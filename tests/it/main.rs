@@ -5,5 +5,6 @@
 
 mod support;
 
+mod dev;
 mod embedded_postgres;
 mod queue;
