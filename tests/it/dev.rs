@@ -41,6 +41,7 @@ async fn ctrl_c_drains_stops_postgresql_and_says_what_was_done() {
     let mut app = dev(&data_dir).spawn();
     app.wait_for_line("Ready in").await;
     let server = server_pid(&data_dir).unwrap();
+    assert_ne!(ps("pgid", server), ps("pgid", app.pid()), "Ctrl-C must not reach the server");
     // As a terminal does it: the whole group gets the signal.
     app.signal_group(Signal::Interrupt);
     assert!(app.wait_for_exit().await.success(), "{}", app.output());
@@ -388,7 +389,12 @@ fn server_pid(data_dir: &Path) -> Option<i32> {
 }
 
 fn is_running(pid: i32) -> bool {
-    let status = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
-    let status = String::from_utf8_lossy(&status.stdout).trim().to_owned();
-    !status.is_empty() && !status.starts_with('Z')
+    let state = ps("stat", pid);
+    !state.is_empty() && !state.starts_with('Z')
+}
+
+fn ps(column: &str, pid: i32) -> String {
+    let column = format!("{column}=");
+    let output = Command::new("ps").args(["-o", &column, "-p", &pid.to_string()]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

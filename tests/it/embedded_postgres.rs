@@ -143,17 +143,28 @@ async fn a_stale_pid_file_that_names_a_zombie_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn a_server_killed_while_sessions_run_starts_again() {
+async fn a_killed_server_starts_again_once_its_last_session_is_gone() {
     let dir = scratch_dir();
     let settings = settings(&dir.join("c"));
     let cluster = Cluster::start(settings.clone()).await.unwrap();
     let mut conn = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
     sqlx::query("create table kept ()").execute(&mut conn).await.unwrap();
+    let session: i32 =
+        sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut conn).await.unwrap();
+    // A session that does not notice the end of its server holds on to the shared memory.
+    send(session, Signal::Stop);
+    let log = cluster.log();
     send(cluster.pid(), Signal::Kill);
     cluster.exited().await;
     drop(cluster);
 
-    let cluster = Cluster::start(settings).await.unwrap();
+    let start = tokio::spawn(Cluster::start(settings));
+    eventually("the start meets the session", || {
+        std::fs::read_to_string(&log).is_ok_and(|log| log.contains("pre-existing shared memory"))
+    })
+    .await;
+    send(session, Signal::Continue);
+    let cluster = start.await.unwrap().unwrap();
     let mut conn = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
     sqlx::query("select from kept").execute(&mut conn).await.unwrap();
     cluster.stop().await;
