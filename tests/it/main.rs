@@ -6,12 +6,13 @@
 mod support;
 
 mod cli;
+mod dev;
 mod embedded_postgres;
 mod faults;
 mod ledger;
-mod queue;
-mod telemetry;
-mod settle;
-mod verify;
 mod migrate;
+mod queue;
+mod settle;
+mod telemetry;
 mod tidy;
+mod verify;

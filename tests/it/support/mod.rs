@@ -9,19 +9,26 @@
 #![allow(dead_code, unused_imports)]
 
 mod app;
-mod otlp_receiver;
 pub(crate) mod ledger;
+mod otlp_receiver;
 mod private_cluster;
 mod shared_cluster;
 mod test_db;
 
-pub(crate) use app::{App, AppCommand, Signal};
+pub(crate) use app::{App, AppCommand, Signal, send};
 pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
 pub(crate) use private_cluster::TestCluster;
-pub(crate) use shared_cluster::scratch_dir;
+pub(crate) use shared_cluster::{ScratchDir, binaries, scratch_dir, throwaway};
 pub(crate) use test_db::TestDb;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
+
+/// Whether the tests run as root, as in a container.
+pub(crate) fn is_root() -> bool {
+    // A file that we have just made is ours.
+    scratch_dir().metadata().unwrap().uid() == 0
+}
 
 /// How long a test waits for something that must happen. Long, because it only costs time when the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
