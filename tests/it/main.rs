@@ -5,6 +5,13 @@
 
 mod support;
 
+mod bad_bodies;
 mod embedded_postgres;
+mod inbound_webhooks;
+mod openapi;
 mod queue;
+mod signatures;
+mod slow_clients;
+mod system;
 mod telemetry;
+mod transactions_api;
