@@ -10,6 +10,7 @@ mod embedded_postgres;
 mod inbound_webhooks;
 mod openapi;
 mod queue;
+mod serve;
 mod signatures;
 mod slow_clients;
 mod system;

@@ -18,7 +18,8 @@ async fn twelve() -> TestApi {
         assert_eq!(api.post(body).await.status, 202);
     }
     sqlx::raw_sql(
-        "update payments.transactions set status = 'COMPLETED', processed_at = clock_timestamp() where id % 3 = 0;
+        "set local session_replication_role = replica;
+         update payments.transactions set status = 'COMPLETED', processed_at = clock_timestamp() where id % 3 = 0;
          update payments.transactions set status = 'FAILED', failure_reason = 'same-account',
            processed_at = clock_timestamp() where id % 4 = 0 and id % 3 <> 0;
          update payments.transactions set created_at = '2026-01-01T00:00:00Z'::timestamptz + id * interval '1 hour'",
@@ -169,6 +170,7 @@ async fn a_wrong_parameter_is_refused_by_its_name() {
         ("currency=usd", "currency"),
         ("currency=XXX", "currency"),
         ("account=", "account"),
+        ("account=a%00b", "account"),
         ("created_from=yesterday", "created_from"),
         ("created_before=2026-01-01", "created_before"),
         ("limit=0", "limit"),
@@ -184,8 +186,6 @@ async fn a_wrong_parameter_is_refused_by_its_name() {
         assert_eq!((answer.status, answer.code()), (400, "invalid-parameter".into()), "{query}");
         assert_eq!(answer.json()["errors"][0]["pointer"], format!("?{name}"), "{query}");
     }
-    let hostile = api.get("/v1/transactions?account=%00").await;
-    assert!(hostile.status < 500, "{hostile:?}");
 }
 
 #[tokio::test]
