@@ -12,6 +12,7 @@
 mod api;
 mod app;
 mod otlp_receiver;
+pub(crate) mod ledger;
 mod private_cluster;
 mod shared_cluster;
 mod test_db;
