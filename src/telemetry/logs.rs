@@ -62,10 +62,15 @@ impl Fields {
         }
     }
 
-    /// OpenTelemetry puts what happened into a field `name`, and leaves out the message where that says all.
-    fn name_a_nameless_event(&mut self) {
-        if self.get("message").is_none()
-            && let Some((name, _)) = self.0.iter_mut().find(|(name, _)| *name == "name")
+    /// Some libraries have a field of their own for what others put into the message: OpenTelemetry `name`, sqlx
+    /// `summary`.
+    fn find_a_message(&mut self) {
+        if self.get("message").is_some_and(|message| *message != Value::Text(String::new())) {
+            return;
+        }
+        self.0.retain(|(name, _)| *name != "message");
+        if let Some((name, _)) =
+            self.0.iter_mut().find(|(name, _)| ["name", "summary"].contains(name))
         {
             *name = "message";
         }
@@ -138,7 +143,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        fields.name_a_nameless_event();
+        fields.find_a_message();
         for span in cx.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 fields.add_missing(outer);

@@ -31,10 +31,12 @@ mod otlp;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::trace::{Tracer, TracerProvider};
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use self::formats::Look;
@@ -134,15 +136,7 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     let export =
         tracing::subscriber::with_default(warnings, || otlp::from_env(settings.service_name))?;
 
-    let spans = export.as_ref().map(|export| {
-        tracing_opentelemetry::layer()
-            .with_tracer(export.provider.tracer("surety"))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_tracked_inactivity(false)
-            .with_filter(traced())
-    });
+    let spans = export.as_ref().map(|export| span_layer(export.provider.tracer("surety")));
     let logs = LogLayer::to_stderr(look).with_filter(filter);
     if let Some(export) = &export {
         opentelemetry::global::set_tracer_provider(export.provider.clone());
@@ -200,10 +194,22 @@ fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error"))
 }
 
-fn traced() -> Targets {
-    Targets::new()
+/// Makes the `tracing` spans of handlers children of ours. None of the filters of log lines applies to it.
+fn span_layer<S, T>(tracer: T) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    T: Tracer<Span: Send + Sync> + Send + Sync + 'static,
+{
+    let traced = Targets::new()
         .with_default(LevelFilter::INFO)
-        .with_targets(UNTRACED.map(|target| (target, LevelFilter::OFF)))
+        .with_targets(UNTRACED.map(|target| (target, LevelFilter::OFF)));
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_filter(traced)
 }
 
 fn look(format: LogFormat) -> Look {
@@ -216,5 +222,57 @@ fn look(format: LogFormat) -> Look {
         LogFormat::Pretty => Look::Pretty { colored },
         LogFormat::Auto | LogFormat::Json => Look::Json,
         LogFormat::Console => Look::Console { colored },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use opentelemetry::trace::TraceFlags;
+
+    use super::*;
+    use crate::queue::job::JobId;
+    use crate::queue::spans::collected::{attribute, new_trace, spans_of, within};
+    use crate::queue::spans::{Ending, EnqueueSpan, ProcessSpan, Run};
+    use crate::queue::trace_context::TraceContext;
+
+    #[test]
+    fn a_handlers_own_spans_are_part_of_the_trace_and_the_log_context_is_not() {
+        let caller = new_trace(TraceFlags::SAMPLED);
+        let trace_context = TraceContext::of(&within(&caller));
+        let run = Run {
+            job_id: JobId(7),
+            queue: "default",
+            kind: "settle_transaction",
+            attempt: 1,
+            max_attempts: 10,
+            worker_id: uuid::Uuid::nil(),
+            waited: Duration::ZERO,
+            trace_context: trace_context.as_ref(),
+            last_traceparent: None,
+        };
+        let spans = span_layer(opentelemetry::global::tracer("surety"));
+        // Without a subscriber for the log context, too, its spans would be made by nobody.
+        let logs =
+            LogLayer::to_stderr(Look::Json).with_filter(filter("warn").expect("it is valid"));
+        tracing::subscriber::with_default(Registry::default().with(spans).with(logs), || {
+            let process = ProcessSpan::start(&run);
+            let handler = process.scope(&run, async {
+                let _step = tracing::info_span!("read the account", account = 3).entered();
+                EnqueueSpan::start("mail", "send_receipt", None).enqueued(JobId(8));
+            });
+            futures_util::FutureExt::now_or_never(handler).expect("the handler waits for nothing");
+            process.end(&run, Ending::Completed);
+        });
+
+        let spans = spans_of(&caller);
+        let [enqueue, step, process] = spans.as_slice() else { panic!("{spans:?}") };
+        assert_eq!(process.name, "process default");
+        assert_eq!(step.name, "read the account");
+        assert_eq!(attribute(step, "account").as_deref(), Some("3"));
+        assert_eq!(step.parent_span_id, process.span_context.span_id());
+        assert_eq!(enqueue.name, "enqueue mail");
+        assert_eq!(enqueue.parent_span_id, step.span_context.span_id());
     }
 }
