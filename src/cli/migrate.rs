@@ -1,4 +1,5 @@
-//! `app migrate`: brings the schema of a database to that of this binary, back, or says where it is.
+//! `app migrate`: brings the schema of a database to that of this binary, back, or says where it
+//! is.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -84,10 +85,12 @@ impl Database {
 #[derive(clap::Args, Clone, Copy, Debug)]
 struct Patience {
     /// How long to wait for one lock; everybody else waits behind it meanwhile.
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "3s",
+          value_parser = humantime::parse_duration)]
     lock_timeout: Duration,
     /// How long to keep trying, for locks and for others who migrate, before giving up.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s",
+          value_parser = humantime::parse_duration)]
     wait: Duration,
 }
 
@@ -182,7 +185,8 @@ async fn applied_after(pool: &PgPool, version: i64) -> anyhow::Result<Vec<Migrat
 fn confirmed(number: usize) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!(
-            "undoing {number} migrations deletes their data: add --yes to do it, or --dry-run to see which"
+            "undoing {number} migrations deletes their data: add --yes to do it, or --dry-run to \
+             see which"
         );
     }
     eprint!("This deletes the data of {number} migrations. Type yes to go on: ");

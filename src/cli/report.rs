@@ -9,6 +9,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::send::client::NoAnswer;
 use crate::db::DbError;
 use crate::telemetry::TelemetryError;
 
@@ -38,6 +39,9 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 
 /// The exit code of an error, and the fix if its own sentence does not name it.
 fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
+    if error.chain().any(|cause| cause.is::<NoAnswer>()) {
+        return (FAILED, Some("start the API with 'app dev' or 'app serve', or correct --url"));
+    }
     if error.chain().any(|cause| cause.is::<TelemetryError>()) {
         return (BAD_SETTING, None);
     }

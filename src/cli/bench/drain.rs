@@ -1,7 +1,9 @@
-//! Drain: jobs are enqueued and committed, then workers run until the database says that nothing is left.
+//! Drain: jobs are enqueued and committed, then workers run until the database says that nothing is
+//! left.
 //!
-//! The workers run in this process, with the settings of `app work`: the kinds that do nothing exist only here. The
-//! clock is the database's, from the start of the first attempt to a look that finds no job.
+//! The workers run in this process, with the settings of `app work`: the kinds that do nothing
+//! exist only here. The clock is the database's, from the start of the first attempt to a look that
+//! finds no job.
 
 use std::time::Duration;
 
@@ -169,12 +171,13 @@ async fn fill<J: Job>(pool: &PgPool, jobs: u64, job: impl Fn(u64) -> J) -> anyho
 
 /// Asks until no job is left; gives the database's time of the look that found none.
 ///
-/// It looks from the end of the queue: the dead rows are at its beginning, and a look over all of them would cost as
-/// much as many jobs.
+/// It looks from the end of the queue: the dead rows are at its beginning, and a look over all of
+/// them would cost as much as many jobs.
 async fn until_empty(pool: &PgPool) -> anyhow::Result<OffsetDateTime> {
     loop {
         let (is_empty, at): (bool, OffsetDateTime) = sqlx::query_as(
-            "select not exists (select from queue.jobs order by id desc limit 1), clock_timestamp()",
+            "select not exists (select from queue.jobs order by id desc limit 1),
+                    clock_timestamp()",
         )
         .fetch_one(pool)
         .await?;
@@ -227,8 +230,8 @@ impl Summary {
 
 fn print_table(results: &[Summary], workers: u32, settings: &WorkerSettings, rounds: u32) {
     println!(
-        "drain: {workers} workers in this process, {} jobs in progress each, enqueued {ENQUEUE_BATCH} \
-         per commit, median of {rounds} rounds (min–max)",
+        "drain: {workers} workers in this process, {} jobs in progress each, enqueued \
+         {ENQUEUE_BATCH} per commit, median of {rounds} rounds (min–max)",
         settings.concurrency
     );
     for result in results {

@@ -1,4 +1,5 @@
-//! Ingest: `app serve` as a child process takes webhooks from the generator of `app send`, in turns with `pgbench`.
+//! Ingest: `app serve` as a child process takes webhooks from the generator of `app send`, in turns
+//! with `pgbench`.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Stdio;

@@ -24,7 +24,8 @@ impl Job for Noop {
     }
 }
 
-/// Nothing at all, many at once: one database transaction per batch, as a batch handler that writes would have.
+/// Nothing at all, many at once: one database transaction per batch, as a batch handler that writes
+/// would have.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct NoopBatch {
     pub(super) number: u64,

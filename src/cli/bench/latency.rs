@@ -1,5 +1,6 @@
-//! Pickup latency: an idle worker, one job at a time, from the moment its commit returned to the first line of its
-//! handler. Producer and worker share the process, so both read the same clock; they share no connection.
+//! Pickup latency: an idle worker, one job at a time, from the moment its commit returned to the
+//! first line of its handler. Producer and worker share the process, so both read the same clock;
+//! they share no connection.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,8 @@ pub(super) struct Args {
           value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
     /// Pause before each job, on average; between a half and one and a half of it.
-    #[arg(long, value_name = "DURATION", default_value = "60ms", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60ms",
+          value_parser = humantime::parse_duration)]
     gap: Duration,
 }
 
@@ -106,7 +108,8 @@ impl Producer {
         Self { notifier: Notifier::start(&pool), pool }
     }
 
-    /// Milliseconds from the commit of one job to its start; below zero when the handler was faster than the answer.
+    /// Milliseconds from the commit of one job to its start; below zero when the handler was faster
+    /// than the answer.
     async fn sample(
         &self,
         gap: Duration,

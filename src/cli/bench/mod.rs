@@ -1,8 +1,8 @@
 //! `app bench`: how fast this machine, this PostgreSQL and this binary are together.
 //!
 //! - `scratch`: the server, and a fresh database of our own for every single measurement.
-//! - `ingest`: HTTP requests per second, in turns with `pgbench`, which does what the API must do for
-//!   a request and nothing else.
+//! - `ingest`: HTTP requests per second, in turns with `pgbench`, which does what the API must do
+//!   for a request and nothing else.
 //! - `drain`: jobs per second, for the kinds in `kinds`.
 //! - `latency`: from a job's commit to the first line of its handler.
 //! - `figures`: medians and spread.

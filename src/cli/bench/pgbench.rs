@@ -1,5 +1,5 @@
-//! What the server can do at most: `pgbench` writing one transaction row and one job row per commit, the same two
-//! rows into the same tables and indexes as an accepted webhook.
+//! What the server can do at most: `pgbench` writing one transaction row and one job row per
+//! commit, the same two rows into the same tables and indexes as an accepted webhook.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -16,7 +16,8 @@ pub(super) enum Script {
     FourRoundTrips,
 }
 
-/// A transaction's columns, with a body as long as a real one. The accounts vary as those of `app send`.
+/// A transaction's columns, with a body as long as a real one. The accounts vary as those of `app
+/// send`.
 const VARIABLES: &str = "\
 \\set r random(1, 4611686018427387904)
 \\set customer random(0, 49999)
@@ -24,11 +25,13 @@ const VARIABLES: &str = "\
 ";
 const INSERT_TRANSACTION: &str = "\
 insert into payments.transactions \
-(transaction_id, source_account, destination_account, amount, currency, body) \
-values ('txn_' || :client_id || '_' || :r, 'acc_customer_' || :customer, 'acc_merchant_' || :merchant, \
-1500.25, 'USD', convert_to('{\"transaction_id\":\"txn_' || :client_id || '_' || :r || \
-'\",\"source_account\":\"acc_customer_' || :customer || '\",\"destination_account\":\"acc_merchant_' \
-|| :merchant || '\",\"amount\":1500.25,\"currency\":\"USD\"}', 'UTF8')) \
+(transaction_id, source_account, destination_account, amount, currency, body) values \
+('txn_' || :client_id || '_' || :r, 'acc_customer_' || :customer, 'acc_merchant_' || :merchant, \
+1500.25, 'USD', convert_to( \
+'{\"transaction_id\":\"txn_' || :client_id || '_' || :r || \
+'\",\"source_account\":\"acc_customer_' || :customer || \
+'\",\"destination_account\":\"acc_merchant_' || :merchant || \
+'\",\"amount\":1500.25,\"currency\":\"USD\"}', 'UTF8')) \
 on conflict (transaction_id) do nothing returning id";
 
 impl Script {
@@ -48,7 +51,8 @@ impl Script {
     }
 }
 
-/// Transactions per second of `clients` connections over so many seconds; none when there is no `pgbench`.
+/// Transactions per second of `clients` connections over so many seconds; none when there is no
+/// `pgbench`.
 pub(super) async fn measure(
     program: &Path,
     url: &str,

@@ -12,8 +12,8 @@ use crate::embedded_postgres::locate::Download;
 use crate::embedded_postgres::locate::find_or_fetch;
 use crate::embedded_postgres::{Access, Cluster, ClusterSettings, Durability, Lifetime};
 
-/// How the private cluster differs from PostgreSQL as shipped: room enough that no checkpoint falls into a
-/// measurement, and a cache that holds the data. Durability is left as it is: on.
+/// How the private cluster differs from PostgreSQL as shipped: room enough that no checkpoint falls
+/// into a measurement, and a cache that holds the data. Durability is left as it is: on.
 const SERVER_SETTINGS: [(&str, &str); 4] = [
     ("shared_buffers", "1GB"),
     ("max_wal_size", "8GB"),
@@ -35,7 +35,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// The server at `database_url`, or a private cluster, with a migrated template to copy databases from.
+    /// The server at `database_url`, or a private cluster, with a migrated template to copy
+    /// databases from.
     pub(super) async fn start(database_url: Option<&str>) -> anyhow::Result<Self> {
         let prefix = format!("surety_bench_{}_{}", std::process::id(), fastrand::u16(..));
         let server = match database_url {
@@ -97,7 +98,8 @@ impl Server {
         &self.pgbench
     }
 
-    /// An empty, migrated database. A checkpoint comes first, so that no measurement pays for the one before.
+    /// An empty, migrated database. A checkpoint comes first, so that no measurement pays for the
+    /// one before.
     pub(super) async fn fresh_database(&self) -> anyhow::Result<Database<'_>> {
         let name = format!("{}_{}", self.prefix, fastrand::u32(..));
         self.execute(&format!("create database {name} template {}", self.template())).await?;
@@ -183,7 +185,8 @@ async fn configure(cluster: Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same URL for another database. By hand, because what sqlx would write has parameters that `pgbench` refuses.
+/// The same URL for another database. By hand, because what sqlx would write has parameters that
+/// `pgbench` refuses.
 fn with_database(url: &str, database: &str) -> String {
     let (before, parameters) = match url.split_once('?') {
         Some((before, parameters)) => (before, format!("?{parameters}")),

@@ -33,8 +33,8 @@ pub(crate) struct Load {
 impl Load {
     /// Sends everything, or until `stop`; the progress bar counts the events that are done with.
     ///
-    /// All connections share one thread: their wake-ups then cost nothing, and one thread is enough for 100,000
-    /// requests a second.
+    /// All connections share one thread: their wake-ups then cost nothing, and one thread is enough
+    /// for 100,000 requests a second.
     pub(crate) async fn run(
         self,
         source: Source,
@@ -102,8 +102,8 @@ impl Sender<'_> {
             if !self.wait_until(due).await {
                 break;
             }
-            // A paced event is late from the moment it was due: a receiver that stalls is not let off the requests
-            // that could not be sent meanwhile.
+            // A paced event is late from the moment it was due: a receiver that stalls is not let
+            // off the requests that could not be sent meanwhile.
             let since = due.unwrap_or_else(Instant::now);
             let outcome = self.deliver(&mut connection, &event, &mut tally).await;
             tally.record(event.sighting, outcome, since.elapsed());

@@ -63,7 +63,8 @@ pub struct Args {
 
     /// Requests begun per second, all connections together [default: as fast as answers come]
     ///
-    /// With a rate, latency counts from when a request was due, so that waiting for a slow API is not left out.
+    /// With a rate, latency counts from when a request was due, so that waiting for a slow API is
+    /// not left out.
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     rate: Option<f64>,
 
@@ -91,7 +92,8 @@ pub struct Args {
     #[arg(long, env = "APP_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     secret_file: Option<PathBuf>,
 
-    /// What the made-up transactions follow from: the same seed sends the same ones [default: random]
+    /// What the made-up transactions follow from: the same seed sends the same ones [default:
+    /// random]
     #[arg(long)]
     seed: Option<u64>,
 
@@ -104,7 +106,8 @@ pub struct Args {
     no_retry: bool,
 
     /// How long to wait for an answer.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s",
+          value_parser = humantime::parse_duration)]
     timeout: Duration,
 
     /// How to print the result.
