@@ -27,7 +27,7 @@ use crate::queue::trace_context::TraceContext;
 /// The most requests that wait for a commit. Beyond that they are refused at once instead of after a wait in vain.
 const MAX_WAITING: usize = 8192;
 /// The most requests in one commit: more gains nothing and makes the first wait for the last.
-const MAX_BATCH: usize = 256;
+pub const MAX_BATCH: usize = 256;
 /// After this long a request is answered that its outcome is not known.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// After this long a commit is given up and its connection dropped. Less than the above, so that those in the
