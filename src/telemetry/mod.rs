@@ -1,28 +1,32 @@
 //! What the process tells of itself: log lines, and spans for an OpenTelemetry collector.
 //!
-//! - `otlp` exports spans as the standard `OTEL_*` variables say, and not at all unless they name a collector;
-//! - `logs` collects what an event says with what its enclosing spans say, and writes one line of it to stderr;
+//! - `otlp` exports spans as the standard `OTEL_*` variables say, and not at all unless they name a
+//!   collector;
+//! - `logs` collects what an event says with what its enclosing spans say, and writes one line of
+//!   it to stderr;
 //! - `formats` are the three looks of a line: [`LogFormat`].
 //!
-//! The way in is [`init`], called once by `main`; [`Telemetry::shutdown`] is the last thing that it does.
+//! The way in is [`init`], called once by `main`; [`Telemetry::shutdown`] is the last thing that it
+//! does.
 //!
 //! # Spans
 //!
-//! `http::trace` and `queue::spans` make their spans through the OpenTelemetry API itself, which gives exact names,
-//! links and kinds, and costs some 60 ns per span when nothing is exported. A trace context that comes with a request
-//! then goes on to the job row and to whatever the job calls as it came in: a process that exports nothing makes no
-//! sampling decision for those that do. Spans that handlers make with `tracing` become their children while an
-//! exporter is there.
+//! `http::trace` and `queue::spans` make their spans through the OpenTelemetry API itself, which
+//! gives exact names, links and kinds, and costs some 100 ns per span when nothing is exported. A
+//! trace context that comes with a request then goes on to the job row and to whatever the job
+//! calls as it came in: a process that exports nothing makes no sampling decision for those that
+//! do. Spans that handlers make with `tracing` become their children while an exporter is there.
 //!
 //! # Log lines
 //!
-//! `APP_LOG`, else `RUST_LOG`, else `info` says which events are written, in the syntax of `tracing-subscriber`.
-//! Filters do not touch the fields that tell which request or job a line belongs to, nor the export of spans. Log lines
-//! carry `trace_id` inside of any trace, `span_id` inside of a span of this process, `request_id` inside of a request,
-//! `job_id`, `kind`, `queue` and `attempt` inside of a job.
+//! `APP_LOG`, else `RUST_LOG`, else `info` says which events are written, in the syntax of
+//! `tracing-subscriber`. Filters do not touch the fields that tell which request or job a line
+//! belongs to, nor the export of spans. Log lines carry `trace_id` inside of any trace, `span_id`
+//! inside of a span of this process, `request_id` inside of a request, `job_id`, `kind`, `queue`
+//! and `attempt` inside of a job.
 //!
-//! The two events that every request and every run ends with are described where they are made: `http::trace` and
-//! `queue::spans`. Deliberately absent: bodies, headers, query strings, secrets.
+//! The two events that every request and every run ends with are described where they are made:
+//! `http::trace` and `queue::spans`. Deliberately absent: bodies, headers, query strings, secrets.
 
 mod formats;
 mod logs;
@@ -45,7 +49,8 @@ use crate::queue::spans::LOG_CONTEXT_TARGET;
 
 /// How long the last spans may take to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away once per export.
+/// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away
+/// once per export.
 const DEFAULT_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
 /// What the exporter itself does is not to be traced, or it would never end.
 const UNTRACED: [&str; 6] =
@@ -54,7 +59,8 @@ const UNTRACED: [&str; 6] =
 /// What the telemetry of a process depends on beside the `OTEL_*` variables.
 #[derive(Clone, Copy, Debug)]
 pub struct TelemetrySettings {
-    /// The name of this process in traces, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
+    /// The name of this process in traces, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES`
+    /// gives one.
     pub service_name: &'static str,
     /// How log lines look.
     pub log_format: LogFormat,
@@ -99,8 +105,8 @@ pub enum TelemetryError {
     },
     /// Spans are to be sent in a way that this build cannot.
     #[error(
-        "{variable}={value} is not supported; set it to `http/protobuf` and the endpoint to the collector's HTTP port, \
-         usually 4318"
+        "{variable}={value} is not supported; set it to `http/protobuf` and the endpoint to the \
+         collector's HTTP port, usually 4318"
     )]
     Protocol {
         /// The variable that asks for it.
@@ -130,7 +136,8 @@ pub enum TelemetryError {
 pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     let filter = log_filter()?;
     let look = look(settings.log_format);
-    // What the SDK finds wrong with its variables must be seen, and it is read before the final subscriber can exist.
+    // What the SDK finds wrong with its variables must be seen, and it is read before the final
+    // subscriber can exist.
     let warnings =
         Registry::default().with(LogLayer::to_stderr(look).with_filter(LevelFilter::WARN));
     let export =
@@ -161,8 +168,8 @@ impl Telemetry {
         self.export.as_ref().map(|export| export.collector.as_str())
     }
 
-    /// Sends what spans there are left, for five seconds at most, and sends none after that. The last thing that a
-    /// process does: it blocks, and whatever runs on is not traced.
+    /// Sends what spans there are left, for five seconds at most, and sends none after that. The
+    /// last thing that a process does: it blocks, and whatever runs on is not traced.
     pub fn shutdown(self) {
         drop(self);
     }
@@ -172,7 +179,8 @@ impl Drop for Telemetry {
     fn drop(&mut self) {
         let Some(export) = self.export.take() else { return };
         if let Err(error) = export.provider.shutdown_with_timeout(FLUSH_TIMEOUT) {
-            tracing::warn!(%error, collector = export.collector, "the last spans were not exported");
+            let collector = export.collector;
+            tracing::warn!(%error, collector, "the last spans were not exported");
         }
     }
 }
@@ -186,7 +194,8 @@ fn log_filter() -> Result<EnvFilter, TelemetryError> {
     filter(&directives).map_err(|source| TelemetryError::Filter { variable, source })
 }
 
-/// The events that `directives` ask for, and whatever they say the spans whose fields tell whose a line is.
+/// The events that `directives` ask for, and whatever they say the spans whose fields tell whose a
+/// line is.
 fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     let parse = |directives: &str| EnvFilter::builder().with_regex(false).parse(directives);
     // First by itself: what is wrong with it must not be blamed on what is added.
@@ -194,7 +203,8 @@ fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error"))
 }
 
-/// Makes the `tracing` spans of handlers children of ours. None of the filters of log lines applies to it.
+/// Makes the `tracing` spans of handlers children of ours. None of the filters of log lines applies
+/// to it.
 fn span_layer<S, T>(tracer: T) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

@@ -62,8 +62,8 @@ async fn secrets_and_bodies_are_neither_logged_nor_traced() {
     let mut server = Server::start(secretive(Server::command(&db))).await;
     let mut worker = secretive(work(&db)).spawn();
 
-    let body = r#"{"transaction_id": "txn_1", "source_account": "canary-body", "destination_account": "b",
-        "amount": "1", "currency": "EUR"}"#;
+    let body = r#"{"transaction_id": "txn_1", "source_account": "canary-body",
+        "destination_account": "b", "amount": "1", "currency": "EUR"}"#;
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
     let signature = standardwebhooks::Webhook::new(secret)
         .unwrap()
