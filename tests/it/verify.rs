@@ -45,7 +45,8 @@ async fn good_database() -> TestDb {
 }
 
 async fn check(pool: &PgPool) -> Report {
-    verify::verify(pool, Duration::from_secs(60)).await.unwrap()
+    let mut conn = pool.acquire().await.unwrap();
+    verify::verify(&mut conn, Duration::from_secs(60)).await.unwrap()
 }
 
 /// The names of the checks that found something.
