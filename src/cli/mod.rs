@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod migrate;
 pub mod openapi;
+mod output;
 pub mod report;
 pub mod send;
 pub mod signals;

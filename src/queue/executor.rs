@@ -128,7 +128,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         };
         let timeout = handler.traits().timeout;
         let run = match handler.run(&job.args, self.registry.state(), cx) {
-            Ok(run) => span.instrument(&self.run_of(job), run),
+            Ok(run) => span.scope(&self.run_of(job), run),
             Err(error) => return outcome_of(Err(error)),
         };
         self.watch(run, &lease.lost, timeout).await
@@ -235,7 +235,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                     store::hand_back(&self.pool, job.id, job.fence, Duration::ZERO)
                 })
                 .await;
-                span.end(&run, Ending::Released);
+                span.end(&run, Ending::HandedBack);
             }
             Outcome::LeaseLost => span.end(&run, Ending::LeaseLost),
         }

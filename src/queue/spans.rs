@@ -147,7 +147,7 @@ pub enum Ending<'a> {
     /// Another worker has the job; whatever this run did was undone.
     LeaseLost,
     /// The worker shut down and handed the job back.
-    Released,
+    HandedBack,
 }
 
 /// In what way an attempt failed: the `error.type` of its span.
@@ -206,7 +206,7 @@ impl ProcessSpan {
 
     /// Runs `handler` inside the span: what it logs carries the job's fields, what it enqueues or calls continues the
     /// trace.
-    pub fn instrument<F: Future>(
+    pub fn scope<F: Future>(
         &self,
         run: &Run<'_>,
         handler: F,
@@ -311,7 +311,7 @@ fn record_ending(cx: &Context, ending: Ending<'_>) {
         Ending::Completed
         | Ending::Snoozed { .. }
         | Ending::Cancelled { .. }
-        | Ending::Released => {}
+        | Ending::HandedBack => {}
     }
 }
 
@@ -329,7 +329,7 @@ const fn outcome(ending: Ending<'_>) -> &'static str {
         Ending::Snoozed { .. } => "snoozed",
         Ending::Cancelled { .. } => "cancelled",
         Ending::LeaseLost => "lease_lost",
-        Ending::Released => "released",
+        Ending::HandedBack => "handed_back",
     }
 }
 
@@ -371,7 +371,7 @@ fn log_ending(run: &Run<'_>, ending: Ending<'_>, duration: Duration) {
             {},
             "job {job_id} {kind} lost its lease in attempt {attempt}, and what it did was undone"
         ),
-        Ending::Released => line!(info, {}, "job {job_id} {kind} was handed back at shutdown"),
+        Ending::HandedBack => line!(info, {}, "job {job_id} {kind} was handed back at shutdown"),
     }
 }
 
@@ -379,3 +379,8 @@ fn log_ending(run: &Run<'_>, ending: Ending<'_>, duration: Duration) {
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
+
+#[cfg(test)]
+pub(crate) mod collected;
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,13 @@
 
 mod support;
 
+mod cli;
 mod embedded_postgres;
+mod faults;
 mod ledger;
 mod queue;
+mod telemetry;
 mod settle;
 mod verify;
+mod migrate;
+mod tidy;

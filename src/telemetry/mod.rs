@@ -1,0 +1,220 @@
+//! What the process tells of itself: log lines, and spans for an OpenTelemetry collector.
+//!
+//! - `otlp` exports spans as the standard `OTEL_*` variables say, and not at all unless they name a collector;
+//! - `logs` collects what an event says with what its enclosing spans say, and writes one line of it to stderr;
+//! - `formats` are the three looks of a line: [`LogFormat`].
+//!
+//! The way in is [`init`], called once by `main`; [`Telemetry::shutdown`] is the last thing that it does.
+//!
+//! # Spans
+//!
+//! `http::trace` and `queue::spans` make their spans through the OpenTelemetry API itself, which gives exact names,
+//! links and kinds, and costs some 60 ns per span when nothing is exported. A trace context that comes with a request
+//! then goes on to the job row and to whatever the job calls as it came in: a process that exports nothing makes no
+//! sampling decision for those that do. Spans that handlers make with `tracing` become their children while an
+//! exporter is there.
+//!
+//! # Log lines
+//!
+//! `APP_LOG`, else `RUST_LOG`, else `info` says which events are written, in the syntax of `tracing-subscriber`.
+//! Filters do not touch the fields that tell which request or job a line belongs to, nor the export of spans. Log lines
+//! carry `trace_id` inside of any trace, `span_id` inside of a span of this process, `request_id` inside of a request,
+//! `job_id`, `kind`, `queue` and `attempt` inside of a job.
+//!
+//! The two events that every request and every run ends with are described where they are made: `http::trace` and
+//! `queue::spans`. Deliberately absent: bodies, headers, query strings, secrets.
+
+mod formats;
+mod logs;
+mod otlp;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry};
+
+use self::formats::Look;
+use self::logs::LogLayer;
+use crate::queue::spans::LOG_CONTEXT_TARGET;
+
+/// How long the last spans may take to reach the collector when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away once per export.
+const DEFAULT_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
+/// What the exporter itself does is not to be traced, or it would never end.
+const UNTRACED: [&str; 6] =
+    [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "reqwest", "opentelemetry"];
+
+/// What the telemetry of a process depends on beside the `OTEL_*` variables.
+#[derive(Clone, Copy, Debug)]
+pub struct TelemetrySettings {
+    /// The name of this process in traces, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
+    pub service_name: &'static str,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// `pretty` on a terminal, `json` elsewhere.
+    #[default]
+    Auto,
+    /// Aligned text for people.
+    Pretty,
+    /// One JSON object per line, for programs.
+    Json,
+    /// One short line per webhook and job, as `app dev` shows them.
+    #[value(skip)]
+    Console,
+}
+
+impl LogFormat {
+    /// For `app dev`, whose output is meant for people also when it does not go to a terminal.
+    #[must_use]
+    pub const fn for_dev(self) -> Self {
+        match self {
+            Self::Auto => Self::Console,
+            chosen @ (Self::Pretty | Self::Json | Self::Console) => chosen,
+        }
+    }
+}
+
+/// Why the telemetry could not be set up. Each message names the variable and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log filter cannot be read.
+    #[error("{variable} is no log filter such as `info` or `warn,surety::http=debug`")]
+    Filter {
+        /// The variable it came from.
+        variable: &'static str,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// Spans are to be sent in a way that this build cannot.
+    #[error(
+        "{variable}={value} is not supported; set it to `http/protobuf` and the endpoint to the collector's HTTP port, \
+         usually 4318"
+    )]
+    Protocol {
+        /// The variable that asks for it.
+        variable: &'static str,
+        /// The protocol.
+        value: String,
+    },
+    /// Spans are to be sent by an exporter that this build has not.
+    #[error("OTEL_TRACES_EXPORTER={value} is not supported; set it to `otlp` or `none`")]
+    Exporter {
+        /// The exporter.
+        value: String,
+    },
+    /// The `OTEL_EXPORTER_OTLP_*` variables are contradictory or unreadable.
+    #[error("spans cannot be exported as the OTEL_EXPORTER_OTLP_* variables say")]
+    Otlp(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The process has a subscriber already.
+    #[error("the telemetry of this process is already set up")]
+    AlreadySetUp(#[from] tracing::subscriber::SetGlobalDefaultError),
+}
+
+/// Sets up the log lines and the export of spans of this process.
+///
+/// # Errors
+///
+/// [`TelemetryError`]; then there is no telemetry, and its message is for stderr.
+pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
+    let filter = log_filter()?;
+    let look = look(settings.log_format);
+    // What the SDK finds wrong with its variables must be seen, and it is read before the final subscriber can exist.
+    let warnings =
+        Registry::default().with(LogLayer::to_stderr(look).with_filter(LevelFilter::WARN));
+    let export =
+        tracing::subscriber::with_default(warnings, || otlp::from_env(settings.service_name))?;
+
+    let spans = export.as_ref().map(|export| {
+        tracing_opentelemetry::layer()
+            .with_tracer(export.provider.tracer("surety"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(traced())
+    });
+    let logs = LogLayer::to_stderr(look).with_filter(filter);
+    if let Some(export) = &export {
+        opentelemetry::global::set_tracer_provider(export.provider.clone());
+    }
+    tracing::subscriber::set_global_default(Registry::default().with(spans).with(logs))?;
+    if let Some(export) = &export {
+        tracing::info!(collector = export.collector, "spans are exported");
+    }
+    Ok(Telemetry { export })
+}
+
+/// The running telemetry. When it is dropped, too, the last spans are sent first.
+#[derive(Debug)]
+#[must_use = "dropping it ends the export of spans"]
+pub struct Telemetry {
+    export: Option<otlp::Export>,
+}
+
+impl Telemetry {
+    /// Where spans are sent; `None` when they are not.
+    pub fn collector(&self) -> Option<&str> {
+        self.export.as_ref().map(|export| export.collector.as_str())
+    }
+
+    /// Sends what spans there are left, for five seconds at most, and sends none after that. The last thing that a
+    /// process does: it blocks, and whatever runs on is not traced.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        let Some(export) = self.export.take() else { return };
+        if let Err(error) = export.provider.shutdown_with_timeout(FLUSH_TIMEOUT) {
+            tracing::warn!(%error, collector = export.collector, "the last spans were not exported");
+        }
+    }
+}
+
+fn log_filter() -> Result<EnvFilter, TelemetryError> {
+    let given = ["APP_LOG", "RUST_LOG"].into_iter().find_map(|variable| {
+        let value = std::env::var(variable).ok().filter(|value| !value.trim().is_empty())?;
+        Some((variable, value))
+    });
+    let (variable, directives) = given.unwrap_or(("APP_LOG", DEFAULT_FILTER.to_owned()));
+    filter(&directives).map_err(|source| TelemetryError::Filter { variable, source })
+}
+
+/// The events that `directives` ask for, and whatever they say the spans whose fields tell whose a line is.
+fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+    let parse = |directives: &str| EnvFilter::builder().with_regex(false).parse(directives);
+    // First by itself: what is wrong with it must not be blamed on what is added.
+    parse(directives)?;
+    parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error"))
+}
+
+fn traced() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_targets(UNTRACED.map(|target| (target, LevelFilter::OFF)))
+}
+
+fn look(format: LogFormat) -> Look {
+    let terminal = std::io::stderr().is_terminal();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    let colored = terminal && !no_color && !dumb;
+    match format {
+        LogFormat::Auto if terminal => Look::Pretty { colored },
+        LogFormat::Pretty => Look::Pretty { colored },
+        LogFormat::Auto | LogFormat::Json => Look::Json,
+        LogFormat::Console => Look::Console { colored },
+    }
+}

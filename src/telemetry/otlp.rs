@@ -1,0 +1,174 @@
+//! Spans by OTLP over HTTP, as the standard `OTEL_*` variables say.
+//!
+//! Read here: `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` (`otlp` or `none`), `OTEL_SERVICE_NAME`,
+//! `OTEL_RESOURCE_ATTRIBUTES`, and whether there is an `OTEL_EXPORTER_OTLP[_TRACES]_ENDPOINT` and a `_PROTOCOL` that this
+//! build has. Read by the SDK: the endpoints, `_HEADERS` and `_TIMEOUT` themselves, `OTEL_TRACES_SAMPLER[_ARG]`,
+//! `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT`.
+//!
+//! gRPC is left out: every collector that takes it takes HTTP, too, and it would bring a second HTTP stack with its own
+//! TLS.
+
+use opentelemetry::KeyValue;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use uuid::Uuid;
+
+use super::TelemetryError;
+
+/// Of each pair, what is said of traces alone wins.
+const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+/// Where the standard says a collector is when nothing names another place.
+const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
+
+/// The running export.
+#[derive(Debug)]
+pub(super) struct Export {
+    pub(super) provider: SdkTracerProvider,
+    /// Where the spans go, for people: without credentials.
+    pub(super) collector: String,
+}
+
+/// Starts the export if the environment asks for one.
+pub(super) fn from_env(service_name: &'static str) -> Result<Option<Export>, TelemetryError> {
+    let Some(collector) = collector(|variable| std::env::var(variable).ok())? else {
+        return Ok(None);
+    };
+    let exporter =
+        SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()?;
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource(service_name))
+        .with_batch_exporter(exporter)
+        .build();
+    Ok(Some(Export { provider, collector }))
+}
+
+/// Where spans are to be sent; `None` when they are not to be sent.
+fn collector(variable: impl Fn(&str) -> Option<String>) -> Result<Option<String>, TelemetryError> {
+    // The standard: an empty variable is an unset one.
+    let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    if given("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Ok(None);
+    }
+    let endpoint = ENDPOINTS.into_iter().find_map(given);
+    let endpoint = match given("OTEL_TRACES_EXPORTER") {
+        Some(exporter) if exporter == "none" => None,
+        Some(exporter) if exporter == "otlp" => endpoint.or(Some(DEFAULT_ENDPOINT.to_owned())),
+        Some(value) => return Err(TelemetryError::Exporter { value }),
+        None => endpoint,
+    };
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let protocol = PROTOCOLS.into_iter().find_map(|variable| Some((variable, given(variable)?)));
+    match protocol {
+        Some((variable, value)) if !value.eq_ignore_ascii_case("http/protobuf") => {
+            Err(TelemetryError::Protocol { variable, value })
+        }
+        _ => Ok(Some(without_credentials(&endpoint))),
+    }
+}
+
+/// What the environment says of this process wins over what we say.
+fn resource(service_name: &'static str) -> Resource {
+    let named = std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
+    let builder = Resource::builder_empty()
+        .with_attributes([
+            KeyValue::new("service.name", service_name),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", Uuid::now_v7().to_string()),
+        ])
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_detector(Box::new(EnvResourceDetector::new()));
+    match named {
+        Some(name) => builder.with_service_name(name).build(),
+        None => builder.build(),
+    }
+}
+
+/// An URL may hold a password, or a key in its query.
+fn without_credentials(endpoint: &str) -> String {
+    let endpoint = endpoint.split(['?', '#']).next().unwrap_or_default();
+    match endpoint.split_once("://") {
+        Some((scheme, rest)) => {
+            let host_at = rest.find('/').unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(host_at);
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => endpoint.rsplit('@').next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> Result<Option<String>, TelemetryError> {
+        collector(|name| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn nothing_is_exported_unless_a_collector_is_named() {
+        let off: [&[(&str, &str)]; 6] = [
+            &[],
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "")],
+            &[("OTEL_SERVICE_NAME", "surety"), ("OTEL_TRACES_SAMPLER", "always_on")],
+            &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
+            &[("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")],
+            &[("OTEL_TRACES_EXPORTER", "none"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")],
+        ];
+        for variables in off {
+            assert_eq!(with(variables).expect("this is allowed"), None, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_traces_alone_wins() {
+        let collector = with(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4318"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4318/v1/traces"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ]);
+        assert_eq!(
+            collector.expect("this is allowed").as_deref(),
+            Some("http://traces:4318/v1/traces")
+        );
+    }
+
+    #[test]
+    fn the_exporter_alone_means_the_standard_place() {
+        let collector = with(&[("OTEL_TRACES_EXPORTER", "otlp")]);
+        assert_eq!(collector.expect("this is allowed").as_deref(), Some(DEFAULT_ENDPOINT));
+    }
+
+    #[test]
+    fn a_protocol_that_this_build_lacks_is_refused_in_one_sentence() {
+        let refused = with(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ]);
+        assert_eq!(
+            refused.expect_err("grpc is not built in").to_string(),
+            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not supported; set it to `http/protobuf` and the endpoint to the \
+             collector's HTTP port, usually 4318"
+        );
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let table = [
+            ("http://c:4318", "http://c:4318"),
+            ("https://user:secret@c/v1/traces?api-key=secret", "https://c/v1/traces"),
+            ("https://c/a@b", "https://c/a@b"),
+            ("user:secret@c:4318", "c:4318"),
+        ];
+        for (endpoint, shown) in table {
+            assert_eq!(without_credentials(endpoint), shown);
+        }
+    }
+}
