@@ -1,4 +1,5 @@
-//! `app migrate`: brings the schema of a database to that of this binary, back, or says where it is.
+//! `app migrate`: brings the schema of a database to that of this binary, back, or says where it
+//! is.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::output::Output;
 use crate::db::{self, MigrationPatience, MigrationState, MigrationStatus};
 
 const EXAMPLES: &str = "\
@@ -82,29 +84,20 @@ impl Database {
 
 #[derive(clap::Args, Clone, Copy, Debug)]
 struct Patience {
-    /// Milliseconds to wait for one lock; others queue behind it meanwhile.
-    #[arg(long, value_name = "MS", default_value_t = 3_000,
-          value_parser = clap::value_parser!(u64).range(1..))]
-    lock_timeout_ms: u64,
-    /// Seconds to keep trying, for locks and for others who migrate, before giving up.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    wait_secs: u64,
+    /// How long to wait for one lock; everybody else waits behind it meanwhile.
+    #[arg(long, value_name = "DURATION", default_value = "3s",
+          value_parser = humantime::parse_duration)]
+    lock_timeout: Duration,
+    /// How long to keep trying, for locks and for others who migrate, before giving up.
+    #[arg(long, value_name = "DURATION", default_value = "60s",
+          value_parser = humantime::parse_duration)]
+    wait: Duration,
 }
 
 impl From<Patience> for MigrationPatience {
     fn from(patience: Patience) -> Self {
-        Self {
-            lock_timeout: Duration::from_millis(patience.lock_timeout_ms),
-            total: Duration::from_secs(patience.wait_secs),
-        }
+        Self { lock_timeout: patience.lock_timeout, total: patience.wait }
     }
-}
-
-/// How results are printed.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 /// Does what `args` ask for.
@@ -192,7 +185,8 @@ async fn applied_after(pool: &PgPool, version: i64) -> anyhow::Result<Vec<Migrat
 fn confirmed(number: usize) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!(
-            "undoing {number} migrations deletes their data: add --yes to do it, or --dry-run to see which"
+            "undoing {number} migrations deletes their data: add --yes to do it, or --dry-run to \
+             see which"
         );
     }
     eprint!("This deletes the data of {number} migrations. Type yes to go on: ");

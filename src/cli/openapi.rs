@@ -1,16 +1,55 @@
-//! Stub.
+//! `app openapi`: the OpenAPI document as files, committed beside the code so that changes of the API are seen in
+//! review.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Writes the OpenAPI document.
+use anyhow::Context as _;
+
+use crate::http::openapi::Document;
+
+/// Writes the OpenAPI document as openapi.json and openapi.yaml.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub struct Args {
+    /// Write nothing; exit 1 when a file is missing or not what it would be.
+    #[arg(long)]
+    pub check: bool,
+
+    /// The folder of the two files.
+    #[arg(long, default_value = "openapi", value_name = "FOLDER")]
+    pub dir: PathBuf,
+}
 
 /// Does what `args` ask for.
 ///
 /// # Errors
 ///
-/// Always, for now.
-pub async fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("'app openapi' is not built yet")
+/// When the files cannot be written.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let document = Document::new();
+    let files = [
+        (args.dir.join("openapi.json"), document.to_json()),
+        (args.dir.join("openapi.yaml"), document.to_yaml()),
+    ];
+    if args.check {
+        return Ok(check(&files));
+    }
+    std::fs::create_dir_all(&args.dir)
+        .with_context(|| format!("the folder {} cannot be made", args.dir.display()))?;
+    for (file, text) in &files {
+        std::fs::write(file, text)
+            .with_context(|| format!("{} cannot be written", file.display()))?;
+        println!("wrote {}", file.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(files: &[(PathBuf, String)]) -> ExitCode {
+    let is_stale =
+        |file: &Path, text: &str| std::fs::read_to_string(file).ok().as_deref() != Some(text);
+    let stale: Vec<_> = files.iter().filter(|(file, text)| is_stale(file, text)).collect();
+    for (file, _) in &stale {
+        eprintln!("{} is stale: run 'app openapi' and commit it", file.display());
+    }
+    if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

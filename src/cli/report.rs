@@ -1,13 +1,17 @@
 //! How a failure is shown to the person at the terminal, and with which code the process then ends.
 //!
-//!     error: cannot reach PostgreSQL at localhost:5432/surety
-//!       cause: Connection refused (os error 111)
-//!       fix:   start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own
+//! ```text
+//! error: cannot reach PostgreSQL at localhost:5432/surety
+//!   cause: Connection refused (os error 111)
+//!   fix:   start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own
+//! ```
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::send::client::NoAnswer;
 use crate::db::DbError;
+use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
 const FAILED: u8 = 1;
@@ -40,6 +44,12 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 
 /// The exit code of an error, and the fix if its own sentence does not name it.
 fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
+    if error.chain().any(|cause| cause.is::<NoAnswer>()) {
+        return (FAILED, Some("start the API with 'app dev' or 'app serve', or correct --url"));
+    }
+    if error.chain().any(|cause| cause.is::<TelemetryError>()) {
+        return (BAD_SETTING, None);
+    }
     let Some(db) = error.chain().find_map(|cause| cause.downcast_ref::<DbError>()) else {
         return (FAILED, None);
     };

@@ -1,11 +1,13 @@
 //! The data folder: where it is, what is in it, and that only one process at a time uses it.
 //!
-//!     <data-dir>/lock        held by the process that runs the server
-//!     <data-dir>/postgres/   the cluster (PGDATA); belongs to the user who runs the server
-//!     <data-dir>/socket/     its unix socket, closed to everybody else
-//!     <data-dir>/server.log  what it said since its last start
-//!     <data-dir>/password    of the role postgres over TCP, readable by us only
-//!     <data-dir>/port        the TCP port of the last start, taken again if it is free
+//! ```text
+//! <data-dir>/lock        held by the process that runs the server
+//! <data-dir>/postgres/   the cluster (PGDATA); belongs to the user who runs the server
+//! <data-dir>/socket/     its unix socket, closed to everybody else
+//! <data-dir>/server.log  what it said since its last start
+//! <data-dir>/password    of the role postgres over TCP, readable by us only
+//! <data-dir>/port        the TCP port of the last start, taken again if it is free
+//! ```
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};

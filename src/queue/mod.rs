@@ -51,7 +51,10 @@
 //! ```
 //! use serde::{Deserialize, Serialize};
 //! use surety::queue::context::{Completed, JobContext};
+//! use surety::queue::enqueue::{NewJob, enqueue};
 //! use surety::queue::job::{Job, JobError};
+//! use surety::queue::registry::Registry;
+//! use surety::queue::worker::{Worker, WorkerSettings};
 //!
 //! /// Greets somebody.
 //! #[derive(Serialize, Deserialize)]
@@ -65,10 +68,50 @@
 //!
 //!     async fn run(self, _state: &(), cx: JobContext) -> Result<Completed, JobError> {
 //!         let mut tx = cx.begin().await?;
-//!         sqlx::query("insert into greetings (name) values ($1)").bind(&self.name).execute(&mut *tx).await?;
+//!         sqlx::query("insert into greetings (name) values ($1)")
+//!             .bind(&self.name)
+//!             .execute(&mut *tx)
+//!             .await?;
 //!         cx.complete(tx).await
 //!     }
 //! }
+//!
+//! # use surety::embedded_postgres::locate::{self, Download};
+//! # use surety::embedded_postgres::{Access, Cluster, ClusterSettings, Durability, Lifetime};
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let data_dir = std::env::temp_dir().join(format!("surety-doc-{}", std::process::id()));
+//! # let cluster = Cluster::start(ClusterSettings {
+//! #     binaries: locate::find_or_fetch(&data_dir, Download::Allowed, |line| println!("{line}")).await?,
+//! #     data_dir: data_dir.clone(),
+//! #     durability: Durability::Throwaway,
+//! #     access: Access::Socket,
+//! #     lifetime: Lifetime::OfThisProcess,
+//! #     max_connections: 50,
+//! # })
+//! # .await?;
+//! # let url = cluster.url("postgres");
+//! let pool = surety::db::connect(&url, 5, "greeter").await?;
+//! surety::db::migrate(&pool).await?;
+//! sqlx::query("create table greetings (name text)").execute(&pool).await?;
+//!
+//! // In the same transaction as whatever the job is about.
+//! let mut tx = pool.begin().await?;
+//! enqueue(&mut tx, NewJob::new(&Greet { name: "world".into() })?).await?;
+//! tx.commit().await?;
+//!
+//! let registry = Registry::new(()).register::<Greet>();
+//! let worker = Worker::new(pool.clone(), registry, WorkerSettings::default())?;
+//! let summary = worker.run_until_idle().await?; // in production: worker.run(shutdown).await
+//! assert_eq!(summary.completed, 1);
+//!
+//! let greeted: Vec<String> = sqlx::query_scalar("select name from greetings").fetch_all(&pool).await?;
+//! assert_eq!(greeted, ["world"]);
+//! # pool.close().await;
+//! # cluster.stop().await;
+//! # std::fs::remove_dir_all(data_dir)?;
+//! # Ok(())
+//! # }
 //! ```
 pub(crate) mod claim_floor;
 mod completer;

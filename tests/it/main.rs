@@ -5,6 +5,14 @@
 
 mod support;
 
+mod cli;
 mod dev;
 mod embedded_postgres;
+mod faults;
+mod ledger;
+mod migrate;
 mod queue;
+mod settle;
+mod telemetry;
+mod tidy;
+mod verify;

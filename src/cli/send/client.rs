@@ -1,8 +1,9 @@
 //! One connection to the receiver.
 //!
-//! Plain hyper, not reqwest: `app bench ingest` shares its cores with the server and PostgreSQL, so what the sender
-//! costs is missing from what it measures. Per request at 16 and 64 connections hyper took 9 µs of CPU, reqwest 16 to
-//! 19 µs. The connector is the one that reqwest uses, so https works the same.
+//! Plain hyper, not reqwest: `app bench ingest` shares its cores with the server and PostgreSQL, so
+//! what the sender costs is missing from what it measures. Per request at 16 and 64 connections
+//! hyper took 9 µs of CPU, reqwest 16 to 19 µs. The connector is the one that reqwest uses, so
+//! https works the same.
 
 use std::time::Duration;
 
@@ -123,7 +124,8 @@ impl<'a> Connection<'a> {
         let answered = tokio::time::timeout(self.target.timeout, self.exchange(request)).await;
         let result = answered.unwrap_or(Err(NoAnswer::Timeout));
         if result.is_err() {
-            // The rest of an answer might still arrive on it, and would be taken for the next one's.
+            // The rest of an answer might still arrive on it, and would be taken for the next
+            // one's.
             self.sender = None;
         }
         result

@@ -1,13 +1,14 @@
 //! What is sent: made-up transactions or the lines of a file, and which of them a second time.
 //!
-//! Everything is a function of the seed and a number, so nothing has to be remembered to repeat an event byte by
-//! byte, and the same seed sends the same transactions on any machine.
+//! Everything is a function of the seed and a number, so nothing has to be remembered to repeat an
+//! event byte by byte, and the same seed sends the same transactions on any machine.
 
 use fastrand::Rng;
 use hyper::body::Bytes;
 use iso_currency::Currency;
 
-/// Currencies of the made-up merchants, about as often as they are met. All three numbers of decimals are among them.
+/// Currencies of the made-up merchants, about as often as they are met. All three numbers of
+/// decimals are among them.
 const CURRENCIES: [Currency; 10] = [
     Currency::USD,
     Currency::USD,
@@ -40,7 +41,8 @@ pub(super) enum Sighting {
     Repeat,
 }
 
-/// Which event each request sends: `firsts` events once, and `repeats` of them again, spread evenly among them.
+/// Which event each request sends: `firsts` events once, and `repeats` of them again, spread evenly
+/// among them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) firsts: u64,
@@ -54,7 +56,8 @@ impl Plan {
         self.firsts.saturating_add(self.repeats)
     }
 
-    /// Number of the event that a request sends, and whether an earlier one sent it; none after the last.
+    /// Number of the event that a request sends, and whether an earlier one sent it; none after the
+    /// last.
     fn slot(&self, request: u64) -> Option<(u64, Sighting)> {
         if request >= self.requests() {
             return None;
@@ -69,7 +72,8 @@ impl Plan {
         Some((firsts_before - back, Sighting::Repeat))
     }
 
-    /// Of the requests before this one, how many repeat. The first never does, since `firsts` is not zero.
+    /// Of the requests before this one, how many repeat. The first never does, since `firsts` is
+    /// not zero.
     fn repeats_before(&self, request: u64) -> u64 {
         let exact = u128::from(request) * u128::from(self.repeats) / u128::from(self.requests());
         u64::try_from(exact).expect("it is at most the number of requests")
@@ -114,7 +118,8 @@ impl Source {
     }
 }
 
-/// A payment as a provider tells it: one of many customers pays one of few merchants, some of whom are busy.
+/// A payment as a provider tells it: one of many customers pays one of few merchants, some of whom
+/// are busy.
 fn transaction(seed: u64, number: u64) -> String {
     let mut rng = rng(seed, number);
     let customer = rng.u64(..CUSTOMERS);

@@ -33,8 +33,8 @@ pub(crate) struct Load {
 impl Load {
     /// Sends everything, or until `stop`; the progress bar counts the events that are done with.
     ///
-    /// All connections share one thread: their wake-ups then cost nothing, and one thread is enough for 100,000
-    /// requests a second.
+    /// All connections share one thread: their wake-ups then cost nothing, and one thread is enough
+    /// for 100,000 requests a second.
     pub(crate) async fn run(
         self,
         source: Source,
@@ -59,6 +59,7 @@ impl Load {
         stop: &CancellationToken,
     ) -> Tally {
         let begun = Instant::now();
+        let cpu_before = thread_cpu();
         let next_request = Cell::new(0_u64);
         let sender = Sender { load: self, source, plan, progress, stop, begun, next_request };
         let tallies = join_all((0..self.connections).map(|_| sender.run())).await;
@@ -67,8 +68,15 @@ impl Load {
             total.add(tally);
         }
         total.elapsed = begun.elapsed();
+        total.cpu = thread_cpu().zip(cpu_before).map(|(after, before)| after - before);
         total
     }
+}
+
+/// CPU time of this thread so far, where the system tells.
+fn thread_cpu() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?))
 }
 
 /// What the connections share.
@@ -94,8 +102,8 @@ impl Sender<'_> {
             if !self.wait_until(due).await {
                 break;
             }
-            // A paced event is late from the moment it was due: a receiver that stalls is not let off the requests
-            // that could not be sent meanwhile.
+            // A paced event is late from the moment it was due: a receiver that stalls is not let
+            // off the requests that could not be sent meanwhile.
             let since = due.unwrap_or_else(Instant::now);
             let outcome = self.deliver(&mut connection, &event, &mut tally).await;
             tally.record(event.sighting, outcome, since.elapsed());

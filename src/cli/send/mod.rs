@@ -25,6 +25,7 @@ use self::events::{Plan, Source};
 use self::load::Load;
 use self::signature::Signer;
 use self::tally::Tally;
+use super::output::Output;
 
 pub(crate) mod client;
 pub(crate) mod events;
@@ -62,7 +63,8 @@ pub struct Args {
 
     /// Requests begun per second, all connections together [default: as fast as answers come]
     ///
-    /// With a rate, latency counts from when a request was due, so that waiting for a slow API is not left out.
+    /// With a rate, latency counts from when a request was due, so that waiting for a slow API is
+    /// not left out.
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     rate: Option<f64>,
 
@@ -90,7 +92,8 @@ pub struct Args {
     #[arg(long, env = "APP_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     secret_file: Option<PathBuf>,
 
-    /// What the made-up transactions follow from: the same seed sends the same ones [default: random]
+    /// What the made-up transactions follow from: the same seed sends the same ones [default:
+    /// random]
     #[arg(long)]
     seed: Option<u64>,
 
@@ -102,21 +105,14 @@ pub struct Args {
     #[arg(long, conflicts_with = "retries")]
     no_retry: bool,
 
-    /// Seconds to wait for an answer.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30,
-          value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
+    /// How long to wait for an answer.
+    #[arg(long, value_name = "DURATION", default_value = "30s",
+          value_parser = humantime::parse_duration)]
+    timeout: Duration,
 
     /// How to print the result.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-/// How results are printed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 /// Sends what `args` ask for, and prints what came of it.
@@ -180,7 +176,7 @@ fn load(args: &Args) -> anyhow::Result<Load> {
         None => args.secret.clone(),
     };
     Ok(Load {
-        target: Target::parse(&args.url, Duration::from_secs(args.timeout))?,
+        target: Target::parse(&args.url, args.timeout)?,
         connections: usize::from(args.concurrency),
         rate: args.rate,
         retries: if args.no_retry { 0 } else { args.retries },

@@ -32,7 +32,8 @@ pub(super) struct SecretError(#[source] base64::DecodeError);
 impl Signer {
     /// Reads a secret as providers show it: base64, with or without `whsec_` in front.
     ///
-    /// Of several, separated by commas as the server takes them during a rotation, the first one signs.
+    /// Of several, separated by commas as the server takes them during a rotation, the first one
+    /// signs.
     pub(super) fn parse(secrets: &str) -> Result<Self, SecretError> {
         let first = secrets.split(',').next().unwrap_or_default().trim();
         let encoded = first.strip_prefix(SECRET_PREFIX).unwrap_or(first);

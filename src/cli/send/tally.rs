@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     pub(crate) retries: u64,
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,
+    /// CPU time that sending took, where the system tells.
+    pub(crate) cpu: Option<Duration>,
     /// Of every event until its last answer, retries included, in microseconds.
     latency_us: Histogram<u64>,
 }
@@ -76,6 +78,7 @@ impl Default for Tally {
             failures: BTreeMap::new(),
             retries: 0,
             elapsed: Duration::ZERO,
+            cpu: None,
             latency_us: Histogram::new(3).expect("three digits are allowed"),
         }
     }

@@ -18,20 +18,20 @@ use crate::support::TestDb;
 
 /// What every test kind gets: gates, to stop a handler at a chosen place.
 #[derive(Clone)]
-pub struct Gates {
+pub(super) struct Gates {
     /// Gets a permit when a [`Gated`] handler has begun.
-    pub begun: Arc<Semaphore>,
+    pub(super) begun: Arc<Semaphore>,
     /// A [`Gated`] handler takes a permit before it goes on.
-    pub go_on: Arc<Semaphore>,
+    pub(super) go_on: Arc<Semaphore>,
 }
 
 impl Gates {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { begun: Arc::new(Semaphore::new(0)), go_on: Arc::new(Semaphore::new(0)) }
     }
 
     /// Waits until a gated handler has begun.
-    pub async fn wait_begun(&self) {
+    pub(super) async fn wait_begun(&self) {
         let begun = tokio::time::timeout(Duration::from_secs(10), self.begun.acquire()).await;
         begun.expect("a gated handler began within 10 s").expect("the gate is open").forget();
     }
@@ -39,7 +39,7 @@ impl Gates {
 
 /// What a run of [`Gated`] does at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum End {
+pub(super) enum End {
     Complete,
     CompleteWithoutEffects,
     Fail,
@@ -51,18 +51,18 @@ pub enum End {
 
 /// Writes its name as an effect and ends as told. Waits at the gate first if told so.
 #[derive(Serialize, Deserialize)]
-pub struct Act {
-    pub name: String,
-    pub end: End,
-    pub gated: bool,
+pub(super) struct Act {
+    pub(super) name: String,
+    pub(super) end: End,
+    pub(super) gated: bool,
 }
 
 impl Act {
-    pub fn new(name: &str, end: End) -> Self {
+    pub(super) fn new(name: &str, end: End) -> Self {
         Self { name: name.into(), end, gated: false }
     }
 
-    pub fn gated(name: &str, end: End) -> Self {
+    pub(super) fn gated(name: &str, end: End) -> Self {
         Self { name: name.into(), end, gated: true }
     }
 }
@@ -104,7 +104,7 @@ impl Job for Act {
 
 /// Never ends by itself.
 #[derive(Serialize, Deserialize)]
-pub struct Hang {}
+pub(super) struct Hang {}
 
 impl Job for Hang {
     const KIND: &'static str = "hang";
@@ -119,8 +119,8 @@ impl Job for Hang {
 
 /// Done in batches; one whose name is `poison` fails, alone and in company.
 #[derive(Serialize, Deserialize)]
-pub struct Batched {
-    pub name: String,
+pub(super) struct Batched {
+    pub(super) name: String,
 }
 
 impl Job for Batched {
@@ -165,7 +165,7 @@ impl BatchJob for Batched {
 
 /// A kind that no test worker knows.
 #[derive(Serialize, Deserialize)]
-pub struct Unknown {}
+pub(super) struct Unknown {}
 
 impl Job for Unknown {
     const KIND: &'static str = "unknown";
@@ -177,7 +177,7 @@ impl Job for Unknown {
 }
 
 /// A database with a table for effects.
-pub async fn database() -> TestDb {
+pub(super) async fn database() -> TestDb {
     let db = TestDb::new().await;
     sqlx::query(
         "create table effects (name text not null, attempt smallint, fence bigint, xid bigint)",
@@ -188,7 +188,7 @@ pub async fn database() -> TestDb {
     db
 }
 
-pub fn worker(pool: &PgPool, gates: &Gates, settings: WorkerSettings) -> Arc<Worker<Gates>> {
+pub(super) fn worker(pool: &PgPool, gates: &Gates, settings: WorkerSettings) -> Arc<Worker<Gates>> {
     let registry = Registry::new(gates.clone())
         .register::<Act>()
         .register::<Hang>()
@@ -197,21 +197,21 @@ pub fn worker(pool: &PgPool, gates: &Gates, settings: WorkerSettings) -> Arc<Wor
 }
 
 /// A worker for `run_until_idle`, with settings of no importance.
-pub fn idle_worker(pool: &PgPool) -> Arc<Worker<Gates>> {
+pub(super) fn idle_worker(pool: &PgPool) -> Arc<Worker<Gates>> {
     worker(pool, &Gates::new(), WorkerSettings::default())
 }
 
-pub async fn enqueue_job<J: Job>(pool: &PgPool, job: &J) -> JobId {
+pub(super) async fn enqueue_job<J: Job>(pool: &PgPool, job: &J) -> JobId {
     enqueue_new(pool, NewJob::new(job).expect("it is JSON")).await
 }
 
-pub async fn enqueue_new(pool: &PgPool, job: NewJob) -> JobId {
+pub(super) async fn enqueue_new(pool: &PgPool, job: NewJob) -> JobId {
     let mut conn = pool.acquire().await.expect("the database is up");
     enqueue(&mut conn, job).await.expect("it can be enqueued")
 }
 
 /// The public state of a job.
-pub async fn state_of(pool: &PgPool, id: JobId) -> String {
+pub(super) async fn state_of(pool: &PgPool, id: JobId) -> String {
     sqlx::query_scalar("select state from queue.all_jobs where id = $1")
         .bind(id)
         .fetch_one(pool)
@@ -220,7 +220,7 @@ pub async fn state_of(pool: &PgPool, id: JobId) -> String {
 }
 
 /// Outcome and error of each attempt, in order.
-pub async fn attempts_of(pool: &PgPool, id: JobId) -> Vec<(i16, String, Option<String>)> {
+pub(super) async fn attempts_of(pool: &PgPool, id: JobId) -> Vec<(i16, String, Option<String>)> {
     sqlx::query_as(
         "select attempt, outcome::text, error from queue.attempts where job_id = $1 order by attempt",
     )
@@ -230,19 +230,19 @@ pub async fn attempts_of(pool: &PgPool, id: JobId) -> Vec<(i16, String, Option<S
     .expect("the database is up")
 }
 
-pub async fn effects(pool: &PgPool) -> Vec<String> {
+pub(super) async fn effects(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar("select name from effects order by name")
         .fetch_all(pool)
         .await
         .expect("the database is up")
 }
 
-pub async fn count(pool: &PgPool, sql: &'static str) -> i64 {
+pub(super) async fn count(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.expect("the database is up")
 }
 
 /// Asks until the answer is yes, for 10 s at most.
-pub async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while !ask().await {
         assert!(tokio::time::Instant::now() < deadline, "not within 10 s: {what}");

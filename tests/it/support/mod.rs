@@ -3,16 +3,20 @@
 //! - [`TestDb::new`]: a database of one's own with the schema in it, on a server that all tests share.
 //! - [`TestCluster::start`]: a PostgreSQL of one's own, to stop, crash and start again.
 //! - [`App::command`]: the real binary as a child process, to read, signal and kill.
+//! - [`OtlpReceiver::start`]: a collector that keeps the spans it is sent.
 
 // Every feature's tests use a part of this.
 #![allow(dead_code, unused_imports)]
 
 mod app;
+pub(crate) mod ledger;
+mod otlp_receiver;
 mod private_cluster;
 mod shared_cluster;
 mod test_db;
 
 pub(crate) use app::{App, AppCommand, Signal, send};
+pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
 pub(crate) use private_cluster::TestCluster;
 pub(crate) use shared_cluster::{ScratchDir, binaries, scratch_dir, throwaway};
 pub(crate) use test_db::TestDb;

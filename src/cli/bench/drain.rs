@@ -1,0 +1,242 @@
+//! Drain: jobs are enqueued and committed, then workers run until the database says that nothing is
+//! left.
+//!
+//! The workers run in this process, with the settings of `app work`: the kinds that do nothing
+//! exist only here. The clock is the database's, from the start of the first attempt to a look that
+//! finds no job.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::figures::{Figure, show};
+use super::kinds::{Noop, NoopBatch, noops};
+use super::scratch::{Database, Server};
+use crate::db;
+use crate::queue::enqueue::{NewJob, enqueue_many};
+use crate::queue::job::{BatchJob, Job};
+use crate::queue::worker::{Worker, WorkerSettings};
+
+/// Jobs per enqueueing statement and commit.
+const ENQUEUE_BATCH: u64 = 1_000;
+/// Connections of each worker's handlers, as `app work` has.
+const HANDLER_CONNECTIONS: u32 = 10;
+/// A drain that takes longer than this is not worth waiting for.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What to measure of drain.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Jobs that do nothing, per kind and round.
+    #[arg(long, value_name = "N", default_value_t = 100_000,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    jobs: u64,
+    /// Transactions to settle, per round.
+    #[arg(long, value_name = "N", default_value_t = 20_000,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    settle_jobs: u64,
+    /// Only these kinds.
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_enum,
+          default_values_t = [Kind::Noop, Kind::NoopBatch])]
+    kinds: Vec<Kind>,
+    /// Workers at once.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: u32,
+    /// The most jobs in progress at once in each worker [default: as app work]
+    #[arg(long, value_name = "JOBS")]
+    concurrency: Option<usize>,
+}
+
+/// What the jobs are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// Nothing, job by job.
+    Noop,
+    /// Nothing, in batches of one database transaction each.
+    NoopBatch,
+}
+
+impl Kind {
+    fn describe(self) -> String {
+        match self {
+            Self::Noop => "no-op, one by one, completions of a moment share a commit".to_owned(),
+            Self::NoopBatch => {
+                format!("no-op, batch handler of up to {}", <NoopBatch as BatchJob>::MAX_BATCH)
+            }
+        }
+    }
+}
+
+/// One kind in one round.
+struct Round {
+    kind: Kind,
+    jobs: u64,
+    enqueued_per_second: f64,
+    drained_per_second: f64,
+}
+
+/// Measures, prints a table unless JSON is wanted, and gives settings and results.
+pub(super) async fn run(
+    args: &Args,
+    server: &Server,
+    rounds: u32,
+    is_json: bool,
+) -> anyhow::Result<(Value, Value)> {
+    let mut settings = WorkerSettings::default();
+    settings.concurrency = args.concurrency.unwrap_or(settings.concurrency);
+    let mut measured = Vec::new();
+    for round in 0..rounds {
+        for &kind in &args.kinds {
+            let database = server.fresh_database().await?;
+            let jobs = match kind {
+                Kind::Noop | Kind::NoopBatch => args.jobs,
+            };
+            eprintln!("round {} of {rounds}: {jobs} jobs, {}", round + 1, kind.describe());
+            measured.push(measure(kind, jobs, &database, args.workers, &settings).await?);
+            database.end().await?;
+        }
+    }
+    let results: Vec<Summary> =
+        args.kinds.iter().filter_map(|&kind| Summary::of(&measured, kind)).collect();
+    if !is_json {
+        print_table(&results, args.workers, &settings, rounds);
+    }
+    let settings = json!({
+        "workers": args.workers,
+        "concurrency": settings.concurrency,
+        "enqueue_batch": ENQUEUE_BATCH,
+        "where": "in this process",
+    });
+    Ok((settings, json!(results)))
+}
+
+async fn measure(
+    kind: Kind,
+    jobs: u64,
+    database: &Database<'_>,
+    workers: u32,
+    settings: &WorkerSettings,
+) -> anyhow::Result<Round> {
+    let pool = db::connect(&database.url, 2, "surety-bench").await?;
+    let begun = std::time::Instant::now();
+    match kind {
+        Kind::Noop => fill(&pool, jobs, |number| Noop { number }).await?,
+        Kind::NoopBatch => fill(&pool, jobs, |number| NoopBatch { number }).await?,
+    }
+    let enqueued_per_second = jobs as f64 / begun.elapsed().as_secs_f64();
+    // The same for everybody, so that autovacuum does not start in the middle, nor a checkpoint.
+    sqlx::query("vacuum (analyze)").execute(&pool).await?;
+    sqlx::query("checkpoint").execute(&pool).await?;
+
+    let stop = CancellationToken::new();
+    let mut working = Vec::new();
+    for _ in 0..workers {
+        let handlers = db::connect(&database.url, HANDLER_CONNECTIONS, "surety-bench").await?;
+        let worker = Worker::new(handlers, noops(), settings.clone())?;
+        let stopped = stop.clone();
+        working.push(tokio::spawn(async move { worker.run(stopped).await }));
+    }
+    let emptied_at = tokio::time::timeout(PATIENCE, until_empty(&pool))
+        .await
+        .with_context(|| format!("jobs are left after {} s", PATIENCE.as_secs()))??;
+    stop.cancel();
+    for worker in working {
+        worker.await?;
+    }
+    let secs = (emptied_at - first_start(&pool, jobs).await?).as_seconds_f64();
+    pool.close().await;
+    Ok(Round { kind, jobs, enqueued_per_second, drained_per_second: jobs as f64 / secs })
+}
+
+async fn fill<J: Job>(pool: &PgPool, jobs: u64, job: impl Fn(u64) -> J) -> anyhow::Result<()> {
+    for first in (0..jobs).step_by(ENQUEUE_BATCH as usize) {
+        let batch = (first..jobs.min(first + ENQUEUE_BATCH))
+            .map(|number| NewJob::new(&job(number)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut tx = pool.begin().await?;
+        enqueue_many(&mut tx, &batch).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Asks until no job is left; gives the database's time of the look that found none.
+///
+/// It looks from the end of the queue: the dead rows are at its beginning, and a look over all of
+/// them would cost as much as many jobs.
+async fn until_empty(pool: &PgPool) -> anyhow::Result<OffsetDateTime> {
+    loop {
+        let (is_empty, at): (bool, OffsetDateTime) = sqlx::query_as(
+            "select not exists (select from queue.jobs order by id desc limit 1),
+                    clock_timestamp()",
+        )
+        .fetch_one(pool)
+        .await?;
+        if is_empty {
+            return Ok(at);
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// When the first attempt began; fails unless every job was completed at its first attempt.
+async fn first_start(pool: &PgPool, jobs: u64) -> anyhow::Result<OffsetDateTime> {
+    let (completed, attempts, first): (i64, i64, Option<OffsetDateTime>) = sqlx::query_as(
+        "select
+           (select count(*) from queue.finished_jobs where state = 'completed'),
+           count(*), min(started_at)
+         from queue.attempts",
+    )
+    .fetch_one(pool)
+    .await?;
+    let expected = i64::try_from(jobs)?;
+    if (completed, attempts) != (expected, expected) {
+        bail!("of {jobs} jobs, {completed} were completed, in {attempts} attempts");
+    }
+    first.context("there are no attempts")
+}
+
+/// One kind over all rounds.
+#[derive(Serialize)]
+struct Summary {
+    kind: Kind,
+    description: String,
+    jobs: u64,
+    enqueued_per_second: Option<Figure>,
+    drained_per_second: Option<Figure>,
+}
+
+impl Summary {
+    fn of(measured: &[Round], kind: Kind) -> Option<Self> {
+        let rounds: Vec<&Round> = measured.iter().filter(|round| round.kind == kind).collect();
+        Some(Self {
+            kind,
+            description: kind.describe(),
+            jobs: rounds.first()?.jobs,
+            enqueued_per_second: Figure::of(rounds.iter().map(|round| round.enqueued_per_second)),
+            drained_per_second: Figure::of(rounds.iter().map(|round| round.drained_per_second)),
+        })
+    }
+}
+
+fn print_table(results: &[Summary], workers: u32, settings: &WorkerSettings, rounds: u32) {
+    println!(
+        "drain: {workers} workers in this process, {} jobs in progress each, enqueued \
+         {ENQUEUE_BATCH} per commit, median of {rounds} rounds (min–max)",
+        settings.concurrency
+    );
+    for result in results {
+        println!("\n{} jobs: {}", result.jobs, result.description);
+        println!("  drained   {} jobs/s", show(result.drained_per_second, 0));
+        println!("  enqueued  {} jobs/s", show(result.enqueued_per_second, 0));
+    }
+}

@@ -1,0 +1,355 @@
+//! What a request is answered when it is refused: RFC 9457 `application/problem+json`, for all routes and for poem's
+//! own errors alike.
+//!
+//! [`Code`] is the catalogue. An operation raises a [`Problem`] by `?`; [`Problems`], the outermost endpoint but for
+//! tracing, turns whatever was raised into the one body. Nothing of our insides is in it: causes go to the log.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use poem::error::{MethodNotAllowedError, ResponseError};
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::{Endpoint, IntoResponse, PathPattern, Request, Response};
+use poem_openapi::Object;
+use poem_openapi::error::{ParseParamError, ParsePathError};
+use serde::Serialize;
+
+use super::request_id::RequestId;
+
+/// The media type of every refusal.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+/// Asked of clients after a 503, in seconds: a restart of the database takes about that long.
+pub const RETRY_AFTER_SECS: u32 = 2;
+
+macro_rules! catalogue {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $status:literal, $title:literal;)+) => {
+        /// What can be wrong. The code is stable: clients may branch on it.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Code {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Code {
+            /// Every code there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The stable name of the problem.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            /// The HTTP status, as a number.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)+ }
+            }
+
+            /// The problem in a few words, the same at every occurrence.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)+ }
+            }
+
+            /// When it happens, for the documentation.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+catalogue! {
+    /// The request cannot be understood.
+    BadRequest = "bad-request", 400, "Bad request";
+    /// The body is not one JSON object in UTF-8.
+    MalformedBody = "malformed-body", 400, "Malformed body";
+    /// The body lacks fields that it must have.
+    MissingFields = "missing-fields", 400, "Missing required fields";
+    /// Fields have the wrong type or are not well-formed, appear twice, or do not exist.
+    InvalidFields = "invalid-fields", 400, "Invalid fields";
+    /// A query or path parameter is not well-formed, appears twice, or does not exist.
+    InvalidParameter = "invalid-parameter", 400, "Invalid parameter";
+    /// The cursor was not made by this list with these filters.
+    InvalidCursor = "invalid-cursor", 400, "Invalid cursor";
+    /// The request is not signed by a known secret, or its timestamp is more than five minutes off.
+    InvalidSignature = "invalid-signature", 401, "Invalid signature";
+    /// There is nothing at this path.
+    NotFound = "not-found", 404, "Not found";
+    /// No transaction has this id.
+    TransactionNotFound = "transaction-not-found", 404, "Transaction not found";
+    /// The path does not know this method; the Allow header lists those it knows.
+    MethodNotAllowed = "method-not-allowed", 405, "Method not allowed";
+    /// The body did not arrive in time.
+    RequestTimeout = "request-timeout", 408, "Request timeout";
+    /// A transaction with this id but other content was accepted before; it stays as it is.
+    TransactionConflict = "transaction-conflict", 409, "Transaction conflict";
+    /// The body is larger than this server accepts.
+    BodyTooLarge = "body-too-large", 413, "Body too large";
+    /// The body is not application/json in UTF-8, or it is compressed.
+    UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type";
+    /// The body is well-formed, but values in it are not acceptable.
+    UnacceptableValues = "unacceptable-values", 422, "Unacceptable values";
+    /// We made a mistake. The request may be sent again.
+    InternalError = "internal-error", 500, "Internal error";
+    /// The database is away, or it is not known whether it took the request. Sending the same request again is safe.
+    Unavailable = "unavailable", 503, "Temporarily unavailable";
+    /// More requests are waiting than can be served. Sending the same request again is safe.
+    Overloaded = "overloaded", 503, "Overloaded";
+    /// The process is not ready to serve; the body says why.
+    NotReady = "not-ready", 503, "Not ready";
+}
+
+impl Code {
+    fn status_code(self) -> StatusCode {
+        StatusCode::from_u16(self.status()).expect("the catalogue holds valid statuses")
+    }
+
+    /// One sentence for people.
+    fn message(self) -> &'static str {
+        match self {
+            // Promised to clients, word by word.
+            Self::MissingFields => self.title(),
+            other => other.meaning(),
+        }
+    }
+
+    /// The URI of the problem's type.
+    pub fn uri(self) -> String {
+        format!("urn:surety:problem:{}", self.as_str())
+    }
+
+    fn retry_after_secs(self) -> Option<u32> {
+        (self.status() == 503).then_some(RETRY_AFTER_SECS)
+    }
+}
+
+/// One field that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Object)]
+pub struct FieldError {
+    /// Where: a JSON pointer into the body (`#/amount`), or the query parameter (`?limit`).
+    pub pointer: String,
+    /// What is wrong, as a stable name.
+    pub code: String,
+    /// What is wrong, in one sentence.
+    pub detail: String,
+}
+
+/// A refusal on its way to the client.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    /// What happened inside: for the log only.
+    cause: Option<Arc<anyhow::Error>>,
+}
+
+impl Problem {
+    /// A refusal with the catalogue's own words.
+    pub fn new(code: Code) -> Self {
+        Self { code, detail: Cow::Borrowed(code.meaning()), errors: Vec::new(), cause: None }
+    }
+
+    /// Says what is wrong in this very request. Goes to the client.
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Lists the fields that are wrong.
+    pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// Keeps what happened inside, for the log.
+    pub fn cause(mut self, cause: impl Into<anyhow::Error>) -> Self {
+        self.cause = Some(Arc::new(cause.into()));
+        self
+    }
+
+    /// What is wrong.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The body, which names `path` as the instance.
+    pub fn body(&self, path: &str) -> Vec<u8> {
+        let body = ProblemBody {
+            kind: self.code.uri(),
+            title: self.code.title().to_owned(),
+            status: self.code.status(),
+            detail: self.detail.clone().into_owned(),
+            instance: path.to_owned(),
+            code: self.code.as_str().to_owned(),
+            message: self.code.message().to_owned(),
+            request_id: RequestId::current().map(|id| id.as_str().to_owned()),
+            errors: (!self.errors.is_empty()).then(|| self.errors.clone()),
+        };
+        serde_json::to_vec(&body).expect("strings and numbers always serialise")
+    }
+
+    /// The response, whose body names `path` as the instance.
+    pub fn response(&self, path: &str) -> Response {
+        let mut response = Response::builder()
+            .status(self.code.status_code())
+            .content_type(MEDIA_TYPE)
+            .header(header::CACHE_CONTROL, "no-store");
+        if let Some(seconds) = self.code.retry_after_secs() {
+            response = response.header(header::RETRY_AFTER, seconds);
+        }
+        if self.code == Code::InvalidSignature {
+            response = response.header(header::WWW_AUTHENTICATE, "Standard-Webhooks");
+        }
+        if self.code == Code::RequestTimeout {
+            response = response.header(header::CONNECTION, "close");
+        }
+        response.body(self.body(path))
+    }
+
+    /// What poem raised by itself, in our words.
+    fn of(error: &poem::Error) -> Self {
+        if let Some(problem) = error.downcast_ref::<Problem>() {
+            return problem.clone();
+        }
+        if let Some(bad) = error.downcast_ref::<ParseParamError>() {
+            let rule = bad.reason.strip_prefix("verification failed. ");
+            let reason = rule.map(|rule| format!("must keep to {rule}"));
+            return Self::parameter(bad.name, reason.as_ref().unwrap_or(&bad.reason));
+        }
+        if error.is::<ParsePathError>() {
+            return Self::new(Code::InvalidParameter).detail("The path is not well-formed.");
+        }
+        match error.status().as_u16() {
+            404 => Self::new(Code::NotFound),
+            405 => Self::new(Code::MethodNotAllowed),
+            408 => Self::new(Code::RequestTimeout),
+            413 => Self::new(Code::BodyTooLarge),
+            415 => Self::new(Code::UnsupportedMediaType),
+            status if status < 500 => Self::new(Code::BadRequest),
+            _ => Self::new(Code::InternalError).cause(anyhow::anyhow!("{error:?}")),
+        }
+    }
+
+    /// A query parameter that is wrong, for this reason.
+    pub fn parameter(name: &str, reason: &str) -> Self {
+        Self::new(Code::InvalidParameter)
+            .detail(format!("The parameter '{name}' is not valid."))
+            .errors(vec![FieldError {
+                pointer: format!("?{name}"),
+                code: "invalid".to_owned(),
+                detail: reason.to_owned(),
+            }])
+    }
+
+    fn log(&self, path: &str) {
+        let code = self.code.as_str();
+        match &self.cause {
+            Some(cause) if self.code.status() == 503 => {
+                tracing::warn!(code, path, "request refused, {code}: {cause:#}");
+            }
+            Some(cause) => tracing::error!(code, path, "request failed, {code}: {cause:#}"),
+            None => tracing::debug!(code, path, "request refused, {code}: {}", self.detail),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.code.status_code()
+    }
+
+    fn as_response(&self) -> Response {
+        self.response("")
+    }
+}
+
+/// An error that is answered the same way by every route (RFC 9457).
+#[derive(Clone, Debug, Serialize, Object)]
+#[oai(rename = "Problem")]
+pub struct ProblemBody {
+    /// A URI that names the kind of problem: `urn:surety:problem:` and the code.
+    #[serde(rename = "type")]
+    #[oai(rename = "type")]
+    kind: String,
+    /// The problem in a few words, the same at every occurrence.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong in this very request, in one or two sentences.
+    detail: String,
+    /// The path of the request.
+    instance: String,
+    /// The stable name of the problem, for programs.
+    code: String,
+    /// One sentence for people.
+    message: String,
+    /// The id of the request, as in `X-Request-Id`: what to quote to support.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    /// Every field that is wrong; absent where the problem is not about fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<Vec<FieldError>>,
+}
+
+/// The catch-all: answers whatever the inner endpoint raises, or panics with, as a [`Problem`].
+pub struct Problems<E> {
+    inner: E,
+    /// By path pattern, the methods that the path knows, for `Allow`.
+    allow: HashMap<String, HeaderValue>,
+    on_refusal: OnRefusal,
+}
+
+/// Called with the path and the code of each refusal.
+pub type OnRefusal = Box<dyn Fn(&str, Code) + Send + Sync>;
+
+impl<E> Problems<E> {
+    /// `allow` holds, by poem's path pattern, the value of the `Allow` header.
+    pub fn new(inner: E, allow: HashMap<String, HeaderValue>, on_refusal: OnRefusal) -> Self {
+        Self { inner, allow, on_refusal }
+    }
+
+    fn answer(&self, error: poem::Error, path: &str) -> Response {
+        let problem = Problem::of(&error);
+        problem.log(path);
+        (self.on_refusal)(path, problem.code);
+        let mut response = problem.response(path);
+        if error.is::<MethodNotAllowedError>() {
+            let allow = error.data::<PathPattern>().and_then(|it| self.allow.get(&*it.0));
+            let allow = allow.cloned().unwrap_or(HeaderValue::from_static("GET, HEAD"));
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+        // What poem attached, such as the path's pattern and the operation's id, is what traces are named by.
+        *response.extensions_mut() = std::mem::take(error.into_response().extensions_mut());
+        response
+    }
+}
+
+impl<E: Endpoint> Endpoint for Problems<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let uri = request.original_uri().clone();
+        match AssertUnwindSafe(self.inner.call(request)).catch_unwind().await {
+            Ok(Ok(output)) => Ok(output.into_response()),
+            Ok(Err(error)) => Ok(self.answer(error, uri.path())),
+            // The panic's own message and place went to the log through the panic hook.
+            Err(_) => {
+                let problem = Problem::new(Code::InternalError)
+                    .cause(anyhow::anyhow!("the handler panicked"));
+                problem.log(uri.path());
+                Ok(problem.response(uri.path()))
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Transactions, for those who want to know what became of them.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use poem::http::Uri;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+
+use super::ApiTags;
+use super::money::{AmountOut, CurrencyCode};
+use super::payload::Json;
+use super::problem::{Code, Problem};
+use super::refused::{Refusals, Refused};
+use crate::ids::TransactionId;
+use crate::payments::transactions::{self, Filter, Status, Transaction, TransactionError};
+
+/// The most transactions on one page.
+pub const MAX_LIMIT: u16 = 200;
+const DEFAULT_LIMIT: u16 = 50;
+/// A read that takes longer is answered 503: its client has better things to do than to wait.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
+/// The API of transactions.
+#[derive(Clone)]
+pub struct TransactionsApi {
+    /// Where they are read from.
+    pub pool: PgPool,
+}
+
+#[OpenApi]
+impl TransactionsApi {
+    /// Get a transaction
+    ///
+    /// A transaction is `PROCESSING` from its acceptance until its job has settled it.
+    #[oai(
+        path = "/v1/transactions/:transaction_id",
+        method = "get",
+        operation_id = "get_transaction",
+        tag = "ApiTags::Transactions"
+    )]
+    async fn get_transaction(
+        &self,
+        /// The provider's id of the transaction, percent-encoded where needed.
+        transaction_id: Path<String>,
+    ) -> Result<Found, Refused<GetTransaction>> {
+        let id = transaction_id.0;
+        if id.contains('\0') {
+            return Err(Problem::new(Code::TransactionNotFound).into());
+        }
+        let found = self.read(async |conn| transactions::find(conn, &id).await).await?;
+        let transaction = found.ok_or_else(|| Problem::new(Code::TransactionNotFound))?;
+        Ok(Found::Ok(Json(transaction.into())))
+    }
+
+    /// List transactions
+    ///
+    /// Newest first. A page that is not the last has a `next_cursor`: send it with the same filters to get the next
+    /// page. Transactions that arrive meanwhile do not shift the pages.
+    #[oai(
+        path = "/v1/transactions",
+        method = "get",
+        operation_id = "list_transactions",
+        tag = "ApiTags::Transactions"
+    )]
+    #[allow(clippy::too_many_arguments)] // Each is a documented parameter.
+    async fn list_transactions(
+        &self,
+        uri: &Uri,
+        /// Only those in this state.
+        status: Query<Option<TransactionStatus>>,
+        /// Only those in this currency.
+        currency: Query<Option<CurrencyCode>>,
+        /// Only those from or to this account.
+        #[oai(validator(min_length = 1, max_length = 255))]
+        account: Query<Option<String>>,
+        /// Only those received at this time or later (RFC 3339).
+        created_from: Query<Option<OffsetDateTime>>,
+        /// Only those received before this time (RFC 3339).
+        created_before: Query<Option<OffsetDateTime>>,
+        /// How many transactions a page has at most; 50 when absent.
+        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
+        limit: Query<Option<u16>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Listed, Refused<ListTransactions>> {
+        refuse_unknown_parameters(uri)?;
+        let filter = Filter {
+            status: status.0.map(Status::from),
+            currency: currency.0.map(|it| it.0),
+            account: account.0,
+            created_from: created_from.0,
+            created_before: created_before.0,
+        };
+        let before = cursor.0.map(|text| read_cursor(&text, &filter)).transpose()?;
+        let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
+        // One more than the page holds, to know whether there is another page.
+        let found = self
+            .read(async |conn| transactions::list(conn, &filter, before, limit + 1).await)
+            .await?;
+        Ok(Listed::Ok(Json(TransactionPage::new(found, limit, &filter))))
+    }
+}
+
+const LIST_PARAMETERS: [&str; 7] =
+    ["status", "currency", "account", "created_from", "created_before", "limit", "cursor"];
+
+/// A misspelt filter must not widen the list, nor one that came twice be half obeyed.
+fn refuse_unknown_parameters(uri: &Uri) -> Result<(), Problem> {
+    let mut seen = Vec::new();
+    for pair in uri.query().unwrap_or_default().split('&').filter(|it| !it.is_empty()) {
+        let name = pair.split('=').next().unwrap_or_default();
+        let Some(known) = LIST_PARAMETERS.iter().find(|known| **known == name) else {
+            let name: String = name.chars().take(64).collect();
+            return Err(Problem::parameter(&name, "There is no such parameter."));
+        };
+        if seen.contains(known) {
+            return Err(Problem::parameter(name, "The parameter appears twice."));
+        }
+        seen.push(known);
+    }
+    Ok(())
+}
+
+impl TransactionsApi {
+    async fn read<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, TransactionError>,
+    ) -> Result<T, Problem> {
+        let reading = async {
+            let mut conn = self.pool.acquire().await?;
+            read(&mut conn).await
+        };
+        match tokio::time::timeout(READ_WITHIN, reading).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(Problem::from(error)),
+            Err(_) => Err(Problem::new(Code::Unavailable)),
+        }
+    }
+}
+
+impl From<TransactionError> for Problem {
+    fn from(error: TransactionError) -> Self {
+        let code = match &error {
+            TransactionError::Database(_) => Code::Unavailable,
+            TransactionError::NotMoney(_) | TransactionError::Vanished => Code::InternalError,
+        };
+        Problem::new(code).cause(error)
+    }
+}
+
+/// `id || first 16 bytes of SHA-256(filter, id)`: the list continues only for the filters that it began with, and a
+/// cursor that was cut or mixed up is noticed. Nothing in it is secret, so it needs no key that all nodes share.
+fn cursor_after(last: TransactionId, filter: &Filter) -> String {
+    let id = last.0.to_be_bytes();
+    URL_SAFE_NO_PAD.encode([id.as_slice(), &cursor_seal(id, filter)].concat())
+}
+
+fn read_cursor(text: &str, filter: &Filter) -> Result<TransactionId, Problem> {
+    let invalid = || Problem::new(Code::InvalidCursor);
+    let bytes: [u8; 24] =
+        URL_SAFE_NO_PAD.decode(text).ok().and_then(|it| it.try_into().ok()).ok_or_else(invalid)?;
+    let (id, seal) = bytes.split_first_chunk::<8>().ok_or_else(invalid)?;
+    if seal != cursor_seal(*id, filter) {
+        return Err(invalid());
+    }
+    Ok(TransactionId(i64::from_be_bytes(*id)))
+}
+
+fn cursor_seal(id: [u8; 8], filter: &Filter) -> [u8; 16] {
+    let Filter { status, currency, account, created_from, created_before } = filter;
+    let nanos = |time: &Option<OffsetDateTime>| time.map(OffsetDateTime::unix_timestamp_nanos);
+    let created = (nanos(created_from), nanos(created_before));
+    let text =
+        format!("list_transactions 1 {id:?} {status:?} {currency:?} {account:?} {created:?}");
+    let hash: [u8; 32] = Sha256::digest(text).into();
+    *hash.first_chunk().expect("32 bytes hold 16")
+}
+
+/// Where a transaction stands.
+#[derive(Clone, Copy, Debug, Serialize, Enum)]
+#[serde(rename_all = "UPPERCASE")]
+#[oai(rename_all = "UPPERCASE")]
+enum TransactionStatus {
+    /// Known, and nothing was begun.
+    Pending,
+    /// Accepted, and on its way.
+    Processing,
+    /// Settled: its transfer is in the ledger.
+    Completed,
+    /// It broke a rule and moved no money; `failure_reason` says which.
+    Failed,
+}
+
+impl From<TransactionStatus> for Status {
+    fn from(status: TransactionStatus) -> Self {
+        match status {
+            TransactionStatus::Pending => Self::Pending,
+            TransactionStatus::Processing => Self::Processing,
+            TransactionStatus::Completed => Self::Completed,
+            TransactionStatus::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<Status> for TransactionStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Pending => Self::Pending,
+            Status::Processing => Self::Processing,
+            Status::Completed => Self::Completed,
+            Status::Failed => Self::Failed,
+        }
+    }
+}
+
+/// A transaction.
+#[derive(Debug, Serialize, Object)]
+#[oai(rename = "Transaction")]
+struct TransactionOut {
+    /// The provider's id of the transaction.
+    transaction_id: String,
+    /// The account that the money leaves.
+    source_account: String,
+    /// The account that the money reaches.
+    destination_account: String,
+    /// How much, with exactly the decimals of the currency (ISO 4217).
+    amount: AmountOut,
+    /// The currency of the amount.
+    currency: CurrencyCode,
+    /// Where the transaction stands.
+    status: TransactionStatus,
+    /// Why it failed, as a stable code; null unless it did.
+    #[oai(nullable)]
+    failure_reason: Option<String>,
+    /// When it was first received.
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    /// When it reached its outcome; null until then.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[oai(nullable)]
+    processed_at: Option<OffsetDateTime>,
+}
+
+impl From<Transaction> for TransactionOut {
+    fn from(transaction: Transaction) -> Self {
+        Self {
+            transaction_id: transaction.transaction_id,
+            source_account: transaction.source_account,
+            destination_account: transaction.destination_account,
+            amount: AmountOut(transaction.money),
+            currency: CurrencyCode(transaction.money.currency()),
+            status: transaction.status.into(),
+            failure_reason: transaction.failure_reason,
+            created_at: transaction.created_at,
+            processed_at: transaction.processed_at,
+        }
+    }
+}
+
+/// A page of transactions, newest first.
+#[derive(Debug, Serialize, Object)]
+struct TransactionPage {
+    /// The transactions of this page.
+    transactions: Vec<TransactionOut>,
+    /// What to send as `cursor` to get the next page; null on the last page.
+    #[oai(nullable)]
+    next_cursor: Option<String>,
+}
+
+impl TransactionPage {
+    fn new(mut found: Vec<Transaction>, limit: u16, filter: &Filter) -> Self {
+        let has_more = found.len() > usize::from(limit);
+        found.truncate(usize::from(limit));
+        let next_cursor =
+            found.last().filter(|_| has_more).map(|last| cursor_after(last.id, filter));
+        Self { transactions: found.into_iter().map(Into::into).collect(), next_cursor }
+    }
+}
+
+#[derive(ApiResponse)]
+enum Found {
+    /// The transaction.
+    #[oai(status = 200)]
+    Ok(Json<TransactionOut>),
+}
+
+#[derive(ApiResponse)]
+enum Listed {
+    /// The page.
+    #[oai(status = 200)]
+    Ok(Json<TransactionPage>),
+}
+
+/// What `get_transaction` can answer besides.
+#[derive(Debug)]
+struct GetTransaction;
+
+impl Refusals for GetTransaction {
+    const CODES: &'static [Code] =
+        &[Code::InvalidParameter, Code::TransactionNotFound, Code::Unavailable];
+}
+
+/// What `list_transactions` can answer besides.
+#[derive(Debug)]
+struct ListTransactions;
+
+impl Refusals for ListTransactions {
+    const CODES: &'static [Code] =
+        &[Code::InvalidParameter, Code::InvalidCursor, Code::Unavailable];
+}

@@ -1,0 +1,132 @@
+//! The command line as a person meets it.
+
+use crate::support::{App, TestDb};
+
+/// Every subcommand, with what it takes to get past its required arguments.
+const COMMANDS: [&[&str]; 12] = [
+    &["dev"],
+    &["serve"],
+    &["work"],
+    &["migrate"],
+    &["migrate", "run"],
+    &["migrate", "revert"],
+    &["migrate", "status"],
+    &["openapi"],
+    &["send"],
+    &["verify"],
+    &["bench"],
+    &["bench", "ingest"],
+];
+
+async fn run(args: &[&str]) -> (Option<i32>, String) {
+    let (status, output) = App::command(args).run().await;
+    (status.code(), output)
+}
+
+#[tokio::test]
+async fn every_command_explains_itself() {
+    for command in COMMANDS {
+        let (code, help) = run(&[command, &["--help"]].concat()).await;
+        assert_eq!(code, Some(0), "{command:?}: {help}");
+        for flag in undocumented_flags(&help) {
+            panic!("{command:?}: {flag} has no explanation:\n{help}");
+        }
+    }
+}
+
+/// Flags whose line in the help says nothing, on it or below it.
+fn undocumented_flags(help: &str) -> Vec<String> {
+    let lines: Vec<&str> = help.lines().collect();
+    let mut undocumented = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        if !line.trim_start().starts_with('-') || !line.starts_with("  ") {
+            continue;
+        }
+        let on_it = line.trim().split_once("  ").is_some();
+        let below = lines.get(number + 1).is_some_and(|next| next.starts_with("          "));
+        if !on_it && !below {
+            undocumented.push((*line).to_owned());
+        }
+    }
+    undocumented
+}
+
+#[tokio::test]
+async fn the_main_commands_show_examples() {
+    for command in [&[][..], &["work"], &["migrate"], &["send"], &["bench"]] {
+        let (_, help) = run(&[command, &["--help"]].concat()).await;
+        assert!(help.contains("Examples:") && help.contains("  app "), "{command:?}: {help}");
+    }
+}
+
+#[tokio::test]
+async fn no_arguments_give_help_and_not_an_action() {
+    let (code, output) = run(&[]).await;
+    assert_eq!(code, Some(2), "{output}");
+    assert!(output.contains("Usage:") && output.contains("Examples:"), "{output}");
+}
+
+#[tokio::test]
+async fn a_typo_gets_a_suggestion() {
+    for (typo, meant) in [
+        (&["sned"][..], "send"),
+        (&["send", "--cuont", "1"], "--count"),
+        (&["migrate", "rum"], "run"),
+    ] {
+        let (code, output) = run(typo).await;
+        assert_eq!(code, Some(2), "{typo:?}: {output}");
+        assert!(output.contains(&format!("'{meant}'")), "{typo:?}: {output}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_value_is_refused_with_what_would_be_right() {
+    for (wrong, right) in [
+        (&["send", "--duplicates", "lots"][..], "a share such as 5%"),
+        (&["send", "--rate", "0"], "above 0"),
+        (&["send", "--count", "0"], "1.."),
+        (&["send", "--concurrency", "0"], "1..=4096"),
+        (&["migrate", "run", "--wait", "soon"], "--wait <DURATION>"),
+    ] {
+        let (code, output) = run(wrong).await;
+        assert_eq!(code, Some(2), "{wrong:?}: {output}");
+        assert!(output.contains(right), "{wrong:?}: {output}");
+    }
+}
+
+#[tokio::test]
+async fn errors_name_cause_and_fix_and_end_with_their_code() {
+    let unreachable = "postgres://nobody@127.0.0.1:1/none";
+    let not_there = "/nowhere/transactions.jsonl";
+    let cases: [(&[&str], &str, i32, &[&str]); 6] = [
+        (&["migrate", "status"], unreachable, 7, &["127.0.0.1:1/none", "cause:", "fix:"]),
+        (&["migrate", "status"], "mysql://x/y", 78, &["postgres://", "fix:"]),
+        (&["work"], unreachable, 7, &["127.0.0.1:1/none", "cause:", "fix:"]),
+        (
+            &["send", "--url", "http://127.0.0.1:1"],
+            "",
+            1,
+            &["http://127.0.0.1:1", "cause:", "fix:"],
+        ),
+        (&["send", "--url", "127.0.0.1:1"], "", 1, &["'127.0.0.1:1'", "http"]),
+        (&["send", "--file", not_there], "", 1, &[not_there, "cause: No such file"]),
+    ];
+    for (args, url, expected, words) in cases {
+        let (status, output) = App::command(args).env("DATABASE_URL", url).run().await;
+        assert_eq!(status.code(), Some(expected), "{args:?}: {output}");
+        for word in words {
+            assert!(output.contains(word), "{args:?}: no {word:?} in: {output}");
+        }
+        assert!(!output.contains("panicked"), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn an_outdated_schema_is_refused_with_the_command_that_mends_it() {
+    let db = TestDb::without_schema().await;
+    for command in ["serve", "work"] {
+        let (status, output) = App::command([command]).env("DATABASE_URL", &db.url).run().await;
+        assert_eq!(status.code(), Some(8), "{command}: {output}");
+        assert!(output.contains("app migrate run"), "{command}: {output}");
+    }
+}

@@ -1,0 +1,230 @@
+//! An OpenTelemetry collector as far as a test needs one: it takes spans by OTLP over HTTP and keeps them.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
+use opentelemetry_proto::tonic::trace::v1::{Span, TracesData};
+use prost::Message as _;
+use tokio::net::TcpListener;
+
+use super::eventually;
+
+/// The running receiver. It ends with the test's runtime.
+pub(crate) struct OtlpReceiver {
+    address: SocketAddr,
+    received: Arc<Mutex<Received>>,
+}
+
+#[derive(Default)]
+struct Received {
+    spans: Vec<ReceivedSpan>,
+    /// The headers of each request.
+    requests: Vec<HeaderMap>,
+    /// All bodies, to look for what must not be in them.
+    bytes: Vec<u8>,
+}
+
+/// One span with what its batch says of it, ids and values as text.
+#[derive(Clone, PartialEq)]
+pub(crate) struct ReceivedSpan {
+    pub(crate) name: String,
+    pub(crate) kind: SpanKind,
+    pub(crate) trace_id: String,
+    pub(crate) span_id: String,
+    /// Empty for the root of a trace.
+    pub(crate) parent_span_id: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) links: Vec<ReceivedLink>,
+    pub(crate) status: SpanStatus,
+    /// What is said of the process.
+    pub(crate) resource: BTreeMap<String, String>,
+    pub(crate) schema_url: String,
+}
+
+/// One link of a span.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct ReceivedLink {
+    pub(crate) trace_id: String,
+    pub(crate) span_id: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+}
+
+impl OtlpReceiver {
+    /// Listens on a port of its own.
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let received = Arc::new(Mutex::new(Received::default()));
+        tokio::spawn(accept(listener, Arc::clone(&received)));
+        Self { address, received }
+    }
+
+    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is to be.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All spans so far.
+    pub(crate) fn spans(&self) -> Vec<ReceivedSpan> {
+        self.received.lock().unwrap().spans.clone()
+    }
+
+    /// The spans of one trace so far.
+    pub(crate) fn trace(&self, trace_id: &str) -> Vec<ReceivedSpan> {
+        let mut spans = self.spans();
+        spans.retain(|span| span.trace_id == trace_id);
+        spans
+    }
+
+    /// The headers of each request so far.
+    pub(crate) fn requests(&self) -> Vec<HeaderMap> {
+        self.received.lock().unwrap().requests.clone()
+    }
+
+    /// Whether `text` is anywhere in what was received.
+    pub(crate) fn has_seen(&self, text: &str) -> bool {
+        let received = self.received.lock().unwrap();
+        received.bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
+    /// Waits until so many spans of the trace have come.
+    pub(crate) async fn wait_for_trace(&self, trace_id: &str, count: usize) -> Vec<ReceivedSpan> {
+        eventually("the spans of the trace come", || self.trace(trace_id).len() >= count).await;
+        self.trace(trace_id)
+    }
+}
+
+impl ReceivedSpan {
+    /// The attribute's value; empty when there is none.
+    pub(crate) fn attribute(&self, name: &str) -> &str {
+        self.attributes.get(name).map_or("", String::as_str)
+    }
+}
+
+impl fmt::Debug for ReceivedSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {:?} {}/{} under {} {:?} {:?} {:?}",
+            self.name,
+            self.kind,
+            self.trace_id,
+            self.span_id,
+            self.parent_span_id,
+            self.status,
+            self.links,
+            self.attributes
+        )
+    }
+}
+
+async fn accept(listener: TcpListener, received: Arc<Mutex<Received>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let received = Arc::clone(&received);
+        tokio::spawn(async move {
+            let service = service_fn(|request| take(request, &received));
+            let _ended =
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn take(
+    request: Request<Incoming>,
+    received: &Mutex<Received>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let is_export = request.method() == "POST"
+        && request.uri().path() == "/v1/traces"
+        && request
+            .headers()
+            .get("content-type")
+            .is_some_and(|kind| kind == "application/x-protobuf");
+    let headers = request.headers().clone();
+    let body = request.into_body().collect().await.map(|body| body.to_bytes());
+    let (true, Ok(body)) = (is_export, body) else { return Ok(answer(StatusCode::BAD_REQUEST)) };
+    let Ok(export) = ExportTraceServiceRequest::decode(body.clone()) else {
+        return Ok(answer(StatusCode::BAD_REQUEST));
+    };
+    let mut received = received.lock().unwrap();
+    received.requests.push(headers);
+    received.bytes.extend_from_slice(&body);
+    received.spans.extend(spans_of(TracesData { resource_spans: export.resource_spans }));
+    Ok(answer(StatusCode::OK))
+}
+
+fn answer(status: StatusCode) -> Response<Full<Bytes>> {
+    let body = ExportTraceServiceResponse::default().encode_to_vec();
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+}
+
+fn spans_of(traces: TracesData) -> Vec<ReceivedSpan> {
+    let mut spans = Vec::new();
+    for of_resource in traces.resource_spans {
+        let resource = attributes(
+            of_resource.resource.map(|resource| resource.attributes).unwrap_or_default(),
+        );
+        for of_scope in of_resource.scope_spans {
+            for span in of_scope.spans {
+                spans.push(received_span(span, &resource, &of_scope.schema_url));
+            }
+        }
+    }
+    spans
+}
+
+fn received_span(
+    span: Span,
+    resource: &BTreeMap<String, String>,
+    schema_url: &str,
+) -> ReceivedSpan {
+    let links = span.links.into_iter().map(|link| ReceivedLink {
+        trace_id: hex::encode(link.trace_id),
+        span_id: hex::encode(link.span_id),
+        attributes: attributes(link.attributes),
+    });
+    ReceivedSpan {
+        kind: SpanKind::try_from(span.kind).unwrap(),
+        status: span.status.map_or(SpanStatus::Unset, |status| status.code()),
+        name: span.name,
+        trace_id: hex::encode(span.trace_id),
+        span_id: hex::encode(span.span_id),
+        parent_span_id: hex::encode(span.parent_span_id),
+        attributes: attributes(span.attributes),
+        links: links.collect(),
+        resource: resource.clone(),
+        schema_url: schema_url.to_owned(),
+    }
+}
+
+fn attributes(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::new();
+    for attribute in attributes {
+        let value = match attribute.value.and_then(|value| value.value) {
+            Some(any_value::Value::StringValue(value)) => value,
+            Some(any_value::Value::BoolValue(value)) => value.to_string(),
+            Some(any_value::Value::IntValue(value)) => value.to_string(),
+            Some(any_value::Value::DoubleValue(value)) => value.to_string(),
+            other => format!("{other:?}"),
+        };
+        let before = map.insert(attribute.key.clone(), value);
+        assert_eq!(before, None, "{} is there twice", attribute.key);
+    }
+    map
+}

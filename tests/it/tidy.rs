@@ -1,0 +1,306 @@
+//! What the compiler does not check: which module may know which, and how long things may get.
+//!
+//! The sources are read as text. That is enough, because rustfmt has laid them out.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Modules at the top of the crate, each with those that it may use. Nobody may use `cli` or
+/// `main`.
+///
+/// The lower rings do not know each other, so each can be read, tested and moved alone. Whoever
+/// joins two of them is an edge (`http`, `jobs`) or above. `money`, `ids` and `invariants` are words
+/// for every ring. `telemetry` is used by the binary alone: the others speak to `tracing` and
+/// `opentelemetry`, and it shows what they say.
+const MAY_USE: [(&str, &[&str]); 16] = [
+    ("main", &["cli", "telemetry"]),
+    ("lib", &[]),
+    (
+        "cli",
+        &[
+            "db",
+            "dev",
+            "embedded_postgres",
+            "http",
+            "ids",
+            "invariants",
+            "jobs",
+            "money",
+            "payments",
+            "queue",
+            "serve",
+            "telemetry",
+            "work",
+        ],
+    ),
+    ("dev", &["db", "embedded_postgres", "serve", "telemetry", "work", "queue"]),
+    ("serve", &["db", "http", "queue", "telemetry"]),
+    ("work", &["db", "jobs", "queue", "telemetry"]),
+    ("http", &["db", "ids", "jobs", "money", "payments", "queue"]),
+    ("jobs", &["ids", "money", "payments", "queue"]),
+    ("payments", &["ids", "invariants", "money"]),
+    ("queue", &["invariants"]),
+    ("telemetry", &["http", "queue"]),
+    ("embedded_postgres", &[]),
+    ("db", &[]),
+    ("money", &[]),
+    ("ids", &[]),
+    ("invariants", &[]),
+];
+
+const MAX_COLUMNS: usize = 100;
+const MAX_FILE_LINES: usize = 400;
+const MAX_FUNCTION_LINES: usize = 70;
+
+/// Files that may be longer, with the reason.
+const LONG_FILES: [(&str, &str); 0] = [];
+
+/// Such files only grow: their names say nothing of what does not belong there.
+const EMPTY_NAMES: [&str; 7] = ["utils", "util", "common", "types", "helpers", "helper", "misc"];
+
+/// A source file without its unit tests.
+struct Source {
+    /// From the root of the repository.
+    path: String,
+    lines: Vec<String>,
+}
+
+impl Source {
+    /// The module at the top of the crate that it belongs to.
+    fn ring(&self) -> &str {
+        let path = self.path.trim_start_matches("src/");
+        path.split('/').next().unwrap_or(path).trim_end_matches(".rs")
+    }
+
+    /// Lines that are not comments, numbered from 1.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let numbered =
+            self.lines.iter().enumerate().map(|(number, line)| (number + 1, line.as_str()));
+        numbered.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().to_string_lossy().into_owned()
+}
+
+/// All of `src/`, without unit tests: those in a module `tests` at the end of a file, or in a file
+/// `tests.rs`.
+fn sources() -> Vec<Source> {
+    let files = rust_files("src").into_iter().filter(|path| !path.ends_with("tests.rs"));
+    let sources: Vec<Source> = files
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            let tests = text.find("\n#[cfg(test)]\nmod tests").unwrap_or(text.len());
+            let lines = text[..tests].lines().map(str::to_owned).collect();
+            Source { path: relative(&path), lines }
+        })
+        .collect();
+    assert!(sources.len() > 20, "the sources were not found");
+    sources
+}
+
+fn none(violations: &[String]) {
+    let some: Vec<&str> = violations.iter().take(40).map(String::as_str).collect();
+    assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), some.join("\n"));
+}
+
+#[test]
+fn modules_use_only_those_below_them() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        let ring = source.ring();
+        let Some((_, allowed)) = MAY_USE.iter().find(|(module, _)| *module == ring) else {
+            violations.push(format!("{}: the module {ring} has no place in MAY_USE", source.path));
+            continue;
+        };
+        let code: Vec<&str> = source.code().map(|(_, line)| line).collect();
+        for used in modules_used(&code.join("\n")) {
+            if used != ring && !allowed.contains(&used.as_str()) {
+                violations.push(format!("{}: {ring} may not use {used}", source.path));
+            }
+        }
+    }
+    none(&violations);
+}
+
+/// The modules at the top of this crate that the code names, by `crate::` or, in the binary,
+/// `surety::`.
+fn modules_used(code: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for prefix in ["crate::", "surety::"] {
+        for (at, _) in code.match_indices(prefix) {
+            let is_part_of_a_word = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            if is_part_of_a_word || in_string(code, at) {
+                continue;
+            }
+            let path = &code[at + prefix.len()..];
+            let modules = match path.strip_prefix('{') {
+                Some(group) => first_segments(group),
+                None => vec![identifier(path)],
+            };
+            used.extend(modules.into_iter().filter(|module| is_module(module)));
+        }
+    }
+    used
+}
+
+/// Roughly: whether an odd number of quotes stands before it in its line.
+fn in_string(code: &str, at: usize) -> bool {
+    let line_start = code[..at].rfind('\n').map_or(0, |end| end + 1);
+    code[line_start..at].matches('"').count() % 2 == 1
+}
+
+/// What stands at the beginning of each path in a group: `a::b, c::{d, e}}` gives `a` and `c`.
+fn first_segments(group: &str) -> Vec<String> {
+    let mut segments = Vec::new();
+    let mut depth = 0;
+    let mut at_start = true;
+    for (position, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => at_start = true,
+            c if at_start && !c.is_whitespace() => {
+                segments.push(identifier(&group[position..]));
+                at_start = false;
+            }
+            _ => {}
+        }
+    }
+    segments
+}
+
+fn identifier(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// Not a type or a macro of the crate's root.
+fn is_module(name: &str) -> bool {
+    MAY_USE.iter().any(|(module, _)| *module == name)
+        || root().join("src").join(name).is_dir()
+        || root().join("src").join(format!("{name}.rs")).is_file()
+}
+
+#[test]
+fn lines_fit_into_a_hundred_columns() {
+    let mut violations = Vec::new();
+    for path in rust_files("src").into_iter().chain(rust_files("tests")) {
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            let columns = line.chars().count();
+            if columns > MAX_COLUMNS {
+                violations.push(format!("{}:{}: {columns} columns", relative(&path), number + 1));
+            }
+        }
+    }
+    none(&violations);
+}
+
+#[test]
+fn files_have_at_most_400_lines_without_their_tests() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        let is_known = LONG_FILES.iter().any(|(path, _reason)| *path == source.path);
+        match source.lines.len() {
+            lines if lines > MAX_FILE_LINES && !is_known => {
+                violations.push(format!("{}: {lines} lines", source.path));
+            }
+            lines if lines <= MAX_FILE_LINES && is_known => {
+                violations.push(format!("{}: no longer an exception", source.path));
+            }
+            _ => {}
+        }
+    }
+    none(&violations);
+}
+
+#[test]
+fn functions_have_at_most_70_lines() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        let mut begun: Option<(usize, String, String)> = None;
+        for (number, line) in source.code() {
+            let indent: String = line.chars().take_while(|c| *c == ' ').collect();
+            if let Some(name) = function_name(line) {
+                begun = Some((number, indent.clone(), name));
+            }
+            let Some((first, begun_indent, name)) = &begun else { continue };
+            // rustfmt puts the end of a function below its beginning.
+            if indent == *begun_indent && (line.trim() == "}" || line.ends_with(';')) {
+                let lines = number - first + 1;
+                if lines > MAX_FUNCTION_LINES {
+                    violations.push(format!("{}:{first}: {name} has {lines} lines", source.path));
+                }
+                begun = None;
+            }
+        }
+    }
+    none(&violations);
+}
+
+fn function_name(line: &str) -> Option<String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let position = words.iter().position(|word| *word == "fn")?;
+    let is_declaration = words[..position]
+        .iter()
+        .all(|word| matches!(*word, "async" | "const" | "unsafe") || word.starts_with("pub"));
+    is_declaration.then(|| identifier(words.get(position + 1).unwrap_or(&"")))
+}
+
+#[test]
+fn nothing_is_unwrapped_outside_tests() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        for (number, line) in source.code().filter(|(_, line)| line.contains(".unwrap()")) {
+            violations.push(format!("{}:{number}: {}", source.path, line.trim()));
+        }
+    }
+    none(&violations);
+}
+
+#[test]
+fn modules_have_names_that_say_something() {
+    let mut violations = Vec::new();
+    for path in rust_files("src") {
+        let relative = relative(&path);
+        let parts = relative.trim_end_matches(".rs").split('/');
+        if parts.into_iter().any(|part| EMPTY_NAMES.contains(&part)) {
+            violations.push(relative);
+        }
+    }
+    none(&violations);
+}
+
+#[test]
+fn the_reader_of_the_sources_sees_what_it_must() {
+    let code = "use crate::{db, queue::worker::{Worker, self}, jobs::registry};\n\
+                let x = crate::money::Amount::parse(\"crate::http\");\n\
+                fn at() -> subcrate::serve::X {}";
+    let used: Vec<String> = modules_used(code).into_iter().collect();
+    assert_eq!(used, ["db", "jobs", "money", "queue"]);
+    assert_eq!(function_name("    pub(super) async fn run("), Some("run".to_owned()));
+    assert_eq!(function_name("    let f = |x| the fn is here"), None);
+}
