@@ -33,27 +33,32 @@ use crate::{db, serve, work};
 
 /// The database in the private cluster.
 const DATABASE: &str = "surety";
-/// Connections of the API.
-const SERVE_CONNECTIONS: u32 = 20;
 /// Connections of the handlers of all workers together.
 const HANDLER_CONNECTIONS: u32 = 20;
 /// What the private cluster allows: the API, the most workers with an engine each, and room for people.
 const MAX_CONNECTIONS: u32 = 250;
 
+/// Heading of the settings that `app serve` has too. They are left out of our help, which is a newcomer's first.
+pub(crate) const SERVE_SETTINGS: &str = "As for app serve";
+/// Heading of the settings that `app work` has too.
+pub(crate) const WORK_SETTINGS: &str = "As for app work";
+
 const EXAMPLES: &str = "\
 Examples:
   app dev
   app dev --listen 127.0.0.1:9000 --workers 4
-  app dev --data-dir ./data             keep the data here
+  app dev --data-dir ./data               keep the data here
+  app dev --settle-delay 30s              time to see a transaction PROCESSING
   DATABASE_URL=postgres://me@db/app app dev
 
+All settings of 'app serve' and 'app work' hold here too, by flag or environment; their --help lists them.
 Ctrl-C finishes the jobs in progress, stops PostgreSQL and keeps the data; pressed again, it exits at once.";
 
 /// Runs everything in one process, with a PostgreSQL of its own: for trying out and developing.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where the API listens; loopback addresses only, because webhooks are taken unsigned.
+    /// Where the API listens; without a webhook secret on a loopback address only.
     #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
 
@@ -76,11 +81,11 @@ pub struct Args {
     pub no_download: bool,
 
     /// How the API behaves.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SERVE_SETTINGS)]
     pub api: ApiArgs,
 
     /// How each worker runs jobs.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = WORK_SETTINGS)]
     pub worker: WorkerArgs,
 }
 
@@ -92,7 +97,8 @@ pub struct Args {
 /// or the API ends by itself.
 pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     let began = Instant::now();
-    require_loopback(args.listen)?;
+    let webhooks = Webhooks::of(&args.api)?;
+    webhooks.require_safe(args.listen)?;
     say(concat!("surety ", env!("CARGO_PKG_VERSION"), ", everything in one process\n"));
     let listener = serve::bind(args.listen).await?;
     // Port 0 is whichever was free.
@@ -104,8 +110,11 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         database = Database::open(&args) => database?,
     };
     let running = Running::start(&args, listener, &database, &shutdown)?;
-    let signed = !args.api.secrets()?.is_empty();
-    say(&banner(address, args.workers, signed, &database, began.elapsed()));
+    say(&banner(address, webhooks, args.workers, &database));
+    say(&format!(
+        "Ready in {:.1} s. Ctrl-C stops everything and keeps the data.\n\n",
+        began.elapsed().as_secs_f64()
+    ));
 
     let outcome = running.until(&shutdown, &database).await;
     if outcome.is_ok() {
@@ -118,24 +127,39 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     outcome
 }
 
-/// Webhooks are taken from whoever can reach the port.
-fn require_loopback(listen: SocketAddr) -> anyhow::Result<()> {
-    if !listen.ip().is_loopback() {
-        bail!(
-            "'app dev' takes webhooks unsigned, so it listens on loopback addresses only, and {listen} is none: \
-             use --listen 127.0.0.1:{}, or 'app serve' with a secret",
-            listen.port()
-        );
+/// Whose webhooks are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Webhooks {
+    /// Those signed with a secret.
+    Signed,
+    /// Those of whoever can reach the port.
+    Unsigned,
+}
+
+impl Webhooks {
+    fn of(api: &ApiArgs) -> anyhow::Result<Self> {
+        Ok(if api.secrets()?.is_empty() { Self::Unsigned } else { Self::Signed })
     }
-    Ok(())
+
+    fn require_safe(self, listen: SocketAddr) -> anyhow::Result<()> {
+        if self == Self::Unsigned && !listen.ip().is_loopback() {
+            bail!(
+                "without a webhook secret 'app dev' listens on loopback addresses only, and {listen} is none: \
+                 use --listen 127.0.0.1:{}, or set APP_WEBHOOK_SECRETS",
+                listen.port()
+            );
+        }
+        Ok(())
+    }
 }
 
 /// The database, ready to be used, and the cluster below it if it is ours.
 struct Database {
     pool: PgPool,
     handler_pool: PgPool,
-    /// For people: what to paste into psql, and where the data is.
-    url: String,
+    /// What to paste into a shell to look into it.
+    psql: String,
+    /// Where the data is, for people.
     place: String,
     cluster: Option<Cluster>,
 }
@@ -152,18 +176,21 @@ impl Database {
             }
         };
         let began = Instant::now();
-        let pool = db::connect(&url, SERVE_CONNECTIONS, "surety dev api").await?;
+        let pool = db::connect(&url, args.api.database_connections, "surety dev api").await?;
         let applied = db::migrate(&pool).await?;
         step(&format!("schema current, {} migrations applied", applied.len()), began);
         let handler_pool = db::connect(&url, HANDLER_CONNECTIONS, "surety dev worker").await?;
-        let (url, place) = match &cluster {
-            Some(cluster) => (
-                cluster.tcp_url(DATABASE).expect("start_cluster asks for TCP"),
-                cluster.data_dir().display().to_string(),
-            ),
-            None => ("$DATABASE_URL".to_owned(), "the database of DATABASE_URL".to_owned()),
+        let (psql, place) = match &cluster {
+            Some(cluster) => {
+                let url = cluster.tcp_url(DATABASE).expect("start_cluster asks for TCP");
+                (format!("psql {url}"), cluster.data_dir().display().to_string())
+            }
+            // Its URL may hold a password that is not ours to show.
+            None => {
+                ("psql \"$DATABASE_URL\"".to_owned(), "the database of DATABASE_URL".to_owned())
+            }
         };
-        Ok(Self { pool, handler_pool, url, place, cluster })
+        Ok(Self { pool, handler_pool, psql, place, cluster })
     }
 
     /// Returns when a private cluster has ended by itself.
@@ -244,8 +271,8 @@ impl Running {
                 tokio::spawn(async move { Arc::clone(&worker).run(stop).await })
             })
             .collect();
-        let settings =
-            ServeSettings { listener, pool: database.pool.clone(), api: args.api.clone() };
+        let api = args.api.clone();
+        let settings = ServeSettings { listener, pool: database.pool.clone(), api };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());
         let serving = tokio::spawn(async move {
@@ -292,44 +319,39 @@ fn step(done: &str, began: Instant) {
     say(&format!("  ok  {done:<60} {:>5.1} s\n", began.elapsed().as_secs_f64()));
 }
 
-fn banner(
-    address: SocketAddr,
-    workers: u8,
-    signed: bool,
-    database: &Database,
-    took: Duration,
-) -> String {
+fn banner(address: SocketAddr, webhooks: Webhooks, workers: u8, database: &Database) -> String {
     let api = format!("http://{address}");
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "  {name:<11} {value}");
+    let signatures = match webhooks {
+        Webhooks::Signed => "signatures required, as a webhook secret is set",
+        Webhooks::Unsigned => "taken unsigned, as no webhook secret is set; loopback only",
     };
-    line("API", &format!("{api}/v1/webhooks/transactions"));
-    line("Swagger UI", &format!("{api}/docs"));
-    line("Database", &format!("psql {}", database.url));
-    line("Data", &database.place);
-    line("Workers", &workers.to_string());
-    line(
-        "Webhooks",
-        match signed {
-            true => "must be signed with one of the secrets set",
-            false => "taken unsigned, as only this machine can reach them",
-        },
-    );
-    format!(
-        "\n{text}
-Try it, in another terminal:
-
-  curl -i {api}/v1/webhooks/transactions -H 'content-type: application/json' -d '{{
+    // An unsigned webhook would be refused: then only 'app send' can show one.
+    let by_hand = match webhooks {
+        Webhooks::Signed => String::new(),
+        Webhooks::Unsigned => format!(
+            "  curl -i {api}/v1/webhooks/transactions -H 'content-type: application/json' -d '{{
     \"transaction_id\": \"txn_1\", \"source_account\": \"acc_anna\", \"destination_account\": \"acc_ben\",
     \"amount\": \"15.00\", \"currency\": \"EUR\"}}'
   curl {api}/v1/transactions/txn_1
-  app send --url {api} --count 100
+"
+        ),
+    };
+    format!(
+        "
+  API         {api}/v1/webhooks/transactions
+  Swagger UI  {api}/docs
+  Webhooks    {signatures}
+  Workers     {workers}
+  Database    {database_url}
+  Data        {place}
 
-Ready in {:.1} s. Ctrl-C stops everything and keeps the data.
+Try it, in another terminal:
+
+{by_hand}  app send --url {api} --count 100
 
 ",
-        took.as_secs_f64()
+        database_url = database.psql,
+        place = database.place,
     )
 }
 
@@ -340,7 +362,12 @@ fn farewell(summary: &Summary, took: Duration, place: &str) -> String {
         took.as_secs(),
         summary.served.accepted
     );
+    let ServeSummary { accepted: _, duplicates, conflicts, rejected, unavailable } = summary.served;
     for (count, what) in [
+        (duplicates, "duplicates"),
+        (conflicts, "conflicts"),
+        (rejected, "webhooks rejected"),
+        (unavailable, "requests answered 503"),
         (failed, "attempts failed"),
         (discarded, "jobs discarded"),
         (handed_back, "jobs left for the next start"),
