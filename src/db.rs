@@ -100,9 +100,10 @@ fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions
     }
     let options = PgConnectOptions::from_str(url).map_err(DbError::Url)?;
     Ok(options.application_name(application_name).options([
-        // A statement that hangs must not hold its caller for ever, nor a forgotten transaction the xmin horizon.
+        // A statement that hangs must not hold its caller for ever. A transaction whose process was frozen must not
+        // hold its locks until long after another worker was given its job: no honest one idles for seconds.
         ("statement_timeout", "30s"),
-        ("idle_in_transaction_session_timeout", "60s"),
+        ("idle_in_transaction_session_timeout", "10s"),
         ("timezone", "UTC"),
         // A plan that is made while a table is new reads it from end to end, and would be kept while the table grows
         // by thousands of rows a second. Planning anew costs a tenth of a millisecond and sees the size of the moment.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use poem::http::HeaderValue;
 use uuid::Uuid;
@@ -29,7 +30,7 @@ impl RequestId {
         let sane = header.and_then(|value| value.to_str().ok()).filter(|id| is_sane(id));
         match sane {
             Some(id) => Self(id.into()),
-            None => Self(Uuid::now_v7().to_string().into()),
+            None => Self(make().to_string().into()),
         }
     }
 
@@ -60,6 +61,17 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// A UUID of version 7, so that ids sort by time. It has to be unique and not secret, so it does without the system
+/// call for randomness that `Uuid::now_v7` makes.
+fn make() -> Uuid {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    let random = fastrand::u128(..).to_ne_bytes();
+    let mut counter_random_bytes = [0; 10];
+    counter_random_bytes.copy_from_slice(&random[..10]);
+    uuid::Builder::from_unix_timestamp_millis(millis, &counter_random_bytes).into_uuid()
+}
+
 /// Letters, digits, and what UUIDs, base64 and the usual `service:host/number` schemes need.
 fn is_sane(id: &str) -> bool {
     (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
@@ -81,6 +93,16 @@ mod tests {
         for id in ["7", "01JD-x_y.z:1", "aGVsbG8+/w==", longest.as_str()] {
             assert_eq!(accept(id.as_bytes()).as_str(), id);
         }
+    }
+
+    #[test]
+    fn made_ids_differ_and_sort_by_time() {
+        let made: std::collections::HashSet<_> = (0..10_000).map(|_| make()).collect();
+        assert_eq!(made.len(), 10_000);
+        let earlier = make();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(earlier < make());
+        assert_eq!(earlier.get_version_num(), 7);
     }
 
     #[test]

@@ -62,6 +62,15 @@ impl Fields {
         }
     }
 
+    /// OpenTelemetry puts what happened into a field `name`, and leaves out the message where that says all.
+    fn name_a_nameless_event(&mut self) {
+        if self.get("message").is_none()
+            && let Some((name, _)) = self.0.iter_mut().find(|(name, _)| *name == "name")
+        {
+            *name = "message";
+        }
+    }
+
     fn add_missing(&mut self, outer: &Self) {
         for (name, value) in &outer.0 {
             if self.get(name).is_none() {
@@ -129,6 +138,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
+        fields.name_a_nameless_event();
         for span in cx.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 fields.add_missing(outer);

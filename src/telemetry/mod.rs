@@ -43,8 +43,8 @@ use crate::queue::spans::LOG_CONTEXT_TARGET;
 
 /// How long the last spans may take to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// SDK notices of every start are of no use to an operator; its warnings and errors are.
-const DEFAULT_FILTER: &str = "info,opentelemetry=warn,opentelemetry_sdk=warn";
+/// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away once per export.
+const DEFAULT_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
 /// What the exporter itself does is not to be traced, or it would never end.
 const UNTRACED: [&str; 6] =
     [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "reqwest", "opentelemetry"];

@@ -7,7 +7,11 @@ mod support;
 
 mod cli;
 mod embedded_postgres;
-mod migrate;
+mod faults;
+mod ledger;
 mod queue;
 mod telemetry;
+mod settle;
+mod verify;
+mod migrate;
 mod tidy;

@@ -226,3 +226,11 @@ fn colour_is_only_where_it_is_asked_for() {
         assert_eq!(written[0].contains("\u{1b}[31m"), colored, "{look:?}: {}", written[0]);
     }
 }
+
+#[test]
+fn a_line_of_opentelemetry_is_not_empty() {
+    let line =
+        json_line(|| tracing::error!(name = "BatchSpanProcessor.ExportError", error = "away"));
+    assert_eq!(line["message"], "BatchSpanProcessor.ExportError");
+    assert_eq!(line.get("name"), None);
+}

@@ -10,6 +10,7 @@
 
 mod app;
 mod otlp_receiver;
+pub(crate) mod ledger;
 mod private_cluster;
 mod shared_cluster;
 mod test_db;

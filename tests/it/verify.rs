@@ -1,0 +1,410 @@
+//! `app verify`: passes on a good database, also while it is at work, and fails for each thing that can be wrong.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use surety::cli::verify::{self, Report};
+use surety::invariants::Weight;
+
+use crate::support::ledger::{accepted, count, external, post, run_jobs, transfer, wallet};
+use crate::support::{App, TestDb};
+
+/// A database with a bit of everything: settled, failed and waiting transactions, transfers of other origin, and a
+/// finished job of another kind, number 1000.
+async fn good_database() -> TestDb {
+    let db = TestDb::new().await;
+    for number in 0..12 {
+        let source = format!("payer-{}", number % 4);
+        accepted(&db.pool, &source, "shop", "12.50 USD").await;
+    }
+    accepted(&db.pool, "payer-1", "shop", "1500 JPY").await;
+    accepted(&db.pool, "payer-1", "payer-1", "1 USD").await;
+    let outside = external(&db.pool, "payer-1", "USD").await;
+    let wallet = wallet(&db.pool, "USD").await;
+    post(&db.pool, &[transfer(outside, wallet, "5 USD")]).await.unwrap();
+    run_jobs(&db.pool).await;
+    accepted(&db.pool, "payer-2", "shop", "3 USD").await;
+    accepted(&db.pool, "payer-2", "new shop", "3 USD").await;
+    sqlx::raw_sql(
+        "insert into queue.finished_jobs
+           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at, enqueued_at, args)
+           values (1000, 'default', 'other', 2, 2, 10, 1, 'completed', now(), now(), '{}');
+         insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error)
+           values
+             (1000, 1, nextval('queue.fence'), gen_random_uuid(), now(), 'crashed', 'lost'),
+             (1000, 2, nextval('queue.fence'), gen_random_uuid(), now(), 'completed', null)",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    db
+}
+
+async fn check(pool: &PgPool) -> Report {
+    verify::verify(pool, Duration::from_secs(60)).await.unwrap()
+}
+
+/// The names of the checks that found something.
+fn found(report: &Report) -> BTreeSet<&'static str> {
+    let found = report.findings().iter().filter(|finding| finding.violations > 0);
+    found.map(|finding| finding.invariant.name).collect()
+}
+
+/// What breaks invariants, as one statement or several run with triggers off, and which invariants it breaks.
+const BREAKS: &[(&str, &[&str])] = &[
+    // Money and jobs.
+    (
+        "delete from queue.finished_jobs where args = '{\"transaction\": 3}'",
+        &["transactions-have-one-settle-job"],
+    ),
+    (
+        "insert into queue.jobs (kind, args)
+         select kind, args from queue.jobs where args = '{\"transaction\": 15}'",
+        &["transactions-have-one-settle-job"],
+    ),
+    (
+        "insert into payments.transactions
+           (transaction_id, source_account, destination_account, amount, currency, body)
+         values ('jobless', 'a', 'b', 1, 'USD', '')",
+        &["transactions-have-one-settle-job", "processing-transactions-have-a-job"],
+    ),
+    (
+        "insert into queue.jobs (kind, args) values ('settle_transaction', '{\"transaction\": 99}')",
+        &["settle-jobs-have-their-transaction"],
+    ),
+    (
+        "with gone as (delete from queue.jobs where args = '{\"transaction\": 15}' returning *)
+         insert into queue.finished_jobs
+           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at, enqueued_at, args)
+         select id, queue, kind, priority, 0, max_attempts, 0, 'cancelled', run_at, enqueued_at, args
+         from gone",
+        &["processing-transactions-have-a-job"],
+    ),
+    (
+        "update payments.transactions
+         set status = 'FAILED', failure_reason = 'by-hand', processed_at = now() where id = 15",
+        &["settled-transactions-have-no-unfinished-job"],
+    ),
+    (
+        "with gone as (delete from queue.jobs where args = '{\"transaction\": 15}' returning *),
+         attempt as (
+           insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error)
+           select id, 1, nextval('queue.fence'), gen_random_uuid(), now(), 'discarded', 'because'
+           from gone
+         )
+         insert into queue.finished_jobs
+           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at, enqueued_at, args)
+         select id, queue, kind, priority, 1, max_attempts, 0, 'discarded', run_at, enqueued_at, args
+         from gone",
+        &["no-transaction-waits-for-an-operator"],
+    ),
+    // Money.
+    (
+        "update payments.transactions set status = 'COMPLETED', failure_reason = null
+         where status = 'FAILED'",
+        &["completed-transactions-have-one-transfer"],
+    ),
+    (
+        "update payments.transactions set destination_account = 'mallory' where id = 3",
+        &["completed-transactions-have-one-transfer"],
+    ),
+    (
+        "update payments.transactions set amount = 12.51 where id = 3",
+        &["completed-transactions-have-one-transfer"],
+    ),
+    (
+        "alter table payments.transfers drop constraint transfers_transaction_key;
+         update payments.transfers set transaction_id = 3, amount = 12.50
+         where transaction_id is null;
+         update payments.entries set amount = sign(amount) * 12.50, balance_after = balance_after
+         where abs(amount) = 5",
+        &[
+            "completed-transactions-have-one-transfer",
+            "balances-are-sums-of-entries",
+            "balances-after-form-a-chain",
+        ],
+    ),
+    (
+        "update payments.transactions set status = 'FAILED', failure_reason = 'by-hand' where id = 3",
+        &["other-transactions-have-no-transfer"],
+    ),
+    (
+        "update payments.transfers set transaction_id = 99 where transaction_id is null",
+        &["other-transactions-have-no-transfer"],
+    ),
+    (
+        "insert into payments.transfers
+           (id, source_account_id, destination_account_id, amount, currency)
+         select gen_random_uuid(), source_account_id, destination_account_id, amount, currency
+         from payments.transfers limit 1",
+        &["entries-sum-to-zero"],
+    ),
+    (
+        "update payments.entries set amount = amount + 0.0001
+         where account_version = 1 and currency_of(account_id) = 'JPY' and amount > 0",
+        &["entries-sum-to-zero", "balances-are-sums-of-entries", "balances-after-form-a-chain"],
+    ),
+    (
+        "update payments.entries set account_id = gen_random_uuid()
+         where currency_of(account_id) = 'JPY' and amount > 0",
+        &["entries-sum-to-zero", "balances-are-sums-of-entries", "versions-count-entries"],
+    ),
+    (
+        "update payments.transfers set currency = 'EUR' where transaction_id is null",
+        &["transfers-keep-to-one-currency"],
+    ),
+    (
+        "update payments.accounts set balance = balance + case external_ref when 'shop' then 1 else -1 end
+         where external_ref in ('shop', 'payer-3') and currency = 'USD'",
+        &["balances-are-sums-of-entries"],
+    ),
+    (
+        "update payments.accounts set balance = balance + 0.0001
+         where external_ref = 'shop' and currency = 'USD'",
+        &["balances-are-sums-of-entries", "currencies-sum-to-zero"],
+    ),
+    (
+        "update payments.accounts set version = version + 1 where external_ref = 'payer-2'",
+        &["versions-count-entries"],
+    ),
+    (
+        "update payments.entries set account_version = account_version + 1
+         where currency_of(account_id) = 'JPY'",
+        &["versions-count-entries"],
+    ),
+    (
+        "delete from payments.entries where currency_of(account_id) = 'JPY'",
+        &["entries-sum-to-zero", "balances-are-sums-of-entries", "versions-count-entries"],
+    ),
+    (
+        "update payments.entries set balance_after = balance_after + 1
+         where currency_of(account_id) = 'JPY' and amount > 0",
+        &["balances-after-form-a-chain"],
+    ),
+    (
+        "alter table payments.accounts drop constraint accounts_balance_above_floor;
+         update payments.accounts set floor = balance + 0.0001 where floor is not null",
+        &["balances-respect-floors"],
+    ),
+    // Jobs.
+    (
+        "insert into queue.jobs (id, kind, attempt, run_at) overriding system value
+         values (1000, 'other', 2, now())",
+        &["jobs-are-unfinished-or-finished"],
+    ),
+    (
+        "insert into queue.finished_jobs select * from queue.finished_jobs where id = 1000",
+        &["jobs-finish-once"],
+    ),
+    (
+        "delete from queue.attempts where job_id = 1000 and attempt = 1",
+        &["attempts-are-numbered-without-gaps"],
+    ),
+    ("delete from queue.attempts where job_id = 1000", &["attempts-are-numbered-without-gaps"]),
+    (
+        "insert into queue.attempts select * from queue.attempts where job_id = 1000 and attempt = 1",
+        &["attempts-are-numbered-without-gaps"],
+    ),
+    (
+        "update queue.attempts set attempt = 3 where job_id = 1000 and attempt = 2",
+        &["attempts-are-numbered-without-gaps"],
+    ),
+    (
+        "update queue.jobs set attempt = 1 where args = '{\"transaction\": 15}'",
+        &["attempts-are-numbered-without-gaps"],
+    ),
+    ("update queue.finished_jobs set max_attempts = 0 where id = 1000", &["attempts-are-bounded"]),
+    (
+        "update queue.finished_jobs set state = 'discarded' where id = 1000",
+        &["discarded-jobs-tell-why"],
+    ),
+    (
+        "update queue.jobs
+         set running = true, attempt = 1, fence = nextval('queue.fence'), worker_id = gen_random_uuid(),
+           started_at = now(), lease_expires_at = now() - interval '61 seconds'
+         where args = '{\"transaction\": 15}'",
+        &["no-lease-is-long-expired"],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_database_passes() {
+    let db = good_database().await;
+    let report = check(&db.pool).await;
+    assert_eq!(found(&report), BTreeSet::new());
+    assert!(report.holds());
+    assert_eq!(count(&db.pool, "select count(*) from payments.transfers").await, 14);
+}
+
+#[tokio::test]
+async fn an_empty_database_passes() {
+    let db = TestDb::new().await;
+    assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broken_is_found_and_nothing_else() {
+    for (statements, expected) in BREAKS {
+        let db = good_database().await;
+        break_it(&db.pool, statements).await;
+
+        let report = check(&db.pool).await;
+
+        assert_eq!(found(&report), expected.iter().copied().collect(), "after: {statements}");
+        let guarantee = report.findings().iter().any(|finding| {
+            finding.violations > 0 && finding.invariant.weight == Weight::Guarantee
+        });
+        assert_eq!(report.holds(), !guarantee, "after: {statements}");
+    }
+}
+
+#[test]
+fn every_invariant_is_broken_by_a_test() {
+    let broken: BTreeSet<&str> = BREAKS.iter().flat_map(|(_, names)| *names).copied().collect();
+    let all: BTreeSet<&str> = verify::invariants().map(|invariant| invariant.name).collect();
+    assert_eq!(broken, all);
+}
+
+/// Runs statements that the database would not let pass, as a bug, a restored backup or a hand could.
+async fn break_it(pool: &PgPool, statements: &'static str) {
+    let mut tx = pool.begin().await.unwrap();
+    sqlx::raw_sql(
+        "set local session_replication_role = replica;
+         create function currency_of(account uuid) returns text language sql
+           as 'select currency from payments.accounts where id = account'",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    let done = sqlx::raw_sql(statements).execute(&mut *tx).await;
+    done.unwrap_or_else(|error| panic!("{error}: {statements}"));
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_that_has_just_run_out_is_the_rescuers_business() {
+    let db = good_database().await;
+    break_it(
+        &db.pool,
+        "update queue.jobs
+         set running = true, attempt = 1, fence = nextval('queue.fence'), worker_id = gen_random_uuid(),
+           started_at = now(), lease_expires_at = now() - interval '50 seconds'
+         where args = '{\"transaction\": 15}'",
+    )
+    .await;
+    assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_transaction_may_outlive_the_finished_job_that_settled_it() {
+    let db = good_database().await;
+    // What retention leaves of a transaction that was settled the day before the first that is kept.
+    break_it(
+        &db.pool,
+        "update payments.transactions
+         set created_at = created_at - interval '1 day', processed_at = processed_at - interval '1 day'
+         where id = 3;
+         delete from queue.finished_jobs where args = '{\"transaction\": 3}'",
+    )
+    .await;
+    assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn the_first_attempts_of_a_job_may_have_been_dropped_by_retention() {
+    let db = good_database().await;
+    break_it(
+        &db.pool,
+        "update queue.finished_jobs set enqueued_at = enqueued_at - interval '1 day' where id = 1000;
+         delete from queue.attempts where job_id = 1000 and attempt = 1",
+    )
+    .await;
+    assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn samples_lead_to_the_broken_rows() {
+    let db = good_database().await;
+    break_it(&db.pool, "delete from queue.finished_jobs where kind = 'settle_transaction'").await;
+    let report = check(&db.pool).await;
+    let finding = report
+        .findings()
+        .iter()
+        .find(|finding| finding.invariant.name == "transactions-have-one-settle-job")
+        .unwrap();
+    assert_eq!((finding.violations, finding.samples.len()), (14, 5));
+    assert!(finding.samples[0].starts_with("transaction 1 (tx_"), "{:?}", finding.samples);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_passes_at_every_moment_of_a_database_at_work() {
+    let db = TestDb::new().await;
+    let pool = db.pool.clone();
+    let work = tokio::spawn(async move {
+        for round in 0..10 {
+            for number in 0..40 {
+                accepted(&pool, &format!("payer-{number}"), &format!("shop-{round}"), "1 USD").await;
+            }
+            run_jobs(&pool).await;
+        }
+    });
+    let mut checks = 0;
+    while !work.is_finished() {
+        assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
+        checks += 1;
+    }
+    work.await.unwrap();
+    assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
+    assert!(checks > 1, "it was checked {checks} times at work");
+    assert_eq!(count(&db.pool, "select count(*) from payments.transfers").await, 400);
+}
+
+#[tokio::test]
+async fn the_command_prints_a_line_per_invariant_and_exits_0_when_all_hold() {
+    let db = good_database().await;
+    let command = App::command(["verify"]).env("DATABASE_URL", &db.url);
+    let (status, output) = command.run().await;
+    assert_eq!(status.code(), Some(0), "{output}");
+    let ok = output.lines().filter(|line| line.starts_with("ok ")).count();
+    assert_eq!(ok, verify::invariants().count(), "{output}");
+}
+
+#[tokio::test]
+async fn the_command_says_what_is_broken_and_exits_1() {
+    let db = good_database().await;
+    break_it(&db.pool, "update payments.accounts set version = 9 where external_ref = 'payer-2'")
+        .await;
+    let (status, output) =
+        App::command(["verify"]).env("DATABASE_URL", &db.url).run().await;
+    assert_eq!(status.code(), Some(1), "{output}");
+    let failures: Vec<&str> = output.lines().filter(|line| line.starts_with("FAIL")).collect();
+    assert_eq!(failures.len(), 1, "{output}");
+    assert!(failures[0].contains("1 row (account "), "{output}");
+
+    let (status, output) =
+        App::command(["verify", "--json"]).env("DATABASE_URL", &db.url).run().await;
+    assert_eq!(status.code(), Some(1), "{output}");
+    let json: serde_json::Value = serde_json::from_str(&output).expect(&output);
+    assert_eq!(json["holds"], false);
+    let failed: Vec<_> = json["invariants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|invariant| invariant["status"] == "fail")
+        .map(|invariant| invariant["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(failed, ["versions-count-entries"]);
+}
+
+#[tokio::test]
+async fn the_command_exits_2_when_it_cannot_check() {
+    let nowhere = "postgres://nobody@127.0.0.1:1/nothing";
+    let (status, output) = App::command(["verify"]).env("DATABASE_URL", nowhere).run().await;
+    assert_eq!(status.code(), Some(2), "{output}");
+
+    let db = TestDb::without_schema().await;
+    let (status, output) = App::command(["verify"]).env("DATABASE_URL", &db.url).run().await;
+    assert_eq!(status.code(), Some(2), "{output}");
+    assert!(output.contains("app migrate run"), "{output}");
+}
