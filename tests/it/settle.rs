@@ -24,7 +24,8 @@ async fn new_transaction(
 }
 
 #[tokio::test]
-async fn a_settled_transaction_is_completed_with_one_transfer_between_accounts_made_on_first_sight() {
+async fn a_settled_transaction_is_completed_with_one_transfer_between_accounts_made_on_first_sight()
+{
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "shop", "12.50 USD").await;
 
@@ -242,7 +243,8 @@ async fn jobs_settle_in_batches_and_every_transaction_exactly_once() {
     let db = TestDb::new().await;
     let mut ids = Vec::new();
     for number in 0..450 {
-        let (source, destination) = (format!("payer-{}", number % 7), format!("shop-{}", number % 3));
+        let (source, destination) =
+            (format!("payer-{}", number % 7), format!("shop-{}", number % 3));
         ids.push(accepted(&db.pool, &source, &destination, "1.25 USD").await.0);
     }
 
@@ -255,7 +257,8 @@ async fn jobs_settle_in_batches_and_every_transaction_exactly_once() {
     assert_eq!(count(&db.pool, "select count(*) from queue.jobs").await, 0);
     assert_eq!(count(&db.pool, "select count(*) from queue.finished_jobs").await, 450);
     // Every write of a batch bears the number of its database transaction.
-    let commits = count(&db.pool, "select count(distinct xmin::text) from payments.transfers").await;
+    let commits =
+        count(&db.pool, "select count(distinct xmin::text) from payments.transfers").await;
     assert!(commits <= 3, "{commits} commits: they were settled one by one");
     assert_eq!(run_jobs(&db.pool).await.completed, 0);
 }

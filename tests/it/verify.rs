@@ -252,9 +252,10 @@ async fn what_is_broken_is_found_and_nothing_else() {
         let report = check(&db.pool).await;
 
         assert_eq!(found(&report), expected.iter().copied().collect(), "after: {statements}");
-        let guarantee = report.findings().iter().any(|finding| {
-            finding.violations > 0 && finding.invariant.weight == Weight::Guarantee
-        });
+        let guarantee = report
+            .findings()
+            .iter()
+            .any(|finding| finding.violations > 0 && finding.invariant.weight == Weight::Guarantee);
         assert_eq!(report.holds(), !guarantee, "after: {statements}");
     }
 }
@@ -344,7 +345,8 @@ async fn it_passes_at_every_moment_of_a_database_at_work() {
     let work = tokio::spawn(async move {
         for round in 0..10 {
             for number in 0..40 {
-                accepted(&pool, &format!("payer-{number}"), &format!("shop-{round}"), "1 USD").await;
+                accepted(&pool, &format!("payer-{number}"), &format!("shop-{round}"), "1 USD")
+                    .await;
             }
             run_jobs(&pool).await;
         }
@@ -375,8 +377,7 @@ async fn the_command_says_what_is_broken_and_exits_1() {
     let db = good_database().await;
     break_it(&db.pool, "update payments.accounts set version = 9 where external_ref = 'payer-2'")
         .await;
-    let (status, output) =
-        App::command(["verify"]).env("DATABASE_URL", &db.url).run().await;
+    let (status, output) = App::command(["verify"]).env("DATABASE_URL", &db.url).run().await;
     assert_eq!(status.code(), Some(1), "{output}");
     let failures: Vec<&str> = output.lines().filter(|line| line.starts_with("FAIL")).collect();
     assert_eq!(failures.len(), 1, "{output}");

@@ -145,9 +145,7 @@ async fn measure(
         Kind::Settle => fill_with_transactions(&pool, jobs).await?,
     }
     let enqueued_per_second = jobs as f64 / begun.elapsed().as_secs_f64();
-    // The same for everybody, so that autovacuum does not start in the middle, nor a checkpoint.
-    sqlx::query("vacuum (analyze)").execute(&pool).await?;
-    sqlx::query("checkpoint").execute(&pool).await?;
+    database.settle_down().await?;
 
     let stop = CancellationToken::new();
     let mut working = Vec::new();
@@ -247,7 +245,8 @@ async fn until_empty(pool: &PgPool) -> anyhow::Result<OffsetDateTime> {
     }
 }
 
-/// When the first attempt began; fails unless every job was completed at its first attempt.
+/// When the first attempt began; fails unless every job was completed at its first attempt, and
+/// every transaction settled.
 async fn first_start(pool: &PgPool, jobs: u64) -> anyhow::Result<OffsetDateTime> {
     let (completed, attempts, first): (i64, i64, Option<OffsetDateTime>) = sqlx::query_as(
         "select
@@ -260,6 +259,14 @@ async fn first_start(pool: &PgPool, jobs: u64) -> anyhow::Result<OffsetDateTime>
     let expected = i64::try_from(jobs)?;
     if (completed, attempts) != (expected, expected) {
         bail!("of {jobs} jobs, {completed} were completed, in {attempts} attempts");
+    }
+    let unsettled: i64 = sqlx::query_scalar(
+        "select count(*) from payments.transactions where status <> 'COMPLETED'",
+    )
+    .fetch_one(pool)
+    .await?;
+    if unsettled > 0 {
+        bail!("{unsettled} transactions were not settled");
     }
     first.context("there are no attempts")
 }

@@ -167,7 +167,7 @@ impl Serve {
         let child = Command::new(std::env::current_exe()?)
             .args(["serve", "--listen", &address.to_string()])
             .env("DATABASE_URL", database_url)
-            .env("RUST_LOG", "warn")
+            .env("APP_LOG", super::log_filter())
             .env_remove("APP_WEBHOOK_SECRETS")
             .env_remove("APP_WEBHOOK_SECRETS_FILE")
             .stdin(Stdio::null())

@@ -81,7 +81,8 @@ async fn a_thousand_concurrent_transfers_conserve_money_and_respect_floors() {
             let mut posted = 0;
             for _ in 0..100 {
                 let [source, destination] = two_of(&wallets);
-                let random = transfer(source, destination, &format!("{} USD", fastrand::u32(1..15)));
+                let random =
+                    transfer(source, destination, &format!("{} USD", fastrand::u32(1..15)));
                 posted += i64::from(post(&pool, &[random]).await.unwrap()[0].is_ok());
             }
             posted
@@ -89,7 +90,10 @@ async fn a_thousand_concurrent_transfers_conserve_money_and_respect_floors() {
     }
     let posted: i64 = tasks.join_all().await.into_iter().sum();
 
-    assert!((100..1000).contains(&posted), "{posted} of 1000 posted: floors were never met, or always");
+    assert!(
+        (100..1000).contains(&posted),
+        "{posted} of 1000 posted: floors were never met, or always"
+    );
     let transfers = count(&db.pool, "select count(*) from payments.transfers").await;
     assert_eq!(transfers, 10 + posted);
     let total = "select sum(balance)::bigint from payments.accounts where floor is not null";

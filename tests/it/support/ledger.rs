@@ -124,10 +124,7 @@ pub(crate) async fn run_jobs(pool: &PgPool) -> WorkerSummary {
 }
 
 /// Status, reason and whether it is dated.
-pub(crate) async fn outcome(
-    pool: &PgPool,
-    id: TransactionId,
-) -> (String, Option<String>, bool) {
+pub(crate) async fn outcome(pool: &PgPool, id: TransactionId) -> (String, Option<String>, bool) {
     sqlx::query_as(
         "select status::text, failure_reason, processed_at is not null
          from payments.transactions where id = $1",

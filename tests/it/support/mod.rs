@@ -9,8 +9,8 @@
 #![allow(dead_code, unused_imports)]
 
 mod app;
-mod otlp_receiver;
 pub(crate) mod ledger;
+mod otlp_receiver;
 mod private_cluster;
 mod shared_cluster;
 mod test_db;
