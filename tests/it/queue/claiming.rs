@@ -106,6 +106,10 @@ async fn enqueue_batched(pool: &sqlx::PgPool, count: usize) {
 async fn a_held_xmin_horizon_does_not_make_claims_read_more() {
     let db = database().await;
     let mut holder = db.pool.begin().await.unwrap();
+    sqlx::query("set local idle_in_transaction_session_timeout = 0")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
     sqlx::query("set transaction isolation level repeatable read")
         .execute(&mut *holder)
         .await
