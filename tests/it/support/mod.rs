@@ -3,11 +3,13 @@
 //! - [`TestDb::new`]: a database of one's own with the schema in it, on a server that all tests share.
 //! - [`TestCluster::start`]: a PostgreSQL of one's own, to stop, crash and start again.
 //! - [`App::command`]: the real binary as a child process, to read, signal and kill.
+//! - [`TestApi::start`]: the API in this process, over real sockets, with a database of its own.
 //! - [`OtlpReceiver::start`]: a collector that keeps the spans it is sent.
 
 // Every feature's tests use a part of this.
 #![allow(dead_code, unused_imports)]
 
+mod api;
 mod app;
 pub(crate) mod ledger;
 mod otlp_receiver;
@@ -15,6 +17,9 @@ mod private_cluster;
 mod shared_cluster;
 mod test_db;
 
+pub(crate) use api::{
+    Answer, TestApi, WEBHOOKS, event, event_of, raw_post, read_to_end, send, try_write,
+};
 pub(crate) use app::{App, AppCommand, Signal};
 pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
 pub(crate) use private_cluster::TestCluster;
