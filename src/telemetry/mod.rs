@@ -19,11 +19,11 @@
 //!
 //! # Log lines
 //!
-//! `APP_LOG`, else `RUST_LOG`, else `info` says which events are written, in the syntax of
-//! `tracing-subscriber`. Filters do not touch the fields that tell which request or job a line
-//! belongs to, nor the export of spans. Log lines carry `trace_id` inside of any trace, `span_id`
-//! inside of a span of this process, `request_id` inside of a request, `job_id`, `kind`, `queue`
-//! and `attempt` inside of a job.
+//! `APP_LOG`, else `RUST_LOG`, else `info` (`warn` for commands that end by themselves) says which events are written,
+//! in the syntax of `tracing-subscriber`.
+//! Filters do not touch the fields that tell which request or job a line belongs to, nor the export of spans. Log lines
+//! carry `trace_id` inside of any trace, `span_id` inside of a span of this process, `request_id` inside of a request,
+//! `job_id`, `kind`, `queue` and `attempt` inside of a job.
 //!
 //! The two events that every request and every run ends with are described where they are made:
 //! `http::trace` and `queue::spans`. Deliberately absent: bodies, headers, query strings, secrets.
@@ -49,9 +49,10 @@ use crate::queue::spans::LOG_CONTEXT_TARGET;
 
 /// How long the last spans may take to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away
-/// once per export.
-const DEFAULT_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
+/// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away once per export.
+const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
+/// Someone waits for the result of a command, and wants to hear of trouble only.
+const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";
 /// What the exporter itself does is not to be traced, or it would never end.
 const UNTRACED: [&str; 6] =
     [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "reqwest", "opentelemetry"];
@@ -64,6 +65,17 @@ pub struct TelemetrySettings {
     pub service_name: &'static str,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// What is logged when neither `APP_LOG` nor `RUST_LOG` says.
+    pub default_filter: DefaultFilter,
+}
+
+/// What is logged when no variable says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DefaultFilter {
+    /// Everything of note, for a process that runs until told to stop.
+    Service,
+    /// Only trouble, for a command that ends by itself.
+    Command,
 }
 
 /// How log lines look.
@@ -134,7 +146,7 @@ pub enum TelemetryError {
 ///
 /// [`TelemetryError`]; then there is no telemetry, and its message is for stderr.
 pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
-    let filter = log_filter()?;
+    let filter = log_filter(settings.default_filter)?;
     let look = look(settings.log_format);
     // What the SDK finds wrong with its variables must be seen, and it is read before the final
     // subscriber can exist.
@@ -185,12 +197,16 @@ impl Drop for Telemetry {
     }
 }
 
-fn log_filter() -> Result<EnvFilter, TelemetryError> {
+fn log_filter(default: DefaultFilter) -> Result<EnvFilter, TelemetryError> {
+    let default = match default {
+        DefaultFilter::Service => SERVICE_FILTER,
+        DefaultFilter::Command => COMMAND_FILTER,
+    };
     let given = ["APP_LOG", "RUST_LOG"].into_iter().find_map(|variable| {
         let value = std::env::var(variable).ok().filter(|value| !value.trim().is_empty())?;
         Some((variable, value))
     });
-    let (variable, directives) = given.unwrap_or(("APP_LOG", DEFAULT_FILTER.to_owned()));
+    let (variable, directives) = given.unwrap_or(("APP_LOG", default.to_owned()));
     filter(&directives).map_err(|source| TelemetryError::Filter { variable, source })
 }
 
