@@ -195,7 +195,8 @@ fn secrets_are_of_a_safe_length_and_never_shown() {
 
 #[test]
 fn secrets_can_come_from_a_file() {
-    let file = scratch_dir().join("secrets");
+    let dir = scratch_dir();
+    let file = dir.join("secrets");
     std::fs::write(&file, format!("{SECRET}\n{OTHER_SECRET}\n")).unwrap();
     let settings = ApiArgs { webhook_secrets_file: Some(file), ..ApiArgs::default() };
 
