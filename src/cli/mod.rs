@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::telemetry::{LogFormat, TelemetrySettings};
+use crate::telemetry::{DefaultFilter, LogFormat, TelemetrySettings};
 use crate::{dev, serve, work};
 
 const EXAMPLES: &str = "\
@@ -89,17 +89,17 @@ impl Cli {
 
     /// What this command needs of telemetry.
     pub fn telemetry(&self) -> TelemetrySettings {
-        let (service_name, log_format) = match &self.command {
-            Command::Dev(_) => ("surety-dev", self.log_format.for_dev()),
-            Command::Serve(_) => ("surety-serve", self.log_format),
-            Command::Work(_) => ("surety-work", self.log_format),
+        let (service_name, log_format, default_filter) = match &self.command {
+            Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Service),
+            Command::Serve(_) => ("surety-serve", self.log_format, DefaultFilter::Service),
+            Command::Work(_) => ("surety-work", self.log_format, DefaultFilter::Service),
             Command::Migrate(_)
             | Command::Openapi(_)
             | Command::Send(_)
             | Command::Verify(_)
-            | Command::Bench(_) => ("surety-cli", self.log_format),
+            | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
-        TelemetrySettings { service_name, log_format }
+        TelemetrySettings { service_name, log_format, default_filter }
     }
 
     /// Runs the command to its end.

@@ -12,7 +12,8 @@ use sqlx::{Connection as _, PgConnection};
 use surety::embedded_postgres::{Access, Cluster, ClusterSettings, Lifetime};
 
 use crate::support::{
-    App, AppCommand, ScratchDir, Signal, TestDb, eventually, is_root, scratch_dir, send, throwaway,
+    App, AppCommand, ScratchDir, Signal, TestDb, eventually, is_root, scratch_dir, send_signal,
+    throwaway,
 };
 
 /// The user `nobody` of every Linux.
@@ -217,7 +218,7 @@ async fn the_end_of_its_server_ends_the_app_with_one_sentence() {
     let data_dir = data_dir();
     let mut app = dev(&data_dir).spawn();
     app.wait_for_line("Ready in").await;
-    send(server_pid(&data_dir).unwrap(), Signal::Kill);
+    send_signal(server_pid(&data_dir).unwrap(), Signal::Kill);
     let status = app.wait_for_exit().await;
     assert_eq!(status.code(), Some(1));
     let said = app.output();
@@ -233,7 +234,7 @@ async fn a_second_signal_exits_at_once() {
     app.wait_for_line("Ready in").await;
     let server = server_pid(&data_dir).unwrap();
     // A server that does not end keeps the app waiting.
-    send(server, Signal::Stop);
+    send_signal(server, Signal::Stop);
     app.signal(Signal::Interrupt);
     app.wait_for_line("Stopping").await;
     let began = Instant::now();
@@ -241,7 +242,7 @@ async fn a_second_signal_exits_at_once() {
     let status = app.wait_for_exit().await;
     assert_eq!(status.code(), Some(130));
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
-    send(server, Signal::Continue);
+    send_signal(server, Signal::Continue);
     eventually("the server ends", || !is_running(server)).await;
 }
 

@@ -11,7 +11,7 @@ use surety::embedded_postgres::{
 };
 
 use crate::support::{
-    Signal, TestCluster, TestDb, eventually, is_root, scratch_dir, send, throwaway,
+    Signal, TestCluster, TestDb, eventually, is_root, scratch_dir, send_signal, throwaway,
 };
 
 #[tokio::test]
@@ -152,9 +152,9 @@ async fn a_killed_server_starts_again_once_its_last_session_is_gone() {
     let session: i32 =
         sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut conn).await.unwrap();
     // A session that does not notice the end of its server holds on to the shared memory.
-    send(session, Signal::Stop);
+    send_signal(session, Signal::Stop);
     let log = cluster.log();
-    send(cluster.pid(), Signal::Kill);
+    send_signal(cluster.pid(), Signal::Kill);
     cluster.exited().await;
     drop(cluster);
 
@@ -163,7 +163,7 @@ async fn a_killed_server_starts_again_once_its_last_session_is_gone() {
         std::fs::read_to_string(&log).is_ok_and(|log| log.contains("pre-existing shared memory"))
     })
     .await;
-    send(session, Signal::Continue);
+    send_signal(session, Signal::Continue);
     let cluster = start.await.unwrap().unwrap();
     let mut conn = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
     sqlx::query("select from kept").execute(&mut conn).await.unwrap();

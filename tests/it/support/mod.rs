@@ -4,11 +4,13 @@
 //!   share.
 //! - [`TestCluster::start`]: a PostgreSQL of one's own, to stop, crash and start again.
 //! - [`App::command`]: the real binary as a child process, to read, signal and kill.
+//! - [`TestApi::start`]: the API in this process, over real sockets, with a database of its own.
 //! - [`OtlpReceiver::start`]: a collector that keeps the spans it is sent.
 
 // Every feature's tests use a part of this.
 #![allow(dead_code, unused_imports)]
 
+mod api;
 mod app;
 pub(crate) mod ledger;
 mod otlp_receiver;
@@ -16,7 +18,10 @@ mod private_cluster;
 mod shared_cluster;
 mod test_db;
 
-pub(crate) use app::{App, AppCommand, Signal, send};
+pub(crate) use api::{
+    Answer, TestApi, WEBHOOKS, event, event_of, raw_post, read_to_end, send, try_write,
+};
+pub(crate) use app::{App, AppCommand, Signal, send_signal};
 pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
 pub(crate) use private_cluster::TestCluster;
 pub(crate) use shared_cluster::{ScratchDir, binaries, scratch_dir, throwaway};
