@@ -1,4 +1,5 @@
-//! The integration tests: one binary, so that they share one PostgreSQL and link once. One module per feature.
+//! The integration tests: one binary, so that they share one PostgreSQL and link once. One module
+//! per feature.
 
 // A test that unwraps wrongly fails, which is what it is for.
 #![allow(clippy::unwrap_used)]
