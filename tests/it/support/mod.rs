@@ -11,8 +11,8 @@
 
 mod api;
 mod app;
-mod otlp_receiver;
 pub(crate) mod ledger;
+mod otlp_receiver;
 mod private_cluster;
 mod shared_cluster;
 mod test_db;
