@@ -11,7 +11,7 @@ use surety::queue::enqueue::{NewJob, enqueue};
 
 use crate::support::TestDb;
 use crate::support::ledger::{
-    accepted, balance, count, external, outcome, run_jobs, settle, transaction,
+    accepted, balance, count, external, outcome, run_jobs, settle, transaction, wait_for_locks,
 };
 
 async fn new_transaction(
@@ -24,7 +24,8 @@ async fn new_transaction(
 }
 
 #[tokio::test]
-async fn a_settled_transaction_is_completed_with_one_transfer_between_accounts_made_on_first_sight() {
+async fn a_settled_transaction_is_completed_with_one_transfer_between_accounts_made_on_first_sight()
+{
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "shop", "12.50 USD").await;
 
@@ -171,7 +172,7 @@ async fn of_two_at_once_the_second_waits_and_finds_it_settled() {
 
     let pool = db.pool.clone();
     let second = tokio::spawn(async move { settle(&pool, &[id]).await });
-    wait_for_a_lock(&db.pool).await;
+    wait_for_locks(&db.pool, 1).await;
     first.commit().await.unwrap();
 
     assert_eq!(second.await.unwrap(), [Settled::AlreadySettled]);
@@ -187,7 +188,7 @@ async fn of_two_at_once_the_second_settles_when_the_first_gives_up() {
 
     let pool = db.pool.clone();
     let second = tokio::spawn(async move { settle(&pool, &[id]).await });
-    wait_for_a_lock(&db.pool).await;
+    wait_for_locks(&db.pool, 1).await;
     first.rollback().await.unwrap();
 
     assert_eq!(second.await.unwrap(), [Settled::Completed]);
@@ -242,7 +243,8 @@ async fn jobs_settle_in_batches_and_every_transaction_exactly_once() {
     let db = TestDb::new().await;
     let mut ids = Vec::new();
     for number in 0..450 {
-        let (source, destination) = (format!("payer-{}", number % 7), format!("shop-{}", number % 3));
+        let (source, destination) =
+            (format!("payer-{}", number % 7), format!("shop-{}", number % 3));
         ids.push(accepted(&db.pool, &source, &destination, "1.25 USD").await.0);
     }
 
@@ -255,7 +257,8 @@ async fn jobs_settle_in_batches_and_every_transaction_exactly_once() {
     assert_eq!(count(&db.pool, "select count(*) from queue.jobs").await, 0);
     assert_eq!(count(&db.pool, "select count(*) from queue.finished_jobs").await, 450);
     // Every write of a batch bears the number of its database transaction.
-    let commits = count(&db.pool, "select count(distinct xmin::text) from payments.transfers").await;
+    let commits =
+        count(&db.pool, "select count(distinct xmin::text) from payments.transfers").await;
     assert!(commits <= 3, "{commits} commits: they were settled one by one");
     assert_eq!(run_jobs(&db.pool).await.completed, 0);
 }
@@ -381,17 +384,4 @@ async fn everything(pool: &PgPool) -> Vec<String> {
     .fetch_all(pool)
     .await
     .unwrap()
-}
-
-/// Waits until somebody waits for a lock.
-async fn wait_for_a_lock(pool: &PgPool) {
-    let waiting = "select count(*) from pg_locks where not granted
-                   and pid in (select pid from pg_stat_activity where datname = current_database())";
-    for _ in 0..1000 {
-        if count(pool, waiting).await > 0 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("nobody waits for a lock");
 }

@@ -22,12 +22,8 @@ impl Ledger {
         let mut conn = db.pool.acquire().await.unwrap();
         let id = transaction(&mut conn, "a", "b", "5 USD").await;
         let (a, b) = (external(&db.pool, "a", "USD").await, external(&db.pool, "b", "USD").await);
-        let settling = NewTransfer {
-            transaction: Some(id),
-            source: a,
-            destination: b,
-            money: money("5 USD"),
-        };
+        let settling =
+            NewTransfer { transaction: Some(id), source: a, destination: b, money: money("5 USD") };
         let transfer = post(&db.pool, &[settling]).await.unwrap()[0].unwrap();
         drop(conn);
         Self { db, a, b, transfer, transaction: id }

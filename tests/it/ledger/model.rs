@@ -126,7 +126,9 @@ async fn run(pool: &PgPool, batches: &[Vec<Move>]) -> Result<(), TestCaseError> 
             let broken = apply(&mut model, step);
             match outcome.map_err(Refusal::code) {
                 Ok(_) => prop_assert!(broken.is_empty(), "posted, but {broken:?}: {step:?}"),
-                Err(code) => prop_assert!(broken.contains(code), "{code} not in {broken:?}: {step:?}"),
+                Err(code) => {
+                    prop_assert!(broken.contains(code), "{code} not in {broken:?}: {step:?}")
+                }
             }
         }
         for (account, amounts) in accounts.iter().zip(&model) {
