@@ -150,13 +150,13 @@ fn now_unix_secs() -> i64 {
 #[derive(Object)]
 struct TransactionEvent {
     /// The provider's id of the transaction. One id names one transaction for ever.
-    #[oai(validator(min_length = 1, max_length = 255))]
+    #[oai(validator(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
     transaction_id: String,
     /// The account that the money leaves.
-    #[oai(validator(min_length = 1, max_length = 255))]
+    #[oai(validator(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
     source_account: String,
     /// The account that the money reaches.
-    #[oai(validator(min_length = 1, max_length = 255))]
+    #[oai(validator(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
     destination_account: String,
     /// How much: greater than zero, with no more decimals than the currency has (ISO 4217).
     amount: AmountIn,

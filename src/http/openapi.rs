@@ -141,6 +141,10 @@ fn finish(document: &mut Value) {
     for schema in schemas.values_mut() {
         tidy(schema);
     }
+    for name in names_of_bodies(document) {
+        // Bodies are read strictly (super::json_body).
+        document["components"]["schemas"][name]["additionalProperties"] = Value::Bool(false);
+    }
     let paths = document["paths"].as_object_mut().expect("a document has paths");
     for operation in paths.values_mut().flat_map(operations) {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
@@ -171,6 +175,16 @@ fn tidy(schema: &mut Value) {
     if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
         required.extend(always_there);
     }
+}
+
+/// The schemas that request bodies refer to.
+fn names_of_bodies(document: &Value) -> Vec<String> {
+    let paths = document["paths"].as_object().into_iter().flat_map(|paths| paths.values());
+    let operations = paths.flat_map(|path| path.as_object().into_iter().flat_map(|it| it.values()));
+    operations
+        .filter_map(|it| it.pointer("/requestBody/content/application~1json/schema/$ref")?.as_str())
+        .filter_map(|reference| Some(reference.rsplit_once('/')?.1.to_owned()))
+        .collect()
 }
 
 fn operations(path: &mut Value) -> impl Iterator<Item = &mut Value> {
