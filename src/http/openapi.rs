@@ -14,8 +14,9 @@ use super::{Apis, docs};
 const DESCRIPTION: &str = "\
 Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
 
-A 2xx is sent only after the commit. A 503 says that it is not known whether there was one: send the same request \
-again, as often as you like. Errors are problem details (RFC 9457); branch on their `code`, which is stable.";
+A 2xx is sent only after the commit. A 503 says that it is not known whether there was one: send \
+the same request again, as often as you like. Errors are problem details (RFC 9457); branch on \
+their `code`, which is stable.";
 
 /// The service of these APIs, or of what stands for them.
 pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
@@ -26,7 +27,8 @@ pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
         .server(ServerObject::new("http://127.0.0.1:8000").description("What `app dev` starts"))
 }
 
-/// By poem's pattern of a path, what `Allow` says there. Paths outside of the document know only GET.
+/// By poem's pattern of a path, what `Allow` says there. Paths outside of the document know only
+/// GET.
 pub fn allowed_methods() -> HashMap<String, HeaderValue> {
     let paths = Apis::meta().into_iter().flat_map(|api| api.paths);
     paths.map(|path| (poem_pattern(&path.path), allow(&path))).collect()
@@ -139,6 +141,10 @@ fn finish(document: &mut Value) {
     for schema in schemas.values_mut() {
         tidy(schema);
     }
+    for name in names_of_bodies(document) {
+        // Bodies are read strictly (super::json_body).
+        document["components"]["schemas"][name]["additionalProperties"] = Value::Bool(false);
+    }
     let paths = document["paths"].as_object_mut().expect("a document has paths");
     for operation in paths.values_mut().flat_map(operations) {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
@@ -151,8 +157,8 @@ fn finish(document: &mut Value) {
     }
 }
 
-/// A field that may be null is there all the same; and a field that is a reference with a description
-/// of its own needs no second copy of it.
+/// A field that may be null is there all the same; and a field that is a reference with a
+/// description of its own needs no second copy of it.
 fn tidy(schema: &mut Value) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
@@ -171,6 +177,16 @@ fn tidy(schema: &mut Value) {
     }
 }
 
+/// The schemas that request bodies refer to.
+fn names_of_bodies(document: &Value) -> Vec<String> {
+    let paths = document["paths"].as_object().into_iter().flat_map(|paths| paths.values());
+    let operations = paths.flat_map(|path| path.as_object().into_iter().flat_map(|it| it.values()));
+    operations
+        .filter_map(|it| it.pointer("/requestBody/content/application~1json/schema/$ref")?.as_str())
+        .filter_map(|reference| Some(reference.rsplit_once('/')?.1.to_owned()))
+        .collect()
+}
+
 fn operations(path: &mut Value) -> impl Iterator<Item = &mut Value> {
     path.as_object_mut().into_iter().flat_map(|methods| methods.values_mut())
 }
@@ -178,7 +194,7 @@ fn operations(path: &mut Value) -> impl Iterator<Item = &mut Value> {
 /// `X-Request-Id` is on every answer.
 fn add_request_id(response: &mut Value) {
     response["headers"]["X-Request-Id"] = json!({
-        "description": "The id of the request: yours if you sent one, otherwise made by us. Quote it to support.",
+        "description": "The id of the request: yours if you sent one, otherwise ours.",
         "required": true,
         "schema": { "type": "string" },
     });
