@@ -4,7 +4,7 @@ use super::{
     CALLER, Server, TRACE_ID, enqueue_settlement, exporting, log_of, request_id_of, send, stop,
     wait_until_settled, work,
 };
-use crate::support::{AppCommand, OtlpReceiver, TestDb};
+use crate::support::{App, AppCommand, OtlpReceiver, TestDb};
 
 #[tokio::test]
 async fn a_server_logs_one_json_line_per_request_but_none_for_probes() {
@@ -126,4 +126,26 @@ async fn a_worker_logs_json_lines_that_tell_whose_they_are() {
         "the caller's trace is told also when none is exported"
     );
     assert_eq!(ended.get("span_id"), None, "the caller's span is not ours");
+}
+
+#[tokio::test]
+async fn app_dev_tells_each_webhook_and_each_job_in_one_line() {
+    let db = TestDb::new().await;
+    let dev = App::command(["dev", "--listen", "127.0.0.1:0", "--workers", "1"]);
+    let mut server = Server::start(dev.env("DATABASE_URL", &db.url)).await;
+    for transaction_id in ["txn_1", "txn_1"] {
+        assert_eq!(send(server.webhook(transaction_id)).await.status(), 202);
+    }
+    let job = server.app.wait_for_line("settle_transaction").await;
+    server.app.wait_for_line("duplicate").await;
+    stop(&mut server.app).await;
+
+    let lines = server.app.lines();
+    let webhooks: Vec<&String> = lines.iter().filter(|line| line.contains("  webhook  ")).collect();
+    assert_eq!(webhooks.len(), 2, "{lines:#?}");
+    // After the time of day.
+    assert!(webhooks[0][8..].starts_with("  webhook  txn_1  1500.00 INR  202 in "), "{webhooks:?}");
+    assert!(webhooks[0].ends_with(" ms"), "{webhooks:?}");
+    assert!(webhooks[1].ends_with(" ms  duplicate"), "{webhooks:?}");
+    assert!(job[8..].starts_with("  job 1    settle_transaction  attempt 1  done in "), "{job}");
 }

@@ -35,12 +35,12 @@ impl Server {
         App::command(["serve", "--listen", "127.0.0.1:0"]).env("DATABASE_URL", &db.url)
     }
 
+    /// Starts it, or anything else that says where its documentation is.
     async fn start(command: AppCommand) -> Self {
         let mut app = command.spawn();
-        let line = app.wait_for_line("serving http://").await;
-        let from = line.find("http://").unwrap();
-        let until = line[from..].find(',').unwrap();
-        let url = line[from..from + until].to_owned();
+        let line = app.wait_for_line("/docs").await;
+        let (before, _) = line.rsplit_once("/docs").unwrap();
+        let url = before[before.rfind("http://").unwrap()..].to_owned();
         Self { app, url }
     }
 
