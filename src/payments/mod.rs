@@ -2,13 +2,14 @@
 //!
 //! The cast:
 //!
-//! - [`transactions`]: a provider's payment events, recorded once each however often they come (G2).
+//! - [`transactions`]: a provider's payment events, recorded once each however often they come
+//!   (G2).
 //! - [`settlement`]: what moves a transaction to its outcome, once (G3).
 //! - [`transfers`]: movements between two accounts, each with entries that sum to zero (G7).
 //! - [`accounts`]: who holds money, made on first sight.
 //!
-//! Every function takes a `&mut PgConnection` and neither begins nor commits: the two edges, `http` and `jobs`, do, so
-//! that one function there shows all that commits together.
+//! Every function takes a `&mut PgConnection` and neither begins nor commits: the two edges, `http`
+//! and `jobs`, do, so that one function there shows all that commits together.
 //!
 //! Deliberately absent: HTTP, jobs, and any call to another system.
 

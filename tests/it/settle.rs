@@ -1,4 +1,5 @@
-//! Settlement: every accepted transaction gets its outcome and its money exactly once (G3), alone or in a batch.
+//! Settlement: every accepted transaction gets its outcome and its money exactly once (G3), alone
+//! or in a batch.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -24,7 +25,8 @@ async fn new_transaction(
 }
 
 #[tokio::test]
-async fn a_settled_transaction_is_completed_with_one_transfer_between_accounts_made_on_first_sight() {
+async fn a_settled_transaction_is_completed_with_one_transfer_between_accounts_made_on_first_sight()
+{
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "shop", "12.50 USD").await;
 
@@ -242,7 +244,8 @@ async fn jobs_settle_in_batches_and_every_transaction_exactly_once() {
     let db = TestDb::new().await;
     let mut ids = Vec::new();
     for number in 0..450 {
-        let (source, destination) = (format!("payer-{}", number % 7), format!("shop-{}", number % 3));
+        let (source, destination) =
+            (format!("payer-{}", number % 7), format!("shop-{}", number % 3));
         ids.push(accepted(&db.pool, &source, &destination, "1.25 USD").await.0);
     }
 
@@ -255,7 +258,8 @@ async fn jobs_settle_in_batches_and_every_transaction_exactly_once() {
     assert_eq!(count(&db.pool, "select count(*) from queue.jobs").await, 0);
     assert_eq!(count(&db.pool, "select count(*) from queue.finished_jobs").await, 450);
     // Every write of a batch bears the number of its database transaction.
-    let commits = count(&db.pool, "select count(distinct xmin::text) from payments.transfers").await;
+    let commits =
+        count(&db.pool, "select count(distinct xmin::text) from payments.transfers").await;
     assert!(commits <= 3, "{commits} commits: they were settled one by one");
     assert_eq!(run_jobs(&db.pool).await.completed, 0);
 }
@@ -370,7 +374,8 @@ async fn floor_of_100_dollars(pool: &PgPool, external_ref: &str) {
 /// All outcomes and all entries, without ids and times.
 async fn everything(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar(
-        "(select format('%s %s %s', id, status, failure_reason) from payments.transactions order by id)
+        "(select format('%s %s %s', id, status, failure_reason)
+          from payments.transactions order by id)
          union all
          (select format('%s %s %s: %s for %s makes %s', external_ref, account.currency, version,
                  account_version, entry.amount, balance_after)

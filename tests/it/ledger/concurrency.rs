@@ -54,8 +54,8 @@ async fn first_sights_of_the_same_names_in_opposite_order_do_not_deadlock() {
     }
     let (forth, back) = ([ids[0], ids[1]], [ids[2], ids[3]]);
     drop(conn);
-    // Somebody else has made `m`, and it is not certain yet whether that will stay. In whatever order the two
-    // settlements make their accounts, both come to wait with some made and some not.
+    // Somebody else has made `m`, and it is not certain yet whether that will stay. In whatever
+    // order the two settlements make their accounts, both come to wait with some made and some not.
     let mut other = db.pool.begin().await.unwrap();
     accounts::open_external(&mut other, &[in_dollars("m")]).await.unwrap();
 
@@ -90,7 +90,8 @@ async fn a_thousand_concurrent_transfers_conserve_money_and_respect_floors() {
             let mut posted = 0;
             for _ in 0..100 {
                 let [source, destination] = two_of(&wallets);
-                let random = transfer(source, destination, &format!("{} USD", fastrand::u32(1..15)));
+                let random =
+                    transfer(source, destination, &format!("{} USD", fastrand::u32(1..15)));
                 posted += i64::from(post(&pool, &[random]).await.unwrap()[0].is_ok());
             }
             posted
@@ -98,7 +99,10 @@ async fn a_thousand_concurrent_transfers_conserve_money_and_respect_floors() {
     }
     let posted: i64 = tasks.join_all().await.into_iter().sum();
 
-    assert!((100..1000).contains(&posted), "{posted} of 1000 posted: floors were never met, or always");
+    assert!(
+        (100..1000).contains(&posted),
+        "{posted} of 1000 posted: floors were never met, or always"
+    );
     let transfers = count(&db.pool, "select count(*) from payments.transfers").await;
     assert_eq!(transfers, 10 + posted);
     let total = "select sum(balance)::bigint from payments.accounts where floor is not null";

@@ -133,10 +133,7 @@ pub(crate) async fn run_jobs(pool: &PgPool) -> WorkerSummary {
 }
 
 /// Status, reason and whether it is dated.
-pub(crate) async fn outcome(
-    pool: &PgPool,
-    id: TransactionId,
-) -> (String, Option<String>, bool) {
+pub(crate) async fn outcome(pool: &PgPool, id: TransactionId) -> (String, Option<String>, bool) {
     sqlx::query_as(
         "select status::text, failure_reason, processed_at is not null
          from payments.transactions where id = $1",
@@ -154,8 +151,8 @@ pub(crate) async fn count(pool: &PgPool, query: &'static str) -> i64 {
 
 /// Waits until so many sessions of the database wait for a lock.
 pub(crate) async fn wait_for_locks(pool: &PgPool, sessions: i64) {
-    let waiting = "select count(distinct pid) from pg_locks where not granted
-                   and pid in (select pid from pg_stat_activity where datname = current_database())";
+    let waiting = "select count(distinct pid) from pg_locks where not granted and pid in
+                   (select pid from pg_stat_activity where datname = current_database())";
     let deadline = Instant::now() + PATIENCE;
     while count(pool, waiting).await < sessions {
         assert!(Instant::now() < deadline, "fewer than {sessions} sessions wait for a lock");
