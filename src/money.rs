@@ -380,8 +380,7 @@ mod tests {
         let mut parts = text.split('.');
         let integer = parts.next().unwrap_or_default();
         let fraction = parts.next();
-        let digits =
-            |part: &str| !part.is_empty() && part.chars().all(|c| ('0'..='9').contains(&c));
+        let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
         digits(integer)
             && (integer == "0" || !integer.starts_with('0'))
             && integer.len() <= MAX_INTEGER_DIGITS

@@ -14,9 +14,9 @@ pub mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::telemetry::{LogFormat, TelemetrySettings};
+use crate::telemetry::{DefaultFilter, LogFormat, TelemetrySettings};
 use crate::{dev, serve, work};
 
 const EXAMPLES: &str = "\
@@ -69,19 +69,35 @@ enum Command {
 }
 
 impl Cli {
+    /// The command line of this process; ends the process when it cannot be understood.
+    pub fn from_process() -> Self {
+        let matches = Self::definition().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// What clap is to know: as derived, but for the help of `app dev`.
+    fn definition() -> clap::Command {
+        Self::command().mut_subcommand("dev", |dev| {
+            dev.mut_args(|arg| match arg.get_help_heading() {
+                Some(dev::SERVE_SETTINGS | dev::WORK_SETTINGS) => arg.hide(true),
+                _ => arg,
+            })
+        })
+    }
+
     /// What this command needs of telemetry.
     pub fn telemetry(&self) -> TelemetrySettings {
-        let (service_name, log_format) = match &self.command {
-            Command::Dev(_) => ("surety-dev", self.log_format.for_dev()),
-            Command::Serve(_) => ("surety-serve", self.log_format),
-            Command::Work(_) => ("surety-work", self.log_format),
+        let (service_name, log_format, default_filter) = match &self.command {
+            Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Service),
+            Command::Serve(_) => ("surety-serve", self.log_format, DefaultFilter::Service),
+            Command::Work(_) => ("surety-work", self.log_format, DefaultFilter::Service),
             Command::Migrate(_)
             | Command::Openapi(_)
             | Command::Send(_)
             | Command::Verify(_)
-            | Command::Bench(_) => ("surety-cli", self.log_format),
+            | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
-        TelemetrySettings { service_name, log_format }
+        TelemetrySettings { service_name, log_format, default_filter }
     }
 
     /// Runs the command to its end.
@@ -109,10 +125,9 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Cli::definition().debug_assert();
     }
 }

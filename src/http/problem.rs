@@ -339,7 +339,7 @@ impl<E: Endpoint> Endpoint for Problems<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let uri = request.original_uri().clone();
+        let uri = request.uri().clone();
         match AssertUnwindSafe(self.inner.call(request)).catch_unwind().await {
             Ok(Ok(output)) => Ok(output.into_response()),
             Ok(Err(error)) => Ok(self.answer(error, uri.path())),
@@ -351,5 +351,61 @@ impl<E: Endpoint> Endpoint for Problems<E> {
                 Ok(problem.response(uri.path()))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::endpoint;
+
+    use super::*;
+
+    async fn answer_of(inner: impl Endpoint) -> (StatusCode, serde_json::Value) {
+        let problems = Problems::new(inner, HashMap::new(), Box::new(|_, _| {}));
+        let request = Request::builder().uri_str("/somewhere?a=b").finish();
+        let response = problems.call(request).await.expect("it answers everything");
+        let status = response.status();
+        let body = response.into_body().into_bytes().await.expect("it is in memory");
+        (status, serde_json::from_slice(&body).expect("a problem is JSON"))
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_500_without_a_word_of_it() {
+        let panicking = endpoint::make(|_| async {
+            assert_eq!(1, 2, "the inside");
+        });
+        let (status, body) = answer_of(panicking).await;
+
+        assert_eq!((status.as_u16(), &body["code"]), (500, &"internal-error".into()));
+        assert!(!body.to_string().contains("inside"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn an_error_that_nobody_foresaw_is_answered_500_without_a_word_of_it() {
+        let failing = endpoint::make(|_| async {
+            Err::<(), _>(poem::error::InternalServerError(std::io::Error::other("the inside")))
+        });
+        let (status, body) = answer_of(failing).await;
+
+        assert_eq!((status.as_u16(), &body["code"]), (500, &"internal-error".into()));
+        assert!(!body.to_string().contains("inside"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn the_instance_is_the_path_without_the_query() {
+        let refusing = endpoint::make(|_| async {
+            Err::<(), poem::Error>(Problem::new(Code::NotFound).into())
+        });
+        let (_, body) = answer_of(refusing).await;
+
+        assert_eq!(body["instance"], "/somewhere");
+    }
+
+    #[test]
+    fn codes_are_unique_and_missing_fields_keep_their_words() {
+        let codes: std::collections::HashSet<&str> =
+            Code::ALL.iter().map(|it| it.as_str()).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+        assert_eq!(Code::MissingFields.message(), "Missing required fields");
     }
 }

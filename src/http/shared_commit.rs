@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::{Code, Problem};
+use crate::db;
 use crate::jobs::SettleTransaction;
 use crate::payments::transactions::{self, NewTransaction, Recorded, TransactionError};
 use crate::queue::QueueError;
@@ -27,7 +28,7 @@ use crate::queue::trace_context::TraceContext;
 /// The most requests that wait for a commit. Beyond that they are refused at once instead of after a wait in vain.
 const MAX_WAITING: usize = 8192;
 /// The most requests in one commit: more gains nothing and makes the first wait for the last.
-const MAX_BATCH: usize = 256;
+pub const MAX_BATCH: usize = 256;
 /// After this long a request is answered that its outcome is not known.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// After this long a commit is given up and its connection dropped. Less than the above, so that those in the
@@ -290,12 +291,7 @@ impl CommitError {
 
     /// Whether the server said no because of what it was given, in which case nothing is wrong with the connection.
     fn is_about_the_data(&self) -> bool {
-        let code =
-            self.database().and_then(sqlx::Error::as_database_error).and_then(|it| it.code());
-        // Classes of SQLSTATE: data exception, integrity violation, a deadlock or the like, raised by a function.
-        code.is_some_and(|code| {
-            ["22", "23", "40", "P0"].iter().any(|class| code.starts_with(class))
-        })
+        self.database().is_some_and(db::is_about_the_data)
     }
 
     fn log_and_judge(self) -> NotRecorded {

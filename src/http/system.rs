@@ -39,7 +39,7 @@ enum Unready {
 
 #[OpenApi]
 impl SystemApi {
-    /// Say hello
+    /// Get the status of the service
     ///
     /// Says that the service is there, and what time it has. Looks at nothing; see `/readyz` for that.
     #[oai(path = "/", method = "get", operation_id = "get_status", tag = "ApiTags::System")]

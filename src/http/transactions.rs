@@ -17,6 +17,7 @@ use super::money::{AmountOut, CurrencyCode};
 use super::payload::Json;
 use super::problem::{Code, Problem};
 use super::refused::{Refusals, Refused};
+use crate::db;
 use crate::ids::TransactionId;
 use crate::payments::transactions::{self, Filter, Status, Transaction, TransactionError};
 
@@ -90,6 +91,9 @@ impl TransactionsApi {
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListTransactions>> {
         refuse_unknown_parameters(uri)?;
+        if account.0.as_ref().is_some_and(|name| name.contains('\0')) {
+            return Err(Problem::parameter("account", "No account's name has U+0000.").into());
+        }
         let filter = Filter {
             status: status.0.map(Status::from),
             currency: currency.0.map(|it| it.0),
@@ -147,8 +151,10 @@ impl TransactionsApi {
 impl From<TransactionError> for Problem {
     fn from(error: TransactionError) -> Self {
         let code = match &error {
-            TransactionError::Database(_) => Code::Unavailable,
-            TransactionError::NotMoney(_) | TransactionError::Vanished => Code::InternalError,
+            TransactionError::Database(error) if !db::is_about_the_data(error) => Code::Unavailable,
+            TransactionError::Database(_)
+            | TransactionError::NotMoney(_)
+            | TransactionError::Vanished => Code::InternalError,
         };
         Problem::new(code).cause(error)
     }

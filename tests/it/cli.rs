@@ -28,9 +28,7 @@ async fn every_command_explains_itself() {
     for command in COMMANDS {
         let (code, help) = run(&[command, &["--help"]].concat()).await;
         assert_eq!(code, Some(0), "{command:?}: {help}");
-        for flag in undocumented_flags(&help) {
-            panic!("{command:?}: {flag} has no explanation:\n{help}");
-        }
+        assert_eq!(undocumented_flags(&help), [""; 0], "{command:?}: {help}");
     }
 }
 

@@ -5,13 +5,22 @@
 
 mod support;
 
+mod bad_bodies;
 mod cli;
+mod dev;
 mod embedded_postgres;
 mod faults;
+mod inbound_webhooks;
 mod ledger;
-mod queue;
-mod telemetry;
-mod settle;
-mod verify;
 mod migrate;
+mod openapi;
+mod queue;
+mod serve;
+mod settle;
+mod signatures;
+mod slow_clients;
+mod system;
+mod telemetry;
 mod tidy;
+mod transactions_api;
+mod verify;

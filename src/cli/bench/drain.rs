@@ -13,16 +13,21 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::OffsetDateTime;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::figures::{Figure, show};
 use super::kinds::{Noop, NoopBatch, noops};
 use super::scratch::{Database, Server};
+use crate::cli::send::events::Payment;
 use crate::db;
+use crate::jobs::{self, JobState, SettleTransaction};
+use crate::payments::transactions::{self, NewTransaction, Recorded};
 use crate::queue::enqueue::{NewJob, enqueue_many};
 use crate::queue::job::{BatchJob, Job};
-use crate::queue::worker::{Worker, WorkerSettings};
+use crate::queue::registry::Registry;
+use crate::queue::worker::{Worker, WorkerSettings, WorkerSummary};
 
 /// Jobs per enqueueing statement and commit.
 const ENQUEUE_BATCH: u64 = 1_000;
@@ -44,7 +49,7 @@ pub(super) struct Args {
     settle_jobs: u64,
     /// Only these kinds.
     #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_enum,
-          default_values_t = [Kind::Noop, Kind::NoopBatch])]
+          default_values_t = [Kind::Noop, Kind::NoopBatch, Kind::Settle])]
     kinds: Vec<Kind>,
     /// Workers at once.
     #[arg(long, value_name = "N", default_value_t = 1,
@@ -63,6 +68,8 @@ enum Kind {
     Noop,
     /// Nothing, in batches of one database transaction each.
     NoopBatch,
+    /// The product's own job: a transfer in the ledger, balances, and the transaction's outcome.
+    Settle,
 }
 
 impl Kind {
@@ -70,7 +77,10 @@ impl Kind {
         match self {
             Self::Noop => "no-op, one by one, completions of a moment share a commit".to_owned(),
             Self::NoopBatch => {
-                format!("no-op, batch handler of up to {}", <NoopBatch as BatchJob>::MAX_BATCH)
+                format!("no-op, batch handler of up to {}", NoopBatch::MAX_BATCH)
+            }
+            Self::Settle => {
+                format!("settle_transaction, in batches of up to {}", SettleTransaction::MAX_BATCH)
             }
         }
     }
@@ -99,6 +109,7 @@ pub(super) async fn run(
             let database = server.fresh_database().await?;
             let jobs = match kind {
                 Kind::Noop | Kind::NoopBatch => args.jobs,
+                Kind::Settle => args.settle_jobs,
             };
             eprintln!("round {} of {rounds}: {jobs} jobs, {}", round + 1, kind.describe());
             measured.push(measure(kind, jobs, &database, args.workers, &settings).await?);
@@ -131,19 +142,22 @@ async fn measure(
     match kind {
         Kind::Noop => fill(&pool, jobs, |number| Noop { number }).await?,
         Kind::NoopBatch => fill(&pool, jobs, |number| NoopBatch { number }).await?,
+        Kind::Settle => fill_with_transactions(&pool, jobs).await?,
     }
     let enqueued_per_second = jobs as f64 / begun.elapsed().as_secs_f64();
-    // The same for everybody, so that autovacuum does not start in the middle, nor a checkpoint.
-    sqlx::query("vacuum (analyze)").execute(&pool).await?;
-    sqlx::query("checkpoint").execute(&pool).await?;
+    database.settle_down().await?;
 
     let stop = CancellationToken::new();
     let mut working = Vec::new();
     for _ in 0..workers {
         let handlers = db::connect(&database.url, HANDLER_CONNECTIONS, "surety-bench").await?;
-        let worker = Worker::new(handlers, noops(), settings.clone())?;
-        let stopped = stop.clone();
-        working.push(tokio::spawn(async move { worker.run(stopped).await }));
+        working.push(match kind {
+            Kind::Noop | Kind::NoopBatch => start(handlers, noops(), settings, &stop)?,
+            Kind::Settle => {
+                let registry = jobs::registry(JobState { pool: handlers.clone() });
+                start(handlers, registry, settings, &stop)?
+            }
+        });
     }
     let emptied_at = tokio::time::timeout(PATIENCE, until_empty(&pool))
         .await
@@ -157,6 +171,18 @@ async fn measure(
     Ok(Round { kind, jobs, enqueued_per_second, drained_per_second: jobs as f64 / secs })
 }
 
+/// Starts a worker that ends by `stop`.
+fn start<S: Clone + Send + Sync + 'static>(
+    handlers: PgPool,
+    registry: Registry<S>,
+    settings: &WorkerSettings,
+    stop: &CancellationToken,
+) -> anyhow::Result<JoinHandle<WorkerSummary>> {
+    let worker = Worker::new(handlers, registry, settings.clone())?;
+    let stop = stop.clone();
+    Ok(tokio::spawn(async move { worker.run(stop).await }))
+}
+
 async fn fill<J: Job>(pool: &PgPool, jobs: u64, job: impl Fn(u64) -> J) -> anyhow::Result<()> {
     for first in (0..jobs).step_by(ENQUEUE_BATCH as usize) {
         let batch = (first..jobs.min(first + ENQUEUE_BATCH))
@@ -167,6 +193,37 @@ async fn fill<J: Job>(pool: &PgPool, jobs: u64, job: impl Fn(u64) -> J) -> anyho
         tx.commit().await?;
     }
     Ok(())
+}
+
+/// Records made-up transactions with their jobs, as the API does for many webhooks at once.
+async fn fill_with_transactions(pool: &PgPool, jobs: u64) -> anyhow::Result<()> {
+    for first in (0..jobs).step_by(ENQUEUE_BATCH as usize) {
+        let numbers = first..jobs.min(first + ENQUEUE_BATCH);
+        let batch: Vec<_> = numbers.map(new_transaction).collect();
+        let mut tx = pool.begin().await?;
+        let settlements = transactions::record_many(&mut tx, &batch)
+            .await?
+            .into_iter()
+            .map(|recorded| match recorded {
+                Recorded::New(transaction) => Ok(NewJob::new(&SettleTransaction { transaction })?),
+                Recorded::Duplicate | Recorded::Conflict => bail!("a made-up id was not new"),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        enqueue_many(&mut tx, &settlements).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+fn new_transaction(number: u64) -> NewTransaction {
+    let payment = Payment::make_up(0, number);
+    NewTransaction {
+        body: payment.body(),
+        transaction_id: payment.transaction_id,
+        source_account: payment.source_account,
+        destination_account: payment.destination_account,
+        money: payment.money,
+    }
 }
 
 /// Asks until no job is left; gives the database's time of the look that found none.
@@ -188,7 +245,8 @@ async fn until_empty(pool: &PgPool) -> anyhow::Result<OffsetDateTime> {
     }
 }
 
-/// When the first attempt began; fails unless every job was completed at its first attempt.
+/// When the first attempt began; fails unless every job was completed at its first attempt, and
+/// every transaction settled.
 async fn first_start(pool: &PgPool, jobs: u64) -> anyhow::Result<OffsetDateTime> {
     let (completed, attempts, first): (i64, i64, Option<OffsetDateTime>) = sqlx::query_as(
         "select
@@ -201,6 +259,14 @@ async fn first_start(pool: &PgPool, jobs: u64) -> anyhow::Result<OffsetDateTime>
     let expected = i64::try_from(jobs)?;
     if (completed, attempts) != (expected, expected) {
         bail!("of {jobs} jobs, {completed} were completed, in {attempts} attempts");
+    }
+    let unsettled: i64 = sqlx::query_scalar(
+        "select count(*) from payments.transactions where status <> 'COMPLETED'",
+    )
+    .fetch_one(pool)
+    .await?;
+    if unsettled > 0 {
+        bail!("{unsettled} transactions were not settled");
     }
     first.context("there are no attempts")
 }

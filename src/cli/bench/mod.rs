@@ -87,6 +87,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What is logged while something is measured: as this process, so trouble only unless a variable
+/// asks for more. A line per request would be measured with it.
+fn log_filter() -> String {
+    let given = ["APP_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
+    given.filter(|filter| !filter.trim().is_empty()).unwrap_or_else(|| "warn".to_owned())
+}
+
 async fn measure(args: &Args, server: &Server) -> anyhow::Result<()> {
     let configuration = server.configuration().await?;
     if !args.json {

@@ -1,16 +1,19 @@
 //! The PostgreSQL server of a benchmark, and databases that live for one measurement.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context;
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 use crate::db;
 use crate::embedded_postgres::locate::Download;
 use crate::embedded_postgres::locate::find_or_fetch;
-use crate::embedded_postgres::{Access, Cluster, ClusterSettings, Durability, Lifetime};
+use crate::embedded_postgres::{Access, Binaries, Cluster, ClusterSettings, Durability, Lifetime};
 
 /// How the private cluster differs from PostgreSQL as shipped: room enough that no checkpoint falls
 /// into a measurement, and a cache that holds the data. Durability is left as it is: on.
@@ -40,12 +43,16 @@ impl Server {
     pub(super) async fn start(database_url: Option<&str>) -> anyhow::Result<Self> {
         let prefix = format!("surety_bench_{}_{}", std::process::id(), fastrand::u16(..));
         let server = match database_url {
-            Some(url) => Self {
-                admin_url: url.to_owned(),
-                prefix,
-                private: None,
-                pgbench: PathBuf::from("pgbench"),
-            },
+            Some(url) => {
+                let binaries =
+                    find_or_fetch(&std::env::temp_dir(), Download::Refused, |_| {}).await;
+                Self {
+                    admin_url: url.to_owned(),
+                    prefix,
+                    private: None,
+                    pgbench: pgbench_beside(binaries.ok().as_ref().map(Binaries::dir)),
+                }
+            }
             None => Self::start_private(prefix).await?,
         };
         server.make_template().await?;
@@ -71,7 +78,7 @@ impl Server {
         Ok(Self {
             admin_url: url,
             prefix,
-            pgbench: cluster.binaries().dir().join("pgbench"),
+            pgbench: pgbench_beside(Some(cluster.binaries().dir())),
             private: Some((cluster, data_dir)),
         })
     }
@@ -108,7 +115,7 @@ impl Server {
     }
 
     async fn connect(&self) -> anyhow::Result<PgConnection> {
-        PgConnection::connect(&self.admin_url).await.context("cannot reach PostgreSQL")
+        connect(&self.admin_url).await
     }
 
     async fn execute(&self, statement: &str) -> anyhow::Result<()> {
@@ -121,7 +128,7 @@ impl Server {
     /// What was measured on.
     pub(super) async fn configuration(&self) -> anyhow::Result<Configuration> {
         let mut conn = self.connect().await?;
-        let mut settings = Vec::new();
+        let mut settings = BTreeMap::new();
         for name in
             ["server_version", "fsync", "synchronous_commit", "shared_buffers", "max_wal_size"]
         {
@@ -129,14 +136,16 @@ impl Server {
                 .bind(name)
                 .fetch_one(&mut conn)
                 .await?;
-            settings.push((name, value));
+            settings.insert(name, value);
         }
         Ok(Configuration {
             app: concat!("app ", env!("CARGO_PKG_VERSION")),
             optimised: !cfg!(debug_assertions),
+            log_filter: super::log_filter(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             cpu: cpu_model(),
             server: if self.private.is_some() { "private cluster, by TCP" } else { "DATABASE_URL" },
+            environment: environment(),
             postgres: settings,
         })
     }
@@ -173,9 +182,24 @@ impl Server {
     }
 }
 
+/// `pgbench` of the same PostgreSQL: beside the server's programs, or beside what they are links to,
+/// or else whichever the path has.
+fn pgbench_beside(dir: Option<&Path>) -> PathBuf {
+    let linked = dir.and_then(|dir| dir.join("postgres").canonicalize().ok());
+    let dirs = dir.into_iter().chain(linked.as_deref().and_then(Path::parent));
+    let mut programs = dirs.map(|dir| dir.join("pgbench"));
+    programs.find(|program| program.is_file()).unwrap_or_else(|| PathBuf::from("pgbench"))
+}
+
+/// A connection for chores, which may take their time.
+async fn connect(url: &str) -> anyhow::Result<PgConnection> {
+    let options = PgConnectOptions::from_str(url).context("the database URL cannot be read")?;
+    options.disable_statement_logging().connect().await.context("cannot reach PostgreSQL")
+}
+
 /// Sets what only a restart makes true, and stops the cluster.
 async fn configure(cluster: Cluster) -> anyhow::Result<()> {
-    let mut conn = PgConnection::connect(&cluster.url("postgres")).await?;
+    let mut conn = connect(&cluster.url("postgres")).await?;
     for (name, value) in SERVER_SETTINGS {
         let statement = format!("alter system set {name} = '{value}'");
         sqlx::query(AssertSqlSafe(statement)).execute(&mut conn).await?;
@@ -197,6 +221,17 @@ fn with_database(url: &str, database: &str) -> String {
     format!("{}/{database}{parameters}", &before[..end])
 }
 
+/// What the environment changes of how the API and the workers behave, without secrets.
+fn environment() -> Vec<String> {
+    let ours = |name: &String| name.starts_with("APP_") && !name.contains("SECRET");
+    let mut set: Vec<_> = std::env::vars()
+        .filter(|(name, _)| ours(name))
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    set.sort();
+    set
+}
+
 /// The model of the first core, where the system tells.
 fn cpu_model() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
@@ -212,6 +247,15 @@ pub(super) struct Database<'a> {
 }
 
 impl Database<'_> {
+    /// Puts a filled database into a state that is the same for everybody: neither autovacuum nor a
+    /// checkpoint starts in the middle of what follows.
+    pub(super) async fn settle_down(&self) -> anyhow::Result<()> {
+        let mut conn = connect(&self.url).await?;
+        sqlx::query("vacuum (analyze)").execute(&mut conn).await?;
+        sqlx::query("checkpoint").execute(&mut conn).await?;
+        Ok(conn.close().await?)
+    }
+
     /// Drops it.
     pub(super) async fn end(self) -> anyhow::Result<()> {
         self.server.drop_database(&self.name).await
@@ -223,21 +267,28 @@ impl Database<'_> {
 pub(super) struct Configuration {
     app: &'static str,
     optimised: bool,
+    log_filter: String,
     cores: usize,
     cpu: Option<String>,
     server: &'static str,
-    postgres: Vec<(&'static str, String)>,
+    /// Settings of ours that the environment changes.
+    environment: Vec<String>,
+    postgres: BTreeMap<&'static str, String>,
 }
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let build = if self.optimised { "optimised" } else { "NOT optimised" };
-        writeln!(f, "{} ({build})", self.app)?;
+        writeln!(f, "{} ({build}), log filter {}", self.app, self.log_filter)?;
         let cpu = self.cpu.as_deref().unwrap_or("unknown CPU");
         writeln!(f, "machine: {} cores, {cpu}", self.cores)?;
         let settings: Vec<_> =
             self.postgres.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        write!(f, "PostgreSQL ({}): {}", self.server, settings.join(", "))
+        write!(f, "PostgreSQL ({}): {}", self.server, settings.join(", "))?;
+        if !self.environment.is_empty() {
+            write!(f, "\nenvironment: {}", self.environment.join(", "))?;
+        }
+        Ok(())
     }
 }
 

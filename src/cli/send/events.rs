@@ -5,22 +5,13 @@
 
 use fastrand::Rng;
 use hyper::body::Bytes;
-use iso_currency::Currency;
+
+use crate::money::{Amount, Currency, Money};
 
 /// Currencies of the made-up merchants, about as often as they are met. All three numbers of
 /// decimals are among them.
-const CURRENCIES: [Currency; 10] = [
-    Currency::USD,
-    Currency::USD,
-    Currency::USD,
-    Currency::EUR,
-    Currency::EUR,
-    Currency::GBP,
-    Currency::INR,
-    Currency::BRL,
-    Currency::JPY,
-    Currency::KWD,
-];
+const CURRENCIES: [&str; 10] =
+    ["USD", "USD", "USD", "EUR", "EUR", "GBP", "INR", "BRL", "JPY", "KWD"];
 const MERCHANTS: u64 = 200;
 const CUSTOMERS: u64 = 50_000;
 /// A repeat is of one of so many events before it: providers repeat what they sent lately.
@@ -110,7 +101,7 @@ impl Source {
     pub(super) fn event(&self, plan: &Plan, request: u64) -> Option<Event> {
         let (number, sighting) = plan.slot(request)?;
         let body = match self {
-            Self::Generated => Bytes::from(transaction(plan.seed, number)),
+            Self::Generated => Payment::make_up(plan.seed, number).body(),
             Self::Lines(lines) => lines.get(usize::try_from(number).ok()?)?.clone(),
         };
         let webhook_id = format!("msg_{:08x}_{number}", plan.seed);
@@ -120,32 +111,56 @@ impl Source {
 
 /// A payment as a provider tells it: one of many customers pays one of few merchants, some of whom
 /// are busy.
-fn transaction(seed: u64, number: u64) -> String {
-    let mut rng = rng(seed, number);
-    let customer = rng.u64(..CUSTOMERS);
-    // The square leans to small numbers: merchant 0 gets as much as the last half of them.
-    let merchant = (rng.f64().powi(2) * MERCHANTS as f64) as u64;
-    let currency = CURRENCIES[usize::try_from(merchant).unwrap_or(0) % CURRENCIES.len()];
-    let amount = amount(&mut rng, currency);
-    format!(
-        "{{\"transaction_id\":\"txn_{seed:08x}_{number}\",\
-         \"source_account\":\"acc_customer_{customer:05}\",\
-         \"destination_account\":\"acc_merchant_{merchant:03}\",\
-         \"amount\":{amount},\"currency\":\"{code}\"}}",
-        code = currency.code(),
-    )
+pub(crate) struct Payment {
+    pub(crate) transaction_id: String,
+    pub(crate) source_account: String,
+    pub(crate) destination_account: String,
+    pub(crate) money: Money,
+}
+
+impl Payment {
+    /// Payment number so-and-so of a seed: always the same one.
+    pub(crate) fn make_up(seed: u64, number: u64) -> Self {
+        let mut rng = rng(seed, number);
+        let customer = rng.u64(..CUSTOMERS);
+        // The square leans to small numbers: the first tenth of the merchants gets a third.
+        let merchant = (rng.f64().powi(2) * MERCHANTS as f64) as usize;
+        let code = CURRENCIES[merchant % CURRENCIES.len()];
+        Self {
+            transaction_id: format!("txn_{seed:08x}_{number}"),
+            source_account: format!("acc_customer_{customer:05}"),
+            destination_account: format!("acc_merchant_{merchant:03}"),
+            money: money(&mut rng, Currency::parse(code).expect("it is a currency")),
+        }
+    }
+
+    /// The body of its webhook.
+    pub(crate) fn body(&self) -> Bytes {
+        // No name needs escaping: all are made of letters, digits and underscores.
+        Bytes::from(format!(
+            "{{\"transaction_id\":\"{}\",\"source_account\":\"{}\",\
+             \"destination_account\":\"{}\",\"amount\":{},\"currency\":\"{}\"}}",
+            self.transaction_id,
+            self.source_account,
+            self.destination_account,
+            self.money.amount_text(),
+            self.money.currency().code(),
+        ))
+    }
 }
 
 /// Mostly small, seldom large, never zero, with all the decimals that the currency has.
-fn amount(rng: &mut Rng, currency: Currency) -> String {
+fn money(rng: &mut Rng, currency: Currency) -> Money {
     let major = (rng.f64() * 9.0).exp() as u64;
-    match currency.exponent().map_or(0, usize::from) {
+    let text = match currency.decimals() as usize {
         0 => format!("{}", major * 100),
         decimals => {
-            let minor = rng.u64(..10_u64.pow(decimals as u32));
+            let minor = rng.u64(..10_u64.pow(currency.decimals()));
             format!("{major}.{minor:0decimals$}")
         }
-    }
+    };
+    let amount = Amount::parse(&text).expect("it is written by the grammar");
+    Money::new(amount, currency).expect("it has no more decimals than the currency")
 }
 
 /// A generator of its own for every number, so that event n is the same whoever sends it and when.
@@ -195,18 +210,19 @@ mod tests {
     }
 
     #[test]
-    fn a_made_up_transaction_has_the_decimals_of_its_currency() {
+    fn a_made_up_body_is_json_with_the_decimals_of_its_currency() {
+        let mut decimals_seen = HashSet::new();
         for number in 0..1_000 {
-            let body: serde_json::Value =
-                serde_json::from_str(&transaction(42, number)).expect("it is JSON");
-            let code = body["currency"].as_str().unwrap();
-            let text = transaction(42, number);
+            let body = Payment::make_up(42, number).body();
+            let text = std::str::from_utf8(&body).unwrap();
+            let json: serde_json::Value = serde_json::from_str(text).unwrap();
+            let code = json["currency"].as_str().unwrap();
             let amount = text.split("\"amount\":").nth(1).unwrap().split(',').next().unwrap();
             let decimals = amount.split('.').nth(1).map_or(0, str::len);
-            let expected = Currency::from_code(code).unwrap().exponent().unwrap();
-            assert_eq!(decimals, usize::from(expected), "{text}");
-            assert!(amount.parse::<f64>().unwrap() > 0.0);
+            assert_eq!(decimals as u32, Currency::parse(code).unwrap().decimals(), "{text}");
+            decimals_seen.insert(decimals);
         }
+        assert_eq!(decimals_seen, HashSet::from([0, 2, 3]));
     }
 
     #[test]

@@ -82,14 +82,14 @@ pub struct Args {
     /// Better by environment or file: other users of the machine can see a command's arguments.
     #[arg(
         long,
-        env = "APP_WEBHOOK_SECRET",
+        env = "APP_WEBHOOK_SECRETS",
         hide_env_values = true,
         conflicts_with = "secret_file"
     )]
     secret: Option<String>,
 
     /// File that holds the secret.
-    #[arg(long, env = "APP_WEBHOOK_SECRET_FILE", value_name = "FILE")]
+    #[arg(long, env = "APP_WEBHOOK_SECRETS_FILE", value_name = "FILE")]
     secret_file: Option<PathBuf>,
 
     /// What the made-up transactions follow from: the same seed sends the same ones [default:
@@ -173,7 +173,8 @@ fn load(args: &Args) -> anyhow::Result<Load> {
             std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the secret in {}", path.display()))?,
         ),
-        None => args.secret.clone(),
+        // An environment file that leaves the variable empty means none.
+        None => args.secret.clone().filter(|secret| !secret.is_empty()),
     };
     Ok(Load {
         target: Target::parse(&args.url, args.timeout)?,

@@ -24,20 +24,26 @@ pub(crate) struct Signer {
     key: Vec<u8>,
 }
 
-/// The secret is not `whsec_` and base64.
+/// Why nothing can be signed.
 #[derive(Debug, thiserror::Error)]
-#[error("the webhook secret is not base64 (expected whsec_ and base64, as providers show it)")]
-pub(super) struct SecretError(#[source] base64::DecodeError);
+pub(super) enum SecretError {
+    /// There is nothing.
+    #[error("the webhook secret is empty (expected whsec_ and base64, as providers show it)")]
+    Empty,
+    /// There is something else.
+    #[error("the webhook secret is not base64 (expected whsec_ and base64, as providers show it)")]
+    NotBase64(#[source] base64::DecodeError),
+}
 
 impl Signer {
     /// Reads a secret as providers show it: base64, with or without `whsec_` in front.
     ///
-    /// Of several, separated by commas as the server takes them during a rotation, the first one
-    /// signs.
+    /// Of several, written as the server takes them during a rotation, the first one signs.
     pub(super) fn parse(secrets: &str) -> Result<Self, SecretError> {
-        let first = secrets.split(',').next().unwrap_or_default().trim();
+        let mut each = secrets.split([',', ' ', '\n']).filter(|secret| !secret.is_empty());
+        let first = each.next().ok_or(SecretError::Empty)?;
         let encoded = first.strip_prefix(SECRET_PREFIX).unwrap_or(first);
-        Ok(Self { key: BASE64_STANDARD.decode(encoded).map_err(SecretError)? })
+        Ok(Self { key: BASE64_STANDARD.decode(encoded).map_err(SecretError::NotBase64)? })
     }
 
     /// Signs one attempt to send `body`: the id is the same over all attempts, the time is now.
@@ -80,6 +86,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_not_base64_is_refused() {
-        assert!(Signer::parse("whsec_not base64!").is_err());
+        assert!(Signer::parse("whsec_not-base64!").is_err());
+        assert!(Signer::parse("\n").is_err());
     }
 }

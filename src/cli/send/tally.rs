@@ -10,6 +10,8 @@ use serde::Serialize;
 use super::client::NoAnswer;
 use super::events::Sighting;
 
+/// Latencies beyond an hour count as an hour.
+const LONGEST_LATENCY_US: u64 = 3_600_000_000;
 /// An answer is shown up to so many characters.
 const EXAMPLE_CHARS: usize = 300;
 
@@ -51,7 +53,7 @@ impl Failure {
     pub(super) fn status(status: StatusCode, body: &[u8]) -> Self {
         Self {
             reason: status.to_string(),
-            example: String::from_utf8_lossy(body).chars().take(EXAMPLE_CHARS).collect(),
+            example: explanation(body).chars().take(EXAMPLE_CHARS).collect(),
             is_conflict: status == StatusCode::CONFLICT,
         }
     }
@@ -60,6 +62,13 @@ impl Failure {
         let source = std::error::Error::source(error).map(root_cause);
         Self { reason: error.to_string(), example: source.unwrap_or_default(), is_conflict: false }
     }
+}
+
+/// What an answer says to people: the detail of a problem document, or whatever there is.
+fn explanation(body: &[u8]) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+    detail.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }
 
 fn root_cause(mut error: &(dyn std::error::Error + 'static)) -> String {
@@ -79,7 +88,8 @@ impl Default for Tally {
             retries: 0,
             elapsed: Duration::ZERO,
             cpu: None,
-            latency_us: Histogram::new(3).expect("three digits are allowed"),
+            latency_us: Histogram::new_with_bounds(1, LONGEST_LATENCY_US, 3)
+                .expect("these bounds are allowed"),
         }
     }
 }
@@ -136,5 +146,28 @@ impl Tally {
     /// The latency that so many of a hundred events did not exceed, in milliseconds.
     pub(crate) fn latency_ms(&self, percentile: f64) -> f64 {
         self.latency_us.value_at_percentile(percentile) as f64 / 1_000.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_connections_saw_adds_up() {
+        let mut one = Tally::default();
+        one.record(Sighting::First, Ok(()), Duration::from_millis(10));
+        one.record(Sighting::Repeat, Ok(()), Duration::from_millis(20));
+        let mut other = Tally::default();
+        let refused = || Failure::status(StatusCode::BAD_REQUEST, br#"{"detail":"no"}"#);
+        other.record(Sighting::First, Err(refused()), Duration::from_millis(30));
+        other.record(Sighting::First, Err(refused()), Duration::from_secs(7_200));
+        let conflict = Failure::status(StatusCode::CONFLICT, b"");
+        other.record(Sighting::First, Err(conflict), Duration::ZERO);
+        one.add(&other);
+        assert_eq!((one.accepted, one.duplicates, one.conflicts, one.failed()), (1, 1, 1, 2));
+        assert_eq!(one.failures["400 Bad Request"].example, "no");
+        assert!((one.latency_ms(60.0) - 20.0).abs() < 0.1, "{}", one.latency_ms(60.0));
+        assert!((one.latency_ms(100.0) / 3_600_000.0 - 1.0).abs() < 0.01);
     }
 }

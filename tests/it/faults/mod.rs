@@ -109,7 +109,8 @@ async fn a_crashing_database_loses_no_acknowledged_webhook_and_needs_no_restart_
 
     let pool = surety::db::connect(&url, 5, "test").await.unwrap();
     assert_all_stored(&pool, &accepted).await;
-    wait_until_settled(&pool, count(&pool, "select count(*) from payments.transactions").await).await;
+    wait_until_settled(&pool, count(&pool, "select count(*) from payments.transactions").await)
+        .await;
     assert_verified(&url).await;
     for app in [&mut server.app, &mut worker] {
         app.signal(Signal::Terminate);
@@ -124,7 +125,10 @@ async fn a_worker_frozen_in_the_middle_of_a_job_changes_nothing_when_it_goes_on(
     assert_eq!(post(server.address, &webhook("frozen")).await.0, 202);
     // The frozen worker must stand inside its database transaction: this lock makes it wait there.
     let mut lock = db.pool.begin().await.unwrap();
-    sqlx::query("select 1 from payments.transactions for update").execute(&mut *lock).await.unwrap();
+    sqlx::query("select 1 from payments.transactions for update")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
     let frozen = work(&db.url);
     wait_for_count(&db.pool, "select count(*) from queue.jobs where running", 1).await;
     wait_for_count(

@@ -1,0 +1,47 @@
+# `just` without arguments lists the recipes.
+
+_default:
+    @just --list --unsorted
+
+# Everything in one process, with a PostgreSQL of its own
+dev *args:
+    cargo run --release -- dev {{ args }}
+
+# The API, on DATABASE_URL
+serve *args:
+    cargo run --release -- serve {{ args }}
+
+# A worker, on DATABASE_URL
+work *args:
+    cargo run --release -- work {{ args }}
+
+# Bring the schema of DATABASE_URL up to date; or: just migrate status
+migrate *args="run":
+    cargo run --release -- migrate {{ args }}
+
+# All tests, or those whose name contains the arguments; they start their own PostgreSQL
+test *args:
+    cargo test {{ args }}
+
+# Format, clippy, documentation and the OpenAPI document, warnings denied
+lint:
+    cargo fmt --check
+    cargo clippy --locked --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+    .ci/openapi-lint
+
+# Write openapi/ anew after a change of the API
+openapi:
+    cargo run -- openapi
+
+# Write .sqlx/ anew after a change of a query or of the schema
+sqlx:
+    .ci/sqlx-prepare
+
+# Measure: just bench ingest | drain | latency
+bench *args="ingest":
+    cargo run --release -- bench {{ args }}
+
+# What the build server runs
+ci:
+    .ci/run
