@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use surety::cli::{Cli, report};
 use surety::telemetry;
 
@@ -27,7 +26,7 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    let cli = Cli::parse();
+    let cli = Cli::from_process();
     let telemetry = telemetry::init(cli.telemetry())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

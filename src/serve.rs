@@ -248,19 +248,36 @@ fn report(summary: ServeSummary) {
     );
 }
 
+/// The address of the API cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program has it.
+    #[error("{0} is in use by another program: stop that, or choose another address with --listen")]
+    Busy(SocketAddr),
+    /// Ports below 1024 are for root.
+    #[error("port {} is for root only: choose one above 1023 with --listen", .0.port())]
+    Privileged(SocketAddr),
+    /// No interface of this machine has it.
+    #[error("{0} is no address of this machine: choose another with --listen")]
+    NotOurs(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen on {0}: choose another address with --listen")]
+    Other(SocketAddr, #[source] std::io::Error),
+}
+
 /// Takes the address, so that a busy port is reported before anything else is done.
 ///
 /// # Errors
 ///
 /// When the address is taken, or not ours to take.
-pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen).await.map_err(|error| {
-        let fix = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "stop what uses it, or choose another with --listen",
-            std::io::ErrorKind::PermissionDenied => "choose a port above 1023 with --listen",
-            _ => "choose an address of this machine with --listen",
-        };
-        anyhow::Error::new(error).context(format!("cannot listen on {listen}: {fix}"))
+pub async fn bind(listen: SocketAddr) -> Result<TcpListener, BindError> {
+    use std::io::ErrorKind;
+
+    TcpListener::bind(listen).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => BindError::Busy(listen),
+        ErrorKind::PermissionDenied => BindError::Privileged(listen),
+        ErrorKind::AddrNotAvailable => BindError::NotOurs(listen),
+        _ => BindError::Other(listen, error),
     })
 }
 

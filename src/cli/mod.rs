@@ -14,7 +14,7 @@ pub mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::telemetry::{DefaultFilter, LogFormat, TelemetrySettings};
 use crate::{dev, serve, work};
@@ -69,6 +69,22 @@ enum Command {
 }
 
 impl Cli {
+    /// The command line of this process; ends the process when it cannot be understood.
+    pub fn from_process() -> Self {
+        let matches = Self::definition().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// What clap is to know: as derived, but for the help of `app dev`.
+    fn definition() -> clap::Command {
+        Self::command().mut_subcommand("dev", |dev| {
+            dev.mut_args(|arg| match arg.get_help_heading() {
+                Some(dev::SERVE_SETTINGS | dev::WORK_SETTINGS) => arg.hide(true),
+                _ => arg,
+            })
+        })
+    }
+
     /// What this command needs of telemetry.
     pub fn telemetry(&self) -> TelemetrySettings {
         let (service_name, log_format, default_filter) = match &self.command {
@@ -109,10 +125,9 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Cli::definition().debug_assert();
     }
 }

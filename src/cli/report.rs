@@ -25,9 +25,14 @@ const BAD_SETTING: u8 = 78;
 /// Prints `error` with its causes and, where we know it, the way out; gives the exit code.
 pub fn error(error: &anyhow::Error) -> ExitCode {
     let (code, fix) = classify(error);
-    let mut text = format!("error: {error}\n");
-    for cause in error.chain().skip(1) {
-        text.push_str(&format!("  cause: {cause}\n"));
+    let mut said = error.to_string();
+    let mut text = format!("error: {said}\n");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some libraries repeat the source in their own sentence.
+        if !said.contains(&cause) {
+            text.push_str(&format!("  cause: {cause}\n"));
+        }
+        said = cause;
     }
     if let Some(fix) = fix {
         text.push_str(&format!("  fix:   {fix}\n"));

@@ -109,6 +109,11 @@ impl Cluster {
         Some(format!("postgres://postgres:{password}@127.0.0.1:{}/{database}", self.port))
     }
 
+    /// The folder that holds everything.
+    pub fn data_dir(&self) -> &Path {
+        self.folder.dir()
+    }
+
     /// Where the server keeps its data (PGDATA).
     pub fn pgdata(&self) -> PathBuf {
         self.folder.pgdata()
@@ -193,7 +198,8 @@ fn socket_url(socket_dir: &Path, port: u16, database: &str) -> String {
             _ => host.push_str(&format!("%{byte:02X}")),
         }
     }
-    format!("postgres://postgres@{host}:{port}/{database}")
+    // A PGSSLMODE in our environment would ask the socket for TLS, which it cannot do.
+    format!("postgres://postgres@{host}:{port}/{database}?sslmode=disable")
 }
 
 async fn start_server(

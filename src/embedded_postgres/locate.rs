@@ -139,9 +139,11 @@ fn find(data_dir: &Path, needed: Option<u32>, user: &ServerUser) -> Result<Binar
     }
     let mut found: Vec<Binaries> = Vec::new();
     for dir in candidate_dirs() {
-        let Ok(dir) = dir.canonicalize() else { continue };
+        // By the program, not by its folder: `/usr/local/bin` may hold links to the real place.
+        let Ok(program) = dir.join("postgres").canonicalize() else { continue };
+        let dir = program.parent().expect("a program lies in a folder");
         if found.iter().all(|known| known.dir != dir)
-            && let Ok(binaries) = Binaries::probe(&dir, user)
+            && let Ok(binaries) = Binaries::probe(dir, user)
         {
             found.push(binaries);
         }
@@ -160,7 +162,9 @@ fn select(
         Some(major) => binaries.version.major == major,
         None => binaries.version.major >= OLDEST_MAJOR,
     };
-    if let Some(best) = found.into_iter().filter(fits).max_by_key(|binaries| binaries.version) {
+    // Of equals the last is taken; the first should be, as the surest places are looked at first.
+    let best = found.into_iter().rev().filter(fits).max_by_key(|binaries| binaries.version);
+    if let Some(best) = best {
         return Ok(best);
     }
     match (needed, versions.is_empty()) {

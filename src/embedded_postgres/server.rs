@@ -7,9 +7,10 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::sync::mpsc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::cluster::Lifetime;
@@ -55,14 +56,16 @@ impl Server {
         if lifetime == Lifetime::OfThisProcess {
             process::interrupt_when_parent_ends(&mut command);
         }
-        let server = Self::spawn(command, lifetime).await?;
+        let server = Self::spawn(command, lifetime)?;
         server.wait_until_ready(folder).await?;
         Ok(server)
     }
 
-    async fn spawn(mut command: Command, lifetime: Lifetime) -> Result<Self, ClusterError> {
+    /// Blocks for the moment that a fork takes. To wait for it asynchronously would be a point where the caller can
+    /// be cancelled, with a server running that nobody knows of.
+    fn spawn(mut command: Command, lifetime: Lifetime) -> Result<Self, ClusterError> {
         let program = command.get_program().into();
-        let (spawned_tx, spawned_rx) = oneshot::channel();
+        let (spawned_tx, spawned_rx) = mpsc::sync_channel(1);
         let (exit_tx, exit) = watch::channel(None);
         let keeper = move || {
             let mut child = match command.spawn() {
@@ -75,7 +78,7 @@ impl Server {
             }
         };
         let source = match std::thread::Builder::new().name("postgres".into()).spawn(keeper) {
-            Ok(_) => match spawned_rx.await.expect("the thread answers before it ends") {
+            Ok(_) => match spawned_rx.recv().expect("the thread answers before it ends") {
                 Ok(pid) => return Ok(Self { pid, lifetime, exit }),
                 Err(error) => error,
             },

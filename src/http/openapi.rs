@@ -151,19 +151,22 @@ fn finish(document: &mut Value) {
     }
 }
 
-/// A field that may be null is there all the same; and a field that is a reference with a description of its own needs
-/// no second copy of it.
+/// A field that may be null is there all the same; and a field that is a reference with a description
+/// of its own needs no second copy of it.
 fn tidy(schema: &mut Value) {
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+        return;
+    };
     let mut always_there = Vec::new();
-    for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
-        if field["nullable"] == true {
+    for (name, field) in properties {
+        if field.get("nullable") == Some(&Value::Bool(true)) {
             always_there.push(json!(name));
         }
         if let Some(parts) = field.get_mut("allOf").and_then(Value::as_array_mut) {
             parts.retain(|part| part.get("$ref").is_some());
         }
     }
-    if let Some(required) = schema["required"].as_array_mut() {
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
         required.extend(always_there);
     }
 }
@@ -220,6 +223,9 @@ fn example_of(code: Code) -> Value {
     serde_json::from_slice(&body).expect("a problem is JSON")
 }
 
+/// What a cursor looks like.
+const CURSOR: &str = "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk";
+
 /// What goes in and what comes out when all is well.
 fn add_examples(operation: &mut Value, id: &str) {
     let transaction = json!({
@@ -237,10 +243,7 @@ fn add_examples(operation: &mut Value, id: &str) {
     let (status, answer) = match id {
         "receive_transaction" => ("202", json!({ "message": "accepted" })),
         "get_transaction" => ("200", stored),
-        "list_transactions" => (
-            "200",
-            json!({ "transactions": [stored], "next_cursor": "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk" }),
-        ),
+        "list_transactions" => ("200", json!({ "transactions": [stored], "next_cursor": CURSOR })),
         "get_status" => {
             ("200", json!({ "status": "HEALTHY", "current_time": "2026-11-02T09:30:00.123456Z" }))
         }
@@ -255,8 +258,8 @@ fn add_examples(operation: &mut Value, id: &str) {
     }
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
-        if let Some(example) = example_of_parameter(parameter["name"].as_str().unwrap_or_default())
-        {
+        let name = parameter["name"].as_str().unwrap_or_default();
+        if let Some(example) = example_of_parameter(name) {
             parameter["example"] = example;
         }
     }
@@ -274,6 +277,7 @@ fn example_of_parameter(name: &str) -> Option<Value> {
         "created_from" => json!("2026-11-01T00:00:00Z"),
         "created_before" => json!("2026-12-01T00:00:00Z"),
         "limit" => json!(50),
+        "cursor" => json!(CURSOR),
         _ => return None,
     })
 }

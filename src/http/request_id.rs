@@ -19,13 +19,14 @@ tokio::task_local! {
 
 /// The id of a request: the caller's own where it is sane, else one made here.
 ///
-/// Handlers take it as `Data<&RequestId>`; code without a request in hand, such as an error's conversion into a
-/// response, asks [`RequestId::current`].
+/// Handlers take it as `Data<&RequestId>`; code without a request in hand, such as an error's
+/// conversion into a response, asks [`RequestId::current`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// Takes the caller's id if it is short and of characters that need no quoting anywhere, else makes one.
+    /// Takes the caller's id if it is short and of characters that need no quoting anywhere, else
+    /// makes one.
     pub fn accept_or_make(header: Option<&HeaderValue>) -> Self {
         let sane = header.and_then(|value| value.to_str().ok()).filter(|id| is_sane(id));
         match sane {
@@ -61,8 +62,8 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// A UUID of version 7, so that ids sort by time. It has to be unique and not secret, so it does without the system
-/// call for randomness that `Uuid::now_v7` makes.
+/// A UUID of version 7, so that ids sort by time. It has to be unique and not secret, so it does
+/// without the system call for randomness that `Uuid::now_v7` makes.
 fn make() -> Uuid {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);

@@ -21,8 +21,8 @@ pub(super) enum Loss {
     Panic,
 }
 
-/// Starts the span and gives the context to answer in. Without a tracer provider that is the caller's own, which so
-/// reaches the job and whatever else this process sends on.
+/// Starts the span and gives the context to answer in. Without a tracer provider that is the
+/// caller's own, which so reaches the job and whatever else this process sends on.
 pub(super) fn start(req: &Request, request_id: &RequestId, route: Option<&str>) -> Context {
     let parent_cx = caller_context(req.headers());
     let scope = InstrumentationScope::builder("surety.http")
@@ -34,7 +34,8 @@ pub(super) fn start(req: &Request, request_id: &RequestId, route: Option<&str>) 
     if !span.span_context().is_valid() {
         return parent_cx;
     }
-    // Attributes cost more than all the rest, so they wait until it is known that somebody wants them.
+    // Attributes cost more than all the rest, so they wait until it is known that somebody wants
+    // them.
     if span.is_recording() {
         span.update_name(span_name(req.method(), route));
         span.set_attributes(request_attributes(req));
@@ -134,7 +135,8 @@ fn server(req: &Request) -> Option<(String, Option<u16>)> {
     Some((authority.host().to_owned(), authority.port_u16()))
 }
 
-/// The methods that the conventions know by name. Any other could be anything, and would make a name of its own.
+/// The methods that the conventions know by name. Any other could be anything, and would make a
+/// name of its own.
 fn is_known(method: &Method) -> bool {
     const KNOWN: [Method; 9] = [
         Method::GET,

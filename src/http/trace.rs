@@ -1,12 +1,13 @@
 //! What a request leaves behind: a SERVER span, one log line, and its id on the answer.
 //!
-//! [`Trace`] is the outermost middleware, so that it sees every answer, errors included. Span names and attributes
-//! follow the HTTP conventions of OpenTelemetry 1.44. poem's own middlewares do not, hence this one.
+//! [`Trace`] is the outermost middleware, so that it sees every answer, errors included. Span names
+//! and attributes follow the HTTP conventions of OpenTelemetry 1.44. poem's own middlewares do not,
+//! hence this one.
 //!
-//! The log line is a `tracing` event named [`REQUEST_ENDED`], target [`LOG_TARGET`], with the fields `method`, `path`,
-//! `route`, `status`, `duration_ms`; all lines of the request also carry `request_id` and what the handler noted with
-//! [`note_webhook`] and [`note_outcome`]: `transaction_id`, `amount`, `outcome`. Neither queries nor bodies nor headers
-//! are logged.
+//! The log line is a `tracing` event named [`REQUEST_ENDED`], target [`LOG_TARGET`], with the
+//! fields `method`, `path`, `route`, `status`, `duration_ms`; all lines of the request also carry
+//! `request_id` and what the handler noted with [`note_webhook`] and [`note_outcome`]:
+//! `transaction_id`, `amount`, `outcome`. Neither queries nor bodies nor headers are logged.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,15 +32,16 @@ pub const LOG_TARGET: &str = "surety::http";
 /// Asked every few seconds by whatever supervises the process: they would drown everything else.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The middleware. It gives every answer an `X-Request-Id`, and every request but a probe a span and a log line.
+/// The middleware. It gives every answer an `X-Request-Id`, and every request but a probe a span
+/// and a log line.
 #[derive(Clone, Debug)]
 pub struct Trace {
     routes: RouteNames,
 }
 
 impl Trace {
-    /// `routes` are the paths of the OpenAPI document (`/v1/transactions/{transaction_id}`) and others to be told by
-    /// name.
+    /// `routes` are the paths of the OpenAPI document (`/v1/transactions/{transaction_id}`) and
+    /// others to be told by name.
     pub fn new(routes: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
         Self { routes: RouteNames::new(routes) }
     }
@@ -81,7 +83,8 @@ impl<E: Endpoint> Endpoint for TraceEndpoint<E> {
     }
 }
 
-/// Tells the log line and the span of the current request which payment it is about. The amount is text for people.
+/// Tells the log line and the span of the current request which payment it is about. The amount is
+/// text for people.
 pub fn note_webhook(transaction_id: &str, amount: &dyn fmt::Display) {
     let log_context = tracing::Span::current();
     log_context.record("transaction_id", transaction_id);
@@ -93,13 +96,15 @@ pub fn note_webhook(transaction_id: &str, amount: &dyn fmt::Display) {
     });
 }
 
-/// Tells the log line and the span of the current request what became of it, in one word such as `duplicate`.
+/// Tells the log line and the span of the current request what became of it, in one word such as
+/// `duplicate`.
 pub fn note_outcome(outcome: &'static str) {
     tracing::Span::current().record("outcome", outcome);
     Context::map_current(|cx| cx.span().set_attribute(KeyValue::new("app.event.outcome", outcome)));
 }
 
-/// One request on its way. Dropped without [`end`](Self::end), the client has gone or the handler has panicked.
+/// One request on its way. Dropped without [`end`](Self::end), the client has gone or the handler
+/// has panicked.
 struct Exchange {
     cx: Context,
     log_context: tracing::Span,
@@ -112,7 +117,8 @@ struct Exchange {
 
 impl Exchange {
     fn start(req: &Request, request_id: &RequestId, route: Option<Arc<str>>) -> Self {
-        // Of level ERROR, so that a filter that lets only warnings and errors through does not strip them of the id.
+        // Of level ERROR, so that a filter that lets only warnings and errors through does not
+        // strip them of the id.
         let log_context = tracing::error_span!(
             target: LOG_CONTEXT_TARGET,
             "request",

@@ -1,19 +1,23 @@
-//! The spans and the log lines of the queue: one PRODUCER span per enqueued job, one CONSUMER span per run, and one
-//! log line per run that ends.
+//! The spans and the log lines of the queue: one PRODUCER span per enqueued job, one CONSUMER span
+//! per run, and one log line per run that ends.
 //!
-//! Names and attributes follow the messaging conventions of OpenTelemetry 1.44, which are still in development, hence
-//! the schema URL on the scope. All goes to whatever tracer provider the process has installed; without one, nothing
-//! is recorded, and a trace context that came in from outside is handed on as it is.
+//! Names and attributes follow the messaging conventions of OpenTelemetry 1.44, which are still in
+//! development, hence the schema URL on the scope. All goes to whatever tracer provider the process
+//! has installed; without one, nothing is recorded, and a trace context that came in from outside
+//! is handed on as it is.
 //!
 //! ```text
 //! POST /v1/…  SERVER ── enqueue default  PRODUCER ─┬─ process default  CONSUMER  attempt 1
-//!                       (its context is stored     └─ process default  CONSUMER  attempt 2, linked to attempt 1
-//!                        with the job)
+//!                       (its context is stored     └─ process default  CONSUMER  attempt 2,
+//!                        with the job)                                 linked to attempt 1
 //! ```
 //!
-//! The line of an ended run is a `tracing` event named [`JOB_ENDED`], target [`LOG_TARGET`], with the fields `job_id`,
-//! `kind`, `queue`, `attempt`, `max_attempts`, `outcome`, `duration_ms` and, where they apply, `error`, `error_type`
-//! and `delay_ms`. Every line that a handler logs carries `job_id`, `kind`, `queue` and `attempt`.
+//! The line of an ended run is a `tracing` event named [`JOB_ENDED`], target [`LOG_TARGET`], with
+//! the fields `job_id`, `kind`, `queue`, `attempt`, `max_attempts`, `outcome`, `duration_ms` and,
+//! where they apply, `error`, `error_type` and `delay_ms`. Every line that a handler logs carries
+//! `job_id`, `kind`, `queue` and `attempt`.
+
+mod run;
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -24,17 +28,14 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, InstrumentationScope, KeyValue, global};
 use tracing::Instrument;
-use uuid::Uuid;
 
+use self::run::log_ending;
+pub use self::run::{Ending, Failure, JOB_ENDED, LOG_TARGET, Run};
 use super::job::JobId;
 use super::trace_context::TraceContext;
 
-/// The name of the `tracing` event that tells how a run ended.
-pub const JOB_ENDED: &str = "job_ended";
-/// The target of that event.
-pub const LOG_TARGET: &str = "surety::queue";
-/// The target of the `tracing` span whose fields every log line of a run carries. It is no span of the trace: an
-/// OpenTelemetry layer should filter it out.
+/// The target of the `tracing` span whose fields every log line of a run carries. It is no span of
+/// the trace: an OpenTelemetry layer should filter it out.
 pub const LOG_CONTEXT_TARGET: &str = "surety::log_context";
 
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
@@ -42,7 +43,8 @@ const MESSAGING_SYSTEM: &str = "surety";
 /// A span's status is for a list on a screen; the whole error chain is with the attempt.
 const MAX_STATUS_CHARS: usize = 256;
 
-/// The span of one job being enqueued. Dropped without [`enqueued`](Self::enqueued) it says that nothing was.
+/// The span of one job being enqueued. Dropped without [`enqueued`](Self::enqueued) it says that
+/// nothing was.
 #[derive(Debug)]
 pub struct EnqueueSpan {
     /// Set while the span is recorded and not yet ended.
@@ -56,8 +58,9 @@ impl EnqueueSpan {
         let parent_cx = parent.map_or_else(Context::current, TraceContext::remote_context);
         let mut span = start_bare("enqueue", SpanKind::Producer, &parent_cx);
         if !span.is_recording() {
-            // A span that is recorded nowhere can be nobody's parent, so the job continues the one above it. Without
-            // one it still keeps a sampler's decision against this trace, and nothing when there is no sampler.
+            // A span that is recorded nowhere can be nobody's parent, so the job continues the one
+            // above it. Without one it still keeps a sampler's decision against this trace, and
+            // nothing when there is no sampler.
             let trace_context = TraceContext::of(&parent_cx)
                 .or_else(|| TraceContext::of(&parent_cx.with_span(span)));
             return Self { recorded: None, trace_context };
@@ -90,99 +93,20 @@ impl Drop for EnqueueSpan {
     }
 }
 
-/// One run of one job, as its span and its log lines tell it.
-#[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
-    /// The job.
-    pub job_id: JobId,
-    /// Its queue.
-    pub queue: &'a str,
-    /// Its kind.
-    pub kind: &'a str,
-    /// 1-based.
-    pub attempt: i16,
-    /// After how many failed attempts the job is discarded.
-    pub max_attempts: i16,
-    /// The worker that runs it.
-    pub worker_id: Uuid,
-    /// How long the job was due before it was claimed.
-    pub waited: Duration,
-    /// The context of the enqueue, from the job row.
-    pub trace_context: Option<&'a TraceContext>,
-    /// [`ProcessSpan::traceparent`] of the attempt before this one, from the job row.
-    pub last_traceparent: Option<&'a str>,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug)]
-pub enum Ending<'a> {
-    /// The job is done.
-    Completed,
-    /// The attempt failed, and there will be another one.
-    Retried {
-        /// In what way it failed.
-        failure: Failure,
-        /// Its error chain.
-        error: &'a str,
-        /// When the next attempt is due.
-        delay: Duration,
-    },
-    /// The attempt failed, and it was the last one.
-    Discarded {
-        /// In what way it failed.
-        failure: Failure,
-        /// Its error chain.
-        error: &'a str,
-    },
-    /// The handler asked to be run later; the attempt does not count.
-    Snoozed {
-        /// How much later.
-        delay: Duration,
-    },
-    /// The job was no longer wanted.
-    Cancelled {
-        /// Why.
-        reason: &'a str,
-    },
-    /// Another worker has the job; whatever this run did was undone.
-    LeaseLost,
-    /// The worker shut down and handed the job back.
-    HandedBack,
-}
-
-/// In what way an attempt failed: the `error.type` of its span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The handler returned an error.
-    Failed,
-    /// The handler took longer than its kind may.
-    TimedOut,
-    /// The handler panicked.
-    Panicked,
-}
-
-impl Failure {
-    const fn error_type(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::Panicked => "panicked",
-        }
-    }
-}
-
-/// The span of one run. It costs some 60 ns where nothing is recorded (measured), so every run has one, those of a
-/// batch included.
+/// The span of one run. It costs some 100 ns where nothing is recorded (measured), so every run has
+/// one, those of a batch included.
 #[derive(Debug)]
 pub struct ProcessSpan {
-    /// The context that the handler runs in: that of this span where it is recorded, else the job's own.
+    /// The context that the handler runs in: that of this span where it is recorded, else the job's
+    /// own.
     cx: Context,
     recorded: bool,
     started: Instant,
 }
 
 impl ProcessSpan {
-    /// Starts the span, as a child of the enqueue where the job has a trace context, else as a trace of its own.
+    /// Starts the span, as a child of the enqueue where the job has a trace context, else as a
+    /// trace of its own.
     pub fn start(run: &Run<'_>) -> Self {
         let parent_cx = run.trace_context.map_or_else(Context::new, TraceContext::remote_context);
         let mut span = start_bare("process", SpanKind::Consumer, &parent_cx);
@@ -192,27 +116,29 @@ impl ProcessSpan {
             span.set_attributes(process_attributes(run));
             add_links(&mut span, run, &parent_cx);
         }
-        // As in an enqueue: what is not recorded is nobody's parent, but a sampler's decision holds for what follows.
+        // As in an enqueue: what is not recorded is nobody's parent, but a sampler's decision holds
+        // for what follows.
         let is_its_own_trace = span.span_context().is_valid() && !parent_cx.has_active_span();
         let cx = if recorded || is_its_own_trace { parent_cx.with_span(span) } else { parent_cx };
         Self { cx, recorded, started: Instant::now() }
     }
 
-    /// What the job row keeps for the next attempt to link to; `None` where this run is not recorded.
+    /// What the job row keeps for the next attempt to link to; `None` where this run is not
+    /// recorded.
     pub fn traceparent(&self) -> Option<String> {
         let context = self.recorded.then(|| TraceContext::of(&self.cx)).flatten()?;
         context.traceparent().map(str::to_owned)
     }
 
-    /// Runs `handler` inside the span: what it logs carries the job's fields, what it enqueues or calls continues the
-    /// trace.
+    /// Runs `handler` inside the span: what it logs carries the job's fields, what it enqueues or
+    /// calls continues the trace.
     pub fn scope<F: Future>(
         &self,
         run: &Run<'_>,
         handler: F,
     ) -> impl Future<Output = F::Output> + use<F> {
-        // Of level ERROR, so that a filter that lets only warnings and errors through does not strip them of the
-        // fields that tell whose they are.
+        // Of level ERROR, so that a filter that lets only warnings and errors through does not
+        // strip them of the fields that tell whose they are.
         let log_context = tracing::error_span!(
             target: LOG_CONTEXT_TARGET,
             "job",
@@ -236,9 +162,10 @@ impl ProcessSpan {
     }
 }
 
-/// Starts a span with a name but without attributes: these cost five times as much as all the rest (measured: 346 ns
-/// with them, 60 ns without), and most of the time nothing is recorded. A sampler that decides by attributes would not
-/// see them; those that `OTEL_TRACES_SAMPLER` can name do not look.
+/// Starts a span with a name but without attributes: these cost five times as much as all the rest
+/// (measured: 346 ns with them, 60 ns without), and most of the time nothing is recorded. A sampler
+/// that decides by attributes would not see them; those that `OTEL_TRACES_SAMPLER` can name do not
+/// look.
 fn start_bare(
     operation: &'static str,
     kind: SpanKind,
@@ -286,7 +213,8 @@ fn process_attributes(run: &Run<'_>) -> Vec<KeyValue> {
     attributes
 }
 
-/// A link to the enqueue, as the conventions ask for even where it is the parent; and one to the attempt before.
+/// A link to the enqueue, as the conventions ask for even where it is the parent; and one to the
+/// attempt before.
 fn add_links(span: &mut impl Span, run: &Run<'_>, parent_cx: &Context) {
     let creation = parent_cx.span().span_context().clone();
     if creation.is_valid() {
@@ -301,7 +229,7 @@ fn add_links(span: &mut impl Span, run: &Run<'_>, parent_cx: &Context) {
 }
 
 fn record_ending(cx: &Context, ending: Ending<'_>) {
-    cx.span().set_attribute(KeyValue::new("app.job.outcome", outcome(ending)));
+    cx.span().set_attribute(KeyValue::new("app.job.outcome", ending.outcome()));
     match ending {
         Ending::Retried { failure, error, .. } | Ending::Discarded { failure, error } => {
             fail(cx, failure.error_type(), error);
@@ -319,60 +247,6 @@ fn fail(cx: &Context, error_type: &'static str, description: &str) {
     let description: String = description.chars().take(MAX_STATUS_CHARS).collect();
     cx.span().set_attribute(KeyValue::new("error.type", error_type));
     cx.span().set_status(Status::Error { description: Cow::Owned(description) });
-}
-
-const fn outcome(ending: Ending<'_>) -> &'static str {
-    match ending {
-        Ending::Completed => "completed",
-        Ending::Retried { .. } => "retried",
-        Ending::Discarded { .. } => "discarded",
-        Ending::Snoozed { .. } => "snoozed",
-        Ending::Cancelled { .. } => "cancelled",
-        Ending::LeaseLost => "lease_lost",
-        Ending::HandedBack => "handed_back",
-    }
-}
-
-fn log_ending(run: &Run<'_>, ending: Ending<'_>, duration: Duration) {
-    let Run { job_id, queue, kind, attempt, max_attempts, .. } = *run;
-    let (outcome, duration_ms) = (outcome(ending), millis(duration));
-    // One macro call per level, because a level is part of the call.
-    macro_rules! line {
-        ($level:ident, { $($fields:tt)* }, $($message:tt)+) => {
-            tracing::$level!(
-                name: JOB_ENDED,
-                target: LOG_TARGET,
-                job_id = job_id.0, kind, queue, attempt, max_attempts, outcome, duration_ms,
-                $($fields)*
-                $($message)+
-            )
-        };
-    }
-    match ending {
-        Ending::Completed => line!(info, {}, "job {job_id} {kind} completed"),
-        Ending::Retried { failure, error, delay } => line!(
-            warn,
-            { error, error_type = failure.error_type(), delay_ms = millis(delay), },
-            "job {job_id} {kind} failed in attempt {attempt} of {max_attempts}, and will be retried"
-        ),
-        Ending::Discarded { failure, error } => line!(
-            error,
-            { error, error_type = failure.error_type(), },
-            "job {job_id} {kind} failed in attempt {attempt} of {max_attempts}, and was discarded"
-        ),
-        Ending::Snoozed { delay } => {
-            line!(info, { delay_ms = millis(delay), }, "job {job_id} {kind} snoozed");
-        }
-        Ending::Cancelled { reason } => {
-            line!(info, { reason, }, "job {job_id} {kind} was cancelled");
-        }
-        Ending::LeaseLost => line!(
-            warn,
-            {},
-            "job {job_id} {kind} lost its lease in attempt {attempt}, and what it did was undone"
-        ),
-        Ending::HandedBack => line!(info, {}, "job {job_id} {kind} was handed back at shutdown"),
-    }
 }
 
 /// Milliseconds with three decimals: enough to tell 40 µs from nothing, and short in a log line.

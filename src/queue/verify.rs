@@ -65,7 +65,7 @@ const ATTEMPTS_NUMBERED: Invariant = Invariant {
           from numbered
           group by job_id
         ),
-        kept as (
+        kept as materialized (
           select coalesce(queue.kept_since('queue.attempts'), 'infinity') as since
         )
         select format('job %s', coalesce(job.id, recorded.job_id))

@@ -1,4 +1,5 @@
-//! The looks of a log line: JSON for programs, aligned text for people, and the short lines of `app dev`.
+//! The looks of a log line: JSON for programs, aligned text for people, and the short lines of `app
+//! dev`.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -29,7 +30,8 @@ pub(super) enum Look {
 }
 
 impl Look {
-    /// Appends the line to `out`, without its end. Writing to memory cannot fail, hence the results that are ignored.
+    /// Appends the line to `out`, without its end. Writing to memory cannot fail, hence the results
+    /// that are ignored.
     pub(super) fn render(self, line: &Line<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Json => json(line, out),
@@ -80,8 +82,8 @@ fn pretty(line: &Line<'_>, colored: bool) -> String {
     out
 }
 
-/// `12:04:31  webhook  txn_abc  1500.00 INR  202 in 4 ms` and `12:04:31  job 1    settle_transaction  attempt 1  done
-/// in 6 ms`.
+/// `12:04:31  webhook  txn_abc  1500.00 INR  202 in 4 ms` and `12:04:31  job 1
+/// settle_transaction  attempt 1  done in 6 ms`.
 fn console(line: &Line<'_>, colored: bool) -> String {
     let mut out = String::with_capacity(120);
     let _ = write!(out, "{}  ", clock(line.time));
@@ -211,8 +213,8 @@ fn clock(time: OffsetDateTime) -> String {
 #[cfg(unix)]
 fn local_offset(time: OffsetDateTime) -> time::UtcOffset {
     let seconds = time.unix_timestamp();
-    // SAFETY: `tm` is plain data that may be all zeroes, and both pointers are to live values of this frame. The
-    // function reads TZ, which no code of this process writes.
+    // SAFETY: `tm` is plain data that may be all zeroes, and both pointers are to live values of
+    // this frame. The function reads TZ, which no code of this process writes.
     let offset_secs = unsafe {
         let mut local: libc::tm = std::mem::zeroed();
         libc::localtime_r(&seconds, &mut local);

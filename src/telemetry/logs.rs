@@ -1,7 +1,8 @@
 //! From a `tracing` event to one line on stderr.
 //!
-//! A line says what its event says and what the enclosing spans say, the inner ones first where both have a field of
-//! the same name. Trace and span ids come from the OpenTelemetry context, which is there also when nothing is exported.
+//! A line says what its event says and what the enclosing spans say, the inner ones first where
+//! both have a field of the same name. Trace and span ids come from the OpenTelemetry context,
+//! which is there also when nothing is exported.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -32,7 +33,8 @@ pub(super) struct Line<'a> {
     pub(super) metadata: &'a Metadata<'a>,
     /// Of the span that the event happened in, invalid outside of any trace.
     pub(super) span_context: SpanContext,
-    /// The event's own fields, then those of its spans from the innermost out; no name twice. `message` is among them.
+    /// The event's own fields, then those of its spans from the innermost out; no name twice.
+    /// `message` is among them.
     pub(super) fields: Fields,
 }
 
@@ -62,10 +64,15 @@ impl Fields {
         }
     }
 
-    /// OpenTelemetry puts what happened into a field `name`, and leaves out the message where that says all.
-    fn name_a_nameless_event(&mut self) {
-        if self.get("message").is_none()
-            && let Some((name, _)) = self.0.iter_mut().find(|(name, _)| *name == "name")
+    /// Some libraries have a field of their own for what others put into the message: OpenTelemetry
+    /// `name`, sqlx `summary`.
+    fn find_a_message(&mut self) {
+        if self.get("message").is_some_and(|message| *message != Value::Text(String::new())) {
+            return;
+        }
+        self.0.retain(|(name, _)| *name != "message");
+        if let Some((name, _)) =
+            self.0.iter_mut().find(|(name, _)| ["name", "summary"].contains(name))
         {
             *name = "message";
         }
@@ -115,7 +122,8 @@ pub(super) struct LogLayer {
 
 impl LogLayer {
     pub(super) fn to_stderr(look: Look) -> Self {
-        // With nowhere to write to there is nobody to tell either. The lock makes each line one piece.
+        // With nowhere to write to there is nobody to tell either. The lock makes each line one
+        // piece.
         Self { look, out: |line| drop(std::io::stderr().lock().write_all(line)) }
     }
 }
@@ -138,7 +146,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        fields.name_a_nameless_event();
+        fields.find_a_message();
         for span in cx.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 fields.add_missing(outer);

@@ -1,18 +1,21 @@
 //! What the process tells of itself: log lines, and spans for an OpenTelemetry collector.
 //!
-//! - `otlp` exports spans as the standard `OTEL_*` variables say, and not at all unless they name a collector;
-//! - `logs` collects what an event says with what its enclosing spans say, and writes one line of it to stderr;
+//! - `otlp` exports spans as the standard `OTEL_*` variables say, and not at all unless they name a
+//!   collector;
+//! - `logs` collects what an event says with what its enclosing spans say, and writes one line of
+//!   it to stderr;
 //! - `formats` are the three looks of a line: [`LogFormat`].
 //!
-//! The way in is [`init`], called once by `main`; [`Telemetry::shutdown`] is the last thing that it does.
+//! The way in is [`init`], called once by `main`; [`Telemetry::shutdown`] is the last thing that it
+//! does.
 //!
 //! # Spans
 //!
-//! `http::trace` and `queue::spans` make their spans through the OpenTelemetry API itself, which gives exact names,
-//! links and kinds, and costs some 60 ns per span when nothing is exported. A trace context that comes with a request
-//! then goes on to the job row and to whatever the job calls as it came in: a process that exports nothing makes no
-//! sampling decision for those that do. Spans that handlers make with `tracing` become their children while an
-//! exporter is there.
+//! `http::trace` and `queue::spans` make their spans through the OpenTelemetry API itself, which
+//! gives exact names, links and kinds, and costs some 100 ns per span when nothing is exported. A
+//! trace context that comes with a request then goes on to the job row and to whatever the job
+//! calls as it came in: a process that exports nothing makes no sampling decision for those that
+//! do. Spans that handlers make with `tracing` become their children while an exporter is there.
 //!
 //! # Log lines
 //!
@@ -22,8 +25,8 @@
 //! carry `trace_id` inside of any trace, `span_id` inside of a span of this process, `request_id` inside of a request,
 //! `job_id`, `kind`, `queue` and `attempt` inside of a job.
 //!
-//! The two events that every request and every run ends with are described where they are made: `http::trace` and
-//! `queue::spans`. Deliberately absent: bodies, headers, query strings, secrets.
+//! The two events that every request and every run ends with are described where they are made:
+//! `http::trace` and `queue::spans`. Deliberately absent: bodies, headers, query strings, secrets.
 
 mod formats;
 mod logs;
@@ -32,10 +35,12 @@ mod otlp;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::trace::{Tracer, TracerProvider};
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use self::formats::Look;
@@ -55,7 +60,8 @@ const UNTRACED: [&str; 6] =
 /// What the telemetry of a process depends on beside the `OTEL_*` variables.
 #[derive(Clone, Copy, Debug)]
 pub struct TelemetrySettings {
-    /// The name of this process in traces, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` gives one.
+    /// The name of this process in traces, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES`
+    /// gives one.
     pub service_name: &'static str,
     /// How log lines look.
     pub log_format: LogFormat,
@@ -111,8 +117,8 @@ pub enum TelemetryError {
     },
     /// Spans are to be sent in a way that this build cannot.
     #[error(
-        "{variable}={value} is not supported; set it to `http/protobuf` and the endpoint to the collector's HTTP port, \
-         usually 4318"
+        "{variable}={value} is not supported; set it to `http/protobuf` and the endpoint to the \
+         collector's HTTP port, usually 4318"
     )]
     Protocol {
         /// The variable that asks for it.
@@ -142,21 +148,14 @@ pub enum TelemetryError {
 pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     let filter = log_filter(settings.default_filter)?;
     let look = look(settings.log_format);
-    // What the SDK finds wrong with its variables must be seen, and it is read before the final subscriber can exist.
+    // What the SDK finds wrong with its variables must be seen, and it is read before the final
+    // subscriber can exist.
     let warnings =
         Registry::default().with(LogLayer::to_stderr(look).with_filter(LevelFilter::WARN));
     let export =
         tracing::subscriber::with_default(warnings, || otlp::from_env(settings.service_name))?;
 
-    let spans = export.as_ref().map(|export| {
-        tracing_opentelemetry::layer()
-            .with_tracer(export.provider.tracer("surety"))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_tracked_inactivity(false)
-            .with_filter(traced())
-    });
+    let spans = export.as_ref().map(|export| span_layer(export.provider.tracer("surety")));
     let logs = LogLayer::to_stderr(look).with_filter(filter);
     if let Some(export) = &export {
         opentelemetry::global::set_tracer_provider(export.provider.clone());
@@ -181,8 +180,8 @@ impl Telemetry {
         self.export.as_ref().map(|export| export.collector.as_str())
     }
 
-    /// Sends what spans there are left, for five seconds at most, and sends none after that. The last thing that a
-    /// process does: it blocks, and whatever runs on is not traced.
+    /// Sends what spans there are left, for five seconds at most, and sends none after that. The
+    /// last thing that a process does: it blocks, and whatever runs on is not traced.
     pub fn shutdown(self) {
         drop(self);
     }
@@ -192,7 +191,8 @@ impl Drop for Telemetry {
     fn drop(&mut self) {
         let Some(export) = self.export.take() else { return };
         if let Err(error) = export.provider.shutdown_with_timeout(FLUSH_TIMEOUT) {
-            tracing::warn!(%error, collector = export.collector, "the last spans were not exported");
+            let collector = export.collector;
+            tracing::warn!(%error, collector, "the last spans were not exported");
         }
     }
 }
@@ -210,7 +210,8 @@ fn log_filter(default: DefaultFilter) -> Result<EnvFilter, TelemetryError> {
     filter(&directives).map_err(|source| TelemetryError::Filter { variable, source })
 }
 
-/// The events that `directives` ask for, and whatever they say the spans whose fields tell whose a line is.
+/// The events that `directives` ask for, and whatever they say the spans whose fields tell whose a
+/// line is.
 fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     let parse = |directives: &str| EnvFilter::builder().with_regex(false).parse(directives);
     // First by itself: what is wrong with it must not be blamed on what is added.
@@ -218,10 +219,23 @@ fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error"))
 }
 
-fn traced() -> Targets {
-    Targets::new()
+/// Makes the `tracing` spans of handlers children of ours. None of the filters of log lines applies
+/// to it.
+fn span_layer<S, T>(tracer: T) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    T: Tracer<Span: Send + Sync> + Send + Sync + 'static,
+{
+    let traced = Targets::new()
         .with_default(LevelFilter::INFO)
-        .with_targets(UNTRACED.map(|target| (target, LevelFilter::OFF)))
+        .with_targets(UNTRACED.map(|target| (target, LevelFilter::OFF)));
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_filter(traced)
 }
 
 fn look(format: LogFormat) -> Look {
@@ -234,5 +248,57 @@ fn look(format: LogFormat) -> Look {
         LogFormat::Pretty => Look::Pretty { colored },
         LogFormat::Auto | LogFormat::Json => Look::Json,
         LogFormat::Console => Look::Console { colored },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use opentelemetry::trace::TraceFlags;
+
+    use super::*;
+    use crate::queue::job::JobId;
+    use crate::queue::spans::collected::{attribute, new_trace, spans_of, within};
+    use crate::queue::spans::{Ending, EnqueueSpan, ProcessSpan, Run};
+    use crate::queue::trace_context::TraceContext;
+
+    #[test]
+    fn a_handlers_own_spans_are_part_of_the_trace_and_the_log_context_is_not() {
+        let caller = new_trace(TraceFlags::SAMPLED);
+        let trace_context = TraceContext::of(&within(&caller));
+        let run = Run {
+            job_id: JobId(7),
+            queue: "default",
+            kind: "settle_transaction",
+            attempt: 1,
+            max_attempts: 10,
+            worker_id: uuid::Uuid::nil(),
+            waited: Duration::ZERO,
+            trace_context: trace_context.as_ref(),
+            last_traceparent: None,
+        };
+        let spans = span_layer(opentelemetry::global::tracer("surety"));
+        // Without a subscriber for the log context, too, its spans would be made by nobody.
+        let logs =
+            LogLayer::to_stderr(Look::Json).with_filter(filter("warn").expect("it is valid"));
+        tracing::subscriber::with_default(Registry::default().with(spans).with(logs), || {
+            let process = ProcessSpan::start(&run);
+            let handler = process.scope(&run, async {
+                let _step = tracing::info_span!("read the account", account = 3).entered();
+                EnqueueSpan::start("mail", "send_receipt", None).enqueued(JobId(8));
+            });
+            futures_util::FutureExt::now_or_never(handler).expect("the handler waits for nothing");
+            process.end(&run, Ending::Completed);
+        });
+
+        let spans = spans_of(&caller);
+        let [enqueue, step, process] = spans.as_slice() else { panic!("{spans:?}") };
+        assert_eq!(process.name, "process default");
+        assert_eq!(step.name, "read the account");
+        assert_eq!(attribute(step, "account").as_deref(), Some("3"));
+        assert_eq!(step.parent_span_id, process.span_context.span_id());
+        assert_eq!(enqueue.name, "enqueue mail");
+        assert_eq!(enqueue.parent_span_id, step.span_context.span_id());
     }
 }

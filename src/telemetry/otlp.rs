@@ -1,12 +1,12 @@
 //! Spans by OTLP over HTTP, as the standard `OTEL_*` variables say.
 //!
 //! Read here: `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` (`otlp` or `none`), `OTEL_SERVICE_NAME`,
-//! `OTEL_RESOURCE_ATTRIBUTES`, and whether there is an `OTEL_EXPORTER_OTLP[_TRACES]_ENDPOINT` and a `_PROTOCOL` that this
-//! build has. Read by the SDK: the endpoints, `_HEADERS` and `_TIMEOUT` themselves, `OTEL_TRACES_SAMPLER[_ARG]`,
-//! `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT`.
+//! `OTEL_RESOURCE_ATTRIBUTES`, and whether there is an `OTEL_EXPORTER_OTLP[_TRACES]_ENDPOINT` and a
+//! `_PROTOCOL` that this build has. Read by the SDK: the endpoints, `_HEADERS` and `_TIMEOUT`
+//! themselves, `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT`.
 //!
-//! gRPC is left out: every collector that takes it takes HTTP, too, and it would bring a second HTTP stack with its own
-//! TLS.
+//! gRPC is left out: every collector that takes it takes HTTP, too, and it would bring a second
+//! HTTP stack with its own TLS.
 
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
@@ -154,8 +154,8 @@ mod tests {
         ]);
         assert_eq!(
             refused.expect_err("grpc is not built in").to_string(),
-            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not supported; set it to `http/protobuf` and the endpoint to the \
-             collector's HTTP port, usually 4318"
+            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not supported; set it to `http/protobuf` and the \
+             endpoint to the collector's HTTP port, usually 4318"
         );
     }
 

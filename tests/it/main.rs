@@ -7,6 +7,7 @@ mod support;
 
 mod bad_bodies;
 mod cli;
+mod dev;
 mod embedded_postgres;
 mod faults;
 mod inbound_webhooks;

@@ -11,7 +11,7 @@ use surety::queue::enqueue::{NewJob, enqueue};
 
 use crate::support::TestDb;
 use crate::support::ledger::{
-    accepted, balance, count, external, outcome, run_jobs, settle, transaction,
+    accepted, balance, count, external, outcome, run_jobs, settle, transaction, wait_for_locks,
 };
 
 async fn new_transaction(
@@ -172,7 +172,7 @@ async fn of_two_at_once_the_second_waits_and_finds_it_settled() {
 
     let pool = db.pool.clone();
     let second = tokio::spawn(async move { settle(&pool, &[id]).await });
-    wait_for_a_lock(&db.pool).await;
+    wait_for_locks(&db.pool, 1).await;
     first.commit().await.unwrap();
 
     assert_eq!(second.await.unwrap(), [Settled::AlreadySettled]);
@@ -188,7 +188,7 @@ async fn of_two_at_once_the_second_settles_when_the_first_gives_up() {
 
     let pool = db.pool.clone();
     let second = tokio::spawn(async move { settle(&pool, &[id]).await });
-    wait_for_a_lock(&db.pool).await;
+    wait_for_locks(&db.pool, 1).await;
     first.rollback().await.unwrap();
 
     assert_eq!(second.await.unwrap(), [Settled::Completed]);
@@ -384,17 +384,4 @@ async fn everything(pool: &PgPool) -> Vec<String> {
     .fetch_all(pool)
     .await
     .unwrap()
-}
-
-/// Waits until somebody waits for a lock.
-async fn wait_for_a_lock(pool: &PgPool) {
-    let waiting = "select count(*) from pg_locks where not granted
-                   and pid in (select pid from pg_stat_activity where datname = current_database())";
-    for _ in 0..1000 {
-        if count(pool, waiting).await > 0 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("nobody waits for a lock");
 }

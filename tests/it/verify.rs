@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use sqlx::PgPool;
 use surety::cli::verify::{self, Report};
 use surety::invariants::Weight;
 
-use crate::support::ledger::{accepted, count, external, post, run_jobs, transfer, wallet};
+use crate::support::ledger::{
+    accepted, count, external, post, run_jobs, transfer, wait_for_locks, wallet,
+};
 use crate::support::{App, TestDb};
 
 /// A database with a bit of everything: settled, failed and waiting transactions, transfers of other origin, and a
@@ -42,7 +45,8 @@ async fn good_database() -> TestDb {
 }
 
 async fn check(pool: &PgPool) -> Report {
-    verify::verify(pool, Duration::from_secs(60)).await.unwrap()
+    let mut conn = pool.acquire().await.unwrap();
+    verify::verify(&mut conn, Duration::from_secs(60)).await.unwrap()
 }
 
 /// The names of the checks that found something.
@@ -245,7 +249,8 @@ async fn an_empty_database_passes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_broken_is_found_and_nothing_else() {
-    for (statements, expected) in BREAKS {
+    let cases = futures_util::stream::iter(BREAKS).for_each_concurrent(4, |case| async {
+        let (statements, expected) = *case;
         let db = good_database().await;
         break_it(&db.pool, statements).await;
 
@@ -257,7 +262,8 @@ async fn what_is_broken_is_found_and_nothing_else() {
             .iter()
             .any(|finding| finding.violations > 0 && finding.invariant.weight == Weight::Guarantee);
         assert_eq!(report.holds(), !guarantee, "after: {statements}");
-    }
+    });
+    cases.await;
 }
 
 #[test]
@@ -360,6 +366,22 @@ async fn it_passes_at_every_moment_of_a_database_at_work() {
     assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
     assert!(checks > 1, "it was checked {checks} times at work");
     assert_eq!(count(&db.pool, "select count(*) from payments.transfers").await, 400);
+}
+
+#[tokio::test]
+async fn all_invariants_are_checked_as_of_one_moment() {
+    let db = good_database().await;
+    // Stops the checks after the first has begun.
+    let mut gate = db.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table queue.jobs").execute(&mut *gate).await.unwrap();
+    let pool = db.pool.clone();
+    let report = tokio::spawn(async move { check(&pool).await });
+    wait_for_locks(&db.pool, 1).await;
+    break_it(&db.pool, "update payments.accounts set version = version + 1").await;
+    gate.rollback().await.unwrap();
+
+    assert_eq!(found(&report.await.unwrap()), BTreeSet::new());
+    assert_eq!(found(&check(&db.pool).await), BTreeSet::from(["versions-count-entries"]));
 }
 
 #[tokio::test]

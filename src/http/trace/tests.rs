@@ -40,7 +40,8 @@ fn app() -> impl Endpoint<Output = Response> {
         .at("/v1/never", get(never))
         .at("/healthz", get(show_health))
         .at("/unnamed/:id", get(show))
-        // Turns each error into another response, which forgets its route: as the real application does.
+        // Turns each error into another response, which forgets its route: as the real application
+        // does.
         .catch_all_error(|error| async move { Response::builder().status(error.status()).finish() })
         .with(Trace::new(["/v1/things/{id}", "/v1/fail/{status}", "/v1/note", "/v1/never"]))
 }

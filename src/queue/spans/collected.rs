@@ -1,4 +1,5 @@
-//! A tracer provider for unit tests: what it collects is looked up by trace, because tests run side by side.
+//! A tracer provider for unit tests: what it collects is looked up by trace, because tests run side
+//! by side.
 
 use std::sync::{Mutex, OnceLock};
 

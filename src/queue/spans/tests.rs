@@ -13,7 +13,7 @@ fn first_run(trace_context: Option<&TraceContext>) -> Run<'_> {
         kind: "send_receipt",
         attempt: 1,
         max_attempts: 3,
-        worker_id: Uuid::nil(),
+        worker_id: uuid::Uuid::nil(),
         waited: Duration::from_micros(1500),
         trace_context,
         last_traceparent: None,

@@ -140,7 +140,7 @@ fn the_console_tells_a_webhook_in_one_line() {
     let webhook = |outcome: &'static str, status: u16| {
         console_line(|| {
             tracing::info!(
-                name: REQUEST_ENDED, target: HTTP, method = "POST", path = "/v1/webhooks/transactions",
+                name: REQUEST_ENDED, target: HTTP, method = "POST", path = "/v1/webhooks/x",
                 status, duration_ms = 4.31, transaction_id = "txn_abc", amount = "1500.00 INR",
                 outcome, request_id = "r", "POST /v1/webhooks/transactions was answered",
             );

@@ -2,13 +2,13 @@
 
 use surety::ids::{AccountId, TransactionId};
 use surety::payments::LedgerError;
-use surety::payments::accounts::{self, ExternalAccount};
+use surety::payments::accounts;
 use surety::payments::transfers::{self, NewTransfer, Refusal};
 use uuid::Uuid;
 
 use crate::support::TestDb;
 use crate::support::ledger::{
-    balance, count, external, money, post, transaction, transfer, wallet,
+    balance, count, external, in_dollars, money, post, transaction, transfer, wallet,
 };
 
 #[tokio::test]
@@ -198,15 +198,9 @@ async fn an_external_account_is_one_name_in_one_currency() {
 async fn accounts_are_opened_in_the_order_asked_however_often() {
     let db = TestDb::new().await;
     let known = external(&db.pool, "m", "USD").await;
-    let currency = money("1 USD").currency();
-    let names = ["z", "m", "a", "z"];
-    let wanted: Vec<ExternalAccount> = names
-        .iter()
-        .map(|name| ExternalAccount { external_ref: (*name).to_owned(), currency })
-        .collect();
     let mut tx = db.pool.begin().await.unwrap();
 
-    let ids = accounts::open_external(&mut tx, &wanted).await.unwrap();
+    let ids = accounts::open_external(&mut tx, &["z", "m", "a", "z"].map(in_dollars)).await.unwrap();
 
     tx.commit().await.unwrap();
     assert_eq!(ids[1], known);

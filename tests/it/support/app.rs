@@ -95,12 +95,12 @@ impl App {
 
     /// Sends a signal to the process, not to its children.
     pub(crate) fn signal(&self, signal: Signal) {
-        send(self.pid(), signal);
+        send_signal(self.pid(), signal);
     }
 
     /// Sends a signal to the process and its group, as a terminal does on Ctrl-C.
     pub(crate) fn signal_group(&self, signal: Signal) {
-        send(-self.pid(), signal);
+        send_signal(-self.pid(), signal);
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -179,7 +179,7 @@ fn collect(output: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
 }
 
 /// Sends a signal to a process, or with a negative number to a group.
-pub(crate) fn send(pid: i32, signal: Signal) {
+pub(crate) fn send_signal(pid: i32, signal: Signal) {
     let number = match signal {
         Signal::Interrupt => libc::SIGINT,
         Signal::Terminate => libc::SIGTERM,

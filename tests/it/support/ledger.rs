@@ -1,5 +1,7 @@
 //! Accounts, transactions and jobs for tests of the money.
 
+use std::time::{Duration, Instant};
+
 use sqlx::{PgConnection, PgPool};
 use surety::ids::{AccountId, TransactionId, TransferId};
 use surety::jobs::{self, JobState, SettleTransaction};
@@ -13,6 +15,8 @@ use surety::queue::job::JobId;
 use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
 use uuid::Uuid;
 
+use super::PATIENCE;
+
 /// `money("12.50 USD")`.
 pub(crate) fn money(text: &str) -> Money {
     let (amount, currency) = text.split_once(' ').unwrap();
@@ -22,6 +26,11 @@ pub(crate) fn money(text: &str) -> Money {
 /// A transfer that settles nothing.
 pub(crate) fn transfer(source: AccountId, destination: AccountId, text: &str) -> NewTransfer {
     NewTransfer { transaction: None, source, destination, money: money(text) }
+}
+
+/// The external account of this name that holds US dollars, as yet unmade.
+pub(crate) fn in_dollars(external_ref: &str) -> ExternalAccount {
+    ExternalAccount { external_ref: external_ref.to_owned(), currency: money("1 USD").currency() }
 }
 
 /// The external account of this name, made if it must be.
@@ -138,4 +147,15 @@ pub(crate) async fn outcome(pool: &PgPool, id: TransactionId) -> (String, Option
 /// How many rows a query counts.
 pub(crate) async fn count(pool: &PgPool, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
+}
+
+/// Waits until so many sessions of the database wait for a lock.
+pub(crate) async fn wait_for_locks(pool: &PgPool, sessions: i64) {
+    let waiting = "select count(distinct pid) from pg_locks where not granted
+                   and pid in (select pid from pg_stat_activity where datname = current_database())";
+    let deadline = Instant::now() + PATIENCE;
+    while count(pool, waiting).await < sessions {
+        assert!(Instant::now() < deadline, "fewer than {sessions} sessions wait for a lock");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

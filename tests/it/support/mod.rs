@@ -20,13 +20,20 @@ mod test_db;
 pub(crate) use api::{
     Answer, TestApi, WEBHOOKS, event, event_of, raw_post, read_to_end, send, try_write,
 };
-pub(crate) use app::{App, AppCommand, Signal};
+pub(crate) use app::{App, AppCommand, Signal, send_signal};
 pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
 pub(crate) use private_cluster::TestCluster;
-pub(crate) use shared_cluster::scratch_dir;
+pub(crate) use shared_cluster::{ScratchDir, binaries, scratch_dir, throwaway};
 pub(crate) use test_db::TestDb;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
+
+/// Whether the tests run as root, as in a container.
+pub(crate) fn is_root() -> bool {
+    // A file that we have just made is ours.
+    scratch_dir().metadata().unwrap().uid() == 0
+}
 
 /// How long a test waits for something that must happen. Long, because it only costs time when the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

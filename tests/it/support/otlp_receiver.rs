@@ -1,4 +1,5 @@
-//! An OpenTelemetry collector as far as a test needs one: it takes spans by OTLP over HTTP and keeps them.
+//! An OpenTelemetry collector as far as a test needs one: it takes spans by OTLP over HTTP and
+//! keeps them.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -4,27 +4,31 @@ use sqlx::PgPool;
 use surety::db;
 use surety::embedded_postgres::{Cluster, ClusterSettings, Lifetime};
 
-use super::shared_cluster::{scratch_dir, throwaway};
+use super::shared_cluster::{ScratchDir, scratch_dir, throwaway};
 
 /// A PostgreSQL that only this test uses, to stop, crash and start again. It ends with this value.
 pub(crate) struct TestCluster {
     settings: ClusterSettings,
     cluster: Option<Cluster>,
-    base_url: String,
+    /// With `DATABASE` in place of the database.
+    url: String,
+    /// After the cluster, which ends first.
+    _dir: ScratchDir,
 }
 
 impl TestCluster {
     /// Starts a new cluster with no database of ours in it.
     pub(crate) async fn start() -> Self {
-        let settings = throwaway(scratch_dir().join("c"), Lifetime::OfThisProcess);
-        let mut this = Self { settings, cluster: None, base_url: String::new() };
+        let dir = scratch_dir();
+        let settings = throwaway(dir.join("c"), Lifetime::OfThisProcess);
+        let mut this = Self { settings, cluster: None, url: String::new(), _dir: dir };
         this.start_again().await;
         this
     }
 
     /// The URL of a database; the same before and after a restart, and while the server is down.
     pub(crate) fn url(&self, database: &str) -> String {
-        format!("{}/{database}", self.base_url)
+        self.url.replace("DATABASE", database)
     }
 
     /// Makes a database with the current schema and connects to it.
@@ -60,7 +64,7 @@ impl TestCluster {
     pub(crate) async fn start_again(&mut self) {
         assert!(self.cluster.is_none(), "it runs already");
         let cluster = Cluster::start(self.settings.clone()).await.unwrap();
-        self.base_url = cluster.url("").trim_end_matches('/').to_owned();
+        self.url = cluster.url("DATABASE");
         self.cluster = Some(cluster);
     }
 

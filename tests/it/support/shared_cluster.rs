@@ -10,6 +10,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
@@ -46,6 +47,7 @@ rm -rf "$1"
 /// This process's share of the run.
 pub(super) struct SharedCluster {
     dir: PathBuf,
+    /// With `DATABASE` in place of the database.
     url: String,
     /// Held, not used: the process counts as a user while it is open.
     _membership: File,
@@ -76,7 +78,7 @@ impl SharedCluster {
 
     /// The URL of a database.
     pub(super) fn url(&self, database: &str) -> String {
-        format!("{}/{database}", self.url)
+        self.url.replace("DATABASE", database)
     }
 
     /// Keeps other processes out while it is held.
@@ -91,17 +93,35 @@ pub(super) fn shared() -> &'static SharedCluster {
     SHARED.get_or_init(SharedCluster::join)
 }
 
-/// A new empty folder that any user can pass through, on a fast disk or in memory. It goes when the test run ends.
-pub(crate) fn scratch_dir() -> PathBuf {
+/// A folder of one test; removed with this value, or at the latest when the test run ends.
+pub(crate) struct ScratchDir(PathBuf);
+
+impl Deref for ScratchDir {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        // A server that is just ending may be writing; what is left then goes at the end of the run.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A new empty folder that any user can pass through, in memory where there is room.
+pub(crate) fn scratch_dir() -> ScratchDir {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let dir = shared().dir.join(format!("s{}-{number}", std::process::id()));
     DirBuilder::new().mode(0o711).create(&dir).unwrap();
-    dir
+    ScratchDir(dir)
 }
 
 /// The binaries that the tests run PostgreSQL from.
-pub(super) fn binaries() -> &'static Binaries {
+pub(crate) fn binaries() -> &'static Binaries {
     static BINARIES: OnceLock<Binaries> = OnceLock::new();
     BINARIES.get_or_init(|| {
         let no_cluster_yet = Path::new("/nonexistent");
@@ -112,7 +132,7 @@ pub(super) fn binaries() -> &'static Binaries {
 }
 
 /// Settings for a cluster that must be fast and may be lost.
-pub(super) fn throwaway(data_dir: PathBuf, lifetime: Lifetime) -> ClusterSettings {
+pub(crate) fn throwaway(data_dir: PathBuf, lifetime: Lifetime) -> ClusterSettings {
     ClusterSettings {
         data_dir,
         binaries: binaries().clone(),
@@ -129,7 +149,7 @@ fn start_server(data_dir: &Path) -> String {
         .block_on(Cluster::start(settings))
         .unwrap_or_else(|error| panic!("the tests' PostgreSQL: {error}"));
     // Dropping a cluster that runs until it is stopped gives the folder free and leaves the server alone.
-    cluster.url("").trim_end_matches('/').to_owned()
+    cluster.url("DATABASE")
 }
 
 /// A runtime for a thread that has none. The callers are synchronous, because they run inside `OnceLock`s, and a
