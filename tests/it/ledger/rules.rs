@@ -200,7 +200,8 @@ async fn accounts_are_opened_in_the_order_asked_however_often() {
     let known = external(&db.pool, "m", "USD").await;
     let mut tx = db.pool.begin().await.unwrap();
 
-    let ids = accounts::open_external(&mut tx, &["z", "m", "a", "z"].map(in_dollars)).await.unwrap();
+    let ids =
+        accounts::open_external(&mut tx, &["z", "m", "a", "z"].map(in_dollars)).await.unwrap();
 
     tx.commit().await.unwrap();
     assert_eq!(ids[1], known);
