@@ -204,13 +204,6 @@ impl Default for MigrationPatience {
     }
 }
 
-/// Whether the server refused because of what it was given, as opposed to being away, overloaded or about to stop: by
-/// the class of its SQLSTATE (data exception, integrity violation, raised by a function).
-pub fn is_about_the_data(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|it| it.code());
-    code.is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)))
-}
-
 /// Applies all missing migrations. Several processes at once are harmless: one applies, the others
 /// wait and then find nothing to do. Gives the versions that this call applied.
 ///

@@ -1,13 +1,15 @@
-//! `app dev`: everything in one process, with a PostgreSQL of its own unless `DATABASE_URL` names one.
+//! `app dev`: everything in one process, with a PostgreSQL of its own unless `DATABASE_URL` names
+//! one.
 //!
-//! In this order: take the port (a busy one is then reported before anything is made), database, schema, API and
-//! workers. And out: stop taking webhooks and jobs, finish what is in progress, then end PostgreSQL.
+//! In this order: take the port (a busy one is then reported before anything is made), database,
+//! schema, API and workers. And out: stop taking webhooks and jobs, finish what is in progress,
+//! then end PostgreSQL.
 //!
-//! The private cluster keeps fsync on. It can be reached in two ways: we ourselves use its unix socket, which needs
-//! no password, because the folder of the socket is closed; for psql and other tools it listens on a loopback port
-//! as well, since a URL that is pasted should work for any user and in any program. A port on the loopback address
-//! is open to every user of the machine, hence the generated password in that URL; it is kept in the data folder,
-//! readable by us only.
+//! The private cluster keeps fsync on. It can be reached in two ways: we ourselves use its unix
+//! socket, which needs no password, because the folder of the socket is closed; for psql and other
+//! tools it listens on a loopback port as well, since a URL that is pasted should work for any user
+//! and in any program. A port on the loopback address is open to every user of the machine, hence
+//! the generated password in that URL; it is kept in the data folder, readable by us only.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -35,10 +37,12 @@ use crate::{db, serve, work};
 const DATABASE: &str = "surety";
 /// Connections of the handlers of all workers together.
 const HANDLER_CONNECTIONS: u32 = 20;
-/// What the private cluster allows: the API, the most workers with an engine each, and room for people.
+/// What the private cluster allows: the API, the most workers with an engine each, and room for
+/// people.
 const MAX_CONNECTIONS: u32 = 250;
 
-/// Heading of the settings that `app serve` has too. They are left out of our help, which is a newcomer's first.
+/// Heading of the settings that `app serve` has too. They are left out of our help, which is a
+/// newcomer's first.
 pub(crate) const SERVE_SETTINGS: &str = "As for app serve";
 /// Heading of the settings that `app work` has too.
 pub(crate) const WORK_SETTINGS: &str = "As for app work";
@@ -51,8 +55,9 @@ Examples:
   app dev --settle-delay 30s              time to see a transaction PROCESSING
   DATABASE_URL=postgres://me@db/app app dev
 
-All settings of 'app serve' and 'app work' hold here too, by flag or environment; their --help lists them.
-Ctrl-C finishes the jobs in progress, stops PostgreSQL and keeps the data; pressed again, it exits at once.";
+All settings of 'app serve' and 'app work' hold here too, by flag or environment; see their --help.
+
+Ctrl-C finishes the jobs in progress, stops PostgreSQL and keeps the data; twice exits at once.";
 
 /// Runs everything in one process, with a PostgreSQL of its own: for trying out and developing.
 #[derive(clap::Args, Clone, Debug)]
@@ -93,8 +98,8 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// When something that it needs is missing or in the way: the port, PostgreSQL, the data folder. Also when PostgreSQL
-/// or the API ends by itself.
+/// When something that it needs is missing or in the way: the port, PostgreSQL, the data folder.
+/// Also when PostgreSQL or the API ends by itself.
 pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     let began = Instant::now();
     let webhooks = Webhooks::of(&args.api)?;
@@ -103,7 +108,8 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     let listener = serve::bind(args.listen).await?;
     // Port 0 is whichever was free.
     let address = listener.local_addr().context("the address of the API is unknown")?;
-    // A signal may come while PostgreSQL is being made; dropping the future then undoes what was begun.
+    // A signal may come while PostgreSQL is being made; dropping the future then undoes what was
+    // begun.
     let database = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Ok(()),
@@ -144,8 +150,8 @@ impl Webhooks {
     fn require_safe(self, listen: SocketAddr) -> anyhow::Result<()> {
         if self == Self::Unsigned && !listen.ip().is_loopback() {
             bail!(
-                "without a webhook secret 'app dev' listens on loopback addresses only, and {listen} is none: \
-                 use --listen 127.0.0.1:{}, or set APP_WEBHOOK_SECRETS",
+                "without a webhook secret 'app dev' listens on loopback addresses only, and \
+                 {listen} is none: use --listen 127.0.0.1:{}, or set APP_WEBHOOK_SECRETS",
                 listen.port()
             );
         }
@@ -330,8 +336,8 @@ fn banner(address: SocketAddr, webhooks: Webhooks, workers: u8, database: &Datab
         Webhooks::Signed => String::new(),
         Webhooks::Unsigned => format!(
             "  curl -i {api}/v1/webhooks/transactions -H 'content-type: application/json' -d '{{
-    \"transaction_id\": \"txn_1\", \"source_account\": \"acc_anna\", \"destination_account\": \"acc_ben\",
-    \"amount\": \"15.00\", \"currency\": \"EUR\"}}'
+    \"transaction_id\": \"txn_1\", \"amount\": \"15.00\", \"currency\": \"EUR\",
+    \"source_account\": \"acc_anna\", \"destination_account\": \"acc_ben\"}}'
   curl {api}/v1/transactions/txn_1
 "
         ),

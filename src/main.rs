@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use surety::cli::{Cli, report};
 use surety::telemetry;
 
-/// A request or a job makes many small allocations, freed on another thread as often as not: what this allocator is
-/// made for.
+/// A request or a job makes many small allocations, freed on another thread as often as not: what
+/// this allocator is made for.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -34,7 +34,8 @@ fn run() -> anyhow::Result<ExitCode> {
         .context("the threads of the process cannot be started")?;
     let result = runtime.block_on(cli.run());
     runtime.shutdown_timeout(STRAGGLERS);
-    // Last, because everything before it may still make spans; and outside the runtime, because it blocks.
+    // Last, because everything before it may still make spans; and outside the runtime, because it
+    // blocks.
     telemetry.shutdown();
     result
 }

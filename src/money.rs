@@ -1,8 +1,8 @@
 //! Money: an [`Amount`], a [`Currency`], and the two together.
 //!
-//! Amounts are parsed from text by a grammar of our own and never pass through a float: `rust_decimal` alone would
-//! take `1_000`, `+1`, `.5` and `1e2`, and round a 30th decimal without a word. What a value of these types holds is
-//! therefore exactly what the sender wrote.
+//! Amounts are parsed from text by a grammar of our own and never pass through a float:
+//! `rust_decimal` alone would take `1_000`, `+1`, `.5` and `1e2`, and round a 30th decimal without
+//! a word. What a value of these types holds is therefore exactly what the sender wrote.
 
 use std::fmt;
 
@@ -10,14 +10,16 @@ use rust_decimal::Decimal;
 
 /// The most digits before the decimal point: what `numeric(18, 4)` holds.
 pub const MAX_INTEGER_DIGITS: usize = 14;
-/// The most digits after the decimal point: what `numeric(18, 4)` holds, and what CLF, the currency with most, has.
+/// The most digits after the decimal point: what `numeric(18, 4)` holds, and what CLF, the currency
+/// with most, has.
 pub const MAX_DECIMALS: usize = 4;
 /// The grammar of [`Amount::parse`] as a regular expression, for schemas.
 pub const AMOUNT_PATTERN: &str = r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$";
 
 /// A positive amount, of no currency yet: at most 14 digits before the point and 4 after it.
 ///
-/// Two amounts are equal when they are the same number (`1000.0` and `1000.00`), whatever decimals were written.
+/// Two amounts are equal when they are the same number (`1000.0` and `1000.00`), whatever decimals
+/// were written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Amount(Decimal);
 
@@ -39,12 +41,13 @@ pub enum AmountError {
 }
 
 impl Amount {
-    /// Reads `digits[.digits]` in ASCII: no plus sign, exponent, separator or space, no leading zero as in `01`,
-    /// at least one digit on either side of a point.
+    /// Reads `digits[.digits]` in ASCII: no plus sign, exponent, separator or space, no leading
+    /// zero as in `01`, at least one digit on either side of a point.
     ///
     /// # Errors
     ///
-    /// [`AmountError`]; what is a number but a negative one, or zero, is [`AmountError::NotPositive`].
+    /// [`AmountError`]; what is a number but a negative one, or zero, is
+    /// [`AmountError::NotPositive`].
     pub fn parse(text: &str) -> Result<Self, AmountError> {
         let (negative, digits) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -103,8 +106,8 @@ fn are_digits(text: &str) -> bool {
 
 /// A currency of ISO 4217 that is in use and has a defined number of decimals.
 ///
-/// Not among them: what was replaced by another currency (HRK), what is no money (XXX, XTS), and metals and units of
-/// account (XAU, XDR), which have no minor unit.
+/// Not among them: what was replaced by another currency (HRK), what is no money (XXX, XTS), and
+/// metals and units of account (XAU, XDR), which have no minor unit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency(iso_currency::Currency);
 
@@ -134,7 +137,8 @@ impl Currency {
         self.0.code()
     }
 
-    /// How many decimals an amount of this currency has: 0 for JPY, 2 for EUR, 3 for KWD, 4 for CLF.
+    /// How many decimals an amount of this currency has: 0 for JPY, 2 for EUR, 3 for KWD, 4 for
+    /// CLF.
     pub fn decimals(self) -> u32 {
         self.0.exponent().map(u32::from).expect("parse refuses currencies without")
     }
@@ -159,7 +163,8 @@ impl fmt::Debug for Currency {
 
 /// An amount in a currency, with no more decimals than the currency has.
 ///
-/// `Display` gives the amount with exactly the currency's decimals, then the code: `12.50 EUR`, `1500 JPY`.
+/// `Display` gives the amount with exactly the currency's decimals, then the code: `12.50 EUR`,
+/// `1500 JPY`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Money {
     amount: Amount,
@@ -169,8 +174,8 @@ pub struct Money {
 /// Why an amount and a currency do not go together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MoneyError {
-    /// More decimals than the currency has. Trailing zeros count: `1.0` is no amount of yen, as a sender who writes
-    /// it believes in a decimal that yen do not have.
+    /// More decimals than the currency has. Trailing zeros count: `1.0` is no amount of yen, as a
+    /// sender who writes it believes in a decimal that yen do not have.
     #[error("{currency} has {} decimals, the amount has {written}", currency.decimals())]
     TooManyDecimals {
         /// The currency.
@@ -417,7 +422,10 @@ mod tests {
             let currency = Currency::parse(code).expect("a currency");
             let decimals = currency.decimals() as usize;
             let fraction = &format!("{fraction:04}")[..decimals];
-            let text = if decimals == 0 { integer.to_string() } else { format!("{integer}.{fraction}") };
+            let text = match decimals {
+                0 => integer.to_string(),
+                _ => format!("{integer}.{fraction}"),
+            };
             let Ok(amount) = Amount::parse(&text) else { return Ok(()) };
             let money = Money::new(amount, currency).expect("as many decimals as the currency has");
             prop_assert_eq!(money.amount_text(), text);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
+use humantime::parse_duration;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,8 @@ use crate::http::system::SystemApi;
 use crate::http::transactions::TransactionsApi;
 use crate::queue::notifier::Notifier;
 
-/// Beside the connections of clients, a process needs file descriptors for the database, the log and the like.
+/// Beside the connections of clients, a process needs file descriptors for the database, the log
+/// and the like.
 const RESERVED_FILES: u64 = 64;
 
 /// Serves the API until told to stop.
@@ -34,8 +36,8 @@ const RESERVED_FILES: u64 = 64;
   app serve --migrate
   APP_WEBHOOK_SECRETS_FILE=/run/secrets/webhooks app serve --listen 0.0.0.0:8000
 
-The first SIGINT or SIGTERM stops accepting, finishes the requests under way within --grace and exits 0. The second
-exits at once; what was answered 202 is in the database either way.")]
+The first SIGINT or SIGTERM stops accepting, finishes the requests under way within --serve-grace
+and exits 0. The second exits at once; what was answered 202 is in the database either way.")]
 pub struct Args {
     /// The database: postgres://user@host:port/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -49,7 +51,8 @@ pub struct Args {
     #[arg(long)]
     pub migrate: bool,
 
-    /// Listen beyond this machine without any webhook secret: whoever reaches the port can then post transactions.
+    /// Listen beyond this machine without any webhook secret: whoever reaches the port can then
+    /// post transactions.
     #[arg(long)]
     pub allow_unsigned: bool,
 
@@ -61,8 +64,8 @@ pub struct Args {
 /// How the API behaves; shared by `app serve` and `app dev`.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct ApiArgs {
-    /// The secrets that inbound webhooks are signed with, each 'whsec_' and base64, separated by commas or spaces.
-    /// Several are valid at once, for rotation.
+    /// The secrets that inbound webhooks are signed with, each 'whsec_' and base64, separated by
+    /// commas or spaces. Several are valid at once, for rotation.
     #[arg(long, env = "APP_WEBHOOK_SECRETS", hide_env_values = true, value_name = "SECRETS")]
     pub webhook_secrets: Option<SecretText>,
 
@@ -75,12 +78,13 @@ pub struct ApiArgs {
     )]
     pub webhook_secrets_file: Option<PathBuf>,
 
-    /// What a known transaction id with other content is answered: 409, or a flagged 202. It is kept either way.
+    /// What a known transaction id with other content is answered: 409, or a flagged 202. It is
+    /// kept either way.
     #[arg(long, env = "APP_CONFLICT_ANSWER", value_enum, default_value_t, value_name = "ANSWER")]
     pub conflict_answer: ConflictAnswer,
 
     /// How long after its acceptance a transaction is settled.
-    #[arg(long, env = "APP_SETTLE_DELAY", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "APP_SETTLE_DELAY", default_value = "0s", value_parser = parse_duration)]
     pub settle_delay: Duration,
 
     /// The most bytes of a request body.
@@ -88,15 +92,15 @@ pub struct ApiArgs {
     pub max_body: usize,
 
     /// How long a client may take to send the headers of a request.
-    #[arg(long, env = "APP_HEADER_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "APP_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     pub header_timeout: Duration,
 
     /// How long a client may take to send the body of a request.
-    #[arg(long, env = "APP_BODY_TIMEOUT", default_value = "15s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "APP_BODY_TIMEOUT", default_value = "15s", value_parser = parse_duration)]
     pub body_timeout: Duration,
 
     /// How long a connection may be idle between requests.
-    #[arg(long, env = "APP_IDLE_TIMEOUT", default_value = "75s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "APP_IDLE_TIMEOUT", default_value = "75s", value_parser = parse_duration)]
     pub idle_timeout: Duration,
 
     /// The most connections at once; more are answered 503.
@@ -111,12 +115,13 @@ pub struct ApiArgs {
     #[arg(long, env = "APP_COMMITTERS", default_value_t = 2, value_name = "COMMITS")]
     pub committers: usize,
 
-    /// How long /readyz says 503 before the process stops accepting, so that a balancer notices in time.
-    #[arg(long, env = "APP_DRAIN_DELAY", default_value = "0s", value_parser = humantime::parse_duration)]
+    /// How long /readyz says 503 before the process stops accepting, so that a balancer notices in
+    /// time.
+    #[arg(long, env = "APP_DRAIN_DELAY", default_value = "0s", value_parser = parse_duration)]
     pub drain_delay: Duration,
 
     /// How long requests under way may go on once the process stops accepting.
-    #[arg(long, env = "APP_SERVE_GRACE", default_value = "20s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "APP_SERVE_GRACE", default_value = "20s", value_parser = parse_duration)]
     pub serve_grace: Duration,
 }
 
@@ -208,13 +213,14 @@ pub struct ServeSummary {
 ///
 /// # Errors
 ///
-/// When the settings cannot work, the address is taken, the database cannot be reached or its schema is not current.
+/// When the settings cannot work, the address is taken, the database cannot be reached or its
+/// schema is not current.
 pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     let is_signed = !args.api.secrets()?.is_empty();
     if !is_signed && !args.allow_unsigned && !args.listen.ip().is_loopback() {
         anyhow::bail!(
-            "refusing to listen on {} without a webhook secret, as anybody could post transactions: set \
-             APP_WEBHOOK_SECRETS, or say --allow-unsigned",
+            "refusing to listen on {} without a webhook secret, as anybody could post \
+             transactions: set APP_WEBHOOK_SECRETS, or say --allow-unsigned",
             args.listen
         );
     }
@@ -243,8 +249,8 @@ fn report(summary: ServeSummary) {
         conflicts,
         rejected,
         unavailable,
-        "stopped: {accepted} webhooks accepted, {duplicates} duplicates, {conflicts} conflicts, {rejected} rejected, \
-         {unavailable} answered 503"
+        "stopped: {accepted} webhooks accepted, {duplicates} duplicates, {conflicts} conflicts, \
+         {rejected} rejected, {unavailable} answered 503"
     );
 }
 
@@ -283,8 +289,8 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, BindError> {
 
 /// Serves the API until told to stop, then finishes what was begun.
 ///
-/// The database may go away and come back meanwhile: requests that need it are answered 503, and nothing needs to be
-/// started again.
+/// The database may go away and come back meanwhile: requests that need it are answered 503, and
+/// nothing needs to be started again.
 ///
 /// # Errors
 ///
@@ -321,7 +327,8 @@ pub async fn run(
     };
 
     server::serve(listener, endpoint, limits, delayed(shutdown, api.drain_delay)).await;
-    // With the endpoint the last way to the committers is gone: they commit what was handed in, and end.
+    // With the endpoint the last way to the committers is gone: they commit what was handed in, and
+    // end.
     committers.join_all().await;
     Ok(ServeSummary {
         accepted: counts.accepted.load(Ordering::Relaxed),
@@ -347,14 +354,15 @@ fn delayed(shutdown: CancellationToken, delay: Duration) -> CancellationToken {
     token
 }
 
-/// As many of the wanted connections as the process may have file descriptors for, after it asked for more of them:
-/// without any left, not even the database could be reached again.
+/// As many of the wanted connections as the process may have file descriptors for, after it asked
+/// for more of them: without any left, not even the database could be reached again.
 fn affordable_connections(wanted: usize) -> usize {
     let files = raise_file_limit();
     let affordable = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
     if affordable < wanted {
         tracing::warn!(
-            "only {affordable} connections will be served at once, as the process may open {files} files (ulimit -n)"
+            "only {affordable} connections will be served at once, as the process may open \
+             {files} files (ulimit -n)"
         );
     }
     wanted.min(affordable)

@@ -1,7 +1,9 @@
-//! The command line: which subcommands there are, how their errors are shown, and with which code the process ends.
+//! The command line: which subcommands there are, how their errors are shown, and with which code
+//! the process ends.
 //!
-//! The arguments of a subcommand live beside what it does, and their doc comments are its help: `dev`, `serve` and
-//! `work` are composition roots of their own, the operator's commands are in this folder.
+//! The arguments of a subcommand live beside what it does, and their doc comments are its help:
+//! `dev`, `serve` and `work` are composition roots of their own, the operator's commands are in
+//! this folder.
 
 pub mod bench;
 pub mod migrate;
@@ -27,7 +29,7 @@ Examples:
   app work                      a worker alone; start as many as you like
   app verify                    check that nothing was lost and nothing applied twice
 
-Every setting can also come from the environment or a .env file; each command's --help names the variables.";
+Settings can also come from the environment or a .env file; each --help names the variables.";
 
 /// Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
 #[derive(Parser, Debug)]

@@ -1,5 +1,5 @@
-//! `app openapi`: the OpenAPI document as files, committed beside the code so that changes of the API are seen in
-//! review.
+//! `app openapi`: the OpenAPI document as files, committed beside the code so that changes of the
+//! API are seen in review.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

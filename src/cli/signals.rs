@@ -1,5 +1,5 @@
-//! What SIGINT and SIGTERM mean to a process that runs until it is told to stop: the first asks it to end in good
-//! order, the second ends it at once.
+//! What SIGINT and SIGTERM mean to a process that runs until it is told to stop: the first asks it
+//! to end in good order, the second ends it at once.
 
 use std::io;
 
@@ -11,7 +11,8 @@ const EXIT_ON_SIGINT: i32 = 130;
 /// What a shell expects of a process that SIGTERM ended.
 const EXIT_ON_SIGTERM: i32 = 143;
 
-/// A token that the first signal cancels. From here on, signals no longer end the process by themselves.
+/// A token that the first signal cancels. From here on, signals no longer end the process by
+/// themselves.
 ///
 /// # Errors
 ///

@@ -16,7 +16,8 @@ use super::server_user::ServerUser;
 
 /// The port in the socket's name when there is no TCP.
 const SOCKET_PORT: u16 = 5432;
-/// How often a start is tried when somebody took the port, or when sessions of a killed server are not gone yet.
+/// How often a start is tried when somebody took the port, or when sessions of a killed server are
+/// not gone yet.
 const START_ATTEMPTS: u32 = 40;
 /// Between two of them.
 const START_RETRY: std::time::Duration = std::time::Duration::from_millis(250);
@@ -35,14 +36,16 @@ pub enum Durability {
 pub enum Access {
     /// By a unix socket in a closed folder only; takes no port.
     Socket,
-    /// By that socket, and by TCP on the loopback address with a password, for programs of any user.
+    /// By that socket, and by TCP on the loopback address with a password, for programs of any
+    /// user.
     SocketAndLoopback,
 }
 
 /// How long the server runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lifetime {
-    /// It ends with this process (on Linux also after `kill -9`) or with the [`Cluster`], whichever is first.
+    /// It ends with this process (on Linux also after `kill -9`) or with the [`Cluster`], whichever
+    /// is first.
     OfThisProcess,
     /// It runs until somebody stops it.
     UntilStopped,
@@ -68,7 +71,8 @@ pub struct ClusterSettings {
 /// A running private cluster.
 #[derive(Debug)]
 pub struct Cluster {
-    // The server is declared, and so dropped, before the folder with its lock: nobody else gets in while it ends.
+    // The server is declared, and so dropped, before the folder with its lock: nobody else gets in
+    // while it ends.
     server: Server,
     folder: Folder,
     binaries: Binaries,
@@ -77,8 +81,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the cluster in the data folder, after making it if need be, and after clearing up whatever an earlier
-    /// process left there. Cancelling the future stops what was started.
+    /// Starts the cluster in the data folder, after making it if need be, and after clearing up
+    /// whatever an earlier process left there. Cancelling the future stops what was started.
     ///
     /// # Errors
     ///
@@ -97,13 +101,14 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The URL of a database in this cluster, by the unix socket: faster than TCP, and the folder of the socket is
-    /// the only authentication it needs. For our own processes.
+    /// The URL of a database in this cluster, by the unix socket: faster than TCP, and the folder
+    /// of the socket is the only authentication it needs. For our own processes.
     pub fn url(&self, database: &str) -> String {
         socket_url(self.folder.socket_dir(), self.port, database)
     }
 
-    /// The URL by TCP with its password, for people and other programs; `None` when the cluster has no TCP.
+    /// The URL by TCP with its password, for people and other programs; `None` when the cluster has
+    /// no TCP.
     pub fn tcp_url(&self, database: &str) -> Option<String> {
         let password = self.password.as_deref()?;
         Some(format!("postgres://postgres:{password}@127.0.0.1:{}/{database}", self.port))
@@ -173,12 +178,13 @@ impl Cluster {
         self.server.stop_immediately().await;
     }
 
-    /// The password is set at every start, so that the file is right even after it was deleted or a start was cut
-    /// short.
+    /// The password is set at every start, so that the file is right even after it was deleted or a
+    /// start was cut short.
     async fn set_password(&mut self) -> Result<(), ClusterError> {
         let password = self.folder.password()?;
         let mut conn = PgConnection::connect(&self.url("postgres")).await?;
-        // Utility statements take no parameters; the password is hexadecimal, `Folder::password` sees to that.
+        // Utility statements take no parameters; the password is hexadecimal, `Folder::password`
+        // sees to that.
         let alter = format!("alter role postgres password '{password}'");
         sqlx::query(AssertSqlSafe(alter)).execute(&mut conn).await?;
         conn.close().await?;
@@ -227,8 +233,8 @@ async fn start_server(
     }
 }
 
-/// Whether the server failed for a reason that goes away by itself: somebody took the port between our look and its
-/// bind, or sessions of a server that was killed have not noticed yet.
+/// Whether the server failed for a reason that goes away by itself: somebody took the port between
+/// our look and its bind, or sessions of a server that was killed have not noticed yet.
 fn failure_may_pass(folder: &Folder) -> bool {
     let log = std::fs::read_to_string(folder.log()).unwrap_or_default();
     log.contains("could not create any TCP/IP sockets")

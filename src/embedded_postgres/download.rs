@@ -1,9 +1,11 @@
-//! Fetches PostgreSQL binaries when the machine has none: those of the postgresql_embedded family, which its makers
-//! build for all our platforms and publish as GitHub releases, each archive with its SHA-256 beside it.
+//! Fetches PostgreSQL binaries when the machine has none: those of the postgresql_embedded family,
+//! which its makers build for all our platforms and publish as GitHub releases, each archive with
+//! its SHA-256 beside it.
 //!
-//! The crate compares the two, but takes an archive that has no checksum as it is; we refuse that. The checksum comes
-//! from where the archive comes from: it finds a damaged download, not a dishonest one. Who must not trust that uses
-//! `--no-download` and the packages of the distribution.
+//! The crate compares the two, but takes an archive that has no checksum as it is; we refuse that.
+//! The checksum comes from where the archive comes from: it finds a damaged download, not a
+//! dishonest one. Who must not trust that uses `--no-download` and the packages of the
+//! distribution.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +18,16 @@ use sha2::{Digest as _, Sha256};
 use super::error::ClusterError;
 use super::process;
 
-/// What a new cluster is made with: the newest major version that has had more than a year of corrections.
+/// What a new cluster is made with: the newest major version that has had more than a year of
+/// corrections.
 const NEW_CLUSTER_MAJOR: u32 = 17;
 /// To learn which minor version is the newest. The crate sets no deadline of its own.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(20);
 /// To fetch some 12 MB.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Fetches the newest binaries of this major version (of our choice, when there is no cluster yet) into the cache and
-/// returns their `bin` folder. `say` gets a line before the network is touched.
+/// Fetches the newest binaries of this major version (of our choice, when there is no cluster yet)
+/// into the cache and returns their `bin` folder. `say` gets a line before the network is touched.
 ///
 /// # Errors
 ///
@@ -123,7 +126,8 @@ pub(super) fn cached_bin_dirs() -> Vec<PathBuf> {
     dirs.map(|entry| entry.path().join("bin")).collect()
 }
 
-/// Where fetched binaries are kept: the XDG cache folder; for root one that other users can get into.
+/// Where fetched binaries are kept: the XDG cache folder; for root one that other users can get
+/// into.
 fn cache_dir() -> Option<PathBuf> {
     if process::is_root() {
         return Some(PathBuf::from("/var/cache/surety"));
@@ -146,7 +150,8 @@ pub(super) fn install_advice() -> String {
     }
 }
 
-/// The command for an operating system and its `/etc/os-release`, and whether it wants to be run as root.
+/// The command for an operating system and its `/etc/os-release`, and whether it wants to be run as
+/// root.
 fn install_command(os: &str, os_release: &str) -> Option<(&'static str, bool)> {
     if os == "macos" {
         return Some(("brew install postgresql@17", false));

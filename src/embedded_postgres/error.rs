@@ -1,5 +1,5 @@
-//! What can keep a private cluster from running. Each is one sentence that names the cause and the fix, because a
-//! newcomer meets these before anything else.
+//! What can keep a private cluster from running. Each is one sentence that names the cause and the
+//! fix, because a newcomer meets these before anything else.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,7 +17,10 @@ pub enum ClusterError {
         reason: String,
     },
     /// `APP_PG_BIN` names a folder that cannot be used.
-    #[error("APP_PG_BIN={} holds no usable initdb and postgres ({why}): correct or unset it", dir.display())]
+    #[error(
+        "APP_PG_BIN={} holds no usable initdb and postgres ({why}): correct or unset it",
+        dir.display()
+    )]
     UnusableBinaries {
         /// What `APP_PG_BIN` says.
         dir: PathBuf,
@@ -50,7 +53,10 @@ pub enum ClusterError {
         holder: String,
     },
     /// The folder, or something in it, cannot be made, read or written.
-    #[error("cannot use the data folder: {} ({source}): make it writable, or choose another --data-dir", path.display())]
+    #[error(
+        "cannot use the data folder: {} ({source}): make it writable, or choose another --data-dir",
+        path.display()
+    )]
     Folder {
         /// What exactly.
         path: PathBuf,
@@ -64,8 +70,8 @@ pub enum ClusterError {
     NoDefaultFolder,
     /// The folder belongs to somebody else.
     #[error(
-        "the data folder {} belongs to user {owner}, not to user {us}: start as {owner} (or as root), \
-         or choose another --data-dir",
+        "the data folder {} belongs to user {owner}, not to user {us}: \
+         start as {owner} (or as root), or choose another --data-dir",
         data_dir.display()
     )]
     ForeignFolder {
@@ -90,14 +96,14 @@ pub enum ClusterError {
     },
     /// We are root, and there is no other user to run the server.
     #[error(
-        "PostgreSQL refuses to run as root, and there is neither a user postgres nor a user nobody: \
-         start as another user"
+        "PostgreSQL refuses to run as root, and there is neither a user postgres nor a user \
+         nobody: start as another user"
     )]
     NoServerUser,
     /// A server that nobody looks after still runs on the folder and does not stop.
     #[error(
-        "a PostgreSQL server left over from before (process {pid}) still runs on {} and does not stop: \
-         end it with 'kill -QUIT {pid}'",
+        "a PostgreSQL server left over from before (process {pid}) still runs on {} and does \
+         not stop: end it with 'kill -QUIT {pid}'",
         data_dir.display()
     )]
     Orphan {
@@ -107,7 +113,10 @@ pub enum ClusterError {
         pid: i32,
     },
     /// initdb failed.
-    #[error("initdb could not make a cluster in {} ({said}): mend that, or choose another --data-dir", data_dir.display())]
+    #[error(
+        "initdb could not make a cluster in {} ({said}): mend that, or choose another --data-dir",
+        data_dir.display()
+    )]
     Initdb {
         /// The folder.
         data_dir: PathBuf,
@@ -115,7 +124,10 @@ pub enum ClusterError {
         said: String,
     },
     /// A program of PostgreSQL's could not be run at all.
-    #[error("cannot run {} ({source}): reinstall PostgreSQL, or name another bin folder with APP_PG_BIN", program.display())]
+    #[error(
+        "cannot run {} ({source}): reinstall PostgreSQL, or name another folder with APP_PG_BIN",
+        program.display()
+    )]
     Spawn {
         /// The program.
         program: PathBuf,

@@ -27,8 +27,9 @@ use super::server_user::{ServerUser, user_name};
 /// The longest path of a unix socket that every platform takes (macOS: 103 bytes and a zero).
 const SOCKET_PATH_MAX_BYTES: usize = 103;
 
-/// Where `app dev` keeps its data when nobody says otherwise: the XDG data folder; for root `/var/lib/surety/dev`,
-/// because the user who runs the server for root cannot get into `/root`, and `/var/tmp` is emptied by age.
+/// Where `app dev` keeps its data when nobody says otherwise: the XDG data folder; for root
+/// `/var/lib/surety/dev`, because the user who runs the server for root cannot get into `/root`,
+/// and `/var/tmp` is emptied by age.
 ///
 /// # Errors
 ///
@@ -50,7 +51,8 @@ pub(super) fn pgdata_of(data_dir: &Path) -> PathBuf {
     data_dir.join("postgres")
 }
 
-/// The major version of PostgreSQL that the cluster in this data folder was made with; `None` when there is none yet.
+/// The major version of PostgreSQL that the cluster in this data folder was made with; `None` when
+/// there is none yet.
 pub(super) fn major_of(data_dir: &Path) -> Option<u32> {
     let version = std::fs::read_to_string(pgdata_of(data_dir).join("PG_VERSION")).ok()?;
     version.trim().parse().ok()
@@ -70,7 +72,8 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::InUse`] when another process has it; the errors about folders and users otherwise.
+    /// [`ClusterError::InUse`] when another process has it; the errors about folders and users
+    /// otherwise.
     pub(super) fn open(dir: &Path, user: &ServerUser) -> Result<Self, ClusterError> {
         let dir = std::path::absolute(dir).map_err(ClusterError::folder(dir))?;
         make_data_dir(&dir)?;
@@ -118,8 +121,9 @@ impl Folder {
         Ok(fresh)
     }
 
-    /// A free TCP port on the loopback address, the one of the last start if possible, so that a pasted URL stays
-    /// good. It can be taken by somebody else before the server binds it: then the caller asks again.
+    /// A free TCP port on the loopback address, the one of the last start if possible, so that a
+    /// pasted URL stays good. It can be taken by somebody else before the server binds it: then the
+    /// caller asks again.
     ///
     /// # Errors
     ///
@@ -139,7 +143,8 @@ impl Folder {
 }
 
 fn make_data_dir(dir: &Path) -> Result<(), ClusterError> {
-    // Root's folder can be passed through, because another user runs the server in it; what lies in it is closed.
+    // Root's folder can be passed through, because another user runs the server in it; what lies in
+    // it is closed.
     let mode = if process::is_root() { 0o711 } else { 0o700 };
     if !dir.exists() {
         let parent = dir.parent().unwrap_or(dir);
@@ -197,8 +202,8 @@ fn take_lock(dir: &Path) -> Result<File, ClusterError> {
     Ok(file)
 }
 
-/// The folder of the socket: in the data folder, unless its path is then too long for a socket; else in the temporary
-/// folder under a name that follows from the data folder.
+/// The folder of the socket: in the data folder, unless its path is then too long for a socket;
+/// else in the temporary folder under a name that follows from the data folder.
 fn make_socket_dir(data_dir: &Path, user: &ServerUser) -> Result<PathBuf, ClusterError> {
     let inside = data_dir.join("socket");
     let longest_name = ".s.PGSQL.65535.lock".len();
@@ -213,7 +218,8 @@ fn make_socket_dir(data_dir: &Path, user: &ServerUser) -> Result<PathBuf, Cluste
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(source) => return Err(ClusterError::Folder { path: dir, source }),
     }
-    // The temporary folder is everybody's: one that somebody else has put there would let them pose as our server.
+    // The temporary folder is everybody's: one that somebody else has put there would let them pose
+    // as our server.
     let metadata = dir.symlink_metadata().map_err(ClusterError::folder(&dir))?;
     if !metadata.is_dir() || metadata.uid() != user.uid() {
         let source = io::Error::other("it exists already and is not ours");

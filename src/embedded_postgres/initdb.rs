@@ -1,5 +1,5 @@
-//! Makes a new cluster. It is made beside its final place and renamed when complete, so that a cluster which exists
-//! is a whole one.
+//! Makes a new cluster. It is made beside its final place and renamed when complete, so that a
+//! cluster which exists is a whole one.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -12,8 +12,8 @@ use super::folder::Folder;
 use super::locate::Binaries;
 use super::server_user::ServerUser;
 
-/// How unfinished clusters are named. Each run takes its own name: an initdb whose parent was killed may still be
-/// writing into the one before.
+/// How unfinished clusters are named. Each run takes its own name: an initdb whose parent was
+/// killed may still be writing into the one before.
 const UNFINISHED_PREFIX: &str = "postgres.new-";
 
 /// Makes the cluster of this folder, unless it has one.
@@ -79,7 +79,8 @@ async fn run_initdb(
     Err(ClusterError::Initdb { data_dir: into.to_owned(), said })
 }
 
-/// Sweeps up after an initdb that was cut short. What cannot be removed now is tried again at the next start.
+/// Sweeps up after an initdb that was cut short. What cannot be removed now is tried again at the
+/// next start.
 fn remove_unfinished(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.filter_map(Result::ok) {
@@ -89,7 +90,8 @@ fn remove_unfinished(dir: &Path) {
     }
 }
 
-/// The line of a program's complaints that names the cause: the last that says so, or just the last.
+/// The line of a program's complaints that names the cause: the last that says so, or just the
+/// last.
 pub(super) fn last_words(output: &str) -> String {
     let lines = || output.lines().map(str::trim).filter(|line| !line.is_empty());
     let cause = lines()

@@ -1,7 +1,7 @@
 //! Finds the PostgreSQL binaries of this machine.
 //!
-//! `APP_PG_BIN` decides if it is set. Otherwise all usual places are looked at and the highest version wins, except
-//! that a cluster which exists already needs the major version that made it.
+//! `APP_PG_BIN` decides if it is set. Otherwise all usual places are looked at and the highest
+//! version wins, except that a cluster which exists already needs the major version that made it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -100,13 +100,13 @@ impl Binaries {
     }
 }
 
-/// The binaries to run the cluster in `data_dir` with: found on this machine or, if that is allowed and there are
-/// none, fetched. `say` gets a line before something is fetched.
+/// The binaries to run the cluster in `data_dir` with: found on this machine or, if that is allowed
+/// and there are none, fetched. `say` gets a line before something is fetched.
 ///
 /// # Errors
 ///
-/// [`ClusterError::NoBinaries`], [`ClusterError::OtherMajor`], [`ClusterError::UnusableBinaries`] and
-/// [`ClusterError::Download`].
+/// [`ClusterError::NoBinaries`], [`ClusterError::OtherMajor`], [`ClusterError::UnusableBinaries`]
+/// and [`ClusterError::Download`].
 pub async fn find_or_fetch(
     data_dir: &Path,
     download: Download,

@@ -1,8 +1,9 @@
 //! `postmaster.pid`: where a server says that it runs, and whether that is still true.
 //!
-//! PostgreSQL believes the file whenever *some* process of the same user has that number: after a crash the number
-//! may have gone to anybody, and in a container whose process 1 does not reap, a dead server stays as a zombie. Both
-//! make it refuse to start for ever. So we look closer, and delete a file that speaks of no server of ours.
+//! PostgreSQL believes the file whenever *some* process of the same user has that number: after a
+//! crash the number may have gone to anybody, and in a container whose process 1 does not reap, a
+//! dead server stays as a zombie. Both make it refuse to start for ever. So we look closer, and
+//! delete a file that speaks of no server of ours.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ pub(super) struct PidFile {
 }
 
 impl PidFile {
-    /// Reads the file of the cluster in `pgdata`; `None` when there is none, or none that names a process.
+    /// Reads the file of the cluster in `pgdata`; `None` when there is none, or none that names a
+    /// process.
     pub(super) fn read(pgdata: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(path(pgdata)).ok()?;
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
@@ -61,15 +63,16 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 
 /// Whether process `pid` is a living server on `pgdata`.
 ///
-/// The command line comes first, because everybody may read it: the working directory of another user's process is
-/// hidden even from a container's root. A zombie has neither.
+/// The command line comes first, because everybody may read it: the working directory of another
+/// user's process is hidden even from a container's root. A zombie has neither.
 #[cfg(target_os = "linux")]
 pub(super) fn is_server_on(pid: i32, pgdata: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt as _;
 
     let Ok(command_line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     let args: Vec<&[u8]> = command_line.split(|byte| *byte == 0).collect();
-    // Sessions and helpers of a server rename themselves; only the server proper keeps its arguments.
+    // Sessions and helpers of a server rename themselves; only the server proper keeps its
+    // arguments.
     if args[0].is_empty() || args[0].starts_with(b"postgres: ") {
         return false;
     }

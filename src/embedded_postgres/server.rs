@@ -1,8 +1,8 @@
 //! The server process: start it, wait until it is ready, stop it.
 //!
-//! A thread of its own spawns the server and waits for its end. That reaps it, and it is what ties the server's life
-//! to ours: the kernel's "interrupt when the parent ends" follows the *thread* that spawned, so it must not be one of
-//! the runtime's, which come and go.
+//! A thread of its own spawns the server and waits for its end. That reaps it, and it is what ties
+//! the server's life to ours: the kernel's "interrupt when the parent ends" follows the *thread*
+//! that spawned, so it must not be one of the runtime's, which come and go.
 
 use std::fs::File;
 use std::path::Path;
@@ -29,8 +29,8 @@ const IMMEDIATE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often we look. PostgreSQL tells nobody that it is ready, except by its file.
 const POLL: Duration = Duration::from_millis(5);
 
-/// A server that we started. Dropped without [`stop`](Self::stop), it is stopped all the same, while the caller
-/// waits, unless it was told to outlive us.
+/// A server that we started. Dropped without [`stop`](Self::stop), it is stopped all the same,
+/// while the caller waits, unless it was told to outlive us.
 #[derive(Debug)]
 pub(super) struct Server {
     pid: i32,
@@ -43,7 +43,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::Start`] with what it said last, [`ClusterError::Spawn`] and [`ClusterError::Folder`].
+    /// [`ClusterError::Start`] with what it said last, [`ClusterError::Spawn`] and
+    /// [`ClusterError::Folder`].
     pub(super) async fn start(
         mut command: Command,
         folder: &Folder,
@@ -61,8 +62,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Blocks for the moment that a fork takes. To wait for it asynchronously would be a point where the caller can
-    /// be cancelled, with a server running that nobody knows of.
+    /// Blocks for the moment that a fork takes. To wait for it asynchronously would be a point
+    /// where the caller can be cancelled, with a server running that nobody knows of.
     fn spawn(mut command: Command, lifetime: Lifetime) -> Result<Self, ClusterError> {
         let program = command.get_program().into();
         let (spawned_tx, spawned_rx) = mpsc::sync_channel(1);
@@ -124,14 +125,15 @@ impl Server {
 
     /// Asks the server to end, without waiting for it.
     pub(super) fn ask_to_stop(&self) {
-        // While the keeper has not seen its end, the number is the server's; an error means that it is just ending.
+        // While the keeper has not seen its end, the number is the server's; an error means that it
+        // is just ending.
         if !self.has_exited() {
             let _ = process::send(self.pid, Signal::Interrupt);
         }
     }
 
-    /// Stops the server: fast, and if that takes too long, immediately. Never by SIGKILL, which leaves its
-    /// sessions running.
+    /// Stops the server: fast, and if that takes too long, immediately. Never by SIGKILL, which
+    /// leaves its sessions running.
     pub(super) async fn stop(&self) {
         stop_gently(self.pid, || self.has_exited()).await;
     }
@@ -158,9 +160,10 @@ impl Drop for Server {
     }
 }
 
-/// Ends a server on `pgdata` that an earlier process of ours left behind, and clears away a `postmaster.pid` that
-/// speaks of no server. An orphan is ended rather than adopted: there is then only one way in which a server of ours
-/// can be running, with the settings of this start and tied to this process.
+/// Ends a server on `pgdata` that an earlier process of ours left behind, and clears away a
+/// `postmaster.pid` that speaks of no server. An orphan is ended rather than adopted: there is then
+/// only one way in which a server of ours can be running, with the settings of this start and tied
+/// to this process.
 ///
 /// # Errors
 ///

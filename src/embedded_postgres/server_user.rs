@@ -1,4 +1,5 @@
-//! Who runs the server. PostgreSQL refuses to run as root, so root hands its programs to another user.
+//! Who runs the server. PostgreSQL refuses to run as root, so root hands its programs to another
+//! user.
 
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -8,9 +9,9 @@ use std::process::{Command, Stdio};
 use super::error::ClusterError;
 use super::process;
 
-/// Variables that a PostgreSQL program may inherit. All others are withheld: `LANG` and `LC_*` because an unknown
-/// locale makes initdb fail, `PG*` because they redirect it, and the rest because the server has no use for our
-/// secrets.
+/// Variables that a PostgreSQL program may inherit. All others are withheld: `LANG` and `LC_*`
+/// because an unknown locale makes initdb fail, `PG*` because they redirect it, and the rest
+/// because the server has no use for our secrets.
 const INHERITED_ENV: [&str; 5] =
     ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "TMPDIR"];
 
@@ -31,8 +32,8 @@ pub(super) enum ServerUser {
 }
 
 impl ServerUser {
-    /// The user for the cluster in `pgdata`: for root the owner of that folder, if it exists, else `postgres`, else
-    /// `nobody`; for everybody else themselves.
+    /// The user for the cluster in `pgdata`: for root the owner of that folder, if it exists, else
+    /// `postgres`, else `nobody`; for everybody else themselves.
     ///
     /// # Errors
     ///
@@ -50,8 +51,9 @@ impl ServerUser {
         ["postgres", "nobody"].into_iter().find_map(named).ok_or(ClusterError::NoServerUser)
     }
 
-    /// A command that runs `program` as this user, in a process group of its own (Ctrl-C in the terminal must not
-    /// reach the server before our workers are drained), with a clean environment.
+    /// A command that runs `program` as this user, in a process group of its own (Ctrl-C in the
+    /// terminal must not reach the server before our workers are drained), with a clean
+    /// environment.
     pub(super) fn command(&self, program: &Path, working_dir: &Path) -> Command {
         let mut command = Command::new(program);
         command
@@ -90,8 +92,8 @@ impl ServerUser {
         }
     }
 
-    /// Fails unless this user can enter `dir`. Asked of the system itself, by trying: mode bits alone know nothing
-    /// of access lists and mounts.
+    /// Fails unless this user can enter `dir`. Asked of the system itself, by trying: mode bits
+    /// alone know nothing of access lists and mounts.
     ///
     /// # Errors
     ///
@@ -125,8 +127,8 @@ fn named(name: &str) -> Option<ServerUser> {
     Some(ServerUser::Other { name: name.to_owned(), uid, gid })
 }
 
-/// What `id` answers. A program rather than a system call, because it asks every user database that the machine has
-/// and is on every Unix.
+/// What `id` answers. A program rather than a system call, because it asks every user database that
+/// the machine has and is on every Unix.
 fn id_program(args: &[&str]) -> Option<String> {
     let output = Command::new("id").args(args).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

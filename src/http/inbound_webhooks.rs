@@ -63,12 +63,14 @@ pub struct Counts {
 impl InboundWebhooksApi {
     /// Receive a transaction
     ///
-    /// Stores the transaction and schedules its settlement in one commit; the 202 is sent after that commit, so what
-    /// was accepted is never lost. Send the same request again as often as you like: one `transaction_id` is one
-    /// transaction, and a repetition with the same content gets the same 202.
+    /// Stores the transaction and schedules its settlement in one commit; the 202 is sent after
+    /// that commit, so what was accepted is never lost. Send the same request again as often as you
+    /// like: one `transaction_id` is one transaction, and a repetition with the same content gets
+    /// the same 202.
     ///
-    /// Where secrets are configured, requests are signed by the [Standard Webhooks](https://www.standardwebhooks.com)
-    /// scheme; where none are, the `webhook-*` headers are ignored.
+    /// Where secrets are configured, requests are signed by the [Standard
+    /// Webhooks](https://www.standardwebhooks.com) scheme; where none are, the `webhook-*` headers
+    /// are ignored.
     #[oai(
         path = "/v1/webhooks/transactions",
         method = "post",
@@ -77,14 +79,15 @@ impl InboundWebhooksApi {
     )]
     async fn receive_transaction(
         &self,
-        /// The sender's id of this message, the same at every repetition. Visible ASCII without dots.
+        /// The sender's id of this message, the same at every repetition. Visible ASCII without
+        /// dots.
         #[oai(name = "webhook-id")]
         id: Header<SignatureHeader>,
         /// When this attempt was sent, in seconds since 1970. At most five minutes off.
         #[oai(name = "webhook-timestamp")]
         timestamp: Header<SignatureHeader>,
-        /// `v1,` and the base64 of the HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`. Several, separated
-        /// by spaces, while a secret is rotated.
+        /// `v1,` and the base64 of the HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`.
+        /// Several, separated by spaces, while a secret is rotated.
         #[oai(name = "webhook-signature")]
         signature: Header<SignatureHeader>,
         body: JsonBody<TransactionEvent>,
@@ -188,8 +191,8 @@ impl FromFields for TransactionEvent {
 struct Acceptance {
     /// Always `accepted`.
     message: String,
-    /// `conflict` when the id was known with other content, which was kept for an operator; absent otherwise. Only
-    /// where this server is set to accept conflicts.
+    /// `conflict` when the id was known with other content, which was kept for an operator; absent
+    /// otherwise. Only where this server is set to accept conflicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[oai(skip_serializing_if_is_none)]
     flag: Option<Flag>,

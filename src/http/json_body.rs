@@ -1,8 +1,9 @@
 //! A strict reader of request bodies that are one JSON object.
 //!
-//! Strict, because a body is evidence and money: a key that appears twice, or that we do not know, is refused instead
-//! of silently dropped, and numbers are handed on as the text that was sent. All that is wrong with the fields is
-//! collected and told at once. Values are not walked into, so nesting costs nothing and cannot overflow the stack.
+//! Strict, because a body is evidence and money: a key that appears twice, or that we do not know,
+//! is refused instead of silently dropped, and numbers are handed on as the text that was sent. All
+//! that is wrong with the fields is collected and told at once. Values are not walked into, so
+//! nesting costs nothing and cannot overflow the stack.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,8 +38,8 @@ pub trait FromFields: Type {
     fn from_fields(fields: &mut Fields<'_>) -> Option<Self::Value>;
 }
 
-/// The body of a request that must be JSON of the shape `T`: its bytes as received, for whoever verifies or keeps
-/// them, and on demand what they mean.
+/// The body of a request that must be JSON of the shape `T`: its bytes as received, for whoever
+/// verifies or keeps them, and on demand what they mean.
 pub struct JsonBody<T> {
     /// The bytes as received.
     pub bytes: Bytes,
@@ -50,8 +51,9 @@ impl<T: FromFields> JsonBody<T> {
     ///
     /// # Errors
     ///
-    /// [`Code::MalformedBody`] when it is no JSON object; [`Code::MissingFields`], [`Code::InvalidFields`] or
-    /// [`Code::UnacceptableValues`], in this order of precedence, with all wrong fields.
+    /// [`Code::MalformedBody`] when it is no JSON object; [`Code::MissingFields`],
+    /// [`Code::InvalidFields`] or [`Code::UnacceptableValues`], in this order of precedence, with
+    /// all wrong fields.
     pub fn read(&self) -> Result<T::Value, Problem> {
         let mut fields = Fields::parse(&self.bytes, T::FIELDS)?;
         let value = T::from_fields(&mut fields);
@@ -135,7 +137,8 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Splits the body into its fields; names that are not `known`, or appear twice, are held against it.
+    /// Splits the body into its fields; names that are not `known`, or appear twice, are held
+    /// against it.
     ///
     /// # Errors
     ///

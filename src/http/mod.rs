@@ -4,15 +4,20 @@
 //!
 //! - [`server`]: the accept loop, with its limits for connections and slow clients.
 //! - [`trace`]: the SERVER span, the log line and the [`request_id`] of each request.
-//! - [`problem`]: what refusals look like (RFC 9457), and the catch-all that gives every error that form.
+//! - [`problem`]: what refusals look like (RFC 9457), and the catch-all that gives every error that
+//!   form.
 //! - [`request_body`]: reads each body whole, within its limit and deadline.
-//! - [`inbound_webhooks`], [`transactions`], [`system`], [`docs`]: one file per API, a list of steps per operation.
-//! - [`signature`]: whether a sender is to be believed. [`json_body`]: what a body means, read strictly.
-//! - [`shared_commit`]: where concurrent requests become one database transaction; nothing is answered before its
-//!   commit (G1), and transaction and job commit together (G2).
-//! - [`openapi`]: the document, of which [`refused`], [`payload`] and [`money`] are what poem-openapi cannot say itself.
+//! - [`inbound_webhooks`], [`transactions`], [`system`], [`docs`]: one file per API, a list of
+//!   steps per operation.
+//! - [`signature`]: whether a sender is to be believed. [`json_body`]: what a body means, read
+//!   strictly.
+//! - [`shared_commit`]: where concurrent requests become one database transaction; nothing is
+//!   answered before its commit (G1), and transaction and job commit together (G2).
+//! - [`openapi`]: the document, of which [`refused`], [`payload`] and [`money`] are what
+//!   poem-openapi cannot say itself.
 //!
-//! Deliberately absent: rules about money, which are in `payments`, and TLS and HTTP/2, which are a proxy's work.
+//! Deliberately absent: rules about money, which are in `payments`, and TLS and HTTP/2, which are a
+//! proxy's work.
 
 pub mod docs;
 pub mod inbound_webhooks;

@@ -14,8 +14,9 @@ use super::{Apis, docs};
 const DESCRIPTION: &str = "\
 Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
 
-A 2xx is sent only after the commit. A 503 says that it is not known whether there was one: send the same request \
-again, as often as you like. Errors are problem details (RFC 9457); branch on their `code`, which is stable.";
+A 2xx is sent only after the commit. A 503 says that it is not known whether there was one: send \
+the same request again, as often as you like. Errors are problem details (RFC 9457); branch on \
+their `code`, which is stable.";
 
 /// The service of these APIs, or of what stands for them.
 pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
@@ -26,7 +27,8 @@ pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
         .server(ServerObject::new("http://127.0.0.1:8000").description("What `app dev` starts"))
 }
 
-/// By poem's pattern of a path, what `Allow` says there. Paths outside of the document know only GET.
+/// By poem's pattern of a path, what `Allow` says there. Paths outside of the document know only
+/// GET.
 pub fn allowed_methods() -> HashMap<String, HeaderValue> {
     let paths = Apis::meta().into_iter().flat_map(|api| api.paths);
     paths.map(|path| (poem_pattern(&path.path), allow(&path))).collect()
@@ -151,8 +153,8 @@ fn finish(document: &mut Value) {
     }
 }
 
-/// A field that may be null is there all the same; and a field that is a reference with a description
-/// of its own needs no second copy of it.
+/// A field that may be null is there all the same; and a field that is a reference with a
+/// description of its own needs no second copy of it.
 fn tidy(schema: &mut Value) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
@@ -178,7 +180,7 @@ fn operations(path: &mut Value) -> impl Iterator<Item = &mut Value> {
 /// `X-Request-Id` is on every answer.
 fn add_request_id(response: &mut Value) {
     response["headers"]["X-Request-Id"] = json!({
-        "description": "The id of the request: yours if you sent one, otherwise made by us. Quote it to support.",
+        "description": "The id of the request: yours if you sent one, otherwise ours.",
         "required": true,
         "schema": { "type": "string" },
     });

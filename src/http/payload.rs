@@ -1,5 +1,6 @@
-//! The payload of answers: JSON whose media type is plain `application/json`, in the document as on the wire.
-//! poem-openapi's own adds a charset, which JSON does not have (RFC 8259, 11) and which generated clients stumble over.
+//! The payload of answers: JSON whose media type is plain `application/json`, in the document as on
+//! the wire. poem-openapi's own adds a charset, which JSON does not have (RFC 8259, 11) and which
+//! generated clients stumble over.
 
 use poem::{IntoResponse, Response};
 use poem_openapi::payload::Payload;

@@ -1,8 +1,9 @@
-//! What a request is answered when it is refused: RFC 9457 `application/problem+json`, for all routes and for poem's
-//! own errors alike.
+//! What a request is answered when it is refused: RFC 9457 `application/problem+json`, for all
+//! routes and for poem's own errors alike.
 //!
-//! [`Code`] is the catalogue. An operation raises a [`Problem`] by `?`; [`Problems`], the outermost endpoint but for
-//! tracing, turns whatever was raised into the one body. Nothing of our insides is in it: causes go to the log.
+//! [`Code`] is the catalogue. An operation raises a [`Problem`] by `?`; [`Problems`], the outermost
+//! endpoint but for tracing, turns whatever was raised into the one body. Nothing of our insides is
+//! in it: causes go to the log.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,7 +27,10 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub const RETRY_AFTER_SECS: u32 = 2;
 
 macro_rules! catalogue {
-    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $status:literal, $title:literal;)+) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident = $code:literal, $status:literal, $title:literal;
+    )+) => {
         /// What can be wrong. The code is stable: clients may branch on it.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Code {
@@ -93,7 +97,8 @@ catalogue! {
     UnacceptableValues = "unacceptable-values", 422, "Unacceptable values";
     /// We made a mistake. The request may be sent again.
     InternalError = "internal-error", 500, "Internal error";
-    /// The database is away, or it is not known whether it took the request. Sending the same request again is safe.
+    /// The database is away, or it is not known whether it took the request. Sending the same
+    /// request again is safe.
     Unavailable = "unavailable", 503, "Temporarily unavailable";
     /// More requests are waiting than can be served. Sending the same request again is safe.
     Overloaded = "overloaded", 503, "Overloaded";
@@ -274,6 +279,14 @@ impl ResponseError for Problem {
     }
 }
 
+/// Whether the database refused because of what it was given, as opposed to being away, overloaded
+/// or about to stop: by the class of its SQLSTATE (data exception, integrity violation, raised by a
+/// function). What it refuses so, we should have refused before: it is a mistake of ours.
+pub fn is_about_the_data(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|it| it.code());
+    code.is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)))
+}
+
 /// An error that is answered the same way by every route (RFC 9457).
 #[derive(Clone, Debug, Serialize, Object)]
 #[oai(rename = "Problem")]
@@ -329,7 +342,8 @@ impl<E> Problems<E> {
             let allow = allow.cloned().unwrap_or(HeaderValue::from_static("GET, HEAD"));
             response.headers_mut().insert(header::ALLOW, allow);
         }
-        // What poem attached, such as the path's pattern and the operation's id, is what traces are named by.
+        // What poem attached, such as the path's pattern and the operation's id, is what traces are
+        // named by.
         *response.extensions_mut() = std::mem::take(error.into_response().extensions_mut());
         response
     }

@@ -1,4 +1,5 @@
-//! The refusals of an operation, as a type: what the code raises and what the document says stand in one place.
+//! The refusals of an operation, as a type: what the code raises and what the document says stand
+//! in one place.
 
 use std::marker::PhantomData;
 
@@ -77,7 +78,8 @@ fn statuses(codes: &'static [Code]) -> Vec<u16> {
     statuses
 }
 
-/// `code`: meaning. The document's finishing touch finds the codes again by their backticks, to add an example each.
+/// `code`: meaning. The document's finishing touch finds the codes again by their backticks, to add
+/// an example each.
 fn description(codes: &'static [Code], status: u16) -> String {
     let lines: Vec<String> = with_status(codes, status)
         .map(|code| format!("`{}`: {}", code.as_str(), code.meaning()))

@@ -1,7 +1,7 @@
 //! The one place where request bodies are read: whole, up to a limit, within a deadline.
 //!
-//! Everything inside sees bytes that are already there. Without it a body has no limit and no deadline at all: poem
-//! and hyper wait for ever for a client that sends one byte a minute.
+//! Everything inside sees bytes that are already there. Without it a body has no limit and no
+//! deadline at all: poem and hyper wait for ever for a client that sends one byte a minute.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use poem::{Endpoint, Request};
 
 use super::problem::{Code, Problem};
 
-/// Of a body that is too large, so much beyond the limit is still read before the answer: a client that is in the
-/// middle of sending sees its 413, instead of a connection reset.
+/// Of a body that is too large, so much beyond the limit is still read before the answer: a client
+/// that is in the middle of sending sees its 413, instead of a connection reset.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
 
 /// What a request body may be.

@@ -1,7 +1,8 @@
 //! The accept loop: who may connect, for how long, and how it all ends.
 //!
-//! poem's own server has no deadline for headers, no limit of connections and no TCP_NODELAY, so this is a loop of our
-//! own over hyper. It speaks HTTP/1.1 only: TLS and HTTP/2 are a proxy's work, and what is not spoken cannot be abused.
+//! poem's own server has no deadline for headers, no limit of connections and no TCP_NODELAY, so
+//! this is a loop of our own over hyper. It speaks HTTP/1.1 only: TLS and HTTP/2 are a proxy's
+//! work, and what is not spoken cannot be abused.
 
 use std::convert::Infallible;
 use std::io;
@@ -44,14 +45,15 @@ pub struct ConnectionLimits {
     pub max_connections: usize,
     /// From the connection, or the first byte of a request, to the end of its headers.
     pub header_timeout: Duration,
-    /// A connection on which nothing moves for so long, between requests or within an answer, is closed.
+    /// A connection on which nothing moves for so long, between requests or within an answer, is
+    /// closed.
     pub idle_timeout: Duration,
     /// How long requests under way may go on once the process is told to stop.
     pub grace: Duration,
 }
 
-/// Serves `endpoint` until `shutdown` is cancelled; then finishes the requests under way, and returns when all
-/// connections are closed, at the latest after the grace.
+/// Serves `endpoint` until `shutdown` is cancelled; then finishes the requests under way, and
+/// returns when all connections are closed, at the latest after the grace.
 pub async fn serve<E>(
     listener: TcpListener,
     endpoint: E,
@@ -63,7 +65,8 @@ pub async fn serve<E>(
     let server = Arc::new(Server { endpoint, limits, shutdown, aborted: CancellationToken::new() });
     let connections = TaskTracker::new();
     accept(&listener, &server, &connections).await;
-    // From here on the system refuses connections, so that clients and balancers turn to another node.
+    // From here on the system refuses connections, so that clients and balancers turn to another
+    // node.
     drop(listener);
     connections.close();
     if tokio::time::timeout(limits.grace, connections.wait()).await.is_err() {
@@ -110,8 +113,8 @@ async fn accept<E: Endpoint + 'static>(
     }
 }
 
-/// A client that gave up concerns nobody. Anything else, such as having no file descriptors left, would come back at
-/// once and for ever: the loop must not spin on it.
+/// A client that gave up concerns nobody. Anything else, such as having no file descriptors left,
+/// would come back at once and for ever: the loop must not spin on it.
 async fn rest_after(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
@@ -200,7 +203,8 @@ struct Activity {
 const IDLE: u64 = 0;
 /// In the middle of a request's headers, or before the first request.
 const HEAD: u64 = 1;
-/// A request is being answered: its body has a deadline of its own, and so has whatever it waits for.
+/// A request is being answered: its body has a deadline of its own, and so has whatever it waits
+/// for.
 const REQUEST: u64 = 2;
 
 impl Activity {
@@ -250,8 +254,8 @@ impl Activity {
     }
 }
 
-/// Ends when a connection has done nothing for too long. Polled after the connection, in the same task, so it sees
-/// each change of its activity.
+/// Ends when a connection has done nothing for too long. Polled after the connection, in the same
+/// task, so it sees each change of its activity.
 struct Watchdog<'a> {
     activity: &'a Activity,
     alarm: Pin<Box<Sleep>>,
@@ -270,8 +274,8 @@ impl Future for Watchdog<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let deadline = self.activity.deadline();
-            // Only ever set earlier here: a deadline that moved on is found when the alarm rings, so that busy
-            // connections do not reset a timer with every request.
+            // Only ever set earlier here: a deadline that moved on is found when the alarm rings,
+            // so that busy connections do not reset a timer with every request.
             if deadline.is_some_and(|deadline| deadline < self.alarm.deadline()) {
                 self.alarm.as_mut().reset(deadline.unwrap_or_else(Instant::now));
             }

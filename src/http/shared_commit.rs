@@ -1,11 +1,13 @@
 //! Shared commits: requests that arrive at the same time are recorded by one database transaction.
 //!
-//! Most of what a commit costs is its flush to disk, and it costs that once, whatever it carries. A committer takes
-//! whatever waits, at once and with no delay to collect more: alone, a request commits alone; under load, those that
-//! arrive while one commit is being flushed make up the next. Each is answered after the commit that carries it (G1).
+//! Most of what a commit costs is its flush to disk, and it costs that once, whatever it carries. A
+//! committer takes whatever waits, at once and with no delay to collect more: alone, a request
+//! commits alone; under load, those that arrive while one commit is being flushed make up the next.
+//! Each is answered after the commit that carries it (G1).
 //!
-//! A committer owns its connection, so that neither slow reads of the API nor a connection that died can keep it from
-//! its work: whatever goes wrong with a connection, it is dropped and a new one made.
+//! A committer owns its connection, so that neither slow reads of the API nor a connection that
+//! died can keep it from its work: whatever goes wrong with a connection, it is dropped and a new
+//! one made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +18,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::problem::{Code, Problem};
-use crate::db;
+use super::problem::{Code, Problem, is_about_the_data};
 use crate::jobs::SettleTransaction;
 use crate::payments::transactions::{self, NewTransaction, Recorded, TransactionError};
 use crate::queue::QueueError;
@@ -25,14 +26,15 @@ use crate::queue::enqueue::{NewJob, enqueue_many};
 use crate::queue::notifier::Notifier;
 use crate::queue::trace_context::TraceContext;
 
-/// The most requests that wait for a commit. Beyond that they are refused at once instead of after a wait in vain.
+/// The most requests that wait for a commit. Beyond that they are refused at once instead of after
+/// a wait in vain.
 const MAX_WAITING: usize = 8192;
 /// The most requests in one commit: more gains nothing and makes the first wait for the last.
 pub const MAX_BATCH: usize = 256;
 /// After this long a request is answered that its outcome is not known.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// After this long a commit is given up and its connection dropped. Less than the above, so that those in the
-/// commit are answered by it.
+/// After this long a commit is given up and its connection dropped. Less than the above, so that
+/// those in the commit are answered by it.
 const COMMIT_WITHIN: Duration = Duration::from_secs(4);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -50,12 +52,13 @@ pub struct SharedCommitSettings {
 enum NotRecorded {
     /// The database is away, or nobody knows whether it committed. Sending again is safe.
     Unavailable,
-    /// The database refuses this very transaction: a mistake of ours, since what it refuses we should have refused.
+    /// The database refuses this very transaction: a mistake of ours, since what it refuses we
+    /// should have refused.
     Refused,
 }
 
-/// Where requests hand their transactions in. Clones share the same committers, which end when the last is dropped
-/// and everything handed in was committed.
+/// Where requests hand their transactions in. Clones share the same committers, which end when the
+/// last is dropped and everything handed in was committed.
 #[derive(Clone)]
 pub struct SharedCommit {
     waiting: mpsc::Sender<Entry>,
@@ -92,14 +95,16 @@ impl SharedCommit {
         (Self { waiting: sender }, committers)
     }
 
-    /// Records the transaction, together with the job that settles it when it is new, and returns after the commit.
+    /// Records the transaction, together with the job that settles it when it is new, and returns
+    /// after the commit.
     ///
     /// Dropping the future changes nothing: what was handed in is committed.
     ///
     /// # Errors
     ///
-    /// [`Code::Unavailable`] within five seconds when the database is away, or the outcome of the commit is not
-    /// known; [`Code::Overloaded`] at once when too many wait already; [`Code::InternalError`].
+    /// [`Code::Unavailable`] within five seconds when the database is away, or the outcome of the
+    /// commit is not known; [`Code::Overloaded`] at once when too many wait already;
+    /// [`Code::InternalError`].
     pub async fn record(&self, transaction: NewTransaction) -> Result<Recorded, Problem> {
         let (answer, answered) = oneshot::channel();
         let answer_by = Instant::now() + ANSWER_WITHIN;
@@ -130,7 +135,8 @@ impl Committer {
     async fn run(mut self) {
         loop {
             let mut batch = Vec::with_capacity(MAX_BATCH);
-            // One committer at a time takes; the lock is held while it waits, and the next one waits for the lock.
+            // One committer at a time takes; the lock is held while it waits, and the next one
+            // waits for the lock.
             if self.waiting.lock().await.recv_many(&mut batch, MAX_BATCH).await == 0 {
                 return;
             }
@@ -142,8 +148,8 @@ impl Committer {
         }
     }
 
-    /// Commits the batch and answers each of it. If the database refuses it because of what it holds, its members are
-    /// tried one by one, so that one of them harms no other.
+    /// Commits the batch and answers each of it. If the database refuses it because of what it
+    /// holds, its members are tried one by one, so that one of them harms no other.
     async fn commit_and_answer(&mut self, batch: Vec<Entry>) {
         let (transactions, waiting): (Vec<_>, Vec<_>) =
             batch.into_iter().map(Entry::into_parts).unzip();
@@ -186,8 +192,8 @@ impl Committer {
         Ok(outcomes)
     }
 
-    /// The connection is taken, and put back only when nothing about it is in doubt: an error, or a caller that
-    /// stopped waiting, closes it, and with it whatever was open on it.
+    /// The connection is taken, and put back only when nothing about it is in doubt: an error, or a
+    /// caller that stopped waiting, closes it, and with it whatever was open on it.
     async fn try_commit(
         &mut self,
         transactions: &[NewTransaction],
@@ -232,8 +238,8 @@ impl Committer {
         Ok(outcomes)
     }
 
-    /// A connection with a database transaction open. That `begin` fails on the one we had only means that the
-    /// server was restarted since; nothing was lost with it.
+    /// A connection with a database transaction open. That `begin` fails on the one we had only
+    /// means that the server was restarted since; nothing was lost with it.
     async fn begin(&mut self) -> Result<PgConnection, CommitError> {
         if let Some(mut connection) = self.connection.take()
             && raw_sql("begin").execute(&mut connection).await.is_ok()
@@ -262,7 +268,8 @@ struct Waiter {
 
 impl Waiter {
     fn tell(self, outcome: Result<Recorded, NotRecorded>) {
-        // A client that has gone does not want the answer; its transaction is committed all the same.
+        // A client that has gone does not want the answer; its transaction is committed all the
+        // same.
         let _ = self.answer.send(outcome);
     }
 }
@@ -289,9 +296,10 @@ impl CommitError {
         }
     }
 
-    /// Whether the server said no because of what it was given, in which case nothing is wrong with the connection.
+    /// Whether the server said no because of what it was given, in which case nothing is wrong with
+    /// the connection.
     fn is_about_the_data(&self) -> bool {
-        self.database().is_some_and(db::is_about_the_data)
+        self.database().is_some_and(is_about_the_data)
     }
 
     fn log_and_judge(self) -> NotRecorded {

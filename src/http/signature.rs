@@ -1,8 +1,8 @@
 //! Signatures of inbound webhooks: verification by the Standard Webhooks scheme.
 //!
-//! What is signed is `id.timestamp.body`, with the bytes of the body as received: to sign what was parsed and written
-//! again would let a middleman change what parsing ignores. Every failure is answered by the same words; only our log
-//! knows which one it was.
+//! What is signed is `id.timestamp.body`, with the bytes of the body as received: to sign what was
+//! parsed and written again would let a middleman change what parsing ignores. Every failure is
+//! answered by the same words; only our log knows which one it was.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +20,8 @@ use super::problem::{Code, Problem};
 
 /// How far the sender's clock may be from ours, either way.
 pub const TOLERANCE_SECS: i64 = 300;
-/// During a rotation a sender signs with two secrets; ten leaves room, and bounds the work of a forged header.
+/// During a rotation a sender signs with two secrets; ten leaves room, and bounds the work of a
+/// forged header.
 const MAX_SIGNATURES: usize = 10;
 /// The scheme's own bounds for a secret: shorter ones can be guessed, longer ones gain nothing.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -37,13 +38,11 @@ pub struct WebhookSecret(Vec<u8>);
 pub enum SecretError {
     /// Not base64, with or without `whsec_` before it.
     #[error(
-        "a webhook secret is 'whsec_' and base64; make one with: echo whsec_$(openssl rand -base64 32)"
+        "a webhook secret is 'whsec_' and base64, such as: echo whsec_$(openssl rand -base64 32)"
     )]
     NotBase64,
     /// Fewer than 24 bytes or more than 64.
-    #[error(
-        "a webhook secret has 24 to 64 bytes; make one with: echo whsec_$(openssl rand -base64 32)"
-    )]
+    #[error("a webhook secret has 24 to 64 bytes, such as: echo whsec_$(openssl rand -base64 32)")]
     WrongLength,
 }
 
@@ -114,7 +113,8 @@ impl From<SignatureError> for Problem {
     }
 }
 
-/// Verifies signatures against the secrets of this server; with none configured, believes everything.
+/// Verifies signatures against the secrets of this server; with none configured, believes
+/// everything.
 #[derive(Clone)]
 pub struct Verifier {
     /// Each secret, already mixed into the hash.
@@ -135,7 +135,8 @@ impl Verifier {
         self.keys.is_empty()
     }
 
-    /// Fails unless one of the signatures is by one of the secrets, over these very bytes, and fresh.
+    /// Fails unless one of the signatures is by one of the secrets, over these very bytes, and
+    /// fresh.
     ///
     /// # Errors
     ///
@@ -192,7 +193,8 @@ fn check_timestamp(timestamp: &str, now_unix_secs: i64) -> Result<(), SignatureE
     }
 }
 
-/// The 32-byte `v1` signatures of the header; other versions and lengths are passed over, as the scheme asks.
+/// The 32-byte `v1` signatures of the header; other versions and lengths are passed over, as the
+/// scheme asks.
 fn read_signatures(header: &str) -> Result<Vec<[u8; 32]>, SignatureError> {
     let mut given = Vec::with_capacity(1);
     for (index, versioned) in header.split(' ').enumerate() {

@@ -41,7 +41,8 @@ enum Unready {
 impl SystemApi {
     /// Get the status of the service
     ///
-    /// Says that the service is there, and what time it has. Looks at nothing; see `/readyz` for that.
+    /// Says that the service is there, and what time it has. Looks at nothing; see `/readyz` for
+    /// that.
     #[oai(path = "/", method = "get", operation_id = "get_status", tag = "ApiTags::System")]
     async fn get_status(&self) -> Result<StatusGiven, Refused<NothingElse>> {
         let current_time = OffsetDateTime::now_utc();
@@ -50,8 +51,8 @@ impl SystemApi {
 
     /// Check that the process lives
     ///
-    /// Answers as long as the process can answer at all, whatever state the database is in: restart it when this
-    /// fails, and only then.
+    /// Answers as long as the process can answer at all, whatever state the database is in: restart
+    /// it when this fails, and only then.
     #[oai(
         path = "/healthz",
         method = "get",
@@ -64,8 +65,8 @@ impl SystemApi {
 
     /// Check that the process can serve
     ///
-    /// Ready means: the database answers within a second, its schema is the one this build needs, and the process is
-    /// not about to stop. Send traffic only to processes that are ready.
+    /// Ready means: the database answers within a second, its schema is the one this build needs,
+    /// and the process is not about to stop. Send traffic only to processes that are ready.
     #[oai(
         path = "/readyz",
         method = "get",

@@ -15,9 +15,8 @@ use time::OffsetDateTime;
 use super::ApiTags;
 use super::money::{AmountOut, CurrencyCode};
 use super::payload::Json;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Problem, is_about_the_data};
 use super::refused::{Refusals, Refused};
-use crate::db;
 use crate::ids::TransactionId;
 use crate::payments::transactions::{self, Filter, Status, Transaction, TransactionError};
 
@@ -61,8 +60,8 @@ impl TransactionsApi {
 
     /// List transactions
     ///
-    /// Newest first. A page that is not the last has a `next_cursor`: send it with the same filters to get the next
-    /// page. Transactions that arrive meanwhile do not shift the pages.
+    /// Newest first. A page that is not the last has a `next_cursor`: send it with the same filters
+    /// to get the next page. Transactions that arrive meanwhile do not shift the pages.
     #[oai(
         path = "/v1/transactions",
         method = "get",
@@ -151,7 +150,7 @@ impl TransactionsApi {
 impl From<TransactionError> for Problem {
     fn from(error: TransactionError) -> Self {
         let code = match &error {
-            TransactionError::Database(error) if !db::is_about_the_data(error) => Code::Unavailable,
+            TransactionError::Database(error) if !is_about_the_data(error) => Code::Unavailable,
             TransactionError::Database(_)
             | TransactionError::NotMoney(_)
             | TransactionError::Vanished => Code::InternalError,
@@ -160,8 +159,9 @@ impl From<TransactionError> for Problem {
     }
 }
 
-/// `id || first 16 bytes of SHA-256(filter, id)`: the list continues only for the filters that it began with, and a
-/// cursor that was cut or mixed up is noticed. Nothing in it is secret, so it needs no key that all nodes share.
+/// `id || first 16 bytes of SHA-256(filter, id)`: the list continues only for the filters that it
+/// began with, and a cursor that was cut or mixed up is noticed. Nothing in it is secret, so it
+/// needs no key that all nodes share.
 fn cursor_after(last: TransactionId, filter: &Filter) -> String {
     let id = last.0.to_be_bytes();
     URL_SAFE_NO_PAD.encode([id.as_slice(), &cursor_seal(id, filter)].concat())

@@ -1,4 +1,5 @@
-//! Bodies that are not to be accepted: each is refused with a 4xx that says why, and none leaves a row.
+//! Bodies that are not to be accepted: each is refused with a 4xx that says why, and none leaves a
+//! row.
 
 use serde_json::Value;
 

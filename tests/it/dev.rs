@@ -116,8 +116,8 @@ async fn a_second_app_on_the_folder_is_told_who_has_it() {
     assert_eq!(
         said,
         format!(
-            "error: the data folder {} is in use by another 'app dev' (process {}): stop that first, \
-             or choose another --data-dir",
+            "error: the data folder {} is in use by another 'app dev' (process {}): \
+             stop that first, or choose another --data-dir",
             data_dir.display(),
             first.pid()
         )
@@ -261,7 +261,8 @@ async fn no_binaries_and_no_download_name_the_install_command() {
     );
 }
 
-/// Needs a machine without a network, or with a broken one; so a network of its own that leads nowhere.
+/// Needs a machine without a network, or with a broken one; so a network of its own that leads
+/// nowhere.
 #[tokio::test]
 async fn no_binaries_and_no_network_name_the_install_command() {
     let Some(hidden) = without_binaries(&["dev", "--listen", "127.0.0.1:0"]) else { return };
@@ -292,7 +293,8 @@ fn as_ordinary_user(data_dir: &Path) -> AppCommand {
     if !is_root() {
         return dev(data_dir);
     }
-    // The target folder may be closed to others. One copy for all tests, which goes when the run ends.
+    // The target folder may be closed to others. One copy for all tests, which goes when the run
+    // ends.
     static COPY: LazyLock<PathBuf> = LazyLock::new(|| {
         let dir = ManuallyDrop::new(scratch_dir());
         let copy = dir.join("app");
@@ -302,8 +304,8 @@ fn as_ordinary_user(data_dir: &Path) -> AppCommand {
     App::command_of(COPY.as_path(), args(data_dir, "127.0.0.1:0")).user(NOBODY, NOBODY)
 }
 
-/// The binary where no PostgreSQL is installed and no network leads anywhere: in a namespace of its own, with empty
-/// folders over the packages. `None` where that is not allowed.
+/// The binary where no PostgreSQL is installed and no network leads anywhere: in a namespace of its
+/// own, with empty folders over the packages. `None` where that is not allowed.
 fn without_binaries(args: &[&str]) -> Option<AppCommand> {
     // Nothing is made there.
     const DATA_DIR: &str = "/tmp/surety-nothing-here";
@@ -325,7 +327,8 @@ fn without_binaries(args: &[&str]) -> Option<AppCommand> {
     Some(App::command_of("unshare", all))
 }
 
-/// A data folder that does not exist yet. Removed with this value, which is made before the app and so goes after it.
+/// A data folder that does not exist yet. Removed with this value, which is made before the app and
+/// so goes after it.
 struct DataDir {
     path: PathBuf,
     _scratch: ScratchDir,

@@ -264,7 +264,8 @@ fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
 }
 
-/// A folder that the test makes in place of the cluster must let the server's user through, as the cluster's does.
+/// A folder that the test makes in place of the cluster must let the server's user through, as the
+/// cluster's does.
 fn open_to_server(dir: &Path) {
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711)).unwrap();
 }

@@ -1,4 +1,5 @@
-//! Inbound webhooks: from the request to the rows, and what is answered when something is in the way.
+//! Inbound webhooks: from the request to the rows, and what is answered when something is in the
+//! way.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,9 @@ async fn an_accepted_webhook_is_one_transaction_and_one_job() {
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(api.rows().await, (1, 1, 0));
     let job: Value = sqlx::query_scalar(
-        "select jsonb_build_object('kind', kind, 'args', args, 'due', run_at <= clock_timestamp()) from queue.jobs",
+        "select jsonb_build_object(
+           'kind', kind, 'args', args, 'due', run_at <= clock_timestamp()
+         ) from queue.jobs",
     )
     .fetch_one(&api.pool)
     .await
@@ -86,7 +89,8 @@ async fn other_content_for_a_known_id_is_refused_and_kept() {
 
     assert_eq!(api.rows().await, (1, 1, 2));
     let kept: Vec<(Vec<u8>, i64)> = sqlx::query_as(
-        "select body, received_count from payments.transaction_conflicts order by received_count desc",
+        "select body, received_count from payments.transaction_conflicts
+         order by received_count desc",
     )
     .fetch_all(&api.pool)
     .await
@@ -180,7 +184,8 @@ async fn requests_that_wait_together_commit_together() {
 async fn one_that_the_database_refuses_harms_no_other() {
     let api = TestApi::start_with(|settings| settings.committers = 1).await;
     sqlx::raw_sql(
-        "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
+        "create function refuse() returns trigger language plpgsql
+           as $$ begin raise exception 'no'; end $$;
          create trigger poison before insert on payments.transactions
          for each row when (new.transaction_id = 'poison') execute function refuse();",
     )

@@ -1,4 +1,5 @@
-//! The integration tests: one binary, so that they share one PostgreSQL and link once. One module per feature.
+//! The integration tests: one binary, so that they share one PostgreSQL and link once. One module
+//! per feature.
 
 // A test that unwraps wrongly fails, which is what it is for.
 #![allow(clippy::unwrap_used)]
@@ -15,6 +16,7 @@ mod ledger;
 mod migrate;
 mod openapi;
 mod queue;
+mod send;
 mod serve;
 mod settle;
 mod signatures;

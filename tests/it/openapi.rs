@@ -117,7 +117,8 @@ async fn the_document_is_served_in_all_its_forms() {
         let page = api.get(path).await;
         assert_eq!(page.status, 200, "{path}");
         assert!(page.header("content-type").starts_with("text/html"), "{path}");
-        // The finished document is in the page, not the raw one, and nothing is fetched from elsewhere.
+        // The finished document is in the page, not the raw one, and nothing is fetched from
+        // elsewhere.
         assert!(page.text.contains("\"missing-fields\":{\"summary\""), "{path}");
         assert!(!page.text.contains("fonts.googleapis.com"), "{path}");
     }

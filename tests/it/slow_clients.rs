@@ -1,4 +1,5 @@
-//! Clients that are slow, silent or too many: each costs its own connection, for a bounded time, and nobody else's.
+//! Clients that are slow, silent or too many: each costs its own connection, for a bounded time,
+//! and nobody else's.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use tokio::time::{sleep, timeout};
 use crate::support::{TestApi, WEBHOOKS, event, raw_post, read_to_end, try_write};
 
 const DEADLINE: Duration = Duration::from_millis(600);
-/// However busy the machine is, a deadline that works has struck by then, and one that does not never does.
+/// However busy the machine is, a deadline that works has struck by then, and one that does not
+/// never does.
 const AT_LAST: Duration = Duration::from_secs(20);
 
 async fn strict() -> TestApi {
@@ -63,7 +65,8 @@ async fn a_dripped_body_is_answered_408() {
     let api = strict().await;
     let mut stream = api.connect().await;
     let head = format!(
-        "POST {WEBHOOKS} HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{{"
+        "POST {WEBHOOKS} HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n\
+         content-length: 100000\r\n\r\n{{"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
 
@@ -80,7 +83,8 @@ async fn a_body_that_never_comes_is_answered_408() {
     for framing in ["content-length: 10", "transfer-encoding: chunked"] {
         let mut stream = api.connect().await;
         let head = format!(
-            "POST {WEBHOOKS} HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
+            "POST {WEBHOOKS} HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n\
+             {framing}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApi, event};
 
-/// Twelve transactions: odd ones in EUR, every third settled, every fourth failed, accounts in turn.
+/// Twelve transactions: odd ones in EUR, every third settled, every fourth failed, accounts in
+/// turn.
 async fn twelve() -> TestApi {
     let api = TestApi::start().await;
     for number in 1..=12 {
@@ -19,10 +20,12 @@ async fn twelve() -> TestApi {
     }
     sqlx::raw_sql(
         "set local session_replication_role = replica;
-         update payments.transactions set status = 'COMPLETED', processed_at = clock_timestamp() where id % 3 = 0;
+         update payments.transactions set status = 'COMPLETED', processed_at = clock_timestamp()
+           where id % 3 = 0;
          update payments.transactions set status = 'FAILED', failure_reason = 'same-account',
            processed_at = clock_timestamp() where id % 4 = 0 and id % 3 <> 0;
-         update payments.transactions set created_at = '2026-01-01T00:00:00Z'::timestamptz + id * interval '1 hour'",
+         update payments.transactions 
+           set created_at = '2026-01-01T00:00:00Z'::timestamptz + id * interval '1 hour'",
     )
     .execute(&api.pool)
     .await

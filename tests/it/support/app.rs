@@ -37,7 +37,8 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// The binary with these arguments. It sees no `.env`, and none of our settings from the environment.
+    /// The binary with these arguments. It sees no `.env`, and none of our settings from the
+    /// environment.
     pub(crate) fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> AppCommand {
         Self::command_of(env!("CARGO_BIN_EXE_app"), args)
     }
@@ -73,7 +74,8 @@ impl App {
         self.lines().join("\n")
     }
 
-    /// Waits for a line that contains `text` and returns it. Panics when the process ends without having said it.
+    /// Waits for a line that contains `text` and returns it. Panics when the process ends without
+    /// having said it.
     pub(crate) async fn wait_for_line(&mut self, text: &str) -> String {
         self.wait_for_line_after(0, text).await
     }
@@ -82,7 +84,8 @@ impl App {
     pub(crate) async fn wait_for_line_after(&mut self, skip: usize, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // First whether it has ended, then what it said: the other way round would miss its last words.
+            // First whether it has ended, then what it said: the other way round would miss its
+            // last words.
             let ended = self.has_exited() && Arc::strong_count(&self.lines) == 1;
             if let Some(line) = self.lines().iter().skip(skip).find(|line| line.contains(text)) {
                 return line.clone();

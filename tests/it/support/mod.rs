@@ -1,6 +1,7 @@
 //! What the tests stand on. Nothing needs to be set up first: no server, no `DATABASE_URL`.
 //!
-//! - [`TestDb::new`]: a database of one's own with the schema in it, on a server that all tests share.
+//! - [`TestDb::new`]: a database of one's own with the schema in it, on a server that all tests
+//!   share.
 //! - [`TestCluster::start`]: a PostgreSQL of one's own, to stop, crash and start again.
 //! - [`App::command`]: the real binary as a child process, to read, signal and kill.
 //! - [`TestApi::start`]: the API in this process, over real sockets, with a database of its own.
@@ -35,7 +36,8 @@ pub(crate) fn is_root() -> bool {
     scratch_dir().metadata().unwrap().uid() == 0
 }
 
-/// How long a test waits for something that must happen. Long, because it only costs time when the test fails.
+/// How long a test waits for something that must happen. Long, because it only costs time when the
+/// test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds; panics with `what` when it does not within [`PATIENCE`].

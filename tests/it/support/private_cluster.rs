@@ -49,8 +49,8 @@ impl TestCluster {
         std::fs::read_to_string(self.settings.data_dir.join("server.log")).unwrap_or_default()
     }
 
-    /// Stops the server as `pg_ctl stop -m immediate` does: connections are cut, nothing is written, the next start
-    /// recovers.
+    /// Stops the server as `pg_ctl stop -m immediate` does: connections are cut, nothing is
+    /// written, the next start recovers.
     pub(crate) async fn stop_immediate(&mut self) {
         self.cluster.take().expect("it runs").stop_immediately().await;
     }

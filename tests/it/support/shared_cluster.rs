@@ -1,12 +1,13 @@
 //! One PostgreSQL for a whole test run.
 //!
-//! The first process that needs it starts it; processes beside it join (`cargo nextest` runs one per test). It lives
-//! in memory where there is room, with fsync off.
+//! The first process that needs it starts it; processes beside it join (`cargo nextest` runs one
+//! per test). It lives in memory where there is room, with fsync off.
 //!
-//! Who stops it? The processes may end in any order and by any signal. So each holds the write end of a named pipe,
-//! and a small shell script reads the other: the system closes a dead process's end, whatever it died of, and the
-//! script sees the end of the file when the last one is gone. It waits a while for successors, then removes the
-//! pipe, so that nobody can join any more, waits for whoever slipped in before that, and stops the server.
+//! Who stops it? The processes may end in any order and by any signal. So each holds the write end
+//! of a named pipe, and a small shell script reads the other: the system closes a dead process's
+//! end, whatever it died of, and the script sees the end of the file when the last one is gone. It
+//! waits a while for successors, then removes the pipe, so that nobody can join any more, waits for
+//! whoever slipped in before that, and stops the server.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -106,7 +107,8 @@ impl Deref for ScratchDir {
 
 impl Drop for ScratchDir {
     fn drop(&mut self) {
-        // A server that is just ending may be writing; what is left then goes at the end of the run.
+        // A server that is just ending may be writing; what is left then goes at the end of the
+        // run.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -148,12 +150,14 @@ fn start_server(data_dir: &Path) -> String {
     let cluster = runtime()
         .block_on(Cluster::start(settings))
         .unwrap_or_else(|error| panic!("the tests' PostgreSQL: {error}"));
-    // Dropping a cluster that runs until it is stopped gives the folder free and leaves the server alone.
+    // Dropping a cluster that runs until it is stopped gives the folder free and leaves the server
+    // alone.
     cluster.url("DATABASE")
 }
 
-/// A runtime for a thread that has none. The callers are synchronous, because they run inside `OnceLock`s, and a
-/// thread that already drives a runtime may not block on a second one: so on a thread of its own.
+/// A runtime for a thread that has none. The callers are synchronous, because they run inside
+/// `OnceLock`s, and a thread that already drives a runtime may not block on a second one: so on a
+/// thread of its own.
 fn runtime() -> Blocking {
     Blocking
 }
@@ -213,8 +217,8 @@ fn lock(base: &Path) -> File {
     lock
 }
 
-/// Runs that nobody will clear away, because their script was killed. A server whose folder is gone ends by itself
-/// within a minute.
+/// Runs that nobody will clear away, because their script was killed. A server whose folder is gone
+/// ends by itself within a minute.
 fn remove_abandoned_runs(base: &Path) {
     for entry in std::fs::read_dir(base).unwrap().filter_map(Result::ok) {
         let is_run = entry.file_name().to_string_lossy().starts_with("run-");

@@ -60,8 +60,8 @@ enum Request {
     Drop { name: String },
 }
 
-/// The thread that makes and drops databases. Tests cannot share a connection, as each has its own runtime; this
-/// thread has one for all of them.
+/// The thread that makes and drops databases. Tests cannot share a connection, as each has its own
+/// runtime; this thread has one for all of them.
 fn steward() -> &'static mpsc::UnboundedSender<Request> {
     static STEWARD: OnceLock<mpsc::UnboundedSender<Request>> = OnceLock::new();
     STEWARD.get_or_init(|| {

@@ -1,0 +1,152 @@
+//! Reading: one transaction by its id, or many by a filter.
+
+use rust_decimal::Decimal;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+use time::OffsetDateTime;
+
+use super::{Status, Transaction, TransactionError};
+use crate::ids::TransactionId;
+use crate::money::{Currency, Money};
+
+/// Which transactions [`list`] gives; every part that is set must match.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    /// Only those in this state.
+    pub status: Option<Status>,
+    /// Only those in this currency.
+    pub currency: Option<Currency>,
+    /// Only those from or to this account.
+    pub account: Option<String>,
+    /// Only those received at this time or later.
+    pub created_from: Option<OffsetDateTime>,
+    /// Only those received before this time.
+    pub created_before: Option<OffsetDateTime>,
+}
+
+/// The transaction that a provider knows by this id, if any.
+///
+/// # Errors
+///
+/// [`TransactionError`].
+pub async fn find(
+    conn: &mut PgConnection,
+    transaction_id: &str,
+) -> Result<Option<Transaction>, TransactionError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"
+        select
+          id, transaction_id, source_account, destination_account, amount, currency,
+          status as "status: Status", failure_reason, created_at, processed_at
+        from payments.transactions
+        where transaction_id = $1
+        "#,
+        transaction_id,
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(Transaction::try_from).transpose()
+}
+
+/// The newest `limit` transactions that match, newest first; with `before`, only those older than
+/// that one.
+///
+/// # Errors
+///
+/// [`TransactionError`].
+pub async fn list(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    before: Option<TransactionId>,
+    limit: u16,
+) -> Result<Vec<Transaction>, TransactionError> {
+    let mut query = QueryBuilder::<Postgres>::new("");
+    match &filter.account {
+        None => push_select(&mut query, filter, None, before, limit),
+        Some(account) => {
+            // Each arm walks its own index from the newest id down; an `or` over both columns would
+            // read every row of the account and sort them. `union` drops the transaction that an
+            // account sent to itself.
+            query.push("select * from ((");
+            push_select(&mut query, filter, Some(("source_account", account)), before, limit);
+            query.push(") union (");
+            push_select(&mut query, filter, Some(("destination_account", account)), before, limit);
+            query.push(")) either_side order by id desc limit ").push_bind(i64::from(limit));
+        }
+    }
+    let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
+    rows.into_iter().map(Transaction::try_from).collect()
+}
+
+/// A transaction as it is stored.
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    transaction_id: String,
+    source_account: String,
+    destination_account: String,
+    amount: Decimal,
+    currency: String,
+    status: Status,
+    failure_reason: Option<String>,
+    created_at: OffsetDateTime,
+    processed_at: Option<OffsetDateTime>,
+}
+
+impl TryFrom<Row> for Transaction {
+    type Error = TransactionError;
+
+    fn try_from(row: Row) -> Result<Self, TransactionError> {
+        Ok(Self {
+            id: TransactionId(row.id),
+            transaction_id: row.transaction_id,
+            source_account: row.source_account,
+            destination_account: row.destination_account,
+            money: Money::from_stored(row.amount, &row.currency)?,
+            status: row.status,
+            failure_reason: row.failure_reason,
+            created_at: row.created_at,
+            processed_at: row.processed_at,
+        })
+    }
+}
+
+/// One walk from the newest id down, with only the conditions that are asked for, so that each can
+/// have its index.
+fn push_select(
+    query: &mut QueryBuilder<Postgres>,
+    filter: &Filter,
+    side: Option<(&'static str, &String)>,
+    before: Option<TransactionId>,
+    limit: u16,
+) {
+    query.push(
+        "select id, transaction_id, source_account, destination_account, amount, currency, \
+         status, failure_reason, created_at, processed_at \
+         from payments.transactions where true",
+    );
+    if let Some((column, account)) = side {
+        query.push(" and ").push(column).push(" = ").push_bind(account.clone());
+    }
+    if let Some(status) = filter.status {
+        query.push(" and status = ").push_bind(status);
+        if status != Status::Completed {
+            // Said once more as a literal, because only that makes the partial index of the few
+            // eligible.
+            query.push(" and status <> 'COMPLETED'");
+        }
+    }
+    if let Some(currency) = filter.currency {
+        query.push(" and currency = ").push_bind(currency.code());
+    }
+    if let Some(from) = filter.created_from {
+        query.push(" and created_at >= ").push_bind(from);
+    }
+    if let Some(before) = filter.created_before {
+        query.push(" and created_at < ").push_bind(before);
+    }
+    if let Some(TransactionId(before)) = before {
+        query.push(" and id < ").push_bind(before);
+    }
+    query.push(" order by id desc limit ").push_bind(i64::from(limit));
+}
