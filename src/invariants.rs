@@ -1,7 +1,8 @@
-//! Invariants: what holds in the database at every moment, each written as the query that finds what breaks it.
+//! Invariants: what holds in the database at every moment, each written as the query that finds
+//! what breaks it.
 //!
-//! A word for every ring: the queue and the money list their own, `app verify` adds those that join them and checks
-//! all in one snapshot.
+//! A word for every ring: the queue and the money list their own, `app verify` adds those that join
+//! them and checks all in one snapshot.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,8 @@ pub struct Invariant {
     pub hint: &'static str,
     /// What it means when rows are found.
     pub weight: Weight,
-    /// A query with one text column: what breaks the invariant, one row each, in words that lead to it.
+    /// A query with one text column: what breaks the invariant, one row each, in words that lead to
+    /// it.
     pub violations: &'static str,
 }
 

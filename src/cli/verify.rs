@@ -27,7 +27,8 @@ Exit codes: 0 all hold, 1 something is broken, 2 usage, or could not be checked.
 /// Neither of the two answers: what could not be checked is not said to be broken.
 const NOT_CHECKED: u8 = 2;
 
-/// Memory for each sort and hash of a check: with PostgreSQL's default of 4 MB, a million rows spill to disk.
+/// Memory for each sort and hash of a check: with PostgreSQL's default of 4 MB, a million rows
+/// spill to disk.
 const WORK_MEM: &str = "128MB";
 
 /// Checks that nothing was lost, nothing applied twice and no money made or destroyed.
@@ -98,8 +99,9 @@ pub async fn verify(conn: &mut PgConnection, timeout: Duration) -> anyhow::Resul
     Ok(Report { database, checked_at, findings, took: began.elapsed() })
 }
 
-/// Settings for statements that read whole tables, and a lock that keeps retention from dropping a partition between
-/// the snapshot and the moment it is read. Retention does not wait for it; it drops the partition the next time.
+/// Settings for statements that read whole tables, and a lock that keeps retention from dropping a
+/// partition between the snapshot and the moment it is read. Retention does not wait for it; it
+/// drops the partition the next time.
 async fn prepare(conn: &mut PgConnection, timeout: Duration) -> Result<(), sqlx::Error> {
     let prepare = format!(
         "
@@ -220,10 +222,12 @@ pub const JOINT_INVARIANTS: &[Invariant] = &[
     NONE_WAITS_FOR_AN_OPERATOR,
 ];
 
-/// Protects G2, that an accepted webhook makes exactly one job, and G1, that what was answered with 202 is done.
+/// Protects G2, that an accepted webhook makes exactly one job, and G1, that what was answered with
+/// 202 is done.
 ///
-/// Retention drops finished jobs by age, never transactions. So a transaction that was settled before the first day
-/// from which completed jobs are kept may be without one. Any later one, and any that is not settled, may not.
+/// Retention drops finished jobs by age, never transactions. So a transaction that was settled
+/// before the first day from which completed jobs are kept may be without one. Any later one, and
+/// any that is not settled, may not.
 const ONE_JOB_EACH: Invariant = Invariant {
     name: "transactions-have-one-settle-job",
     claim: "every accepted transaction has exactly one settle job",
@@ -315,7 +319,8 @@ const NONE_WAITS_FOR_AN_OPERATOR: Invariant = Invariant {
     hint: "queue.attempts says why each attempt failed; mend that, then run the job again",
     weight: Weight::Notice,
     violations: "
-        select format('transaction %s (%s), job %s', transaction.id, transaction.transaction_id, job.id)
+        select
+          format('transaction %s (%s), job %s', transaction.id, transaction.transaction_id, job.id)
         from queue.finished_jobs as job
         join payments.transactions as transaction
           on transaction.id = (job.args -> 'transaction')::bigint

@@ -1,7 +1,7 @@
 //! The second way in: what happens after the answer was sent. One file per kind of job.
 //!
-//! A job reads like a list of steps: begin, call the rules, complete. It owns the database transaction, and has no SQL
-//! and no rules of its own.
+//! A job reads like a list of steps: begin, call the rules, complete. It owns the database
+//! transaction, and has no SQL and no rules of its own.
 
 mod settle_transaction;
 

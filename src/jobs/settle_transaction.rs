@@ -32,7 +32,8 @@ impl Job for SettleTransaction {
 }
 
 impl BatchJob for SettleTransaction {
-    // Twice as many would save a tenth of the time per transaction, and hold the locks of busy accounts twice as long.
+    // Twice as many would save a tenth of the time per transaction, and hold the locks of busy
+    // accounts twice as long.
     const MAX_BATCH: usize = 200;
 
     async fn run_batch(
@@ -50,8 +51,8 @@ impl BatchJob for SettleTransaction {
     }
 }
 
-/// A job without its transaction can never succeed: it is discarded, and kept for an operator to look at. In a batch
-/// this undoes the batch, whose jobs then run one by one.
+/// A job without its transaction can never succeed: it is discarded, and kept for an operator to
+/// look at. In a batch this undoes the batch, whose jobs then run one by one.
 fn require_all_found(settled: &[(TransactionId, Settled)]) -> Result<(), JobError> {
     match settled.iter().find(|(_, settled)| *settled == Settled::Missing) {
         Some((id, _)) => Err(JobError::discard(MissingTransaction(*id))),

@@ -1,8 +1,8 @@
 //! Accounts: holders of money, each in one currency.
 //!
-//! A balance is read and written only under a lock on its row, and rows are locked in id order, so that two batches
-//! over the same accounts wait for each other and never in a circle. The lock is `for no key update`: it lets others
-//! refer to the account meanwhile.
+//! A balance is read and written only under a lock on its row, and rows are locked in id order, so
+//! that two batches over the same accounts wait for each other and never in a circle. The lock is
+//! `for no key update`: it lets others refer to the account meanwhile.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,7 +25,8 @@ pub struct ExternalAccount {
     pub currency: Currency,
 }
 
-/// An account as it stood when its row was locked; nobody else can change it until the transaction ends.
+/// An account as it stood when its row was locked; nobody else can change it until the transaction
+/// ends.
 #[derive(Clone, Debug)]
 pub(super) struct LockedAccount {
     pub(super) id: AccountId,
@@ -49,7 +50,8 @@ pub(super) struct BalanceChange {
     pub(super) delta: Decimal,
 }
 
-/// Gives the id of each of these accounts, in their order, making those that are seen for the first time.
+/// Gives the id of each of these accounts, in their order, making those that are seen for the first
+/// time.
 ///
 /// # Errors
 ///
@@ -58,8 +60,8 @@ pub async fn open_external(
     conn: &mut PgConnection,
     accounts: &[ExternalAccount],
 ) -> Result<Vec<AccountId>, LedgerError> {
-    // In the order of the unique key: two transactions that make the same accounts wait for each other at the first
-    // one they share, and never in a circle.
+    // In the order of the unique key: two transactions that make the same accounts wait for each
+    // other at the first one they share, and never in a circle.
     let mut wanted: Vec<&ExternalAccount> = accounts.iter().collect();
     wanted.sort_unstable_by_key(|account| (&account.external_ref, account.currency.code()));
     wanted.dedup();
@@ -126,8 +128,8 @@ fn external_columns<'a>(accounts: &[&'a ExternalAccount]) -> (Vec<&'a str>, Vec<
     accounts.iter().map(|account| (account.external_ref.as_str(), account.currency.code())).unzip()
 }
 
-/// Locks these accounts until the transaction ends, in id order, and reads them as they stand then. Ids that name no
-/// account are left out.
+/// Locks these accounts until the transaction ends, in id order, and reads them as they stand then.
+/// Ids that name no account are left out.
 pub(super) async fn lock(
     conn: &mut PgConnection,
     accounts: &HashSet<AccountId>,
@@ -149,7 +151,8 @@ pub(super) async fn lock(
     Ok(locked)
 }
 
-/// Writes the balances of accounts that the caller has locked: one update per account, however many entries.
+/// Writes the balances of accounts that the caller has locked: one update per account, however many
+/// entries.
 pub(super) async fn change_balances(
     conn: &mut PgConnection,
     changes: &[BalanceChange],

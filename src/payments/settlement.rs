@@ -1,7 +1,8 @@
 //! Settlement: what a provider told us becomes a transfer, and the transaction gets its outcome.
 //!
-//! A transaction leaves `PROCESSING` exactly once: its row is locked before it is judged, and only the one who finds
-//! it in `PROCESSING` writes. Whoever comes second, for whatever reason, finds it settled and changes nothing (G3).
+//! A transaction leaves `PROCESSING` exactly once: its row is locked before it is judged, and only
+//! the one who finds it in `PROCESSING` writes. Whoever comes second, for whatever reason, finds it
+//! settled and changes nothing (G3).
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,20 +24,21 @@ pub enum Settled {
     Failed(Refusal),
     /// It had its outcome before. Nothing was changed.
     AlreadySettled,
-    /// There is no such transaction, or it is not for settlement yet (`PENDING`). Nothing was changed.
+    /// There is no such transaction, or it is not for settlement yet (`PENDING`). Nothing was
+    /// changed.
     Missing,
 }
 
-/// Settles these transactions, each as if it were alone: one that breaks a rule ends in `FAILED` and does not touch
-/// the others. Gives one outcome for each id, in the order of the ids.
+/// Settles these transactions, each as if it were alone: one that breaks a rule ends in `FAILED`
+/// and does not touch the others. Gives one outcome for each id, in the order of the ids.
 ///
-/// The number of statements does not depend on the number of transactions. Call it once per database transaction:
-/// the rows and accounts that it locks stay locked until the end.
+/// The number of statements does not depend on the number of transactions. Call it once per
+/// database transaction: the rows and accounts that it locks stay locked until the end.
 ///
 /// # Errors
 ///
-/// When the database refuses, or a stored row contradicts the ledger ([`LedgerError`]). Nothing may be committed
-/// then; settled one by one, only the transaction at fault fails again.
+/// When the database refuses, or a stored row contradicts the ledger ([`LedgerError`]). Nothing may
+/// be committed then; settled one by one, only the transaction at fault fails again.
 pub async fn settle_many(
     conn: &mut PgConnection,
     ids: &[TransactionId],
@@ -71,8 +73,8 @@ struct StoredTransaction {
     is_processing: bool,
 }
 
-/// Locks these transactions in id order. `for no key update` lets a conflicting webhook, which refers to the row, be
-/// recorded meanwhile.
+/// Locks these transactions in id order. `for no key update` lets a conflicting webhook, which
+/// refers to the row, be recorded meanwhile.
 async fn lock_transactions(
     conn: &mut PgConnection,
     ids: &[TransactionId],
@@ -141,7 +143,8 @@ async fn post(
     Ok(refused.chain(judged).collect())
 }
 
-/// The transfer of each payment, between accounts that are made where they are seen for the first time.
+/// The transfer of each payment, between accounts that are made where they are seen for the first
+/// time.
 async fn transfers_of(
     conn: &mut PgConnection,
     payments: &[Payment],

@@ -1,8 +1,10 @@
-//! Transfers: movements of money from one account to another, each with the two entries that prove it (G7).
+//! Transfers: movements of money from one account to another, each with the two entries that prove
+//! it (G7).
 //!
-//! Transfers are posted in batches. The accounts of a batch are locked first; then the transfers are judged in memory,
-//! one after the other, against the balances that the ones before them left; then everything is written by one
-//! statement per table. An account that a thousand transfers of the batch touch is still updated once.
+//! Transfers are posted in batches. The accounts of a batch are locked first; then the transfers
+//! are judged in memory, one after the other, against the balances that the ones before them left;
+//! then everything is written by one statement per table. An account that a thousand transfers of
+//! the batch touch is still updated once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,13 +17,15 @@ use super::accounts::{self, BalanceChange, LockedAccount};
 use crate::ids::{AccountId, TransactionId, TransferId};
 use crate::money::Money;
 
-/// The whole part of a balance stays below this, on either side of zero: what `numeric(28, 4)` holds.
+/// The whole part of a balance stays below this, on either side of zero: what `numeric(28, 4)`
+/// holds.
 const BALANCE_LIMIT: i128 = 10_i128.pow(24);
 
 /// Money to be moved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewTransfer {
-    /// The provider's transaction that this transfer settles, if any. A transaction has at most one transfer.
+    /// The provider's transaction that this transfer settles, if any. A transaction has at most one
+    /// transfer.
     pub transaction: Option<TransactionId>,
     /// Who pays.
     pub source: AccountId,
@@ -64,16 +68,17 @@ impl Refusal {
     }
 }
 
-/// Posts these transfers in order, and says of each whether it was posted or which rule it broke. A transfer that is
-/// refused changes nothing, and the others are posted all the same: the outcome is what it would be, had they come
-/// one by one.
+/// Posts these transfers in order, and says of each whether it was posted or which rule it broke. A
+/// transfer that is refused changes nothing, and the others are posted all the same: the outcome is
+/// what it would be, had they come one by one.
 ///
-/// The accounts stay locked until the caller's transaction ends. Two calls in one transaction may deadlock with
-/// another such transaction, so post all that belongs together at once.
+/// The accounts stay locked until the caller's transaction ends. Two calls in one transaction may
+/// deadlock with another such transaction, so post all that belongs together at once.
 ///
 /// # Errors
 ///
-/// [`LedgerError::TransactionHasTransfer`], or when the database refuses. Nothing may be committed then.
+/// [`LedgerError::TransactionHasTransfer`], or when the database refuses. Nothing may be committed
+/// then.
 pub async fn post_many(
     conn: &mut PgConnection,
     transfers: &[NewTransfer],
@@ -213,7 +218,8 @@ async fn insert_transfers(
         "
         insert into payments.transfers
           (id, transaction_id, source_account_id, destination_account_id, amount, currency)
-        select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::numeric[], $6::text[])
+        select *
+        from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::numeric[], $6::text[])
         ",
         &ids,
         &transactions as &[Option<i64>],
@@ -235,7 +241,8 @@ async fn insert_entries(conn: &mut PgConnection, entries: &[NewEntry]) -> Result
     let balances_after: Vec<Decimal> = entries.iter().map(|entry| entry.balance_after).collect();
     sqlx::query!(
         "
-        insert into payments.entries (account_id, account_version, transfer_id, amount, balance_after)
+        insert into payments.entries
+          (account_id, account_version, transfer_id, amount, balance_after)
         select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::numeric[], $5::numeric[])
         ",
         &accounts,

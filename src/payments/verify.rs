@@ -1,7 +1,8 @@
 //! What holds in the ledger at every moment.
 //!
-//! Much of it is enforced when it is written, by constraints and triggers. It is checked all the same: constraints can
-//! be dropped, triggers disabled and backups restored in part, and proof is worth more than trust.
+//! Much of it is enforced when it is written, by constraints and triggers. It is checked all the
+//! same: constraints can be dropped, triggers disabled and backups restored in part, and proof is
+//! worth more than trust.
 
 use crate::invariants::{Invariant, Weight};
 
@@ -18,11 +19,11 @@ pub const INVARIANTS: &[Invariant] = &[
     FLOORS_HOLD,
 ];
 
-/// Protects G3, that a payment is applied exactly once: not never (an outcome without a transfer), not twice, and not
-/// as another payment.
+/// Protects G3, that a payment is applied exactly once: not never (an outcome without a transfer),
+/// not twice, and not as another payment.
 const COMPLETED_HAVE_ONE_TRANSFER: Invariant = Invariant {
     name: "completed-transactions-have-one-transfer",
-    claim: "every COMPLETED transaction has exactly one transfer, of its amount between its accounts",
+    claim: "every COMPLETED transaction has exactly one transfer, with its amount and accounts",
     protects: "G3",
     hint: "compare payments.transfers with payments.transactions by transaction_id",
     weight: Weight::Guarantee,
@@ -31,7 +32,8 @@ const COMPLETED_HAVE_ONE_TRANSFER: Invariant = Invariant {
         from payments.transactions as transaction
         left join payments.transfers as transfer on transfer.transaction_id = transaction.id
         left join payments.accounts as source on source.id = transfer.source_account_id
-        left join payments.accounts as destination on destination.id = transfer.destination_account_id
+        left join payments.accounts as destination
+          on destination.id = transfer.destination_account_id
         where transaction.status = 'COMPLETED'
           and (
             transfer.amount = transaction.amount
@@ -47,13 +49,13 @@ const COMPLETED_HAVE_ONE_TRANSFER: Invariant = Invariant {
         having count(*) > 1",
 };
 
-/// Protects G7, that an outcome other than success changes no ledger row, and G3: money that moved for a transaction
-/// that does not say so would move again.
+/// Protects G7, that an outcome other than success changes no ledger row, and G3: money that moved
+/// for a transaction that does not say so would move again.
 const OTHERS_HAVE_NONE: Invariant = Invariant {
     name: "other-transactions-have-no-transfer",
     claim: "no FAILED, PROCESSING or missing transaction has a transfer",
     protects: "G3, G7",
-    hint: "the transfer and the outcome are written by one transaction: who wrote one of them alone?",
+    hint: "transfer and outcome are written by one transaction: who wrote one of them alone?",
     weight: Weight::Guarantee,
     violations: "
         select format('transfer %s of transaction %s', transfer.id, transfer.transaction_id)
@@ -134,7 +136,10 @@ const VERSIONS_COUNT_ENTRIES: Invariant = Invariant {
         from payments.accounts as account
         full join (
           select
-            account_id, count(*) as entries, min(account_version) as first, max(account_version) as last
+            account_id,
+            count(*) as entries,
+            min(account_version) as first,
+            max(account_version) as last
           from payments.entries
           group by account_id
         ) as history on history.account_id = account.id

@@ -17,7 +17,7 @@ const WAITING_OR_FINISHED: Invariant = Invariant {
     name: "jobs-are-unfinished-or-finished",
     claim: "no job is unfinished and finished at once",
     protects: "G3",
-    hint: "a job moves from queue.jobs to queue.finished_jobs by one statement: who wrote one of them alone?",
+    hint: "one statement moves a job to queue.finished_jobs: who wrote one of the rows alone?",
     weight: Weight::Guarantee,
     violations: "
         select format('job %s', job.id)
@@ -39,11 +39,12 @@ const FINISHED_ONCE: Invariant = Invariant {
         having count(*) > 1",
 };
 
-/// Protects G4 and the promise that every attempt is kept: an attempt that is missing ended without the fence being
-/// asked, or was lost.
+/// Protects G4 and the promise that every attempt is kept: an attempt that is missing ended without
+/// the fence being asked, or was lost.
 ///
-/// An attempt is counted when it begins and recorded when it ends, so the last attempt of a running job has no row.
-/// Retention drops attempts by age: of a job that is older than what is kept, the first ones may be gone.
+/// An attempt is counted when it begins and recorded when it ends, so the last attempt of a running
+/// job has no row. Retention drops attempts by age: of a job that is older than what is kept, the
+/// first ones may be gone.
 const ATTEMPTS_NUMBERED: Invariant = Invariant {
     name: "attempts-are-numbered-without-gaps",
     claim: "the ended attempts of every job are numbered 1 to n, each once",
@@ -61,7 +62,11 @@ const ATTEMPTS_NUMBERED: Invariant = Invariant {
         ),
         recorded as (
           select
-            job_id, count(*) as attempts, sum(times) as rows, min(attempt) as first, max(attempt) as last
+            job_id,
+            count(*) as attempts,
+            sum(times) as rows,
+            min(attempt) as first,
+            max(attempt) as last
           from numbered
           group by job_id
         ),
@@ -103,11 +108,14 @@ const DISCARDED_TELL_WHY: Invariant = Invariant {
         select format('job %s', job.id)
         from queue.finished_jobs as job
         left join queue.attempts as last_one
-          on last_one.job_id = job.id and last_one.attempt = job.attempt and last_one.error is not null
+          on last_one.job_id = job.id
+            and last_one.attempt = job.attempt
+            and last_one.error is not null
         where job.state = 'discarded' and last_one.job_id is null",
 };
 
-/// Protects G5, that a lost worker's jobs run again. Two default leases are far beyond what a rescue needs.
+/// Protects G5, that a lost worker's jobs run again. Two default leases are far beyond what a
+/// rescue needs.
 const LEASES_ALIVE: Invariant = Invariant {
     name: "no-lease-is-long-expired",
     claim: "no running job's lease ran out more than 60 s ago",

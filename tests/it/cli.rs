@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 14] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -16,6 +16,8 @@ const COMMANDS: [&[&str]; 12] = [
     &["verify"],
     &["bench"],
     &["bench", "ingest"],
+    &["bench", "drain"],
+    &["bench", "latency"],
 ];
 
 async fn run(args: &[&str]) -> (Option<i32>, String) {
@@ -127,4 +129,25 @@ async fn an_outdated_schema_is_refused_with_the_command_that_mends_it() {
         assert_eq!(status.code(), Some(8), "{command}: {output}");
         assert!(output.contains("app migrate run"), "{command}: {output}");
     }
+}
+
+#[tokio::test]
+async fn the_example_of_an_environment_file_has_every_setting() {
+    let mut settings = std::collections::BTreeSet::new();
+    for command in COMMANDS {
+        let (_, help) = run(&[command, &["--help"]].concat()).await;
+        let named = help.split("[env: ").skip(1);
+        settings.extend(named.map(|rest| rest.split(['=', ']']).next().unwrap().to_owned()));
+    }
+    let example = include_str!("../../.env.example");
+    let lines = example.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
+    let shown: std::collections::BTreeSet<_> =
+        lines.map(|(name, _)| name.to_owned()).filter(|name| !name.contains(' ')).collect();
+    let missing: Vec<_> = settings.difference(&shown).collect();
+    assert!(missing.is_empty(), "not in .env.example: {missing:?}");
+    // What is not a flag, but read by name.
+    let others = ["APP_LOG", "APP_PG_BIN", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"];
+    let unknown: Vec<_> =
+        shown.difference(&settings).filter(|name| !others.contains(&name.as_str())).collect();
+    assert!(unknown.is_empty(), "in .env.example, but no setting: {unknown:?}");
 }

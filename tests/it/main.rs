@@ -16,6 +16,7 @@ mod ledger;
 mod migrate;
 mod openapi;
 mod queue;
+mod send;
 mod serve;
 mod settle;
 mod signatures;

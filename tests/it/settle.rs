@@ -1,4 +1,5 @@
-//! Settlement: every accepted transaction gets its outcome and its money exactly once (G3), alone or in a batch.
+//! Settlement: every accepted transaction gets its outcome and its money exactly once (G3), alone
+//! or in a batch.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -373,7 +374,8 @@ async fn floor_of_100_dollars(pool: &PgPool, external_ref: &str) {
 /// All outcomes and all entries, without ids and times.
 async fn everything(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar(
-        "(select format('%s %s %s', id, status, failure_reason) from payments.transactions order by id)
+        "(select format('%s %s %s', id, status, failure_reason)
+          from payments.transactions order by id)
          union all
          (select format('%s %s %s: %s for %s makes %s', external_ref, account.currency, version,
                  account_version, entry.amount, balance_after)

@@ -1,4 +1,5 @@
-//! `app verify`: passes on a good database, also while it is at work, and fails for each thing that can be wrong.
+//! `app verify`: passes on a good database, also while it is at work, and fails for each thing that
+//! can be wrong.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use crate::support::ledger::{
 };
 use crate::support::{App, TestDb};
 
-/// A database with a bit of everything: settled, failed and waiting transactions, transfers of other origin, and a
-/// finished job of another kind, number 1000.
+/// A database with a bit of everything: settled, failed and waiting transactions, transfers of
+/// other origin, and a finished job of another kind, number 1000.
 async fn good_database() -> TestDb {
     let db = TestDb::new().await;
     for number in 0..12 {
@@ -31,7 +32,8 @@ async fn good_database() -> TestDb {
     accepted(&db.pool, "payer-2", "new shop", "3 USD").await;
     sqlx::raw_sql(
         "insert into queue.finished_jobs
-           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at, enqueued_at, args)
+           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at,
+            enqueued_at, args)
            values (1000, 'default', 'other', 2, 2, 10, 1, 'completed', now(), now(), '{}');
          insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error)
            values
@@ -55,7 +57,8 @@ fn found(report: &Report) -> BTreeSet<&'static str> {
     found.map(|finding| finding.invariant.name).collect()
 }
 
-/// What breaks invariants, as one statement or several run with triggers off, and which invariants it breaks.
+/// What breaks invariants, as one statement or several run with triggers off, and which invariants
+/// it breaks.
 const BREAKS: &[(&str, &[&str])] = &[
     // Money and jobs.
     (
@@ -74,14 +77,17 @@ const BREAKS: &[(&str, &[&str])] = &[
         &["transactions-have-one-settle-job", "processing-transactions-have-a-job"],
     ),
     (
-        "insert into queue.jobs (kind, args) values ('settle_transaction', '{\"transaction\": 99}')",
+        "insert into queue.jobs (kind, args)
+         values ('settle_transaction', '{\"transaction\": 99}')",
         &["settle-jobs-have-their-transaction"],
     ),
     (
         "with gone as (delete from queue.jobs where args = '{\"transaction\": 15}' returning *)
          insert into queue.finished_jobs
-           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at, enqueued_at, args)
-         select id, queue, kind, priority, 0, max_attempts, 0, 'cancelled', run_at, enqueued_at, args
+           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at,
+            enqueued_at, args)
+         select
+           id, queue, kind, priority, 0, max_attempts, 0, 'cancelled', run_at, enqueued_at, args
          from gone",
         &["processing-transactions-have-a-job"],
     ),
@@ -93,13 +99,16 @@ const BREAKS: &[(&str, &[&str])] = &[
     (
         "with gone as (delete from queue.jobs where args = '{\"transaction\": 15}' returning *),
          attempt as (
-           insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error)
+           insert into queue.attempts
+             (job_id, attempt, fence, worker_id, started_at, outcome, error)
            select id, 1, nextval('queue.fence'), gen_random_uuid(), now(), 'discarded', 'because'
            from gone
          )
          insert into queue.finished_jobs
-           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at, enqueued_at, args)
-         select id, queue, kind, priority, 1, max_attempts, 0, 'discarded', run_at, enqueued_at, args
+           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at,
+            enqueued_at, args)
+         select
+           id, queue, kind, priority, 1, max_attempts, 0, 'discarded', run_at, enqueued_at, args
          from gone",
         &["no-transaction-waits-for-an-operator"],
     ),
@@ -130,7 +139,8 @@ const BREAKS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "update payments.transactions set status = 'FAILED', failure_reason = 'by-hand' where id = 3",
+        "update payments.transactions set status = 'FAILED', failure_reason = 'by-hand'
+         where id = 3",
         &["other-transactions-have-no-transfer"],
     ),
     (
@@ -159,7 +169,8 @@ const BREAKS: &[(&str, &[&str])] = &[
         &["transfers-keep-to-one-currency"],
     ),
     (
-        "update payments.accounts set balance = balance + case external_ref when 'shop' then 1 else -1 end
+        "update payments.accounts
+         set balance = balance + case external_ref when 'shop' then 1 else -1 end
          where external_ref in ('shop', 'payer-3') and currency = 'USD'",
         &["balances-are-sums-of-entries"],
     ),
@@ -207,7 +218,8 @@ const BREAKS: &[(&str, &[&str])] = &[
     ),
     ("delete from queue.attempts where job_id = 1000", &["attempts-are-numbered-without-gaps"]),
     (
-        "insert into queue.attempts select * from queue.attempts where job_id = 1000 and attempt = 1",
+        "insert into queue.attempts
+         select * from queue.attempts where job_id = 1000 and attempt = 1",
         &["attempts-are-numbered-without-gaps"],
     ),
     (
@@ -225,8 +237,8 @@ const BREAKS: &[(&str, &[&str])] = &[
     ),
     (
         "update queue.jobs
-         set running = true, attempt = 1, fence = nextval('queue.fence'), worker_id = gen_random_uuid(),
-           started_at = now(), lease_expires_at = now() - interval '61 seconds'
+         set running = true, attempt = 1, fence = nextval('queue.fence'),
+           worker_id = gen_random_uuid(), started_at = now(), lease_expires_at = now() - interval '61 seconds'
          where args = '{\"transaction\": 15}'",
         &["no-lease-is-long-expired"],
     ),
@@ -273,7 +285,8 @@ fn every_invariant_is_broken_by_a_test() {
     assert_eq!(broken, all);
 }
 
-/// Runs statements that the database would not let pass, as a bug, a restored backup or a hand could.
+/// Runs statements that the database would not let pass, as a bug, a restored backup or a hand
+/// could.
 async fn break_it(pool: &PgPool, statements: &'static str) {
     let mut tx = pool.begin().await.unwrap();
     sqlx::raw_sql(
@@ -295,8 +308,8 @@ async fn a_lease_that_has_just_run_out_is_the_rescuers_business() {
     break_it(
         &db.pool,
         "update queue.jobs
-         set running = true, attempt = 1, fence = nextval('queue.fence'), worker_id = gen_random_uuid(),
-           started_at = now(), lease_expires_at = now() - interval '50 seconds'
+         set running = true, attempt = 1, fence = nextval('queue.fence'),
+           worker_id = gen_random_uuid(), started_at = now(), lease_expires_at = now() - interval '50 seconds'
          where args = '{\"transaction\": 15}'",
     )
     .await;
@@ -306,11 +319,13 @@ async fn a_lease_that_has_just_run_out_is_the_rescuers_business() {
 #[tokio::test]
 async fn a_transaction_may_outlive_the_finished_job_that_settled_it() {
     let db = good_database().await;
-    // What retention leaves of a transaction that was settled the day before the first that is kept.
+    // What retention leaves of a transaction that was settled the day before the first that is
+    // kept.
     break_it(
         &db.pool,
         "update payments.transactions
-         set created_at = created_at - interval '1 day', processed_at = processed_at - interval '1 day'
+         set created_at = created_at - interval '1 day',
+           processed_at = processed_at - interval '1 day'
          where id = 3;
          delete from queue.finished_jobs where args = '{\"transaction\": 3}'",
     )
@@ -323,7 +338,8 @@ async fn the_first_attempts_of_a_job_may_have_been_dropped_by_retention() {
     let db = good_database().await;
     break_it(
         &db.pool,
-        "update queue.finished_jobs set enqueued_at = enqueued_at - interval '1 day' where id = 1000;
+        "update queue.finished_jobs set enqueued_at = enqueued_at - interval '1 day'
+         where id = 1000;
          delete from queue.attempts where job_id = 1000 and attempt = 1",
     )
     .await;

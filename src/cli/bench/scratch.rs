@@ -55,7 +55,10 @@ impl Server {
             }
             None => Self::start_private(prefix).await?,
         };
-        server.make_template().await?;
+        if let Err(error) = server.make_template().await {
+            server.end().await;
+            return Err(error);
+        }
         Ok(server)
     }
 
@@ -121,7 +124,8 @@ impl Server {
     async fn execute(&self, statement: &str) -> anyhow::Result<()> {
         let mut conn = self.connect().await?;
         // Utility statements take no parameters; the names in them are made above.
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut conn).await?;
+        let executed = sqlx::query(AssertSqlSafe(statement)).execute(&mut conn).await;
+        executed.with_context(|| format!("the server refuses '{statement}'"))?;
         Ok(conn.close().await?)
     }
 

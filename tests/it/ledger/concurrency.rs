@@ -54,8 +54,8 @@ async fn first_sights_of_the_same_names_in_opposite_order_do_not_deadlock() {
     }
     let (forth, back) = ([ids[0], ids[1]], [ids[2], ids[3]]);
     drop(conn);
-    // Somebody else has made `m`, and it is not certain yet whether that will stay. In whatever order the two
-    // settlements make their accounts, both come to wait with some made and some not.
+    // Somebody else has made `m`, and it is not certain yet whether that will stay. In whatever
+    // order the two settlements make their accounts, both come to wait with some made and some not.
     let mut other = db.pool.begin().await.unwrap();
     accounts::open_external(&mut other, &[in_dollars("m")]).await.unwrap();
 

@@ -95,9 +95,11 @@ async fn what_a_provider_told_us_cannot_be_changed_or_deleted() {
 fn with_entries(ledger: &Ledger, entries: &str) -> String {
     let Ledger { a, b, .. } = ledger;
     format!(
-        "insert into payments.transfers (id, source_account_id, destination_account_id, amount, currency)
+        "insert into payments.transfers
+           (id, source_account_id, destination_account_id, amount, currency)
            values ('00000000-0000-0000-0000-000000000007', '{a}', '{b}', 7, 'USD');
-         insert into payments.entries (transfer_id, account_id, account_version, amount, balance_after)
+         insert into payments.entries
+           (transfer_id, account_id, account_version, amount, balance_after)
            select '00000000-0000-0000-0000-000000000007', account_id, version, amount, 0
            from (values {entries}) as entry (account_id, version, amount)"
     )
@@ -138,7 +140,8 @@ async fn a_transfer_gets_no_second_pair_of_entries() {
     let ledger = Ledger::new().await;
     let Ledger { a, b, transfer, .. } = &ledger;
     let second = format!(
-        "insert into payments.entries (transfer_id, account_id, account_version, amount, balance_after)
+        "insert into payments.entries
+           (transfer_id, account_id, account_version, amount, balance_after)
          values ('{transfer}', '{a}', 2, -5, -10), ('{transfer}', '{b}', 2, 5, 10)"
     );
     assert_eq!(ledger.refusal(second).await, "entries_side_key");
@@ -148,7 +151,8 @@ async fn a_transfer_gets_no_second_pair_of_entries() {
 async fn entries_of_no_transfer_are_refused() {
     let ledger = Ledger::new().await;
     let orphans = format!(
-        "insert into payments.entries (transfer_id, account_id, account_version, amount, balance_after)
+        "insert into payments.entries
+           (transfer_id, account_id, account_version, amount, balance_after)
          values (gen_random_uuid(), '{}', 2, 0, 0)",
         ledger.a
     );

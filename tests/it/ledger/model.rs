@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::support::TestDb;
 use crate::support::ledger::{external, money, post, wallet};
 
-/// Currency and floor, in cents, of the accounts that a sequence plays with. One more index is an account that does
-/// not exist.
+/// Currency and floor, in cents, of the accounts that a sequence plays with. One more index is an
+/// account that does not exist.
 const ACCOUNTS: [(&str, Option<i64>); 6] = [
     ("USD", None),
     ("USD", None),
@@ -73,7 +73,8 @@ fn apply(model: &mut Model, step: &Move) -> BTreeSet<&'static str> {
     broken
 }
 
-/// The amounts of an account's entries and their balances, in cents and in order, and its balance and version.
+/// The amounts of an account's entries and their balances, in cents and in order, and its balance
+/// and version.
 async fn stored(pool: &PgPool, account: AccountId) -> (Vec<i64>, Vec<i64>, i64, i64) {
     sqlx::query_as(
         "select

@@ -168,7 +168,8 @@ async fn a_busy_account_is_written_once_per_batch() {
     transfers::post_many(&mut tx, &batch).await.unwrap();
 
     let updates: i64 = sqlx::query_scalar(
-        "select n_tup_upd from pg_stat_xact_user_tables where relid = 'payments.accounts'::regclass",
+        "select n_tup_upd from pg_stat_xact_user_tables
+         where relid = 'payments.accounts'::regclass",
     )
     .fetch_one(&mut *tx)
     .await
@@ -200,7 +201,8 @@ async fn accounts_are_opened_in_the_order_asked_however_often() {
     let known = external(&db.pool, "m", "USD").await;
     let mut tx = db.pool.begin().await.unwrap();
 
-    let ids = accounts::open_external(&mut tx, &["z", "m", "a", "z"].map(in_dollars)).await.unwrap();
+    let ids =
+        accounts::open_external(&mut tx, &["z", "m", "a", "z"].map(in_dollars)).await.unwrap();
 
     tx.commit().await.unwrap();
     assert_eq!(ids[1], known);

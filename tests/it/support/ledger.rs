@@ -151,8 +151,8 @@ pub(crate) async fn count(pool: &PgPool, query: &'static str) -> i64 {
 
 /// Waits until so many sessions of the database wait for a lock.
 pub(crate) async fn wait_for_locks(pool: &PgPool, sessions: i64) {
-    let waiting = "select count(distinct pid) from pg_locks where not granted
-                   and pid in (select pid from pg_stat_activity where datname = current_database())";
+    let waiting = "select count(distinct pid) from pg_locks where not granted and pid in
+                   (select pid from pg_stat_activity where datname = current_database())";
     let deadline = Instant::now() + PATIENCE;
     while count(pool, waiting).await < sessions {
         assert!(Instant::now() < deadline, "fewer than {sessions} sessions wait for a lock");
