@@ -94,7 +94,7 @@ async fn a_pace_is_kept() {
 
 #[tokio::test]
 async fn an_event_is_sent_again_under_the_same_id_until_it_is_taken() {
-    let receiver = Receiver::start(&[Answer::Unavailable, Answer::HangUp, Answer::Accept]).await;
+    let receiver = Receiver::start(vec![Answer::Unavailable, Answer::HangUp, Answer::Accept]).await;
     let (code, report) =
         send(&receiver.url, &["--count", "1", "--concurrency", "1", "--secret", SECRET]).await;
     assert_eq!((code, counts(&report)), (Some(0), [1, 0, 0, 0]), "{report}");
@@ -109,7 +109,7 @@ async fn an_event_is_sent_again_under_the_same_id_until_it_is_taken() {
 
 #[tokio::test]
 async fn without_retries_a_bad_answer_is_final() {
-    let receiver = Receiver::start(&[Answer::Unavailable, Answer::HangUp, Answer::Accept]).await;
+    let receiver = Receiver::start(vec![Answer::Unavailable, Answer::HangUp, Answer::Accept]).await;
     let (code, report) =
         send(&receiver.url, &["--count", "3", "--concurrency", "1", "--no-retry"]).await;
     assert_eq!((code, counts(&report)), (Some(1), [1, 0, 0, 2]), "{report}");
@@ -119,7 +119,7 @@ async fn without_retries_a_bad_answer_is_final() {
 
 #[tokio::test]
 async fn a_refusal_is_not_sent_again() {
-    let receiver = Receiver::start(&[Answer::Refuse]).await;
+    let receiver = Receiver::start(vec![Answer::Refuse]).await;
     let (code, report) = send(&receiver.url, &["--count", "1"]).await;
     assert_eq!((code, counts(&report)), (Some(1), [0, 0, 0, 1]));
     assert_eq!(report["retries"], 0);
@@ -152,11 +152,11 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start(answers: &[Answer]) -> Self {
+    async fn start(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let mut answers = answers.to_vec().into_iter();
+        let mut answers = answers.into_iter();
         let log = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
