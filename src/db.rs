@@ -54,7 +54,8 @@ pub enum DbError {
     Database(#[from] sqlx::Error),
 }
 
-/// Opens a pool of at most `max_connections`, after one connection was made to see that the server is there.
+/// Opens a pool of at most `max_connections`, after one connection was made to see that the server
+/// is there.
 ///
 /// # Errors
 ///
@@ -72,7 +73,8 @@ pub async fn connect(
         .map_err(|source| DbError::Unreachable { server, source })
 }
 
-/// Opens a pool that connects when first used: for processes that must start while the server is away.
+/// Opens a pool that connects when first used: for processes that must start while the server is
+/// away.
 ///
 /// # Errors
 ///
@@ -100,17 +102,20 @@ fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions
     }
     let options = PgConnectOptions::from_str(url).map_err(DbError::Url)?;
     Ok(options.application_name(application_name).options([
-        // A statement that hangs must not hold its caller for ever. A transaction whose process was frozen must not
-        // hold its locks until long after another worker was given its job: no honest one idles for seconds.
+        // A statement that hangs must not hold its caller for ever. A transaction whose process was
+        // frozen must not hold its locks until long after another worker was given its job: no
+        // honest one idles for seconds.
         ("statement_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "10s"),
         ("timezone", "UTC"),
-        // A plan that is made while a table is new reads it from end to end, and would be kept while the table grows
-        // by thousands of rows a second. Planning anew costs a tenth of a millisecond and sees the size of the moment.
+        // A plan that is made while a table is new reads it from end to end, and would be kept
+        // while the table grows by thousands of rows a second. Planning anew costs a tenth of a
+        // millisecond and sees the size of the moment.
         ("plan_cache_mode", "force_custom_plan"),
-        // A prepared statement keeps its plan for the life of the connection. One that was made while a table had
-        // ten rows reads it from end to end when it has a million: settling became 10 times slower within 60,000
-        // transactions. So scans of whole tables are for statements that have no other way.
+        // A prepared statement keeps its plan for the life of the connection. One that was made
+        // while a table had ten rows reads it from end to end when it has a million: settling
+        // became 10 times slower within 60,000 transactions. So scans of whole tables are for
+        // statements that have no other way.
         ("enable_seqscan", "off"),
         // Meant for analytics; here it would only add its 100 ms to the first such scan.
         ("jit", "off"),
@@ -145,10 +150,12 @@ impl std::fmt::Display for SchemaState {
             Self::Current => f.write_str("the schema is current"),
             Self::Outdated { missing } => write!(
                 f,
-                "the schema is outdated ({missing} migrations missing): run 'app migrate run', or start with --migrate"
+                "the schema is outdated ({missing} migrations missing): run 'app migrate run', or \
+                 start with --migrate"
             ),
             Self::Newer => f.write_str(
-                "the schema is newer than this binary: upgrade the binary, or run 'app migrate revert' of the newer one",
+                "the schema is newer than this binary: upgrade it, or run 'app migrate revert' \
+                 of the newer one",
             ),
         }
     }
@@ -268,8 +275,9 @@ impl MigrationSession {
         .bind(format!("{}ms", patience.lock_timeout.as_millis()))
         .execute(&mut conn)
         .await?;
-        // sqlx would wait for its lock inside a statement, whose snapshot then keeps a `create index
-        // concurrently` of the other process waiting for ever: so we ask, and sleep, and ask again.
+        // sqlx would wait for its lock inside a statement, whose snapshot then keeps a `create
+        // index concurrently` of the other process waiting for ever: so we ask, and sleep, and ask
+        // again.
         let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
         migrator.set_locking(false);
         let deadline = Instant::now() + patience.total;
@@ -289,7 +297,8 @@ impl MigrationSession {
         Ok(applied)
     }
 
-    /// Waits a little when a migration did not get its lock and there is time left; fails otherwise.
+    /// Waits a little when a migration did not get its lock and there is time left; fails
+    /// otherwise.
     async fn wait_for_lock(&mut self, error: MigrateError) -> Result<(), DbError> {
         if !is_lock_timeout(&error) {
             return Err(error.into());

@@ -1,5 +1,5 @@
-//! Real processes, killed, frozen and cut off while they work: what was acknowledged is there, and nothing happened
-//! twice.
+//! Real processes, killed, frozen and cut off while they work: what was acknowledged is there, and
+//! nothing happened twice.
 
 mod load;
 
@@ -172,7 +172,8 @@ async fn clients_that_hang_up_in_mid_request_leave_nothing_half_done() {
     for n in 0..300 {
         load::hang_up_after_share(server.address, &webhook(&format!("hang up {n}")), n % 10).await;
     }
-    // The server is as well as before, and each of the transactions is there with its job or not at all.
+    // The server is as well as before, and each of the transactions is there with its job or not at
+    // all.
     assert_eq!(post(server.address, &webhook("polite")).await.0, 202);
     let transactions = count(&db.pool, "select count(*) from payments.transactions").await;
     assert_eq!(count(&db.pool, "select count(*) from queue.jobs").await, transactions);
