@@ -299,6 +299,7 @@ async fn no_binaries_and_no_network_name_the_install_command() {
     assert!(said.contains("no PostgreSQL on this machine: fetching version"), "{said}");
     assert!(said.contains("error: cannot fetch PostgreSQL"), "{said}");
     assert!(said.contains("install it") && !said.contains("panicked"), "{said}");
+    assert_eq!(said.lines().count(), 3, "what it begins, what it fetches, why it cannot:\n{said}");
 }
 
 fn dev(data_dir: &Path) -> AppCommand {
