@@ -62,10 +62,11 @@ create table payments.accounts (
   constraint accounts_balance_above_floor check (balance >= floor)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 
--- The ledger has no foreign keys. They are checked row by row, seven times for each settled transaction: 27 of the
--- 77 µs that PostgreSQL spends on it (PostgreSQL 15, batches of 200). The triggers below check a whole statement at
--- once, and more than a key can: that the currencies and amounts agree, too. What a key guards at the other end, that
--- nothing disappears which is referred to, follows from the rule that nothing here is ever deleted.
+-- The ledger has no foreign keys. They are checked row by row, seven times for each settled transaction, and cost 90 of
+-- the 140 µs that PostgreSQL then works on it; the triggers below cost 10 of 60 (PostgreSQL 15, batches of 200). They
+-- check a whole statement at once, and more than a key can: that the currencies and amounts agree, too. What a key
+-- guards at the other end, that nothing disappears which is referred to, follows from the rule that nothing here is
+-- ever deleted.
 create table payments.transfers (
   id                     uuid primary key,
   -- The provider's transaction that this transfer settles. Unique: G3 holds even against our own mistakes.

@@ -1,7 +1,9 @@
-//! Surety takes payment webhooks, never loses one, applies each exactly once to a double-entry ledger, and tells the
-//! world what happened. It is one binary (`app`) and one PostgreSQL: no broker, no cache, no second source of truth.
+//! Surety takes payment webhooks, never loses one, applies each exactly once to a double-entry
+//! ledger, and tells the world what happened. It is one binary (`app`) and one PostgreSQL: no
+//! broker, no cache, no second source of truth.
 //!
-//! This page is the architecture: read it first. It names things and does not repeat what they say of themselves.
+//! This page is the architecture: read it first. It names things and does not repeat what they say
+//! of themselves.
 //!
 //! # Bird's eye
 //!
@@ -13,50 +15,59 @@
 //!                                                         completion of the job┘ transaction
 //! ```
 //!
-//! **In**: the HTTP edge verifies the signature over the raw bytes, parses, and hands the transaction to the
-//! [shared commit](http): requests that arrive together are written by one database transaction, each answered after
-//! it. The payment and its job exist together or not at all, so an accepted webhook cannot be lost between the two.
+//! **In**: the HTTP edge verifies the signature over the raw bytes, parses, and hands the
+//! transaction to the [shared commit](http): requests that arrive together are written by one
+//! database transaction, each answered after it. The payment and its job exist together or not at
+//! all, so an accepted webhook cannot be lost between the two.
 //!
-//! **Out**: a worker claims due jobs in a short transaction of its own. Whatever a handler writes, it commits together
-//! with the completion of its job, guarded by the fence of its claim. A worker that dies, hangs or was cut off is
-//! replaced after its lease, and can change nothing when it comes back.
+//! **Out**: a worker claims due jobs in a short transaction of its own. Whatever a handler writes,
+//! it commits together with the completion of its job, guarded by the fence of its claim. A worker
+//! that dies, hangs or was cut off is replaced after its lease, and can change nothing when it
+//! comes back.
 //!
 //! # Guarantees
 //!
 //! Code, tests and README cite them by number.
 //!
 //! - **G1** A 2xx is sent only after COMMIT. Database trouble is 503 with `Retry-After`.
-//! - **G2** One accepted webhook makes exactly one job, in the same database transaction, however often it comes.
-//! - **G3** Execution is at least once; database effects are exactly once, because they commit with the completion.
-//! - **G4** Every claim has a fence from one sequence that is never reset, and every write of a worker compares it.
-//! - **G5** A dead worker's jobs run again within 45 s by default; a live one that cannot renew its leases stops its
-//!   handlers before the leases can end.
+//! - **G2** One accepted webhook makes exactly one job, in the same database transaction, however
+//!   often it comes.
+//! - **G3** Execution is at least once; database effects are exactly once, because they commit with
+//!   the completion.
+//! - **G4** Every claim has a fence from one sequence that is never reset, and every write of a
+//!   worker compares it.
+//! - **G5** A dead worker's jobs run again within 45 s by default; a live one that cannot renew its
+//!   leases stops its handlers before the leases can end.
 //! - **G6** Calls to others carry a key that is the same in all attempts.
-//! - **G7** Money is conserved: the entries of a transfer sum to zero, a balance is the sum of its entries, no account
-//!   goes below its floor, entries are never changed.
+//! - **G7** Money is conserved: the entries of a transfer sum to zero, a balance is the sum of its
+//!   entries, no account goes below its floor, entries are never changed.
 //! - **G8** Only the database's clock decides when a job is due and a lease over.
 //! - **G9** A job never blocks another; a kind that no worker here knows is left alone.
-//! - **G10** A claim reads a small constant number of pages, whatever the history, the schedule, or a transaction that
-//!   keeps vacuum from cleaning up.
+//! - **G10** A claim reads a small constant number of pages, whatever the history, the schedule, or
+//!   a transaction that keeps vacuum from cleaning up.
 //!
 //! # Code map, in reading order
 //!
-//! - [`http`], way in 1: one file per API; the only place that knows poem. Owns database transactions.
+//! - [`http`], way in 1: one file per API; the only place that knows poem. Owns database
+//!   transactions.
 //! - [`jobs`], way in 2: one file per job kind, and the registry. Owns database transactions.
-//! - [`payments`]: the money. Transactions, accounts, transfers, settlement, and what `app verify` checks of them.
-//! - [`queue`]: the engine. It knows no job kind and no payment, and stands on its own as a library.
+//! - [`payments`]: the money. Transactions, accounts, transfers, settlement, and what `app verify`
+//!   checks of them.
+//! - [`queue`]: the engine. It knows no job kind and no payment, and stands on its own as a
+//!   library.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands.
-//! - [`db`], [`telemetry`], [`embedded_postgres`]: the way to PostgreSQL, to whoever watches, and to a PostgreSQL of
-//!   our own.
+//! - [`db`], [`telemetry`], [`embedded_postgres`]: the way to PostgreSQL, to whoever watches, and
+//!   to a PostgreSQL of our own.
 //! - [`money`], [`ids`]: words that everything may use.
 //!
 //! # Rules that hold everywhere
 //!
-//! - Dependencies point one way: `cli | serve | work | dev → http | jobs → payments | queue`. `payments` and `queue` do
-//!   not know each other. A test reads the sources and enforces it (`tests/it/tidy.rs`).
-//! - Only the edges begin and commit a database transaction, and only they enqueue. Everything below takes
-//!   `&mut PgConnection`, so one function shows all that commits together.
+//! - Dependencies point one way: `cli | serve | work | dev → http | jobs → payments | queue`.
+//!   `payments` and `queue` do not know each other. A test reads the sources and enforces it
+//!   (`tests/it/tidy.rs`).
+//! - Only the edges begin and commit a database transaction, and only they enqueue. Everything
+//!   below takes `&mut PgConnection`, so one function shows all that commits together.
 //! - No network call while a database transaction is open.
 //! - A state changes by one statement that is guarded by the state it leaves.
 //!

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
+use humantime::parse_duration;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,8 @@ use crate::jobs::{self, JobState};
 use crate::queue::maintenance::Retention;
 use crate::queue::worker::{Worker, WorkerSettings, WorkerSummary};
 
-/// Connections of the handlers' pool. A handler holds one only while it writes, so few serve many jobs.
+/// Connections of the handlers' pool. A handler holds one only while it writes, so few serve many
+/// jobs.
 const HANDLER_CONNECTIONS: u32 = 10;
 
 /// Runs jobs from the queue until told to stop.
@@ -22,8 +24,8 @@ const HANDLER_CONNECTIONS: u32 = 10;
   app work
   app work --concurrency 32 --grace 60s
 
-The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within --grace, hands the others back and
-exits 0. The second exits at once; leases then bring the jobs back.")]
+The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within --grace, hands the
+others back and exits 0. The second exits at once; leases then bring the jobs back.")]
 pub struct Args {
     /// The database: postgres://user@host:port/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -45,20 +47,21 @@ pub struct WorkerArgs {
     #[arg(long, env = "APP_WORKER_CONCURRENCY", default_value_t = 256, value_name = "JOBS")]
     pub concurrency: usize,
 
-    /// How long a claim is valid without a heartbeat: a dead worker's jobs run again after this long.
-    #[arg(long, env = "APP_WORKER_LEASE", default_value = "30s", value_parser = humantime::parse_duration)]
+    /// How long a claim is valid without a heartbeat: a dead worker's jobs run again after this
+    /// long.
+    #[arg(long, env = "APP_WORKER_LEASE", default_value = "30s", value_parser = parse_duration)]
     pub lease: Duration,
 
     /// How often leases are renewed; at most a third of the lease.
-    #[arg(long, env = "APP_WORKER_HEARTBEAT", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "APP_WORKER_HEARTBEAT", default_value = "10s", value_parser = parse_duration)]
     pub heartbeat: Duration,
 
     /// How often an idle worker looks for due jobs without having been notified.
-    #[arg(long, env = "APP_WORKER_POLL", default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "APP_WORKER_POLL", default_value = "1s", value_parser = parse_duration)]
     pub poll: Duration,
 
     /// How long jobs in progress may go on after the first signal to stop.
-    #[arg(long, env = "APP_WORKER_GRACE", default_value = "25s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "APP_WORKER_GRACE", default_value = "25s", value_parser = parse_duration)]
     pub grace: Duration,
 
     /// Claim from these queues only. [default: all queues of the known job kinds]

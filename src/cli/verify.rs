@@ -2,6 +2,7 @@
 //!
 //! The queue and the money each know their own invariants; those that join the two are here.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -62,11 +63,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(NOT_CHECKED));
         }
     };
-    if args.json {
-        println!("{:#}", report.to_json());
-    } else {
-        report.print();
-    }
+    let text = if args.json { format!("{:#}\n", report.to_json()) } else { report.to_text() };
+    // A reader that has seen enough, such as `head`, does not change what was found.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -142,16 +141,18 @@ impl Report {
         &self.findings
     }
 
-    fn print(&self) {
+    fn to_text(&self) -> String {
+        let mut text = String::new();
         for finding in &self.findings {
             let Invariant { claim, protects, hint, .. } = finding.invariant;
-            match status(finding) {
-                "ok" => println!("ok    {claim}"),
-                "note" => println!("note  {claim}: {}\n      {hint}", rows(finding)),
-                _ => {
-                    println!("FAIL  {claim}: {}\n      protects {protects}; {hint}", rows(finding));
+            let found = rows(finding);
+            text += &match status(finding) {
+                Status::Ok => format!("ok    {claim}\n"),
+                Status::Note => format!("note  {claim}: {found}\n      {hint}\n"),
+                Status::Fail => {
+                    format!("FAIL  {claim}: {found}\n      protects {protects}; {hint}\n")
                 }
-            }
+            };
         }
         let failures = self.findings.iter().filter(|finding| finding.is_failure()).count();
         let verdict = match failures {
@@ -159,13 +160,14 @@ impl Report {
             1 => "1 invariant is broken".to_owned(),
             many => format!("{many} invariants are broken"),
         };
-        println!(
-            "{verdict}: {} checks of database {} as of {}, in {:.1} s",
+        text += &format!(
+            "{verdict}: {} checks of database {} as of {}, in {:.1} s\n",
             self.findings.len(),
             self.database,
             rfc3339(self.checked_at),
             self.took.as_secs_f64()
         );
+        text
     }
 
     fn to_json(&self) -> serde_json::Value {
@@ -191,11 +193,20 @@ impl Report {
     }
 }
 
-fn status(finding: &Finding) -> &'static str {
+/// What is said of a finding, in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Note,
+    Fail,
+}
+
+fn status(finding: &Finding) -> Status {
     match (finding.violations, finding.invariant.weight) {
-        (0, _) => "ok",
-        (_, Weight::Guarantee) => "fail",
-        (_, Weight::Notice) => "note",
+        (0, _) => Status::Ok,
+        (_, Weight::Notice) => Status::Note,
+        (_, Weight::Guarantee) => Status::Fail,
     }
 }
 

@@ -1,8 +1,8 @@
 //! How long a job waits after a failed attempt: exponential, with full jitter.
 //!
-//! Full jitter draws the whole delay at random below a ceiling that grows with each attempt. Jobs that failed together,
-//! because something they all need is down, so come back spread out instead of as a wave ("Exponential Backoff And
-//! Jitter", AWS Architecture Blog, 2015).
+//! Full jitter draws the whole delay at random below a ceiling that grows with each attempt. Jobs
+//! that failed together, because something they all need is down, so come back spread out instead
+//! of as a wave ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
 
 use std::time::Duration;
 
@@ -66,7 +66,8 @@ mod tests {
 
         #[test]
         fn ceilings_never_shrink(attempt in 1i16..1000) {
-            prop_assert!(Backoff::DEFAULT.ceiling(attempt) <= Backoff::DEFAULT.ceiling(attempt + 1));
+            let ceiling = |attempt| Backoff::DEFAULT.ceiling(attempt);
+            prop_assert!(ceiling(attempt) <= ceiling(attempt + 1));
         }
     }
 

@@ -1,21 +1,24 @@
 //! Where a claim begins to read, so that it stays cheap while dead rows cannot be vacuumed (G10).
 //!
-//! A claim reads the waiting jobs of a lane in the order of `run_at`. Jobs that were claimed before leave dead index
-//! entries behind, and while some transaction anywhere holds the xmin horizon, vacuum may not remove them: a claim
-//! from the start would read all jobs done since, and cost more with every job. So a worker remembers for each lane a
-//! *floor*, below which there is nothing for it, and claims from there.
+//! A claim reads the waiting jobs of a lane in the order of `run_at`. Jobs that were claimed before
+//! leave dead index entries behind, and while some transaction anywhere holds the xmin horizon,
+//! vacuum may not remove them: a claim from the start would read all jobs done since, and cost more
+//! with every job. So a worker remembers for each lane a *floor*, below which there is nothing for
+//! it, and claims from there.
 //!
-//! The floor must not pass a job that is not visible yet. Such a job can only come from a transaction that was open
-//! when the floor was found, and `run_at` is never earlier than the moment of its writing. Transaction ids are given
-//! out in order, so a claim's own id X, taken at moment M, divides them: whoever has a higher id writes after M, and
-//! whoever has a lower one has ended once the oldest running id is beyond X. From then on all that is still to come
-//! carries a `run_at` later than M, and the floor may rise to M. PostgreSQL tells both numbers with each snapshot; it
-//! does not matter who runs what, or with which privileges. A transaction that only reads has no id: it may hold the
-//! xmin horizon as long as it likes, and the floor rises all the same.
+//! The floor must not pass a job that is not visible yet. Such a job can only come from a
+//! transaction that was open when the floor was found, and `run_at` is never earlier than the
+//! moment of its writing. Transaction ids are given out in order, so a claim's own id X, taken at
+//! moment M, divides them: whoever has a higher id writes after M, and whoever has a lower one has
+//! ended once the oldest running id is beyond X. From then on all that is still to come carries a
+//! `run_at` later than M, and the floor may rise to M. PostgreSQL tells both numbers with each
+//! snapshot; it does not matter who runs what, or with which privileges. A transaction that only
+//! reads has no id: it may hold the xmin horizon as long as it likes, and the floor rises all the
+//! same.
 //!
-//! What this cannot know is found by a *sweep*, a claim from the very start every few seconds: jobs whose claim was
-//! rolled back, jobs of a transaction that stayed open for longer than [`WRITER_PATIENCE`], and a clock that was set
-//! back.
+//! What this cannot know is found by a *sweep*, a claim from the very start every few seconds: jobs
+//! whose claim was rolled back, jobs of a transaction that stayed open for longer than
+//! [`WRITER_PATIENCE`], and a clock that was set back.
 
 use std::time::{Duration, Instant};
 
@@ -26,11 +29,12 @@ use super::store::Claim;
 /// How often a claim reads from the very start.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long an open writing transaction may hold the floors down; jobs that it commits later wait for a sweep.
+/// How long an open writing transaction may hold the floors down; jobs that it commits later wait
+/// for a sweep.
 const WRITER_PATIENCE: time::Duration = time::Duration::seconds(10);
 
-/// Statements other than our own enqueue may read the clock for `run_at` a moment before their transaction gets its
-/// id; this is a hundred times as much.
+/// Statements other than our own enqueue may read the clock for `run_at` a moment before their
+/// transaction gets its id; this is a hundred times as much.
 const CLOCK_MARGIN: time::Duration = time::Duration::milliseconds(5);
 
 /// How often a claim takes a transaction id only for the sake of the floors.
@@ -48,7 +52,8 @@ pub(super) struct Lane {
 #[derive(Debug)]
 pub(super) struct ClaimFloors {
     lanes: Vec<Lane>,
-    /// The time and the transaction id of an earlier claim: the floors rise to it once all lower ids have ended.
+    /// The time and the transaction id of an earlier claim: the floors rise to it once all lower
+    /// ids have ended.
     candidate: Option<(OffsetDateTime, i64)>,
     candidate_since: Instant,
     last_claim_at: OffsetDateTime,
@@ -78,7 +83,8 @@ impl ClaimFloors {
         }
     }
 
-    /// The lanes for the next claim, in the order of their priority; within a priority each queue is first in turn.
+    /// The lanes for the next claim, in the order of their priority; within a priority each queue
+    /// is first in turn.
     pub(super) fn lanes_to_claim(&mut self) -> Vec<Lane> {
         let queues = self.lanes.len() / 4;
         for of_priority in self.lanes.chunks_mut(queues) {
@@ -94,8 +100,8 @@ impl ClaimFloors {
         lanes
     }
 
-    /// Whether the next claim should take a transaction id even when nothing is due: an idle worker's floors must rise,
-    /// too, over what busy ones leave behind.
+    /// Whether the next claim should take a transaction id even when nothing is due: an idle
+    /// worker's floors must rise, too, over what busy ones leave behind.
     pub(super) fn wants_xid(&self) -> bool {
         self.candidate.is_none() && self.candidate_since.elapsed() >= MARK_INTERVAL
     }

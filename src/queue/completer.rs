@@ -1,7 +1,9 @@
-//! Completes jobs that wrote nothing else: those that are done at the same moment share one statement and one commit.
+//! Completes jobs that wrote nothing else: those that are done at the same moment share one
+//! statement and one commit.
 //!
-//! No delay is added to make them meet. While one statement runs, the next completions gather, so the busier the
-//! worker, the larger the groups. A run waits for the commit of its own completion: nothing is done but not recorded.
+//! No delay is added to make them meet. While one statement runs, the next completions gather, so
+//! the busier the worker, the larger the groups. A run waits for the commit of its own completion:
+//! nothing is done but not recorded.
 
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
@@ -65,7 +67,8 @@ async fn complete_group(pool: &PgPool, group: &mut Vec<Request>) {
     let claims: Vec<_> = group.iter().map(|request| (request.id, request.fence)).collect();
     let done = store::complete(pool, &claims).await;
     if let Err(error) = &done {
-        tracing::warn!(error = %super::chain(error), jobs = claims.len(), "jobs could not be completed");
+        let error = super::chain(error);
+        tracing::warn!(error, jobs = claims.len(), "jobs could not be completed");
     }
     let done: Option<std::collections::HashSet<JobId>> =
         done.ok().map(|ids| ids.into_iter().collect());
@@ -75,7 +78,8 @@ async fn complete_group(pool: &PgPool, group: &mut Vec<Request>) {
             Some(ids) if ids.contains(&request.id) => SharedCompletion::Done,
             Some(_) => SharedCompletion::LeaseLost,
         };
-        // Nobody waits any more when the run was stopped meanwhile; its outcome is settled by the fence.
+        // Nobody waits any more when the run was stopped meanwhile; its outcome is settled by the
+        // fence.
         let _ = request.answer.send(completion);
     }
 }

@@ -27,7 +27,8 @@ pub struct JobContext {
     pub(super) engine: Arc<Completion>,
 }
 
-/// What completions go through: the pool that handlers use, and the completer for jobs that write nothing.
+/// What completions go through: the pool that handlers use, and the completer for jobs that write
+/// nothing.
 pub(super) struct Completion {
     pub(super) pool: PgPool,
     pub(super) completer: Completer,
@@ -54,20 +55,20 @@ impl JobContext {
         self.fence
     }
 
-    /// The key of the job's effect on others (G6): the same in every attempt, so that a bank or an endpoint that
-    /// honours it makes the effect once, however often it is asked.
+    /// The key of the job's effect on others (G6): the same in every attempt, so that a bank or an
+    /// endpoint that honours it makes the effect once, however often it is asked.
     pub fn effect_key(&self) -> String {
         format!("surety-job-{}", self.id)
     }
 
-    /// Cancelled when the run must stop. A run is stopped at its next await in any case; this is for work that has to
-    /// be told, such as a child process.
+    /// Cancelled when the run must stop. A run is stopped at its next await in any case; this is
+    /// for work that has to be told, such as a child process.
     pub fn stopped(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Begins the database transaction that [`complete`](Self::complete) will commit. Keep it short, and make no call
-    /// to others while it is open.
+    /// Begins the database transaction that [`complete`](Self::complete) will commit. Keep it
+    /// short, and make no call to others while it is open.
     ///
     /// # Errors
     ///
@@ -76,19 +77,19 @@ impl JobContext {
         self.engine.pool.begin().await
     }
 
-    /// Completes the job in this transaction and commits it: the effects written in it and the completion happen
-    /// together or not at all (G3).
+    /// Completes the job in this transaction and commits it: the effects written in it and the
+    /// completion happen together or not at all (G3).
     ///
     /// # Errors
     ///
-    /// [`JobError::LeaseLost`] when the job belongs to another worker by now; everything written is rolled back.
-    /// [`JobError::Retry`] when the database refused.
+    /// [`JobError::LeaseLost`] when the job belongs to another worker by now; everything written is
+    /// rolled back. [`JobError::Retry`] when the database refused.
     pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Completed, JobError> {
         complete_and_commit(tx, &self.engine.pool, &[(self.id, self.fence)]).await
     }
 
-    /// Completes a job that has written nothing to the database. Jobs that are done at the same moment share one
-    /// commit, which makes this many times faster than a transaction per job.
+    /// Completes a job that has written nothing to the database. Jobs that are done at the same
+    /// moment share one commit, which makes this many times faster than a transaction per job.
     ///
     /// # Errors
     ///
@@ -139,8 +140,8 @@ impl BatchContext {
     ///
     /// # Errors
     ///
-    /// [`JobError::LeaseLost`] when one of the jobs belongs to another worker by now; everything written for all of
-    /// them is rolled back, and the worker runs the others one by one.
+    /// [`JobError::LeaseLost`] when one of the jobs belongs to another worker by now; everything
+    /// written for all of them is rolled back, and the worker runs the others one by one.
     pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Completed, JobError> {
         complete_and_commit(tx, &self.engine.pool, &self.claims).await
     }
@@ -160,13 +161,15 @@ async fn complete_and_commit(
         Ok(()) => Ok(Completed { _made_here_only: () }),
         // The commit may have happened although its answer was lost. The fence tells.
         Err(error) => {
-            tracing::warn!(%error, jobs = claims.len(), "the answer to a commit was lost, looking by fence");
+            let jobs = claims.len();
+            tracing::warn!(%error, jobs, "the answer to a commit was lost, asking by fence");
             completed_after_all(pool, claims).await.map_err(|_unresolved| error.into())
         }
     }
 }
 
-/// Resolves a commit whose answer was lost. The completions were one statement, so one of them speaks for all.
+/// Resolves a commit whose answer was lost. The completions were one statement, so one of them
+/// speaks for all.
 async fn completed_after_all(
     pool: &PgPool,
     claims: &[(JobId, Fence)],

@@ -1,5 +1,5 @@
-//! Way in: jobs are enqueued in the caller's database transaction, so that they exist exactly when the rows that
-//! they are about exist.
+//! Way in: jobs are enqueued in the caller's database transaction, so that they exist exactly when
+//! the rows that they are about exist.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// A job with these arguments, due at once, with the queue, priority and bounds of its kind, and continuing the
-    /// trace of the current span.
+    /// A job with these arguments, due at once, with the queue, priority and bounds of its kind,
+    /// and continuing the trace of the current span.
     ///
     /// # Errors
     ///
@@ -67,8 +67,8 @@ impl NewJob {
 
 /// Enqueues one job in the caller's transaction.
 ///
-/// A worker learns of it at its next poll, or at once if [`Notifier::notify`](super::notifier::Notifier::notify) is
-/// called after the commit.
+/// A worker learns of it at its next poll, or at once if
+/// [`Notifier::notify`](super::notifier::Notifier::notify) is called after the commit.
 ///
 /// # Errors
 ///
@@ -78,7 +78,8 @@ pub async fn enqueue(conn: &mut PgConnection, job: NewJob) -> Result<JobId, Queu
     ids.first().copied().ok_or(QueueError::Database(sqlx::Error::RowNotFound))
 }
 
-/// Enqueues many jobs in the caller's transaction by one statement. The ids are in the order of the jobs.
+/// Enqueues many jobs in the caller's transaction by one statement. The ids are in the order of the
+/// jobs.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! From a claim to its outcome: look up the handler, run it under its lease and timeout, settle what it says.
+//! From a claim to its outcome: look up the handler, run it under its lease and timeout, settle
+//! what it says.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use super::store::{self, AttemptOutcome, ClaimedJob, FailedAttempt, FinishedStat
 /// An attempt's error is cut at so many bytes: a job must not bloat the history by failing.
 const MAX_ERROR_BYTES: usize = 8 * 1024;
 
-/// How often, and how long apart, the end of a failed attempt is tried to be recorded. What cannot be recorded is
-/// found by the rescue when the lease runs out.
+/// How often, and how long apart, the end of a failed attempt is tried to be recorded. What cannot
+/// be recorded is found by the rescue when the lease runs out.
 const RECORD_TRIES: u32 = 5;
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
 
@@ -80,8 +81,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         self.execute_leased(leased).await;
     }
 
-    /// Runs jobs of one kind as a batch. If the batch fails as a whole, runs them one by one, so that a poison job
-    /// costs only its own attempt.
+    /// Runs jobs of one kind as a batch. If the batch fails as a whole, runs them one by one, so
+    /// that a poison job costs only its own attempt.
     pub(super) async fn execute_batch(&self, jobs: Vec<ClaimedJob>, since: Instant) {
         let batch_lost = CancellationToken::new();
         let leased: Vec<LeasedJob> =
@@ -166,8 +167,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         }
     }
 
-    /// Lets a run go on until it ends, loses its lease, exceeds its time or must be handed back. A run is stopped by
-    /// being dropped at its next await.
+    /// Lets a run go on until it ends, loses its lease, exceeds its time or must be handed back. A
+    /// run is stopped by being dropped at its next await.
     async fn watch(
         &self,
         run: impl Future<Output = Result<Completed, JobError>>,
@@ -250,8 +251,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         backoff.unwrap_or_default().delay(job.attempt - job.crash_count)
     }
 
-    /// Writes the end of an attempt, again if the database is away for a moment. A job that is another worker's by
-    /// now is left to it.
+    /// Writes the end of an attempt, again if the database is away for a moment. A job that is
+    /// another worker's by now is left to it.
     async fn record<F>(&self, job: &ClaimedJob, write: impl Fn() -> F)
     where
         F: Future<Output = Result<bool, QueueError>>,
@@ -263,7 +264,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                     tracing::warn!(
                         job_id = job.id.0,
                         fence = job.fence.0,
-                        "the end of a run changed nothing: its job was settled, or is another worker's, by now"
+                        "the end of a run changed nothing: its job is settled or not ours"
                     );
                     return;
                 }

@@ -9,12 +9,13 @@ use serde::de::DeserializeOwned;
 use super::backoff::Backoff;
 use super::context::{BatchContext, Completed, JobContext};
 
-/// A kind of job. The fields of the struct are the arguments, stored as JSON; everything that `run` needs besides
-/// comes from [`Job::State`], which the worker hands to every run.
+/// A kind of job. The fields of the struct are the arguments, stored as JSON; everything that `run`
+/// needs besides comes from [`Job::State`], which the worker hands to every run.
 ///
-/// `run` may be executed more than once for one job (at-least-once execution). Its database effects happen exactly
-/// once, because only [`JobContext::complete`] makes the [`Completed`] that it must return, and that commits the
-/// effects together with the completion. Calls to others must carry [`JobContext::effect_key`].
+/// `run` may be executed more than once for one job (at-least-once execution). Its database effects
+/// happen exactly once, because only [`JobContext::complete`] makes the [`Completed`] that it must
+/// return, and that commits the effects together with the completion. Calls to others must carry
+/// [`JobContext::effect_key`].
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The stable name, stored with every job. Never rename one that has jobs waiting.
     const KIND: &'static str;
@@ -22,7 +23,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const QUEUE: &'static str = "default";
     /// 1 (claimed first) to 4 (last).
     const PRIORITY: i16 = 2;
-    /// After so many failed attempts the job is discarded, and kept with every attempt's error. 1 to 1000.
+    /// After so many failed attempts the job is discarded, and kept with every attempt's error. 1
+    /// to 1000.
     const MAX_ATTEMPTS: i16 = 10;
     /// A run that takes longer is stopped and counts as a failed attempt.
     const TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,8 +39,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What the error says decides what becomes of the job, see [`JobError`]. Any error of another type that `?`
-    /// meets is [`JobError::Retry`].
+    /// What the error says decides what becomes of the job, see [`JobError`]. Any error of another
+    /// type that `?` meets is [`JobError::Retry`].
     fn run(
         self,
         state: &Self::State,
@@ -48,7 +50,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 
 /// A kind whose jobs can be done many at once, in one database transaction.
 ///
-/// If `run_batch` fails, its jobs are run one by one by [`Job::run`], so that a poison job costs only its own attempt.
+/// If `run_batch` fails, its jobs are run one by one by [`Job::run`], so that a poison job costs
+/// only its own attempt.
 pub trait BatchJob: Job {
     /// The most jobs that one call of `run_batch` gets.
     const MAX_BATCH: usize = 200;
@@ -82,7 +85,8 @@ pub enum JobError {
     Snooze(Duration),
     /// The job is no longer wanted.
     Cancel(String),
-    /// Another worker has the job, or had: everything that this run wrote is rolled back, and nothing is recorded.
+    /// Another worker has the job, or had: everything that this run wrote is rolled back, and
+    /// nothing is recorded.
     LeaseLost,
 }
 
@@ -128,8 +132,8 @@ impl fmt::Display for JobId {
     }
 }
 
-/// The number of one claim of a job, from one global sequence that is never reset (G4). Every write that a worker
-/// makes for a job compares it.
+/// The number of one claim of a job, from one global sequence that is never reset (G4). Every write
+/// that a worker makes for a job compares it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Fence(pub i64);

@@ -1,12 +1,13 @@
 //! The leases that this worker holds, and the thread that keeps them.
 //!
-//! A lease is renewed by the database's clock (G8), but whether it may still be trusted is judged by this process's
-//! monotonic clock, counted from *before* the renewal was sent: whatever the network did, the lease cannot have begun
-//! earlier. A handler whose lease was not renewed in time is stopped [a margin](LeaseTimes::margin) before the lease
-//! can expire (G5), so another worker never starts while this one still works.
+//! A lease is renewed by the database's clock (G8), but whether it may still be trusted is judged
+//! by this process's monotonic clock, counted from *before* the renewal was sent: whatever the
+//! network did, the lease cannot have begun earlier. A handler whose lease was not renewed in time
+//! is stopped [a margin](LeaseTimes::margin) before the lease can expire (G5), so another worker
+//! never starts while this one still works.
 //!
-//! The keeper has an operating system thread and a connection of its own: neither a handler that blocks the runtime
-//! nor a pool that handlers have drained can cost a lease.
+//! The keeper has an operating system thread and a connection of its own: neither a handler that
+//! blocks the runtime nor a pool that handlers have drained can cost a lease.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,7 +29,8 @@ pub(super) struct LeaseTimes {
 }
 
 impl LeaseTimes {
-    /// So long before its lease can expire a handler is stopped: time enough to commit or to be dropped.
+    /// So long before its lease can expire a handler is stopped: time enough to commit or to be
+    /// dropped.
     pub(super) fn margin(&self) -> Duration {
         (self.lease / 6).min(Duration::from_secs(5))
     }
@@ -71,7 +73,8 @@ impl Leases {
         Arc::new(Self { times, held: Mutex::new(HashMap::new()) })
     }
 
-    /// Takes charge of a lease that was claimed not earlier than `since`. It is kept until the guard is dropped.
+    /// Takes charge of a lease that was claimed not earlier than `since`. It is kept until the
+    /// guard is dropped.
     pub(super) fn hold(
         self: &Arc<Self>,
         id: JobId,
@@ -116,7 +119,8 @@ impl Leases {
         let renewed = match tokio::time::timeout(self.times.heartbeat, renewal).await {
             Ok(Ok(renewed)) => renewed,
             Ok(Err(error)) => {
-                tracing::warn!(error = %super::chain(&error), leases = claims.len(), "leases could not be renewed");
+                let error = super::chain(&error);
+                tracing::warn!(error, leases = claims.len(), "leases could not be renewed");
                 return;
             }
             Err(_elapsed) => {
@@ -146,7 +150,8 @@ pub(super) struct HeldLease {
     leases: Arc<Leases>,
     id: JobId,
     fence: Fence,
-    /// Cancelled when the handler must stop, because the lease is lost or cannot be trusted for much longer.
+    /// Cancelled when the handler must stop, because the lease is lost or cannot be trusted for
+    /// much longer.
     pub(super) lost: CancellationToken,
 }
 

@@ -1,5 +1,5 @@
-//! Wakes the worker when jobs were enqueued. Only a hint: polling is the truth, and a listener that cannot listen
-//! costs at most a poll interval.
+//! Wakes the worker when jobs were enqueued. Only a hint: polling is the truth, and a listener that
+//! cannot listen costs at most a poll interval.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,8 @@ async fn listen_once(pool: &PgPool, wake: &Notify) -> Result<(), sqlx::Error> {
     listener.ignore_pool_close_event(true);
     listener.listen(CHANNEL).await?;
     loop {
-        // None: the connection was lost, and with it whatever was sent meanwhile. It is made again by the next call.
+        // None: the connection was lost, and with it whatever was sent meanwhile. It is made again
+        // by the next call.
         let _notification = listener.try_recv().await?;
         wake.notify_one();
     }

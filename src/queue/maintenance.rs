@@ -1,7 +1,8 @@
-//! What every worker does beside running jobs: take back the jobs of lost workers, make partitions, drop old ones.
+//! What every worker does beside running jobs: take back the jobs of lost workers, make partitions,
+//! drop old ones.
 //!
-//! There is no leader. Each of these is safe when several workers do it at once: the rescue skips rows that another
-//! one has locked, and making and dropping partitions is idempotent.
+//! There is no leader. Each of these is safe when several workers do it at once: the rescue skips
+//! rows that another one has locked, and making and dropping partitions is idempotent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,15 +54,11 @@ pub(super) async fn maintain(
     retention: Retention,
     wake: Arc<Notify>,
 ) {
-    let mut partitions_at = Instant::now();
+    let mut partitions_made = Instant::now();
     loop {
-        if Instant::now() >= partitions_at {
-            match maintain_partitions(&pool, retention).await {
-                Ok(()) => partitions_at = Instant::now() + PARTITIONS_INTERVAL,
-                Err(error) => {
-                    tracing::warn!(error = %super::chain(&error), "partitions could not be maintained");
-                }
-            }
+        if partitions_made.elapsed() >= PARTITIONS_INTERVAL {
+            make_partitions(&pool, retention).await;
+            partitions_made = Instant::now();
         }
         match rescue_all(&pool).await {
             Ok(0) => {}
@@ -70,9 +67,10 @@ pub(super) async fn maintain(
                 tracing::warn!(error = %super::chain(&error), "lost jobs could not be rescued");
             }
         }
-        // A quarter of the lease, and a random part so that workers that started together spread out: a dead worker's
-        // job runs again within lease * 4 / 3, which is 40 s of the 45 s promised (G5). Not more often, because a
-        // rescue has no floor to start from: while vacuum is held up, it reads all that was claimed since.
+        // A quarter of the lease, and a random part so that workers that started together spread
+        // out: a dead worker's job runs again within lease * 4 / 3, which is 40 s of the 45 s
+        // promised (G5). Not more often, because a rescue has no floor to start from: while vacuum
+        // is held up, it reads all that was claimed since.
         tokio::time::sleep(lease / 4 + (lease / 12).mul_f64(fastrand::f64())).await;
     }
 }
@@ -84,10 +82,12 @@ pub(super) async fn rescue_all(pool: &PgPool) -> Result<usize, QueueError> {
         let rescued = store::rescue(pool, RESCUE_LIMIT, MAX_CRASHES).await?;
         for job in &rescued {
             if job.poison {
-                tracing::error!(target: "surety::job", job_id = job.id.0,
-                    "job discarded: it has taken {MAX_CRASHES} workers down");
+                tracing::error!(
+                    job_id = job.id.0,
+                    "job discarded: it has taken {MAX_CRASHES} workers down"
+                );
             } else {
-                tracing::warn!(target: "surety::job", job_id = job.id.0, "job rescued from a lost worker");
+                tracing::warn!(job_id = job.id.0, "job rescued from a lost worker");
             }
         }
         total += rescued.len();
@@ -97,11 +97,9 @@ pub(super) async fn rescue_all(pool: &PgPool) -> Result<usize, QueueError> {
     }
 }
 
-/// Makes the partitions of the coming days, and drops those that retention no longer keeps.
-pub(super) async fn maintain_partitions(
-    pool: &PgPool,
-    retention: Retention,
-) -> Result<(), QueueError> {
+/// Makes the partitions of the coming days, and drops those that retention no longer keeps. What
+/// fails is tried again by the next call.
+pub(super) async fn make_partitions(pool: &PgPool, retention: Retention) {
     let tables = [
         ("queue.finished_jobs_completed", retention.completed_days),
         ("queue.finished_jobs_cancelled", retention.cancelled_days),
@@ -109,12 +107,19 @@ pub(super) async fn maintain_partitions(
         ("queue.attempts", retention.attempts_days()),
     ];
     for (table, keep_days) in tables {
-        sqlx::query("select queue.ensure_partitions($1::regclass, $2), queue.drop_old_partitions($1::regclass, $3)")
-            .bind(table)
-            .bind(PARTITIONS_DAYS_AHEAD)
-            .bind(i32::from(keep_days))
-            .execute(pool)
-            .await?;
+        let made = sqlx::query(
+            "select
+               queue.ensure_partitions($1::regclass, $2),
+               queue.drop_old_partitions($1::regclass, $3)",
+        )
+        .bind(table)
+        .bind(PARTITIONS_DAYS_AHEAD)
+        .bind(i32::from(keep_days))
+        .execute(pool)
+        .await;
+        if let Err(error) = made {
+            let error = super::chain(&error);
+            tracing::warn!(table, error, "partitions could not be maintained");
+        }
     }
-    Ok(())
 }

@@ -1,16 +1,19 @@
-//! The job queue: durable, on PostgreSQL alone, and nothing of payments in it. Other programs can use it as
-//! `surety::queue`.
+//! The job queue: durable, on PostgreSQL alone, and nothing of payments in it. Other programs can
+//! use it as `surety::queue`.
 //!
 //! # Who is who
 //!
 //! - A [`Job`](job::Job) is what an application writes: a struct of arguments, a kind, a `run`.
 //! - [`enqueue`] inserts jobs in the caller's database transaction.
-//! - A [`Worker`](worker::Worker) *claims* due jobs: in one short transaction each gets a *lease* (the right to run
-//!   until then), a *fence* (the number of this claim) and its attempt counted. Then the executor runs the handler that
-//!   the [`Registry`](registry::Registry) names, and settles its outcome.
+//! - A [`Worker`](worker::Worker) *claims* due jobs: in one short transaction each gets a *lease*
+//!   (the right to run until then), a *fence* (the number of this claim) and its attempt counted.
+//!   Then the executor runs the handler that the [`Registry`](registry::Registry) names, and
+//!   settles its outcome.
 //! - The lease keeper renews leases, and stops handlers whose lease it cannot renew.
-//! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the history.
-//! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds every job.
+//! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
+//!   history.
+//! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds
+//!   every job.
 //!
 //! # A job's life
 //!
@@ -18,33 +21,34 @@
 //!            enqueue                 claim                    complete
 //!  (none) ───────────▶ available ───────────▶ running ─────────────────────▶ completed
 //!            ▲  run_at reached  ▲                │ │ │
-//!        scheduled          retryable ◀── fail ──┘ │ └── discard, or attempts used up ──▶ discarded
+//!        scheduled          retryable ◀── fail ──┘ │ └── discard, attempts used up ─▶ discarded
 //!            ▲                                     │
 //!            └──────── snooze, hand back ──────────┘── cancel ──▶ cancelled
 //!                      (the attempt does not count)
 //! ```
 //!
-//! A running job whose lease runs out is *rescued*: available again, its attempt recorded as crashed; a job that has
-//! taken [`MAX_CRASHES`](maintenance::MAX_CRASHES) workers down is discarded. In the database, a waiting job is one
-//! row of `queue.jobs` with `running = false`; whether people call it scheduled, available or retryable follows from
-//! `run_at` and `attempt`. A finished job is a row of `queue.finished_jobs`, every ended attempt one of
-//! `queue.attempts`.
+//! A running job whose lease runs out is *rescued*: available again, its attempt recorded as
+//! crashed; a job that has taken [`MAX_CRASHES`](maintenance::MAX_CRASHES) workers down is
+//! discarded. In the database, a waiting job is one row of `queue.jobs` with `running = false`;
+//! whether people call it scheduled, available or retryable follows from `run_at` and `attempt`. A
+//! finished job is a row of `queue.finished_jobs`, every ended attempt one of `queue.attempts`.
 //!
 //! # What is guaranteed
 //!
-//! - At-least-once execution; exactly-once database effects, for what a handler writes in the transaction that it
-//!   completes the job with (G3).
-//! - Every write that a worker makes for a job compares the claim's fence (G4). A worker that was stopped for too long,
-//!   cut off or thought dead changes nothing when it comes back.
-//! - A lost worker's jobs run again within 45 s by default, and never while the worker still works (G5).
+//! - At-least-once execution; exactly-once database effects, for what a handler writes in the
+//!   transaction that it completes the job with (G3).
+//! - Every write that a worker makes for a job compares the claim's fence (G4). A worker that was
+//!   stopped for too long, cut off or thought dead changes nothing when it comes back.
+//! - A lost worker's jobs run again within 45 s by default, and never while the worker still works
+//!   (G5).
 //! - Only the database's clock decides when a job is due or a lease over (G8).
-//! - A claim reads a small constant number of pages, whatever the history weighs, however many jobs are scheduled, and
-//!   while another transaction keeps vacuum from cleaning up (G10).
+//! - A claim reads a small constant number of pages, whatever the history weighs, however many jobs
+//!   are scheduled, and while another transaction keeps vacuum from cleaning up (G10).
 //!
 //! # What is absent on purpose
 //!
-//! No leader, no lock that outlives a statement, no transaction that stays open while a handler runs, no trigger, no
-//! NOTIFY inside the caller's transaction.
+//! No leader, no lock that outlives a statement, no transaction that stays open while a handler
+//! runs, no trigger, no NOTIFY inside the caller's transaction.
 //!
 //! # Example
 //!
@@ -82,7 +86,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let data_dir = std::env::temp_dir().join(format!("surety-doc-{}", std::process::id()));
 //! # let cluster = Cluster::start(ClusterSettings {
-//! #     binaries: locate::find_or_fetch(&data_dir, Download::Allowed, |line| println!("{line}")).await?,
+//! #     binaries: locate::find_or_fetch(&data_dir, Download::Allowed, |line| println!("{line}"))
+//! #         .await?,
 //! #     data_dir: data_dir.clone(),
 //! #     durability: Durability::Throwaway,
 //! #     access: Access::Socket,
@@ -105,7 +110,8 @@
 //! let summary = worker.run_until_idle().await?; // in production: worker.run(shutdown).await
 //! assert_eq!(summary.completed, 1);
 //!
-//! let greeted: Vec<String> = sqlx::query_scalar("select name from greetings").fetch_all(&pool).await?;
+//! let greeted: Vec<String> =
+//!     sqlx::query_scalar("select name from greetings").fetch_all(&pool).await?;
 //! assert_eq!(greeted, ["world"]);
 //! # pool.close().await;
 //! # cluster.stop().await;

@@ -1,8 +1,9 @@
 //! Tells all workers that jobs were enqueued.
 //!
-//! A NOTIFY inside a business transaction takes a lock that all notifying commits of the cluster queue up for, until
-//! each has reached the disk: measured here, it costs two thirds of the commits. So it is sent after the commit, by a
-//! connection of its own that does not wait for the disk, and many enqueues share one.
+//! A NOTIFY inside a business transaction takes a lock that all notifying commits of the cluster
+//! queue up for, until each has reached the disk: measured here, it costs two thirds of the
+//! commits. So it is sent after the commit, by a connection of its own that does not wait for the
+//! disk, and many enqueues share one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,8 @@ impl Notifier {
         Self { pending, _task: Arc::new(AbortOnDrop(task.abort_handle())) }
     }
 
-    /// Wakes the workers soon. Call it after the commit. Never blocks and never fails: workers poll, too.
+    /// Wakes the workers soon. Call it after the commit. Never blocks and never fails: workers
+    /// poll, too.
     pub fn notify(&self) {
         self.pending.notify_one();
     }

@@ -1,4 +1,5 @@
-//! Which code runs which kind. Behind it, kinds are no longer types: a handler takes arguments as JSON.
+//! Which code runs which kind. Behind it, kinds are no longer types: a handler takes arguments as
+//! JSON.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,7 +16,8 @@ use super::job::{BatchJob, Job, JobError};
 
 pub(super) type Run = Pin<Box<dyn Future<Output = Result<Completed, JobError>> + Send>>;
 
-/// The kinds that a worker knows. A kind that it does not know is left alone, for a worker that does (G9).
+/// The kinds that a worker knows. A kind that it does not know is left alone, for a worker that
+/// does (G9).
 #[derive(Clone)]
 pub struct Registry<S> {
     state: S,
@@ -32,7 +34,8 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     ///
     /// # Panics
     ///
-    /// When the kind is registered already: two kinds of one name are a mistake to be found at start.
+    /// When the kind is registered already: two kinds of one name are a mistake to be found at
+    /// start.
     #[must_use]
     pub fn register<J: Job<State = S>>(self) -> Self {
         self.add(J::KIND, Arc::new(OneByOne::<J>(PhantomData)))
@@ -133,8 +136,8 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
     }
 }
 
-/// Arguments that do not parse are a failed attempt like any other, not a reason to discard: they may have been
-/// written by a newer binary, whose workers know them.
+/// Arguments that do not parse are a failed attempt like any other, not a reason to discard: they
+/// may have been written by a newer binary, whose workers know them.
 fn parse<J: Job>(args: &RawValue) -> Result<J, JobError> {
     serde_json::from_str(args.get()).map_err(|error| {
         anyhow::anyhow!("arguments of kind {} do not parse: {error}", J::KIND).into()

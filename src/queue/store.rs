@@ -1,7 +1,8 @@
-//! Every statement of the queue, one function each. The statements are files in `sql/`, named after the function
-//! that runs them.
+//! Every statement of the queue, one function each. The statements are files in `sql/`, named after
+//! the function that runs them.
 //!
-//! All that a worker writes for a job is guarded by the job's fence (G4), and tells whether the job was still its own.
+//! All that a worker writes for a job is guarded by the job's fence (G4), and tells whether the job
+//! was still its own.
 
 use std::time::Duration;
 
@@ -75,7 +76,8 @@ pub(super) struct Claim {
     pub(super) at: OffsetDateTime,
     /// Every transaction with a lower id had ended.
     pub(super) oldest_running_xid: i64,
-    /// The id of the claim's own transaction, if it took one: ids that are higher were given out after `at`.
+    /// The id of the claim's own transaction, if it took one: ids that are higher were given out
+    /// after `at`.
     pub(super) own_xid: Option<i64>,
 }
 
@@ -231,7 +233,8 @@ pub(super) async fn finish(
     Ok(row.is_some())
 }
 
-/// Hands the job back as if it had never been claimed. False when it belongs to another worker by now.
+/// Hands the job back as if it had never been claimed. False when it belongs to another worker by
+/// now.
 pub(super) async fn hand_back(
     pool: &PgPool,
     id: JobId,

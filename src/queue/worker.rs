@@ -1,4 +1,5 @@
-//! The worker: claims due jobs in batches, as many as it has free slots, and has the executor run them.
+//! The worker: claims due jobs in batches, as many as it has free slots, and has the executor run
+//! them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +26,8 @@ use super::{listener, maintenance::rescue_all};
 /// The most jobs of one claim.
 const MAX_CLAIM: usize = 500;
 
-/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes, listener, maintenance.
+/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes,
+/// listener, maintenance.
 const ENGINE_CONNECTIONS: u32 = 6;
 
 /// A busy worker waits so long for more free slots before it claims for few.
@@ -42,7 +44,8 @@ const HAND_BACK_TIME: Duration = Duration::from_secs(5);
 pub struct WorkerSettings {
     /// The most jobs in progress at once. At least 1.
     pub concurrency: usize,
-    /// How long a claim is valid without a heartbeat. A dead worker's jobs run again after this long.
+    /// How long a claim is valid without a heartbeat. A dead worker's jobs run again after this
+    /// long.
     pub lease: Duration,
     /// How often leases are renewed; at most a third of the lease.
     pub heartbeat: Duration,
@@ -97,12 +100,13 @@ pub struct Worker<S> {
 }
 
 impl<S: Clone + Send + Sync + 'static> Worker<S> {
-    /// A worker whose handlers use `pool`. Its engine connects to the same database by connections of its own.
+    /// A worker whose handlers use `pool`. Its engine connects to the same database by connections
+    /// of its own.
     ///
     /// # Errors
     ///
-    /// [`QueueError::Settings`] when the settings cannot work, [`QueueError::Thread`] when the system refuses a
-    /// thread. Must be called inside a Tokio runtime.
+    /// [`QueueError::Settings`] when the settings cannot work, [`QueueError::Thread`] when the
+    /// system refuses a thread. Must be called inside a Tokio runtime.
     pub fn new(
         pool: PgPool,
         registry: Registry<S>,
@@ -141,11 +145,14 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         })
     }
 
-    /// Works until `shutdown` is cancelled; then claims nothing more, lets jobs in progress finish within the grace,
-    /// and hands the others back to be run by another worker at once.
+    /// Works until `shutdown` is cancelled; then claims nothing more, lets jobs in progress finish
+    /// within the grace, and hands the others back to be run by another worker at once.
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::new(Notify::new());
+        // Before the first claim: after a pause of more than a week there would be no partition that
+        // a finished job could go to.
+        maintenance::make_partitions(&self.engine_pool, self.settings.retention).await;
         let _helpers = self.start_helpers(&wake);
         let tasks = TaskTracker::new();
 
@@ -158,8 +165,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self.summary()
     }
 
-    /// Runs what is due, and what becomes due by that, until nothing is; then returns. For tests: no sleeping, no
-    /// polling, and jobs of the future stay where they are.
+    /// Runs what is due, and what becomes due by that, until nothing is; then returns. For tests:
+    /// no sleeping, no polling, and jobs of the future stay where they are.
     ///
     /// # Errors
     ///
@@ -168,7 +175,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let before = self.summary();
         rescue_all(&self.engine_pool).await?;
         loop {
-            // Each claim reads from the very start: what another transaction has just committed must be found.
+            // Each claim reads from the very start: what another transaction has just committed
+            // must be found.
             let mut floors = ClaimFloors::new(&self.queues);
             let since = Instant::now();
             let claim = self.claim(&mut floors, self.settings.concurrency.min(MAX_CLAIM)).await?;
@@ -233,7 +241,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                 Err(error) => {
                     failures += 1;
                     if failures == 1 {
-                        tracing::warn!(error = %super::chain(&error), "cannot claim jobs, trying on");
+                        let error = super::chain(&error);
+                        tracing::warn!(error, "cannot claim jobs, trying on");
                     }
                     let pause = Duration::from_millis(50) * 2u32.pow(failures.min(6));
                     tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE)).await;
@@ -336,8 +345,8 @@ impl Slots {
         Self { free: Arc::new(Semaphore::new(total)), total }
     }
 
-    /// Waits until a slot is free, and when only few are, a moment longer for more: a claim costs nearly the same for
-    /// one job as for many.
+    /// Waits until a slot is free, and when only few are, a moment longer for more: a claim costs
+    /// nearly the same for one job as for many.
     async fn wait_for_some(&self) -> usize {
         let few = (self.total / 4).max(1);
         if self.free.available_permits() < few {
@@ -369,9 +378,10 @@ fn check(settings: &WorkerSettings) -> Result<(), QueueError> {
     Err(QueueError::Settings(problem))
 }
 
-/// The engine's statements read by index, each of them, and by one plan for the life of the connection: made while the
-/// table is small, it must not be tempted to read it from end to end. Nor may each claim be planned anew, which looks
-/// for the ends of the indexes and so reads the dead rows there.
+/// The engine's statements read by index, each of them, and by one plan for the life of the
+/// connection: made while the table is small, it must not be tempted to read it from end to end.
+/// Nor may each claim be planned anew, which looks for the ends of the indexes and so reads the
+/// dead rows there.
 fn engine_options(pool: &PgPool) -> PgConnectOptions {
     pool.connect_options().as_ref().clone().options([
         ("enable_seqscan", "off"),

@@ -19,11 +19,11 @@
 //!
 //! # Log lines
 //!
-//! `APP_LOG`, else `RUST_LOG`, else `info` (`warn` for commands that end by themselves) says which events are written,
-//! in the syntax of `tracing-subscriber`.
-//! Filters do not touch the fields that tell which request or job a line belongs to, nor the export of spans. Log lines
-//! carry `trace_id` inside of any trace, `span_id` inside of a span of this process, `request_id` inside of a request,
-//! `job_id`, `kind`, `queue` and `attempt` inside of a job.
+//! `APP_LOG`, else `RUST_LOG`, else `info` (`warn` for commands that end by themselves) says which
+//! events are written, in the syntax of `tracing-subscriber`. Filters do not touch the fields that
+//! tell which request or job a line belongs to, nor the export of spans. Log lines carry `trace_id`
+//! inside of any trace, `span_id` inside of a span of this process, `request_id` inside of a
+//! request, `job_id`, `kind`, `queue` and `attempt` inside of a job.
 //!
 //! The two events that every request and every run ends with are described where they are made:
 //! `http::trace` and `queue::spans`. Deliberately absent: bodies, headers, query strings, secrets.
@@ -49,8 +49,9 @@ use crate::queue::spans::LOG_CONTEXT_TARGET;
 
 /// How long the last spans may take to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away once per export.
-/// And what the download of PostgreSQL tries again: it ends well, or in an error of its own.
+/// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away
+/// once per export. And not what the download of PostgreSQL tries again: it ends well, or in an
+/// error of its own.
 const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error,reqwest_retry=error";
 /// Someone waits for the result of a command, and wants to hear of trouble only.
 const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";

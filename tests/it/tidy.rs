@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// `main`.
 ///
 /// The lower rings do not know each other, so each can be read, tested and moved alone. Whoever
-/// joins two of them is an edge (`http`, `jobs`) or above. `money`, `ids` and `invariants` are words
-/// for every ring. `telemetry` is used by the binary alone: the others speak to `tracing` and
+/// joins two of them is an edge (`http`, `jobs`) or above. `money`, `ids` and `invariants` are
+/// words for every ring. `telemetry` is used by the binary alone: the others speak to `tracing` and
 /// `opentelemetry`, and it shows what they say.
 const MAY_USE: [(&str, &[&str]); 16] = [
     ("main", &["cli", "telemetry"]),

@@ -238,7 +238,8 @@ const BREAKS: &[(&str, &[&str])] = &[
     (
         "update queue.jobs
          set running = true, attempt = 1, fence = nextval('queue.fence'),
-           worker_id = gen_random_uuid(), started_at = now(), lease_expires_at = now() - interval '61 seconds'
+           worker_id = gen_random_uuid(), started_at = now(),
+           lease_expires_at = now() - interval '61 seconds'
          where args = '{\"transaction\": 15}'",
         &["no-lease-is-long-expired"],
     ),
@@ -309,7 +310,8 @@ async fn a_lease_that_has_just_run_out_is_the_rescuers_business() {
         &db.pool,
         "update queue.jobs
          set running = true, attempt = 1, fence = nextval('queue.fence'),
-           worker_id = gen_random_uuid(), started_at = now(), lease_expires_at = now() - interval '50 seconds'
+           worker_id = gen_random_uuid(), started_at = now(),
+           lease_expires_at = now() - interval '50 seconds'
          where args = '{\"transaction\": 15}'",
     )
     .await;

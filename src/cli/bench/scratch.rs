@@ -186,8 +186,8 @@ impl Server {
     }
 }
 
-/// `pgbench` of the same PostgreSQL: beside the server's programs, or beside what they are links to,
-/// or else whichever the path has.
+/// `pgbench` of the same PostgreSQL: beside the server's programs, or beside what they are links
+/// to, or else whichever the path has.
 fn pgbench_beside(dir: Option<&Path>) -> PathBuf {
     let linked = dir.and_then(|dir| dir.join("postgres").canonicalize().ok());
     let dirs = dir.into_iter().chain(linked.as_deref().and_then(Path::parent));

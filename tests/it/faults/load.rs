@@ -32,7 +32,8 @@ pub(super) async fn serve(database_url: &str, address: Option<SocketAddr>) -> Se
 /// The body of a webhook.
 pub(super) fn webhook(transaction_id: &str) -> String {
     format!(
-        r#"{{"transaction_id":"{transaction_id}","source_account":"acc_1","destination_account":"acc_2","amount":"1.25","currency":"USD"}}"#
+        r#"{{"transaction_id":"{transaction_id}","source_account":"acc_1",
+            "destination_account":"acc_2","amount":"1.25","currency":"USD"}}"#
     )
 }
 
@@ -48,10 +49,12 @@ pub(super) async fn post(address: SocketAddr, body: &str) -> (u16, bool) {
     (response.status().as_u16(), response.headers().contains_key("retry-after"))
 }
 
-/// Sends so many tenths of a request, and hangs up; with 0, all of it, and hangs up without reading the answer.
+/// Sends so many tenths of a request, and hangs up; with 0, all of it, and hangs up without reading
+/// the answer.
 pub(super) async fn hang_up_after_share(address: SocketAddr, body: &str, tenths: usize) {
     let request = format!(
-        "POST /v1/webhooks/transactions HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+        "POST /v1/webhooks/transactions HTTP/1.1\r\nhost: test\r\n\
+         content-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     );
@@ -85,8 +88,8 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Posts from `clients` at once, each to the next when answered: `total` webhooks, or until stopped. What is not
-    /// answered 202 is sent again, as providers do.
+    /// Posts from `clients` at once, each to the next when answered: `total` webhooks, or until
+    /// stopped. What is not answered 202 is sent again, as providers do.
     pub(super) fn start(address: SocketAddr, clients: usize, total: Option<usize>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let accepted = Arc::new(Mutex::new(Vec::new()));
@@ -143,7 +146,8 @@ async fn send_until_accepted(
     let cents = 100 + (number % 900) as i64;
     // Few destinations, so that batches meet at the same accounts.
     let body = format!(
-        r#"{{"transaction_id":"{transaction_id}","source_account":"payer","destination_account":"shop_{}","amount":"{}.{:02}","currency":"EUR"}}"#,
+        r#"{{"transaction_id":"{transaction_id}","source_account":"payer",
+            "destination_account":"shop_{}","amount":"{}.{:02}","currency":"EUR"}}"#,
         number % 7,
         cents / 100,
         cents % 100

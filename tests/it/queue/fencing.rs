@@ -1,4 +1,5 @@
-//! Leases, fences and rescue: what a worker that was stopped for too long can still do, which is nothing.
+//! Leases, fences and rescue: what a worker that was stopped for too long can still do, which is
+//! nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +31,8 @@ async fn let_lease_run_out(pool: &PgPool, id: JobId) {
         .unwrap();
 }
 
-/// Worker A is stopped in mid-run; its lease runs out, worker B is given the job by a rescue and completes it. Then A
-/// goes on and ends its run with `end`: nothing may change.
+/// Worker A is stopped in mid-run; its lease runs out, worker B is given the job by a rescue and
+/// completes it. Then A goes on and ends its run with `end`: nothing may change.
 async fn a_late_end_changes_nothing(end: End) {
     let db = database().await;
     let gates = Gates::new();
@@ -203,7 +204,8 @@ async fn a_worker_that_cannot_renew_stops_its_handler_before_the_lease_ends() {
     });
     gates.wait_begun().await;
 
-    // Whoever holds this lock keeps the heartbeat waiting, as a network that swallows packets would.
+    // Whoever holds this lock keeps the heartbeat waiting, as a network that swallows packets
+    // would.
     let mut lock = db.pool.begin().await.unwrap();
     sqlx::query("select 1 from queue.jobs where id = $1 for update")
         .bind(id)

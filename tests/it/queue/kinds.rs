@@ -222,7 +222,8 @@ pub(super) async fn state_of(pool: &PgPool, id: JobId) -> String {
 /// Outcome and error of each attempt, in order.
 pub(super) async fn attempts_of(pool: &PgPool, id: JobId) -> Vec<(i16, String, Option<String>)> {
     sqlx::query_as(
-        "select attempt, outcome::text, error from queue.attempts where job_id = $1 order by attempt",
+        "select attempt, outcome::text, error from queue.attempts
+         where job_id = $1 order by attempt",
     )
     .bind(id)
     .fetch_all(pool)

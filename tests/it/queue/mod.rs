@@ -1,4 +1,5 @@
-//! The queue as a library, with kinds of its own: what it guarantees, each with a test that fails without it.
+//! The queue as a library, with kinds of its own: what it guarantees, each with a test that fails
+//! without it.
 
 mod claiming;
 mod fencing;

@@ -76,7 +76,8 @@ async fn a_worker_notices_new_jobs_without_waiting_for_its_poll() {
         async move { worker.run(stop).await }
     });
     let notifier = surety::queue::notifier::Notifier::start(&db.pool);
-    // The first one may come before the worker listens; it is found when listening begins, or by the second.
+    // The first one may come before the worker listens; it is found when listening begins, or by
+    // the second.
     for name in ["a", "b"] {
         enqueue_job(&db.pool, &Act::new(name, End::Complete)).await;
         eventually("the job is done", async || {
