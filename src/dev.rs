@@ -41,6 +41,9 @@ const HANDLER_CONNECTIONS: u32 = 20;
 /// people.
 const MAX_CONNECTIONS: u32 = 250;
 
+/// More than so many waiting jobs are not counted at the end.
+const WAITING_JOBS_MAX: i64 = 100_000;
+
 /// Heading of the settings that `app serve` has too. They are left out of our help, which is a
 /// newcomer's first.
 pub(crate) const SERVE_SETTINGS: &str = "As for app serve";
@@ -127,9 +130,9 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         say("\nStopping: jobs in progress finish. Ctrl-C again exits at once.\n");
     }
     let summary = running.stop().await;
+    let waiting = database.waiting_jobs().await;
     let place = database.close().await;
-    let summary = summary?;
-    say(&farewell(&summary, began.elapsed(), &place));
+    say(&farewell(&summary?, waiting, began.elapsed(), &place));
     outcome
 }
 
@@ -207,6 +210,21 @@ impl Database {
             "the private PostgreSQL ended by itself: see {}, and start again",
             cluster.log().display()
         )
+    }
+
+    /// How many jobs are left for the next start, counted up to [`WAITING_JOBS_MAX`]; none that we
+    /// know of when the database is gone.
+    async fn waiting_jobs(&self) -> u64 {
+        let counted = sqlx::query_scalar!(
+            r#"
+            select count(*) as "count!"
+            from (select from queue.jobs limit $1) waiting
+            "#,
+            WAITING_JOBS_MAX,
+        )
+        .fetch_one(&self.pool)
+        .await;
+        counted.ok().and_then(|count| count.try_into().ok()).unwrap_or(0)
     }
 
     /// Closes the connections, stops a private cluster, and says where the data is.
@@ -361,8 +379,10 @@ Try it, in another terminal:
     )
 }
 
-fn farewell(summary: &Summary, took: Duration, place: &str) -> String {
-    let WorkerSummary { completed, failed, discarded, lease_lost: _, handed_back } = summary.worked;
+fn farewell(summary: &Summary, waiting: u64, took: Duration, place: &str) -> String {
+    // What was handed back is among those that wait.
+    let WorkerSummary { completed, failed, discarded, lease_lost: _, handed_back: _ } =
+        summary.worked;
     let mut text = format!(
         "Stopped after {} s: {} webhooks accepted, {completed} jobs done",
         took.as_secs(),
@@ -376,7 +396,7 @@ fn farewell(summary: &Summary, took: Duration, place: &str) -> String {
         (unavailable, "requests answered 503"),
         (failed, "attempts failed"),
         (discarded, "jobs discarded"),
-        (handed_back, "jobs left for the next start"),
+        (waiting, "jobs waiting for the next start"),
     ] {
         if count > 0 {
             let _ = write!(text, ", {count} {what}");

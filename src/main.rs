@@ -26,6 +26,7 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
+    read_database_url_file()?;
     let cli = Cli::from_process();
     let telemetry = telemetry::init(cli.telemetry())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -38,4 +39,20 @@ fn run() -> anyhow::Result<ExitCode> {
     // blocks.
     telemetry.shutdown();
     result
+}
+
+/// The password in `DATABASE_URL` is a secret, so the URL can be in a file as well, which
+/// `DATABASE_URL_FILE` names.
+fn read_database_url_file() -> anyhow::Result<()> {
+    let (None, Some(file)) =
+        (std::env::var_os("DATABASE_URL"), std::env::var_os("DATABASE_URL_FILE"))
+    else {
+        return Ok(());
+    };
+    let url = std::fs::read_to_string(&file).with_context(|| {
+        format!("DATABASE_URL_FILE names {}, which cannot be read", file.to_string_lossy())
+    })?;
+    // SAFETY: no other thread runs yet that could read the environment.
+    unsafe { std::env::set_var("DATABASE_URL", url.trim()) };
+    Ok(())
 }

@@ -104,16 +104,34 @@ pub struct ApiArgs {
     pub idle_timeout: Duration,
 
     /// The most connections at once; more are answered 503.
-    #[arg(long, env = "APP_MAX_CONNECTIONS", default_value_t = 4096, value_name = "CONNECTIONS")]
-    pub max_connections: usize,
+    #[arg(
+        long,
+        env = "APP_MAX_CONNECTIONS",
+        default_value_t = 4096,
+        value_parser = clap::value_parser!(u32).range(1..),
+        value_name = "CONNECTIONS"
+    )]
+    pub max_connections: u32,
 
     /// The most connections to the database for reads; webhooks have their own.
-    #[arg(long, env = "APP_DATABASE_CONNECTIONS", default_value_t = 8, value_name = "CONNECTIONS")]
+    #[arg(
+        long,
+        env = "APP_DATABASE_CONNECTIONS",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        value_name = "CONNECTIONS"
+    )]
     pub database_connections: u32,
 
     /// How many commits of webhooks may be under way at the same time.
-    #[arg(long, env = "APP_COMMITTERS", default_value_t = 2, value_name = "COMMITS")]
-    pub committers: usize,
+    #[arg(
+        long,
+        env = "APP_COMMITTERS",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(1..=64),
+        value_name = "COMMITS"
+    )]
+    pub committers: u16,
 
     /// How long /readyz says 503 before the process stops accepting, so that a balancer notices in
     /// time.
@@ -339,7 +357,8 @@ fn delayed(shutdown: CancellationToken, delay: Duration) -> CancellationToken {
 
 /// As many of the wanted connections as the process may have file descriptors for, after it asked
 /// for more of them: without any left, not even the database could be reached again.
-fn affordable_connections(wanted: usize) -> usize {
+fn affordable_connections(wanted: u32) -> usize {
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let files = raise_file_limit();
     let affordable = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
     if affordable < wanted {

@@ -144,7 +144,7 @@ pub enum ClusterError {
     },
     /// The archive of binaries could not be fetched or unpacked.
     #[error(
-        "cannot fetch PostgreSQL {version} ({said}): {}, or set DATABASE_URL",
+        "cannot fetch PostgreSQL {version} from GitHub ({said}): {}, or set DATABASE_URL",
         super::download::install_advice()
     )]
     Download {

@@ -76,6 +76,8 @@ impl Folder {
     /// otherwise.
     pub(super) fn open(dir: &Path, user: &ServerUser) -> Result<Self, ClusterError> {
         let dir = std::path::absolute(dir).map_err(ClusterError::folder(dir))?;
+        // Asked of what there is first, so that nothing is left in a place that cannot be used.
+        user.require_entry(first_existing(&dir))?;
         make_data_dir(&dir)?;
         user.require_entry(&dir)?;
         let lock = take_lock(&dir)?;
@@ -140,6 +142,11 @@ impl Folder {
         std::fs::write(&path, port.to_string()).map_err(ClusterError::folder(&path))?;
         Ok(port)
     }
+}
+
+/// The folder, or the nearest one above it that exists.
+fn first_existing(dir: &Path) -> &Path {
+    dir.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(dir)
 }
 
 fn make_data_dir(dir: &Path) -> Result<(), ClusterError> {

@@ -4,7 +4,8 @@
 //! the server's life to ours: the kernel's "interrupt when the parent ends" follows the *thread*
 //! that spawned, so it must not be one of the runtime's, which come and go.
 
-use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc;
@@ -51,7 +52,14 @@ impl Server {
         lifetime: Lifetime,
     ) -> Result<Self, ClusterError> {
         let log = folder.log();
-        let log_file = File::create(&log).map_err(ClusterError::folder(&log))?;
+        // It quotes statements that fail, and so what people pay.
+        let log_file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&log)
+            .map_err(ClusterError::folder(&log))?;
         let log_file_too = log_file.try_clone().map_err(ClusterError::folder(&log))?;
         command.stdout(log_file).stderr(log_file_too);
         if lifetime == Lifetime::OfThisProcess {

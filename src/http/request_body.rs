@@ -10,12 +10,18 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use poem::http::header;
 use poem::{Endpoint, Request};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::problem::{Code, Problem};
 
 /// Of a body that is too large, so much beyond the limit is still read before the answer: a client
 /// that is in the middle of sending sees its 413, instead of a connection reset.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
+
+/// A body up to here counts as small: a payment event has a few hundred bytes.
+const SMALL_BODY_BYTES: usize = 64 << 10;
+/// So many larger ones may be in memory at once; without this, every connection could hold one.
+const MAX_LARGE_BODIES: usize = 64;
 
 /// What a request body may be.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +36,13 @@ pub struct BodyLimits {
 pub struct BufferedBody<E> {
     inner: E,
     limits: BodyLimits,
+    large_bodies: Semaphore,
 }
 
 impl<E> BufferedBody<E> {
     /// Wraps `inner`.
     pub fn new(inner: E, limits: BodyLimits) -> Self {
-        Self { inner, limits }
+        Self { inner, limits, large_bodies: Semaphore::new(MAX_LARGE_BODIES) }
     }
 }
 
@@ -55,7 +62,7 @@ impl<E: Endpoint> Endpoint for BufferedBody<E> {
             return Err(too_large(self.limits.max_bytes).into());
         }
         let body: BoxBody<Bytes, std::io::Error> = request.take_body().into();
-        let bytes = tokio::time::timeout(self.limits.timeout, read(body, self.limits.max_bytes))
+        let (bytes, _place) = tokio::time::timeout(self.limits.timeout, self.read(body))
             .await
             .map_err(|_| Problem::new(Code::RequestTimeout))??;
         request.set_body(bytes);
@@ -63,32 +70,41 @@ impl<E: Endpoint> Endpoint for BufferedBody<E> {
     }
 }
 
-fn announced_bytes(request: &Request) -> Option<usize> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+impl<E> BufferedBody<E> {
+    /// The whole body, without a copy when it came in one piece, as small ones do; and its place
+    /// among the large ones if it is one.
+    async fn read(
+        &self,
+        mut body: BoxBody<Bytes, std::io::Error>,
+    ) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Problem> {
+        let mut whole = Bytes::new();
+        let mut pieces = BytesMut::new();
+        let mut place = None;
+        while let Some(frame) = body.frame().await {
+            let cut = |_| Problem::new(Code::BadRequest).detail("The body ended too early.");
+            let Ok(data) = frame.map_err(cut)?.into_data() else { continue };
+            let length = whole.len() + pieces.len() + data.len();
+            if length > self.limits.max_bytes {
+                discard(body).await;
+                return Err(too_large(self.limits.max_bytes));
+            }
+            if length > SMALL_BODY_BYTES && place.is_none() {
+                let free = self.large_bodies.try_acquire();
+                place = Some(free.map_err(|_| Problem::new(Code::Overloaded))?);
+            }
+            if whole.is_empty() && pieces.is_empty() {
+                whole = data;
+            } else {
+                pieces.extend_from_slice(&std::mem::take(&mut whole));
+                pieces.extend_from_slice(&data);
+            }
+        }
+        Ok((if pieces.is_empty() { whole } else { pieces.freeze() }, place))
+    }
 }
 
-/// The whole body, without a copy when it came in one piece, as small ones do.
-async fn read(
-    mut body: BoxBody<Bytes, std::io::Error>,
-    max_bytes: usize,
-) -> Result<Bytes, Problem> {
-    let mut whole = Bytes::new();
-    let mut pieces = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let cut = |_| Problem::new(Code::BadRequest).detail("The body ended too early.");
-        let Ok(data) = frame.map_err(cut)?.into_data() else { continue };
-        if whole.len() + pieces.len() + data.len() > max_bytes {
-            discard(body).await;
-            return Err(too_large(max_bytes));
-        }
-        if whole.is_empty() && pieces.is_empty() {
-            whole = data;
-        } else {
-            pieces.extend_from_slice(&std::mem::take(&mut whole));
-            pieces.extend_from_slice(&data);
-        }
-    }
-    Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+fn announced_bytes(request: &Request) -> Option<usize> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 async fn discard(mut body: BoxBody<Bytes, std::io::Error>) {

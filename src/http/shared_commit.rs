@@ -9,9 +9,11 @@
 //! died can keep it from its work: whatever goes wrong with a connection, it is dropped and a new
 //! one made.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, raw_sql};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -42,7 +44,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub struct SharedCommitSettings {
     /// Commits under way at the same time: while one is flushed, the next is filled.
-    pub committers: usize,
+    pub committers: u16,
     /// How long after its acceptance a transaction is settled.
     pub settle_delay: Duration,
 }
@@ -142,8 +144,11 @@ impl Committer {
             }
             // Those were answered already; to commit them now would only keep the others waiting.
             batch.retain(|entry| entry.answer_by > Instant::now());
-            if !batch.is_empty() {
-                self.commit_and_answer(batch).await;
+            // A panic costs its own batch, whose requests are told that nobody knows; were it to
+            // end the committer, nothing would be accepted any more.
+            let committing = AssertUnwindSafe(self.commit_and_answer(batch));
+            if committing.catch_unwind().await.is_err() {
+                self.connection = None;
             }
         }
     }
@@ -151,6 +156,9 @@ impl Committer {
     /// Commits the batch and answers each of it. If the database refuses it because of what it
     /// holds, its members are tried one by one, so that one of them harms no other.
     async fn commit_and_answer(&mut self, batch: Vec<Entry>) {
+        if batch.is_empty() {
+            return;
+        }
         let (transactions, waiting): (Vec<_>, Vec<_>) =
             batch.into_iter().map(Entry::into_parts).unzip();
         match self.commit(&transactions, &waiting).await {

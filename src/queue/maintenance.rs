@@ -54,16 +54,11 @@ pub(super) async fn maintain(
     retention: Retention,
     wake: Arc<Notify>,
 ) {
-    let mut partitions_at = Instant::now();
+    let mut partitions_made = Instant::now();
     loop {
-        if Instant::now() >= partitions_at {
-            match maintain_partitions(&pool, retention).await {
-                Ok(()) => partitions_at = Instant::now() + PARTITIONS_INTERVAL,
-                Err(error) => {
-                    let error = super::chain(&error);
-                    tracing::warn!(error, "partitions could not be maintained");
-                }
-            }
+        if partitions_made.elapsed() >= PARTITIONS_INTERVAL {
+            make_partitions(&pool, retention).await;
+            partitions_made = Instant::now();
         }
         match rescue_all(&pool).await {
             Ok(0) => {}
@@ -102,11 +97,9 @@ pub(super) async fn rescue_all(pool: &PgPool) -> Result<usize, QueueError> {
     }
 }
 
-/// Makes the partitions of the coming days, and drops those that retention no longer keeps.
-pub(super) async fn maintain_partitions(
-    pool: &PgPool,
-    retention: Retention,
-) -> Result<(), QueueError> {
+/// Makes the partitions of the coming days, and drops those that retention no longer keeps. What
+/// fails is tried again by the next call.
+pub(super) async fn make_partitions(pool: &PgPool, retention: Retention) {
     let tables = [
         ("queue.finished_jobs_completed", retention.completed_days),
         ("queue.finished_jobs_cancelled", retention.cancelled_days),
@@ -114,7 +107,7 @@ pub(super) async fn maintain_partitions(
         ("queue.attempts", retention.attempts_days()),
     ];
     for (table, keep_days) in tables {
-        sqlx::query(
+        let made = sqlx::query(
             "select
                queue.ensure_partitions($1::regclass, $2),
                queue.drop_old_partitions($1::regclass, $3)",
@@ -123,7 +116,10 @@ pub(super) async fn maintain_partitions(
         .bind(PARTITIONS_DAYS_AHEAD)
         .bind(i32::from(keep_days))
         .execute(pool)
-        .await?;
+        .await;
+        if let Err(error) = made {
+            let error = super::chain(&error);
+            tracing::warn!(table, error, "partitions could not be maintained");
+        }
     }
-    Ok(())
 }

@@ -150,6 +150,9 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::new(Notify::new());
+        // Before the first claim: after a pause of more than a week there would be no partition that
+        // a finished job could go to.
+        maintenance::make_partitions(&self.engine_pool, self.settings.retention).await;
         let _helpers = self.start_helpers(&wake);
         let tasks = TaskTracker::new();
 

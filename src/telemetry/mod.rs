@@ -50,8 +50,9 @@ use crate::queue::spans::LOG_CONTEXT_TARGET;
 /// How long the last spans may take to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away
-/// once per export.
-const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
+/// once per export. And not what the download of PostgreSQL tries again: it ends well, or in an
+/// error of its own.
+const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error,reqwest_retry=error";
 /// Someone waits for the result of a command, and wants to hear of trouble only.
 const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";
 /// What the exporter itself does is not to be traced, or it would never end.

@@ -2,6 +2,7 @@
 //! row.
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{TestApi, WEBHOOKS, event, send};
 
@@ -333,4 +334,35 @@ async fn a_body_beyond_the_limit_is_413_announced_or_not() {
     assert_eq!(api.rows().await, (0, 0, 0));
     assert_eq!(api.post(padded(4096)).await.status, 202);
     assert_eq!(send(chunked(padded(4096))).await.status, 202);
+}
+
+#[tokio::test]
+async fn large_bodies_have_a_bounded_number_of_places_and_small_ones_do_not_need_one() {
+    let api = TestApi::start().await;
+    let start = format!(
+        "POST {WEBHOOKS} HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n\
+         content-length: 1000000\r\n\r\n{}",
+        " ".repeat(100_000)
+    );
+    let mut waiting = Vec::new();
+    for _ in 0..64 {
+        let mut stream = api.connect().await;
+        stream.write_all(start.as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    // Server and clients share this thread: with these answered, all that was sent is read.
+    for _ in 0..20 {
+        api.get("/healthz").await;
+    }
+
+    let large = format!("{}{}", event("txn_1"), " ".repeat(100_000));
+    let refused = api.post(large.clone()).await;
+
+    assert_eq!((refused.status, refused.code()), (503, "overloaded".to_owned()));
+    assert_eq!(api.post(event("txn_2")).await.status, 202);
+    drop(waiting);
+    for _ in 0..20 {
+        api.get("/healthz").await;
+    }
+    assert_eq!(api.post(large).await.status, 202);
 }

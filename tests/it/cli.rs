@@ -151,3 +151,18 @@ async fn the_example_of_an_environment_file_has_every_setting() {
         shown.difference(&settings).filter(|name| !others.contains(&name.as_str())).collect();
     assert!(unknown.is_empty(), "in .env.example, but no setting: {unknown:?}");
 }
+
+#[tokio::test]
+async fn the_database_url_can_come_from_a_file() {
+    let db = TestDb::new().await;
+    let dir = crate::support::scratch_dir();
+    let file = dir.join("url");
+    std::fs::write(&file, format!("{}\n", db.url)).unwrap();
+    let verify = || App::command(["verify"]);
+
+    let (status, output) = verify().env("DATABASE_URL_FILE", &file).run().await;
+    assert!(status.success(), "{output}");
+
+    let (status, output) = verify().env("DATABASE_URL_FILE", dir.join("absent")).run().await;
+    assert!(!status.success() && output.contains("cannot be read"), "{output}");
+}

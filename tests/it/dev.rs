@@ -55,6 +55,32 @@ async fn ctrl_c_drains_stops_postgresql_and_says_what_was_done() {
 }
 
 #[tokio::test]
+async fn what_is_not_settled_yet_is_counted_at_the_end_and_settled_after_the_next_start() {
+    let data_dir = data_dir();
+    let mut app = dev(&data_dir).env("APP_SETTLE_DELAY", "1h").spawn();
+    app.wait_for_line("Ready in").await;
+    let webhook = r#"{"transaction_id": "txn_1", "source_account": "a", "destination_account": "b",
+        "amount": "15.00", "currency": "EUR"}"#;
+    let url = word_after(&app, "API ");
+    let request = reqwest::Client::new().post(url).header("content-type", "application/json");
+    assert_eq!(request.body(webhook).send().await.unwrap().status(), 202);
+    app.signal(Signal::Interrupt);
+    assert!(app.wait_for_exit().await.success());
+    let said = app.wait_for_line("Stopped after").await;
+    assert!(said.contains("1 webhooks accepted, 0 jobs done, 1 jobs waiting"), "{said}");
+
+    let mut app = dev(&data_dir).spawn();
+    app.wait_for_line("Ready in").await;
+    let mut conn = PgConnection::connect(&database_of(&app)).await.unwrap();
+    sqlx::query("update queue.jobs set run_at = now()").execute(&mut conn).await.unwrap();
+    app.wait_for_line("done in").await;
+    app.signal(Signal::Interrupt);
+    assert!(app.wait_for_exit().await.success());
+    let said = app.wait_for_line("Stopped after").await;
+    assert!(said.contains("0 webhooks accepted, 1 jobs done. The data stays"), "{said}");
+}
+
+#[tokio::test]
 async fn a_second_start_keeps_the_data() {
     let data_dir = data_dir();
     leave_a_mark(&data_dir, Signal::Terminate).await;
@@ -273,6 +299,7 @@ async fn no_binaries_and_no_network_name_the_install_command() {
     assert!(said.contains("no PostgreSQL on this machine: fetching version"), "{said}");
     assert!(said.contains("error: cannot fetch PostgreSQL"), "{said}");
     assert!(said.contains("install it") && !said.contains("panicked"), "{said}");
+    assert_eq!(said.lines().count(), 3, "what it begins, what it fetches, why it cannot:\n{said}");
 }
 
 fn dev(data_dir: &Path) -> AppCommand {

@@ -69,6 +69,7 @@ async fn a_durable_cluster_syncs_and_asks_for_a_password_over_tcp_only() {
     PgConnection::connect(&without).await.expect_err("the password is wrong");
     PgConnection::connect(&cluster.url("postgres")).await.expect("the socket needs none");
     assert_eq!(mode(&password), 0o600);
+    assert_eq!(mode(&cluster.log()), 0o600);
     assert_eq!(mode(&cluster.data_dir().join("socket")), 0o700);
     cluster.stop().await;
 }
@@ -249,6 +250,7 @@ async fn root_is_told_which_folder_keeps_the_server_out() {
     let error = Cluster::start(settings(&closed.join("c"))).await.unwrap_err();
     let said = error.to_string();
     assert!(said.contains(&format!("cannot enter {}", closed.display())), "{said}");
+    assert!(!closed.join("c").exists(), "nothing is left behind");
     assert!(said.contains("--data-dir"), "{said}");
 }
 
