@@ -112,10 +112,6 @@ fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions
         ("statement_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "10s"),
         ("timezone", "UTC"),
-        // A plan that is made while a table is new reads it from end to end, and would be kept
-        // while the table grows by thousands of rows a second. Planning anew costs a tenth of a
-        // millisecond and sees the size of the moment.
-        ("plan_cache_mode", "force_custom_plan"),
         // A prepared statement keeps its plan for the life of the connection. One that was made
         // while a table had ten rows reads it from end to end when it has a million: settling
         // became 10 times slower within 60,000 transactions. So scans of whole tables are for

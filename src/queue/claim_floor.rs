@@ -56,6 +56,8 @@ pub(super) struct ClaimFloors {
     /// ids have ended.
     candidate: Option<(OffsetDateTime, i64)>,
     candidate_since: Instant,
+    /// What still runs of the ids up to this one has run for longer than [`WRITER_PATIENCE`].
+    ignored_xid: i64,
     last_claim_at: OffsetDateTime,
     next_sweep: Instant,
     sweeping: bool,
@@ -77,6 +79,7 @@ impl ClaimFloors {
             lanes,
             candidate: None,
             candidate_since: Instant::now(),
+            ignored_xid: 0,
             last_claim_at: OffsetDateTime::UNIX_EPOCH,
             next_sweep: Instant::now(),
             sweeping: false,
@@ -104,6 +107,12 @@ impl ClaimFloors {
     /// worker's floors must rise, too, over what busy ones leave behind.
     pub(super) fn wants_xid(&self) -> bool {
         self.candidate.is_none() && self.candidate_since.elapsed() >= MARK_INTERVAL
+    }
+
+    /// Transactions that are not waited for any more: without that, one that writes and then idles
+    /// for an hour would hold the floors down for as long.
+    pub(super) fn ignored_xid(&self) -> i64 {
+        self.ignored_xid
     }
 
     /// Learns from a claim that asked for `limit` jobs of [`Self::lanes_to_claim`].
@@ -138,17 +147,26 @@ impl ClaimFloors {
 
     /// A moment before which every job is visible to this claim, if one is known.
     fn settled_moment(&mut self, claim: &Claim) -> Option<OffsetDateTime> {
-        let settled = self.candidate.filter(|(at, xid)| {
-            claim.oldest_running_xid > *xid || claim.at - *at >= WRITER_PATIENCE
-        });
-        if settled.is_some() {
-            self.candidate = None;
+        let Some((at, xid)) = self.candidate else {
+            self.remember(claim);
+            return None;
+        };
+        if claim.oldest_running_xid <= xid {
+            if claim.at - at < WRITER_PATIENCE {
+                return None;
+            }
+            self.ignored_xid = xid;
         }
-        if let (None, Some(own_xid)) = (self.candidate, claim.own_xid) {
+        self.candidate = None;
+        self.remember(claim);
+        Some(at - CLOCK_MARGIN)
+    }
+
+    fn remember(&mut self, claim: &Claim) {
+        if let Some(own_xid) = claim.own_xid {
             self.candidate = Some((claim.at, own_xid));
             self.candidate_since = Instant::now();
         }
-        settled.map(|(at, _xid)| at - CLOCK_MARGIN)
     }
 
     fn forget(&mut self) {

@@ -74,7 +74,7 @@ pub(super) struct Claim {
     pub(super) jobs: Vec<ClaimedJob>,
     /// The database's clock when the claim began.
     pub(super) at: OffsetDateTime,
-    /// Every transaction with a lower id had ended.
+    /// Every transaction with a lower id had ended, those aside that the request ignores.
     pub(super) oldest_running_xid: i64,
     /// The id of the claim's own transaction, if it took one: ids that are higher were given out
     /// after `at`.
@@ -90,6 +90,8 @@ pub(super) struct ClaimRequest<'a> {
     pub(super) lease: Duration,
     /// Take a transaction id even when nothing is due.
     pub(super) take_xid: bool,
+    /// Transactions with this id or a lower one are not waited for, though they may still run.
+    pub(super) ignored_xid: i64,
 }
 
 pub(super) async fn claim(
@@ -109,6 +111,7 @@ pub(super) async fn claim(
         request.worker_id,
         request.lease.as_secs_f64(),
         request.take_xid,
+        request.ignored_xid,
     )
     .fetch_all(executor)
     .await?;

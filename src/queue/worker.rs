@@ -150,9 +150,9 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::new(Notify::new());
-        // Before the first claim: after a pause of more than a week there would be no partition that
-        // a finished job could go to.
-        // While the database is away this takes long, and a signal must end it.
+        // Before the first claim: after a pause of more than a week there would be no partition
+        // that a finished job could go to. While the database is away this takes long, and a
+        // signal must end it.
         tokio::select! {
             () = shutdown.cancelled() => return self.summary(),
             () = maintenance::make_partitions(&self.engine_pool, self.settings.retention) => {}
@@ -270,6 +270,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             worker_id: self.id,
             lease: self.settings.lease,
             take_xid: floors.wants_xid(),
+            ignored_xid: floors.ignored_xid(),
         };
         let claim = store::claim(&self.engine_pool, &request).await?;
         floors.observe(&claim, limit);

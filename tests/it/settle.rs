@@ -321,7 +321,9 @@ async fn a_transaction_that_cannot_be_read_costs_the_others_of_its_batch_nothing
 
     let summary = run_jobs(&db.pool).await;
 
-    assert_eq!((summary.completed, summary.failed), (2, 1));
+    // Its next attempt may be due at once: the backoff is jittered down to nothing.
+    assert_eq!(summary.completed, 2);
+    assert!(summary.failed >= 1);
     assert_eq!(outcome(&db.pool, TransactionId(2)).await, ("PROCESSING".into(), None, false));
     assert_eq!(count(&db.pool, "select count(*) from queue.jobs").await, 1, "it is tried again");
 }

@@ -1,6 +1,6 @@
 -- Claims up to $5 due jobs of the kinds $4, lane by lane: a lane is one priority of one queue, and the lanes come in
 -- the order of $1 to $3. $6 is the worker, $7 the lease in seconds, $8 whether to take a transaction id even when
--- nothing is due.
+-- nothing is due, $9 a transaction id up to which transactions that still run are ignored.
 --
 -- Each lane is an index range scan from its floor (claim_floor.rs) that stops at the first job of the future, so
 -- neither finished nor scheduled jobs are read, however many there are.
@@ -45,7 +45,12 @@ claimed as (
 -- One row even when nothing is due: the floors move by what the snapshot says.
 select
   statement_timestamp() as "claimed_at!",
-  pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "oldest_running_xid!",
+  coalesce(
+    (select min(running.xid::text::bigint)
+     from pg_snapshot_xip(pg_current_snapshot()) as running (xid)
+     where running.xid::text::bigint > $9),
+    pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  ) as "oldest_running_xid!",
   -- A claim that found something has an id by now; the snapshot would not do, its xmax is only the first id after all
   -- that have ended, and transactions with higher ones may be running.
   case when $8 then pg_current_xact_id() else pg_current_xact_id_if_assigned() end::text::bigint as own_xid,

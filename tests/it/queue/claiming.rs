@@ -8,9 +8,11 @@ use surety::queue::notifier::Notifier;
 use surety::queue::worker::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::TestCluster;
+
 use super::kinds::{
     Act, Batched, End, Gates, Unknown, count, database, effects, enqueue_job, enqueue_new,
-    eventually, idle_worker, state_of, worker,
+    eventually, idle_worker, make_effects_table, state_of, worker,
 };
 
 #[tokio::test]
@@ -104,28 +106,36 @@ async fn enqueue_batched(pool: &sqlx::PgPool, count: usize) {
 
 #[tokio::test]
 async fn a_held_xmin_horizon_does_not_make_claims_read_more() {
-    let db = database().await;
-    let mut holder = db.pool.begin().await.unwrap();
-    sqlx::query("set local idle_in_transaction_session_timeout = 0")
-        .execute(&mut *holder)
-        .await
-        .unwrap();
-    sqlx::query("set transaction isolation level repeatable read")
-        .execute(&mut *holder)
-        .await
-        .unwrap();
-    sqlx::query("select count(*) from queue.jobs").execute(&mut *holder).await.unwrap();
+    // Of its own, because transactions of other tests count as well.
+    let cluster = TestCluster::start().await;
+    let pool = cluster.migrated("surety").await;
+    make_effects_table(&pool).await;
+    // One transaction that only reads, and one that has written and idles for ever.
+    let mut holders = Vec::new();
+    for statement in ["select count(*) from queue.jobs", "insert into effects values ('held')"] {
+        let mut holder = pool.begin().await.unwrap();
+        sqlx::query("set local idle_in_transaction_session_timeout = 0")
+            .execute(&mut *holder)
+            .await
+            .unwrap();
+        sqlx::query("set transaction isolation level repeatable read")
+            .execute(&mut *holder)
+            .await
+            .unwrap();
+        sqlx::query(statement).execute(&mut *holder).await.unwrap();
+        holders.push(holder);
+    }
 
-    let worker = worker(&db.pool, &Gates::new(), WorkerSettings::default());
+    let worker = worker(&pool, &Gates::new(), WorkerSettings::default());
     let stop = CancellationToken::new();
     let run = tokio::spawn({
         let (worker, stop) = (Arc::clone(&worker), stop.clone());
         async move { worker.run(stop).await }
     });
-    let notifier = Notifier::start(&db.pool);
+    let notifier = Notifier::start(&pool);
     let mut enqueued = 0;
     let mut enqueue_and_wait = async |count: usize| {
-        enqueue_batched(&db.pool, count).await;
+        enqueue_batched(&pool, count).await;
         enqueued += count as u64;
         notifier.notify();
         // Asks the worker and not the database, whose buffers are being counted.
@@ -139,15 +149,18 @@ async fn a_held_xmin_horizon_does_not_make_claims_read_more() {
         enqueue_and_wait(1000).await;
     }
 
-    // 20,000 dead rows are in the way now, and may not be vacuumed.
-    let before = buffers(&db.pool).await;
+    // 20,000 dead rows are in the way now, and may not be vacuumed. The writer has been waited for
+    // long enough.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    enqueue_and_wait(1).await;
+    let before = buffers(&pool).await;
     for _ in 0..1000 {
         enqueue_and_wait(1).await;
     }
-    let per_job = (buffers(&db.pool).await - before) / 1000;
+    let per_job = (buffers(&pool).await - before) / 1000;
     stop.cancel();
     run.await.unwrap();
-    holder.rollback().await.unwrap();
+    drop(holders);
     assert!(per_job <= 50, "{per_job} buffers per job, enqueue and completion included");
 }
 

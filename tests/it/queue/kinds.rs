@@ -179,13 +179,17 @@ impl Job for Unknown {
 /// A database with a table for effects.
 pub(super) async fn database() -> TestDb {
     let db = TestDb::new().await;
+    make_effects_table(&db.pool).await;
+    db
+}
+
+pub(super) async fn make_effects_table(pool: &PgPool) {
     sqlx::query(
         "create table effects (name text not null, attempt smallint, fence bigint, xid bigint)",
     )
-    .execute(&db.pool)
+    .execute(pool)
     .await
     .expect("the table is new");
-    db
 }
 
 pub(super) fn worker(pool: &PgPool, gates: &Gates, settings: WorkerSettings) -> Arc<Worker<Gates>> {

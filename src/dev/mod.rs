@@ -10,39 +10,30 @@
 //! tools it listens on a loopback port as well, since a URL that is pasted should work for any user
 //! and in any program. A port on the loopback address is open to every user of the machine, hence
 //! the generated password in that URL; it is kept in the data folder, readable by us only.
+//!
+//! - Here: the order of things, and the API and the workers while they run.
+//! - `database`: the private cluster, or the database that was named.
+//! - `words`: what it says.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::embedded_postgres::locate::{self, Download};
-use crate::embedded_postgres::{
-    Access, Cluster, ClusterSettings, Durability, Lifetime, default_data_dir,
-};
+use self::database::Database;
+use self::words::{banner, farewell, say};
 use crate::queue::worker::WorkerSummary;
 use crate::serve::{ApiArgs, ServeSettings, ServeSummary};
 use crate::work::WorkerArgs;
-use crate::{db, serve, work};
+use crate::{serve, work};
 
-/// The database in the private cluster.
-const DATABASE: &str = "surety";
-/// Connections of the handlers of all workers together.
-const HANDLER_CONNECTIONS: u32 = 20;
-/// What the private cluster allows: the API, the most workers with an engine each, and room for
-/// people.
-const MAX_CONNECTIONS: u32 = 250;
-
-/// More than so many waiting jobs are not counted at the end.
-const WAITING_JOBS_MAX: i64 = 100_000;
+mod database;
+mod words;
 
 /// Heading of the settings that `app serve` has too. They are left out of our help, which is a
 /// newcomer's first.
@@ -162,106 +153,6 @@ impl Webhooks {
     }
 }
 
-/// The database, ready to be used, and the cluster below it if it is ours.
-struct Database {
-    pool: PgPool,
-    handler_pool: PgPool,
-    /// What to paste into a shell to look into it.
-    psql: String,
-    /// Where the data is, for people.
-    place: String,
-    cluster: Option<Cluster>,
-}
-
-impl Database {
-    async fn open(args: &Args) -> anyhow::Result<Self> {
-        let given = args.database_url.as_deref().filter(|url| !url.is_empty());
-        let (cluster, url) = match given {
-            Some(url) => (None, url.to_owned()),
-            None => {
-                let cluster = start_cluster(args).await?;
-                let url = cluster.url(DATABASE);
-                (Some(cluster), url)
-            }
-        };
-        let began = Instant::now();
-        let pool = db::connect(&url, args.api.database_connections, "surety dev api").await?;
-        let applied = db::migrate(&pool).await?;
-        step(&format!("schema current, {} migrations applied", applied.len()), began);
-        let handler_pool = db::connect(&url, HANDLER_CONNECTIONS, "surety dev worker").await?;
-        let (psql, place) = match &cluster {
-            Some(cluster) => {
-                let url = cluster.tcp_url(DATABASE).expect("start_cluster asks for TCP");
-                (format!("psql {url}"), cluster.data_dir().display().to_string())
-            }
-            // Its URL may hold a password that is not ours to show.
-            None => {
-                ("psql \"$DATABASE_URL\"".to_owned(), "the database of DATABASE_URL".to_owned())
-            }
-        };
-        Ok(Self { pool, handler_pool, psql, place, cluster })
-    }
-
-    /// Returns when a private cluster has ended by itself.
-    async fn lost(&self) -> anyhow::Error {
-        let Some(cluster) = &self.cluster else { return std::future::pending().await };
-        cluster.exited().await;
-        anyhow::anyhow!(
-            "the private PostgreSQL ended by itself: see {}, and start again",
-            cluster.log().display()
-        )
-    }
-
-    /// How many jobs are left for the next start, counted up to [`WAITING_JOBS_MAX`]; none that we
-    /// know of when the database is gone.
-    async fn waiting_jobs(&self) -> u64 {
-        let counted = sqlx::query_scalar!(
-            r#"
-            select count(*) as "count!"
-            from (select from queue.jobs limit $1) waiting
-            "#,
-            WAITING_JOBS_MAX,
-        )
-        .fetch_one(&self.pool)
-        .await;
-        counted.ok().and_then(|count| count.try_into().ok()).unwrap_or(0)
-    }
-
-    /// Closes the connections, stops a private cluster, and says where the data is.
-    async fn close(self) -> String {
-        self.pool.close().await;
-        self.handler_pool.close().await;
-        if let Some(cluster) = self.cluster {
-            cluster.stop().await;
-        }
-        self.place
-    }
-}
-
-async fn start_cluster(args: &Args) -> anyhow::Result<Cluster> {
-    let began = Instant::now();
-    let data_dir = match &args.data_dir {
-        Some(dir) => dir.clone(),
-        None => default_data_dir()?,
-    };
-    let download = if args.no_download { Download::Refused } else { Download::Allowed };
-    let binaries =
-        locate::find_or_fetch(&data_dir, download, |line| say(&format!("  ..  {line}\n"))).await?;
-    let settings = ClusterSettings {
-        data_dir,
-        binaries,
-        durability: Durability::Durable,
-        access: Access::SocketAndLoopback,
-        lifetime: Lifetime::OfThisProcess,
-        max_connections: MAX_CONNECTIONS,
-    };
-    let cluster = Cluster::start(settings).await?;
-    cluster.ensure_database(DATABASE).await?;
-    let binaries = cluster.binaries();
-    step(&format!("PostgreSQL {} of {}", binaries.version(), binaries.dir().display()), began);
-    Ok(cluster)
-}
-
 /// The API and the workers, running.
 struct Running {
     serving: JoinHandle<anyhow::Result<ServeSummary>>,
@@ -331,77 +222,4 @@ impl Running {
         let served = self.serving.await.context("the API panicked")??;
         Ok(Summary { served, worked })
     }
-}
-
-/// For people, on standard output; nobody is left to tell when that is closed.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-fn step(done: &str, began: Instant) {
-    say(&format!("  ok  {done:<60} {:>5.1} s\n", began.elapsed().as_secs_f64()));
-}
-
-fn banner(address: SocketAddr, webhooks: Webhooks, workers: u8, database: &Database) -> String {
-    let api = format!("http://{address}");
-    let signatures = match webhooks {
-        Webhooks::Signed => "signatures required, as a webhook secret is set",
-        Webhooks::Unsigned => "taken unsigned, as no webhook secret is set; loopback only",
-    };
-    // An unsigned webhook would be refused: then only 'app send' can show one.
-    let by_hand = match webhooks {
-        Webhooks::Signed => String::new(),
-        Webhooks::Unsigned => format!(
-            "  curl -i {api}/v1/webhooks/transactions -H 'content-type: application/json' -d '{{
-    \"transaction_id\": \"txn_1\", \"amount\": \"15.00\", \"currency\": \"EUR\",
-    \"source_account\": \"acc_anna\", \"destination_account\": \"acc_ben\"}}'
-  curl {api}/v1/transactions/txn_1
-"
-        ),
-    };
-    format!(
-        "
-  API         {api}/v1/webhooks/transactions
-  Swagger UI  {api}/docs
-  Webhooks    {signatures}
-  Workers     {workers}
-  Database    {database_url}
-  Data        {place}
-
-Try it, in another terminal:
-
-{by_hand}  app send --url {api} --count 100
-
-",
-        database_url = database.psql,
-        place = database.place,
-    )
-}
-
-fn farewell(summary: &Summary, waiting: u64, took: Duration, place: &str) -> String {
-    // What was handed back is among those that wait.
-    let WorkerSummary { completed, failed, discarded, lease_lost: _, handed_back: _ } =
-        summary.worked;
-    let mut text = format!(
-        "Stopped after {} s: {} webhooks accepted, {completed} jobs done",
-        took.as_secs(),
-        summary.served.accepted
-    );
-    let ServeSummary { accepted: _, duplicates, conflicts, rejected, unavailable } = summary.served;
-    for (count, what) in [
-        (duplicates, "duplicates"),
-        (conflicts, "conflicts"),
-        (rejected, "webhooks rejected"),
-        (unavailable, "requests answered 503"),
-        (failed, "attempts failed"),
-        (discarded, "jobs discarded"),
-        (waiting, "jobs waiting for the next start"),
-    ] {
-        if count > 0 {
-            let _ = write!(text, ", {count} {what}");
-        }
-    }
-    let _ = writeln!(text, ". The data stays in {place}.");
-    text
 }

@@ -1,0 +1,124 @@
+//! The database of `app dev`: in a private cluster, or the one that `DATABASE_URL` names.
+
+use std::time::Instant;
+
+use sqlx::PgPool;
+
+use super::Args;
+use super::words::{say, step};
+use crate::db;
+use crate::embedded_postgres::locate::{self, Download};
+use crate::embedded_postgres::{
+    Access, Cluster, ClusterSettings, Durability, Lifetime, default_data_dir,
+};
+
+/// The database in the private cluster.
+const DATABASE: &str = "surety";
+/// Connections of the handlers of all workers together.
+const HANDLER_CONNECTIONS: u32 = 20;
+/// What the private cluster allows: the API, the most workers with an engine each, and room for
+/// people.
+const MAX_CONNECTIONS: u32 = 250;
+
+/// More than so many waiting jobs are not counted at the end.
+const WAITING_JOBS_MAX: i64 = 100_000;
+
+/// The database, ready to be used, and the cluster below it if it is ours.
+pub(super) struct Database {
+    pub(super) pool: PgPool,
+    pub(super) handler_pool: PgPool,
+    /// What to paste into a shell to look into it.
+    pub(super) psql: String,
+    /// Where the data is, for people.
+    pub(super) place: String,
+    cluster: Option<Cluster>,
+}
+
+impl Database {
+    pub(super) async fn open(args: &Args) -> anyhow::Result<Self> {
+        let given = args.database_url.as_deref().filter(|url| !url.is_empty());
+        let (cluster, url) = match given {
+            Some(url) => (None, url.to_owned()),
+            None => {
+                let cluster = start_cluster(args).await?;
+                let url = cluster.url(DATABASE);
+                (Some(cluster), url)
+            }
+        };
+        let began = Instant::now();
+        let pool = db::connect(&url, args.api.database_connections, "surety dev api").await?;
+        let applied = db::migrate(&pool).await?;
+        step(&format!("schema current, {} migrations applied", applied.len()), began);
+        let handler_pool = db::connect(&url, HANDLER_CONNECTIONS, "surety dev worker").await?;
+        let (psql, place) = match &cluster {
+            Some(cluster) => {
+                let url = cluster.tcp_url(DATABASE).expect("start_cluster asks for TCP");
+                (format!("psql {url}"), cluster.data_dir().display().to_string())
+            }
+            // Its URL may hold a password that is not ours to show.
+            None => {
+                ("psql \"$DATABASE_URL\"".to_owned(), "the database of DATABASE_URL".to_owned())
+            }
+        };
+        Ok(Self { pool, handler_pool, psql, place, cluster })
+    }
+
+    /// Returns when a private cluster has ended by itself.
+    pub(super) async fn lost(&self) -> anyhow::Error {
+        let Some(cluster) = &self.cluster else { return std::future::pending().await };
+        cluster.exited().await;
+        anyhow::anyhow!(
+            "the private PostgreSQL ended by itself: see {}, and start again",
+            cluster.log().display()
+        )
+    }
+
+    /// How many jobs are left for the next start, counted up to [`WAITING_JOBS_MAX`]; none that we
+    /// know of when the database is gone.
+    pub(super) async fn waiting_jobs(&self) -> u64 {
+        let counted = sqlx::query_scalar!(
+            r#"
+            select count(*) as "count!"
+            from (select from queue.jobs limit $1) waiting
+            "#,
+            WAITING_JOBS_MAX,
+        )
+        .fetch_one(&self.pool)
+        .await;
+        counted.ok().and_then(|count| count.try_into().ok()).unwrap_or(0)
+    }
+
+    /// Closes the connections, stops a private cluster, and says where the data is.
+    pub(super) async fn close(self) -> String {
+        self.pool.close().await;
+        self.handler_pool.close().await;
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await;
+        }
+        self.place
+    }
+}
+
+async fn start_cluster(args: &Args) -> anyhow::Result<Cluster> {
+    let began = Instant::now();
+    let data_dir = match &args.data_dir {
+        Some(dir) => dir.clone(),
+        None => default_data_dir()?,
+    };
+    let download = if args.no_download { Download::Refused } else { Download::Allowed };
+    let binaries =
+        locate::find_or_fetch(&data_dir, download, |line| say(&format!("  ..  {line}\n"))).await?;
+    let settings = ClusterSettings {
+        data_dir,
+        binaries,
+        durability: Durability::Durable,
+        access: Access::SocketAndLoopback,
+        lifetime: Lifetime::OfThisProcess,
+        max_connections: MAX_CONNECTIONS,
+    };
+    let cluster = Cluster::start(settings).await?;
+    cluster.ensure_database(DATABASE).await?;
+    let binaries = cluster.binaries();
+    step(&format!("PostgreSQL {} of {}", binaries.version(), binaries.dir().display()), began);
+    Ok(cluster)
+}
