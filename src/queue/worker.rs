@@ -151,8 +151,12 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::new(Notify::new());
         // Before the first claim: after a pause of more than a week there would be no partition
-        // that a finished job could go to.
-        maintenance::make_partitions(&self.engine_pool, self.settings.retention).await;
+        // that a finished job could go to. While the database is away this takes long, and a
+        // signal must end it.
+        tokio::select! {
+            () = shutdown.cancelled() => return self.summary(),
+            () = maintenance::make_partitions(&self.engine_pool, self.settings.retention) => {}
+        }
         let _helpers = self.start_helpers(&wake);
         let tasks = TaskTracker::new();
 
