@@ -152,7 +152,11 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let wake = Arc::new(Notify::new());
         // Before the first claim: after a pause of more than a week there would be no partition
         // that a finished job could go to.
-        maintenance::make_partitions(&self.engine_pool, self.settings.retention).await;
+        // While the database is away this waits, which a worker that is to stop must not.
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = maintenance::make_partitions(&self.engine_pool, self.settings.retention) => {}
+        }
         let _helpers = self.start_helpers(&wake);
         let tasks = TaskTracker::new();
 
