@@ -112,6 +112,8 @@ fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions
         ("statement_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "10s"),
         ("timezone", "UTC"),
+        // Notices, such as that a table exists already, concern nobody who reads our log.
+        ("client_min_messages", "warning"),
         // A prepared statement keeps its plan for the life of the connection. One that was made
         // while a table had ten rows reads it from end to end when it has a million: settling
         // became 10 times slower within 60,000 transactions. So scans of whole tables are for

@@ -124,6 +124,7 @@ mod completer;
 mod executor;
 mod leases;
 mod listener;
+mod slots;
 
 mod store;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use super::executor::{Counts, Executor};
 use super::leases::{LeaseKeeper, LeaseTimes, Leases};
 use super::maintenance::{self, Retention};
 use super::registry::Registry;
+use super::slots::Slots;
 use super::store::{self, Claim, ClaimRequest, ClaimedJob};
 use super::{listener, maintenance::rescue_all};
 
@@ -30,14 +31,14 @@ const MAX_CLAIM: usize = 500;
 /// listener, maintenance.
 const ENGINE_CONNECTIONS: u32 = 6;
 
-/// A busy worker waits so long for more free slots before it claims for few.
-const GATHER_SLOTS: Duration = Duration::from_millis(2);
-
 /// The longest pause between claims while the database is away.
 const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
 
 /// After the grace, so long for the outcomes of stopped runs to be recorded.
 const HAND_BACK_TIME: Duration = Duration::from_secs(5);
+
+/// Then, so long for the engine's connections to be closed.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -146,7 +147,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 
     /// Works until `shutdown` is cancelled; then claims nothing more, lets jobs in progress finish
-    /// within the grace, and hands the others back to be run by another worker at once.
+    /// within the grace, and hands the others back to be run by another worker at once. A worker
+    /// runs once: afterwards its connections are closed.
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::new(Notify::new());
@@ -157,7 +159,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             () = shutdown.cancelled() => return self.summary(),
             () = maintenance::make_partitions(&self.engine_pool, self.settings.retention) => {}
         }
-        let _helpers = self.start_helpers(&wake);
+        let helpers = self.start_helpers(&wake);
         let tasks = TaskTracker::new();
 
         tokio::select! {
@@ -166,6 +168,9 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
         tasks.close();
         self.drain(&tasks).await;
+        drop(helpers);
+        // So that the database is not stopped under a connection that is still being tidied up.
+        let _closed_or_late = tokio::time::timeout(CLOSE_TIME, self.engine_pool.close()).await;
         self.summary()
     }
 
@@ -333,38 +338,6 @@ impl WorkerSummary {
             lease_lost: self.lease_lost - before.lease_lost,
             handed_back: self.handed_back - before.handed_back,
         }
-    }
-}
-
-/// The places for jobs in progress.
-struct Slots {
-    free: Arc<Semaphore>,
-    total: usize,
-}
-
-/// Places that are freed when dropped.
-type Slot = Option<OwnedSemaphorePermit>;
-
-impl Slots {
-    fn new(total: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(total)), total }
-    }
-
-    /// Waits until a slot is free, and when only few are, a moment longer for more: a claim costs
-    /// nearly the same for one job as for many.
-    async fn wait_for_some(&self) -> usize {
-        let few = (self.total / 4).max(1);
-        if self.free.available_permits() < few {
-            let _one = self.free.acquire().await;
-            let enough = self.free.acquire_many(few as u32);
-            let _enough_or_late = tokio::time::timeout(GATHER_SLOTS, enough).await;
-        }
-        self.free.available_permits().max(1)
-    }
-
-    fn take(&self, count: usize) -> Slot {
-        // Only the claim loop takes slots, and it claims no more jobs than were free.
-        Arc::clone(&self.free).try_acquire_many_owned(count as u32).ok()
     }
 }
 
