@@ -27,6 +27,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const FAST_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long that may take before we leave the server alone.
 const IMMEDIATE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Fast, then immediate; never SIGKILL, which leaves the sessions running.
+const STOP_STEPS: [(Signal, Duration); 2] =
+    [(Signal::Interrupt, FAST_STOP_TIMEOUT), (Signal::Quit, IMMEDIATE_STOP_TIMEOUT)];
 /// How often we look. PostgreSQL tells nobody that it is ready, except by its file.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -157,13 +160,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.lifetime == Lifetime::UntilStopped || self.has_exited() {
+        if self.lifetime == Lifetime::UntilStopped {
             return;
         }
-        self.ask_to_stop();
-        let deadline = std::time::Instant::now() + FAST_STOP_TIMEOUT;
-        while !self.has_exited() && std::time::Instant::now() < deadline {
-            std::thread::sleep(POLL);
+        // A fast shutdown that is asked for while the server is still starting up has been seen
+        // to hang: hence the second signal here as well.
+        for (signal, timeout) in STOP_STEPS {
+            if self.has_exited() {
+                return;
+            }
+            let _ = process::send(self.pid, signal);
+            let deadline = std::time::Instant::now() + timeout;
+            while !self.has_exited() && std::time::Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
         }
     }
 }
@@ -188,9 +198,7 @@ pub(super) async fn end_orphan(data_dir: &Path, pgdata: &Path) -> Result<(), Clu
 }
 
 async fn stop_gently(pid: i32, has_ended: impl Fn() -> bool) {
-    for (signal, timeout) in
-        [(Signal::Interrupt, FAST_STOP_TIMEOUT), (Signal::Quit, IMMEDIATE_STOP_TIMEOUT)]
-    {
+    for (signal, timeout) in STOP_STEPS {
         if has_ended() {
             return;
         }
