@@ -59,7 +59,7 @@
 //! - [`cli`]: the operator's commands.
 //! - [`db`], [`telemetry`], [`embedded_postgres`]: the way to PostgreSQL, to whoever watches, and
 //!   to a PostgreSQL of our own.
-//! - [`money`], [`ids`]: words that everything may use.
+//! - [`money`], [`ids`], [`invariants`]: words that everything may use.
 //!
 //! # Rules that hold everywhere
 //!
