@@ -71,29 +71,12 @@ pub async fn connect(
 ) -> Result<PgPool, DbError> {
     let options = connect_options(url, application_name)?;
     let server = server_name(&options);
-    pool_options(max_connections)
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(options)
         .await
         .map_err(|source| DbError::Unreachable { server, source })
-}
-
-/// Opens a pool that connects when first used: for processes that must start while the server is
-/// away.
-///
-/// # Errors
-///
-/// [`DbError::Url`].
-pub fn connect_lazy(
-    url: &str,
-    max_connections: u32,
-    application_name: &str,
-) -> Result<PgPool, DbError> {
-    let options = connect_options(url, application_name)?;
-    Ok(pool_options(max_connections).connect_lazy_with(options))
-}
-
-fn pool_options(max_connections: u32) -> PgPoolOptions {
-    PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT)
 }
 
 fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions, DbError> {

@@ -20,6 +20,7 @@
 //! whose claim was rolled back, jobs of a transaction that stayed open for longer than
 //! [`WRITER_PATIENCE`], and a clock that was set back.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -39,6 +40,9 @@ const CLOCK_MARGIN: time::Duration = time::Duration::milliseconds(5);
 
 /// How often a claim takes a transaction id only for the sake of the floors.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The priorities that a job can have.
+const PRIORITIES: RangeInclusive<i16> = 1..=4;
 
 /// The waiting jobs of one priority of one queue, from a moment on.
 #[derive(Clone, PartialEq, Debug)]
@@ -66,7 +70,7 @@ pub(super) struct ClaimFloors {
 impl ClaimFloors {
     /// All priorities of these queues, from the very start.
     pub(super) fn new(queues: &[String]) -> Self {
-        let lanes = (1..=4)
+        let lanes = PRIORITIES
             .flat_map(|priority| {
                 queues.iter().map(move |queue| Lane {
                     queue: queue.clone(),
@@ -89,7 +93,7 @@ impl ClaimFloors {
     /// The lanes for the next claim, in the order of their priority; within a priority each queue
     /// is first in turn.
     pub(super) fn lanes_to_claim(&mut self) -> Vec<Lane> {
-        let queues = self.lanes.len() / 4;
+        let queues = self.lanes.len() / PRIORITIES.count();
         for of_priority in self.lanes.chunks_mut(queues) {
             of_priority.rotate_left(1);
         }

@@ -110,7 +110,6 @@ impl JobContext {
 /// One run of a batch of jobs.
 #[derive(Clone)]
 pub struct BatchContext {
-    pub(super) ids: Vec<JobId>,
     pub(super) claims: Vec<(JobId, Fence)>,
     pub(super) stop: CancellationToken,
     pub(super) engine: Arc<Completion>,
@@ -118,8 +117,8 @@ pub struct BatchContext {
 
 impl BatchContext {
     /// The jobs' numbers, in the order of their arguments.
-    pub fn ids(&self) -> &[JobId] {
-        &self.ids
+    pub fn ids(&self) -> impl Iterator<Item = JobId> {
+        self.claims.iter().map(|(id, _fence)| *id)
     }
 
     /// Cancelled when the run must stop.

@@ -140,7 +140,6 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let kind = &leased[0].job.kind;
         let Some(handler) = self.registry.handler(kind) else { return false };
         let cx = BatchContext {
-            ids: leased.iter().map(|leased| leased.job.id).collect(),
             claims: leased.iter().map(|leased| (leased.job.id, leased.job.fence)).collect(),
             stop: batch_lost.clone(),
             engine: Arc::clone(&self.completion),
