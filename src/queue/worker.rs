@@ -114,6 +114,9 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         settings: WorkerSettings,
     ) -> Result<Self, QueueError> {
         check(&settings)?;
+        if registry.kinds().is_empty() {
+            return Err(QueueError::Settings("the registry knows no job kind"));
+        }
         let options = engine_options(&pool);
         let engine_pool = PgPoolOptions::new()
             .max_connections(ENGINE_CONNECTIONS)

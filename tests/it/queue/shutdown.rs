@@ -121,3 +121,12 @@ async fn a_worker_survives_the_loss_of_all_its_connections() {
     run.await.unwrap();
     assert_eq!(idle_worker(&db.pool).run_until_idle().await.unwrap().completed, 0);
 }
+
+#[tokio::test]
+async fn a_worker_that_knows_no_kind_is_refused() {
+    let db = database().await;
+    let registry = surety::queue::registry::Registry::new(());
+    let worker =
+        surety::queue::worker::Worker::new(db.pool.clone(), registry, WorkerSettings::default());
+    assert_eq!(worker.err().unwrap().to_string(), "the registry knows no job kind");
+}
