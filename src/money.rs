@@ -244,6 +244,57 @@ impl fmt::Display for Money {
     }
 }
 
+/// What an account has: like [`Money`], but it may be zero, or negative where an account has no
+/// floor, and is as large as the ledger allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Balance {
+    amount: Decimal,
+    currency: Currency,
+}
+
+impl Balance {
+    /// A balance as the database keeps it: a number with four decimals, and a code.
+    ///
+    /// # Errors
+    ///
+    /// [`MoneyError`], when it is no sum of [`Money`].
+    pub fn from_stored(amount: Decimal, currency: &str) -> Result<Self, MoneyError> {
+        let currency = Currency::parse(currency)?;
+        let written = amount.normalize().scale();
+        if written > currency.decimals() {
+            return Err(MoneyError::TooManyDecimals { currency, written });
+        }
+        Ok(Self { amount, currency })
+    }
+
+    /// The currency.
+    pub fn currency(self) -> Currency {
+        self.currency
+    }
+
+    /// Whether there is nothing.
+    pub fn is_zero(self) -> bool {
+        self.amount.is_zero()
+    }
+
+    /// The amount as text, with exactly the decimals of the currency: `-12.50`, `0.00`.
+    pub fn amount_text(self) -> String {
+        let mut amount = self.amount;
+        amount.rescale(self.currency.decimals());
+        // There is no negative nothing.
+        if amount.is_zero() {
+            amount.set_sign_positive(true);
+        }
+        amount.to_string()
+    }
+}
+
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.amount_text(), self.currency)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

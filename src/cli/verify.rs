@@ -117,7 +117,12 @@ async fn prepare(conn: &mut PgConnection, timeout: Duration) -> Result<(), sqlx:
 
 /// All invariants, in the order in which they are checked and printed.
 pub fn invariants() -> impl Iterator<Item = Invariant> {
-    let all = [JOINT_INVARIANTS, payments::verify::INVARIANTS, queue::verify::INVARIANTS];
+    let all = [
+        JOINT_INVARIANTS,
+        payments::verify::INVARIANTS,
+        payments::orders::verify::INVARIANTS,
+        queue::verify::INVARIANTS,
+    ];
     all.into_iter().flatten().copied()
 }
 

@@ -1,4 +1,5 @@
-//! Accounts: holders of money, each in one currency.
+//! Accounts: holders of money, each in one currency: a name that providers send, a user's wallet
+//! ([`super::wallets`]), or the bank.
 //!
 //! A balance is read and written only under a lock on its row, and rows are locked in id order, so
 //! that two batches over the same accounts wait for each other and never in a circle. The lock is
@@ -11,7 +12,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::LedgerError;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, UserId};
 use crate::money::Currency;
 
 /// An account that stands for money outside: a provider's name for its holder, in one currency.
@@ -33,21 +34,39 @@ pub(super) struct LockedAccount {
     /// The code of its currency.
     pub(super) currency: String,
     pub(super) balance: Decimal,
-    /// The balance may not go below this; `None` means no floor.
+    /// Of the balance, what unfinished orders have spoken for.
+    pub(super) held: Decimal,
+    /// What is available may not go below this; `None` means no floor.
     pub(super) floor: Option<Decimal>,
     /// Number of entries so far.
     pub(super) version: i64,
+    /// How often `held` was changed so far.
+    pub(super) hold_changes: i64,
+    /// Whose wallet it is, if it is one.
+    pub(super) owner: Option<UserId>,
+    /// Whether it accepts no new orders.
+    pub(super) is_closed: bool,
 }
 
-/// By how much a batch of entries moves one account.
+impl LockedAccount {
+    /// Whether the rules allow it to have this balance, of which this much is held.
+    pub(super) fn affords(&self, balance: Decimal, held: Decimal) -> bool {
+        self.floor.is_none_or(|floor| balance - held >= floor)
+    }
+}
+
+/// By how much a batch of entries and holds moves one account.
 #[derive(Clone, Debug)]
-pub(super) struct BalanceChange {
+pub(super) struct AccountChange {
     pub(super) account: AccountId,
     /// The version that the change is based on.
     pub(super) version_before: i64,
     /// How many entries the change sums up.
     pub(super) entries: i64,
-    pub(super) delta: Decimal,
+    pub(super) balance_delta: Decimal,
+    /// How many holds the change sums up.
+    pub(super) hold_changes: i64,
+    pub(super) held_delta: Decimal,
 }
 
 /// Gives the id of each of these accounts, in their order, making those that are seen for the first
@@ -138,7 +157,9 @@ pub(super) async fn lock(
     let locked = sqlx::query_as!(
         LockedAccount,
         r#"
-        select id as "id: AccountId", currency, balance, floor, version
+        select
+          id as "id: AccountId", currency, balance, held, floor, version, hold_changes,
+          owner_id as "owner: UserId", closed_at is not null as "is_closed!"
         from payments.accounts
         where id = any ($1)
         order by id
@@ -152,27 +173,35 @@ pub(super) async fn lock(
 }
 
 /// Writes the balances of accounts that the caller has locked: one update per account, however many
-/// entries.
-pub(super) async fn change_balances(
+/// entries and holds.
+pub(super) async fn change(
     conn: &mut PgConnection,
-    changes: &[BalanceChange],
+    changes: &[AccountChange],
 ) -> Result<(), LedgerError> {
     let ids: Vec<Uuid> = changes.iter().map(|change| change.account.0).collect();
     let versions_before: Vec<i64> = changes.iter().map(|change| change.version_before).collect();
     let entries: Vec<i64> = changes.iter().map(|change| change.entries).collect();
-    let deltas: Vec<Decimal> = changes.iter().map(|change| change.delta).collect();
+    let balance_deltas: Vec<Decimal> = changes.iter().map(|change| change.balance_delta).collect();
+    let hold_changes: Vec<i64> = changes.iter().map(|change| change.hold_changes).collect();
+    let held_deltas: Vec<Decimal> = changes.iter().map(|change| change.held_delta).collect();
     let updated = sqlx::query!(
         "
         update payments.accounts as account
-        set balance = account.balance + change.delta, version = account.version + change.entries
-        from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::numeric[])
-          as change (id, version_before, entries, delta)
+        set
+          balance = account.balance + change.balance_delta,
+          version = account.version + change.entries,
+          held = account.held + change.held_delta,
+          hold_changes = account.hold_changes + change.hold_changes
+        from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::numeric[], $5::bigint[], $6::numeric[])
+          as change (id, version_before, entries, balance_delta, hold_changes, held_delta)
         where account.id = change.id and account.version = change.version_before
         ",
         &ids,
         &versions_before,
         &entries,
-        &deltas,
+        &balance_deltas,
+        &hold_changes,
+        &held_deltas,
     )
     .execute(conn)
     .await?
@@ -181,4 +210,65 @@ pub(super) async fn change_balances(
         return Err(LedgerError::ConcurrentChange);
     }
     Ok(())
+}
+
+/// Gives the account of the bank in each of these currencies, made where it is needed for the first
+/// time. What users deposit comes out of it and what they withdraw goes into it, so its balance is
+/// what the bank owes users, turned round. It has no floor.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn open_bank(
+    conn: &mut PgConnection,
+    currencies: &HashSet<Currency>,
+) -> Result<HashMap<Currency, AccountId>, LedgerError> {
+    let mut known = find_bank(conn, currencies).await?;
+    // In one order everywhere, as with external accounts.
+    let mut missing: Vec<&str> = currencies
+        .iter()
+        .filter(|currency| !known.contains_key(currency))
+        .map(|currency| currency.code())
+        .collect();
+    missing.sort_unstable();
+    if !missing.is_empty() {
+        let ids: Vec<Uuid> = missing.iter().map(|_| Uuid::now_v7()).collect();
+        sqlx::query!(
+            "
+            insert into payments.accounts (id, kind, currency)
+            select id, 'bank', currency
+            from unnest($1::uuid[], $2::text[]) with ordinality as new (id, currency, position)
+            order by position
+            on conflict (currency) where kind = 'bank' do nothing
+            ",
+            &ids,
+            &missing as &[&str],
+        )
+        .execute(&mut *conn)
+        .await?;
+        known = find_bank(conn, currencies).await?;
+    }
+    Ok(known)
+}
+
+async fn find_bank(
+    conn: &mut PgConnection,
+    currencies: &HashSet<Currency>,
+) -> Result<HashMap<Currency, AccountId>, LedgerError> {
+    let codes: Vec<&str> = currencies.iter().map(|currency| currency.code()).collect();
+    let found = sqlx::query!(
+        r#"
+        select id as "id: AccountId", currency
+        from payments.accounts
+        where kind = 'bank' and currency = any ($1)
+        "#,
+        &codes as &[&str],
+    )
+    .fetch_all(conn)
+    .await?;
+    let id_of = |currency: &Currency| {
+        let row = found.iter().find(|row| row.currency == currency.code())?;
+        Some((*currency, row.id))
+    };
+    Ok(currencies.iter().filter_map(id_of).collect())
 }

@@ -7,6 +7,8 @@
 //! - [`settlement`]: what moves a transaction to its outcome, once (G3).
 //! - [`transfers`]: movements between two accounts, each with entries that sum to zero (G7).
 //! - [`accounts`]: who holds money, made on first sight.
+//! - [`wallets`]: the accounts of users, with what they hold and what is available.
+//! - [`orders`]: what users want done with their money: deposits, withdrawals, transfers, refunds.
 //!
 //! Every function takes a `&mut PgConnection` and neither begins nor commits: the two edges, `http`
 //! and `jobs`, do, so that one function there shows all that commits together.
@@ -14,10 +16,12 @@
 //! Deliberately absent: HTTP, jobs, and any call to another system.
 
 pub mod accounts;
+pub mod orders;
 pub mod settlement;
 pub mod transactions;
 pub mod transfers;
 pub mod verify;
+pub mod wallets;
 
 use crate::ids::TransactionId;
 use crate::money::MoneyError;
@@ -44,6 +48,12 @@ pub enum LedgerError {
         #[source]
         source: MoneyError,
     },
+    /// The amount or currency of a stored order, wallet or entry is none that this binary knows.
+    #[error("a stored amount cannot be read")]
+    UnreadableMoney(#[from] MoneyError),
+    /// The order has its transfer already, although it was not finished.
+    #[error("the order has a transfer already")]
+    OrderHasTransfer(#[source] sqlx::Error),
     /// Any other trouble with the database.
     #[error("the ledger's database refused")]
     Database(#[source] sqlx::Error),
@@ -54,6 +64,7 @@ impl From<sqlx::Error> for LedgerError {
         let constraint = error.as_database_error().and_then(|error| error.constraint());
         match constraint {
             Some("transfers_transaction_key") => Self::TransactionHasTransfer(error),
+            Some("transfers_order_key") => Self::OrderHasTransfer(error),
             Some("entries_are_the_two_sides") => Self::Unbalanced(error),
             _ => Self::Database(error),
         }

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 
 use super::LedgerError;
 use super::accounts::{self, ExternalAccount};
-use super::transfers::{self, NewTransfer, Refusal};
+use super::transfers::{self, NewTransfer, Reason, Refusal};
 use crate::ids::TransactionId;
 use crate::money::Money;
 
@@ -156,7 +156,7 @@ async fn transfers_of(
     let accounts = accounts::open_external(conn, &sides).await?;
     let (pairs, _) = accounts.as_chunks::<2>();
     let transfer = |(payment, [source, destination]): (&Payment, &[_; 2])| NewTransfer {
-        transaction: Some(payment.id),
+        reason: Reason::Transaction(payment.id),
         source: *source,
         destination: *destination,
         money: payment.money,

@@ -13,8 +13,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::LedgerError;
-use super::accounts::{self, BalanceChange, LockedAccount};
-use crate::ids::{AccountId, TransactionId, TransferId};
+use super::accounts::{self, AccountChange, LockedAccount};
+use crate::ids::{AccountId, OrderId, TransactionId, TransferId};
 use crate::money::Money;
 
 /// The whole part of a balance stays below this, on either side of zero: what `numeric(28, 4)`
@@ -24,15 +24,44 @@ const BALANCE_LIMIT: i128 = 10_i128.pow(24);
 /// Money to be moved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewTransfer {
-    /// The provider's transaction that this transfer settles, if any. A transaction has at most one
-    /// transfer.
-    pub transaction: Option<TransactionId>,
+    /// What it is the movement of.
+    pub reason: Reason,
     /// Who pays.
     pub source: AccountId,
     /// Who receives.
     pub destination: AccountId,
     /// What.
     pub money: Money,
+}
+
+/// What a transfer is the movement of. Each transaction and each order has at most one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// Nothing that is recorded elsewhere.
+    Unrecorded,
+    /// A provider's transaction.
+    Transaction(TransactionId),
+    /// A user's order.
+    Order(OrderId),
+    /// A user's order that holds the amount on the source account. The hold ends with the transfer,
+    /// posted or refused.
+    HeldOrder(OrderId),
+}
+
+impl Reason {
+    fn transaction(self) -> Option<TransactionId> {
+        match self {
+            Self::Transaction(id) => Some(id),
+            Self::Unrecorded | Self::Order(_) | Self::HeldOrder(_) => None,
+        }
+    }
+
+    fn order(self) -> Option<OrderId> {
+        match self {
+            Self::Order(id) | Self::HeldOrder(id) => Some(id),
+            Self::Unrecorded | Self::Transaction(_) => None,
+        }
+    }
 }
 
 /// The rule that a transfer broke. It then moved nothing and left no row.
@@ -47,8 +76,8 @@ pub enum Refusal {
     /// A transfer has one currency, and so have its accounts.
     #[error("the account holds another currency")]
     CurrencyMismatch,
-    /// The balance of the source would go below its floor.
-    #[error("the balance of the source account is too low")]
+    /// What is available on the source would go below its floor.
+    #[error("too little is available on the source account")]
     InsufficientFunds,
     /// A balance would leave the range that the ledger can hold.
     #[error("the balance would be out of range")]
@@ -96,7 +125,10 @@ pub async fn post_many(
     if !posted.is_empty() {
         insert_transfers(&mut *conn, &posted).await?;
         insert_entries(&mut *conn, &book.entries).await?;
-        accounts::change_balances(conn, &book.changes()).await?;
+    }
+    let changes = book.changes();
+    if !changes.is_empty() {
+        accounts::change(conn, &changes).await?;
     }
     Ok(outcomes)
 }
@@ -112,6 +144,8 @@ struct Line {
     locked: LockedAccount,
     balance: Decimal,
     version: i64,
+    held: Decimal,
+    hold_changes: i64,
 }
 
 struct NewEntry {
@@ -126,18 +160,24 @@ struct NewEntry {
 impl Book {
     fn new(locked: Vec<LockedAccount>) -> Self {
         let line = |account: LockedAccount| {
-            let (balance, version) = (account.balance, account.version);
-            (account.id, Line { locked: account, balance, version })
+            let LockedAccount { id, balance, version, held, hold_changes, .. } = account;
+            (id, Line { locked: account, balance, version, held, hold_changes })
         };
         Self { accounts: locked.into_iter().map(line).collect(), entries: Vec::new() }
     }
 
     /// Judges one transfer, and writes down its entries unless it is refused.
     fn post(&mut self, transfer: &NewTransfer) -> Result<TransferId, Refusal> {
+        let amount = transfer.money.amount().as_decimal();
+        if let Reason::HeldOrder(_) = transfer.reason
+            && let Some(line) = self.accounts.get_mut(&transfer.source)
+        {
+            line.held -= amount;
+            line.hold_changes += 1;
+        }
         if transfer.source == transfer.destination {
             return Err(Refusal::SameAccount);
         }
-        let amount = transfer.money.amount().as_decimal();
         // Both are judged before either is changed.
         let source_after = self.line(transfer.source)?.after(-amount, transfer.money)?;
         let destination_after = self.line(transfer.destination)?.after(amount, transfer.money)?;
@@ -166,17 +206,19 @@ impl Book {
         self.entries.push(NewEntry { account, account_version, transfer, amount, balance_after });
     }
 
-    /// One change per account that has new entries.
-    fn changes(&self) -> Vec<BalanceChange> {
+    /// One change per account that has new entries or lost a hold.
+    fn changes(&self) -> Vec<AccountChange> {
         self.accounts
             .values()
-            .filter(|line| line.version > line.locked.version)
-            .map(|line| BalanceChange {
+            .map(|line| AccountChange {
                 account: line.locked.id,
                 version_before: line.locked.version,
                 entries: line.version - line.locked.version,
-                delta: line.balance - line.locked.balance,
+                balance_delta: line.balance - line.locked.balance,
+                hold_changes: line.hold_changes - line.locked.hold_changes,
+                held_delta: line.held - line.locked.held,
             })
+            .filter(|change| change.entries > 0 || change.hold_changes > 0)
             .collect()
     }
 }
@@ -193,7 +235,7 @@ impl Line {
             return Err(Refusal::BalanceOutOfRange);
         }
         let is_debit = amount.is_sign_negative();
-        if is_debit && self.locked.floor.is_some_and(|floor| balance < floor) {
+        if is_debit && !self.locked.affords(balance, self.held) {
             return Err(Refusal::InsufficientFunds);
         }
         Ok(balance)
@@ -206,7 +248,9 @@ async fn insert_transfers(
 ) -> Result<(), LedgerError> {
     let ids: Vec<Uuid> = transfers.iter().map(|(id, _)| id.0).collect();
     let transactions: Vec<Option<i64>> =
-        transfers.iter().map(|(_, transfer)| transfer.transaction.map(|id| id.0)).collect();
+        transfers.iter().map(|(_, it)| it.reason.transaction().map(|id| id.0)).collect();
+    let orders: Vec<Option<Uuid>> =
+        transfers.iter().map(|(_, it)| it.reason.order().map(|id| id.0)).collect();
     let sources: Vec<Uuid> = transfers.iter().map(|(_, transfer)| transfer.source.0).collect();
     let destinations: Vec<Uuid> =
         transfers.iter().map(|(_, transfer)| transfer.destination.0).collect();
@@ -217,12 +261,15 @@ async fn insert_transfers(
     sqlx::query!(
         "
         insert into payments.transfers
-          (id, transaction_id, source_account_id, destination_account_id, amount, currency)
+          (id, transaction_id, order_id, source_account_id, destination_account_id, amount, currency)
         select *
-        from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::numeric[], $6::text[])
+        from unnest(
+          $1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::uuid[], $6::numeric[], $7::text[]
+        )
         ",
         &ids,
         &transactions as &[Option<i64>],
+        &orders as &[Option<Uuid>],
         &sources,
         &destinations,
         &amounts,

@@ -184,9 +184,10 @@ const CURRENCIES_SUM_TO_ZERO: Invariant = Invariant {
 /// Protects G7, that nobody spends what he has not.
 const FLOORS_HOLD: Invariant = Invariant {
     name: "balances-respect-floors",
-    claim: "no balance is below its account's floor",
+    claim: "what is available, the balance less holds, is not below any account's floor",
     protects: "G7",
-    hint: "was the constraint accounts_balance_above_floor dropped?",
+    hint: "was the constraint accounts_available_above_floor dropped?",
     weight: Weight::Guarantee,
-    violations: "select format('account %s', id) from payments.accounts where balance < floor",
+    violations: "
+        select format('account %s', id) from payments.accounts where balance - held < floor",
 };

@@ -198,7 +198,7 @@ const BREAKS: &[(&str, &[&str])] = &[
         &["balances-after-form-a-chain"],
     ),
     (
-        "alter table payments.accounts drop constraint accounts_balance_above_floor;
+        "alter table payments.accounts drop constraint accounts_available_above_floor;
          update payments.accounts set floor = balance + 0.0001 where floor is not null",
         &["balances-respect-floors"],
     ),

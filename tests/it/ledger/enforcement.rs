@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgPool};
 use surety::ids::{AccountId, TransactionId, TransferId};
-use surety::payments::transfers::NewTransfer;
+use surety::payments::transfers::{NewTransfer, Reason};
 
 use crate::support::TestDb;
 use crate::support::ledger::{external, money, post, transaction};
@@ -22,8 +22,12 @@ impl Ledger {
         let mut conn = db.pool.acquire().await.unwrap();
         let id = transaction(&mut conn, "a", "b", "5 USD").await;
         let (a, b) = (external(&db.pool, "a", "USD").await, external(&db.pool, "b", "USD").await);
-        let settling =
-            NewTransfer { transaction: Some(id), source: a, destination: b, money: money("5 USD") };
+        let settling = NewTransfer {
+            reason: Reason::Transaction(id),
+            source: a,
+            destination: b,
+            money: money("5 USD"),
+        };
         let transfer = post(&db.pool, &[settling]).await.unwrap()[0].unwrap();
         drop(conn);
         Self { db, a, b, transfer, transaction: id }
@@ -200,5 +204,5 @@ async fn a_transfer_that_does_not_fit_its_accounts_or_transaction_is_refused() {
 async fn a_balance_below_its_floor_is_refused() {
     let ledger = Ledger::new().await;
     let below = "update payments.accounts set floor = balance + 0.0001".to_owned();
-    assert_eq!(ledger.refusal(below).await, "accounts_balance_above_floor");
+    assert_eq!(ledger.refusal(below).await, "accounts_available_above_floor");
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::PgPool;
 use surety::ids::AccountId;
-use surety::payments::transfers::{NewTransfer, Refusal};
+use surety::payments::transfers::{NewTransfer, Reason, Refusal};
 use uuid::Uuid;
 
 use crate::support::TestDb;
@@ -110,7 +110,7 @@ async fn run(pool: &PgPool, batches: &[Vec<Move>]) -> Result<(), TestCaseError> 
         let transfers: Vec<NewTransfer> = batch
             .iter()
             .map(|step| NewTransfer {
-                transaction: None,
+                reason: Reason::Unrecorded,
                 source: accounts[step.source],
                 destination: accounts[step.destination],
                 money: money(&format!(

@@ -3,7 +3,7 @@
 use surety::ids::{AccountId, TransactionId};
 use surety::payments::LedgerError;
 use surety::payments::accounts;
-use surety::payments::transfers::{self, NewTransfer, Refusal};
+use surety::payments::transfers::{self, NewTransfer, Reason, Refusal};
 use uuid::Uuid;
 
 use crate::support::TestDb;
@@ -145,7 +145,7 @@ async fn a_transaction_has_one_transfer_at_most() {
     let id = transaction(&mut conn, "a", "b", "5 USD").await;
     let (a, b) = (external(&db.pool, "a", "USD").await, external(&db.pool, "b", "USD").await);
     let settling = |id: TransactionId| NewTransfer {
-        transaction: Some(id),
+        reason: Reason::Transaction(id),
         source: a,
         destination: b,
         money: money("5 USD"),

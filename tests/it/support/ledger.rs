@@ -9,7 +9,7 @@ use surety::money::{Amount, Currency, Money};
 use surety::payments::LedgerError;
 use surety::payments::accounts::{self, ExternalAccount};
 use surety::payments::settlement::{self, Settled};
-use surety::payments::transfers::{self, NewTransfer, Refusal};
+use surety::payments::transfers::{self, NewTransfer, Reason, Refusal};
 use surety::queue::enqueue::{NewJob, enqueue};
 use surety::queue::job::JobId;
 use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
@@ -25,7 +25,7 @@ pub(crate) fn money(text: &str) -> Money {
 
 /// A transfer that settles nothing.
 pub(crate) fn transfer(source: AccountId, destination: AccountId, text: &str) -> NewTransfer {
-    NewTransfer { transaction: None, source, destination, money: money(text) }
+    NewTransfer { reason: Reason::Unrecorded, source, destination, money: money(text) }
 }
 
 /// The external account of this name that holds US dollars, as yet unmade.

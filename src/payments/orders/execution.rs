@@ -1,0 +1,218 @@
+//! Execution: how an order reaches its outcome.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::reading::Row;
+use super::{Kind, Order, Status};
+use crate::ids::{AccountId, OrderId, UserId};
+use crate::payments::LedgerError;
+use crate::payments::accounts::{self, AccountChange};
+use crate::payments::transfers::{self, NewTransfer, Reason, Refusal};
+
+/// An order that is to be executed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Execution {
+    /// The order.
+    pub order: OrderId,
+    /// What the bank calls the payment, if it went through the bank.
+    pub bank_reference: Option<String>,
+}
+
+/// What became of an order that was to be executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Executed {
+    /// Its transfer is posted; it is now `COMPLETED`.
+    Completed,
+    /// It broke a rule of the ledger and moved no money; it is now `FAILED`.
+    Failed(Refusal),
+    /// It had its outcome before. Nothing was changed.
+    AlreadyFinished,
+    /// There is no such order. Nothing was changed.
+    Missing,
+}
+
+/// Moves an order from `PENDING` to `PROCESSING`: the record that the bank is about to be asked,
+/// to be committed before it is. Gives the order as it was before; none when there is no such
+/// order. One that is in `PROCESSING` or finished is left as it is.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn begin(conn: &mut PgConnection, id: OrderId) -> Result<Option<Order>, LedgerError> {
+    let found = lock(&mut *conn, &[id.0]).await?.pop();
+    if found.as_ref().is_some_and(|order| order.status == Status::Pending) {
+        sqlx::query!(
+            "update payments.orders set status = 'PROCESSING' where id = $1 and status = 'PENDING'",
+            id.0,
+        )
+        .execute(conn)
+        .await?;
+    }
+    Ok(found)
+}
+
+/// Executes these orders: posts their transfers, releases what they hold, and moves them to
+/// `COMPLETED`; or to `FAILED` if they break a rule of the ledger. Gives one outcome each, in their
+/// order. An order appears once.
+///
+/// The number of statements does not depend on the number of orders. Call it once per database
+/// transaction.
+///
+/// # Errors
+///
+/// When the database refuses, or a stored row contradicts the ledger. Nothing may be committed
+/// then.
+pub async fn execute_many(
+    conn: &mut PgConnection,
+    executions: &[Execution],
+) -> Result<Vec<Executed>, LedgerError> {
+    let ids: Vec<Uuid> = executions.iter().map(|execution| execution.order.0).collect();
+    let locked = lock(&mut *conn, &ids).await?;
+    let unfinished: Vec<&Order> = locked.iter().filter(|order| !order.is_finished()).collect();
+    let transfers: Vec<NewTransfer> = unfinished.iter().map(|order| transfer_of(order)).collect();
+    let posted = transfers::post_many(&mut *conn, &transfers).await?;
+
+    let mut outcomes: HashMap<OrderId, Executed> =
+        locked.iter().map(|order| (order.id, Executed::AlreadyFinished)).collect();
+    for (order, posted) in unfinished.iter().zip(posted) {
+        let outcome = posted.map_or_else(Executed::Failed, |_transfer| Executed::Completed);
+        outcomes.insert(order.id, outcome);
+    }
+    record(conn, executions, &outcomes, unfinished.len()).await?;
+    let outcome_of = |execution: &Execution| outcomes.get(&execution.order).copied();
+    Ok(executions.iter().map(|it| outcome_of(it).unwrap_or(Executed::Missing)).collect())
+}
+
+/// Moves an order to `FAILED` for this reason, a stable code, and releases what it holds. Says
+/// whether it did: an order that is finished is left as it is.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn fail(conn: &mut PgConnection, id: OrderId, reason: &str) -> Result<bool, LedgerError> {
+    let failed = sqlx::query_as!(
+        Row,
+        r#"
+        update payments.orders
+        set status = 'FAILED', failure_reason = $2, finished_at = clock_timestamp()
+        where id = $1 and status in ('PENDING', 'PROCESSING')
+        returning
+          id as "id: OrderId", kind as "kind: Kind", owner_id as "owner: UserId",
+          source_account_id as "source: AccountId",
+          destination_account_id as "destination: AccountId", amount, currency, description,
+          refund_of as "refund_of: OrderId", status as "status: Status", failure_reason,
+          bank_reference, created_at, finished_at
+        "#,
+        id.0,
+        reason,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(order) = failed.map(Order::try_from).transpose()? else { return Ok(false) };
+    if order.kind.holds() {
+        release(conn, &order).await?;
+    }
+    Ok(true)
+}
+
+/// Locks these orders in id order, and reads them as they stand then.
+async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Order>, LedgerError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        select
+          id as "id: OrderId", kind as "kind: Kind", owner_id as "owner: UserId",
+          source_account_id as "source: AccountId",
+          destination_account_id as "destination: AccountId", amount, currency, description,
+          refund_of as "refund_of: OrderId", status as "status: Status", failure_reason,
+          bank_reference, created_at, finished_at
+        from payments.orders
+        where id = any ($1)
+        order by id
+        for no key update
+        "#,
+        ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Order::try_from).collect()
+}
+
+fn transfer_of(order: &Order) -> NewTransfer {
+    NewTransfer {
+        reason: if order.kind.holds() {
+            Reason::HeldOrder(order.id)
+        } else {
+            Reason::Order(order.id)
+        },
+        source: order.source,
+        destination: order.destination,
+        money: order.money,
+    }
+}
+
+/// Writes the outcomes of the `expected` orders that were not finished before.
+async fn record(
+    conn: &mut PgConnection,
+    executions: &[Execution],
+    outcomes: &HashMap<OrderId, Executed>,
+    expected: usize,
+) -> Result<(), LedgerError> {
+    let mut ids: Vec<Uuid> = Vec::with_capacity(expected);
+    let mut reasons: Vec<Option<&str>> = Vec::with_capacity(expected);
+    let mut references: Vec<Option<&str>> = Vec::with_capacity(expected);
+    for execution in executions {
+        let reason = match outcomes.get(&execution.order) {
+            Some(Executed::Completed) => None,
+            Some(Executed::Failed(refusal)) => Some(refusal.code()),
+            Some(Executed::AlreadyFinished | Executed::Missing) | None => continue,
+        };
+        ids.push(execution.order.0);
+        reasons.push(reason);
+        references.push(execution.bank_reference.as_deref());
+    }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let updated = sqlx::query!(
+        "
+        update payments.orders
+        set
+          status = case when outcome.reason is null then 'COMPLETED' else 'FAILED' end
+            ::payments.transaction_status,
+          failure_reason = outcome.reason,
+          bank_reference = coalesce(outcome.bank_reference, orders.bank_reference),
+          finished_at = clock_timestamp()
+        from unnest($1::uuid[], $2::text[], $3::text[]) as outcome (id, reason, bank_reference)
+        where orders.id = outcome.id and orders.status in ('PENDING', 'PROCESSING')
+        ",
+        &ids,
+        &reasons as &[Option<&str>],
+        &references as &[Option<&str>],
+    )
+    .execute(conn)
+    .await?
+    .rows_affected();
+    if updated != expected as u64 {
+        return Err(LedgerError::ConcurrentChange);
+    }
+    Ok(())
+}
+
+/// Releases what an order holds that will not be executed.
+async fn release(conn: &mut PgConnection, order: &Order) -> Result<(), LedgerError> {
+    let locked = accounts::lock(&mut *conn, &[order.source].into()).await?;
+    let account = locked.first().ok_or(LedgerError::ConcurrentChange)?;
+    let released = AccountChange {
+        account: account.id,
+        version_before: account.version,
+        entries: 0,
+        balance_delta: rust_decimal::Decimal::ZERO,
+        hold_changes: 1,
+        held_delta: -order.money.amount().as_decimal(),
+    };
+    accounts::change(conn, &[released]).await
+}

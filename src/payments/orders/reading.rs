@@ -1,0 +1,179 @@
+//! Reading: one order by its id, or a user's by a filter.
+
+use rust_decimal::Decimal;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Kind, Order, Status};
+use crate::ids::{AccountId, OrderId, UserId};
+use crate::money::Money;
+use crate::payments::LedgerError;
+
+/// Which orders [`list`] gives; every part that is set must match.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    /// Only those that move money from or to one of these accounts.
+    pub accounts: Vec<AccountId>,
+    /// Only those of these kinds; none means all.
+    pub kinds: Vec<Kind>,
+    /// Only those in this state.
+    pub status: Option<Status>,
+    /// Only those given at this time or later.
+    pub created_from: Option<OffsetDateTime>,
+    /// Only those given before this time.
+    pub created_before: Option<OffsetDateTime>,
+}
+
+/// Which accounts of an order must be among the ones named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// The one the money leaves.
+    Source,
+    /// The one the money reaches.
+    Destination,
+}
+
+/// The order with this id, if any.
+///
+/// # Errors
+///
+/// When the database refuses, or the row is none that this binary wrote.
+pub async fn find(conn: &mut PgConnection, id: OrderId) -> Result<Option<Order>, LedgerError> {
+    Ok(find_many(conn, &[id.0]).await?.pop())
+}
+
+/// Those of these orders that exist.
+pub(super) async fn find_many(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<Vec<Order>, LedgerError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        select
+          id as "id: OrderId", kind as "kind: Kind", owner_id as "owner: UserId",
+          source_account_id as "source: AccountId",
+          destination_account_id as "destination: AccountId", amount, currency, description,
+          refund_of as "refund_of: OrderId", status as "status: Status", failure_reason,
+          bank_reference, created_at, finished_at
+        from payments.orders
+        where id = any ($1)
+        "#,
+        ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Order::try_from).collect()
+}
+
+/// The newest `limit` orders that match, newest first; with `before`, only those older than that
+/// one.
+///
+/// # Errors
+///
+/// As [`find`].
+pub async fn list(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    before: Option<OrderId>,
+    limit: u16,
+) -> Result<Vec<Order>, LedgerError> {
+    // Each arm walks the index of its side from the newest id down, once per account; `union` drops
+    // the order whose two sides are both asked for.
+    let mut query = QueryBuilder::<Postgres>::new("select * from (");
+    let mut separator = "";
+    for account in &filter.accounts {
+        for side in [Side::Source, Side::Destination] {
+            query.push(separator).push("(");
+            push_select(&mut query, filter, (side, *account), before, limit);
+            query.push(")");
+            separator = " union ";
+        }
+    }
+    if separator.is_empty() {
+        return Ok(Vec::new());
+    }
+    query.push(") as either_side order by id desc limit ").push_bind(i64::from(limit));
+    let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
+    rows.into_iter().map(Order::try_from).collect()
+}
+
+fn push_select(
+    query: &mut QueryBuilder<Postgres>,
+    filter: &Filter,
+    (side, account): (Side, AccountId),
+    before: Option<OrderId>,
+    limit: u16,
+) {
+    query.push(
+        "select id, kind, owner_id as owner, source_account_id as source, \
+         destination_account_id as destination, amount, currency, description, refund_of, status, \
+         failure_reason, bank_reference, created_at, finished_at \
+         from payments.orders where ",
+    );
+    // As the indexes have it: the bank is a side of every deposit and withdrawal, and never asked
+    // for.
+    query.push(match side {
+        Side::Source => "kind <> 'deposit' and source_account_id = ",
+        Side::Destination => "kind <> 'withdrawal' and destination_account_id = ",
+    });
+    query.push_bind(account);
+    if !filter.kinds.is_empty() {
+        query.push(" and kind = any (").push_bind(filter.kinds.clone()).push(")");
+    }
+    if let Some(status) = filter.status {
+        query.push(" and status = ").push_bind(status);
+    }
+    if let Some(from) = filter.created_from {
+        query.push(" and created_at >= ").push_bind(from);
+    }
+    if let Some(until) = filter.created_before {
+        query.push(" and created_at < ").push_bind(until);
+    }
+    if let Some(before) = before {
+        query.push(" and id < ").push_bind(before);
+    }
+    query.push(" order by id desc limit ").push_bind(i64::from(limit));
+}
+
+/// An order as it is stored.
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    pub(super) id: OrderId,
+    pub(super) kind: Kind,
+    pub(super) owner: UserId,
+    pub(super) source: AccountId,
+    pub(super) destination: AccountId,
+    pub(super) amount: Decimal,
+    pub(super) currency: String,
+    pub(super) description: Option<String>,
+    pub(super) refund_of: Option<OrderId>,
+    pub(super) status: Status,
+    pub(super) failure_reason: Option<String>,
+    pub(super) bank_reference: Option<String>,
+    pub(super) created_at: OffsetDateTime,
+    pub(super) finished_at: Option<OffsetDateTime>,
+}
+
+impl TryFrom<Row> for Order {
+    type Error = LedgerError;
+
+    fn try_from(row: Row) -> Result<Self, LedgerError> {
+        Ok(Self {
+            id: row.id,
+            kind: row.kind,
+            owner: row.owner,
+            source: row.source,
+            destination: row.destination,
+            money: Money::from_stored(row.amount, &row.currency)?,
+            description: row.description,
+            refund_of: row.refund_of,
+            status: row.status,
+            failure_reason: row.failure_reason,
+            bank_reference: row.bank_reference,
+            created_at: row.created_at,
+            finished_at: row.finished_at,
+        })
+    }
+}

@@ -1,0 +1,301 @@
+//! Wallets: the accounts of users, one per user and currency.
+//!
+//! A wallet never goes below zero. Of its balance, unfinished orders hold a part
+//! ([`super::orders`]); the rest is available.
+
+use rust_decimal::Decimal;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::LedgerError;
+use crate::ids::{AccountId, OrderId, TransferId, UserId};
+use crate::money::{Balance, Currency};
+
+/// A wallet as it stands.
+#[derive(Clone, Debug)]
+pub struct Wallet {
+    /// Its account.
+    pub id: AccountId,
+    /// Whose it is.
+    pub owner: UserId,
+    /// What it has.
+    pub balance: Balance,
+    /// What of that no unfinished order holds.
+    pub available: Balance,
+    /// Changes with every entry and every hold: what has the same version is the same.
+    pub version: i64,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// Since when it accepts no new orders; none while it does.
+    pub closed_at: Option<OffsetDateTime>,
+}
+
+/// Why a wallet cannot be closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CloseRefusal {
+    /// The user has no such wallet.
+    #[error("the wallet does not exist")]
+    NotFound,
+    /// There is money in it, or money that is about to leave it.
+    #[error("the wallet is not empty")]
+    NotEmpty,
+}
+
+/// One line in the history of a wallet.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its number within the wallet, from 1 without gaps.
+    pub number: i64,
+    /// The movement that it is one side of.
+    pub transfer: TransferId,
+    /// The order that the movement executes, if any.
+    pub order: Option<OrderId>,
+    /// Negative where money left.
+    pub amount: Balance,
+    /// What the wallet had then.
+    pub balance_after: Balance,
+    /// The payer's own words, if there are any.
+    pub description: Option<String>,
+    /// When it was written.
+    pub created_at: OffsetDateTime,
+}
+
+/// The user's wallet in this currency: made if there is none, opened again if it was closed.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn open(
+    conn: &mut PgConnection,
+    owner: UserId,
+    currency: Currency,
+) -> Result<Opened, LedgerError> {
+    let row = sqlx::query!(
+        r#"
+        insert into payments.accounts (id, kind, owner_id, currency, floor)
+        values ($1, 'wallet', $2, $3, 0)
+        on conflict (owner_id, currency) where kind = 'wallet' do update set closed_at = null
+        returning id as "id: AccountId", (xmax = 0) as "is_new!"
+        "#,
+        Uuid::now_v7(),
+        owner.0,
+        currency.code(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Opened { wallet: row.id, is_new: row.is_new })
+}
+
+/// A wallet that was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// The wallet.
+    pub wallet: AccountId,
+    /// Whether it was not there before.
+    pub is_new: bool,
+}
+
+/// Closes an empty wallet: it accepts no new orders until it is opened again.
+///
+/// A deposit that was accepted before may still arrive; it is not lost, and can be withdrawn once
+/// the wallet is open again.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn close(
+    conn: &mut PgConnection,
+    owner: UserId,
+    wallet: AccountId,
+) -> Result<Result<(), CloseRefusal>, LedgerError> {
+    let is_empty = sqlx::query_scalar!(
+        r#"
+        select balance = 0 and held = 0 as "is_empty!"
+        from payments.accounts
+        where id = $1 and owner_id = $2
+        for no key update
+        "#,
+        wallet.0,
+        owner.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    match is_empty {
+        None => return Ok(Err(CloseRefusal::NotFound)),
+        Some(false) => return Ok(Err(CloseRefusal::NotEmpty)),
+        Some(true) => {}
+    }
+    sqlx::query!(
+        "
+        update payments.accounts set closed_at = clock_timestamp()
+        where id = $1 and closed_at is null
+        ",
+        wallet.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(Ok(()))
+}
+
+/// A wallet; with `owner`, only if it is that user's.
+///
+/// # Errors
+///
+/// When the database refuses, or the row is none that this binary wrote.
+pub async fn find(
+    conn: &mut PgConnection,
+    wallet: AccountId,
+    owner: Option<UserId>,
+) -> Result<Option<Wallet>, LedgerError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"
+        select
+          id as "id: AccountId", owner_id as "owner!: UserId", currency, balance, held,
+          version + hold_changes as "version!", created_at, closed_at
+        from payments.accounts
+        where id = $1 and kind = 'wallet' and owner_id = coalesce($2, owner_id)
+        "#,
+        wallet.0,
+        owner.map(|owner| owner.0),
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(Wallet::try_from).transpose()
+}
+
+/// All wallets of a user, in the order of their making.
+///
+/// # Errors
+///
+/// As [`find`].
+pub async fn list(conn: &mut PgConnection, owner: UserId) -> Result<Vec<Wallet>, LedgerError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        select
+          id as "id: AccountId", owner_id as "owner!: UserId", currency, balance, held,
+          version + hold_changes as "version!", created_at, closed_at
+        from payments.accounts
+        where owner_id = $1 and kind = 'wallet'
+        order by created_at, id
+        "#,
+        owner.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Wallet::try_from).collect()
+}
+
+/// The entries of a wallet with numbers below `before`, newest first.
+///
+/// # Errors
+///
+/// As [`find`].
+pub async fn entries(
+    conn: &mut PgConnection,
+    wallet: AccountId,
+    before: Option<i64>,
+    limit: u16,
+) -> Result<Vec<Entry>, LedgerError> {
+    let rows = sqlx::query_as!(
+        EntryRow,
+        r#"
+        select
+          entry.account_version as number, entry.transfer_id as "transfer: TransferId",
+          transfer.order_id as "order: OrderId", entry.amount, entry.balance_after,
+          transfer.currency, "order".description, entry.created_at
+        from payments.entries as entry
+        join payments.transfers as transfer on transfer.id = entry.transfer_id
+        left join payments.orders as "order" on "order".id = transfer.order_id
+        where entry.account_id = $1 and entry.account_version < coalesce($2, 9223372036854775807)
+        order by entry.account_version desc
+        limit $3
+        "#,
+        wallet.0,
+        before,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Entry::try_from).collect()
+}
+
+/// What a wallet had at this moment, by the entries written until then; zero before the first.
+///
+/// # Errors
+///
+/// As [`find`].
+pub async fn balance_at(
+    conn: &mut PgConnection,
+    wallet: &Wallet,
+    moment: OffsetDateTime,
+) -> Result<Balance, LedgerError> {
+    let balance = sqlx::query_scalar!(
+        r#"
+        select balance_after
+        from payments.entries
+        where account_id = $1 and account_version = payments.version_at($1, $2)
+        "#,
+        wallet.id.0,
+        moment,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(Balance::from_stored(balance.unwrap_or_default(), wallet.balance.currency().code())?)
+}
+
+struct Row {
+    id: AccountId,
+    owner: UserId,
+    currency: String,
+    balance: Decimal,
+    held: Decimal,
+    version: i64,
+    created_at: OffsetDateTime,
+    closed_at: Option<OffsetDateTime>,
+}
+
+impl TryFrom<Row> for Wallet {
+    type Error = LedgerError;
+
+    fn try_from(row: Row) -> Result<Self, LedgerError> {
+        Ok(Self {
+            id: row.id,
+            owner: row.owner,
+            balance: Balance::from_stored(row.balance, &row.currency)?,
+            available: Balance::from_stored(row.balance - row.held, &row.currency)?,
+            version: row.version,
+            created_at: row.created_at,
+            closed_at: row.closed_at,
+        })
+    }
+}
+
+struct EntryRow {
+    number: i64,
+    transfer: TransferId,
+    order: Option<OrderId>,
+    amount: Decimal,
+    balance_after: Decimal,
+    currency: String,
+    description: Option<String>,
+    created_at: OffsetDateTime,
+}
+
+impl TryFrom<EntryRow> for Entry {
+    type Error = LedgerError;
+
+    fn try_from(row: EntryRow) -> Result<Self, LedgerError> {
+        Ok(Self {
+            number: row.number,
+            transfer: row.transfer,
+            order: row.order,
+            amount: Balance::from_stored(row.amount, &row.currency)?,
+            balance_after: Balance::from_stored(row.balance_after, &row.currency)?,
+            description: row.description,
+            created_at: row.created_at,
+        })
+    }
+}
