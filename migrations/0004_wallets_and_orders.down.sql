@@ -32,6 +32,7 @@ begin
   end if;
   return null;
 end $$;
+alter function payments.check_entries() reset enable_material;
 drop table payments.orders;
 drop type payments.order_kind;
 drop trigger accounts_are_kept on payments.accounts;

@@ -17,8 +17,8 @@ alter table payments.accounts
   add column owner_id uuid,
   -- Of the balance, what unfinished orders have spoken for.
   add column held numeric(28, 4) not null default 0,
-  -- How often `held` was changed. With `version` it makes the version that clients see: every change of what they are
-  -- shown changes it, an entry as well as a hold.
+  -- How often `held` or `closed_at` was changed. With `version` it makes the version that clients see: every change of
+  -- what they are shown changes it.
   add column hold_changes bigint not null default 0,
   -- A closed wallet accepts no new orders; what it accepted before is still done.
   add column closed_at timestamptz,
@@ -82,9 +82,11 @@ create trigger orders_are_kept before delete or truncate or update of
 alter table payments.transfers add column order_id uuid;
 create unique index transfers_order_key on payments.transfers (order_id) where order_id is not null;
 
--- As before, and a transfer that executes an order moves what the order says.
+-- As before, and a transfer that executes an order moves what the order says. Nor may either function go by a copy of
+-- all transfers: that, too, is the cheapest way while there are a handful, and was seen to be kept until there were
+-- thousands, with each batch slower than the one before.
 create or replace function payments.check_transfers() returns trigger language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   misfit uuid;
 begin
@@ -115,6 +117,8 @@ begin
   end if;
   return null;
 end $$;
+
+alter function payments.check_entries() set enable_material = off;
 
 -- The entries of an account are written under its lock, so their times rise with its version: the last version not
 -- later than a moment is found by halving, in as many index probes as the count has binary digits. An index by time

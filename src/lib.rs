@@ -25,6 +25,25 @@
 //! that dies, hangs or was cut off is replaced after its lease, and can change nothing when it
 //! comes back.
 //!
+//! **Users' money** goes the same two ways. A deposit, withdrawal, transfer or refund is an
+//! *order*:
+//!
+//! ```text
+//!   user ──POST, Idempotency-Key──▶ http ──▶ api.idempotency_keys  ┐
+//!                                            payments::orders, hold│ one database
+//!                                            queue::enqueue        │ transaction ──▶ 202
+//!                                            the answer, kept      ┘
+//!
+//!   jobs::execute_transfer ─────────────────▶ entries, COMPLETED, the hold released ┐ one database
+//!   jobs::execute_bank_order ─intent─▶ bank ▶ entries, COMPLETED, the hold released ┘ transaction
+//! ```
+//!
+//! What an order will take out of a wallet is held there from the moment it is taken. The bank is
+//! never asked with a transaction open, and never told twice what it may have heard: the intent is
+//! committed first, and after any doubt it is enquired, under the same key, before anything is
+//! sent. What nobody could finish becomes a dead letter for an operator; its money is where the
+//! bank says it is.
+//!
 //! # Guarantees
 //!
 //! Code, tests and README cite them by number.
@@ -51,8 +70,10 @@
 //! - [`http`], way in 1: one file per API; the only place that knows poem. Owns database
 //!   transactions.
 //! - [`jobs`], way in 2: one file per job kind, and the registry. Owns database transactions.
-//! - [`payments`]: the money. Transactions, accounts, transfers, settlement, and what `app verify`
-//!   checks of them.
+//! - [`payments`]: the money. Transactions and orders, accounts and wallets, transfers, and what
+//!   `app verify` checks of them.
+//! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
+//! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
 //! - [`queue`]: the engine. It knows no job kind and no payment, and stands on its own as a
 //!   library.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
@@ -63,9 +84,9 @@
 //!
 //! # Rules that hold everywhere
 //!
-//! - Dependencies point one way: `cli | serve | work | dev → http | jobs → payments | queue`.
-//!   `payments` and `queue` do not know each other. A test reads the sources and enforces it
-//!   (`tests/it/tidy.rs`).
+//! - Dependencies point one way: `cli | serve | work | dev → http | jobs →
+//!   payments | bank | identity | queue`. Those last four do not know each other. A test reads the
+//!   sources and enforces it (`tests/it/tidy.rs`).
 //! - Only the edges begin and commit a database transaction, and only they enqueue. Everything
 //!   below takes `&mut PgConnection`, so one function shows all that commits together.
 //! - No network call while a database transaction is open.
@@ -80,17 +101,25 @@
 //! | scheduled, available, running, retryable, completed, cancelled, discarded | states of a job |
 //! | claim, complete, retry, discard, snooze, cancel | what a worker does with a job |
 //! | rescue, prune | take back an expired lease; drop old history |
+//! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
+//! | follow-up | the job that a discard enqueues when no handler has seen to it |
 //! | lease, fence | the right to run until then; the number that enforces it |
 //! | worker, handler | the process loop; the code of one kind |
 //! | account, entry, transfer | a holder of money; one side of a movement; the movement |
+//! | wallet, hold | a user's account; what of its balance an unfinished order has spoken for |
+//! | order | a deposit, withdrawal, transfer or refund that a user wants done |
+//! | effect key | under which the bank does a thing at most once |
+//! | dead letter | a discarded job that nobody has decided over |
 //! | transaction, `tx` | a payment event of a provider's; the database's transaction |
 //! | inbound webhook | what a provider sends us |
 
+pub mod bank;
 pub mod cli;
 pub mod db;
 pub mod dev;
 pub mod embedded_postgres;
 pub mod http;
+pub mod identity;
 pub mod ids;
 pub mod invariants;
 pub mod jobs;

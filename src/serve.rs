@@ -1,34 +1,50 @@
 //! `app serve`: the composition root of a process that serves the API.
 
-use std::fmt;
+mod settings;
+
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args as ClapArgs;
-use humantime::parse_duration;
+use poem::{Endpoint, Response};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::settings::{ApiArgs, SecretText};
+
 use crate::db;
+use crate::http::Edge;
+use crate::http::auth::AuthApi;
+use crate::http::caller::TransactionReaders;
+use crate::http::dead_letters::DeadLettersApi;
+use crate::http::deposits::DepositsApi;
 use crate::http::docs::DocsApi;
-use crate::http::inbound_webhooks::{ConflictAnswer, Counts, InboundWebhooksApi};
+use crate::http::idempotency;
+use crate::http::inbound_webhooks::{Counts, InboundWebhooksApi};
+use crate::http::metrics::{Metrics, MetricsApi};
+use crate::http::open_files;
 use crate::http::openapi::Document;
+use crate::http::orders::{OrderDesk, PlaceOrders};
+use crate::http::rate_limits::RateLimits;
+use crate::http::record_transactions::RecordTransactions;
 use crate::http::request_body::BodyLimits;
 use crate::http::server::{self, ConnectionLimits};
-use crate::http::shared_commit::{SharedCommit, SharedCommitSettings};
-use crate::http::signature::{Verifier, WebhookSecret};
+use crate::http::shared_commit::SharedCommit;
+use crate::http::sign_ins::SignIns;
+use crate::http::signature::Verifier;
 use crate::http::system::SystemApi;
 use crate::http::transactions::TransactionsApi;
+use crate::http::transfers::TransfersApi;
+use crate::http::user_money::UserMoneyApi;
+use crate::http::users::UsersApi;
+use crate::http::wallets::WalletsApi;
+use crate::http::withdrawals::WithdrawalsApi;
+use crate::identity::passwords::Hasher;
 use crate::queue::notifier::Notifier;
-
-/// Beside the connections of clients, a process needs file descriptors for the database, the log
-/// and the like.
-const RESERVED_FILES: u64 = 64;
 
 /// Serves the API until told to stop.
 #[derive(ClapArgs, Clone, Debug)]
@@ -61,146 +77,6 @@ pub struct Args {
     pub api: ApiArgs,
 }
 
-/// How the API behaves; shared by `app serve` and `app dev`.
-#[derive(ClapArgs, Clone, Debug)]
-pub struct ApiArgs {
-    /// The secrets that inbound webhooks are signed with, each 'whsec_' and base64, separated by
-    /// commas or spaces. Several are valid at once, for rotation.
-    #[arg(long, env = "APP_WEBHOOK_SECRETS", hide_env_values = true, value_name = "SECRETS")]
-    pub webhook_secrets: Option<SecretText>,
-
-    /// A file that holds the secrets instead.
-    #[arg(
-        long,
-        env = "APP_WEBHOOK_SECRETS_FILE",
-        value_name = "FILE",
-        conflicts_with = "webhook_secrets"
-    )]
-    pub webhook_secrets_file: Option<PathBuf>,
-
-    /// What a known transaction id with other content is answered: 409, or a flagged 202. It is
-    /// kept either way.
-    #[arg(long, env = "APP_CONFLICT_ANSWER", value_enum, default_value_t, value_name = "ANSWER")]
-    pub conflict_answer: ConflictAnswer,
-
-    /// How long after its acceptance a transaction is settled.
-    #[arg(long, env = "APP_SETTLE_DELAY", default_value = "0s", value_parser = parse_duration)]
-    pub settle_delay: Duration,
-
-    /// The most bytes of a request body.
-    #[arg(long, env = "APP_MAX_BODY", default_value_t = 1 << 20, value_name = "BYTES")]
-    pub max_body: usize,
-
-    /// How long a client may take to send the headers of a request.
-    #[arg(long, env = "APP_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
-    pub header_timeout: Duration,
-
-    /// How long a client may take to send the body of a request.
-    #[arg(long, env = "APP_BODY_TIMEOUT", default_value = "15s", value_parser = parse_duration)]
-    pub body_timeout: Duration,
-
-    /// How long a connection may be idle between requests.
-    #[arg(long, env = "APP_IDLE_TIMEOUT", default_value = "75s", value_parser = parse_duration)]
-    pub idle_timeout: Duration,
-
-    /// The most connections at once; more are answered 503.
-    #[arg(
-        long,
-        env = "APP_MAX_CONNECTIONS",
-        default_value_t = 4096,
-        value_parser = clap::value_parser!(u32).range(1..),
-        value_name = "CONNECTIONS"
-    )]
-    pub max_connections: u32,
-
-    /// The most connections to the database for reads; webhooks have their own.
-    #[arg(
-        long,
-        env = "APP_DATABASE_CONNECTIONS",
-        default_value_t = 8,
-        value_parser = clap::value_parser!(u32).range(1..=1000),
-        value_name = "CONNECTIONS"
-    )]
-    pub database_connections: u32,
-
-    /// How many commits of webhooks may be under way at the same time.
-    #[arg(
-        long,
-        env = "APP_COMMITTERS",
-        default_value_t = 2,
-        value_parser = clap::value_parser!(u16).range(1..=64),
-        value_name = "COMMITS"
-    )]
-    pub committers: u16,
-
-    /// How long /readyz says 503 before the process stops accepting, so that a balancer notices in
-    /// time.
-    #[arg(long, env = "APP_DRAIN_DELAY", default_value = "0s", value_parser = parse_duration)]
-    pub drain_delay: Duration,
-
-    /// How long requests under way may go on once the process stops accepting.
-    #[arg(long, env = "APP_SERVE_GRACE", default_value = "20s", value_parser = parse_duration)]
-    pub serve_grace: Duration,
-}
-
-/// A text whose `Debug` does not show it.
-#[derive(Clone)]
-pub struct SecretText(String);
-
-impl From<String> for SecretText {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(..)")
-    }
-}
-
-impl Default for ApiArgs {
-    /// What holds when nothing is set.
-    fn default() -> Self {
-        #[derive(clap::Parser)]
-        struct Defaults {
-            #[command(flatten)]
-            api: ApiArgs,
-        }
-        <Defaults as clap::Parser>::parse_from(["app"]).api
-    }
-}
-
-impl ApiArgs {
-    /// The secrets, from wherever they are set.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, or holds what is no secret.
-    pub fn secrets(&self) -> anyhow::Result<Vec<WebhookSecret>> {
-        let text = match (&self.webhook_secrets, &self.webhook_secrets_file) {
-            (Some(SecretText(text)), _) => text.clone(),
-            (None, Some(file)) => read_secrets_file(file)?,
-            (None, None) => return Ok(Vec::new()),
-        };
-        text.split([',', ' ', '\t', '\r', '\n'])
-            .filter(|part| !part.is_empty())
-            .map(|part| Ok(part.parse()?))
-            .collect()
-    }
-}
-
-fn read_secrets_file(file: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the webhook secrets cannot be read from {}", file.display()))?;
-    anyhow::ensure!(
-        !text.trim().is_empty(),
-        "{} holds no webhook secret; make one with: echo whsec_$(openssl rand -base64 32)",
-        file.display()
-    );
-    Ok(text)
-}
-
 /// What serving the API needs.
 #[derive(Debug)]
 pub struct ServeSettings {
@@ -225,6 +101,18 @@ pub struct ServeSummary {
     pub rejected: u64,
     /// Webhooks answered 503.
     pub unavailable: u64,
+}
+
+impl ServeSummary {
+    fn of(counts: &Counts) -> Self {
+        Self {
+            accepted: counts.accepted.load(Ordering::Relaxed),
+            duplicates: counts.duplicates.load(Ordering::Relaxed),
+            conflicts: counts.conflicts.load(Ordering::Relaxed),
+            rejected: counts.rejected.load(Ordering::Relaxed),
+            unavailable: counts.unavailable.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// `app serve`.
@@ -302,42 +190,101 @@ pub async fn run(
 ) -> anyhow::Result<ServeSummary> {
     let ServeSettings { listener, pool, api } = settings;
     let counts = Arc::new(Counts::default());
-    let (shared_commit, committers) = SharedCommit::start(
-        &pool.connect_options(),
-        &Notifier::start(&pool),
-        SharedCommitSettings { committers: api.committers, settle_delay: api.settle_delay },
-    );
-    let apis = (
-        InboundWebhooksApi {
-            verifier: Verifier::new(&api.secrets()?),
-            shared_commit,
-            conflict_answer: api.conflict_answer,
-            counts: Arc::clone(&counts),
-        },
-        TransactionsApi { pool: pool.clone() },
-        SystemApi::new(pool, shutdown.clone()),
-        DocsApi::new(&Document::new()),
-    );
-    let bodies = BodyLimits { max_bytes: api.max_body, timeout: api.body_timeout };
-    let endpoint = crate::http::endpoint(apis, bodies, Arc::clone(&counts));
+    let is_loopback = listener.local_addr()?.ip().is_loopback();
+    let (endpoint, background) = assemble(&api, is_loopback, pool, &counts, &shutdown)?;
     let limits = ConnectionLimits {
-        max_connections: affordable_connections(api.max_connections),
+        max_connections: open_files::affordable_connections(api.max_connections),
         header_timeout: api.header_timeout,
         idle_timeout: api.idle_timeout,
         grace: api.serve_grace,
     };
 
     server::serve(listener, endpoint, limits, delayed(shutdown, api.drain_delay)).await;
-    // With the endpoint the last way to the committers is gone: they commit what was handed in, and
-    // end.
-    committers.join_all().await;
-    Ok(ServeSummary {
-        accepted: counts.accepted.load(Ordering::Relaxed),
-        duplicates: counts.duplicates.load(Ordering::Relaxed),
-        conflicts: counts.conflicts.load(Ordering::Relaxed),
-        rejected: counts.rejected.load(Ordering::Relaxed),
-        unavailable: counts.unavailable.load(Ordering::Relaxed),
-    })
+    // With the endpoint, the last way to what runs beside it is gone.
+    background.finish().await?;
+    Ok(ServeSummary::of(&counts))
+}
+
+/// The API, and what runs beside it.
+fn assemble(
+    api: &ApiArgs,
+    is_loopback: bool,
+    pool: PgPool,
+    counts: &Arc<Counts>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Background)> {
+    let metrics = Metrics::new();
+    let notifier = Notifier::start(&pool);
+    counts.show(&metrics);
+    metrics.watch_pool(&pool);
+    metrics.watch_bank(&pool);
+    let (sign_ins, loader) = SignIns::start(&pool.connect_options());
+    let readers_by_place = match is_loopback {
+        true => TransactionReaders::Anybody,
+        false => TransactionReaders::Operators,
+    };
+    let edge = Edge {
+        readers: api.transaction_readers.unwrap_or(readers_by_place),
+        bodies: BodyLimits { max_bytes: api.max_body, timeout: api.body_timeout },
+        counts: Arc::clone(counts),
+        sign_ins,
+        limits: RateLimits::start(&pool.connect_options(), &api.limits, &metrics),
+        origins: api.cors_origins.clone(),
+        metrics: metrics.clone(),
+    };
+    let (shared_commit, committers) = SharedCommit::start(
+        RecordTransactions { settle_delay: api.settle_delay },
+        api.committers,
+        &pool.connect_options(),
+        &notifier,
+    );
+    let (order_commit, order_committers) =
+        SharedCommit::start(PlaceOrders, api.committers, &pool.connect_options(), &notifier);
+    let desk = OrderDesk { shared_commit: order_commit, pool: pool.clone() };
+    let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
+    let background = Background { committers, order_committers, loader, pruner };
+    let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
+    let apis = (
+        InboundWebhooksApi {
+            verifier: Verifier::new(&api.secrets()?),
+            shared_commit,
+            conflict_answer: api.conflict_answer,
+            counts: Arc::clone(counts),
+        },
+        TransactionsApi { pool: pool.clone() },
+        AuthApi { pool: pool.clone(), hasher: hasher.clone(), rate_limits: rate_limits.clone() },
+        UsersApi { pool: pool.clone(), hasher, rate_limits },
+        UserMoneyApi { desk: desk.clone() },
+        WalletsApi { pool: pool.clone() },
+        DepositsApi { desk: desk.clone() },
+        WithdrawalsApi { desk: desk.clone() },
+        TransfersApi { desk },
+        DeadLettersApi { pool: pool.clone(), notifier },
+        SystemApi::new(pool, shutdown.clone()),
+        MetricsApi { metrics },
+        DocsApi::new(&Document::new()),
+    );
+    Ok((crate::http::endpoint(apis, edge), background))
+}
+
+/// What runs beside the API.
+struct Background {
+    committers: JoinSet<()>,
+    order_committers: JoinSet<()>,
+    loader: JoinHandle<()>,
+    pruner: JoinHandle<()>,
+}
+
+impl Background {
+    /// Waits for the committers, who commit what was handed in and end, and for the loader of
+    /// sign-ins. The pruner goes on where it was the next time.
+    async fn finish(self) -> anyhow::Result<()> {
+        self.committers.join_all().await;
+        self.order_committers.join_all().await;
+        self.loader.await?;
+        self.pruner.abort();
+        Ok(())
+    }
 }
 
 /// Cancelled so long after `shutdown`.
@@ -353,36 +300,4 @@ fn delayed(shutdown: CancellationToken, delay: Duration) -> CancellationToken {
         later.cancel();
     });
     token
-}
-
-/// As many of the wanted connections as the process may have file descriptors for, after it asked
-/// for more of them: without any left, not even the database could be reached again.
-fn affordable_connections(wanted: u32) -> usize {
-    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-    let files = raise_file_limit();
-    let affordable = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
-    if affordable < wanted {
-        tracing::warn!(
-            "only {affordable} connections will be served at once, as the process may open \
-             {files} files (ulimit -n)"
-        );
-    }
-    wanted.min(affordable)
-}
-
-/// Raises the soft limit of open files to the hard one, and gives what then holds.
-fn raise_file_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls only read and write the struct that they are given.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
-            return u64::MAX;
-        }
-        let before = limit.rlim_cur;
-        limit.rlim_cur = limit.rlim_max;
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) != 0 {
-            limit.rlim_cur = before;
-        }
-    }
-    limit.rlim_cur
 }

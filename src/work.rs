@@ -9,8 +9,9 @@ use humantime::parse_duration;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::bank::BankArgs;
 use crate::db;
-use crate::jobs::{self, JobState};
+use crate::jobs::{self, Bank, JobState};
 use crate::queue::maintenance::Retention;
 use crate::queue::worker::{Worker, WorkerSettings, WorkerSummary};
 
@@ -63,6 +64,10 @@ pub struct WorkerArgs {
     /// How long jobs in progress may go on after the first signal to stop.
     #[arg(long, env = "APP_WORKER_GRACE", default_value = "25s", value_parser = parse_duration)]
     pub grace: Duration,
+
+    /// The bank.
+    #[command(flatten)]
+    pub bank: BankArgs,
 
     /// Claim from these queues only. [default: all queues of the known job kinds]
     #[arg(long, env = "APP_WORKER_QUEUES", value_delimiter = ',', value_name = "QUEUE")]
@@ -120,7 +125,8 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
 ///
 /// When the settings cannot work.
 pub fn worker(pool: PgPool, args: &WorkerArgs) -> anyhow::Result<Arc<Worker<JobState>>> {
-    let registry = jobs::registry(JobState { pool: pool.clone() });
+    let bank = Bank::new(&args.bank)?;
+    let registry = jobs::registry(JobState { pool: pool.clone(), bank });
     let worker = Worker::new(pool, registry, args.settings()).context("the worker cannot start")?;
     Ok(Arc::new(worker))
 }

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::database::Database;
 use super::output::Output;
 use crate::db::{self, MigrationPatience, MigrationState, MigrationStatus};
 
@@ -22,6 +23,8 @@ Examples:
   app migrate revert --to 1 --yes   undo everything after migration 1
 
 Exit codes: 0 done, 1 failed, 2 usage.";
+
+const APPLICATION: &str = "surety-migrate";
 
 /// Applies, reverts or lists the migrations of the schema.
 #[derive(clap::Args, Debug)]
@@ -69,19 +72,6 @@ enum Command {
     },
 }
 
-#[derive(clap::Args, Debug)]
-struct Database {
-    /// The PostgreSQL database, as postgres://user@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: String,
-}
-
-impl Database {
-    async fn connect(&self) -> Result<PgPool, db::DbError> {
-        db::connect(&self.database_url, 1, "surety-migrate").await
-    }
-}
-
 #[derive(clap::Args, Clone, Copy, Debug)]
 struct Patience {
     /// How long to wait for one lock; everybody else waits behind it meanwhile.
@@ -107,9 +97,11 @@ impl From<Patience> for MigrationPatience {
 /// When the database cannot be reached, refuses, or stays locked.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Run { database, patience } => apply(&database.connect().await?, patience).await?,
+        Command::Run { database, patience } => {
+            apply(&database.connect(APPLICATION).await?, patience).await?
+        }
         Command::Revert { database, patience, to, steps, dry_run, yes } => {
-            let pool = database.connect().await?;
+            let pool = database.connect(APPLICATION).await?;
             let target = match to {
                 Some(version) => version,
                 None => version_before(&pool, steps.unwrap_or(1)).await?,
@@ -117,7 +109,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let consent = Consent { dry_run, yes };
             revert(&pool, target, patience, consent).await?;
         }
-        Command::Status { database, output } => status(&database.connect().await?, output).await?,
+        Command::Status { database, output } => {
+            status(&database.connect(APPLICATION).await?, output).await?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -210,7 +204,7 @@ async fn status(pool: &PgPool, output: Output) -> anyhow::Result<()> {
                 );
             }
         }
-        Output::Json => {
+        Output::Json | Output::Jsonl => {
             let rows = migrations.iter().map(|migration| {
                 let (state, applied_at) = words(migration.state);
                 json!({

@@ -5,13 +5,21 @@
 //! `dev`, `serve` and `work` are composition roots of their own, the operator's commands are in
 //! this folder.
 
+pub mod bank;
 pub mod bench;
+mod database;
+pub mod dead_letters;
+pub mod keys;
 pub mod migrate;
 pub mod openapi;
 mod output;
+mod password_source;
+pub mod reconcile;
 pub mod report;
+pub mod seed;
 pub mod send;
 pub mod signals;
+pub mod users;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -27,7 +35,11 @@ Examples:
   app send --count 100          play a payment provider, in another terminal
   app serve --migrate           the API alone, on DATABASE_URL
   app work                      a worker alone; start as many as you like
+  app bank                      play the bank, in another terminal; it fails on demand
+  app seed                      demo users with money and a history
   app verify                    check that nothing was lost and nothing applied twice
+  app reconcile                 compare the ledger with what the bank says that it did
+  app dead-letters list         what was given up, for an operator to decide over
 
 Settings can also come from the environment or a .env file; each --help names the variables.";
 
@@ -60,13 +72,20 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Dev(dev::Args),
+    // It has the settings of all the others, so it is much larger than they.
+    Dev(Box<dev::Args>),
     Serve(serve::Args),
     Work(work::Args),
+    Bank(bank::Args),
     Migrate(migrate::Args),
+    Users(users::Args),
+    Keys(keys::Args),
     Openapi(openapi::Args),
+    Seed(seed::Args),
     Send(send::Args),
     Verify(verify::Args),
+    Reconcile(reconcile::Args),
+    DeadLetters(dead_letters::Args),
     Bench(bench::Args),
 }
 
@@ -81,7 +100,9 @@ impl Cli {
     fn definition() -> clap::Command {
         Self::command().mut_subcommand("dev", |dev| {
             dev.mut_args(|arg| match arg.get_help_heading() {
-                Some(dev::SERVE_SETTINGS | dev::WORK_SETTINGS) => arg.hide(true),
+                Some(dev::SERVE_SETTINGS | dev::WORK_SETTINGS | dev::BANK_SETTINGS) => {
+                    arg.hide(true)
+                }
                 _ => arg,
             })
         })
@@ -93,10 +114,16 @@ impl Cli {
             Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Service),
             Command::Serve(_) => ("surety-serve", self.log_format, DefaultFilter::Service),
             Command::Work(_) => ("surety-work", self.log_format, DefaultFilter::Service),
+            Command::Bank(_) => ("surety-bank", self.log_format, DefaultFilter::Service),
             Command::Migrate(_)
+            | Command::Users(_)
+            | Command::Keys(_)
             | Command::Openapi(_)
+            | Command::Seed(_)
             | Command::Send(_)
             | Command::Verify(_)
+            | Command::Reconcile(_)
+            | Command::DeadLetters(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
@@ -110,14 +137,20 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             // These run until a signal, and end in good order.
-            Command::Dev(args) => dev::run_command(args, signals::shutdown()?).await?,
+            Command::Dev(args) => dev::run_command(*args, signals::shutdown()?).await?,
             Command::Serve(args) => serve::run_command(args, signals::shutdown()?).await?,
             Command::Work(args) => work::run_command(args, signals::shutdown()?).await?,
+            Command::Bank(args) => bank::run_command(args, signals::shutdown()?).await?,
             // These end by themselves, and a signal ends them at once.
             Command::Migrate(args) => return migrate::run(args).await,
+            Command::Users(args) => return users::run(args).await,
+            Command::Keys(args) => return keys::run(args).await,
             Command::Openapi(args) => return openapi::run(args).await,
+            Command::Seed(args) => return seed::run(args).await,
             Command::Send(args) => return send::run(args).await,
             Command::Verify(args) => return verify::run(args).await,
+            Command::Reconcile(args) => return reconcile::run(args).await,
+            Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -1,5 +1,5 @@
-//! `app openapi`: the OpenAPI document as files, committed beside the code so that changes of the
-//! API are seen in review.
+//! `app openapi`: the OpenAPI document as files, and a collection of requests made from it,
+//! committed beside the code so that changes of the API are seen in review.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,14 +8,15 @@ use anyhow::Context as _;
 
 use crate::http::openapi::Document;
 
-/// Writes the OpenAPI document as openapi.json and openapi.yaml.
+/// Writes the OpenAPI document as openapi.json and openapi.yaml, and as requests to be sent from an
+/// editor, surety.http.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Write nothing; exit 1 when a file is missing or not what it would be.
     #[arg(long)]
     pub check: bool,
 
-    /// The folder of the two files.
+    /// The folder of the files.
     #[arg(long, default_value = "openapi", value_name = "FOLDER")]
     pub dir: PathBuf,
 }
@@ -30,6 +31,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let files = [
         (args.dir.join("openapi.json"), document.to_json()),
         (args.dir.join("openapi.yaml"), document.to_yaml()),
+        (args.dir.join("surety.http"), document.to_http_collection()),
     ];
     if args.check {
         return Ok(check(&files));

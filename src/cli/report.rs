@@ -10,11 +10,17 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::send::client::NoAnswer;
+use crate::bank::settings::BankSettingsError;
+use crate::bank::simulator::dials::DialsError;
 use crate::db::DbError;
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
 const FAILED: u8 = 1;
+/// What the command is about does not exist.
+pub(super) const NOT_FOUND: u8 = 3;
+/// What is asked for was done before, or cannot be as things stand.
+pub(super) const CONFLICT: u8 = 5;
 /// PostgreSQL cannot be reached.
 const DATABASE_UNREACHABLE: u8 = 7;
 /// The schema is not that of this binary.
@@ -42,12 +48,17 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Errors whose own sentence names the fix.
+fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<TelemetryError>() || cause.is::<BankSettingsError>() || cause.is::<DialsError>()
+}
+
 /// The exit code of an error, and the fix if its own sentence does not name it.
 fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
     if error.chain().any(|cause| cause.is::<NoAnswer>()) {
         return (FAILED, Some("start the API with 'app dev' or 'app serve', or correct --url"));
     }
-    if error.chain().any(|cause| cause.is::<TelemetryError>()) {
+    if error.chain().any(is_bad_setting) {
         return (BAD_SETTING, None);
     }
     let Some(db) = error.chain().find_map(|cause| cause.downcast_ref::<DbError>()) else {

@@ -1,5 +1,6 @@
 //! The database of `app dev`: in a private cluster, or the one that `DATABASE_URL` names.
 
+use std::path::Path;
 use std::time::Instant;
 
 use sqlx::PgPool;
@@ -61,6 +62,11 @@ impl Database {
             }
         };
         Ok(Self { pool, handler_pool, psql, place, cluster })
+    }
+
+    /// Our own data folder, unless the database is somebody else's.
+    pub(super) fn data_dir(&self) -> Option<&Path> {
+        self.cluster.as_ref().map(Cluster::data_dir)
     }
 
     /// Returns when a private cluster has ended by itself.

@@ -12,6 +12,7 @@
 //! the generated password in that URL; it is kept in the data folder, readable by us only.
 //!
 //! - Here: the order of things, and the API and the workers while they run.
+//! - `bank`: the simulated bank, or the one that was named.
 //! - `database`: the private cluster, or the database that was named.
 //! - `words`: what it says.
 
@@ -25,13 +26,16 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::bank::Bank;
 use self::database::Database;
 use self::words::{banner, farewell, say};
+use crate::bank::simulator::SimulatorArgs;
 use crate::queue::worker::WorkerSummary;
 use crate::serve::{ApiArgs, ServeSettings, ServeSummary};
 use crate::work::WorkerArgs;
 use crate::{serve, work};
 
+mod bank;
 mod database;
 mod words;
 
@@ -41,6 +45,9 @@ pub(crate) const SERVE_SETTINGS: &str = "As for app serve";
 /// Heading of the settings that `app work` has too.
 pub(crate) const WORK_SETTINGS: &str = "As for app work";
 
+/// Heading of the settings that `app bank` has too.
+pub(crate) const BANK_SETTINGS: &str = "As for app bank";
+
 const EXAMPLES: &str = "\
 Examples:
   app dev
@@ -49,7 +56,8 @@ Examples:
   app dev --settle-delay 30s              time to see a transaction PROCESSING
   DATABASE_URL=postgres://me@db/app app dev
 
-All settings of 'app serve' and 'app work' hold here too, by flag or environment; see their --help.
+All settings of 'app serve', 'app work' and 'app bank' hold here too, by flag or environment; see
+their --help.
 
 Ctrl-C finishes the jobs in progress, stops PostgreSQL and keeps the data; twice exits at once.";
 
@@ -86,6 +94,10 @@ pub struct Args {
     /// How each worker runs jobs.
     #[command(flatten, next_help_heading = WORK_SETTINGS)]
     pub worker: WorkerArgs,
+
+    /// How the simulated bank behaves, which runs unless a bank's URL is given.
+    #[command(flatten, next_help_heading = BANK_SETTINGS)]
+    pub simulator: SimulatorArgs,
 }
 
 /// `app dev`: runs until `shutdown` is cancelled.
@@ -94,7 +106,7 @@ pub struct Args {
 ///
 /// When something that it needs is missing or in the way: the port, PostgreSQL, the data folder.
 /// Also when PostgreSQL or the API ends by itself.
-pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     let began = Instant::now();
     let webhooks = Webhooks::of(&args.api)?;
     webhooks.require_safe(args.listen)?;
@@ -109,8 +121,9 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         () = shutdown.cancelled() => return Ok(()),
         database = Database::open(&args) => database?,
     };
+    let bank = Bank::open(&mut args, &database).await?;
     let running = Running::start(&args, listener, &database, &shutdown)?;
-    say(&banner(address, webhooks, args.workers, &database));
+    say(&banner(address, webhooks, args.workers, &bank, &database));
     say(&format!(
         "Ready in {:.1} s. Ctrl-C stops everything and keeps the data.\n\n",
         began.elapsed().as_secs_f64()
@@ -121,6 +134,7 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         say("\nStopping: jobs in progress finish. Ctrl-C again exits at once.\n");
     }
     let summary = running.stop().await;
+    bank.close().await;
     let waiting = database.waiting_jobs().await;
     let place = database.close().await;
     say(&farewell(&summary?, waiting, began.elapsed(), &place));

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::bank::Bank;
 use super::database::Database;
 use super::{Summary, Webhooks};
 use crate::queue::worker::WorkerSummary;
@@ -26,6 +27,7 @@ pub(super) fn banner(
     address: SocketAddr,
     webhooks: Webhooks,
     workers: u8,
+    bank: &Bank,
     database: &Database,
 ) -> String {
     let api = format!("http://{address}");
@@ -50,6 +52,7 @@ pub(super) fn banner(
   Swagger UI  {api}/docs
   Webhooks    {signatures}
   Workers     {workers}
+  Bank        {bank}
   Database    {database_url}
   Data        {place}
 
@@ -58,6 +61,7 @@ Try it, in another terminal:
 {by_hand}  app send --url {api} --count 100
 
 ",
+        bank = bank.place,
         database_url = database.psql,
         place = database.place,
     )

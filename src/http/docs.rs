@@ -7,9 +7,12 @@ use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use super::openapi::Document;
+use super::security_headers;
 
 /// Where the pages are.
 pub const PATHS: [&str; 4] = ["/docs", "/redoc", "/openapi.json", "/openapi.yaml"];
+
+const HTML: &str = "text/html; charset=utf-8";
 
 /// The API of the document. Not part of the document: it is about the API, not of it.
 #[derive(Clone)]
@@ -25,8 +28,8 @@ impl DocsApi {
     pub fn new(document: &Document) -> Self {
         let page = |content_type, text: String| Page { content_type, text: text.into() };
         Self {
-            swagger_ui: page("text/html; charset=utf-8", document.swagger_ui()),
-            redoc: page("text/html; charset=utf-8", document.redoc()),
+            swagger_ui: page(HTML, document.swagger_ui()),
+            redoc: page(HTML, document.redoc()),
             json: page("application/json", document.to_json()),
             yaml: page("application/yaml", document.to_yaml()),
         }
@@ -65,10 +68,14 @@ struct Page {
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
-        Response::builder()
+        let response = Response::builder()
             .content_type(self.content_type)
-            .header(header::CACHE_CONTROL, "no-cache")
-            .body(self.text)
+            .header(header::CACHE_CONTROL, "no-cache");
+        let response = match self.content_type {
+            HTML => response.header(header::CONTENT_SECURITY_POLICY, security_headers::DOCS_PAGE),
+            _ => response,
+        };
+        response.body(self.text)
     }
 }
 

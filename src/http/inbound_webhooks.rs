@@ -4,15 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::param::Header;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use serde::Serialize;
 
 use super::ApiTags;
+use super::client_address::ClientAddress;
 use super::json_body::{Fields, FromFields, JsonBody};
+use super::metrics::{Metrics, Reading};
 use super::money::{AmountIn, CurrencyCode};
 use super::payload::Json;
 use super::problem::{Code, Problem};
+use super::rate_limits::{LimitClass, RateLimits};
+use super::record_transactions::{ReceivedTransaction, RecordTransactions};
 use super::refused::{Refusals, Refused};
 use super::shared_commit::SharedCommit;
 use super::signature::{SignatureHeader, SignatureHeaders, Verifier};
@@ -37,7 +42,7 @@ pub struct InboundWebhooksApi {
     /// Believes a sender, or not.
     pub verifier: Verifier,
     /// Records what is believed.
-    pub shared_commit: SharedCommit,
+    pub shared_commit: SharedCommit<RecordTransactions>,
     /// What a conflict is answered.
     pub conflict_answer: ConflictAnswer,
     /// Counts what was answered.
@@ -79,6 +84,7 @@ impl InboundWebhooksApi {
     )]
     async fn receive_transaction(
         &self,
+        _source: AdmittedSource,
         /// The sender's id of this message, the same at every repetition. Visible ASCII without
         /// dots.
         #[oai(name = "webhook-id")]
@@ -97,7 +103,7 @@ impl InboundWebhooksApi {
         let transaction = body.read()?;
         trace::note_webhook(&transaction.transaction_id, &transaction.money);
 
-        let recorded = self.shared_commit.record(transaction).await?;
+        let recorded = self.shared_commit.commit(ReceivedTransaction::new(transaction)).await?;
 
         self.counts.count(recorded);
         trace::note_outcome(recorded.as_str());
@@ -118,7 +124,39 @@ impl InboundWebhooksApi {
     }
 }
 
+/// That a request comes from an address within its limit. An extractor, and the first one, so that
+/// whatever else is wrong with a request, it counts.
+struct AdmittedSource;
+
+impl<'a> FromRequest<'a> for AdmittedSource {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let (limits, source) = (request.data::<RateLimits>(), request.data::<ClientAddress>());
+        let limits = limits.expect("RateLimitHeaders is around all operations");
+        let source = source.expect("RateLimitHeaders is around all operations");
+        limits.admit(LimitClass::InboundWebhook, &source.subject()).await?;
+        Ok(Self)
+    }
+}
+
 impl Counts {
+    /// Shows the counts at `/metrics`.
+    pub fn show(self: &Arc<Self>, metrics: &Metrics) {
+        let counts = Arc::clone(self);
+        metrics.counters_at_scrape("inbound_webhooks", "Inbound webhooks by outcome", move || {
+            let outcomes = [
+                ("accepted", &counts.accepted),
+                ("duplicate", &counts.duplicates),
+                ("conflict", &counts.conflicts),
+                ("rejected", &counts.rejected),
+                ("unavailable", &counts.unavailable),
+            ];
+            let reading = |(outcome, count): (&str, &AtomicU64)| {
+                Reading::of("outcome", outcome, count.load(Ordering::Relaxed) as f64)
+            };
+            outcomes.map(reading).to_vec()
+        });
+    }
+
     fn count(&self, recorded: Recorded) {
         let count = match recorded {
             Recorded::New(_) => &self.accepted,
@@ -230,6 +268,7 @@ impl Refusals for ReceiveTransaction {
         Code::BodyTooLarge,
         Code::UnsupportedMediaType,
         Code::UnacceptableValues,
+        Code::RateLimited,
         Code::Unavailable,
         Code::Overloaded,
     ];

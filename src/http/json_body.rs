@@ -17,6 +17,7 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::problem::{Code, FieldError, Problem};
 use crate::money::{Amount, AmountError, Currency, Money};
@@ -186,6 +187,27 @@ impl<'a> Fields<'a> {
         Some(text.into_owned())
     }
 
+    /// The same of a field that may be absent.
+    pub fn optional_text(
+        &mut self,
+        name: &'static str,
+        max_chars: usize,
+    ) -> Option<Option<String>> {
+        match self.value(name) {
+            Some(_) => self.text(name, max_chars).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// A required UUID, in its usual form with hyphens.
+    pub fn uuid(&mut self, name: &'static str) -> Option<Uuid> {
+        let text = self.string(name)?;
+        match Uuid::try_parse(&text) {
+            Ok(uuid) if text.len() == 36 => Some(uuid),
+            _ => self.fault(Fault::Invalid, name, "malformed", "must be a UUID"),
+        }
+    }
+
     /// A required amount: a JSON number, or a string, in the grammar of [`Amount::parse`].
     fn amount(&mut self, name: &'static str) -> Option<Amount> {
         let raw = self.required(name)?.get();
@@ -212,7 +234,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A required code of a currency in use.
-    fn currency(&mut self, name: &'static str) -> Option<Currency> {
+    pub fn currency(&mut self, name: &'static str) -> Option<Currency> {
         let code = self.string(name)?;
         match Currency::parse(&code) {
             Ok(currency) => Some(currency),
@@ -235,6 +257,38 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// An optional string that is one of these words; null is as good as absent.
+    pub fn optional_word<T: Copy>(
+        &mut self,
+        name: &'static str,
+        words: &[(&str, T)],
+    ) -> Option<Option<T>> {
+        if self.value(name).is_none() {
+            return Some(None);
+        }
+        let text = self.string(name)?;
+        match words.iter().find(|(word, _)| *word == text) {
+            Some((_, meaning)) => Some(Some(*meaning)),
+            None => {
+                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                let detail = format!("must be one of {}", words.join(", "));
+                self.fault(Fault::Unacceptable, name, "unknown-value", &detail)
+            }
+        }
+    }
+
+    /// What came of reading a field further; an error is held against it.
+    pub fn accept<T, E: fmt::Display>(
+        &mut self,
+        name: &'static str,
+        read: Result<T, E>,
+    ) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(error) => self.fault(Fault::Unacceptable, name, "unacceptable", &error.to_string()),
+        }
+    }
+
     /// The whole body, as received.
     pub fn body(&self) -> Bytes {
         self.body.clone()
@@ -254,11 +308,13 @@ impl<'a> Fields<'a> {
 
     /// The value of a field that must be there; null is as good as absent.
     fn required(&mut self, name: &'static str) -> Option<&'a RawValue> {
+        self.value(name).or_else(|| self.fault(Fault::Missing, name, "missing", "is required"))
+    }
+
+    /// The value of a field, if it is there; null is as good as absent.
+    fn value(&self, name: &'static str) -> Option<&'a RawValue> {
         let index = self.known.iter().position(|it| *it == name).expect("the shape's own field");
-        match self.values[index] {
-            Some(value) if value.get() != "null" => Some(value),
-            _ => self.fault(Fault::Missing, name, "missing", "is required"),
-        }
+        self.values[index].filter(|value| value.get() != "null")
     }
 
     fn string(&mut self, name: &'static str) -> Option<Cow<'a, str>> {

@@ -9,20 +9,31 @@ use poem_openapi::types::{
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::money::{AMOUNT_PATTERN, Amount, Currency, Money};
+use crate::money::{AMOUNT_PATTERN, Amount, Balance, Currency, Money};
 
 /// An amount as we take it: a number or a string.
 pub struct AmountIn(pub Amount);
 
 /// An amount as we give it: a string with the decimals of its currency.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct AmountOut(pub Money);
+
+/// A balance as we give it: a string with the decimals of its currency, which may be zero or
+/// negative.
+#[derive(Clone, Copy, Debug)]
+pub struct BalanceOut(pub Balance);
 
 /// A currency's three-letter code.
 #[derive(Clone, Copy, Debug)]
 pub struct CurrencyCode(pub Currency);
 
 impl Serialize for AmountOut {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.amount_text())
+    }
+}
+
+impl Serialize for BalanceOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0.amount_text())
     }
@@ -52,6 +63,14 @@ fn amount_in() -> MetaSchema {
 fn amount_out() -> MetaSchema {
     MetaSchema {
         pattern: Some(AMOUNT_PATTERN.to_owned()),
+        example: Some(Value::String("1500.00".to_owned())),
+        ..MetaSchema::new("string")
+    }
+}
+
+fn balance_out() -> MetaSchema {
+    MetaSchema {
+        pattern: Some(r"^-?(0|[1-9][0-9]*)(\.[0-9]{1,4})?$".to_owned()),
         example: Some(Value::String("1500.00".to_owned())),
         ..MetaSchema::new("string")
     }
@@ -111,6 +130,9 @@ macro_rules! wire_type {
 wire_type!(AmountIn, amount_in, |it| it.0.to_string(), |text| Ok(Self(Amount::parse(&text)?)));
 wire_type!(AmountOut, amount_out, |it| it.0.amount_text(), |_text| Err(ParseError::custom(
     "amounts are only given in this form"
+)));
+wire_type!(BalanceOut, balance_out, |it| it.0.amount_text(), |_text| Err(ParseError::custom(
+    "balances are only given in this form"
 )));
 wire_type!(CurrencyCode, currency_code, |it| it.0.code().to_owned(), |code| Ok(Self(
     Currency::parse(&code)?

@@ -8,15 +8,19 @@ use poem_openapi::registry::{MetaApi, MetaPath, Registry};
 use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject};
 use serde_json::{Value, json};
 
-use super::problem::{Code, FieldError, MEDIA_TYPE, Problem};
-use super::{Apis, docs};
+use super::examples::Exchange;
+use super::problem::{Code, MEDIA_TYPE};
+use super::{Apis, collection, docs, examples, rate_limits};
 
 const DESCRIPTION: &str = "\
 Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
 
 A 2xx is sent only after the commit. A 503 says that it is not known whether there was one: send \
 the same request again, as often as you like. Errors are problem details (RFC 9457); branch on \
-their `code`, which is stable.";
+their `code`, which is stable.
+
+Where the number of requests is limited, each answer says how many are left (`RateLimit`, \
+`X-RateLimit-Remaining`); a 429 says by `Retry-After` when to come back.";
 
 /// The service of these APIs, or of what stands for them.
 pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
@@ -38,6 +42,12 @@ pub fn allowed_methods() -> HashMap<String, HeaderValue> {
 pub fn paths() -> Vec<String> {
     let documented = Apis::meta().into_iter().flat_map(|api| api.paths).map(|path| path.path);
     documented.chain(docs::PATHS.map(str::to_owned)).collect()
+}
+
+/// The ids of all documented operations.
+pub fn operation_ids() -> impl Iterator<Item = String> {
+    let paths = Apis::meta().into_iter().flat_map(|api| api.paths);
+    paths.flat_map(|path| path.operations).filter_map(|it| it.operation_id.map(str::to_owned))
 }
 
 fn allow(path: &MetaPath) -> HeaderValue {
@@ -108,6 +118,11 @@ impl Document {
         serde_yaml::to_string(&self.finished).expect("what is JSON can be YAML")
     }
 
+    /// As requests to be sent from an editor, in the order in which they work: an `.http` file.
+    pub fn to_http_collection(&self) -> String {
+        collection::write(&self.finished)
+    }
+
     /// The page of Swagger UI, which needs nothing from any other server.
     pub fn swagger_ui(&self) -> String {
         let service = service(Described);
@@ -148,11 +163,16 @@ fn finish(document: &mut Value) {
     let paths = document["paths"].as_object_mut().expect("a document has paths");
     for operation in paths.values_mut().flat_map(operations) {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+        explode_parameters(operation);
         add_examples(operation, &id);
         let responses = operation["responses"].as_object_mut().expect("operations have responses");
+        let is_limited = responses.contains_key("429");
         for response in responses.values_mut() {
             add_problem_examples(response);
             add_request_id(response);
+            if is_limited {
+                add_rate_limit(response);
+            }
         }
     }
 }
@@ -175,6 +195,38 @@ fn tidy(schema: &mut Value) {
     if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
         required.extend(always_there);
     }
+}
+
+/// A parameter that is an object stands for several, which one extractor reads: each of its
+/// properties is a parameter of its own.
+fn explode_parameters(operation: &mut Value) {
+    let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else {
+        return;
+    };
+    let mut exploded = Vec::new();
+    for parameter in parameters.drain(..) {
+        let Some(properties) = parameter["schema"]["properties"].as_object() else {
+            exploded.push(parameter);
+            continue;
+        };
+        for (name, schema) in properties {
+            let mut schema = schema.clone();
+            let parts = schema.get("allOf").and_then(Value::as_array);
+            let described = parts.and_then(|parts| parts.last()).unwrap_or(&schema);
+            let description = described["description"].clone();
+            if let Some(reference) = parts.and_then(|parts| parts.first()) {
+                schema = reference.clone();
+            } else if let Some(schema) = schema.as_object_mut() {
+                schema.remove("description");
+            }
+            let mut one = parameter.clone();
+            one["name"] = json!(name);
+            one["description"] = description;
+            one["schema"] = schema;
+            exploded.push(one);
+        }
+    }
+    *parameters = exploded;
 }
 
 /// The schemas that request bodies refer to.
@@ -200,100 +252,52 @@ fn add_request_id(response: &mut Value) {
     });
 }
 
-/// The description of a refusal names its codes; each becomes an example.
-fn add_problem_examples(response: &mut Value) {
-    let description = response["description"].as_str().unwrap_or_default().to_owned();
-    let Some(content) = response["content"].get_mut(MEDIA_TYPE) else { return };
-    let named = |code: &&Code| description.contains(&format!("`{}`:", code.as_str()));
-    for code in Code::ALL.iter().filter(named) {
-        content["examples"][code.as_str()] = json!({
-            "summary": code.title(),
-            "value": example_of(*code),
+/// On every answer to a request that was measured by a limit; a request may fail before that, and
+/// limits may be off.
+fn add_rate_limit(response: &mut Value) {
+    for (name, kind, description) in rate_limits::HEADERS {
+        response["headers"][name] = json!({
+            "description": description,
+            "required": false,
+            "schema": { "type": kind },
         });
     }
 }
 
-fn example_of(code: Code) -> Value {
-    let field = |pointer: &str, code: &str, detail: &str| FieldError {
-        pointer: pointer.to_owned(),
-        code: code.to_owned(),
-        detail: detail.to_owned(),
-    };
-    let errors = match code {
-        Code::MissingFields => vec![field("#/amount", "missing", "amount is required")],
-        Code::InvalidFields => vec![field("#/amount", "wrong-type", "amount must be a number")],
-        Code::UnacceptableValues => {
-            vec![field("#/currency", "unknown-currency", "currency is not a currency in use")]
-        }
-        Code::InvalidParameter => vec![field("?limit", "invalid", "must be at most 200")],
-        Code::NotReady => vec![field("database", "away", "The database does not answer.")],
-        _ => Vec::new(),
-    };
-    let path = match code {
-        Code::TransactionNotFound => "/v1/transactions/txn_1001",
-        Code::InvalidParameter | Code::InvalidCursor => "/v1/transactions",
-        Code::NotReady => "/readyz",
-        _ => "/v1/webhooks/transactions",
-    };
-    let body = Problem::new(code).errors(errors).body(path);
-    serde_json::from_slice(&body).expect("a problem is JSON")
+/// The description of a refusal names its codes; each becomes an example.
+fn add_problem_examples(response: &mut Value) {
+    let description = response["description"].as_str().unwrap_or_default().to_owned();
+    let content = response.get_mut("content").and_then(|it| it.get_mut(MEDIA_TYPE));
+    let Some(content) = content else { return };
+    let named = |code: &&Code| description.contains(&format!("`{}`:", code.as_str()));
+    for code in Code::ALL.iter().filter(named) {
+        content["examples"][code.as_str()] = json!({
+            "summary": code.title(),
+            "value": examples::of_problem(*code),
+        });
+    }
 }
-
-/// What a cursor looks like.
-const CURSOR: &str = "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk";
 
 /// What goes in and what comes out when all is well.
 fn add_examples(operation: &mut Value, id: &str) {
-    let transaction = json!({
-        "transaction_id": "txn_1001",
-        "source_account": "acc_user_789",
-        "destination_account": "acc_merchant_456",
-        "amount": "1500.00",
-        "currency": "USD",
-    });
-    let mut stored = transaction.clone();
-    stored["status"] = json!("COMPLETED");
-    stored["failure_reason"] = Value::Null;
-    stored["created_at"] = json!("2026-11-02T09:30:00.123456Z");
-    stored["processed_at"] = json!("2026-11-02T09:30:00.145012Z");
-    let (status, answer) = match id {
-        "receive_transaction" => ("202", json!({ "message": "accepted" })),
-        "get_transaction" => ("200", stored),
-        "list_transactions" => ("200", json!({ "transactions": [stored], "next_cursor": CURSOR })),
-        "get_status" => {
-            ("200", json!({ "status": "HEALTHY", "current_time": "2026-11-02T09:30:00.123456Z" }))
+    let Exchange { request, answer } = examples::of_operation(id);
+    if let Some(answer) = answer {
+        let responses = operation["responses"].as_object_mut().into_iter().flatten();
+        for (_, success) in responses.filter(|(status, _)| status.starts_with('2')) {
+            let media_types = success["content"].as_object_mut().into_iter().flatten();
+            for (_, content) in media_types {
+                content["example"] = answer.clone();
+            }
         }
-        "check_health" => ("200", json!({ "status": "ok" })),
-        "check_readiness" => ("200", json!({ "status": "ready" })),
-        "get_version" => ("200", json!({ "name": "surety", "version": env!("CARGO_PKG_VERSION") })),
-        _ => return,
-    };
-    operation["responses"][status]["content"]["application/json"]["example"] = answer;
-    if id == "receive_transaction" {
-        operation["requestBody"]["content"]["application/json"]["example"] = transaction;
+    }
+    if let Some(request) = request {
+        operation["requestBody"]["content"]["application/json"]["example"] = request;
     }
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         let name = parameter["name"].as_str().unwrap_or_default();
-        if let Some(example) = example_of_parameter(name) {
+        if let Some(example) = examples::of_parameter(id, name) {
             parameter["example"] = example;
         }
     }
-}
-
-fn example_of_parameter(name: &str) -> Option<Value> {
-    Some(match name {
-        "transaction_id" => json!("txn_1001"),
-        "webhook-id" => json!("msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"),
-        "webhook-timestamp" => json!("1793612400"),
-        "webhook-signature" => json!("v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="),
-        "status" => json!("COMPLETED"),
-        "currency" => json!("USD"),
-        "account" => json!("acc_user_789"),
-        "created_from" => json!("2026-11-01T00:00:00Z"),
-        "created_before" => json!("2026-12-01T00:00:00Z"),
-        "limit" => json!(50),
-        "cursor" => json!(CURSOR),
-        _ => return None,
-    })
 }

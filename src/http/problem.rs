@@ -1,9 +1,9 @@
 //! What a request is answered when it is refused: RFC 9457 `application/problem+json`, for all
 //! routes and for poem's own errors alike.
 //!
-//! [`Code`] is the catalogue. An operation raises a [`Problem`] by `?`; [`Problems`], the outermost
-//! endpoint but for tracing, turns whatever was raised into the one body. Nothing of our insides is
-//! in it: causes go to the log.
+//! [`Code`] says what is wrong. An operation raises a [`Problem`] by `?`; [`Problems`], which is
+//! outside of all operations, turns whatever was raised into the one body. Nothing of our insides
+//! is in it: causes go to the log.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,116 +19,13 @@ use poem_openapi::Object;
 use poem_openapi::error::{ParseParamError, ParsePathError};
 use serde::Serialize;
 
+pub use super::codes::Code;
 use super::request_id::RequestId;
 
 /// The media type of every refusal.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 /// Asked of clients after a 503, in seconds: a restart of the database takes about that long.
 pub const RETRY_AFTER_SECS: u32 = 2;
-
-macro_rules! catalogue {
-    ($(
-        $(#[doc = $doc:literal])+
-        $name:ident = $code:literal, $status:literal, $title:literal;
-    )+) => {
-        /// What can be wrong. The code is stable: clients may branch on it.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        pub enum Code {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl Code {
-            /// Every code there is.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// The stable name of the problem.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $code,)+ }
-            }
-
-            /// The HTTP status, as a number.
-            pub const fn status(self) -> u16 {
-                match self { $(Self::$name => $status,)+ }
-            }
-
-            /// The problem in a few words, the same at every occurrence.
-            pub const fn title(self) -> &'static str {
-                match self { $(Self::$name => $title,)+ }
-            }
-
-            /// When it happens, for the documentation.
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
-            }
-        }
-    };
-}
-
-catalogue! {
-    /// The request cannot be understood.
-    BadRequest = "bad-request", 400, "Bad request";
-    /// The body is not one JSON object in UTF-8.
-    MalformedBody = "malformed-body", 400, "Malformed body";
-    /// The body lacks fields that it must have.
-    MissingFields = "missing-fields", 400, "Missing required fields";
-    /// Fields have the wrong type or are not well-formed, appear twice, or do not exist.
-    InvalidFields = "invalid-fields", 400, "Invalid fields";
-    /// A query or path parameter is not well-formed, appears twice, or does not exist.
-    InvalidParameter = "invalid-parameter", 400, "Invalid parameter";
-    /// The cursor was not made by this list with these filters.
-    InvalidCursor = "invalid-cursor", 400, "Invalid cursor";
-    /// The request is not signed by a known secret, or its timestamp is more than five minutes off.
-    InvalidSignature = "invalid-signature", 401, "Invalid signature";
-    /// There is nothing at this path.
-    NotFound = "not-found", 404, "Not found";
-    /// No transaction has this id.
-    TransactionNotFound = "transaction-not-found", 404, "Transaction not found";
-    /// The path does not know this method; the Allow header lists those it knows.
-    MethodNotAllowed = "method-not-allowed", 405, "Method not allowed";
-    /// The body did not arrive in time.
-    RequestTimeout = "request-timeout", 408, "Request timeout";
-    /// A transaction with this id but other content was accepted before; it stays as it is.
-    TransactionConflict = "transaction-conflict", 409, "Transaction conflict";
-    /// The body is larger than this server accepts.
-    BodyTooLarge = "body-too-large", 413, "Body too large";
-    /// The body is not application/json in UTF-8, or it is compressed.
-    UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type";
-    /// The body is well-formed, but values in it are not acceptable.
-    UnacceptableValues = "unacceptable-values", 422, "Unacceptable values";
-    /// We made a mistake. The request may be sent again.
-    InternalError = "internal-error", 500, "Internal error";
-    /// The database is away, or it is not known whether it took the request. Sending the same
-    /// request again is safe.
-    Unavailable = "unavailable", 503, "Temporarily unavailable";
-    /// More requests are waiting than can be served. Sending the same request again is safe.
-    Overloaded = "overloaded", 503, "Overloaded";
-    /// The process is not ready to serve; the body says why.
-    NotReady = "not-ready", 503, "Not ready";
-}
-
-impl Code {
-    fn status_code(self) -> StatusCode {
-        StatusCode::from_u16(self.status()).expect("the catalogue holds valid statuses")
-    }
-
-    /// One sentence for people.
-    fn message(self) -> &'static str {
-        match self {
-            // Promised to clients, word by word.
-            Self::MissingFields => self.title(),
-            other => other.meaning(),
-        }
-    }
-
-    /// The URI of the problem's type.
-    pub fn uri(self) -> String {
-        format!("urn:surety:problem:{}", self.as_str())
-    }
-
-    fn retry_after_secs(self) -> Option<u32> {
-        (self.status() == 503).then_some(RETRY_AFTER_SECS)
-    }
-}
 
 /// One field that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Object)]
@@ -147,6 +44,7 @@ pub struct Problem {
     code: Code,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
+    retry_after_secs: Option<u32>,
     /// What happened inside: for the log only.
     cause: Option<Arc<anyhow::Error>>,
 }
@@ -154,7 +52,13 @@ pub struct Problem {
 impl Problem {
     /// A refusal with the catalogue's own words.
     pub fn new(code: Code) -> Self {
-        Self { code, detail: Cow::Borrowed(code.meaning()), errors: Vec::new(), cause: None }
+        Self {
+            code,
+            detail: Cow::Borrowed(code.meaning()),
+            errors: Vec::new(),
+            retry_after_secs: code.retry_after_secs(),
+            cause: None,
+        }
     }
 
     /// Says what is wrong in this very request. Goes to the client.
@@ -166,6 +70,12 @@ impl Problem {
     /// Lists the fields that are wrong.
     pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
+        self
+    }
+
+    /// Says when the same request may be sent again.
+    pub fn retry_after(mut self, secs: u32) -> Self {
+        self.retry_after_secs = Some(secs);
         self
     }
 
@@ -202,11 +112,11 @@ impl Problem {
             .status(self.code.status_code())
             .content_type(MEDIA_TYPE)
             .header(header::CACHE_CONTROL, "no-store");
-        if let Some(seconds) = self.code.retry_after_secs() {
+        if let Some(seconds) = self.retry_after_secs {
             response = response.header(header::RETRY_AFTER, seconds);
         }
-        if self.code == Code::InvalidSignature {
-            response = response.header(header::WWW_AUTHENTICATE, "Standard-Webhooks");
+        if let Some(scheme) = self.code.authentication_scheme() {
+            response = response.header(header::WWW_AUTHENTICATE, scheme);
         }
         if self.code == Code::RequestTimeout {
             response = response.header(header::CONNECTION, "close");

@@ -96,8 +96,12 @@ fn headers(status: u16) -> Vec<MetaHeader> {
         schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new(ty))),
     };
     match status {
-        401 => vec![header("WWW-Authenticate", "How requests are to be signed.", "string")],
-        503 => vec![header("Retry-After", "Seconds to wait before sending again.", "integer")],
+        401 => {
+            vec![header("WWW-Authenticate", "How requests are to show who sends them.", "string")]
+        }
+        429 | 503 => {
+            vec![header("Retry-After", "Seconds to wait before sending again.", "integer")]
+        }
         _ => Vec::new(),
     }
 }

@@ -1,9 +1,10 @@
-//! Shared commits: requests that arrive at the same time are recorded by one database transaction.
+//! Shared commits: requests that arrive at the same time are written by one database transaction.
 //!
 //! Most of what a commit costs is its flush to disk, and it costs that once, whatever it carries. A
 //! committer takes whatever waits, at once and with no delay to collect more: alone, a request
 //! commits alone; under load, those that arrive while one commit is being flushed make up the next.
-//! Each is answered after the commit that carries it (G1).
+//! Each is answered after the commit that carries it (G1). What is written is a [`Work`]:
+//! [`super::record_transactions`] and [`super::orders::PlaceOrders`].
 //!
 //! A committer owns its connection, so that neither slow reads of the API nor a connection that
 //! died can keep it from its work: whatever goes wrong with a connection, it is dropped and a new
@@ -21,12 +22,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::{Code, Problem, is_about_the_data};
-use crate::jobs::SettleTransaction;
-use crate::payments::transactions::{self, NewTransaction, Recorded, TransactionError};
+use crate::payments::LedgerError;
+use crate::payments::transactions::TransactionError;
 use crate::queue::QueueError;
-use crate::queue::enqueue::{NewJob, enqueue_many};
 use crate::queue::notifier::Notifier;
-use crate::queue::trace_context::TraceContext;
 
 /// The most requests that wait for a commit. Beyond that they are refused at once instead of after
 /// a wait in vain.
@@ -40,65 +39,79 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const COMMIT_WITHIN: Duration = Duration::from_secs(4);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
-/// How commits are shared.
-#[derive(Clone, Copy, Debug)]
-pub struct SharedCommitSettings {
-    /// Commits under way at the same time: while one is flushed, the next is filled.
-    pub committers: u16,
-    /// How long after its acceptance a transaction is settled.
-    pub settle_delay: Duration,
+/// What is written for requests that share a commit.
+pub trait Work: Send + Sync + 'static {
+    /// What a request hands in.
+    type Item: Send + Sync + 'static;
+    /// What became of it.
+    type Outcome: Send + 'static;
+
+    /// Writes all that commits together for these items, and gives one outcome each, in their
+    /// order. May be called again for the same items, after what it wrote was rolled back.
+    fn write(
+        &self,
+        conn: &mut PgConnection,
+        items: &[Self::Item],
+    ) -> impl Future<Output = Result<Vec<Self::Outcome>, CommitError>> + Send;
 }
 
-/// Why a transaction was not recorded, or may not have been.
+/// Why nothing was written for a request, or may not have been.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum NotRecorded {
+enum NotWritten {
     /// The database is away, or nobody knows whether it committed. Sending again is safe.
     Unavailable,
-    /// The database refuses this very transaction: a mistake of ours, since what it refuses we
-    /// should have refused.
+    /// The database refuses this very item: a mistake of ours, since what it refuses we should have
+    /// refused.
     Refused,
 }
 
-/// Where requests hand their transactions in. Clones share the same committers, which end when the
-/// last is dropped and everything handed in was committed.
-#[derive(Clone)]
-pub struct SharedCommit {
-    waiting: mpsc::Sender<Entry>,
+/// Where requests hand their items in. Clones share the same committers, which end when the last is
+/// dropped and everything handed in was committed.
+pub struct SharedCommit<W: Work> {
+    waiting: mpsc::Sender<Entry<W>>,
 }
 
-struct Entry {
-    transaction: NewTransaction,
-    trace_context: Option<TraceContext>,
+impl<W: Work> Clone for SharedCommit<W> {
+    fn clone(&self) -> Self {
+        Self { waiting: self.waiting.clone() }
+    }
+}
+
+struct Entry<W: Work> {
+    item: W::Item,
     /// From then on nobody waits for the answer.
     answer_by: Instant,
-    answer: oneshot::Sender<Result<Recorded, NotRecorded>>,
+    answer: Waiter<W>,
 }
 
-impl SharedCommit {
-    /// Starts the committers; they connect when first needed.
+type Waiter<W> = oneshot::Sender<Result<<W as Work>::Outcome, NotWritten>>;
+
+impl<W: Work> SharedCommit<W> {
+    /// Starts so many committers: while the commit of one is flushed, the next is filled. They
+    /// connect when first needed, and call `notifier` after each commit.
     pub fn start(
+        work: W,
+        committers: u16,
         database: &PgConnectOptions,
         notifier: &Notifier,
-        settings: SharedCommitSettings,
     ) -> (Self, JoinSet<()>) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let mut committers = JoinSet::new();
-        for _ in 0..settings.committers {
+        let (work, receiver) = (Arc::new(work), Arc::new(Mutex::new(receiver)));
+        let mut running = JoinSet::new();
+        for _ in 0..committers {
             let committer = Committer {
+                work: Arc::clone(&work),
                 waiting: Arc::clone(&receiver),
                 database: database.clone(),
                 connection: None,
                 notifier: notifier.clone(),
-                settle_delay: settings.settle_delay,
             };
-            committers.spawn(committer.run());
+            running.spawn(committer.run());
         }
-        (Self { waiting: sender }, committers)
+        (Self { waiting: sender }, running)
     }
 
-    /// Records the transaction, together with the job that settles it when it is new, and returns
-    /// after the commit.
+    /// Hands the item in, and returns after the commit that carries it.
     ///
     /// Dropping the future changes nothing: what was handed in is committed.
     ///
@@ -107,17 +120,16 @@ impl SharedCommit {
     /// [`Code::Unavailable`] within five seconds when the database is away, or the outcome of the
     /// commit is not known; [`Code::Overloaded`] at once when too many wait already;
     /// [`Code::InternalError`].
-    pub async fn record(&self, transaction: NewTransaction) -> Result<Recorded, Problem> {
+    pub async fn commit(&self, item: W::Item) -> Result<W::Outcome, Problem> {
         let (answer, answered) = oneshot::channel();
         let answer_by = Instant::now() + ANSWER_WITHIN;
-        let trace_context = TraceContext::current();
         self.waiting
-            .try_send(Entry { transaction, trace_context, answer_by, answer })
+            .try_send(Entry { item, answer_by, answer })
             .map_err(|_| Problem::new(Code::Overloaded))?;
         match timeout_at(answer_by, answered).await {
-            Ok(Ok(Ok(recorded))) => Ok(recorded),
-            Ok(Ok(Err(NotRecorded::Refused))) => Err(Problem::new(Code::InternalError)),
-            Ok(Ok(Err(NotRecorded::Unavailable)) | Err(_)) | Err(_) => {
+            Ok(Ok(Ok(outcome))) => Ok(outcome),
+            Ok(Ok(Err(NotWritten::Refused))) => Err(Problem::new(Code::InternalError)),
+            Ok(Ok(Err(NotWritten::Unavailable)) | Err(_)) | Err(_) => {
                 Err(Problem::new(Code::Unavailable))
             }
         }
@@ -125,15 +137,15 @@ impl SharedCommit {
 }
 
 /// One loop of take, commit, answer.
-struct Committer {
-    waiting: Arc<Mutex<mpsc::Receiver<Entry>>>,
+struct Committer<W: Work> {
+    work: Arc<W>,
+    waiting: Arc<Mutex<mpsc::Receiver<Entry<W>>>>,
     database: PgConnectOptions,
     connection: Option<PgConnection>,
     notifier: Notifier,
-    settle_delay: Duration,
 }
 
-impl Committer {
+impl<W: Work> Committer<W> {
     async fn run(mut self) {
         loop {
             let mut batch = Vec::with_capacity(MAX_BATCH);
@@ -155,46 +167,44 @@ impl Committer {
 
     /// Commits the batch and answers each of it. If the database refuses it because of what it
     /// holds, its members are tried one by one, so that one of them harms no other.
-    async fn commit_and_answer(&mut self, batch: Vec<Entry>) {
+    async fn commit_and_answer(&mut self, batch: Vec<Entry<W>>) {
         if batch.is_empty() {
             return;
         }
-        let (transactions, waiting): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(Entry::into_parts).unzip();
-        match self.commit(&transactions, &waiting).await {
+        let (items, waiting): (Vec<W::Item>, Vec<Waiter<W>>) =
+            batch.into_iter().map(|entry| (entry.item, entry.answer)).unzip();
+        match self.commit(&items).await {
             Ok(outcomes) => {
                 for (waiter, outcome) in waiting.into_iter().zip(outcomes) {
-                    waiter.tell(Ok(outcome));
+                    tell::<W>(waiter, Ok(outcome));
                 }
             }
-            Err(error) if error.is_about_the_data() && transactions.len() > 1 => {
+            Err(error) if error.is_about_the_data() && items.len() > 1 => {
                 tracing::warn!("a shared commit was refused, trying its members alone: {error:#}");
-                for (transaction, waiter) in transactions.into_iter().zip(waiting) {
-                    self.commit_alone(transaction, waiter).await;
+                for (item, waiter) in items.iter().zip(waiting) {
+                    self.commit_alone(item, waiter).await;
                 }
             }
             Err(error) => {
                 let outcome = error.log_and_judge();
                 for waiter in waiting {
-                    waiter.tell(Err(outcome));
+                    tell::<W>(waiter, Err(outcome));
                 }
             }
         }
     }
 
-    async fn commit_alone(&mut self, transaction: NewTransaction, waiter: Waiter) {
-        let result = self.commit(&[transaction], std::slice::from_ref(&waiter)).await;
-        let alone = result.map(|outcomes| outcomes[0]).map_err(|error| error.log_and_judge());
-        waiter.tell(alone);
+    async fn commit_alone(&mut self, item: &W::Item, waiter: Waiter<W>) {
+        let alone = match self.commit(std::slice::from_ref(item)).await {
+            Ok(mut outcomes) => outcomes.pop().ok_or(NotWritten::Unavailable),
+            Err(error) => Err(error.log_and_judge()),
+        };
+        tell::<W>(waiter, alone);
     }
 
     /// One database transaction.
-    async fn commit(
-        &mut self,
-        transactions: &[NewTransaction],
-        waiting: &[Waiter],
-    ) -> Result<Vec<Recorded>, CommitError> {
-        let within = timeout(COMMIT_WITHIN, self.try_commit(transactions, waiting));
+    async fn commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Outcome>, CommitError> {
+        let within = timeout(COMMIT_WITHIN, self.try_commit(items));
         let outcomes = within.await.unwrap_or(Err(CommitError::TimedOut))?;
         self.notifier.notify();
         Ok(outcomes)
@@ -202,13 +212,9 @@ impl Committer {
 
     /// The connection is taken, and put back only when nothing about it is in doubt: an error, or a
     /// caller that stopped waiting, closes it, and with it whatever was open on it.
-    async fn try_commit(
-        &mut self,
-        transactions: &[NewTransaction],
-        waiting: &[Waiter],
-    ) -> Result<Vec<Recorded>, CommitError> {
+    async fn try_commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Outcome>, CommitError> {
         let mut connection = self.begin().await?;
-        match self.record(&mut connection, transactions, waiting).await {
+        match self.work.write(&mut connection, items).await {
             Ok(outcomes) => {
                 raw_sql("commit").execute(&mut connection).await?;
                 self.connection = Some(connection);
@@ -221,29 +227,6 @@ impl Committer {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// All that commits together: the transactions, and a job for each that is new (G2).
-    async fn record(
-        &self,
-        connection: &mut PgConnection,
-        transactions: &[NewTransaction],
-        waiting: &[Waiter],
-    ) -> Result<Vec<Recorded>, CommitError> {
-        let outcomes = transactions::record_many(connection, transactions).await?;
-        let mut jobs = Vec::with_capacity(outcomes.len());
-        for (outcome, waiter) in outcomes.iter().zip(waiting) {
-            match outcome {
-                Recorded::New(transaction) => jobs.push(
-                    NewJob::new(&SettleTransaction { transaction: *transaction })?
-                        .delay(self.settle_delay)
-                        .trace_context(waiter.trace_context.clone()),
-                ),
-                Recorded::Duplicate | Recorded::Conflict => {}
-            }
-        }
-        enqueue_many(connection, &jobs).await?;
-        Ok(outcomes)
     }
 
     /// A connection with a database transaction open. That `begin` fails on the one we had only
@@ -262,34 +245,27 @@ impl Committer {
     }
 }
 
-impl Entry {
-    fn into_parts(self) -> (NewTransaction, Waiter) {
-        let waiter = Waiter { trace_context: self.trace_context, answer: self.answer };
-        (self.transaction, waiter)
-    }
+fn tell<W: Work>(waiter: Waiter<W>, outcome: Result<W::Outcome, NotWritten>) {
+    // A client that has gone does not want the answer; its item is committed all the same.
+    let _ = waiter.send(outcome);
 }
 
-struct Waiter {
-    trace_context: Option<TraceContext>,
-    answer: oneshot::Sender<Result<Recorded, NotRecorded>>,
-}
-
-impl Waiter {
-    fn tell(self, outcome: Result<Recorded, NotRecorded>) {
-        // A client that has gone does not want the answer; its transaction is committed all the
-        // same.
-        let _ = self.answer.send(outcome);
-    }
-}
-
+/// Why a shared commit did not happen.
 #[derive(Debug, thiserror::Error)]
-enum CommitError {
+pub enum CommitError {
+    /// It took too long.
     #[error("the database did not commit in time")]
     TimedOut,
+    /// The database did not do it.
     #[error("the database did not commit")]
     Database(#[from] sqlx::Error),
+    /// Transactions of providers could not be recorded.
     #[error("the transactions could not be recorded")]
     Transactions(#[from] TransactionError),
+    /// Orders of users could not be placed.
+    #[error("the orders could not be placed")]
+    Ledger(#[from] LedgerError),
+    /// The jobs could not be enqueued.
     #[error("the jobs could not be enqueued")]
     Queue(#[from] QueueError),
 }
@@ -299,8 +275,9 @@ impl CommitError {
         match self {
             Self::Database(error)
             | Self::Transactions(TransactionError::Database(error))
+            | Self::Ledger(LedgerError::Database(error))
             | Self::Queue(QueueError::Database(error)) => Some(error),
-            Self::TimedOut | Self::Transactions(_) | Self::Queue(_) => None,
+            Self::TimedOut | Self::Transactions(_) | Self::Ledger(_) | Self::Queue(_) => None,
         }
     }
 
@@ -310,15 +287,15 @@ impl CommitError {
         self.database().is_some_and(is_about_the_data)
     }
 
-    fn log_and_judge(self) -> NotRecorded {
+    fn log_and_judge(self) -> NotWritten {
         let is_refused = self.is_about_the_data();
         let error = anyhow::Error::new(self);
         if is_refused {
-            tracing::error!("a transaction was refused by the database: {error:#}");
-            NotRecorded::Refused
+            tracing::error!("an item was refused by the database: {error:#}");
+            NotWritten::Refused
         } else {
             tracing::warn!("a shared commit failed: {error:#}");
-            NotRecorded::Unavailable
+            NotWritten::Unavailable
         }
     }
 }

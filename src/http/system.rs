@@ -14,7 +14,9 @@ use super::ApiTags;
 use super::payload::Json;
 use super::problem::{Code, FieldError, Problem};
 use super::refused::{Refusals, Refused};
+use crate::bank::breaker::{self, Phase};
 use crate::db::{self, SchemaState};
+use crate::jobs::BANK_BREAKER;
 
 /// A database that does not answer for so long is away, for the purposes of readiness.
 const DATABASE_WITHIN: Duration = Duration::from_secs(1);
@@ -26,7 +28,15 @@ pub struct SystemApi {
     pool: PgPool,
     /// Cancelled when the process is about to stop.
     draining: CancellationToken,
-    last_look: Mutex<Option<(Instant, Vec<Unready>)>>,
+    last_look: Mutex<Option<(Instant, Look)>>,
+}
+
+/// What a look at the database found.
+#[derive(Clone, Debug)]
+struct Look {
+    reasons: Vec<Unready>,
+    /// What the circuit breaker of the bank lets through; not known when the database is away.
+    bank: Option<Phase>,
 }
 
 /// A reason for not being ready.
@@ -74,9 +84,14 @@ impl SystemApi {
         tag = "ApiTags::System"
     )]
     async fn check_readiness(&self) -> Result<ReadinessGiven, Refused<CheckReadiness>> {
-        let reasons = self.unready().await;
+        let Look { mut reasons, bank } = self.look_at_database().await;
+        if self.draining.is_cancelled() {
+            reasons.insert(0, Unready::Draining);
+        }
         if reasons.is_empty() {
-            return Ok(ReadinessGiven::Ok(Json(Readiness { status: "ready".to_owned() })));
+            let bank = bank.unwrap_or(Phase::Closed).as_str().to_owned();
+            let status = "ready".to_owned();
+            return Ok(ReadinessGiven::Ok(Json(Readiness { status, bank_breaker: bank })));
         }
         let errors: Vec<FieldError> = reasons.into_iter().map(Unready::into_error).collect();
         let details: Vec<&str> = errors.iter().map(|it| it.detail.as_str()).collect();
@@ -101,30 +116,30 @@ impl SystemApi {
         Self { pool, draining, last_look: Mutex::new(None) }
     }
 
-    async fn unready(&self) -> Vec<Unready> {
-        let mut reasons = self.look_at_database().await;
-        if self.draining.is_cancelled() {
-            reasons.insert(0, Unready::Draining);
-        }
-        reasons
-    }
-
     /// One look at a time, shared by all who ask meanwhile.
-    async fn look_at_database(&self) -> Vec<Unready> {
+    async fn look_at_database(&self) -> Look {
         let mut last_look = self.last_look.lock().await;
-        if let Some((at, reasons)) = &*last_look
+        if let Some((at, look)) = &*last_look
             && at.elapsed() < REMEMBERED_FOR
         {
-            return reasons.clone();
+            return look.clone();
         }
-        let look = tokio::time::timeout(DATABASE_WITHIN, db::schema_state(&self.pool)).await;
-        let reasons = match look {
-            Ok(Ok(SchemaState::Current)) => Vec::new(),
-            Ok(Ok(state)) => vec![Unready::Schema(state)],
-            Ok(Err(_)) | Err(_) => vec![Unready::DatabaseAway],
+        let look = match tokio::time::timeout(DATABASE_WITHIN, self.look()).await {
+            Ok(Ok(look)) => look,
+            Ok(Err(_)) | Err(_) => Look { reasons: vec![Unready::DatabaseAway], bank: None },
         };
-        *last_look = Some((Instant::now(), reasons.clone()));
-        reasons
+        *last_look = Some((Instant::now(), look.clone()));
+        look
+    }
+
+    async fn look(&self) -> anyhow::Result<Look> {
+        let state = db::schema_state(&self.pool).await?;
+        if state != SchemaState::Current {
+            return Ok(Look { reasons: vec![Unready::Schema(state)], bank: None });
+        }
+        let mut conn = self.pool.acquire().await?;
+        let bank = breaker::phase_of(&mut conn, BANK_BREAKER).await?;
+        Ok(Look { reasons: Vec::new(), bank: Some(bank) })
     }
 }
 
@@ -161,6 +176,9 @@ struct Health {
 struct Readiness {
     /// Always `ready`.
     status: String,
+    /// The circuit breaker of the bank, which all workers share: `closed`, `open` or `half_open`.
+    /// While it is not closed, deposits and withdrawals are taken and wait.
+    bank_breaker: String,
 }
 
 /// Which build this is.

@@ -1,30 +1,23 @@
 //! Transactions, for those who want to know what became of them.
 
-use std::time::Duration;
-
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use poem::http::Uri;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::ApiTags;
+use super::caller::TransactionReader;
+use super::database::within_seconds;
+use super::lists::{self, DEFAULT_LIMIT, cursor_after, read_cursor, refuse_unknown_parameters};
+use super::moment::Moment;
 use super::money::{AmountOut, CurrencyCode};
 use super::payload::Json;
 use super::problem::{Code, Problem, is_about_the_data};
 use super::refused::{Refusals, Refused};
 use crate::ids::TransactionId;
 use crate::payments::transactions::{self, Filter, Status, Transaction, TransactionError};
-
-/// The most transactions on one page.
-pub const MAX_LIMIT: u16 = 200;
-const DEFAULT_LIMIT: u16 = 50;
-/// A read that takes longer is answered 503: its client has better things to do than to wait.
-const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// The API of transactions.
 #[derive(Clone)]
@@ -38,6 +31,9 @@ impl TransactionsApi {
     /// Get a transaction
     ///
     /// A transaction is `PROCESSING` from its acceptance until its job has settled it.
+    ///
+    /// A server that listens beyond its own machine shows transactions to operators and admins
+    /// only, unless it is set to show them to anybody.
     #[oai(
         path = "/v1/transactions/:transaction_id",
         method = "get",
@@ -46,6 +42,7 @@ impl TransactionsApi {
     )]
     async fn get_transaction(
         &self,
+        _reader: TransactionReader,
         /// The provider's id of the transaction, percent-encoded where needed.
         transaction_id: Path<String>,
     ) -> Result<Found, Refused<GetTransaction>> {
@@ -53,7 +50,9 @@ impl TransactionsApi {
         if id.contains('\0') {
             return Err(Problem::new(Code::TransactionNotFound).into());
         }
-        let found = self.read(async |conn| transactions::find(conn, &id).await).await?;
+        let found =
+            within_seconds(&self.pool, async |conn| Ok(transactions::find(conn, &id).await?));
+        let found = found.await?;
         let transaction = found.ok_or_else(|| Problem::new(Code::TransactionNotFound))?;
         Ok(Found::Ok(Json(transaction.into())))
     }
@@ -71,6 +70,7 @@ impl TransactionsApi {
     #[allow(clippy::too_many_arguments)] // Each is a documented parameter.
     async fn list_transactions(
         &self,
+        _reader: TransactionReader,
         uri: &Uri,
         /// Only those in this state.
         status: Query<Option<TransactionStatus>>,
@@ -80,16 +80,16 @@ impl TransactionsApi {
         #[oai(validator(min_length = 1, max_length = 255))]
         account: Query<Option<String>>,
         /// Only those received at this time or later (RFC 3339).
-        created_from: Query<Option<OffsetDateTime>>,
+        created_from: Query<Option<Moment>>,
         /// Only those received before this time (RFC 3339).
-        created_before: Query<Option<OffsetDateTime>>,
+        created_before: Query<Option<Moment>>,
         /// How many transactions a page has at most; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListTransactions>> {
-        refuse_unknown_parameters(uri)?;
+        refuse_unknown_parameters(uri, &LIST_PARAMETERS)?;
         if account.0.as_ref().is_some_and(|name| name.contains('\0')) {
             return Err(Problem::parameter("account", "No account's name has U+0000.").into());
         }
@@ -97,55 +97,23 @@ impl TransactionsApi {
             status: status.0.map(Status::from),
             currency: currency.0.map(|it| it.0),
             account: account.0,
-            created_from: created_from.0,
-            created_before: created_before.0,
+            created_from: created_from.0.map(|Moment(at)| at),
+            created_before: created_before.0.map(|Moment(at)| at),
         };
-        let before = cursor.0.map(|text| read_cursor(&text, &filter)).transpose()?;
+        let before = cursor.0.map(|text| read_cursor(&text, &list_of(&filter))).transpose()?;
+        let before = before.map(|id| TransactionId(i64::from_be_bytes(id)));
         let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
         // One more than the page holds, to know whether there is another page.
-        let found = self
-            .read(async |conn| transactions::list(conn, &filter, before, limit + 1).await)
-            .await?;
+        let found = within_seconds(&self.pool, async |conn| {
+            Ok(transactions::list(conn, &filter, before, limit + 1).await?)
+        });
+        let found = found.await?;
         Ok(Listed::Ok(Json(TransactionPage::new(found, limit, &filter))))
     }
 }
 
 const LIST_PARAMETERS: [&str; 7] =
     ["status", "currency", "account", "created_from", "created_before", "limit", "cursor"];
-
-/// A misspelt filter must not widen the list, nor one that came twice be half obeyed.
-fn refuse_unknown_parameters(uri: &Uri) -> Result<(), Problem> {
-    let mut seen = Vec::new();
-    for pair in uri.query().unwrap_or_default().split('&').filter(|it| !it.is_empty()) {
-        let name = pair.split('=').next().unwrap_or_default();
-        let Some(known) = LIST_PARAMETERS.iter().find(|known| **known == name) else {
-            let name: String = name.chars().take(64).collect();
-            return Err(Problem::parameter(&name, "There is no such parameter."));
-        };
-        if seen.contains(known) {
-            return Err(Problem::parameter(name, "The parameter appears twice."));
-        }
-        seen.push(known);
-    }
-    Ok(())
-}
-
-impl TransactionsApi {
-    async fn read<T>(
-        &self,
-        read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, TransactionError>,
-    ) -> Result<T, Problem> {
-        let reading = async {
-            let mut conn = self.pool.acquire().await?;
-            read(&mut conn).await
-        };
-        match tokio::time::timeout(READ_WITHIN, reading).await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(Problem::from(error)),
-            Err(_) => Err(Problem::new(Code::Unavailable)),
-        }
-    }
-}
 
 impl From<TransactionError> for Problem {
     fn from(error: TransactionError) -> Self {
@@ -159,40 +127,19 @@ impl From<TransactionError> for Problem {
     }
 }
 
-/// `id || first 16 bytes of SHA-256(filter, id)`: the list continues only for the filters that it
-/// began with, and a cursor that was cut or mixed up is noticed. Nothing in it is secret, so it
-/// needs no key that all nodes share.
-fn cursor_after(last: TransactionId, filter: &Filter) -> String {
-    let id = last.0.to_be_bytes();
-    URL_SAFE_NO_PAD.encode([id.as_slice(), &cursor_seal(id, filter)].concat())
-}
-
-fn read_cursor(text: &str, filter: &Filter) -> Result<TransactionId, Problem> {
-    let invalid = || Problem::new(Code::InvalidCursor);
-    let bytes: [u8; 24] =
-        URL_SAFE_NO_PAD.decode(text).ok().and_then(|it| it.try_into().ok()).ok_or_else(invalid)?;
-    let (id, seal) = bytes.split_first_chunk::<8>().ok_or_else(invalid)?;
-    if seal != cursor_seal(*id, filter) {
-        return Err(invalid());
-    }
-    Ok(TransactionId(i64::from_be_bytes(*id)))
-}
-
-fn cursor_seal(id: [u8; 8], filter: &Filter) -> [u8; 16] {
+/// What a cursor is bound to.
+fn list_of(filter: &Filter) -> String {
     let Filter { status, currency, account, created_from, created_before } = filter;
     let nanos = |time: &Option<OffsetDateTime>| time.map(OffsetDateTime::unix_timestamp_nanos);
     let created = (nanos(created_from), nanos(created_before));
-    let text =
-        format!("list_transactions 1 {id:?} {status:?} {currency:?} {account:?} {created:?}");
-    let hash: [u8; 32] = Sha256::digest(text).into();
-    *hash.first_chunk().expect("32 bytes hold 16")
+    format!("list_transactions 2 {status:?} {currency:?} {account:?} {created:?}")
 }
 
 /// Where a transaction stands.
-#[derive(Clone, Copy, Debug, Serialize, Enum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Enum)]
 #[serde(rename_all = "UPPERCASE")]
 #[oai(rename_all = "UPPERCASE")]
-enum TransactionStatus {
+pub enum TransactionStatus {
     /// Known, and nothing was begun.
     Pending,
     /// Accepted, and on its way.
@@ -228,7 +175,7 @@ impl From<Status> for TransactionStatus {
 /// A transaction.
 #[derive(Debug, Serialize, Object)]
 #[oai(rename = "Transaction")]
-struct TransactionOut {
+pub struct TransactionOut {
     /// The provider's id of the transaction.
     transaction_id: String,
     /// The account that the money leaves.
@@ -280,11 +227,9 @@ struct TransactionPage {
 }
 
 impl TransactionPage {
-    fn new(mut found: Vec<Transaction>, limit: u16, filter: &Filter) -> Self {
-        let has_more = found.len() > usize::from(limit);
-        found.truncate(usize::from(limit));
-        let next_cursor =
-            found.last().filter(|_| has_more).map(|last| cursor_after(last.id, filter));
+    fn new(found: Vec<Transaction>, limit: u16, filter: &Filter) -> Self {
+        let (found, last) = lists::page(found, limit);
+        let next_cursor = last.map(|last| cursor_after(last.id.0.to_be_bytes(), &list_of(filter)));
         Self { transactions: found.into_iter().map(Into::into).collect(), next_cursor }
     }
 }
@@ -308,8 +253,15 @@ enum Listed {
 struct GetTransaction;
 
 impl Refusals for GetTransaction {
-    const CODES: &'static [Code] =
-        &[Code::InvalidParameter, Code::TransactionNotFound, Code::Unavailable];
+    const CODES: &'static [Code] = &[
+        Code::InvalidParameter,
+        Code::Unauthenticated,
+        Code::Forbidden,
+        Code::TransactionNotFound,
+        Code::RateLimited,
+        Code::Unavailable,
+        Code::Overloaded,
+    ];
 }
 
 /// What `list_transactions` can answer besides.
@@ -317,6 +269,13 @@ impl Refusals for GetTransaction {
 struct ListTransactions;
 
 impl Refusals for ListTransactions {
-    const CODES: &'static [Code] =
-        &[Code::InvalidParameter, Code::InvalidCursor, Code::Unavailable];
+    const CODES: &'static [Code] = &[
+        Code::InvalidParameter,
+        Code::InvalidCursor,
+        Code::Unauthenticated,
+        Code::Forbidden,
+        Code::RateLimited,
+        Code::Unavailable,
+        Code::Overloaded,
+    ];
 }

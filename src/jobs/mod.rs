@@ -1,24 +1,73 @@
-//! The second way in: what happens after the answer was sent. One file per kind of job.
+//! The second way in: what happens after the answer was sent. One file per kind of job, and
+//! [`dead_letters`] for those that were given up.
 //!
 //! A job reads like a list of steps: begin, call the rules, complete. It owns the database
 //! transaction, and has no SQL and no rules of its own.
 
+pub mod dead_letters;
+mod execute_bank_order;
+mod execute_transfer;
+mod resolve_bank_order;
 mod settle_transaction;
+
+use std::time::Duration;
 
 use sqlx::PgPool;
 
+pub use execute_bank_order::ExecuteBankOrder;
+pub use execute_transfer::ExecuteTransfer;
+pub use resolve_bank_order::{BANK_UNAVAILABLE, ResolveBankOrder};
 pub use settle_transaction::SettleTransaction;
 
+use crate::bank::breaker::Breaker;
+use crate::bank::settings::BankSettingsError;
+use crate::bank::{BankArgs, BankClient};
+use crate::queue::backoff::Backoff;
 use crate::queue::registry::Registry;
+
+/// The name under which all workers share the circuit breaker of the bank.
+pub const BANK_BREAKER: &str = "bank";
 
 /// What every run of a job gets.
 #[derive(Clone, Debug)]
 pub struct JobState {
     /// For reads. What a job writes goes into the transaction that completes it.
     pub pool: PgPool,
+    /// Where deposits come from and withdrawals go to; without one they wait.
+    pub bank: Option<Bank>,
+}
+
+/// The way to the bank.
+#[derive(Clone, Debug)]
+pub struct Bank {
+    client: BankClient,
+    breaker: Breaker,
+    retries: Backoff,
+    /// An instruction that the bank does not know is taken for lost after this.
+    lost_after: Duration,
+}
+
+impl Bank {
+    /// The bank of these settings; none when they name none.
+    ///
+    /// # Errors
+    ///
+    /// When the settings cannot work.
+    pub fn new(args: &BankArgs) -> Result<Option<Self>, BankSettingsError> {
+        let Some(client) = args.client()? else { return Ok(None) };
+        let breaker = Breaker::new(BANK_BREAKER, args.breaker());
+        // The first wait is about the delay that was set, give or take a quarter.
+        let base = args.bank_retry_delay.mul_f64(1.25);
+        let retries = Backoff { base, factor: 4, max: base * 16, jitter: 0.4 };
+        Ok(Some(Self { client, breaker, retries, lost_after: args.bank_lost_after }))
+    }
 }
 
 /// All kinds of job that this binary knows.
 pub fn registry(state: JobState) -> Registry<JobState> {
-    Registry::new(state).register_batch::<SettleTransaction>()
+    Registry::new(state)
+        .register_batch::<SettleTransaction>()
+        .register_batch::<ExecuteTransfer>()
+        .register::<ExecuteBankOrder>()
+        .register::<ResolveBankOrder>()
 }

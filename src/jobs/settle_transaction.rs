@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::JobState;
 use crate::ids::TransactionId;
 use crate::payments::settlement::{self, Settled};
-use crate::queue::context::{BatchContext, Completed, JobContext};
+use crate::queue::context::{BatchContext, Committed, JobContext};
 use crate::queue::job::{BatchJob, Job, JobError};
 
 /// Posts the transfer of a transaction and moves the transaction from `PROCESSING` to its outcome.
@@ -21,13 +21,13 @@ impl Job for SettleTransaction {
     const KIND: &'static str = "settle_transaction";
     type State = JobState;
 
-    async fn run(self, _state: &JobState, cx: JobContext) -> Result<Completed, JobError> {
+    async fn run(self, _state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
         let settled = settlement::settle_many(&mut tx, &[self.transaction]).await?;
         require_all_found(&settled)?;
-        let completed = cx.complete(tx).await?;
+        let committed = cx.complete(tx).await?;
         log(&settled);
-        Ok(completed)
+        Ok(committed)
     }
 }
 
@@ -40,14 +40,14 @@ impl BatchJob for SettleTransaction {
         jobs: Vec<Self>,
         _state: &JobState,
         cx: BatchContext,
-    ) -> Result<Completed, JobError> {
+    ) -> Result<Committed, JobError> {
         let transactions: Vec<TransactionId> = jobs.iter().map(|job| job.transaction).collect();
         let mut tx = cx.begin().await?;
         let settled = settlement::settle_many(&mut tx, &transactions).await?;
         require_all_found(&settled)?;
-        let completed = cx.complete(tx).await?;
+        let committed = cx.complete(tx).await?;
         log(&settled);
-        Ok(completed)
+        Ok(committed)
     }
 }
 

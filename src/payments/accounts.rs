@@ -192,8 +192,9 @@ pub(super) async fn change(
           version = account.version + change.entries,
           held = account.held + change.held_delta,
           hold_changes = account.hold_changes + change.hold_changes
-        from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::numeric[], $5::bigint[], $6::numeric[])
-          as change (id, version_before, entries, balance_delta, hold_changes, held_delta)
+        from unnest(
+          $1::uuid[], $2::bigint[], $3::bigint[], $4::numeric[], $5::bigint[], $6::numeric[]
+        ) as change (id, version_before, entries, balance_delta, hold_changes, held_delta)
         where account.id = change.id and account.version = change.version_before
         ",
         &ids,

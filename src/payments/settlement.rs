@@ -63,6 +63,32 @@ pub async fn settle_many(
     Ok(ids.iter().map(outcome).collect())
 }
 
+/// Moves a transaction from `PROCESSING` to `FAILED` for this reason, a stable code, without any
+/// transfer: for an operator who has given it up. Says whether it did: one that has its outcome is
+/// left as it is.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn write_off(
+    conn: &mut PgConnection,
+    id: TransactionId,
+    reason: &str,
+) -> Result<bool, LedgerError> {
+    let updated = sqlx::query!(
+        "
+        update payments.transactions
+        set status = 'FAILED', failure_reason = $2, processed_at = clock_timestamp()
+        where id = $1 and status = 'PROCESSING'
+        ",
+        id.0,
+        reason,
+    )
+    .execute(conn)
+    .await?;
+    Ok(updated.rows_affected() == 1)
+}
+
 /// A transaction's row, under lock.
 struct StoredTransaction {
     id: TransactionId,

@@ -261,7 +261,8 @@ async fn insert_transfers(
     sqlx::query!(
         "
         insert into payments.transfers
-          (id, transaction_id, order_id, source_account_id, destination_account_id, amount, currency)
+          (id, transaction_id, order_id, source_account_id, destination_account_id, amount,
+           currency)
         select *
         from unnest(
           $1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::uuid[], $6::numeric[], $7::text[]

@@ -23,7 +23,8 @@ pub struct Wallet {
     pub balance: Balance,
     /// What of that no unfinished order holds.
     pub available: Balance,
-    /// Changes with every entry and every hold: what has the same version is the same.
+    /// Changes with every entry and every hold, and when the wallet is closed or opened again: what
+    /// has the same version is the same.
     pub version: i64,
     /// When it was made.
     pub created_at: OffsetDateTime,
@@ -75,7 +76,10 @@ pub async fn open(
         r#"
         insert into payments.accounts (id, kind, owner_id, currency, floor)
         values ($1, 'wallet', $2, $3, 0)
-        on conflict (owner_id, currency) where kind = 'wallet' do update set closed_at = null
+        on conflict (owner_id, currency) where kind = 'wallet' do update
+        set
+          closed_at = null,
+          hold_changes = accounts.hold_changes + (accounts.closed_at is not null)::int
         returning id as "id: AccountId", (xmax = 0) as "is_new!"
         "#,
         Uuid::now_v7(),
@@ -128,7 +132,8 @@ pub async fn close(
     }
     sqlx::query!(
         "
-        update payments.accounts set closed_at = clock_timestamp()
+        update payments.accounts
+        set closed_at = clock_timestamp(), hold_changes = hold_changes + 1
         where id = $1 and closed_at is null
         ",
         wallet.0,
@@ -222,7 +227,67 @@ pub async fn entries(
     rows.into_iter().map(Entry::try_from).collect()
 }
 
-/// What a wallet had at this moment, by the entries written until then; zero before the first.
+/// What happened in a wallet over a period.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// What it had before the first entry.
+    pub opening: Balance,
+    /// The entries, oldest first.
+    pub entries: Vec<Entry>,
+    /// What it had after the last entry.
+    pub closing: Balance,
+}
+
+/// The entries written after `from` and not after `until`, with what the wallet had before and
+/// after them. None when there are more than `limit`.
+///
+/// # Errors
+///
+/// As [`find`].
+pub async fn statement(
+    conn: &mut PgConnection,
+    wallet: &Wallet,
+    (from, until): (OffsetDateTime, OffsetDateTime),
+    limit: i64,
+) -> Result<Option<Statement>, LedgerError> {
+    let opening = balance_at(&mut *conn, wallet, from).await?;
+    let closing = balance_at(&mut *conn, wallet, until).await?;
+    if closing.number - opening.number > limit {
+        return Ok(None);
+    }
+    let rows = sqlx::query_as!(
+        EntryRow,
+        r#"
+        select
+          entry.account_version as number, entry.transfer_id as "transfer: TransferId",
+          transfer.order_id as "order: OrderId", entry.amount, entry.balance_after,
+          transfer.currency, "order".description, entry.created_at
+        from payments.entries as entry
+        join payments.transfers as transfer on transfer.id = entry.transfer_id
+        left join payments.orders as "order" on "order".id = transfer.order_id
+        where entry.account_id = $1 and entry.account_version > $2 and entry.account_version <= $3
+        order by entry.account_version
+        "#,
+        wallet.id.0,
+        opening.number,
+        closing.number,
+    )
+    .fetch_all(conn)
+    .await?;
+    let entries = rows.into_iter().map(Entry::try_from).collect::<Result<_, _>>()?;
+    Ok(Some(Statement { opening: opening.balance, entries, closing: closing.balance }))
+}
+
+/// What a wallet had at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BalanceAt {
+    /// The number of the last entry until then; 0 before the first.
+    pub number: i64,
+    /// What it had.
+    pub balance: Balance,
+}
+
+/// What a wallet had at this moment, by the entries written until then.
 ///
 /// # Errors
 ///
@@ -231,19 +296,22 @@ pub async fn balance_at(
     conn: &mut PgConnection,
     wallet: &Wallet,
     moment: OffsetDateTime,
-) -> Result<Balance, LedgerError> {
-    let balance = sqlx::query_scalar!(
-        r#"
-        select balance_after
+) -> Result<BalanceAt, LedgerError> {
+    let last = sqlx::query!(
+        "
+        select account_version, balance_after
         from payments.entries
         where account_id = $1 and account_version = payments.version_at($1, $2)
-        "#,
+        ",
         wallet.id.0,
         moment,
     )
     .fetch_optional(conn)
     .await?;
-    Ok(Balance::from_stored(balance.unwrap_or_default(), wallet.balance.currency().code())?)
+    let (number, balance) =
+        last.map_or((0, Decimal::ZERO), |it| (it.account_version, it.balance_after));
+    let balance = Balance::from_stored(balance, wallet.balance.currency().code())?;
+    Ok(BalanceAt { number, balance })
 }
 
 struct Row {

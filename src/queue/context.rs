@@ -1,19 +1,33 @@
-//! What a run gets from the worker, and the one way to complete a job.
+//! What a run gets from the worker, and the ways to end its job in the transaction of its effects.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::QueueError;
+use super::attempt::{AttemptOutcome, EndedAttempt};
+use super::backoff::Backoff;
 use super::completer::{Completer, SharedCompletion};
 use super::job::{Fence, JobError, JobId};
-use super::store::{self, AttemptOutcome};
+use super::store::{self, FinishedState};
 
-/// Proof that a job was completed: only a commit that the job's fence allowed makes one.
+/// Proof that a job's outcome was committed: only a commit that the job's fence allowed makes one.
 #[derive(Debug)]
-pub struct Completed {
-    _made_here_only: (),
+pub struct Committed {
+    /// Visible to the engine, made here only.
+    pub(super) outcome: CommittedOutcome,
+}
+
+/// The outcomes that a handler can commit together with what it wrote.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum CommittedOutcome {
+    Completed,
+    /// With the error that is kept.
+    Discarded(String),
+    /// With the reason that is kept.
+    Cancelled(String),
 }
 
 /// One run of one job.
@@ -23,6 +37,10 @@ pub struct JobContext {
     pub(super) fence: Fence,
     pub(super) attempt: i16,
     pub(super) max_attempts: i16,
+    pub(super) is_last_attempt: bool,
+    /// Which attempt this is to the backoff.
+    pub(super) backoff_attempt: i16,
+    pub(super) traceparent: Option<String>,
     pub(super) stop: CancellationToken,
     pub(super) engine: Arc<Completion>,
 }
@@ -50,6 +68,19 @@ impl JobContext {
         self.max_attempts
     }
 
+    /// Whether the job is discarded if this attempt fails. A run that ends with its worker does not
+    /// count: the next one is the last again.
+    pub fn is_last_attempt(&self) -> bool {
+        self.is_last_attempt
+    }
+
+    /// How long to wait if this attempt fails, by another backoff than the kind's own, for
+    /// [`JobError::retry_after`]. As there, attempts that ended with their worker do not count, and
+    /// a redriven job begins anew.
+    pub fn delay(&self, backoff: &Backoff) -> Duration {
+        backoff.delay(self.backoff_attempt)
+    }
+
     /// The number of this claim: for logs, and for others who can refuse a stale caller.
     pub fn fence(&self) -> Fence {
         self.fence
@@ -67,14 +98,28 @@ impl JobContext {
         &self.stop
     }
 
-    /// Begins the database transaction that [`complete`](Self::complete) will commit. Keep it
-    /// short, and make no call to others while it is open.
+    /// Begins the database transaction that [`complete`](Self::complete),
+    /// [`discard`](Self::discard) or [`cancel`](Self::cancel) will commit. Keep it short, and make
+    /// no call to others while it is open.
     ///
     /// # Errors
     ///
     /// When the database does not answer.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         self.engine.pool.begin().await
+    }
+
+    /// Makes sure that the job is still this run's, until the transaction ends: for what is written
+    /// before a call to others, in a transaction that completes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`JobError::LeaseLost`] when the job belongs to another worker by now: roll back.
+    pub async fn require_lease(&self, conn: &mut PgConnection) -> Result<(), JobError> {
+        match store::lock_lease(conn, self.id, self.fence).await? {
+            true => Ok(()),
+            false => Err(JobError::LeaseLost),
+        }
     }
 
     /// Completes the job in this transaction and commits it: the effects written in it and the
@@ -84,8 +129,59 @@ impl JobContext {
     ///
     /// [`JobError::LeaseLost`] when the job belongs to another worker by now; everything written is
     /// rolled back. [`JobError::Retry`] when the database refused.
-    pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Completed, JobError> {
+    pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Committed, JobError> {
         complete_and_commit(tx, &self.engine.pool, &[(self.id, self.fence)]).await
+    }
+
+    /// Discards the job in this transaction and commits it: it can never succeed, and what is
+    /// written in the transaction is what that entails. The job is kept with the error; its
+    /// [`FollowUp`](super::job::FollowUp) is not enqueued.
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete).
+    pub async fn discard(
+        self,
+        tx: Transaction<'static, Postgres>,
+        error: impl Into<anyhow::Error>,
+    ) -> Result<Committed, JobError> {
+        let error = format!("{:#}", error.into());
+        self.finish(tx, FinishedState::Discarded, AttemptOutcome::Discarded, error).await
+    }
+
+    /// Cancels the job in this transaction and commits it: it is no longer wanted.
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete).
+    pub async fn cancel(
+        self,
+        tx: Transaction<'static, Postgres>,
+        reason: impl Into<String>,
+    ) -> Result<Committed, JobError> {
+        let reason = reason.into();
+        self.finish(tx, FinishedState::Cancelled, AttemptOutcome::Cancelled, reason).await
+    }
+
+    async fn finish(
+        self,
+        mut tx: Transaction<'static, Postgres>,
+        state: FinishedState,
+        outcome: AttemptOutcome,
+        error: String,
+    ) -> Result<Committed, JobError> {
+        let ended = EndedAttempt::new(self.id, self.fence, outcome, error, self.traceparent);
+        if !store::finish_in(&mut tx, &ended, state).await? {
+            tx.rollback().await?;
+            return Err(JobError::LeaseLost);
+        }
+        commit(tx, &self.engine.pool, &[(self.id, self.fence)], outcome).await?;
+        let outcome = match state {
+            FinishedState::Completed => CommittedOutcome::Completed,
+            FinishedState::Discarded => CommittedOutcome::Discarded(ended.error),
+            FinishedState::Cancelled => CommittedOutcome::Cancelled(ended.error),
+        };
+        Ok(Committed { outcome })
     }
 
     /// Completes a job that has written nothing to the database. Jobs that are done at the same
@@ -94,16 +190,16 @@ impl JobContext {
     /// # Errors
     ///
     /// As [`complete`](Self::complete).
-    pub async fn complete_without_effects(self) -> Result<Completed, JobError> {
+    pub async fn complete_without_effects(self) -> Result<Committed, JobError> {
         match self.engine.completer.complete(self.id, self.fence).await {
-            SharedCompletion::Done => Ok(Completed { _made_here_only: () }),
-            SharedCompletion::LeaseLost => Err(JobError::LeaseLost),
+            SharedCompletion::Done => {}
+            SharedCompletion::LeaseLost => return Err(JobError::LeaseLost),
             SharedCompletion::Unknown => {
-                completed_after_all(&self.engine.pool, &[(self.id, self.fence)])
-                    .await
-                    .map_err(JobError::from)
+                let claims = [(self.id, self.fence)];
+                committed_after_all(&self.engine.pool, &claims, AttemptOutcome::Completed).await?;
             }
         }
+        Ok(Committed { outcome: CommittedOutcome::Completed })
     }
 }
 
@@ -141,7 +237,7 @@ impl BatchContext {
     ///
     /// [`JobError::LeaseLost`] when one of the jobs belongs to another worker by now; everything
     /// written for all of them is rolled back, and the worker runs the others one by one.
-    pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Completed, JobError> {
+    pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Committed, JobError> {
         complete_and_commit(tx, &self.engine.pool, &self.claims).await
     }
 }
@@ -150,34 +246,46 @@ async fn complete_and_commit(
     mut tx: Transaction<'static, Postgres>,
     pool: &PgPool,
     claims: &[(JobId, Fence)],
-) -> Result<Completed, JobError> {
+) -> Result<Committed, JobError> {
     let done = store::complete(&mut *tx, claims).await?;
     if done.len() < claims.len() {
         tx.rollback().await?;
         return Err(JobError::LeaseLost);
     }
+    commit(tx, pool, claims, AttemptOutcome::Completed).await?;
+    Ok(Committed { outcome: CommittedOutcome::Completed })
+}
+
+/// Commits a transaction in which these claims end so.
+async fn commit(
+    tx: Transaction<'static, Postgres>,
+    pool: &PgPool,
+    claims: &[(JobId, Fence)],
+    outcome: AttemptOutcome,
+) -> Result<(), JobError> {
     match tx.commit().await {
-        Ok(()) => Ok(Completed { _made_here_only: () }),
+        Ok(()) => Ok(()),
         // The commit may have happened although its answer was lost. The fence tells.
         Err(error) => {
             let jobs = claims.len();
             tracing::warn!(%error, jobs, "the answer to a commit was lost, asking by fence");
-            completed_after_all(pool, claims).await.map_err(|_unresolved| error.into())
+            let resolved = committed_after_all(pool, claims, outcome).await;
+            resolved.map_err(|_unresolved| error.into())
         }
     }
 }
 
-/// Resolves a commit whose answer was lost. The completions were one statement, so one of them
+/// Resolves a commit whose answer was lost. The claims were ended by one statement, so one of them
 /// speaks for all.
-async fn completed_after_all(
+async fn committed_after_all(
     pool: &PgPool,
     claims: &[(JobId, Fence)],
-) -> Result<Completed, QueueError> {
-    let Some((id, fence)) = claims.first() else {
-        return Ok(Completed { _made_here_only: () });
-    };
-    match store::attempt_outcome(pool, *id, *fence).await? {
-        Some(AttemptOutcome::Completed) => Ok(Completed { _made_here_only: () }),
-        _ => Err(QueueError::CommitLost),
+    outcome: AttemptOutcome,
+) -> Result<(), QueueError> {
+    let Some((id, fence)) = claims.first() else { return Ok(()) };
+    if store::attempt_outcome(pool, *id, *fence).await? == Some(outcome) {
+        Ok(())
+    } else {
+        Err(QueueError::CommitLost)
     }
 }

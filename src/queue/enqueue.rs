@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use super::QueueError;
-use super::job::{Job, JobId};
+use super::job::{FollowUp, Job, JobId};
 use super::spans::EnqueueSpan;
 use super::store;
 use super::trace_context::TraceContext;
@@ -20,12 +20,13 @@ pub struct NewJob {
     pub(super) max_attempts: i16,
     pub(super) delay: Duration,
     pub(super) args: serde_json::Value,
+    pub(super) on_discard: Option<FollowUp>,
     pub(super) trace_context: Option<TraceContext>,
 }
 
 impl NewJob {
-    /// A job with these arguments, due at once, with the queue, priority and bounds of its kind,
-    /// and continuing the trace of the current span.
+    /// A job with these arguments, due at once, with the queue, priority, bounds and
+    /// follow-up of its kind, and continuing the trace of the current span.
     ///
     /// # Errors
     ///
@@ -39,6 +40,7 @@ impl NewJob {
             delay: Duration::ZERO,
             args: serde_json::to_value(args)
                 .map_err(|source| QueueError::Args { kind: J::KIND, source })?,
+            on_discard: J::ON_DISCARD,
             trace_context: TraceContext::current(),
         })
     }

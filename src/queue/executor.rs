@@ -12,15 +12,16 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::QueueError;
-use super::context::{BatchContext, Completed, Completion, JobContext};
+use super::attempt::{AttemptOutcome, EndedAttempt, storable};
+use super::context::{BatchContext, Committed, CommittedOutcome, Completion, JobContext};
 use super::job::JobError;
 use super::leases::{HeldLease, Leases};
 use super::registry::{Handler, Registry};
 use super::spans::{self, Ending, Failure, ProcessSpan};
-use super::store::{self, AttemptOutcome, ClaimedJob, FailedAttempt, FinishedState};
+use super::store::{self, ClaimedJob, FinishedState};
 
-/// An attempt's error is cut at so many bytes: a job must not bloat the history by failing.
-const MAX_ERROR_BYTES: usize = 8 * 1024;
+/// The reason of a wait is cut at so many bytes: it is in the hot table.
+const MAX_WAIT_REASON_BYTES: usize = 500;
 
 /// How often, and how long apart, the end of a failed attempt is tried to be recorded. What cannot
 /// be recorded is found by the rescue when the lease runs out.
@@ -29,7 +30,8 @@ const RECORD_PAUSE: Duration = Duration::from_millis(500);
 
 /// How a run ended, in the worker's view.
 enum Outcome {
-    Completed,
+    /// The handler has committed it, nothing is left to record.
+    Committed(CommittedOutcome),
     Failed {
         failure: Failure,
         error: String,
@@ -37,7 +39,10 @@ enum Outcome {
     },
     Discarded(String),
     Cancelled(String),
-    Snoozed(Duration),
+    Snoozed {
+        delay: Duration,
+        reason: Option<String>,
+    },
     /// Another worker has the job, or will have: nothing may be recorded.
     LeaseLost,
     /// This worker stops and cannot wait for the run.
@@ -90,7 +95,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let batch_completed = leased.len() > 1 && self.run_batch(&leased, batch_lost).await;
         for leased in leased {
             if batch_completed {
-                self.settle(leased, Outcome::Completed).await;
+                self.settle(leased, Outcome::Committed(CommittedOutcome::Completed)).await;
             } else {
                 self.execute_leased(leased).await;
             }
@@ -124,6 +129,9 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             fence: job.fence,
             attempt: job.attempt,
             max_attempts: job.max_attempts,
+            is_last_attempt: job.is_last_attempt(),
+            backoff_attempt: job.backoff_attempt(),
+            traceparent: span.traceparent(),
             stop: lease.lost.clone(),
             engine: Arc::clone(&self.completion),
         };
@@ -150,7 +158,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             Err(error) => outcome_of(Err(error)),
         };
         match outcome {
-            Outcome::Completed => true,
+            Outcome::Committed(_) => true,
             Outcome::Failed { error, .. }
             | Outcome::Discarded(error)
             | Outcome::Cancelled(error) => {
@@ -162,7 +170,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                 );
                 false
             }
-            Outcome::Snoozed(_) | Outcome::LeaseLost | Outcome::HandedBack => false,
+            Outcome::Snoozed { .. } | Outcome::LeaseLost | Outcome::HandedBack => false,
         }
     }
 
@@ -170,7 +178,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// run is stopped by being dropped at its next await.
     async fn watch(
         &self,
-        run: impl Future<Output = Result<Completed, JobError>>,
+        run: impl Future<Output = Result<Committed, JobError>>,
         lost: &CancellationToken,
         timeout: Duration,
     ) -> Outcome {
@@ -201,11 +209,10 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let traceparent = span.traceparent();
         self.counts.count(&outcome);
         match outcome {
-            Outcome::Completed => span.end(&run, Ending::Completed),
+            Outcome::Committed(outcome) => span.end(&run, ending_of(&outcome)),
             Outcome::Failed { failure, error, delay } => {
                 let ended = ended_attempt(&job, outcome_in_history(failure), error, traceparent);
-                // Attempts whose worker was lost do not count here; the rescue caps them.
-                if job.attempt - job.crash_count >= job.max_attempts {
+                if job.is_last_attempt() {
                     self.counts.discarded.fetch_add(1, Ordering::Relaxed);
                     self.discard(&job, &ended).await;
                     span.end(&run, Ending::Discarded { failure, error: &ended.error });
@@ -226,28 +233,30 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                     .await;
                 span.end(&run, Ending::Cancelled { reason: &ended.error });
             }
-            Outcome::Snoozed(delay) => {
-                self.record(&job, || store::hand_back(&self.pool, job.id, job.fence, delay)).await;
-                span.end(&run, Ending::Snoozed { delay });
+            Outcome::Snoozed { delay, reason } => {
+                let reason = reason.map(|reason| storable(reason, MAX_WAIT_REASON_BYTES));
+                self.hand_back(&job, delay, reason.as_deref()).await;
+                span.end(&run, Ending::Snoozed { delay, reason: reason.as_deref() });
             }
             Outcome::HandedBack => {
-                self.record(&job, || {
-                    store::hand_back(&self.pool, job.id, job.fence, Duration::ZERO)
-                })
-                .await;
+                self.hand_back(&job, Duration::ZERO, None).await;
                 span.end(&run, Ending::HandedBack);
             }
             Outcome::LeaseLost => span.end(&run, Ending::LeaseLost),
         }
     }
 
-    async fn discard(&self, job: &ClaimedJob, ended: &FailedAttempt) {
+    async fn discard(&self, job: &ClaimedJob, ended: &EndedAttempt) {
         self.record(job, || store::finish(&self.pool, ended, FinishedState::Discarded)).await;
+    }
+
+    async fn hand_back(&self, job: &ClaimedJob, delay: Duration, reason: Option<&str>) {
+        self.record(job, || store::hand_back(&self.pool, job.id, job.fence, delay, reason)).await;
     }
 
     fn backoff(&self, job: &ClaimedJob) -> Duration {
         let backoff = self.registry.handler(&job.kind).map(|handler| handler.traits().backoff);
-        backoff.unwrap_or_default().delay(job.attempt - job.crash_count)
+        backoff.unwrap_or_default().delay(job.backoff_attempt())
     }
 
     /// Writes the end of an attempt, again if the database is away for a moment. A job that is
@@ -294,27 +303,39 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
 impl Counts {
     fn count(&self, outcome: &Outcome) {
         let counter = match outcome {
-            Outcome::Completed => &self.completed,
+            Outcome::Committed(CommittedOutcome::Completed) => &self.completed,
             Outcome::Failed { .. } => &self.failed,
-            Outcome::Discarded(_) => &self.discarded,
+            Outcome::Committed(CommittedOutcome::Discarded(_)) | Outcome::Discarded(_) => {
+                &self.discarded
+            }
             Outcome::LeaseLost => &self.lease_lost,
             Outcome::HandedBack => &self.handed_back,
-            Outcome::Cancelled(_) | Outcome::Snoozed(_) => return,
+            Outcome::Committed(CommittedOutcome::Cancelled(_))
+            | Outcome::Cancelled(_)
+            | Outcome::Snoozed { .. } => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn outcome_of(result: Result<Completed, JobError>) -> Outcome {
+fn outcome_of(result: Result<Committed, JobError>) -> Outcome {
     match result {
-        Ok(_completed) => Outcome::Completed,
+        Ok(committed) => Outcome::Committed(committed.outcome),
         Err(JobError::Retry { error, delay }) => {
             Outcome::Failed { failure: Failure::Failed, error: format!("{error:#}"), delay }
         }
         Err(JobError::Discard(error)) => Outcome::Discarded(format!("{error:#}")),
         Err(JobError::Cancel(reason)) => Outcome::Cancelled(reason),
-        Err(JobError::Snooze(delay)) => Outcome::Snoozed(delay),
+        Err(JobError::Snooze { delay, reason }) => Outcome::Snoozed { delay, reason },
         Err(JobError::LeaseLost) => Outcome::LeaseLost,
+    }
+}
+
+fn ending_of(outcome: &CommittedOutcome) -> Ending<'_> {
+    match outcome {
+        CommittedOutcome::Completed => Ending::Completed,
+        CommittedOutcome::Discarded(error) => Ending::Discarded { failure: Failure::Failed, error },
+        CommittedOutcome::Cancelled(reason) => Ending::Cancelled { reason },
     }
 }
 
@@ -330,17 +351,8 @@ fn ended_attempt(
     outcome: AttemptOutcome,
     error: String,
     traceparent: Option<String>,
-) -> FailedAttempt {
-    FailedAttempt { id: job.id, fence: job.fence, outcome, error: storable(error), traceparent }
-}
-
-/// PostgreSQL refuses NUL in text, and a job must not fail at saying how it failed.
-fn storable(mut error: String) -> String {
-    if error.len() > MAX_ERROR_BYTES {
-        error.truncate(error.floor_char_boundary(MAX_ERROR_BYTES));
-        error.push('…');
-    }
-    if error.contains('\0') { error.replace('\0', "\u{fffd}") } else { error }
+) -> EndedAttempt {
+    EndedAttempt::new(job.id, job.fence, outcome, error, traceparent)
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -7,15 +7,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::backoff::Backoff;
-use super::context::{BatchContext, Completed, JobContext};
+use super::context::{BatchContext, Committed, JobContext};
 
 /// A kind of job. The fields of the struct are the arguments, stored as JSON; everything that `run`
 /// needs besides comes from [`Job::State`], which the worker hands to every run.
 ///
 /// `run` may be executed more than once for one job (at-least-once execution). Its database effects
-/// happen exactly once, because only [`JobContext::complete`] makes the [`Completed`] that it must
-/// return, and that commits the effects together with the completion. Calls to others must carry
-/// [`JobContext::effect_key`].
+/// happen exactly once, because only [`JobContext::complete`] and its siblings make the
+/// [`Committed`] that it must return, and they commit the effects together with the job's outcome.
+/// Calls to others must carry [`JobContext::effect_key`].
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The stable name, stored with every job. Never rename one that has jobs waiting.
     const KIND: &'static str;
@@ -31,6 +31,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// How long the job waits after a failed attempt, unless the error says so itself.
     const BACKOFF: Backoff = Backoff::DEFAULT;
+    /// What is enqueued when a job of this kind is discarded and its handler has not seen to that
+    /// itself, see [`FollowUp`].
+    const ON_DISCARD: Option<FollowUp> = None;
 
     /// What the application lends to every run: pools, clients, settings.
     type State: Clone + Send + Sync + 'static;
@@ -45,7 +48,38 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         self,
         state: &Self::State,
         cx: JobContext,
-    ) -> impl Future<Output = Result<Completed, JobError>> + Send;
+    ) -> impl Future<Output = Result<Committed, JobError>> + Send;
+}
+
+/// A job that is enqueued by the very statement that discards another one, so exactly once for each
+/// discard. For what must happen even if the handler could not: its last attempt failed or timed
+/// out, its arguments did not parse, or its workers were lost too often.
+///
+/// [`JobContext::discard`] enqueues none: it commits what the handler itself has written for the
+/// case.
+///
+/// The arguments are those of the discarded job and its names: `{"job": …, "kind": …, "args": …}`.
+/// They are told as they are, though it may have been them that did not parse. All of it is stored
+/// when the job is enqueued, because whoever discards it may know neither kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct FollowUp {
+    kind: &'static str,
+    queue: &'static str,
+    priority: i16,
+    max_attempts: i16,
+}
+
+impl FollowUp {
+    /// A job of this kind, with its queue, priority and bounds. It has no follow-up of its own.
+    #[must_use]
+    pub const fn job<J: Job>() -> Self {
+        Self {
+            kind: J::KIND,
+            queue: J::QUEUE,
+            priority: J::PRIORITY,
+            max_attempts: J::MAX_ATTEMPTS,
+        }
+    }
 }
 
 /// A kind whose jobs can be done many at once, in one database transaction.
@@ -65,7 +99,7 @@ pub trait BatchJob: Job {
         jobs: Vec<Self>,
         state: &Self::State,
         cx: BatchContext,
-    ) -> impl Future<Output = Result<Completed, JobError>> + Send;
+    ) -> impl Future<Output = Result<Committed, JobError>> + Send;
 }
 
 /// Why a run did not complete its job, and so what the worker does with it.
@@ -81,8 +115,13 @@ pub enum JobError {
     },
     /// The job can never succeed: it is discarded at once, and kept.
     Discard(anyhow::Error),
-    /// Not now: the job runs again after this long, and the attempt does not count.
-    Snooze(Duration),
+    /// Not now: the job runs again later, and the attempt does not count and leaves no trace.
+    Snooze {
+        /// How much later. Where many jobs snooze for one reason, jitter is for the handler to add.
+        delay: Duration,
+        /// Why the job waits, for whoever asks while it does.
+        reason: Option<String>,
+    },
     /// The job is no longer wanted.
     Cancel(String),
     /// Another worker has the job, or had: everything that this run wrote is rolled back, and
@@ -94,6 +133,16 @@ impl JobError {
     /// The job can never succeed, for this reason.
     pub fn discard(error: impl Into<anyhow::Error>) -> Self {
         Self::Discard(error.into())
+    }
+
+    /// Not now; run again after `delay`.
+    pub fn snooze(delay: Duration) -> Self {
+        Self::Snooze { delay, reason: None }
+    }
+
+    /// Not now; run again after `delay`, and tell whoever asks meanwhile why the job waits.
+    pub fn snooze_because(delay: Duration, reason: impl Into<String>) -> Self {
+        Self::Snooze { delay, reason: Some(reason.into()) }
     }
 
     /// The attempt failed; try again after `delay`.
@@ -134,7 +183,8 @@ impl fmt::Display for JobId {
 
 /// The number of one claim of a job, from one global sequence that is never reset (G4). Every write
 /// that a worker makes for a job compares it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, sqlx::Type)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, sqlx::Type)]
+#[serde(transparent)]
 #[sqlx(transparent)]
 pub struct Fence(pub i64);
 

@@ -25,6 +25,9 @@
 //!            ▲                                     │
 //!            └──────── snooze, hand back ──────────┘── cancel ──▶ cancelled
 //!                      (the attempt does not count)
+//!
+//!                              redrive, by an operator
+//!                available ◀──────────────────────────── discarded
 //! ```
 //!
 //! A running job whose lease runs out is *rescued*: available again, its attempt recorded as
@@ -32,6 +35,9 @@
 //! discarded. In the database, a waiting job is one row of `queue.jobs` with `running = false`;
 //! whether people call it scheduled, available or retryable follows from `run_at` and `attempt`. A
 //! finished job is a row of `queue.finished_jobs`, every ended attempt one of `queue.attempts`.
+//!
+//! What an operator asks of it all: [`inspect::find_job`] tells everything of one job, why it waits
+//! included; [`discarded`] lists what has failed for good, to be redriven or dismissed.
 //!
 //! # What is guaranteed
 //!
@@ -54,7 +60,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety::queue::context::{Completed, JobContext};
+//! use surety::queue::context::{Committed, JobContext};
 //! use surety::queue::enqueue::{NewJob, enqueue};
 //! use surety::queue::job::{Job, JobError};
 //! use surety::queue::registry::Registry;
@@ -70,7 +76,7 @@
 //!     const KIND: &'static str = "greet";
 //!     type State = ();
 //!
-//!     async fn run(self, _state: &(), cx: JobContext) -> Result<Completed, JobError> {
+//!     async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
 //!         let mut tx = cx.begin().await?;
 //!         sqlx::query("insert into greetings (name) values ($1)")
 //!             .bind(&self.name)
@@ -119,6 +125,81 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Example: a call to others
+//!
+//! A call cannot be undone, so its job must know each way to end: by an effect that is committed
+//! with it, later for a reason that whoever asks can read, or, when it never got to say so, by a
+//! [`FollowUp`](job::FollowUp).
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use serde::{Deserialize, Serialize};
+//! use surety::queue::context::{Committed, JobContext};
+//! use surety::queue::job::{FollowUp, Job, JobError, JobId};
+//! # #[derive(Clone)]
+//! # struct Bank;
+//! # enum Answer { Booked, Declined(String), Away }
+//! # impl Bank {
+//! #     async fn pay(&self, _order: i64, _key: &str) -> Result<Answer, std::io::Error> {
+//! #         Ok(Answer::Booked)
+//! #     }
+//! # }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Pay {
+//!     order: i64,
+//! }
+//!
+//! impl Job for Pay {
+//!     const KIND: &'static str = "pay";
+//!     const MAX_ATTEMPTS: i16 = 4;
+//!     // When all attempts have failed, or Pay took its workers down.
+//!     const ON_DISCARD: Option<FollowUp> = Some(FollowUp::job::<AskAboutPayment>());
+//!     type State = Bank;
+//!
+//!     async fn run(self, bank: &Bank, cx: JobContext) -> Result<Committed, JobError> {
+//!         // No database transaction is open here.
+//!         let answer = bank.pay(self.order, &cx.effect_key()).await?;
+//!         let mut tx = cx.begin().await?;
+//!         let set_status = sqlx::query("update orders set status = $2 where id = $1");
+//!         match answer {
+//!             Answer::Booked => {
+//!                 set_status.bind(self.order).bind("paid").execute(&mut *tx).await?;
+//!                 cx.complete(tx).await
+//!             }
+//!             Answer::Declined(reason) => {
+//!                 set_status.bind(self.order).bind("declined").execute(&mut *tx).await?;
+//!                 cx.discard(tx, anyhow::anyhow!(reason)).await
+//!             }
+//!             // Costs no attempt.
+//!             Answer::Away => {
+//!                 Err(JobError::snooze_because(Duration::from_secs(60), "the bank is away"))
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! /// Its arguments are what every follow-up gets.
+//! #[derive(Serialize, Deserialize)]
+//! struct AskAboutPayment {
+//!     job: JobId,
+//!     kind: String,
+//!     args: serde_json::Value,
+//! }
+//!
+//! impl Job for AskAboutPayment {
+//!     const KIND: &'static str = "ask_about_payment";
+//!     type State = Bank;
+//!
+//!     async fn run(self, _bank: &Bank, cx: JobContext) -> Result<Committed, JobError> {
+//!         let tx = cx.begin().await?;
+//!         // Settles what is known to be safe.
+//!         cx.complete(tx).await
+//!     }
+//! }
+//! ```
 pub(crate) mod claim_floor;
 mod completer;
 mod executor;
@@ -128,9 +209,12 @@ mod slots;
 
 mod store;
 
+pub mod attempt;
 pub mod backoff;
 pub mod context;
+pub mod discarded;
 pub mod enqueue;
+pub mod inspect;
 pub mod job;
 pub mod maintenance;
 pub mod notifier;

@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::backoff::Backoff;
-use super::context::{BatchContext, Completed, JobContext};
+use super::context::{BatchContext, Committed, JobContext};
 use super::job::{BatchJob, Job, JobError};
 
-pub(super) type Run = Pin<Box<dyn Future<Output = Result<Completed, JobError>> + Send>>;
+pub(super) type Run = Pin<Box<dyn Future<Output = Result<Committed, JobError>> + Send>>;
 
 /// The kinds that a worker knows. A kind that it does not know is left alone, for a worker that
 /// does (G9).

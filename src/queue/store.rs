@@ -13,28 +13,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::QueueError;
+use super::attempt::{AttemptOutcome, EndedAttempt};
 use super::claim_floor::Lane;
 use super::enqueue::NewJob;
-use super::job::{Fence, JobId};
+use super::job::{Fence, FollowUp, JobId};
 use super::trace_context::TraceContext;
-
-/// How an attempt ended, as `queue.attempts` keeps it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
-#[sqlx(type_name = "queue.attempt_outcome", rename_all = "snake_case")]
-pub(super) enum AttemptOutcome {
-    /// The job is done.
-    Completed,
-    /// The handler failed or panicked.
-    Failed,
-    /// The handler was stopped after its kind's timeout.
-    TimedOut,
-    /// The worker was lost: its lease ran out.
-    Crashed,
-    /// The handler said that the job can never succeed.
-    Discarded,
-    /// The job was no longer wanted.
-    Cancelled,
-}
 
 /// The terminal states of a job, as `queue.finished_jobs` keeps them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
@@ -57,6 +40,7 @@ pub(super) struct ClaimedJob {
     pub(super) attempt: i16,
     pub(super) max_attempts: i16,
     pub(super) crash_count: i16,
+    pub(super) prior_attempts: i16,
     pub(super) fence: Fence,
     pub(super) run_at: OffsetDateTime,
     pub(super) claimed_at: OffsetDateTime,
@@ -65,6 +49,24 @@ pub(super) struct ClaimedJob {
     pub(super) last_traceparent: Option<String>,
     /// Which lane of the claim it came from, from 0.
     pub(super) lane: usize,
+}
+
+impl ClaimedJob {
+    /// The attempts that count against the job's bound, this one included: those whose worker was
+    /// lost do not, the rescue caps them.
+    pub(super) fn counted_attempts(&self) -> i16 {
+        self.attempt - self.crash_count
+    }
+
+    /// The attempts that its waits follow from: a redriven job begins them anew.
+    pub(super) fn backoff_attempt(&self) -> i16 {
+        self.counted_attempts() - self.prior_attempts
+    }
+
+    /// Whether the job is discarded if this attempt fails.
+    pub(super) fn is_last_attempt(&self) -> bool {
+        self.counted_attempts() >= self.max_attempts
+    }
 }
 
 /// What a claim brought, and what its snapshot says of transactions that are still open.
@@ -134,6 +136,7 @@ pub(super) async fn claim(
             attempt: row.attempt.ok_or_else(missing)?,
             max_attempts: row.max_attempts.ok_or_else(missing)?,
             crash_count: row.crash_count.ok_or_else(missing)?,
+            prior_attempts: row.prior_attempts.ok_or_else(missing)?,
             fence: Fence(row.fence.ok_or_else(missing)?),
             run_at: row.run_at.ok_or_else(missing)?,
             claimed_at: row.claimed_at,
@@ -157,6 +160,8 @@ pub(super) async fn enqueue_many(
     let max_attempts: Vec<i16> = jobs.iter().map(|job| job.max_attempts).collect();
     let delays: Vec<f64> = jobs.iter().map(|job| job.delay.as_secs_f64()).collect();
     let args: Vec<serde_json::Value> = jobs.iter().map(|job| job.args.clone()).collect();
+    let on_discard: Vec<Option<Json<FollowUp>>> =
+        jobs.iter().map(|job| job.on_discard.map(Json)).collect();
     let trace_contexts: Vec<Option<Json<TraceContext>>> =
         trace_contexts.into_iter().map(|context| context.map(Json)).collect();
     let ids = sqlx::query_file_scalar!(
@@ -168,6 +173,7 @@ pub(super) async fn enqueue_many(
         &delays,
         &args,
         &trace_contexts as _,
+        &on_discard as _,
     )
     .fetch_all(conn)
     .await?;
@@ -186,67 +192,107 @@ pub(super) async fn complete(
     Ok(done.into_iter().map(JobId).collect())
 }
 
-/// The end of an attempt that did not complete its job.
-#[derive(Clone, Debug)]
-pub(super) struct FailedAttempt {
-    pub(super) id: JobId,
-    pub(super) fence: Fence,
-    pub(super) outcome: AttemptOutcome,
-    pub(super) error: String,
-    pub(super) traceparent: Option<String>,
-}
-
 /// Lets the job run again after `delay`. False when it belongs to another worker by now.
 pub(super) async fn retry(
     pool: &PgPool,
-    failed: &FailedAttempt,
+    ended: &EndedAttempt,
     delay: Duration,
 ) -> Result<bool, QueueError> {
     let row = sqlx::query_file!(
         "src/queue/sql/retry.sql",
-        failed.id.0,
-        failed.fence.0,
+        ended.id.0,
+        ended.fence.0,
         delay.as_secs_f64(),
-        failed.outcome as AttemptOutcome,
-        failed.error,
-        failed.traceparent,
+        ended.outcome as AttemptOutcome,
+        ended.error,
+        ended.traceparent,
     )
     .fetch_optional(pool)
     .await?;
     Ok(row.is_some())
 }
 
-/// Ends the job for good. False when it belongs to another worker by now.
+/// Locks the job's row, so that nobody else can take the job until the transaction ends. False when
+/// it belongs to another worker by now.
+pub(super) async fn lock_lease(
+    conn: &mut PgConnection,
+    id: JobId,
+    fence: Fence,
+) -> Result<bool, QueueError> {
+    let locked = sqlx::query_scalar!(
+        r#"
+        select true as "locked!"
+        from queue.jobs
+        where id = $1 and fence = $2 and running
+        for no key update
+        "#,
+        id.0,
+        fence.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(locked.is_some())
+}
+
+/// Ends the job for good, and enqueues its follow-up if it was discarded. False when it belongs to
+/// another worker by now.
 pub(super) async fn finish(
     pool: &PgPool,
-    failed: &FailedAttempt,
+    ended: &EndedAttempt,
     state: FinishedState,
 ) -> Result<bool, QueueError> {
-    let row = sqlx::query_file!(
-        "src/queue/sql/finish.sql",
-        failed.id.0,
-        failed.fence.0,
-        state as FinishedState,
-        failed.outcome as AttemptOutcome,
-        failed.error,
-        failed.traceparent,
-    )
-    .fetch_optional(pool)
-    .await?;
-    Ok(row.is_some())
+    finish_with(pool, ended, state, true).await
 }
 
-/// Hands the job back as if it had never been claimed. False when it belongs to another worker by
-/// now.
+/// Ends the job for good in the transaction of its handler, who has seen to all that this entails.
+/// False when it belongs to another worker by now.
+pub(super) async fn finish_in(
+    conn: &mut PgConnection,
+    ended: &EndedAttempt,
+    state: FinishedState,
+) -> Result<bool, QueueError> {
+    finish_with(conn, ended, state, false).await
+}
+
+async fn finish_with(
+    executor: impl PgExecutor<'_>,
+    ended: &EndedAttempt,
+    state: FinishedState,
+    follow_up: bool,
+) -> Result<bool, QueueError> {
+    let id = sqlx::query_file_scalar!(
+        "src/queue/sql/finish.sql",
+        ended.id.0,
+        ended.fence.0,
+        state as FinishedState,
+        ended.outcome as AttemptOutcome,
+        ended.error,
+        ended.traceparent,
+        follow_up,
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(id.is_some())
+}
+
+/// Hands the job back as if it had never been claimed, to wait for this reason if there is one.
+/// False when it belongs to another worker by now.
 pub(super) async fn hand_back(
     pool: &PgPool,
     id: JobId,
     fence: Fence,
     delay: Duration,
+    wait_reason: Option<&str>,
 ) -> Result<bool, QueueError> {
-    let row = sqlx::query_file!("src/queue/sql/hand_back.sql", id.0, fence.0, delay.as_secs_f64())
-        .fetch_optional(pool)
-        .await?;
+    let row = sqlx::query_file!(
+        "src/queue/sql/hand_back.sql",
+        id.0,
+        fence.0,
+        delay.as_secs_f64(),
+        wait_reason,
+    )
+    .fetch_optional(pool)
+    .await?;
     Ok(row.is_some())
 }
 

@@ -9,6 +9,7 @@ pub const INVARIANTS: &[Invariant] = &[
     ATTEMPTS_NUMBERED,
     ATTEMPTS_BOUNDED,
     DISCARDED_TELL_WHY,
+    REDRIVEN_RUN_AGAIN,
     LEASES_ALIVE,
 ];
 
@@ -112,6 +113,24 @@ const DISCARDED_TELL_WHY: Invariant = Invariant {
             and last_one.attempt = job.attempt
             and last_one.error is not null
         where job.state = 'discarded' and last_one.job_id is null",
+};
+
+/// Protects G3 and what operators decide: a redriven job that is still in the history is either
+/// lost, or runs and could be redriven once more.
+const REDRIVEN_RUN_AGAIN: Invariant = Invariant {
+    name: "redriven-jobs-left-the-history",
+    claim: "no discarded job has been redriven since its last attempt",
+    protects: "G3, dead letters",
+    hint: "look at queue.resolutions by job_id: one statement writes it and moves the job",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('job %s', job.id)
+        from queue.finished_jobs as job
+        join queue.resolutions as resolved
+          on resolved.job_id = job.id
+            and resolved.attempt = job.attempt
+            and resolved.resolution = 'redriven'
+        where job.state = 'discarded'",
 };
 
 /// Protects G5, that a lost worker's jobs run again. Two default leases are far beyond what a

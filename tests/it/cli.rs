@@ -3,17 +3,37 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 34] = [
     &["dev"],
     &["serve"],
     &["work"],
+    &["bank"],
     &["migrate"],
     &["migrate", "run"],
     &["migrate", "revert"],
     &["migrate", "status"],
+    &["users"],
+    &["users", "create"],
+    &["users", "list"],
+    &["users", "set-role"],
+    &["users", "set-status"],
+    &["users", "set-password"],
+    &["keys"],
+    &["keys", "create"],
+    &["keys", "list"],
+    &["keys", "revoke"],
+    &["keys", "rotate"],
+    &["keys", "rotate-signing"],
     &["openapi"],
+    &["seed"],
     &["send"],
     &["verify"],
+    &["reconcile"],
+    &["dead-letters"],
+    &["dead-letters", "list"],
+    &["dead-letters", "show"],
+    &["dead-letters", "redrive"],
+    &["dead-letters", "write-off"],
     &["bench"],
     &["bench", "ingest"],
     &["bench", "drain"],
@@ -53,7 +73,7 @@ fn undocumented_flags(help: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_main_commands_show_examples() {
-    for command in [&[][..], &["work"], &["migrate"], &["send"], &["bench"]] {
+    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"]] {
         let (_, help) = run(&[command, &["--help"]].concat()).await;
         assert!(help.contains("Examples:") && help.contains("  app "), "{command:?}: {help}");
     }

@@ -296,7 +296,8 @@ async fn several_with_one_id_in_one_call_are_told_apart() {
     let batch = [("b", "1"), ("a", "1"), ("b", "1.0"), ("b", "2"), ("a", "1.00"), ("b", "2")]
         .map(|(id, amount)| transaction(id, amount));
 
-    let recorded = transactions::record_many(&mut conn, &batch).await.unwrap();
+    let recorded =
+        transactions::record_many(&mut conn, &batch.iter().collect::<Vec<_>>()).await.unwrap();
 
     let [Recorded::New(b), Recorded::New(a), ..] = recorded[..] else { panic!("{recorded:?}") };
     assert_ne!(a, b);
@@ -330,7 +331,8 @@ async fn callers_with_overlapping_ids_in_any_order_do_not_deadlock() {
 
 async fn record(db: &TestDb, batch: Vec<NewTransaction>) -> Vec<Recorded> {
     let mut tx = db.pool.begin().await.unwrap();
-    let recorded = transactions::record_many(&mut tx, &batch).await.unwrap();
+    let recorded =
+        transactions::record_many(&mut tx, &batch.iter().collect::<Vec<_>>()).await.unwrap();
     tx.commit().await.unwrap();
     recorded
 }

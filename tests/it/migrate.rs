@@ -10,7 +10,8 @@ use crate::support::{App, AppCommand, TestDb};
 /// Everything in the schema that a migration can make, one line each.
 async fn objects(pool: &PgPool) -> BTreeSet<String> {
     let lines: Vec<String> = sqlx::query_scalar(
-        "with ours as (select oid, nspname from pg_namespace where nspname in ('queue', 'payments'))
+        "with ours as (select oid, nspname from pg_namespace
+                       where nspname in ('queue', 'payments', 'bank', 'identity'))
          select 'schema ' || nspname from ours
          union all
          select concat_ws(' ', 'relation', c.oid::regclass, c.relkind, c.reloptions)
@@ -139,14 +140,15 @@ async fn nothing_is_undone_without_consent() {
 async fn a_migration_does_not_queue_behind_a_lock_for_ever() {
     let db = TestDb::new().await;
     let mut reader = db.pool.begin().await.unwrap();
-    sqlx::query("select from payments.transactions").fetch_all(&mut *reader).await.unwrap();
+    // A table that the newest migration changes, so that nothing is undone before.
+    sqlx::query("select from queue.jobs").fetch_all(&mut *reader).await.unwrap();
 
     let revert = ["revert", "--to", "0", "--yes", "--lock-timeout", "50ms", "--wait", "1s"];
     let mut locked_out = migrate(&db.url, &revert).spawn();
     let status = locked_out.wait_for_exit().await;
     assert_eq!(status.code(), Some(1), "{}", locked_out.output());
     assert!(locked_out.output().contains("locked by another session"), "{}", locked_out.output());
-    assert_eq!(db::schema_state(&db.pool).await.unwrap(), SchemaState::Current);
+    assert!(objects(&db.pool).await.contains("schema payments"));
 
     // With more patience it comes through once the reader is done.
     let revert = ["revert", "--to", "0", "--yes", "--lock-timeout", "50ms", "--wait", "30s"];

@@ -26,7 +26,8 @@ async fn the_root_says_healthy_and_what_time_it_is() {
 async fn a_ready_process_says_so_and_which_build_it_is() {
     let api = TestApi::start().await;
 
-    assert_eq!(api.get("/readyz").await.json(), json!({ "status": "ready" }));
+    let ready = json!({ "status": "ready", "bank_breaker": "closed" });
+    assert_eq!(api.get("/readyz").await.json(), ready);
     assert_eq!(api.get("/healthz").await.json(), json!({ "status": "ok" }));
     assert_eq!(api.get("/version").await.json()["version"], env!("CARGO_PKG_VERSION"));
 }

@@ -13,16 +13,18 @@ use std::path::{Path, PathBuf};
 /// joins two of them is an edge (`http`, `jobs`) or above. `money`, `ids` and `invariants` are
 /// words for every ring. `telemetry` is used by the binary alone: the others speak to `tracing` and
 /// `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("main", &["cli", "telemetry"]),
     ("lib", &[]),
     (
         "cli",
         &[
+            "bank",
             "db",
             "dev",
             "embedded_postgres",
             "http",
+            "identity",
             "ids",
             "invariants",
             "jobs",
@@ -34,12 +36,14 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "work",
         ],
     ),
-    ("dev", &["db", "embedded_postgres", "serve", "telemetry", "work", "queue"]),
-    ("serve", &["db", "http", "queue", "telemetry"]),
-    ("work", &["db", "jobs", "queue", "telemetry"]),
-    ("http", &["db", "ids", "jobs", "money", "payments", "queue"]),
-    ("jobs", &["ids", "money", "payments", "queue"]),
+    ("dev", &["bank", "db", "embedded_postgres", "serve", "telemetry", "work", "queue"]),
+    ("serve", &["bank", "db", "http", "identity", "jobs", "queue", "telemetry"]),
+    ("work", &["bank", "db", "jobs", "queue", "telemetry"]),
+    ("http", &["bank", "db", "identity", "ids", "jobs", "money", "payments", "queue"]),
+    ("jobs", &["bank", "ids", "money", "payments", "queue"]),
     ("payments", &["ids", "invariants", "money"]),
+    ("bank", &["ids", "money"]),
+    ("identity", &["ids", "money"]),
     ("queue", &["invariants"]),
     ("telemetry", &["http", "queue"]),
     ("embedded_postgres", &[]),

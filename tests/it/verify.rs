@@ -7,17 +7,24 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use sqlx::PgPool;
 use surety::cli::verify::{self, Report};
+use surety::ids::{OrderId, UserId};
 use surety::invariants::Weight;
+use surety::payments::orders::{self, Execution, Instruction};
+use uuid::Uuid;
 
+use crate::support::ledger::money;
 use crate::support::ledger::{
     accepted, count, external, post, run_jobs, transfer, wait_for_locks, wallet,
 };
+use crate::support::money::{complete_job, open_wallet, take, taken};
 use crate::support::{App, TestDb};
 
 /// A database with a bit of everything: settled, failed and waiting transactions, transfers of
-/// other origin, and a finished job of another kind, number 1000.
+/// other origin, orders of every kind and in every state, and a finished job of another kind,
+/// number 1000.
 async fn good_database() -> TestDb {
     let db = TestDb::new().await;
+    give_orders(&db.pool).await;
     for number in 0..12 {
         let source = format!("payer-{}", number % 4);
         accepted(&db.pool, &source, "shop", "12.50 USD").await;
@@ -44,6 +51,51 @@ async fn good_database() -> TestDb {
     .await
     .unwrap();
     db
+}
+
+/// Orders, each with its purpose as its description and its key.
+async fn give_orders(pool: &PgPool) {
+    let (alice, bob) = (UserId(Uuid::now_v7()), UserId(Uuid::now_v7()));
+    let wallet = open_wallet(pool, alice, "USD").await;
+    let bobs = open_wallet(pool, bob, "USD").await;
+    let pay =
+        |text| Instruction::Transfer { source: wallet, destination: bobs, money: money(text) };
+
+    let deposit = Instruction::Deposit { wallet, money: money("100 USD") };
+    let deposit = taken(take(pool, alice, "deposited", deposit).await);
+    complete(pool, deposit, true).await;
+    let given = taken(take(pool, alice, "given", pay("10 USD")).await);
+    let kept = taken(take(pool, alice, "kept", pay("7 USD")).await);
+    run_jobs(pool).await;
+    let back = Instruction::Refund { transfer: given };
+    taken(take(pool, bob, "given back", back).await);
+    run_jobs(pool).await;
+    let withdrawal = |text| Instruction::Withdrawal { wallet, money: money(text) };
+    let declined = taken(take(pool, alice, "declined", withdrawal("6 USD")).await);
+    complete(pool, declined, false).await;
+    take(pool, alice, "refused", withdrawal("6000 USD")).await;
+    taken(take(pool, alice, "withdrawing", withdrawal("20 USD")).await);
+    taken(take(pool, alice, "giving", pay("3 USD")).await);
+    sqlx::raw_sql("update queue.jobs set run_at = now() + interval '1 hour'")
+        .execute(pool)
+        .await
+        .unwrap();
+    assert_ne!(given, kept);
+}
+
+/// What a worker commits once the bank has booked or declined an order.
+async fn complete(pool: &PgPool, id: OrderId, is_booked: bool) {
+    let mut tx = pool.begin().await.unwrap();
+    match is_booked {
+        true => {
+            let bank_reference = Some("booking-1".to_owned());
+            let execution = Execution { order: id, bank_reference };
+            orders::execute_many(&mut tx, &[execution]).await.unwrap();
+        }
+        false => assert!(orders::fail(&mut tx, id, "declined").await.unwrap()),
+    }
+    complete_job(&mut tx, id).await;
+    tx.commit().await.unwrap();
 }
 
 async fn check(pool: &PgPool) -> Report {
@@ -129,7 +181,7 @@ const BREAKS: &[(&str, &[&str])] = &[
     (
         "alter table payments.transfers drop constraint transfers_transaction_key;
          update payments.transfers set transaction_id = 3, amount = 12.50
-         where transaction_id is null;
+         where transaction_id is null and order_id is null;
          update payments.entries set amount = sign(amount) * 12.50, balance_after = balance_after
          where abs(amount) = 5",
         &[
@@ -144,7 +196,8 @@ const BREAKS: &[(&str, &[&str])] = &[
         &["other-transactions-have-no-transfer"],
     ),
     (
-        "update payments.transfers set transaction_id = 99 where transaction_id is null",
+        "update payments.transfers set transaction_id = 99
+         where transaction_id is null and order_id is null",
         &["other-transactions-have-no-transfer"],
     ),
     (
@@ -165,7 +218,8 @@ const BREAKS: &[(&str, &[&str])] = &[
         &["entries-sum-to-zero", "balances-are-sums-of-entries", "versions-count-entries"],
     ),
     (
-        "update payments.transfers set currency = 'EUR' where transaction_id is null",
+        "update payments.transfers set currency = 'EUR'
+         where transaction_id is null and order_id is null",
         &["transfers-keep-to-one-currency"],
     ),
     (
@@ -202,6 +256,139 @@ const BREAKS: &[(&str, &[&str])] = &[
          update payments.accounts set floor = balance + 0.0001 where floor is not null",
         &["balances-respect-floors"],
     ),
+    // Orders and jobs.
+    (
+        "delete from queue.finished_jobs where args ->> 'order' = order_of('kept')",
+        &["orders-have-one-execute-job"],
+    ),
+    (
+        "insert into queue.jobs (kind, args)
+         select kind, args from queue.jobs where args ->> 'order' = order_of('giving')",
+        &["orders-have-one-execute-job"],
+    ),
+    (
+        "delete from queue.jobs where args ->> 'order' = order_of('withdrawing')",
+        &["orders-have-one-execute-job", "unfinished-orders-have-a-job"],
+    ),
+    ("select end_job(order_of('giving'), 'cancelled')", &["unfinished-orders-have-a-job"]),
+    (
+        "select end_job(order_of('giving'), 'discarded');
+         insert into queue.resolutions (job_id, attempt, resolution, resolved_by, reason)
+         select id, attempt, 'dismissed', 'ada', '' from queue.finished_jobs
+         where args ->> 'order' = order_of('giving')",
+        &["unfinished-orders-have-a-job", "no-order-waits-for-an-operator"],
+    ),
+    ("select end_job(order_of('withdrawing'), 'discarded')", &["no-order-waits-for-an-operator"]),
+    (
+        "insert into queue.jobs (kind, args)
+         values ('execute_transfer', jsonb_build_object('order', gen_random_uuid()))",
+        &["execute-jobs-have-their-order"],
+    ),
+    (
+        "update queue.jobs set kind = 'execute_transfer'
+         where args ->> 'order' = order_of('withdrawing')",
+        &["execute-jobs-have-their-order"],
+    ),
+    (
+        "update payments.orders
+         set status = 'FAILED', failure_reason = 'by-hand', finished_at = now()
+         where description = 'giving';
+         update payments.accounts set held = held - 3 where held > 0",
+        &["finished-orders-have-no-unfinished-job"],
+    ),
+    // Orders and keys.
+    (
+        "update api.idempotency_keys set order_id = gen_random_uuid() where key = 'kept'",
+        &["kept-answers-name-their-order"],
+    ),
+    (
+        "update api.idempotency_keys set caller = 'user:' || gen_random_uuid() where key = 'kept'",
+        &["kept-answers-name-their-order"],
+    ),
+    (
+        "update api.idempotency_keys set caller = 'key:' || gen_random_uuid() where key = 'kept'",
+        &["kept-answers-name-their-order"],
+    ),
+    (
+        "update api.idempotency_keys set order_id = null where key = 'kept'",
+        &["kept-answers-name-their-order"],
+    ),
+    (
+        "update api.idempotency_keys set order_id = order_of('kept')::uuid where key = 'refused'",
+        &["kept-answers-name-their-order", "orders-have-one-key"],
+    ),
+    (
+        "update api.idempotency_keys
+         set body = (select body from api.idempotency_keys where key = 'given') where key = 'kept'",
+        &["kept-answers-name-their-order"],
+    ),
+    (
+        "insert into api.idempotency_keys
+           (caller, route, key, fingerprint, status, content_type, body, order_id)
+         select caller, route, 'again', fingerprint, status, content_type, body, order_id
+         from api.idempotency_keys where key = 'kept'",
+        &["orders-have-one-key"],
+    ),
+    // Orders.
+    (
+        "update payments.orders set status = 'COMPLETED', failure_reason = null
+         where description = 'declined'",
+        &["completed-orders-have-one-transfer"],
+    ),
+    (
+        "update payments.orders set amount = 7.01 where description = 'kept'",
+        &["completed-orders-have-one-transfer"],
+    ),
+    (
+        "drop index payments.transfers_order_key;
+         insert into payments.transfers
+           (id, order_id, source_account_id, destination_account_id, amount, currency)
+         select gen_random_uuid(), order_id, source_account_id, destination_account_id, amount,
+           currency
+         from payments.transfers where order_id::text = order_of('kept')",
+        &["completed-orders-have-one-transfer", "entries-sum-to-zero"],
+    ),
+    (
+        "update payments.orders set status = 'FAILED', failure_reason = 'by-hand'
+         where description = 'kept'",
+        &["other-orders-have-no-transfer"],
+    ),
+    (
+        "update payments.transfers set order_id = gen_random_uuid()
+         where order_id::text = order_of('kept')",
+        &["completed-orders-have-one-transfer", "other-orders-have-no-transfer"],
+    ),
+    (
+        "update payments.accounts set held = held - 0.0001 where held > 0",
+        &["holds-are-unfinished-orders"],
+    ),
+    (
+        "update payments.accounts set held = 1 where held = 0 and kind = 'wallet'",
+        &["holds-are-unfinished-orders"],
+    ),
+    (
+        "update payments.orders set refund_of = order_of('kept')::uuid where kind = 'refund'",
+        &["refunds-fit-their-transfers"],
+    ),
+    (
+        "drop index payments.orders_refund_key;
+         update payments.orders set kind = 'refund', refund_of = order_of('given')::uuid
+         where description = 'given back' or description = 'declined'",
+        &[
+            "refunds-fit-their-transfers",
+            "execute-jobs-have-their-order",
+            "orders-move-their-owners-money",
+        ],
+    ),
+    (
+        "update payments.orders set owner_id = gen_random_uuid() where description = 'kept'",
+        &["orders-move-their-owners-money", "kept-answers-name-their-order"],
+    ),
+    (
+        "update payments.accounts set owner_id = gen_random_uuid()
+         where kind = 'wallet' and held = 0",
+        &["orders-move-their-owners-money"],
+    ),
     // Jobs.
     (
         "insert into queue.jobs (id, kind, attempt, run_at) overriding system value
@@ -236,6 +423,13 @@ const BREAKS: &[(&str, &[&str])] = &[
         &["discarded-jobs-tell-why"],
     ),
     (
+        "update queue.finished_jobs set state = 'discarded' where id = 1000;
+         update queue.attempts set error = 'because' where job_id = 1000 and attempt = 2;
+         insert into queue.resolutions (job_id, attempt, resolution, resolved_by, reason)
+         values (1000, 1, 'redriven', 'ada', ''), (1000, 2, 'redriven', 'ada', '')",
+        &["redriven-jobs-left-the-history"],
+    ),
+    (
         "update queue.jobs
          set running = true, attempt = 1, fence = nextval('queue.fence'),
            worker_id = gen_random_uuid(), started_at = now(),
@@ -251,7 +445,7 @@ async fn a_good_database_passes() {
     let report = check(&db.pool).await;
     assert_eq!(found(&report), BTreeSet::new());
     assert!(report.holds());
-    assert_eq!(count(&db.pool, "select count(*) from payments.transfers").await, 14);
+    assert_eq!(count(&db.pool, "select count(*) from payments.transfers").await, 18);
 }
 
 #[tokio::test]
@@ -292,8 +486,28 @@ async fn break_it(pool: &PgPool, statements: &'static str) {
     let mut tx = pool.begin().await.unwrap();
     sqlx::raw_sql(
         "set local session_replication_role = replica;
-         create function currency_of(account uuid) returns text language sql
-           as 'select currency from payments.accounts where id = account'",
+         -- To look at the tables that they name would be to wait for who has locked them.
+         set local check_function_bodies = off;
+         create or replace function currency_of(account uuid) returns text language sql
+           as 'select currency from payments.accounts where id = account';
+         create or replace function order_of(purpose text) returns text language sql
+           as 'select id::text from payments.orders where description = purpose';
+         create or replace function end_job(of_order text, into_state queue.finished_state)
+           returns void language sql as $$
+             with gone as (delete from queue.jobs where args ->> 'order' = of_order returning *),
+             attempt as (
+               insert into queue.attempts
+                 (job_id, attempt, fence, worker_id, started_at, outcome, error)
+               select id, 1, nextval('queue.fence'), gen_random_uuid(), now(), 'failed', 'because'
+               from gone
+             )
+             insert into queue.finished_jobs
+               (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at,
+                enqueued_at, args)
+             select
+               id, queue, kind, priority, 1, max_attempts, 0, into_state, run_at, enqueued_at, args
+             from gone
+           $$",
     )
     .execute(&mut *tx)
     .await
@@ -332,6 +546,50 @@ async fn a_transaction_may_outlive_the_finished_job_that_settled_it() {
          delete from queue.finished_jobs where args = '{\"transaction\": 3}'",
     )
     .await;
+    assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn an_order_may_outlive_the_finished_job_that_executed_it() {
+    let db = good_database().await;
+    break_it(
+        &db.pool,
+        "update payments.orders
+         set created_at = created_at - interval '1 day',
+           finished_at = finished_at - interval '1 day'
+         where description = 'kept';
+         delete from queue.finished_jobs where args ->> 'order' = order_of('kept')",
+    )
+    .await;
+    assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn whoever_enquires_at_the_bank_sees_to_an_order_whose_job_was_discarded() {
+    let db = good_database().await;
+    let resolving = "
+        select end_job(order_of('withdrawing'), 'discarded');
+        insert into queue.jobs (kind, queue, args)
+        select 'resolve_bank_order', queue,
+          jsonb_build_object('job', id, 'kind', kind, 'args', args)
+        from queue.finished_jobs where args ->> 'order' = order_of('withdrawing')";
+    break_it(&db.pool, resolving).await;
+    assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
+
+    // And it may come first where an operator has the discarded one run again meanwhile.
+    let run_again = "
+        delete from queue.finished_jobs where args ->> 'order' = order_of('withdrawing');
+        insert into queue.jobs (kind, queue, attempt, args)
+        select 'execute_bank_order', queue, 1, args -> 'args'
+        from queue.jobs where kind = 'resolve_bank_order';
+        update queue.attempts set job_id = (
+          select id from queue.jobs where args ->> 'order' = order_of('withdrawing'))
+        where error = 'because';
+        update payments.orders
+        set status = 'FAILED', failure_reason = 'bank-unavailable', finished_at = now()
+        where description = 'withdrawing';
+        update payments.accounts set held = held - 20 where held > 0";
+    break_it(&db.pool, run_again).await;
     assert_eq!(found(&check(&db.pool).await), BTreeSet::new());
 }
 

@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::figures::{Figure, show};
 use super::kinds::{Noop, NoopBatch, noops};
 use super::scratch::{Database, Server};
+use super::transfers::{open_wallets, place_transfers};
 use crate::cli::send::events::Payment;
 use crate::db;
-use crate::jobs::{self, JobState, SettleTransaction};
+use crate::jobs::{self, ExecuteTransfer, JobState, SettleTransaction};
 use crate::payments::transactions::{self, NewTransaction, Recorded};
 use crate::queue::enqueue::{NewJob, enqueue_many};
 use crate::queue::job::{BatchJob, Job};
@@ -43,13 +44,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 100_000,
           value_parser = clap::value_parser!(u64).range(1..))]
     jobs: u64,
-    /// Transactions to settle, per round.
+    /// Transactions to settle, and transfers to execute, per round.
     #[arg(long, value_name = "N", default_value_t = 20_000,
           value_parser = clap::value_parser!(u64).range(1..))]
     settle_jobs: u64,
     /// Only these kinds.
     #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_enum,
-          default_values_t = [Kind::Noop, Kind::NoopBatch, Kind::Settle])]
+          default_values_t = [
+              Kind::Noop, Kind::NoopBatch, Kind::Settle, Kind::TransferSpread, Kind::TransferHot,
+          ])]
     kinds: Vec<Kind>,
     /// Workers at once.
     #[arg(long, value_name = "N", default_value_t = 1,
@@ -68,11 +71,24 @@ enum Kind {
     Noop,
     /// Nothing, in batches of one database transaction each.
     NoopBatch,
-    /// The product's own job: a transfer in the ledger, balances, and the transaction's outcome.
+    /// A provider's transaction: a transfer in the ledger, balances, and the outcome.
     Settle,
+    /// Users' transfers among ten thousand wallets.
+    TransferSpread,
+    /// Users' transfers between the same two wallets, back and forth.
+    TransferHot,
 }
 
 impl Kind {
+    /// Among how many wallets transfers go.
+    fn wallets(self) -> u64 {
+        match self {
+            Self::TransferSpread => 10_000,
+            Self::TransferHot => 2,
+            Self::Noop | Self::NoopBatch | Self::Settle => 0,
+        }
+    }
+
     fn describe(self) -> String {
         match self {
             Self::Noop => "no-op, one by one, completions of a moment share a commit".to_owned(),
@@ -82,6 +98,11 @@ impl Kind {
             Self::Settle => {
                 format!("settle_transaction, in batches of up to {}", SettleTransaction::MAX_BATCH)
             }
+            Self::TransferSpread | Self::TransferHot => format!(
+                "execute_transfer over {} wallets, in batches of up to {}",
+                self.wallets(),
+                ExecuteTransfer::MAX_BATCH
+            ),
         }
     }
 }
@@ -109,7 +130,7 @@ pub(super) async fn run(
             let database = server.fresh_database().await?;
             let jobs = match kind {
                 Kind::Noop | Kind::NoopBatch => args.jobs,
-                Kind::Settle => args.settle_jobs,
+                Kind::Settle | Kind::TransferSpread | Kind::TransferHot => args.settle_jobs,
             };
             eprintln!("round {} of {rounds}: {jobs} jobs, {}", round + 1, kind.describe());
             measured.push(measure(kind, jobs, &database, args.workers, &settings).await?);
@@ -138,11 +159,15 @@ async fn measure(
     settings: &WorkerSettings,
 ) -> anyhow::Result<Round> {
     let pool = db::connect(&database.url, 2, "surety-bench").await?;
+    let wallets = open_wallets(&pool, kind.wallets(), ENQUEUE_BATCH).await?;
     let begun = std::time::Instant::now();
     match kind {
         Kind::Noop => fill(&pool, jobs, |number| Noop { number }).await?,
         Kind::NoopBatch => fill(&pool, jobs, |number| NoopBatch { number }).await?,
         Kind::Settle => fill_with_transactions(&pool, jobs).await?,
+        Kind::TransferSpread | Kind::TransferHot => {
+            place_transfers(&pool, &wallets, jobs, ENQUEUE_BATCH).await?;
+        }
     }
     let enqueued_per_second = jobs as f64 / begun.elapsed().as_secs_f64();
     database.settle_down().await?;
@@ -153,8 +178,8 @@ async fn measure(
         let handlers = db::connect(&database.url, HANDLER_CONNECTIONS, "surety-bench").await?;
         working.push(match kind {
             Kind::Noop | Kind::NoopBatch => start(handlers, noops(), settings, &stop)?,
-            Kind::Settle => {
-                let registry = jobs::registry(JobState { pool: handlers.clone() });
+            Kind::Settle | Kind::TransferSpread | Kind::TransferHot => {
+                let registry = jobs::registry(JobState { pool: handlers.clone(), bank: None });
                 start(handlers, registry, settings, &stop)?
             }
         });
@@ -201,7 +226,7 @@ async fn fill_with_transactions(pool: &PgPool, jobs: u64) -> anyhow::Result<()> 
         let numbers = first..jobs.min(first + ENQUEUE_BATCH);
         let batch: Vec<_> = numbers.map(new_transaction).collect();
         let mut tx = pool.begin().await?;
-        let settlements = transactions::record_many(&mut tx, &batch)
+        let settlements = transactions::record_many(&mut tx, &batch.iter().collect::<Vec<_>>())
             .await?
             .into_iter()
             .map(|recorded| match recorded {
@@ -261,12 +286,13 @@ async fn first_start(pool: &PgPool, jobs: u64) -> anyhow::Result<OffsetDateTime>
         bail!("of {jobs} jobs, {completed} were completed, in {attempts} attempts");
     }
     let unsettled: i64 = sqlx::query_scalar(
-        "select count(*) from payments.transactions where status <> 'COMPLETED'",
+        "select (select count(*) from payments.transactions where status <> 'COMPLETED')
+           + (select count(*) from payments.orders where status <> 'COMPLETED')",
     )
     .fetch_one(pool)
     .await?;
     if unsettled > 0 {
-        bail!("{unsettled} transactions were not settled");
+        bail!("{unsettled} transactions or orders were not settled");
     }
     first.context("there are no attempts")
 }

@@ -1,29 +1,25 @@
 //! Ingest: `app serve` as a child process takes webhooks from the generator of `app send`, in turns
 //! with `pgbench`.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::figures::{Figure, show};
 use super::pgbench::{self, Script};
 use super::scratch::{Database, Server};
+use super::serve_process::Serve;
 use crate::cli::send::client::Target;
 use crate::cli::send::events::{Plan, Source};
 use crate::cli::send::load::Load;
 use crate::cli::send::tally::Tally;
 
-/// How long `app serve` may take until it is ready.
-const START_TIME: Duration = Duration::from_secs(20);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What to measure of ingest.
@@ -153,56 +149,6 @@ async fn require_stored(url: &str, accepted: u64) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// `app serve`, killed when dropped.
-struct Serve {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Serve {
-    async fn start(database_url: &str) -> anyhow::Result<Self> {
-        let address = free_address()?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["serve", "--listen", &address.to_string()])
-            .env("DATABASE_URL", database_url)
-            .env("APP_LOG", super::log_filter())
-            .env_remove("APP_WEBHOOK_SECRETS")
-            .env_remove("APP_WEBHOOK_SECRETS_FILE")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .context("app serve cannot be started")?;
-        let mut serve = Self { child, address };
-        serve.wait_until_ready().await?;
-        Ok(serve)
-    }
-
-    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let ready = format!("http://{}/readyz", self.address);
-        let begun = Instant::now();
-        while begun.elapsed() < START_TIME {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("app serve ended at once ({status}); what it said is above");
-            }
-            if reqwest::get(&ready).await.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        bail!("app serve was not ready within {} s", START_TIME.as_secs())
-    }
-
-    async fn stop(&mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("app serve cannot be stopped")
-    }
-}
-
-/// An address that was free a moment ago.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// One number of connections over all rounds.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::queue::context::{BatchContext, Completed, JobContext};
+use crate::queue::context::{BatchContext, Committed, JobContext};
 use crate::queue::job::{BatchJob, Job, JobError};
 use crate::queue::registry::Registry;
 
@@ -19,7 +19,7 @@ impl Job for Noop {
     const KIND: &'static str = "bench_noop";
     type State = ();
 
-    async fn run(self, _state: &(), cx: JobContext) -> Result<Completed, JobError> {
+    async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
         cx.complete_without_effects().await
     }
 }
@@ -35,7 +35,7 @@ impl Job for NoopBatch {
     const KIND: &'static str = "bench_noop_batch";
     type State = ();
 
-    async fn run(self, _state: &(), cx: JobContext) -> Result<Completed, JobError> {
+    async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
         let tx = cx.begin().await?;
         cx.complete(tx).await
     }
@@ -46,7 +46,7 @@ impl BatchJob for NoopBatch {
         _jobs: Vec<Self>,
         _state: &(),
         cx: BatchContext,
-    ) -> Result<Completed, JobError> {
+    ) -> Result<Committed, JobError> {
         let tx = cx.begin().await?;
         cx.complete(tx).await
     }
@@ -64,7 +64,7 @@ impl Job for Probe {
         self,
         began: &UnboundedSender<Instant>,
         cx: JobContext,
-    ) -> Result<Completed, JobError> {
+    ) -> Result<Committed, JobError> {
         // Nobody listens any more when the benchmark was interrupted.
         let _ = began.send(Instant::now());
         cx.complete_without_effects().await

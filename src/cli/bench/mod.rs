@@ -3,7 +3,8 @@
 //! - `scratch`: the server, and a fresh database of our own for every single measurement.
 //! - `ingest`: HTTP requests per second, in turns with `pgbench`, which does what the API must do
 //!   for a request and nothing else.
-//! - `drain`: jobs per second, for the kinds in `kinds`.
+//! - `drain`: jobs per second, for the kinds in `kinds`, settlements and `transfers`.
+//! - `money`: deposits taken and balances read by HTTP, as users do.
 //! - `latency`: from a job's commit to the first line of its handler.
 //! - `figures`: medians and spread.
 //!
@@ -24,12 +25,16 @@ mod figures;
 mod ingest;
 mod kinds;
 mod latency;
+mod money;
 mod pgbench;
 mod scratch;
+mod serve_process;
+mod transfers;
 
 const EXAMPLES: &str = "\
 Examples:
   app bench ingest                        on a private cluster, fsync on
+  app bench money --connections 100
   app bench drain --jobs 200000 --json
   app bench latency
   DATABASE_URL=postgres://… app bench ingest --rounds 5
@@ -37,7 +42,7 @@ Examples:
 
 Build with --release first: an unoptimised binary measures nothing.";
 
-/// Measures ingest, drain and pickup latency, in scratch databases of its own.
+/// Measures ingest, money, drain and pickup latency, in scratch databases of its own.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -59,6 +64,8 @@ pub struct Args {
 enum What {
     /// HTTP requests per second, beside pgbench with one equivalent transaction per request.
     Ingest(ingest::Args),
+    /// Deposits taken and balances read, by signed-in users.
+    Money(money::Args),
     /// Jobs per second, from the first start until the database says that none is left.
     Drain(drain::Args),
     /// From a job's commit to the first line of its handler, one job at a time.
@@ -101,6 +108,7 @@ async fn measure(args: &Args, server: &Server) -> anyhow::Result<()> {
     }
     let (settings, results) = match &args.what {
         What::Ingest(ingest) => ingest::run(ingest, server, args.rounds, args.json).await?,
+        What::Money(money) => money::run(money, server, args.rounds, args.json).await?,
         What::Drain(drain) => drain::run(drain, server, args.rounds, args.json).await?,
         What::Latency(latency) => latency::run(latency, server, args.rounds, args.json).await?,
     };

@@ -135,7 +135,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     match args.output {
         Output::Table => print!("{}", table(&tally, &url, &args, plan.seed)),
-        Output::Json => println!("{}", json(&tally, &url, &args, plan.seed)),
+        Output::Json | Output::Jsonl => println!("{}", json(&tally, &url, &args, plan.seed)),
     }
     Ok(match (stop.is_cancelled(), tally.failed() + tally.conflicts) {
         (true, _) => ExitCode::from(130),

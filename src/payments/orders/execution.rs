@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -52,6 +53,18 @@ pub async fn begin(conn: &mut PgConnection, id: OrderId) -> Result<Option<Order>
         .await?;
     }
     Ok(found)
+}
+
+/// The order with this id, if any, which nobody else can change until the transaction ends.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn find_locked(
+    conn: &mut PgConnection,
+    id: OrderId,
+) -> Result<Option<Order>, LedgerError> {
+    Ok(lock(conn, &[id.0]).await?.pop())
 }
 
 /// Executes these orders: posts their transfers, releases what they hold, and moves them to
@@ -113,9 +126,62 @@ pub async fn fail(conn: &mut PgConnection, id: OrderId, reason: &str) -> Result<
     .await?;
     let Some(order) = failed.map(Order::try_from).transpose()? else { return Ok(false) };
     if order.kind.holds() {
-        release(conn, &order).await?;
+        change_hold(conn, &order, -order.money.amount().as_decimal()).await?;
     }
     Ok(true)
+}
+
+/// Why a failed order cannot be tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReopenRefusal {
+    /// It did not fail for the reason that was named.
+    #[error("the order did not fail for that reason")]
+    OtherOutcome,
+    /// What it would move is no longer available.
+    #[error("too little is available in the wallet")]
+    InsufficientFunds,
+}
+
+/// Moves an order that is `FAILED` for this reason back to `PENDING`, and holds again what it will
+/// move. For an operator who has an order tried again that was given up.
+///
+/// # Errors
+///
+/// When the database refuses. After a refusal of ours, too, nothing may be committed.
+pub async fn reopen(
+    conn: &mut PgConnection,
+    id: OrderId,
+    failed_for: &str,
+) -> Result<Result<(), ReopenRefusal>, LedgerError> {
+    let reopened = sqlx::query_as!(
+        Row,
+        r#"
+        update payments.orders
+        set status = 'PENDING', failure_reason = null, finished_at = null
+        where id = $1 and status = 'FAILED' and failure_reason = $2
+        returning
+          id as "id: OrderId", kind as "kind: Kind", owner_id as "owner: UserId",
+          source_account_id as "source: AccountId",
+          destination_account_id as "destination: AccountId", amount, currency, description,
+          refund_of as "refund_of: OrderId", status as "status: Status", failure_reason,
+          bank_reference, created_at, finished_at
+        "#,
+        id.0,
+        failed_for,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(order) = reopened.map(Order::try_from).transpose()? else {
+        return Ok(Err(ReopenRefusal::OtherOutcome));
+    };
+    if !order.kind.holds() {
+        return Ok(Ok(()));
+    }
+    let amount = order.money.amount().as_decimal();
+    Ok(match change_hold(conn, &order, amount).await? {
+        true => Ok(()),
+        false => Err(ReopenRefusal::InsufficientFunds),
+    })
 }
 
 /// Locks these orders in id order, and reads them as they stand then.
@@ -202,17 +268,26 @@ async fn record(
     Ok(())
 }
 
-/// Releases what an order holds that will not be executed.
-async fn release(conn: &mut PgConnection, order: &Order) -> Result<(), LedgerError> {
+/// Changes what the source account of an order holds by this much, if the rules allow it; says
+/// whether they did.
+async fn change_hold(
+    conn: &mut PgConnection,
+    order: &Order,
+    delta: Decimal,
+) -> Result<bool, LedgerError> {
     let locked = accounts::lock(&mut *conn, &[order.source].into()).await?;
     let account = locked.first().ok_or(LedgerError::ConcurrentChange)?;
-    let released = AccountChange {
+    if delta.is_sign_positive() && !account.affords(account.balance, account.held + delta) {
+        return Ok(false);
+    }
+    let change = AccountChange {
         account: account.id,
         version_before: account.version,
         entries: 0,
-        balance_delta: rust_decimal::Decimal::ZERO,
+        balance_delta: Decimal::ZERO,
         hold_changes: 1,
-        held_delta: -order.money.amount().as_decimal(),
+        held_delta: delta,
     };
-    accounts::change(conn, &[released]).await
+    accounts::change(conn, &[change]).await?;
+    Ok(true)
 }

@@ -10,22 +10,26 @@
 //!
 //! - [`place_many`]: judges new orders under the lock of the wallets they take money from, and
 //!   holds their amounts there.
-//! - [`begin`], [`execute_many`], [`fail`]: what jobs do with them.
+//! - [`begin`], [`execute_many`], [`fail`]: what jobs do with them; [`reopen`]: what an operator
+//!   may, with one that was given up.
 //! - [`find`], [`list`]: what users are shown.
 //!
 //! Each change of state is one statement guarded by the state it leaves, so of two that want to
 //! finish an order one does, and the hold is released with it, once.
 
 mod execution;
+mod judgement;
 mod placement;
 mod reading;
 pub mod verify;
 
 use time::OffsetDateTime;
 
-pub use self::execution::{Executed, Execution, begin, execute_many, fail};
+pub use self::execution::{
+    Executed, Execution, ReopenRefusal, begin, execute_many, fail, find_locked, reopen,
+};
 pub use self::placement::{Instruction, NewOrder, PlacementRefusal, place_many};
-pub use self::reading::{Filter, Side, find, list};
+pub use self::reading::{Filter, Side, find, has_unfinished, list};
 
 pub use super::transactions::Status;
 
@@ -98,11 +102,6 @@ pub struct Order {
 }
 
 impl Order {
-    /// The key of the order's effect at the bank (G6): the same however often it is attempted.
-    pub fn effect_key(&self) -> String {
-        format!("surety-{}", self.id)
-    }
-
     /// Whether it has its outcome.
     pub fn is_finished(&self) -> bool {
         matches!(self.status, Status::Completed | Status::Failed)

@@ -1,5 +1,4 @@
-//! Placement: whether an order is taken, judged under the lock of the wallet that it takes money
-//! from.
+//! Placement: an order that is taken is stored, and what it will move is held.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,12 +7,12 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::reading::find_many;
+use super::judgement::Bench;
 use super::{Kind, Order, Status};
 use crate::ids::{AccountId, OrderId, UserId};
 use crate::money::{Currency, Money};
 use crate::payments::LedgerError;
-use crate::payments::accounts::{self, AccountChange, LockedAccount};
+use crate::payments::accounts;
 
 /// What a user wants done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,13 +109,14 @@ pub enum PlacementRefusal {
 /// When the database refuses. Nothing may be committed then.
 pub async fn place_many(
     conn: &mut PgConnection,
-    orders: &[NewOrder],
+    orders: &[&NewOrder],
 ) -> Result<Vec<Result<Order, PlacementRefusal>>, LedgerError> {
     let mut bench = Bench::prepare(&mut *conn, orders).await?;
     let judged: Vec<Result<Draft, PlacementRefusal>> =
         orders.iter().map(|order| bench.judge(order)).collect();
     let taken: Vec<&Draft> = judged.iter().flatten().collect();
-    let created_at = insert(&mut *conn, &taken).await?;
+    let bank = open_bank(&mut *conn, &taken).await?;
+    let created_at = insert(&mut *conn, &taken, &bank).await?;
     let holds = bench.holds();
     if !holds.is_empty() {
         accounts::change(conn, &holds).await?;
@@ -126,32 +126,49 @@ pub async fn place_many(
         .map(|draft| {
             let draft = draft?;
             let at = created_at.get(&draft.id).copied();
-            Ok(draft.stored(at.expect("every draft that is taken was inserted")))
+            Ok(draft.stored(&bank, at.expect("every draft that is taken was inserted")))
         })
         .collect())
 }
 
 /// An order that is taken.
 #[derive(Debug)]
-struct Draft {
-    id: OrderId,
-    kind: Kind,
-    owner: UserId,
-    source: AccountId,
-    destination: AccountId,
-    money: Money,
-    description: Option<String>,
-    refund_of: Option<OrderId>,
+pub(super) struct Draft {
+    pub(super) id: OrderId,
+    pub(super) kind: Kind,
+    pub(super) owner: UserId,
+    pub(super) source: Party,
+    pub(super) destination: Party,
+    pub(super) money: Money,
+    pub(super) description: Option<String>,
+    pub(super) refund_of: Option<OrderId>,
 }
 
+/// One side of a draft.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Party {
+    Wallet(AccountId),
+    /// The bank, whose account is made with the first order that is taken in its currency.
+    Bank,
+}
+
+type BankAccounts = HashMap<Currency, AccountId>;
+
 impl Draft {
-    fn stored(self, created_at: OffsetDateTime) -> Order {
+    fn account(&self, party: Party, bank: &BankAccounts) -> AccountId {
+        match party {
+            Party::Wallet(wallet) => wallet,
+            Party::Bank => bank[&self.money.currency()],
+        }
+    }
+
+    fn stored(self, bank: &BankAccounts, created_at: OffsetDateTime) -> Order {
         Order {
             id: self.id,
             kind: self.kind,
             owner: self.owner,
-            source: self.source,
-            destination: self.destination,
+            source: self.account(self.source, bank),
+            destination: self.account(self.destination, bank),
             money: self.money,
             description: self.description,
             refund_of: self.refund_of,
@@ -164,276 +181,25 @@ impl Draft {
     }
 }
 
-/// All that orders are judged by.
-struct Bench {
-    /// The transfers that are to be refunded, and which of them were.
-    originals: HashMap<OrderId, Order>,
-    refunded: HashSet<OrderId>,
-    bank: HashMap<Currency, AccountId>,
-    /// The wallets that money is taken from, locked, with the holds placed so far.
-    payers: HashMap<AccountId, Payer>,
-    /// The wallets that money will reach.
-    payees: HashMap<AccountId, Payee>,
-}
-
-struct Payer {
-    locked: LockedAccount,
-    held: Decimal,
-    hold_changes: i64,
-}
-
-/// Read without a lock: it need not be there for ever, and nothing is taken from it.
-struct Payee {
-    id: AccountId,
-    currency: String,
-    owner: UserId,
-    is_closed: bool,
-}
-
-impl Bench {
-    async fn prepare(conn: &mut PgConnection, orders: &[NewOrder]) -> Result<Self, LedgerError> {
-        let refunds: Vec<Uuid> = orders
-            .iter()
-            .filter_map(|order| match order.instruction {
-                Instruction::Refund { transfer } => Some(transfer.0),
-                _ => None,
-            })
-            .collect();
-        let (originals, refunded) = match refunds.is_empty() {
-            true => (HashMap::new(), HashSet::new()),
-            false => find_originals(&mut *conn, &refunds).await?,
-        };
-        let mut currencies = HashSet::new();
-        let (mut payers, mut payees) = (HashSet::new(), HashSet::new());
-        for order in orders {
-            match order.instruction {
-                Instruction::Deposit { wallet, money } => {
-                    currencies.insert(money.currency());
-                    payees.insert(wallet);
-                }
-                Instruction::Withdrawal { wallet, money } => {
-                    currencies.insert(money.currency());
-                    payers.insert(wallet);
-                }
-                Instruction::Transfer { source, destination, .. } => {
-                    payers.insert(source);
-                    payees.insert(destination);
-                }
-                Instruction::Refund { transfer } => {
-                    if let Some(original) = originals.get(&transfer) {
-                        payers.insert(original.destination);
-                        payees.insert(original.source);
-                    }
-                }
-            }
-        }
-        let bank = match currencies.is_empty() {
-            true => HashMap::new(),
-            false => accounts::open_bank(&mut *conn, &currencies).await?,
-        };
-        Ok(Self {
-            originals,
-            refunded,
-            bank,
-            payees: find_payees(&mut *conn, &payees).await?,
-            payers: lock_payers(conn, &payers).await?,
-        })
-    }
-
-    fn judge(&mut self, order: &NewOrder) -> Result<Draft, PlacementRefusal> {
-        let draft = |kind, source, destination, money, refund_of| Draft {
-            id: OrderId(Uuid::now_v7()),
-            kind,
-            owner: order.owner,
-            source,
-            destination,
-            money,
-            description: order.description.clone(),
-            refund_of,
-        };
-        match order.instruction {
-            Instruction::Deposit { wallet, money } => {
-                let payee = self.payees.get(&wallet).filter(|payee| payee.owner == order.owner);
-                payee.ok_or(PlacementRefusal::WalletNotFound)?.accepts(money)?;
-                let bank = self.bank[&money.currency()];
-                Ok(draft(Kind::Deposit, bank, wallet, money, None))
-            }
-            Instruction::Withdrawal { wallet, money } => {
-                self.hold(order, wallet, money)?;
-                let bank = self.bank[&money.currency()];
-                Ok(draft(Kind::Withdrawal, wallet, bank, money, None))
-            }
-            Instruction::Transfer { source, destination, money } => {
-                self.payer(order, source)?;
-                if source == destination {
-                    return Err(PlacementRefusal::SameWallet);
-                }
-                let payee = self.payees.get(&destination);
-                payee.ok_or(PlacementRefusal::DestinationNotFound)?.accepts(money)?;
-                self.hold(order, source, money)?;
-                Ok(draft(Kind::Transfer, source, destination, money, None))
-            }
-            Instruction::Refund { transfer } => {
-                let original =
-                    self.originals.get(&transfer).ok_or(PlacementRefusal::TransferNotFound)?;
-                let (source, destination) = (original.destination, original.source);
-                let (money, is_completed) = (original.money, original.status == Status::Completed);
-                if self.payer(order, source).is_err() {
-                    // Who paid may know of the transfer; to anybody else there is none.
-                    return Err(match self.payees.get(&destination) {
-                        Some(payer) if payer.owner == order.owner => PlacementRefusal::NotRecipient,
-                        _ => PlacementRefusal::TransferNotFound,
-                    });
-                }
-                if self.refunded.contains(&transfer) {
-                    return Err(PlacementRefusal::AlreadyRefunded);
-                }
-                if !is_completed {
-                    return Err(PlacementRefusal::NotRefundable);
-                }
-                let payee = self.payees.get(&destination);
-                payee.ok_or(PlacementRefusal::DestinationNotFound)?.accepts(money)?;
-                self.hold(order, source, money)?;
-                self.refunded.insert(transfer);
-                Ok(draft(Kind::Refund, source, destination, money, Some(transfer)))
-            }
-        }
-    }
-
-    /// The wallet that the giver pays from, if it is his.
-    fn payer(
-        &mut self,
-        order: &NewOrder,
-        wallet: AccountId,
-    ) -> Result<&mut Payer, PlacementRefusal> {
-        self.payers
-            .get_mut(&wallet)
-            .filter(|payer| payer.locked.owner == Some(order.owner))
-            .ok_or(PlacementRefusal::WalletNotFound)
-    }
-
-    /// Holds the money on the wallet, if it may be taken from there.
-    fn hold(
-        &mut self,
-        order: &NewOrder,
-        wallet: AccountId,
-        money: Money,
-    ) -> Result<(), PlacementRefusal> {
-        let payer = self.payer(order, wallet)?;
-        if payer.locked.is_closed {
-            return Err(PlacementRefusal::WalletClosed);
-        }
-        if payer.locked.currency != money.currency().code() {
-            return Err(PlacementRefusal::CurrencyMismatch);
-        }
-        let version = payer.locked.version + payer.hold_changes;
-        if order.if_version.is_some_and(|expected| expected != version) {
-            return Err(PlacementRefusal::VersionMismatch);
-        }
-        let held = payer.held + money.amount().as_decimal();
-        if !payer.locked.affords(payer.locked.balance, held) {
-            return Err(PlacementRefusal::InsufficientFunds);
-        }
-        payer.held = held;
-        payer.hold_changes += 1;
-        Ok(())
-    }
-
-    /// One change per wallet that has new holds.
-    fn holds(&self) -> Vec<AccountChange> {
-        self.payers
-            .values()
-            .filter(|payer| payer.hold_changes > payer.locked.hold_changes)
-            .map(|payer| AccountChange {
-                account: payer.locked.id,
-                version_before: payer.locked.version,
-                entries: 0,
-                balance_delta: Decimal::ZERO,
-                hold_changes: payer.hold_changes - payer.locked.hold_changes,
-                held_delta: payer.held - payer.locked.held,
-            })
-            .collect()
-    }
-}
-
-impl Payee {
-    fn accepts(&self, money: Money) -> Result<(), PlacementRefusal> {
-        if self.is_closed {
-            return Err(PlacementRefusal::WalletClosed);
-        }
-        if self.currency != money.currency().code() {
-            return Err(PlacementRefusal::CurrencyMismatch);
-        }
-        Ok(())
-    }
-}
-
-async fn lock_payers(
+/// The bank's accounts for these drafts.
+async fn open_bank(
     conn: &mut PgConnection,
-    wallets: &HashSet<AccountId>,
-) -> Result<HashMap<AccountId, Payer>, LedgerError> {
-    if wallets.is_empty() {
-        return Ok(HashMap::new());
+    drafts: &[&Draft],
+) -> Result<BankAccounts, LedgerError> {
+    let is_for_bank = |draft: &&&Draft| matches!(draft.kind, Kind::Deposit | Kind::Withdrawal);
+    let currencies: HashSet<Currency> =
+        drafts.iter().filter(is_for_bank).map(|draft| draft.money.currency()).collect();
+    match currencies.is_empty() {
+        true => Ok(HashMap::new()),
+        false => accounts::open_bank(conn, &currencies).await,
     }
-    let payer = |locked: LockedAccount| {
-        let (held, hold_changes) = (locked.held, locked.hold_changes);
-        (locked.id, Payer { locked, held, hold_changes })
-    };
-    Ok(accounts::lock(conn, wallets).await?.into_iter().map(payer).collect())
-}
-
-async fn find_payees(
-    conn: &mut PgConnection,
-    wallets: &HashSet<AccountId>,
-) -> Result<HashMap<AccountId, Payee>, LedgerError> {
-    if wallets.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let ids: Vec<Uuid> = wallets.iter().map(|wallet| wallet.0).collect();
-    let payees = sqlx::query_as!(
-        Payee,
-        r#"
-        select
-          id as "id: AccountId", currency, owner_id as "owner!: UserId",
-          closed_at is not null as "is_closed!"
-        from payments.accounts
-        where id = any ($1) and kind = 'wallet'
-        "#,
-        &ids,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(payees.into_iter().map(|payee| (payee.id, payee)).collect())
-}
-
-/// The transfers among these orders, and which of them have a refund.
-async fn find_originals(
-    conn: &mut PgConnection,
-    ids: &[Uuid],
-) -> Result<(HashMap<OrderId, Order>, HashSet<OrderId>), LedgerError> {
-    let found = find_many(&mut *conn, ids).await?;
-    let originals = found
-        .into_iter()
-        .filter(|order| order.kind == Kind::Transfer)
-        .map(|order| (order.id, order))
-        .collect();
-    let refunded = sqlx::query_scalar!(
-        r#"
-        select refund_of as "refund_of!: OrderId"
-        from payments.orders
-        where refund_of = any ($1)
-        "#,
-        ids,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok((originals, refunded.into_iter().collect()))
 }
 
 /// Stores these orders, and gives the time of each.
 async fn insert(
     conn: &mut PgConnection,
     drafts: &[&Draft],
+    bank: &BankAccounts,
 ) -> Result<HashMap<OrderId, OffsetDateTime>, LedgerError> {
     if drafts.is_empty() {
         return Ok(HashMap::new());
@@ -441,8 +207,10 @@ async fn insert(
     let ids: Vec<Uuid> = drafts.iter().map(|draft| draft.id.0).collect();
     let kinds: Vec<Kind> = drafts.iter().map(|draft| draft.kind).collect();
     let owners: Vec<Uuid> = drafts.iter().map(|draft| draft.owner.0).collect();
-    let sources: Vec<Uuid> = drafts.iter().map(|draft| draft.source.0).collect();
-    let destinations: Vec<Uuid> = drafts.iter().map(|draft| draft.destination.0).collect();
+    let sources: Vec<Uuid> =
+        drafts.iter().map(|draft| draft.account(draft.source, bank).0).collect();
+    let destinations: Vec<Uuid> =
+        drafts.iter().map(|draft| draft.account(draft.destination, bank).0).collect();
     let amounts: Vec<Decimal> =
         drafts.iter().map(|draft| draft.money.amount().as_decimal()).collect();
     let currencies: Vec<&str> = drafts.iter().map(|draft| draft.money.currency().code()).collect();

@@ -67,6 +67,22 @@ pub(super) async fn find_many(
     rows.into_iter().map(Order::try_from).collect()
 }
 
+/// Whether there is an order that has no outcome yet.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn has_unfinished(conn: &mut PgConnection) -> Result<bool, LedgerError> {
+    let has_any = sqlx::query_scalar!(
+        r#"
+        select exists (
+          select from payments.orders where status in ('PENDING', 'PROCESSING')
+        ) as "exists!"
+        "#
+    );
+    Ok(has_any.fetch_one(conn).await?)
+}
+
 /// The newest `limit` orders that match, newest first; with `before`, only those older than that
 /// one.
 ///

@@ -48,6 +48,31 @@ pub async fn find(
     row.map(Transaction::try_from).transpose()
 }
 
+/// The transaction with this number of ours, if any.
+///
+/// # Errors
+///
+/// [`TransactionError`].
+pub async fn find_by_number(
+    conn: &mut PgConnection,
+    id: TransactionId,
+) -> Result<Option<Transaction>, TransactionError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"
+        select
+          id, transaction_id, source_account, destination_account, amount, currency,
+          status as "status: Status", failure_reason, created_at, processed_at
+        from payments.transactions
+        where id = $1
+        "#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(Transaction::try_from).transpose()
+}
+
 /// The newest `limit` transactions that match, newest first; with `before`, only those older than
 /// that one.
 ///

@@ -44,7 +44,7 @@ impl Recorded {
 /// [`TransactionError::Database`]; the caller's transaction is then of no more use.
 pub async fn record_many(
     conn: &mut PgConnection,
-    transactions: &[NewTransaction],
+    transactions: &[&NewTransaction],
 ) -> Result<Vec<Recorded>, TransactionError> {
     let firsts = first_of_each_id(transactions);
     let inserted = insert_unknown(conn, &firsts).await?;
@@ -63,7 +63,7 @@ pub async fn record_many(
         *outcome = match (known.get(id), inserted.get(id)) {
             (Some(content), _) if *content == Content::of(transaction) => Recorded::Duplicate,
             (Some(_), _) => {
-                conflicts.push(transaction);
+                conflicts.push(*transaction);
                 Recorded::Conflict
             }
             (None, Some(new)) => {
@@ -101,8 +101,8 @@ impl Content {
 
 /// The first transaction of each id, in byte order of the ids: the order in which every caller
 /// inserts.
-fn first_of_each_id(transactions: &[NewTransaction]) -> Vec<&NewTransaction> {
-    let mut firsts: Vec<&NewTransaction> = transactions.iter().collect();
+fn first_of_each_id<'a>(transactions: &[&'a NewTransaction]) -> Vec<&'a NewTransaction> {
+    let mut firsts = transactions.to_vec();
     // Stable, so of those with one id the first stays first.
     firsts.sort_by(|a, b| a.transaction_id.cmp(&b.transaction_id));
     firsts.dedup_by(|later, first| later.transaction_id == first.transaction_id);

@@ -62,6 +62,8 @@ pub enum Ending<'a> {
     Snoozed {
         /// How much later.
         delay: Duration,
+        /// Why, if it said so.
+        reason: Option<&'a str>,
     },
     /// The job was no longer wanted.
     Cancelled {
@@ -138,8 +140,8 @@ pub(super) fn log_ending(run: &Run<'_>, ending: Ending<'_>, duration: Duration) 
             { error, error_type = failure.error_type(), },
             "job {job_id} {kind} failed in attempt {attempt} of {max_attempts}, and was discarded"
         ),
-        Ending::Snoozed { delay } => {
-            line!(info, { delay_ms = millis(delay), }, "job {job_id} {kind} snoozed");
+        Ending::Snoozed { delay, reason } => {
+            line!(info, { delay_ms = millis(delay), reason, }, "job {job_id} {kind} snoozed");
         }
         Ending::Cancelled { reason } => {
             line!(info, { reason, }, "job {job_id} {kind} was cancelled");

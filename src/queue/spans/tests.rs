@@ -115,7 +115,7 @@ fn only_failures_are_errors() {
     }
     let good = [
         (Ending::Completed, "completed"),
-        (Ending::Snoozed { delay: Duration::ZERO }, "snoozed"),
+        (Ending::Snoozed { delay: Duration::ZERO, reason: None }, "snoozed"),
         (Ending::Cancelled { reason: ERROR }, "cancelled"),
         (Ending::HandedBack, "handed_back"),
     ];

@@ -35,12 +35,13 @@ claimed as (
     fence = nextval('queue.fence'),
     worker_id = $6,
     started_at = clock_timestamp(),
-    lease_expires_at = clock_timestamp() + make_interval(secs => $7)
+    lease_expires_at = clock_timestamp() + make_interval(secs => $7),
+    wait_reason = null
   from due
   where jobs.id = due.id
   returning
     due.position, jobs.id, jobs.queue, jobs.kind, jobs.priority, jobs.run_at, jobs.attempt, jobs.max_attempts,
-    jobs.crash_count, jobs.fence, jobs.args, jobs.trace_context, jobs.last_traceparent
+    jobs.crash_count, jobs.prior_attempts, jobs.fence, jobs.args, jobs.trace_context, jobs.last_traceparent
 )
 -- One row even when nothing is due: the floors move by what the snapshot says.
 select
@@ -62,6 +63,7 @@ select
   claimed.attempt as "attempt?",
   claimed.max_attempts as "max_attempts?",
   claimed.crash_count as "crash_count?",
+  claimed.prior_attempts as "prior_attempts?",
   claimed.fence as "fence?",
   claimed.args as "args?: Json<Box<RawValue>>",
   claimed.trace_context as "trace_context?: Json<TraceContext>",

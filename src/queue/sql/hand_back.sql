@@ -1,5 +1,5 @@
--- Hands job $1 back under fence $2 as if it had never been claimed, to run in $3 seconds: a snooze, or what a worker
--- does at shutdown with a job that it cannot finish. The attempt does not count and leaves no trace, which is why
+-- Hands job $1 back under fence $2 as if it had never been claimed, to run in $3 seconds: a snooze, for the reason $4 if
+-- it has one, or what a worker does at shutdown with a job that it cannot finish. The attempt does not count and leaves no trace, which is why
 -- `attempt` cannot be the fence. Returns no row when the job belongs to another worker by now.
 update queue.jobs
 set
@@ -9,6 +9,7 @@ set
   worker_id = null,
   started_at = null,
   lease_expires_at = null,
-  run_at = clock_timestamp() + make_interval(secs => $3)
+  run_at = clock_timestamp() + make_interval(secs => $3),
+  wait_reason = $4
 where id = $1 and fence = $2 and running
 returning id

@@ -1,5 +1,5 @@
 -- Takes back up to $1 jobs whose lease has run out: their worker is lost. Each runs again at once, unless it has now
--- taken $2 workers down: then it is discarded. `skip locked`: a completion in progress wins, and several rescuers at
+-- taken $2 workers down: then it is discarded, and its follow-up enqueued, if it has one. `skip locked`: a completion in progress wins, and several rescuers at
 -- once share the work.
 with lost as materialized (
   select id, attempt, fence, worker_id, started_at, lease_expires_at, crash_count + 1 >= $2 as poison
@@ -30,13 +30,22 @@ gone as (
 ),
 finished as (
   insert into queue.finished_jobs (
-    id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at, enqueued_at, args, trace_context,
-    last_traceparent
+    id, queue, kind, priority, attempt, max_attempts, crash_count, prior_attempts, state, run_at, enqueued_at, args,
+    trace_context, last_traceparent, on_discard
   )
   select
-    id, queue, kind, priority, attempt, max_attempts, crash_count + 1, 'discarded', run_at, enqueued_at, args,
-    trace_context, last_traceparent
+    id, queue, kind, priority, attempt, max_attempts, crash_count + 1, prior_attempts, 'discarded', run_at,
+    enqueued_at, args, trace_context, last_traceparent, on_discard
   from gone
+),
+followed as (
+  insert into queue.jobs (queue, kind, priority, max_attempts, args, trace_context)
+  select
+    on_discard ->> 'queue', on_discard ->> 'kind', (on_discard ->> 'priority')::smallint,
+    (on_discard ->> 'max_attempts')::smallint, jsonb_build_object('job', id, 'kind', kind, 'args', args),
+    trace_context
+  from gone
+  where on_discard is not null
 ),
 attempt as (
   insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error)

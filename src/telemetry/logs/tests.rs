@@ -189,7 +189,7 @@ fn the_console_tells_a_job_in_one_line() {
         "job 1    settle_transaction  attempt 1  failed: smtp: timeout  discarded"
     );
     assert_eq!(
-        job(Ending::Snoozed { delay: Duration::from_secs(120) }),
+        job(Ending::Snoozed { delay: Duration::from_secs(120), reason: None }),
         "job 1    settle_transaction  attempt 1  snoozed for 2 min"
     );
     assert_eq!(job(Ending::LeaseLost), "job 1    settle_transaction  attempt 1  lease lost");

@@ -4,32 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
-use surety::queue::job::JobId;
 use surety::queue::worker::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
     Act, End, Gates, attempts_of, count, database, effects, enqueue_job, eventually, idle_worker,
-    state_of, worker,
+    let_lease_run_out, state_of, unattended, wake_with, worker,
 };
-
-/// A worker without a heartbeat to speak of, so that its lease can be made to run out by hand.
-fn unattended() -> WorkerSettings {
-    WorkerSettings {
-        lease: Duration::from_secs(3600),
-        heartbeat: Duration::from_secs(1200),
-        ..WorkerSettings::default()
-    }
-}
-
-async fn let_lease_run_out(pool: &PgPool, id: JobId) {
-    sqlx::query("update queue.jobs set lease_expires_at = now() - interval '1 s' where id = $1")
-        .bind(id)
-        .execute(pool)
-        .await
-        .unwrap();
-}
 
 /// Worker A is stopped in mid-run; its lease runs out, worker B is given the job by a rescue and
 /// completes it. Then A goes on and ends its run with `end`: nothing may change.
@@ -99,27 +80,56 @@ async fn a_late_snooze_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_late_snooze_for_a_reason_changes_nothing() {
+    a_late_end_changes_nothing(End::SnoozeBecause).await;
+}
+
+#[tokio::test]
+async fn a_late_discard_in_the_handlers_transaction_changes_nothing() {
+    a_late_end_changes_nothing(End::DiscardInTx).await;
+}
+
+#[tokio::test]
+async fn a_late_cancel_in_the_handlers_transaction_changes_nothing() {
+    a_late_end_changes_nothing(End::CancelInTx).await;
+}
+
+#[tokio::test]
 async fn a_late_end_does_not_touch_the_run_that_another_worker_is_in() {
-    let db = database().await;
-    let (gates_a, gates_b) = (Gates::new(), Gates::new());
-    let a = worker(&db.pool, &gates_a, unattended());
-    let b = worker(&db.pool, &gates_b, unattended());
-    let id = enqueue_job(&db.pool, &Act::gated("once", End::Complete)).await;
-    let run_a = tokio::spawn(async move { a.run_until_idle().await });
-    gates_a.wait_begun().await;
-    let_lease_run_out(&db.pool, id).await;
-    let run_b = tokio::spawn(async move { b.run_until_idle().await });
-    gates_b.wait_begun().await;
+    // Here nothing but the fence tells the two runs apart.
+    for end in [
+        End::Complete,
+        End::CompleteWithoutEffects,
+        End::Fail,
+        End::Discard,
+        End::DiscardInTx,
+        End::Cancel,
+        End::CancelInTx,
+        End::Snooze,
+        End::SnoozeBecause,
+    ] {
+        let db = database().await;
+        let (gates_a, gates_b) = (Gates::new(), Gates::new());
+        let a = worker(&db.pool, &gates_a, unattended());
+        let b = worker(&db.pool, &gates_b, unattended());
+        let id = enqueue_job(&db.pool, &Act::gated("late", end)).await;
+        let run_a = tokio::spawn(async move { a.run_until_idle().await });
+        gates_a.wait_begun().await;
+        let_lease_run_out(&db.pool, id).await;
+        wake_with(&db.pool, id, &Act::gated("once", End::Complete)).await;
+        let run_b = tokio::spawn(async move { b.run_until_idle().await });
+        gates_b.wait_begun().await;
 
-    gates_a.go_on.add_permits(1);
-    run_a.await.unwrap().unwrap();
-    assert_eq!(state_of(&db.pool, id).await, "running", "b still has it");
-    assert!(effects(&db.pool).await.is_empty());
+        gates_a.go_on.add_permits(1);
+        run_a.await.unwrap().unwrap();
+        assert_eq!(state_of(&db.pool, id).await, "running", "b still has it, {end:?}");
+        assert!(effects(&db.pool).await.is_empty(), "{end:?}");
 
-    gates_b.go_on.add_permits(1);
-    run_b.await.unwrap().unwrap();
-    assert_eq!(state_of(&db.pool, id).await, "completed");
-    assert_eq!(effects(&db.pool).await, ["once"]);
+        gates_b.go_on.add_permits(1);
+        run_b.await.unwrap().unwrap();
+        assert_eq!(state_of(&db.pool, id).await, "completed", "{end:?}");
+        assert_eq!(effects(&db.pool).await, ["once"], "{end:?}");
+    }
 }
 
 #[tokio::test]

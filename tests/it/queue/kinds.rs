@@ -7,9 +7,10 @@ use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use surety::queue::backoff::Backoff;
-use surety::queue::context::{BatchContext, Completed, JobContext};
+use surety::queue::context::{BatchContext, Committed, JobContext};
 use surety::queue::enqueue::{NewJob, enqueue};
-use surety::queue::job::{BatchJob, Job, JobError, JobId};
+use surety::queue::inspect::{JobDetails, find_job};
+use surety::queue::job::{BatchJob, FollowUp, Job, JobError, JobId};
 use surety::queue::registry::Registry;
 use surety::queue::worker::{Worker, WorkerSettings};
 use tokio::sync::Semaphore;
@@ -46,6 +47,10 @@ pub(super) enum End {
     Discard,
     Cancel,
     Snooze,
+    SnoozeBecause,
+    FailUnlessLast,
+    DiscardInTx,
+    CancelInTx,
     Panic,
 }
 
@@ -70,10 +75,10 @@ impl Act {
 impl Job for Act {
     const KIND: &'static str = "act";
     const MAX_ATTEMPTS: i16 = 3;
-    const BACKOFF: Backoff = Backoff { base: Duration::ZERO, factor: 1, max: Duration::ZERO };
+    const BACKOFF: Backoff = Backoff { base: Duration::ZERO, ..Backoff::DEFAULT };
     type State = Gates;
 
-    async fn run(self, gates: &Gates, cx: JobContext) -> Result<Completed, JobError> {
+    async fn run(self, gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
         if self.gated {
             gates.begun.add_permits(1);
             gates.go_on.acquire().await?.forget();
@@ -91,14 +96,63 @@ impl Job for Act {
         match self.end {
             End::Complete => cx.complete(tx).await,
             End::CompleteWithoutEffects => unreachable!("returned above"),
-            End::Fail => {
+            End::FailUnlessLast if cx.is_last_attempt() => cx.complete(tx).await,
+            End::Fail | End::FailUnlessLast => {
                 Err(anyhow!("inner cause").context(format!("{} failed", self.name)).into())
             }
             End::Discard => Err(JobError::discard(anyhow!("can never succeed"))),
             End::Cancel => Err(JobError::Cancel("no longer wanted".into())),
-            End::Snooze => Err(JobError::Snooze(Duration::from_secs(3600))),
+            End::SnoozeBecause => {
+                Err(JobError::snooze_because(Duration::from_secs(3600), "the bank is \0 away"))
+            }
+            End::DiscardInTx => cx.discard(tx, anyhow!("no money").context("declined")).await,
+            End::CancelInTx => cx.cancel(tx, "the order is gone").await,
+            End::Snooze => Err(JobError::snooze(Duration::from_secs(3600))),
             End::Panic => panic!("the handler of {} panics", self.name),
         }
+    }
+}
+
+/// Like [`Act`], of a kind whose discards that no handler saw are followed up by [`Release`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Pay(pub(super) Act);
+
+impl Job for Pay {
+    const KIND: &'static str = "pay";
+    const MAX_ATTEMPTS: i16 = 2;
+    const BACKOFF: Backoff = Act::BACKOFF;
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    const ON_DISCARD: Option<FollowUp> = Some(FollowUp::job::<Release>());
+    type State = Gates;
+
+    async fn run(self, gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
+        self.0.run(gates, cx).await
+    }
+}
+
+/// Follows a discarded [`Pay`]: writes what it was given as an effect.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Release {
+    job: JobId,
+    kind: String,
+    args: serde_json::Value,
+}
+
+impl Job for Release {
+    const KIND: &'static str = "release";
+    const QUEUE: &'static str = "releases";
+    const PRIORITY: i16 = 1;
+    const MAX_ATTEMPTS: i16 = 7;
+    type State = Gates;
+
+    async fn run(self, _gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
+        let mut tx = cx.begin().await?;
+        sqlx::query("insert into effects (name) values ($1)")
+            .bind(format!("released {} {} {}", self.kind, self.job, self.args["name"]))
+            .execute(&mut *tx)
+            .await?;
+        cx.complete(tx).await
     }
 }
 
@@ -112,7 +166,7 @@ impl Job for Hang {
     const MAX_ATTEMPTS: i16 = 1;
     type State = Gates;
 
-    async fn run(self, _gates: &Gates, _cx: JobContext) -> Result<Completed, JobError> {
+    async fn run(self, _gates: &Gates, _cx: JobContext) -> Result<Committed, JobError> {
         std::future::pending().await
     }
 }
@@ -128,7 +182,7 @@ impl Job for Batched {
     const MAX_ATTEMPTS: i16 = 1;
     type State = Gates;
 
-    async fn run(self, _gates: &Gates, cx: JobContext) -> Result<Completed, JobError> {
+    async fn run(self, _gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
         self.write(&mut tx).await?;
         cx.complete(tx).await
@@ -154,7 +208,7 @@ impl BatchJob for Batched {
         jobs: Vec<Self>,
         _gates: &Gates,
         cx: BatchContext,
-    ) -> Result<Completed, JobError> {
+    ) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
         for job in &jobs {
             job.write(&mut tx).await?;
@@ -171,7 +225,7 @@ impl Job for Unknown {
     const KIND: &'static str = "unknown";
     type State = Gates;
 
-    async fn run(self, _gates: &Gates, cx: JobContext) -> Result<Completed, JobError> {
+    async fn run(self, _gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
         cx.complete_without_effects().await
     }
 }
@@ -195,6 +249,8 @@ pub(super) async fn make_effects_table(pool: &PgPool) {
 pub(super) fn worker(pool: &PgPool, gates: &Gates, settings: WorkerSettings) -> Arc<Worker<Gates>> {
     let registry = Registry::new(gates.clone())
         .register::<Act>()
+        .register::<Pay>()
+        .register::<Release>()
         .register::<Hang>()
         .register_batch::<Batched>();
     Arc::new(Worker::new(pool.clone(), registry, settings).expect("the settings work"))
@@ -203,6 +259,48 @@ pub(super) fn worker(pool: &PgPool, gates: &Gates, settings: WorkerSettings) -> 
 /// A worker for `run_until_idle`, with settings of no importance.
 pub(super) fn idle_worker(pool: &PgPool) -> Arc<Worker<Gates>> {
     worker(pool, &Gates::new(), WorkerSettings::default())
+}
+
+/// A worker without a heartbeat to speak of, so that its lease can be made to run out by hand.
+pub(super) fn unattended() -> WorkerSettings {
+    WorkerSettings {
+        lease: Duration::from_secs(3600),
+        heartbeat: Duration::from_secs(1200),
+        ..WorkerSettings::default()
+    }
+}
+
+pub(super) async fn let_lease_run_out(pool: &PgPool, id: JobId) {
+    sqlx::query("update queue.jobs set lease_expires_at = now() - interval '1 s' where id = $1")
+        .bind(id)
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+/// Gives a waiting job other arguments and makes it due.
+pub(super) async fn wake_with<J: Job>(pool: &PgPool, id: JobId, args: &J) {
+    sqlx::query("update queue.jobs set run_at = clock_timestamp(), args = $2 where id = $1")
+        .bind(id)
+        .bind(serde_json::to_value(args).expect("it is JSON"))
+        .execute(pool)
+        .await
+        .expect("the database is up");
+}
+
+/// `app verify` would find nothing wrong with the queue.
+pub(super) async fn assert_invariants_hold(pool: &PgPool) {
+    let mut conn = pool.acquire().await.expect("the database is up");
+    for invariant in surety::queue::verify::INVARIANTS {
+        let finding = invariant.check(&mut conn).await.expect("it can be checked");
+        assert_eq!(finding.violations, 0, "{}: {:?}", invariant.name, finding.samples);
+    }
+}
+
+/// All that is known of a job.
+pub(super) async fn job(pool: &PgPool, id: JobId) -> JobDetails {
+    let mut conn = pool.acquire().await.expect("the database is up");
+    find_job(&mut conn, id).await.expect("it can be read").expect("the job exists")
 }
 
 pub(super) async fn enqueue_job<J: Job>(pool: &PgPool, job: &J) -> JobId {

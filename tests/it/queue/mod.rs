@@ -2,7 +2,11 @@
 //! without it.
 
 mod claiming;
+mod deciding;
 mod fencing;
+mod following_up;
 mod kinds;
+mod lost_commits;
 mod outcomes;
 mod shutdown;
+mod upgrading;

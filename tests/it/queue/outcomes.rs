@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use surety::queue::enqueue::{NewJob, enqueue};
+use surety::queue::inspect::JobState;
+use surety::queue::worker::WorkerSettings;
 
 use super::kinds::{
-    Act, Batched, End, Hang, attempts_of, count, database, effects, enqueue_job, enqueue_new,
-    idle_worker, state_of,
+    Act, Batched, End, Gates, Hang, attempts_of, count, database, effects, enqueue_job,
+    enqueue_new, idle_worker, job, state_of, wake_with, worker,
 };
 
 #[tokio::test]
@@ -113,6 +115,48 @@ async fn a_snooze_costs_no_attempt_and_leaves_no_trace() {
         .await
         .unwrap();
     assert_eq!(attempt, 0);
+}
+
+#[tokio::test]
+async fn a_snoozed_job_tells_why_it_waits_until_it_is_claimed() {
+    let db = database().await;
+    let id = enqueue_job(&db.pool, &Act::new("a", End::SnoozeBecause)).await;
+    idle_worker(&db.pool).run_until_idle().await.unwrap();
+    let waiting = job(&db.pool, id).await;
+    // PostgreSQL stores no NUL.
+    assert_eq!(waiting.wait_reason.as_deref(), Some("the bank is \u{fffd} away"));
+    assert_eq!((waiting.state, waiting.attempt), (JobState::Scheduled, 0));
+    assert!(waiting.attempts.is_empty());
+
+    let gates = Gates::new();
+    let worker = worker(&db.pool, &gates, WorkerSettings::default());
+    wake_with(&db.pool, id, &Act::gated("a", End::Snooze)).await;
+    let run = tokio::spawn(async move { worker.run_until_idle().await });
+    gates.wait_begun().await;
+    assert_eq!(job(&db.pool, id).await.wait_reason, None);
+    gates.go_on.add_permits(1);
+    run.await.unwrap().unwrap();
+    assert_eq!(job(&db.pool, id).await.wait_reason, None, "this snooze gave none");
+}
+
+#[tokio::test]
+async fn a_run_knows_whether_it_is_the_last() {
+    let db = database().await;
+    let id = enqueue_job(&db.pool, &Act::new("a", End::FailUnlessLast)).await;
+    idle_worker(&db.pool).run_until_idle().await.unwrap();
+    let outcomes: Vec<_> = attempts_of(&db.pool, id).await.into_iter().map(|a| a.1).collect();
+    assert_eq!(outcomes, ["failed", "failed", "completed"]);
+
+    // Attempts whose worker was lost do not count.
+    let id = enqueue_job(&db.pool, &Act::new("b", End::FailUnlessLast)).await;
+    sqlx::query("update queue.jobs set attempt = 2, crash_count = 2")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    idle_worker(&db.pool).run_until_idle().await.unwrap();
+    let outcomes: Vec<_> =
+        attempts_of(&db.pool, id).await.into_iter().map(|a| (a.0, a.1)).collect();
+    assert_eq!(outcomes, [(3, "failed".into()), (4, "failed".into()), (5, "completed".into())]);
 }
 
 #[tokio::test]

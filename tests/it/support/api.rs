@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use surety::http::rate_limits::Limit;
 use surety::serve::{self, ApiArgs, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -71,6 +72,9 @@ impl TestApi {
     /// An API on this database.
     pub(crate) async fn start_on(pool: PgPool, change: impl FnOnce(&mut ApiArgs)) -> Self {
         let mut api = ApiArgs::default();
+        // All tests come from one address and sign in often; those of the limits set them.
+        api.limits.limit_login_account = Limit::Off;
+        api.limits.limit_login_address = Limit::Off;
         change(&mut api);
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,7 +1,7 @@
 //! The real binary as a child process.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,10 @@ pub(crate) enum Signal {
 }
 
 /// A child process to be.
-pub(crate) struct AppCommand(Command);
+pub(crate) struct AppCommand {
+    command: Command,
+    stdin: Option<String>,
+}
 
 /// The binary, running. Killed when this value is dropped.
 pub(crate) struct App {
@@ -56,7 +59,7 @@ impl App {
                 command.env_remove(&key);
             }
         }
-        AppCommand(command)
+        AppCommand { command, stdin: None }
     }
 
     /// The process.
@@ -131,27 +134,37 @@ impl App {
 impl AppCommand {
     /// Sets a variable of its environment.
     pub(crate) fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
-        self.0.env(key, value);
+        self.command.env(key, value);
         self
     }
 
     /// Removes a variable of its environment.
     pub(crate) fn env_remove(mut self, key: &str) -> Self {
-        self.0.env_remove(key);
+        self.command.env_remove(key);
+        self
+    }
+
+    /// What it can read from stdin.
+    pub(crate) fn stdin(mut self, text: &str) -> Self {
+        self.stdin = Some(text.to_owned());
         self
     }
 
     /// Runs it as another user; only root can.
     pub(crate) fn user(mut self, uid: u32, gid: u32) -> Self {
-        self.0.uid(uid).gid(gid);
+        self.command.uid(uid).gid(gid);
         self
     }
 
     /// Starts it.
     pub(crate) fn spawn(mut self) -> App {
-        kill_with_parent(&mut self.0);
-        self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.0.spawn().unwrap();
+        let Self { command, stdin } = &mut self;
+        kill_with_parent(command);
+        command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if let (Some(text), Some(mut pipe)) = (stdin, child.stdin.take()) {
+            pipe.write_all(text.as_bytes()).unwrap();
+        }
         let lines = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().unwrap(), Arc::clone(&lines));
         collect(child.stderr.take().unwrap(), Arc::clone(&lines));

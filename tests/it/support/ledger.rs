@@ -48,12 +48,9 @@ pub(crate) async fn external(pool: &PgPool, external_ref: &str, currency: &str) 
 /// A new account with floor 0 and nothing in it.
 pub(crate) async fn wallet(pool: &PgPool, currency: &str) -> AccountId {
     let id = AccountId(Uuid::now_v7());
-    sqlx::query("insert into payments.accounts (id, currency, floor) values ($1, $2, 0)")
-        .bind(id)
-        .bind(currency)
-        .execute(pool)
-        .await
-        .unwrap();
+    let insert = "insert into payments.accounts (id, kind, owner_id, currency, floor)
+                  values ($1, 'wallet', gen_random_uuid(), $2, 0)";
+    sqlx::query(insert).bind(id).bind(currency).execute(pool).await.unwrap();
     id
 }
 
@@ -127,7 +124,7 @@ pub(crate) async fn settle(pool: &PgPool, ids: &[TransactionId]) -> Vec<Settled>
 
 /// Runs the application's jobs until none is due.
 pub(crate) async fn run_jobs(pool: &PgPool) -> WorkerSummary {
-    let registry = jobs::registry(JobState { pool: pool.clone() });
+    let registry = jobs::registry(JobState { pool: pool.clone(), bank: None });
     let worker = Worker::new(pool.clone(), registry, WorkerSettings::default()).unwrap();
     worker.run_until_idle().await.unwrap()
 }

@@ -5,6 +5,9 @@
 //! - [`TestCluster::start`]: a PostgreSQL of one's own, to stop, crash and start again.
 //! - [`App::command`]: the real binary as a child process, to read, signal and kill.
 //! - [`TestApi::start`]: the API in this process, over real sockets, with a database of its own.
+//! - [`Person::new`]: a user who has signed in there.
+//! - [`money`]: users with wallets, orders over them, and a worker that executes them.
+//! - [`SimulatedBank::start`]: the bank behind deposits and withdrawals, and who runs their jobs.
 //! - [`OtlpReceiver::start`]: a collector that keeps the spans it is sent.
 
 // Every feature's tests use a part of this.
@@ -13,9 +16,12 @@
 mod api;
 mod app;
 pub(crate) mod ledger;
+pub(crate) mod money;
 mod otlp_receiver;
+mod person;
 mod private_cluster;
 mod shared_cluster;
+mod simulated_bank;
 mod test_db;
 
 pub(crate) use api::{
@@ -23,8 +29,10 @@ pub(crate) use api::{
 };
 pub(crate) use app::{App, AppCommand, Signal, send_signal};
 pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
+pub(crate) use person::{PASSWORD, Person, sign_in};
 pub(crate) use private_cluster::TestCluster;
 pub(crate) use shared_cluster::{ScratchDir, binaries, scratch_dir, throwaway};
+pub(crate) use simulated_bank::SimulatedBank;
 pub(crate) use test_db::TestDb;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -44,6 +52,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The same of a condition that has to be asked for.
+pub(crate) async fn eventually_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
         assert!(Instant::now() < deadline, "waited in vain for: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -1,0 +1,1 @@
+drop schema rate_limits cascade;

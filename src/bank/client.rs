@@ -1,0 +1,383 @@
+//! One call to the bank.
+//!
+//! Every call has a connection of its own. A connection that is used again can hold what the bank
+//! sent too much the last time, which would be read as the answer to the next question, or be
+//! closed by the bank at the moment that we write to it, which cannot be told from a payment that
+//! it took. Beside the seconds that a bank takes, one more handshake is nothing.
+//!
+//! An answer counts only when all of it is there, it has the agreed shape, and it is about this
+//! key, direction and money.
+
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde::de::DeserializeOwned;
+
+use super::call_span::CallSpan;
+use super::error::{BankError, Mistrust, Unavailable};
+use super::wire::{Answer, PaymentRequest, Statement};
+use super::{EffectKey, Instruction, Receipt, Standing, StatementLine, StatementPage, is_word};
+
+/// The header that carries the effect key.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// What a call may take. Beyond it, a call fails.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// The time for a connection.
+    pub connect_timeout: Duration,
+    /// The time for the whole call, from the connection to the last byte of the answer.
+    pub total_timeout: Duration,
+    /// The size of an answer's body.
+    pub max_answer_bytes: usize,
+}
+
+/// The way to the bank; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct BankClient {
+    http: reqwest::Client,
+    base: Url,
+    limits: ClientLimits,
+}
+
+impl BankClient {
+    /// A client of the bank at this URL.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up.
+    pub fn new(base: Url, limits: ClientLimits) -> reqwest::Result<Self> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("surety/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(limits.connect_timeout)
+            .pool_max_idle_per_host(0)
+            .http1_only()
+            .tcp_nodelay(true)
+            // A redirect would take a payment to somebody whom nobody has configured, a proxy from
+            // the environment likewise; and what is to be tried again, our jobs decide.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .build()?;
+        Ok(Self { http, base, limits })
+    }
+
+    /// Tells the bank to move money, and waits until it says that it did.
+    ///
+    /// To tell it again with the same key is safe, but not the way to find out what became of it:
+    /// that is [`enquire`](Self::enquire).
+    ///
+    /// # Errors
+    ///
+    /// [`BankError`]; [`BankError::may_have_acted`] tells whether the money may have moved anyway.
+    pub async fn send(&self, instruction: &Instruction) -> Result<Receipt, BankError> {
+        let url = self.url(&["payments"]);
+        let mut span = CallSpan::start(&Method::POST, "/payments", &url);
+        let request = self
+            .http
+            .request(Method::POST, url)
+            .header(IDEMPOTENCY_KEY, instruction.effect_key.as_str())
+            .json(&PaymentRequest::from(instruction));
+        let result = match self.ask(request, &instruction.effect_key, &mut span).await {
+            Ok((status, answer)) => receipt(instruction, status, answer),
+            Err(error) => Err(error),
+        };
+        span.end(result.as_ref().err());
+        result
+    }
+
+    /// Asks the bank what became of an instruction. Moves nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BankError`], but neither `Declined` nor `Pending`: these are standings.
+    pub async fn enquire(&self, effect_key: &EffectKey) -> Result<Standing, BankError> {
+        let url = self.url(&["payments", effect_key.as_str()]);
+        let mut span = CallSpan::start(&Method::GET, "/payments/{key}", &url);
+        let request = self.http.request(Method::GET, url);
+        let result = match self.ask(request, effect_key, &mut span).await {
+            Ok((status, answer)) => standing(status, answer),
+            Err(error) => Err(error),
+        };
+        span.end(result.as_ref().err());
+        result
+    }
+
+    /// Reads a page of all that the bank booked, in its order. The first page is after 0; the next
+    /// is after what this one says, until it says nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BankError`], but neither `Declined` nor `Pending`.
+    pub async fn statement(&self, after: u64) -> Result<StatementPage, BankError> {
+        let mut url = self.url(&["statement"]);
+        url.query_pairs_mut().append_pair("after", &after.to_string());
+        let mut span = CallSpan::start(&Method::GET, "/statement", &url);
+        let request = self.http.request(Method::GET, url);
+        let result = match self.exchange(request, &mut span).await {
+            Ok((status, body)) => statement_page(status, &body),
+            Err(error) => Err(error),
+        };
+        span.end(result.as_ref().err());
+        result
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .expect("http and https URLs have paths")
+            .pop_if_empty()
+            .extend(segments);
+        url
+    }
+
+    /// The answer about this key, with its HTTP status.
+    async fn ask(
+        &self,
+        request: RequestBuilder,
+        effect_key: &EffectKey,
+        span: &mut CallSpan,
+    ) -> Result<(u16, Answer), BankError> {
+        let (status, body) = self.exchange(request, span).await?;
+        let answer: Answer = read(status, &body)?;
+        if answer.effect_key() != effect_key {
+            return Err(BankError::Malformed(Mistrust::OtherKey));
+        }
+        Ok((status, answer))
+    }
+
+    /// The status and the body that come back in time.
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+        span: &mut CallSpan,
+    ) -> Result<(u16, Vec<u8>), BankError> {
+        let mut headers = HeaderMap::new();
+        span.propagate(&mut headers);
+        let call = async {
+            let response = request.headers(headers).send().await.map_err(unsent_or_cut)?;
+            let status = response.status().as_u16();
+            span.answered(status);
+            let body = self.body(response).await?;
+            Ok((status, body))
+        };
+        let in_time = tokio::time::timeout(self.limits.total_timeout, call).await;
+        in_time.unwrap_or(Err(BankError::TimedOut))
+    }
+
+    /// The whole body, as long as it is not too large, however large it says it is.
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, BankError> {
+        let mut body = Vec::new();
+        while let Some(piece) =
+            response.chunk().await.map_err(|_| BankError::Malformed(Mistrust::Cut))?
+        {
+            if body.len() + piece.len() > self.limits.max_answer_bytes {
+                return Err(BankError::Malformed(Mistrust::TooLarge));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+}
+
+/// Before there is a connection, nothing can have been sent. Later, all of it can.
+fn unsent_or_cut(error: reqwest::Error) -> BankError {
+    if error.is_connect() {
+        return BankError::Unavailable(Unavailable::NotConnected);
+    }
+    BankError::Malformed(Mistrust::Cut)
+}
+
+fn read<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, BankError> {
+    serde_json::from_slice(body).map_err(|_| {
+        // An error page of a proxy is best known by its status.
+        let is_answer = [200, 201, 202, 402, 404, 503].contains(&status);
+        let mistrust =
+            if is_answer && status < 500 { Mistrust::Unreadable } else { Mistrust::Status(status) };
+        BankError::Malformed(mistrust)
+    })
+}
+
+/// What the bank's answer to an instruction means.
+fn receipt(instruction: &Instruction, status: u16, answer: Answer) -> Result<Receipt, BankError> {
+    match (status, answer) {
+        (200 | 201, Answer::Booked(booking)) => {
+            let receipt = booking.receipt().ok_or(BankError::Malformed(Mistrust::Unreadable))?;
+            if receipt.money != instruction.money {
+                return Err(BankError::Malformed(Mistrust::OtherMoney(receipt)));
+            }
+            if booking.direction != instruction.direction {
+                return Err(BankError::Malformed(Mistrust::OtherDirection));
+            }
+            Ok(receipt)
+        }
+        (402, Answer::Declined { reason, .. }) => {
+            Err(BankError::Declined { reason: checked(reason)? })
+        }
+        (202, Answer::Pending { .. }) => Err(BankError::Pending),
+        (503, Answer::NotAccepted { .. }) => Err(BankError::Unavailable(Unavailable::NotAccepted)),
+        (status, _) => Err(BankError::Malformed(Mistrust::Status(status))),
+    }
+}
+
+/// What the bank's answer to an enquiry means.
+fn standing(status: u16, answer: Answer) -> Result<Standing, BankError> {
+    match (status, answer) {
+        (200, Answer::Booked(booking)) => {
+            let receipt = booking.receipt().ok_or(BankError::Malformed(Mistrust::Unreadable))?;
+            Ok(Standing::Booked(receipt))
+        }
+        (200, Answer::Declined { reason, .. }) => {
+            Ok(Standing::Declined { reason: checked(reason)? })
+        }
+        (200, Answer::Pending { .. }) => Ok(Standing::Pending),
+        (404, Answer::Unknown { .. }) => Ok(Standing::Unknown),
+        (503, Answer::NotAccepted { .. }) => Err(BankError::Unavailable(Unavailable::NotAccepted)),
+        (status, _) => Err(BankError::Malformed(Mistrust::Status(status))),
+    }
+}
+
+fn statement_page(status: u16, body: &[u8]) -> Result<StatementPage, BankError> {
+    if status != 200 {
+        return Err(BankError::Malformed(Mistrust::Status(status)));
+    }
+    let statement: Statement = read(status, body)?;
+    let lines: Option<Vec<_>> = statement
+        .bookings
+        .iter()
+        .map(|booking| {
+            let (effect_key, direction) = (booking.effect_key.clone(), booking.direction);
+            let (receipt, booked_at) = (booking.receipt()?, booking.booked_at);
+            Some(StatementLine { effect_key, direction, receipt, booked_at })
+        })
+        .collect();
+    let lines = lines.ok_or(BankError::Malformed(Mistrust::Unreadable))?;
+    Ok(StatementPage { lines, next: statement.next })
+}
+
+/// A reason is stored and shown, so it must be a word.
+fn checked(reason: String) -> Result<String, BankError> {
+    if is_word(&reason) { Ok(reason) } else { Err(BankError::Malformed(Mistrust::Unreadable)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::bank::Direction;
+    use crate::money::{Amount, Currency, Money};
+
+    fn instruction(amount: &str) -> Instruction {
+        let amount = Amount::parse(amount).expect("an amount");
+        Instruction {
+            effect_key: EffectKey::parse("surety-1").expect("a key"),
+            direction: Direction::Deposit,
+            money: Money::new(amount, Currency::parse("EUR").expect("a currency")).expect("money"),
+            account: "acc-1".to_owned(),
+        }
+    }
+
+    fn booked(amount: &str) -> String {
+        format!(
+            r#"{{"status":"booked","bank_reference":"b-1","effect_key":"surety-1",
+                "direction":"deposit","amount":{amount},"currency":"EUR",
+                "booked_at":"2026-11-20T16:00:00Z"}}"#
+        )
+    }
+
+    fn sent(status: u16, body: &str) -> Result<Receipt, BankError> {
+        receipt(&instruction("12.50"), status, read(status, body.as_bytes())?)
+    }
+
+    #[test]
+    fn a_booking_of_this_money_is_a_receipt() {
+        for (status, amount) in [(201, r#""12.50""#), (200, r#""12.5""#)] {
+            let receipt = sent(status, &booked(amount)).expect("it is booked");
+            assert_eq!(receipt.bank_reference, "b-1");
+            assert_eq!(receipt.money, instruction("12.50").money);
+        }
+    }
+
+    #[test]
+    fn an_amount_that_is_no_string_is_not_read() {
+        for amount in ["12.50", "12.5", "1250", "null", "true", "[]", r#""1e2""#, r#""-12.50""#] {
+            let error = sent(201, &booked(amount)).expect_err(amount);
+            assert_eq!(error, BankError::Malformed(Mistrust::Unreadable), "{amount}");
+        }
+    }
+
+    #[test]
+    fn other_money_is_no_receipt_but_is_kept() {
+        let error = sent(201, &booked(r#""12.51""#)).expect_err("it is another amount");
+        let BankError::Malformed(Mistrust::OtherMoney(receipt)) = &error else { panic!("{error}") };
+        assert_eq!(receipt.money.to_string(), "12.51 EUR");
+        assert!(error.may_have_acted() && error.counts_against_breaker());
+    }
+
+    #[test]
+    fn an_answer_counts_only_with_its_own_status() {
+        let key = r#""effect_key":"surety-1""#;
+        let declined = format!(r#"{{"status":"declined",{key},"reason":"insufficient_funds"}}"#);
+        let not_accepted = format!(r#"{{"status":"not_accepted",{key}}}"#);
+        let pending = format!(r#"{{"status":"pending",{key}}}"#);
+        let unknown = format!(r#"{{"status":"unknown",{key}}}"#);
+        for (status, body) in [
+            (500, booked(r#""12.50""#)),
+            (402, booked(r#""12.50""#)),
+            (201, declined.clone()),
+            (503, declined.clone()),
+            (200, not_accepted.clone()),
+            (500, not_accepted.clone()),
+            (201, pending.clone()),
+            (404, unknown),
+            (502, "<html>bad gateway</html>".to_owned()),
+            (503, "<html>unavailable</html>".to_owned()),
+            (302, String::new()),
+        ] {
+            let error = sent(status, &body).expect_err(&body);
+            assert_eq!(error, BankError::Malformed(Mistrust::Status(status)), "{body}");
+            assert!(error.may_have_acted());
+        }
+        let reason = "insufficient_funds".to_owned();
+        assert_eq!(sent(402, &declined), Err(BankError::Declined { reason }));
+        assert_eq!(sent(202, &pending), Err(BankError::Pending));
+        let refused = BankError::Unavailable(Unavailable::NotAccepted);
+        assert_eq!(sent(503, &not_accepted), Err(refused));
+    }
+
+    #[test]
+    fn what_cannot_be_stored_or_shown_is_not_taken_over() {
+        for reason in ["", "a b", "\\u0000", "x\\r\\ny", &"x".repeat(101)] {
+            let body =
+                format!(r#"{{"status":"declined","effect_key":"surety-1","reason":"{reason}"}}"#);
+            assert_eq!(sent(402, &body), Err(BankError::Malformed(Mistrust::Unreadable)), "{body}");
+        }
+        let body = booked(r#""12.50""#).replace("b-1", "b\\u00001");
+        assert_eq!(sent(201, &body), Err(BankError::Malformed(Mistrust::Unreadable)));
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_instructed_amount_is_a_receipt(integer in 0_u32..100, cents in 0_u32..100) {
+            let answered = format!("{integer}.{cents:02}");
+            let is_same = answered == "12.50";
+            prop_assert_eq!(sent(201, &booked(&format!("\"{answered}\""))).is_ok(), is_same);
+        }
+
+        #[test]
+        fn no_body_is_believed_by_accident(status in 100_u16..600, body in any::<Vec<u8>>()) {
+            let error = read::<Answer>(status, &body).expect_err("it is not an answer");
+            prop_assert!(error.may_have_acted());
+        }
+
+        #[test]
+        fn a_body_that_is_cut_anywhere_is_no_answer(share in 0_f64..1.0) {
+            let whole = booked(r#""12.50""#);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let end = (whole.len() as f64 * share) as usize;
+            prop_assert!(sent(201, &whole[..end]).is_err());
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a call to the bank can come to when it is not booked.
+
+use std::fmt;
+
+use super::Receipt;
+
+/// The statuses that refuse one request for what is in it: bad request, conflict, too large,
+/// unprocessable.
+const REFUSALS: [u16; 4] = [400, 409, 413, 422];
+
+/// Why there is no receipt, or no standing.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BankError {
+    /// The bank said no, and will say so again.
+    #[error("the bank declined: {reason}")]
+    Declined {
+        /// Why, as a code.
+        reason: String,
+    },
+    /// The bank did not take the instruction.
+    #[error("the bank is unavailable: {0}")]
+    Unavailable(Unavailable),
+    /// The bank did not answer in time.
+    #[error("the bank did not answer in time")]
+    TimedOut,
+    /// The bank has the instruction and has not decided yet.
+    #[error("the bank has not decided yet")]
+    Pending,
+    /// Something came back that is not an answer to the question.
+    #[error("the bank's answer cannot be relied on: {0}")]
+    Malformed(Mistrust),
+}
+
+/// How we know that the bank did not take an instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unavailable {
+    /// There was no connection to send anything on.
+    NotConnected,
+    /// It said so.
+    NotAccepted,
+}
+
+/// Why an answer is not believed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mistrust {
+    /// The connection broke before the whole answer was there.
+    Cut,
+    /// It is larger than any answer may be.
+    TooLarge,
+    /// It is not JSON, or not of the shape that was agreed.
+    Unreadable,
+    /// It came with this HTTP status, which does not go with the answer, or with any.
+    Status(u16),
+    /// It is about another effect key.
+    OtherKey,
+    /// It is about money in the other direction.
+    OtherDirection,
+    /// It names another amount or currency.
+    OtherMoney(Receipt),
+}
+
+impl BankError {
+    /// Whether the bank may have moved the money although this call failed. Then only an enquiry
+    /// can tell, and to send again without one would be blind.
+    ///
+    /// This is about the one call; [`call_log::may_have_acted`](super::call_log::may_have_acted)
+    /// is about all calls for an effect key.
+    pub fn may_have_acted(&self) -> bool {
+        match self {
+            Self::Declined { .. } | Self::Unavailable(_) => false,
+            Self::TimedOut | Self::Pending | Self::Malformed(_) => true,
+        }
+    }
+
+    /// Whether this is a failure of the bank's, such as open the circuit breaker. That it says no,
+    /// or not yet, or cannot use what this one instruction says, is an answer: an order that is
+    /// refused for what is in it must not keep others from the bank (G9).
+    pub fn counts_against_breaker(&self) -> bool {
+        match self {
+            Self::Declined { .. } | Self::Pending => false,
+            Self::Malformed(Mistrust::Status(status)) => !REFUSALS.contains(status),
+            Self::Unavailable(_) | Self::TimedOut | Self::Malformed(_) => true,
+        }
+    }
+
+    /// The reason as a code, for the log of calls; `None` where the outcome says it all.
+    pub(super) fn reason(&self) -> Option<String> {
+        match self {
+            Self::Declined { reason } => Some(reason.clone()),
+            Self::Unavailable(Unavailable::NotConnected) => Some("not_connected".to_owned()),
+            Self::Unavailable(Unavailable::NotAccepted) => Some("not_accepted".to_owned()),
+            Self::TimedOut | Self::Pending => None,
+            Self::Malformed(mistrust) => Some(mistrust.code()),
+        }
+    }
+}
+
+impl Mistrust {
+    fn code(&self) -> String {
+        match self {
+            Self::Cut => "cut".to_owned(),
+            Self::TooLarge => "too_large".to_owned(),
+            Self::Unreadable => "unreadable".to_owned(),
+            Self::Status(status) => format!("status_{status}"),
+            Self::OtherKey => "other_key".to_owned(),
+            Self::OtherDirection => "other_direction".to_owned(),
+            Self::OtherMoney(_) => "other_money".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotConnected => "there is no connection to it",
+            Self::NotAccepted => "it did not accept the request",
+        })
+    }
+}
+
+impl fmt::Display for Mistrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut => f.write_str("the connection broke before the whole answer was there"),
+            Self::TooLarge => f.write_str("it is too large"),
+            Self::Unreadable => f.write_str("it is not JSON of the agreed shape"),
+            Self::Status(status) => write!(f, "it came with the HTTP status {status}"),
+            Self::OtherKey => f.write_str("it is about another effect key"),
+            Self::OtherDirection => f.write_str("it is about money in the other direction"),
+            Self::OtherMoney(receipt) => write!(f, "it is about {}", receipt.money),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! How the simulator treats an instruction.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use rust_decimal::Decimal;
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::books::{Books, Decision, Entry};
+use super::dials::{Behaviour, Settled};
+use crate::bank::wire::{Answer, PaymentRequest};
+use crate::bank::{EffectKey, Instruction};
+
+/// Who gets no answer and does not hang up is disconnected after this.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// The bank, shared by all connections.
+#[derive(Debug)]
+pub(super) struct Bank {
+    pub(super) seed: u64,
+    pub(super) dials: Mutex<Settled>,
+    pub(super) books: Mutex<Books>,
+    pub(super) shutdown: CancellationToken,
+}
+
+/// How an instruction is treated.
+pub(super) struct Reaction {
+    /// `None` for a payment that was decided before.
+    pub(super) behaviour: Option<Behaviour>,
+    pub(super) after: Duration,
+    pub(super) say: Say,
+}
+
+pub(super) enum Say {
+    Nothing,
+    /// That another payment has the key.
+    Conflict,
+    Answer(StatusCode, Answer),
+}
+
+impl Bank {
+    /// Decides on an instruction, unless that was done before.
+    pub(super) fn react(&self, instruction: &Instruction) -> io::Result<Reaction> {
+        let now = OffsetDateTime::now_utc();
+        let dials = self.dials().clone();
+        let mut books = self.books();
+        let send = books.count_send(&instruction.effect_key);
+        let mut dice = dice(self.seed, &instruction.effect_key, send);
+        let behaviour = dials.behaviour(dice.f64());
+        let latency = dials.latency(dice.f64());
+
+        if let Some(known) = books.find(&instruction.effect_key) {
+            let say = if known.request == PaymentRequest::from(instruction) {
+                let answer = known.answer(now);
+                Say::Answer(status_of_repetition(&answer), answer)
+            } else {
+                Say::Conflict
+            };
+            return Ok(Reaction { behaviour: None, after: latency, say });
+        }
+        let late_after = dials.late_after(dice.f64());
+        let (decision, delay) = match behaviour {
+            Behaviour::Timeout | Behaviour::Unavailable => (None, Duration::ZERO),
+            Behaviour::InsufficientFunds => (Some(declined("insufficient_funds")), Duration::ZERO),
+            Behaviour::Late if dice.bool() => (Some(booked()), late_after),
+            Behaviour::Late => (Some(declined("account_closed")), late_after),
+            Behaviour::Success
+            | Behaviour::AcceptThenTimeout
+            | Behaviour::AnswerTwice
+            | Behaviour::CutBody
+            | Behaviour::WrongAmount => (Some(booked()), Duration::ZERO),
+        };
+        let effect_key = instruction.effect_key.clone();
+        let truth = match decision {
+            None => Answer::NotAccepted { effect_key },
+            Some(decision) => {
+                let request = PaymentRequest::from(instruction);
+                let entry = Entry { effect_key, request, decision, decided_at: now + delay };
+                let truth = entry.answer(entry.decided_at);
+                books.enter(entry)?;
+                truth
+            }
+        };
+        let (after, say) = match behaviour {
+            Behaviour::Timeout | Behaviour::AcceptThenTimeout => (SILENCE, Say::Nothing),
+            Behaviour::WrongAmount => {
+                (latency, Say::Answer(StatusCode::CREATED, with_wrong_amount(truth, instruction)))
+            }
+            Behaviour::Success
+            | Behaviour::Unavailable
+            | Behaviour::InsufficientFunds
+            | Behaviour::AnswerTwice
+            | Behaviour::Late
+            | Behaviour::CutBody => {
+                (latency + delay, Say::Answer(status_of_decision(&truth), truth))
+            }
+        };
+        Ok(Reaction { behaviour: Some(behaviour), after, say })
+    }
+
+    pub(super) fn dials(&self) -> MutexGuard<'_, Settled> {
+        lock(&self.dials)
+    }
+
+    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.books)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics while it holds this")
+}
+
+/// Chance that follows from nothing but these.
+fn dice(seed: u64, effect_key: &EffectKey, send: u32) -> fastrand::Rng {
+    let hash = Sha256::new()
+        .chain_update(seed.to_be_bytes())
+        .chain_update(send.to_be_bytes())
+        .chain_update(effect_key.as_str())
+        .finalize();
+    let first = hash.first_chunk().expect("a hash has 32 bytes");
+    fastrand::Rng::with_seed(u64::from_be_bytes(*first))
+}
+
+fn booked() -> Decision {
+    Decision::Booked { bank_reference: format!("bnk_{}", Uuid::now_v7().simple()) }
+}
+
+fn declined(reason: &str) -> Decision {
+    Decision::Declined { reason: reason.to_owned() }
+}
+
+fn status_of_decision(answer: &Answer) -> StatusCode {
+    if let Answer::Booked(_) = answer { StatusCode::CREATED } else { status_of_repetition(answer) }
+}
+
+fn status_of_repetition(answer: &Answer) -> StatusCode {
+    match answer {
+        Answer::Booked(_) => StatusCode::OK,
+        Answer::Declined { .. } => StatusCode::PAYMENT_REQUIRED,
+        Answer::Pending { .. } => StatusCode::ACCEPTED,
+        Answer::Unknown { .. } => StatusCode::NOT_FOUND,
+        Answer::NotAccepted { .. } => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// One smallest unit more than was booked: what is easily overlooked.
+fn with_wrong_amount(mut answer: Answer, instruction: &Instruction) -> Answer {
+    if let Answer::Booked(booking) = &mut answer {
+        let money = instruction.money;
+        let mut amount = money.amount().as_decimal() + Decimal::new(1, money.currency().decimals());
+        amount.rescale(money.currency().decimals());
+        booking.amount = amount.to_string();
+    }
+    answer
+}

@@ -1,0 +1,235 @@
+//! `app keys`: API keys for machines, and the keys that tokens are signed with.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use humantime::parse_duration;
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::database::Database;
+use super::output::{Output, moment, table};
+use super::users::UserRef;
+use crate::identity::Role;
+use crate::identity::api_keys::{self, ActsAs, ApiKey, ApiKeySecret};
+use crate::identity::signing_keys;
+use crate::ids::ApiKeyId;
+
+const APPLICATION: &str = "surety-keys";
+
+const EXAMPLES: &str = "\
+Examples:
+  app keys create --name dashboard --role operator --expires-in 90d
+  app keys create --name till-7 --user shop@example.com
+  app keys rotate 019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93 --grace 1h
+  app keys revoke 019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93
+  app keys rotate-signing           twice, and everybody is signed out
+
+A secret is printed once, on stdout, and cannot be had again. All of it takes effect with the next
+request on every node.
+
+Exit codes: 0 done, 1 failed, 2 usage.";
+
+/// Makes, lists, rotates and revokes API keys.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Makes an API key and prints its secret.
+    Create {
+        #[command(flatten)]
+        database: Database,
+        /// What to call it: who uses it, and for what.
+        #[arg(long)]
+        name: String,
+        /// A key that acts for nobody, as operator or admin.
+        #[arg(long, value_enum, required_unless_present = "user", conflicts_with = "user")]
+        role: Option<MachineRole>,
+        /// A key that acts for this user, by id or email address, with a user's rights.
+        #[arg(long)]
+        user: Option<UserRef>,
+        /// How long it holds, such as 90d [default: until it is revoked]
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        expires_in: Option<Duration>,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Lists all API keys, without their secrets.
+    List {
+        #[command(flatten)]
+        database: Database,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Ends an API key at once and for good.
+    Revoke {
+        #[command(flatten)]
+        database: Database,
+        /// The key's id.
+        id: Uuid,
+    },
+    /// Gives an API key another secret and prints it.
+    Rotate {
+        #[command(flatten)]
+        database: Database,
+        /// The key's id.
+        id: Uuid,
+        /// How long the secret before still holds.
+        #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+        grace: Duration,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Makes a new key that tokens are signed with. Tokens of the one before still hold, those of
+    /// the one before that no longer do.
+    RotateSigning {
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+/// What a key that acts for nobody may be.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum MachineRole {
+    /// Reads everything.
+    Operator,
+    /// Reads everything, and changes roles and statuses of users.
+    Admin,
+}
+
+/// Does what `args` ask for.
+///
+/// # Errors
+///
+/// When the database cannot be reached or refuses, or there is no such key or user.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Create { database, name, role, user, expires_in, output } => {
+            let pool = database.connect_current(APPLICATION).await?;
+            let mut tx = pool.begin().await?;
+            let acts_as = acts_as(&mut tx, role, user).await?;
+            let (key, secret) = api_keys::create(&mut tx, &name, acts_as, expires_in).await?;
+            tx.commit().await?;
+            show_secret(&key, &secret, output);
+        }
+        Command::List { database, output } => {
+            list(&database.connect_current(APPLICATION).await?, output).await?;
+        }
+        Command::Revoke { database, id } => {
+            let mut conn = database.connect_current(APPLICATION).await?.acquire().await?;
+            let key = api_keys::revoke(&mut conn, ApiKeyId(id)).await?;
+            let key = key.with_context(|| no_such_key(id))?;
+            println!("API key {id} ({}) is revoked; nothing brings it back", key.name);
+        }
+        Command::Rotate { database, id, grace, output } => {
+            let mut conn = database.connect_current(APPLICATION).await?.acquire().await?;
+            let rotated = api_keys::rotate(&mut conn, ApiKeyId(id), grace).await?;
+            let Some((key, secret)) = rotated else {
+                bail!("{}, or it is revoked", no_such_key(id));
+            };
+            show_secret(&key, &secret, output);
+        }
+        Command::RotateSigning { database } => {
+            let pool = database.connect_current(APPLICATION).await?;
+            let mut tx = pool.begin().await?;
+            let key = signing_keys::rotate(&mut tx).await?;
+            tx.commit().await?;
+            println!(
+                "signing key {} signs from now on; only it and the one before it verify",
+                key.number
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn no_such_key(id: Uuid) -> String {
+    format!("no API key has the id {id}; 'app keys list' shows them")
+}
+
+async fn acts_as(
+    conn: &mut PgConnection,
+    role: Option<MachineRole>,
+    user: Option<UserRef>,
+) -> anyhow::Result<ActsAs> {
+    Ok(match (role, user) {
+        (Some(MachineRole::Operator), _) => ActsAs::Operator,
+        (Some(MachineRole::Admin), _) => ActsAs::Admin,
+        (None, Some(user)) => ActsAs::User(user.find(conn).await?.id),
+        (None, None) => bail!("say --role or --user"),
+    })
+}
+
+fn show_secret(key: &ApiKey, secret: &ApiKeySecret, output: Output) {
+    match output {
+        Output::Table => {
+            let (id, name, role) = (key.id, &key.name, key.role.as_str());
+            println!("API key {id} ({name}, {role}), expires: {}", moment(key.expires_at));
+            println!("secret, shown only now: {}", secret.reveal());
+        }
+        Output::Json | Output::Jsonl => {
+            let mut shown = to_json(key);
+            shown["secret"] = json!(secret.reveal());
+            println!("{shown}");
+        }
+    }
+}
+
+async fn list(pool: &PgPool, output: Output) -> anyhow::Result<()> {
+    let keys = api_keys::list(&mut *pool.acquire().await?).await?;
+    match output {
+        Output::Table => {
+            let rows: Vec<_> = keys
+                .iter()
+                .map(|key| {
+                    [
+                        key.id.to_string(),
+                        key.name.clone(),
+                        acting(key),
+                        format!("{}…", key.prefix),
+                        moment(key.expires_at),
+                        moment(key.revoked_at),
+                        moment(key.last_used_at),
+                    ]
+                })
+                .collect();
+            let header = ["ID", "NAME", "ACTS AS", "SECRET", "EXPIRES", "REVOKED", "LAST USED"];
+            print!("{}", table(header, &rows));
+        }
+        Output::Json => println!("{}", Value::Array(keys.iter().map(to_json).collect())),
+        Output::Jsonl => keys.iter().map(to_json).for_each(|it| println!("{it}")),
+    }
+    Ok(())
+}
+
+fn acting(key: &ApiKey) -> String {
+    match (key.role, key.user) {
+        (Role::User, Some(user)) => format!("user {user}"),
+        (role, _) => role.as_str().to_owned(),
+    }
+}
+
+fn to_json(key: &ApiKey) -> Value {
+    let moment = |at: Option<time::OffsetDateTime>| at.map(|at| moment(Some(at)));
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "role": key.role.as_str(),
+        "user_id": key.user,
+        "prefix": key.prefix,
+        "created_at": moment(Some(key.created_at)),
+        "expires_at": moment(key.expires_at),
+        "revoked_at": moment(key.revoked_at),
+        "last_used_at": moment(key.last_used_at),
+    })
+}

@@ -1,0 +1,53 @@
+//! The bank of `app dev`: simulated in this process, or the one that `APP_BANK_URL` names.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio_util::sync::CancellationToken;
+
+use super::Args;
+use super::database::Database;
+use crate::bank::simulator::Simulator;
+use crate::serve;
+
+/// How long the simulated bank takes here: `app bank` is as slow as a real one, which is no fun to
+/// try out.
+const LATENCY: &str = "50ms..300ms";
+/// The file in the data folder that keeps its books.
+const BOOKS: &str = "bank.jsonl";
+
+/// The bank that the workers ask.
+pub(super) struct Bank {
+    /// Where it is, for people.
+    pub(super) place: String,
+    simulator: Option<(Simulator, CancellationToken)>,
+}
+
+impl Bank {
+    /// Starts the simulator and has the workers use it, unless they have a bank already.
+    pub(super) async fn open(args: &mut Args, database: &Database) -> anyhow::Result<Self> {
+        let named = args.worker.bank.bank_url.as_deref().filter(|url| !url.is_empty());
+        if named.is_some() {
+            return Ok(Self { place: "the one of APP_BANK_URL".to_owned(), simulator: None });
+        }
+        let mut settings = args.simulator.clone();
+        settings.dials.latency.get_or_insert(LATENCY.parse().expect("a range"));
+        if settings.data.is_none() {
+            settings.data = database.data_dir().map(|dir| dir.join(BOOKS));
+        }
+        let stop = CancellationToken::new();
+        let listener = serve::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        let simulator = Simulator::start(listener, &settings, stop.clone())?;
+        let url = format!("http://{}", simulator.address);
+        let place = format!("{url}/dials, simulated, with failures on purpose");
+        args.worker.bank.bank_url = Some(url);
+        Ok(Self { place, simulator: Some((simulator, stop)) })
+    }
+
+    /// Stops the simulator, once nobody asks it any more.
+    pub(super) async fn close(self) {
+        if let Some((simulator, stop)) = self.simulator {
+            stop.cancel();
+            simulator.stopped().await;
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Moments as parameters.
+
+use std::borrow::Cow;
+
+use poem_openapi::registry::MetaSchemaRef;
+use poem_openapi::types::{ParseError, ParseFromParameter, ParseResult, Type};
+use time::{OffsetDateTime, UtcOffset};
+
+/// A moment in a query (RFC 3339), in UTC: moments that are the same are equal in every form. The
+/// last hours of the year 9999 can be written with an offset, but have no place in UTC; they are
+/// refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment(pub OffsetDateTime);
+
+impl Type for Moment {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        OffsetDateTime::name()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        OffsetDateTime::schema_ref()
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl ParseFromParameter for Moment {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        let moment = OffsetDateTime::parse_from_parameter(text).map_err(ParseError::propagate)?;
+        let utc = moment.checked_to_offset(UtcOffset::UTC).filter(|utc| utc.year() >= 0);
+        utc.map(Self).ok_or_else(|| ParseError::custom("the moment is beyond what is kept"))
+    }
+}

@@ -1,0 +1,164 @@
+//! Who calls: users, what they sign in with, and what machines sign in with.
+//!
+//! The cast:
+//!
+//! - [`users`]: people, with a role and a status.
+//! - [`passwords`]: which ones are acceptable, and their hashes (Argon2id).
+//! - [`sessions`]: sign-ins of users, and what ends them.
+//! - [`signing_keys`]: what tokens are signed with; shared by all nodes through the database.
+//! - [`tokens`]: the JWT that stands for a session.
+//! - [`api_keys`]: what machines sign in with.
+//! - [`credentials`]: one statement that says who many tokens and keys belong to, as of now.
+//!
+//! A token proves nothing by itself: its session, its user's status and role, and the key that
+//! signed it are read at every request, in one statement. So a logout, a new password, a
+//! suspension, another role or a rotation takes effect with the next request on any node. Times are
+//! compared by the database's clock alone, so nodes may differ without any leeway.
+//!
+//! Every function that takes a `&mut PgConnection` neither begins nor commits. Deliberately absent:
+//! HTTP, caches, and who may do what, which each operation says itself.
+
+pub mod api_keys;
+pub mod credentials;
+pub mod passwords;
+pub mod sessions;
+pub mod signing_keys;
+pub mod tokens;
+pub mod users;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::types::PgInterval;
+
+/// What can go wrong in the database. Rules that were broken are outcomes, and no errors.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// Another user has this address.
+    #[error("the email address is taken")]
+    EmailTaken,
+    /// Any other trouble with the database.
+    #[error("the database refused")]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for IdentityError {
+    fn from(error: sqlx::Error) -> Self {
+        let constraint = error.as_database_error().and_then(|error| error.constraint());
+        match constraint {
+            Some("users_email_key") => Self::EmailTaken,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// What a caller may do, in rising order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, sqlx::Type, clap::ValueEnum)]
+#[sqlx(type_name = "identity.role", rename_all = "lowercase")]
+pub enum Role {
+    /// Owns wallets, and sees and moves what is in them.
+    User,
+    /// Reads everything.
+    Operator,
+    /// Reads everything, and changes roles and statuses.
+    Admin,
+}
+
+impl Role {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::User, Self::Operator, Self::Admin];
+
+    /// The role in one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Whether a user may sign in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, sqlx::Type, clap::ValueEnum)]
+#[sqlx(type_name = "identity.user_status", rename_all = "lowercase")]
+pub enum UserStatus {
+    /// May sign in.
+    Active,
+    /// May not, for the time being.
+    Suspended,
+    /// May not, and is gone for good as far as people are concerned.
+    Closed,
+}
+
+impl UserStatus {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Suspended, Self::Closed];
+
+    /// The status in one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// An email address, without space around it and in lower case: one address is one user.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Email(String);
+
+/// The longest address that mail can be sent to (RFC 5321, 4.5.3.1.3).
+pub const MAX_EMAIL_CHARS: usize = 254;
+
+/// A text that is no email address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not an email address: expected name@domain, at most {MAX_EMAIL_CHARS} characters")]
+pub struct NotAnEmail;
+
+impl Email {
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Email {
+    type Err = NotAnEmail;
+
+    /// Only what is no address at all is refused: whether mail arrives, only mail can tell.
+    fn from_str(text: &str) -> Result<Self, NotAnEmail> {
+        let email = text.trim().to_lowercase();
+        let is_odd = |c: char| c.is_whitespace() || c.is_control();
+        let (name, domain) = email.rsplit_once('@').ok_or(NotAnEmail)?;
+        if name.is_empty()
+            || domain.is_empty()
+            || name.contains('@')
+            || email.contains(is_odd)
+            || email.chars().count() > MAX_EMAIL_CHARS
+        {
+            return Err(NotAnEmail);
+        }
+        Ok(Self(email))
+    }
+}
+
+impl fmt::Display for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A random value of 256 bits.
+pub(crate) fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the system's random numbers never run out");
+    bytes
+}
+
+/// PostgreSQL counts in microseconds; a rest of nanoseconds is nothing that a person asked for.
+fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    PgInterval { months: 0, days: 0, microseconds }
+}

@@ -1,0 +1,293 @@
+//! Dead letters: discarded jobs, as operators decide over them, with the money that they are about.
+//!
+//! The one place that knows what a decision means for the money; the API and `app dead-letters`
+//! both come here, each with a database transaction of its own.
+//!
+//! A decision and what it does to the money commit together. Whoever moves an order because of a
+//! dead letter, the operator here or [`ResolveBankOrder`](super::ResolveBankOrder), locks the order
+//! first and looks then whether the letter is still open. So of an operator who redrives an order
+//! and a job that is about to fail it, the second one sees what the first has done.
+
+use sqlx::PgConnection;
+
+use super::{
+    BANK_UNAVAILABLE, ExecuteBankOrder, ExecuteTransfer, ResolveBankOrder, SettleTransaction,
+};
+use crate::ids::{OrderId, TransactionId};
+use crate::payments::orders::{self, Order, ReopenRefusal};
+use crate::payments::transactions::{self, Status, Transaction, TransactionError};
+use crate::payments::{LedgerError, settlement};
+use crate::queue::QueueError;
+use crate::queue::discarded::{self, Decision, Resolved};
+use crate::queue::inspect::{self, JobDetails, JobState};
+use crate::queue::job::{Job, JobId};
+
+/// Why an order or transaction failed that an operator has given up.
+pub const WRITTEN_OFF: &str = "written-off";
+
+/// The most characters of the reason for a decision.
+pub const MAX_REASON_CHARS: usize = 500;
+
+/// A job that was discarded at least once, and what it is about.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The job, with its attempts and what was decided over it.
+    pub job: JobDetails,
+    /// What it was to do something about; none when that does not exist, or the kind of the job is
+    /// none of ours.
+    pub subject: Option<Subject>,
+}
+
+/// What a job is about.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A user's order.
+    Order(Order),
+    /// A provider's transaction.
+    Transaction(Transaction),
+}
+
+/// Why a decision cannot be. Nothing that was done for it may be committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No job with this number was ever discarded, or retention has dropped it.
+    #[error("there is no such dead letter")]
+    NotFound,
+    /// Somebody has decided over it by now.
+    #[error("somebody has decided over it already")]
+    AlreadyDecided,
+    /// What the job is about has its outcome, so that running it again would do nothing.
+    #[error("what it is about needs no other run; it can be written off")]
+    NothingToRedrive,
+    /// What the order would move is no longer available in the wallet.
+    #[error("too little is available in the wallet")]
+    InsufficientFunds,
+}
+
+impl Refusal {
+    /// Its stable name.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::AlreadyDecided => "already-decided",
+            Self::NothingToRedrive => "nothing-to-redrive",
+            Self::InsufficientFunds => "insufficient-funds",
+        }
+    }
+}
+
+/// What can go wrong beside a [`Refusal`].
+#[derive(Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    /// In the queue.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// With an order.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// With a transaction.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
+}
+
+/// The dead letter with this number, open or decided over.
+///
+/// # Errors
+///
+/// [`DeadLetterError`].
+pub async fn find(
+    conn: &mut PgConnection,
+    id: JobId,
+) -> Result<Option<DeadLetter>, DeadLetterError> {
+    let Some(job) = find_discarded(conn, id).await? else { return Ok(None) };
+    let subject = match About::of(&job) {
+        Some(About::Order(order)) => orders::find(conn, order).await?.map(Subject::Order),
+        Some(About::Transaction(number)) => {
+            transactions::find_by_number(conn, number).await?.map(Subject::Transaction)
+        }
+        None => None,
+    };
+    Ok(Some(DeadLetter { job, subject }))
+}
+
+/// Runs a discarded job again, with the effect key that it had. An order that had failed only
+/// because the bank could not be reached is `PENDING` again, and holds again what it will move.
+///
+/// # Errors
+///
+/// [`DeadLetterError`]. After a [`Refusal`], too, nothing may be committed.
+pub async fn redrive(
+    conn: &mut PgConnection,
+    id: JobId,
+    decision: Decision<'_>,
+) -> Result<Result<(), Refusal>, DeadLetterError> {
+    let Some(job) = find_discarded(conn, id).await? else { return Ok(Err(Refusal::NotFound)) };
+    let to_reopen = match About::of(&job) {
+        Some(About::Order(order)) => {
+            let order = orders::find_locked(conn, order).await?;
+            match order.map(|order| Redrivable::of(&order, &job.kind)) {
+                Some(Redrivable::AsItIs) => None,
+                Some(Redrivable::Reopened(order)) => Some(order),
+                Some(Redrivable::No) | None => return Ok(Err(undecided(conn, id).await?)),
+            }
+        }
+        Some(About::Transaction(number)) => {
+            let found = transactions::find_by_number(conn, number).await?;
+            if !found.is_some_and(|transaction| transaction.status == Status::Processing) {
+                return Ok(Err(undecided(conn, id).await?));
+            }
+            None
+        }
+        None => None,
+    };
+    if discarded::redrive(conn, id, decision).await? == Resolved::NotOpen {
+        return Ok(Err(Refusal::AlreadyDecided));
+    }
+    let Some(order) = to_reopen else { return Ok(Ok(())) };
+    Ok(match orders::reopen(conn, order, BANK_UNAVAILABLE).await? {
+        Ok(()) => Ok(()),
+        Err(ReopenRefusal::InsufficientFunds) => Err(Refusal::InsufficientFunds),
+        Err(ReopenRefusal::OtherOutcome) => Err(Refusal::NothingToRedrive),
+    })
+}
+
+/// Gives up what a discarded job was to do. What is unfinished becomes `FAILED` for the reason
+/// [`WRITTEN_OFF`], and what it held is released; what has its outcome keeps it.
+///
+/// That the bank has not moved the money of an unfinished order, or that it has and what then is to
+/// be done, is for whoever writes it off to know.
+///
+/// # Errors
+///
+/// As [`redrive`].
+pub async fn write_off(
+    conn: &mut PgConnection,
+    id: JobId,
+    decision: Decision<'_>,
+) -> Result<Result<(), Refusal>, DeadLetterError> {
+    let Some(job) = find_discarded(conn, id).await? else { return Ok(Err(Refusal::NotFound)) };
+    let about = About::of(&job);
+    if let Some(About::Order(order)) = about {
+        orders::find_locked(conn, order).await?;
+    }
+    if discarded::dismiss(conn, id, decision).await? == Resolved::NotOpen {
+        return Ok(Err(Refusal::AlreadyDecided));
+    }
+    let is_left_to_another = is_left_to_original(conn, &job, decision).await?;
+    match about {
+        Some(About::Order(order)) if !is_left_to_another => {
+            orders::fail(conn, order, WRITTEN_OFF).await?;
+        }
+        Some(About::Transaction(number)) => {
+            settlement::write_off(conn, number, WRITTEN_OFF).await?;
+        }
+        Some(About::Order(_)) | None => {}
+    }
+    Ok(Ok(()))
+}
+
+/// Whether nobody has decided over this job since it was discarded. With the lock on its order in
+/// hand, this stays so until the transaction ends.
+pub(super) async fn is_open(conn: &mut PgConnection, id: JobId) -> Result<bool, QueueError> {
+    // Nobody can redrive what retention has dropped.
+    Ok(inspect::find_job(conn, id).await?.is_none_or(|job| is_undecided(&job)))
+}
+
+/// Whether a job is discarded, and waits for a decision.
+pub fn is_undecided(job: &JobDetails) -> bool {
+    let is_decided = job.resolutions.iter().any(|decided| decided.attempt == job.attempt);
+    job.state == JobState::Discarded && !is_decided
+}
+
+/// What a redrive means for an order.
+enum Redrivable {
+    /// It waits for its job.
+    AsItIs,
+    /// It failed because its job was given up, and can be reopened.
+    Reopened(OrderId),
+    /// It has its outcome.
+    No,
+}
+
+impl Redrivable {
+    fn of(order: &Order, kind: &str) -> Self {
+        let was_given_up = order.failure_reason.as_deref() == Some(BANK_UNAVAILABLE);
+        match order.is_finished() {
+            false => Self::AsItIs,
+            true if was_given_up && kind == ExecuteBankOrder::KIND => Self::Reopened(order.id),
+            true => Self::No,
+        }
+    }
+}
+
+/// What the arguments of a job name.
+#[derive(Clone, Copy)]
+enum About {
+    Order(OrderId),
+    Transaction(TransactionId),
+}
+
+impl About {
+    fn of(job: &JobDetails) -> Option<Self> {
+        fn args<J: Job>(job: &JobDetails) -> Option<J> {
+            serde_json::from_value(job.args.clone()).ok()
+        }
+        match job.kind.as_str() {
+            ExecuteBankOrder::KIND => {
+                args::<ExecuteBankOrder>(job).map(|args| Self::Order(args.order))
+            }
+            ResolveBankOrder::KIND => {
+                args::<ResolveBankOrder>(job).map(|args| Self::Order(args.args.order))
+            }
+            ExecuteTransfer::KIND => {
+                args::<ExecuteTransfer>(job).map(|args| Self::Order(args.order))
+            }
+            SettleTransaction::KIND => {
+                args::<SettleTransaction>(job).map(|args| Self::Transaction(args.transaction))
+            }
+            _ => None,
+        }
+    }
+}
+
+async fn find_discarded(
+    conn: &mut PgConnection,
+    id: JobId,
+) -> Result<Option<JobDetails>, QueueError> {
+    let found = inspect::find_job(conn, id).await?;
+    let was_discarded =
+        |job: &JobDetails| job.state == JobState::Discarded || !job.resolutions.is_empty();
+    Ok(found.filter(was_discarded))
+}
+
+/// Why a job is not to run again whose subject needs it no more: who came second is told so.
+async fn undecided(conn: &mut PgConnection, id: JobId) -> Result<Refusal, QueueError> {
+    Ok(match is_open(conn, id).await? {
+        true => Refusal::NothingToRedrive,
+        false => Refusal::AlreadyDecided,
+    })
+}
+
+/// With a [`ResolveBankOrder`] the job that it followed is written off, too, as both are about one
+/// order. But once that has been redriven, the bank may be acting at this moment, and the order is
+/// that job's: says whether it is.
+async fn is_left_to_original(
+    conn: &mut PgConnection,
+    job: &JobDetails,
+    decision: Decision<'_>,
+) -> Result<bool, QueueError> {
+    if job.kind != ResolveBankOrder::KIND {
+        return Ok(false);
+    }
+    let Ok(follow_up) = serde_json::from_value::<ResolveBankOrder>(job.args.clone()) else {
+        return Ok(false);
+    };
+    let original = inspect::find_job(conn, follow_up.job).await?;
+    if original.is_some_and(|original| original.finished_at.is_none()) {
+        return Ok(true);
+    }
+    // That it was decided over before is as good.
+    let (Resolved::Done | Resolved::NotOpen) =
+        discarded::dismiss(conn, follow_up.job, decision).await?;
+    Ok(false)
+}

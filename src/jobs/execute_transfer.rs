@@ -1,0 +1,85 @@
+//! Executes a user's transfer, or its refund: money from one wallet to another.
+
+use serde::{Deserialize, Serialize};
+
+use super::JobState;
+use crate::ids::OrderId;
+use crate::payments::orders::{self, Executed, Execution};
+use crate::queue::context::{BatchContext, Committed, JobContext};
+use crate::queue::job::{BatchJob, Job, JobError};
+
+/// Posts the transfer of an order, releases what it holds, and moves it from `PENDING` to its
+/// outcome.
+///
+/// Enqueued once per order, by whoever places it, in the same database transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ExecuteTransfer {
+    /// The order, a transfer or a refund.
+    pub order: OrderId,
+}
+
+impl Job for ExecuteTransfer {
+    const KIND: &'static str = "execute_transfer";
+    type State = JobState;
+
+    async fn run(self, _state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
+        let mut tx = cx.begin().await?;
+        let executed = execute(&mut tx, &[self]).await?;
+        let committed = cx.complete(tx).await?;
+        log(&[self], &executed);
+        Ok(committed)
+    }
+}
+
+impl BatchJob for ExecuteTransfer {
+    const MAX_BATCH: usize = 200;
+
+    async fn run_batch(
+        jobs: Vec<Self>,
+        _state: &JobState,
+        cx: BatchContext,
+    ) -> Result<Committed, JobError> {
+        let mut tx = cx.begin().await?;
+        let executed = execute(&mut tx, &jobs).await?;
+        let committed = cx.complete(tx).await?;
+        log(&jobs, &executed);
+        Ok(committed)
+    }
+}
+
+/// A job without its order can never succeed: it is discarded. In a batch this undoes the batch,
+/// whose jobs then run one by one.
+async fn execute(
+    conn: &mut sqlx::PgConnection,
+    jobs: &[ExecuteTransfer],
+) -> Result<Vec<Executed>, JobError> {
+    let executions: Vec<Execution> =
+        jobs.iter().map(|job| Execution { order: job.order, bank_reference: None }).collect();
+    let executed = orders::execute_many(conn, &executions).await?;
+    match executed.iter().position(|executed| *executed == Executed::Missing) {
+        Some(position) => Err(JobError::discard(MissingOrder(jobs[position].order))),
+        None => Ok(executed),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("there is no order {0} to be executed")]
+pub(super) struct MissingOrder(pub(super) OrderId);
+
+/// One line per order, once the outcome is committed.
+fn log(jobs: &[ExecuteTransfer], executed: &[Executed]) {
+    for (ExecuteTransfer { order }, executed) in jobs.iter().zip(executed) {
+        match executed {
+            Executed::Completed => tracing::debug!(%order, "transfer {order} completed"),
+            Executed::Failed(refusal) => {
+                let reason = refusal.code();
+                tracing::warn!(%order, reason, "transfer {order} failed: {refusal}");
+            }
+            Executed::AlreadyFinished => {
+                tracing::info!(%order, "transfer {order} was finished before");
+            }
+            // Never committed.
+            Executed::Missing => {}
+        }
+    }
+}

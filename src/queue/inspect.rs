@@ -1,0 +1,206 @@
+//! All that the database knows of one job: for whoever asks why it has not run, or what it did.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::QueueError;
+use super::attempt::AttemptOutcome;
+use super::job::{Fence, JobId};
+
+/// The states of a job, as people speak of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits for its time, and has never run.
+    Scheduled,
+    /// Due, and waits for a worker.
+    Available,
+    /// Has run, and waits for its time to run again.
+    Retryable,
+    /// A worker has it.
+    Running,
+    /// Done.
+    Completed,
+    /// No longer wanted.
+    Cancelled,
+    /// Failed for good.
+    Discarded,
+}
+
+/// One job, finished or not.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobDetails {
+    /// Its number.
+    pub id: JobId,
+    /// The queue that it is in.
+    pub queue: String,
+    /// Its kind.
+    pub kind: String,
+    /// 1 (claimed first) to 4 (last).
+    pub priority: i16,
+    /// Its state.
+    pub state: JobState,
+    /// Why it waits, if its handler said so when it snoozed.
+    pub wait_reason: Option<String>,
+    /// When it is due, or was when it last ran.
+    #[serde(with = "time::serde::rfc3339")]
+    pub run_at: OffsetDateTime,
+    /// How many attempts were begun.
+    pub attempt: i16,
+    /// After so many failed attempts it is discarded.
+    pub max_attempts: i16,
+    /// How many attempts ended with their worker, since the last redrive.
+    pub crash_count: i16,
+    /// The worker that has it now.
+    pub worker_id: Option<Uuid>,
+    /// Until when that worker has it, unless it renews its lease.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub lease_expires_at: Option<OffsetDateTime>,
+    /// When it was enqueued.
+    #[serde(with = "time::serde::rfc3339")]
+    pub enqueued_at: OffsetDateTime,
+    /// When it was finished.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+    /// Its arguments.
+    pub args: serde_json::Value,
+    /// All ended attempts that retention has kept, in order.
+    pub attempts: Vec<Attempt>,
+    /// What operators decided over it, in order.
+    pub resolutions: Vec<Resolution>,
+}
+
+/// One ended attempt.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub attempt: i16,
+    /// The number of the claim.
+    pub fence: Fence,
+    /// The worker that ran it.
+    pub worker_id: Uuid,
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// When it ended.
+    #[serde(with = "time::serde::rfc3339")]
+    pub ended_at: OffsetDateTime,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// The whole error chain; null exactly when it completed the job.
+    pub error: Option<String>,
+}
+
+/// What an operator decided over the job after it was discarded.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Resolution {
+    /// The attempt that the job was discarded at.
+    pub attempt: i16,
+    /// What was decided.
+    pub resolution: ResolutionKind,
+    /// Who decided.
+    pub resolved_by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub resolved_at: OffsetDateTime,
+}
+
+/// What can be decided over a discarded job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "queue.resolution", rename_all = "snake_case")]
+pub enum ResolutionKind {
+    /// It was to run again.
+    Redriven,
+    /// It was written off.
+    Dismissed,
+}
+
+/// All that is known of a job, or nothing if there is none or retention has dropped it.
+///
+/// Read by several statements: in a REPEATABLE READ transaction they tell of one moment.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn find_job(
+    conn: &mut PgConnection,
+    id: JobId,
+) -> Result<Option<JobDetails>, QueueError> {
+    let Some(job) = sqlx::query!(
+        r#"
+        select
+          queue as "queue!", kind as "kind!", priority as "priority!", state as "state!: JobState",
+          wait_reason, run_at as "run_at!", attempt as "attempt!", max_attempts as "max_attempts!",
+          crash_count as "crash_count!", worker_id, lease_expires_at,
+          enqueued_at as "enqueued_at!", finished_at, args as "args!"
+        from queue.all_jobs
+        where id = $1
+        "#,
+        id.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    else {
+        return Ok(None);
+    };
+    Ok(Some(JobDetails {
+        id,
+        queue: job.queue,
+        kind: job.kind,
+        priority: job.priority,
+        state: job.state,
+        wait_reason: job.wait_reason,
+        run_at: job.run_at,
+        attempt: job.attempt,
+        max_attempts: job.max_attempts,
+        crash_count: job.crash_count,
+        worker_id: job.worker_id,
+        lease_expires_at: job.lease_expires_at,
+        enqueued_at: job.enqueued_at,
+        finished_at: job.finished_at,
+        args: job.args,
+        attempts: attempts(conn, id).await?,
+        resolutions: resolutions(conn, id).await?,
+    }))
+}
+
+async fn attempts(conn: &mut PgConnection, id: JobId) -> Result<Vec<Attempt>, QueueError> {
+    let attempts = sqlx::query_as!(
+        Attempt,
+        r#"
+        select
+          attempt, fence as "fence: Fence", worker_id, started_at, ended_at,
+          outcome as "outcome: AttemptOutcome", error
+        from queue.attempts
+        where job_id = $1
+        order by attempt
+        "#,
+        id.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(attempts)
+}
+
+async fn resolutions(conn: &mut PgConnection, id: JobId) -> Result<Vec<Resolution>, QueueError> {
+    let resolutions = sqlx::query_as!(
+        Resolution,
+        r#"
+        select
+          attempt, resolution as "resolution: ResolutionKind", resolved_by, reason, resolved_at
+        from queue.resolutions
+        where job_id = $1
+        order by attempt
+        "#,
+        id.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(resolutions)
+}

@@ -1,0 +1,31 @@
+-- Moves discarded job $1 from the history back to where jobs wait, due now, because $2 says so for the reason $3. Its
+-- attempts are numbered on and it may have as many more as it had at first; 1,000 is all that max_attempts can hold.
+-- Returns no row when the job is not discarded or has been decided over.
+--
+-- The key of queue.resolutions lets one of several redrives and dismissals at once pass: the others wait for its
+-- commit, and then insert nothing. As in every enqueue the clock is read after the transaction got its id
+-- (claim_floor.rs): the rows that are read here come from a delete.
+with resolved as (
+  insert into queue.resolutions (job_id, attempt, resolution, resolved_by, reason)
+  select id, attempt, 'redriven', $2, $3
+  from queue.finished_jobs
+  where id = $1 and state = 'discarded' and attempt < 1000
+  on conflict do nothing
+  returning job_id
+),
+gone as (
+  delete from queue.finished_jobs
+  using resolved
+  where finished_jobs.id = resolved.job_id and finished_jobs.state = 'discarded'
+  returning finished_jobs.*
+)
+insert into queue.jobs (
+  id, queue, kind, priority, run_at, attempt, max_attempts, prior_attempts, enqueued_at, args, trace_context,
+  last_traceparent, on_discard
+)
+overriding system value
+select
+  id, queue, kind, priority, clock_timestamp(), attempt, least(attempt + max_attempts - prior_attempts, 1000), attempt,
+  enqueued_at, args, trace_context, last_traceparent, on_discard
+from gone
+returning id

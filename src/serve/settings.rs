@@ -1,0 +1,174 @@
+//! How the API behaves: the settings that `app serve` and `app dev` share.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args as ClapArgs;
+use humantime::parse_duration;
+
+use crate::http::caller::TransactionReaders;
+use crate::http::cors::CorsOrigins;
+use crate::http::inbound_webhooks::ConflictAnswer;
+use crate::http::rate_limits::LimitArgs;
+use crate::http::signature::WebhookSecret;
+
+/// How the API behaves; shared by `app serve` and `app dev`.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct ApiArgs {
+    /// The secrets that inbound webhooks are signed with, each 'whsec_' and base64, separated by
+    /// commas or spaces. Several are valid at once, for rotation.
+    #[arg(long, env = "APP_WEBHOOK_SECRETS", hide_env_values = true, value_name = "SECRETS")]
+    pub webhook_secrets: Option<SecretText>,
+
+    /// A file that holds the secrets instead.
+    #[arg(
+        long,
+        env = "APP_WEBHOOK_SECRETS_FILE",
+        value_name = "FILE",
+        conflicts_with = "webhook_secrets"
+    )]
+    pub webhook_secrets_file: Option<PathBuf>,
+
+    /// What a known transaction id with other content is answered: 409, or a flagged 202. It is
+    /// kept either way.
+    #[arg(long, env = "APP_CONFLICT_ANSWER", value_enum, default_value_t, value_name = "ANSWER")]
+    pub conflict_answer: ConflictAnswer,
+
+    /// Who may read /v1/transactions. [default: anybody on a loopback address, otherwise operators]
+    #[arg(long, env = "APP_TRANSACTION_READERS", value_enum, value_name = "WHO")]
+    pub transaction_readers: Option<TransactionReaders>,
+
+    /// How long after its acceptance a transaction is settled.
+    #[arg(long, env = "APP_SETTLE_DELAY", default_value = "0s", value_parser = parse_duration)]
+    pub settle_delay: Duration,
+
+    /// The most bytes of a request body.
+    #[arg(long, env = "APP_MAX_BODY", default_value_t = 1 << 20, value_name = "BYTES")]
+    pub max_body: usize,
+
+    /// How long a client may take to send the headers of a request.
+    #[arg(long, env = "APP_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
+    pub header_timeout: Duration,
+
+    /// How long a client may take to send the body of a request.
+    #[arg(long, env = "APP_BODY_TIMEOUT", default_value = "15s", value_parser = parse_duration)]
+    pub body_timeout: Duration,
+
+    /// How long a connection may be idle between requests.
+    #[arg(long, env = "APP_IDLE_TIMEOUT", default_value = "75s", value_parser = parse_duration)]
+    pub idle_timeout: Duration,
+
+    /// The most connections at once; more are answered 503.
+    #[arg(
+        long,
+        env = "APP_MAX_CONNECTIONS",
+        default_value_t = 4096,
+        value_parser = clap::value_parser!(u32).range(1..),
+        value_name = "CONNECTIONS"
+    )]
+    pub max_connections: u32,
+
+    /// The most connections to the database for reads; webhooks have their own.
+    #[arg(
+        long,
+        env = "APP_DATABASE_CONNECTIONS",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        value_name = "CONNECTIONS"
+    )]
+    pub database_connections: u32,
+
+    /// How many commits of webhooks may be under way at the same time.
+    #[arg(
+        long,
+        env = "APP_COMMITTERS",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(1..=64),
+        value_name = "COMMITS"
+    )]
+    pub committers: u16,
+
+    /// How often one caller may ask.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    /// Sites that may call the API from a browser, as `https://app.example`, separated by commas
+    /// [default: none]
+    #[arg(
+        long,
+        env = "APP_CORS_ORIGINS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "ORIGINS"
+    )]
+    pub cors_origins: CorsOrigins,
+
+    /// How long /readyz says 503 before the process stops accepting, so that a balancer notices in
+    /// time.
+    #[arg(long, env = "APP_DRAIN_DELAY", default_value = "0s", value_parser = parse_duration)]
+    pub drain_delay: Duration,
+
+    /// How long requests under way may go on once the process stops accepting.
+    #[arg(long, env = "APP_SERVE_GRACE", default_value = "20s", value_parser = parse_duration)]
+    pub serve_grace: Duration,
+}
+
+/// A text whose `Debug` does not show it.
+#[derive(Clone)]
+pub struct SecretText(String);
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
+
+impl Default for ApiArgs {
+    /// What holds when nothing is set.
+    fn default() -> Self {
+        #[derive(clap::Parser)]
+        struct Defaults {
+            #[command(flatten)]
+            api: ApiArgs,
+        }
+        <Defaults as clap::Parser>::parse_from(["app"]).api
+    }
+}
+
+impl ApiArgs {
+    /// The secrets, from wherever they are set.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or holds what is no secret.
+    pub fn secrets(&self) -> anyhow::Result<Vec<WebhookSecret>> {
+        let text = match (&self.webhook_secrets, &self.webhook_secrets_file) {
+            (Some(SecretText(text)), _) => text.clone(),
+            (None, Some(file)) => read_secrets_file(file)?,
+            (None, None) => return Ok(Vec::new()),
+        };
+        text.split([',', ' ', '\t', '\r', '\n'])
+            .filter(|part| !part.is_empty())
+            .map(|part| Ok(part.parse()?))
+            .collect()
+    }
+}
+
+fn read_secrets_file(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the webhook secrets cannot be read from {}", file.display()))?;
+    anyhow::ensure!(
+        !text.trim().is_empty(),
+        "{} holds no webhook secret; make one with: echo whsec_$(openssl rand -base64 32)",
+        file.display()
+    );
+    Ok(text)
+}

@@ -1,0 +1,130 @@
+//! `app dead-letters`.
+
+use serde_json::{Value, json};
+
+use super::{World, failed, is, pair};
+use crate::support::money::discarded_job;
+use crate::support::{App, TestDb};
+
+impl World {
+    /// Runs `app dead-letters` on the database of this world: the exit code, and what it said.
+    async fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+        let url = &self.api.db.as_ref().unwrap().url;
+        let command = App::command([&["dead-letters"], args].concat());
+        let (status, output) = command.env("DATABASE_URL", url).env("USER", "ada").run().await;
+        (status.code(), output)
+    }
+}
+
+#[tokio::test]
+async fn the_commands_list_and_show_what_the_api_does() {
+    let world = World::new().await;
+    let (_, job) = world.given_up("30 USD").await;
+
+    let (code, output) = world.run(&["list"]).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("GIVEN UP") && output.contains("execute_bank_order"), "{output}");
+    let (_, output) = world.run(&["list", "-o", "json"]).await;
+    let listed: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(listed, world.list("").await["dead_letters"]);
+    let (_, output) = world.run(&["list", "-o", "jsonl", "--kind", "other"]).await;
+    assert_eq!(output, "");
+
+    let (code, output) = world.run(&["show", &job.to_string(), "-o", "json"]).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(serde_json::from_str::<Value>(&output).unwrap(), world.show(job).await);
+    let (code, output) = world.run(&["show", &job.to_string()]).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("waits for a decision") && output.contains("30.00 USD"), "{output}");
+}
+
+#[tokio::test]
+async fn a_redrive_by_command_is_that_of_the_api_and_names_who_and_why() {
+    let world = World::new().await;
+    let (order, job) = world.given_up("30 USD").await;
+    let number = job.to_string();
+    let redrive = ["redrive", &number, "--reason", "the bank is back"];
+
+    let (code, output) = world.run(&[&redrive[..], &["--dry-run"]].concat()).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("would run again"), "{output}");
+    assert_eq!(world.outcome(order).await, failed("bank-unavailable"));
+    assert_eq!(world.listed().await, [job]);
+
+    let (code, output) = world.run(&redrive).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(world.outcome(order).await, is("PENDING"));
+    assert_eq!(world.balance().await, pair("100.00", "70.00"));
+    let decided = &world.show(job).await["decisions"][0];
+    assert_eq!(decided["decided_by"], "cli:ada");
+    assert_eq!(decided["reason"], "the bank is back");
+    let (code, output) = world.run(&redrive).await;
+    assert_eq!(code, Some(5), "{output}");
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn all_of_a_kind_are_redriven_only_with_consent_and_what_cannot_be_stays() {
+    let world = World::new().await;
+    let (affordable, _) = world.given_up("30 USD").await;
+    let (too_much, too_much_job) = world.given_up("90 USD").await;
+    let other = discarded_job(world.pool()).await;
+    let all = ["redrive", "--all", "--kind", "execute_bank_order", "--reason", "again"];
+
+    let (code, output) = world.run(&all).await;
+    assert_eq!(code, Some(2), "{output}");
+    assert_eq!(world.listed().await.len(), 3);
+    // In dry runs each stands alone.
+    let (code, output) = world.run(&[&all[..], &["--dry-run", "-o", "json"]].concat()).await;
+    assert_eq!(code, Some(0), "{output}");
+    let results: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(results.as_array().unwrap().len(), 2);
+    assert_eq!(results[0]["result"], "would-redrive");
+    assert_eq!(world.listed().await.len(), 3);
+
+    // The newest first: it takes what the older one would need.
+    let (code, output) = world.run(&[&all[..], &["--yes", "-o", "jsonl"]].concat()).await;
+    assert_eq!(code, Some(5), "{output}");
+    let results: Vec<Value> =
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(results[0], json!({ "job_id": too_much_job, "result": "redriven" }));
+    assert_eq!(results[1]["result"], "insufficient-funds");
+    assert_eq!(world.outcome(too_much).await, is("PENDING"));
+    assert_eq!(world.outcome(affordable).await, failed("bank-unavailable"));
+    assert_eq!(world.balance().await, pair("100.00", "10.00"));
+    assert!(world.listed().await.contains(&other.0));
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn a_write_off_by_command_releases_the_hold() {
+    let mut world = World::new().await;
+    let (order, job) = world.in_doubt().await;
+    let args = ["write-off", &job.to_string(), "--reason", "never sent", "--by", "grace"];
+    let (code, output) = world.run(&args).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(world.outcome(order).await, failed("written-off"));
+    assert_eq!(world.balance().await, pair("100.00", "100.00"));
+    assert_eq!(world.show(job).await["decisions"][0]["decided_by"], "cli:grace");
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_and_what_makes_no_sense_have_exit_codes_of_their_own() {
+    let db = TestDb::new().await;
+    for (args, expected) in [
+        (&["show", "4711"][..], 3),
+        (&["redrive", "4711", "--reason", "why"], 3),
+        (&["write-off", "4711", "--reason", "why"], 3),
+        (&["redrive", "4711"], 2),
+        (&["redrive", "--reason", "why"], 2),
+        (&["redrive", "4711", "--all", "--yes", "--reason", "why"], 2),
+        (&["redrive", "4711", "--reason", " "], 2),
+        (&["write-off", "--reason", "why"], 2),
+        (&["redrive", "--all", "--yes", "--reason", "why"], 0),
+    ] {
+        let command = App::command([&["dead-letters"], args].concat());
+        let (status, output) = command.env("DATABASE_URL", &db.url).run().await;
+        assert_eq!(status.code(), Some(expected), "{args:?}: {output}");
+    }
+}
