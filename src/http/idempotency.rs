@@ -301,7 +301,7 @@ pub async fn prune_for_ever(pool: PgPool) {
     }
 }
 
-/// Deletes up to [`PRUNE_BATCH`] old answers, and says how many.
+/// Deletes up to a thousand old answers, and says how many.
 ///
 /// # Errors
 ///

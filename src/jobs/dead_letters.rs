@@ -4,7 +4,7 @@
 //! both come here, each with a database transaction of its own.
 //!
 //! A decision and what it does to the money commit together. Whoever moves an order because of a
-//! dead letter, the operator here or [`ResolveBankOrder`](super::ResolveBankOrder), locks the order
+//! dead letter, the operator here or [`ResolveBankOrder`], locks the order
 //! first and looks then whether the letter is still open. So of an operator who redrives an order
 //! and a job that is about to fail it, the second one sees what the first has done.
 

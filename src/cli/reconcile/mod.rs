@@ -1,7 +1,7 @@
 //! `app reconcile`: compares our ledger, our log of calls to the bank, and the bank's statement.
 //!
 //! - [`comparison`]: reads both sides, and finds where they differ.
-//! - [`report`]: how that is shown.
+//! - `report`: how that is shown.
 
 pub mod comparison;
 mod report;
