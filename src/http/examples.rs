@@ -298,7 +298,6 @@ fn dead_letter_details(decisions: &Value) -> Value {
     }]);
     details["decisions"] = decisions.clone();
     details["order"] = withdrawal();
-    details["transaction"] = Value::Null;
     details
 }
 

@@ -128,11 +128,13 @@ pub struct DeadLetterDetails {
     attempts: Vec<AttemptOut>,
     /// What was decided over it, in order.
     decisions: Vec<DecisionOut>,
-    /// The order that it is about; null when it is about none.
-    #[oai(nullable)]
+    /// The order that it is about; absent when it is about none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[oai(skip_serializing_if_is_none)]
     order: Option<OrderOut>,
-    /// The provider's transaction that it is about; null when it is about none.
-    #[oai(nullable)]
+    /// The provider's transaction that it is about; absent when it is about none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[oai(skip_serializing_if_is_none)]
     transaction: Option<TransactionOut>,
 }
 
