@@ -22,7 +22,7 @@ use super::assert_all_holds;
 use crate::support::money::{Customer, TestWorker, between, over};
 use crate::support::{Answer, PATIENCE, TestApi, send};
 
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 20;
 /// A thousand connections would need more files than a process may open by default.
 const CONNECTIONS: usize = 200;
 
