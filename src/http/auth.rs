@@ -7,10 +7,10 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::ApiTags;
-use super::caller::{Caller, Principal};
+use super::caller::{self, Caller, Principal};
 use super::client_address::ClientAddress;
 use super::database::{in_transaction, within_seconds};
-use super::json_body::{Fields, FromFields, JsonBody};
+use super::json_body::{self, Fields, FromFields, JsonBody};
 use super::payload::Json;
 use super::problem::{Code, Problem};
 use super::rate_limits::{LimitClass, RateLimits};
@@ -162,19 +162,9 @@ enum SignedOut {
 struct SignIn;
 
 impl Refusals for SignIn {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::MissingFields,
-        Code::InvalidFields,
-        Code::InvalidCredentials,
-        Code::RequestTimeout,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        json_body::REFUSALS,
+        &[Code::InvalidCredentials, Code::RateLimited, Code::Unavailable, Code::Overloaded],
     ];
 }
 
@@ -183,11 +173,5 @@ impl Refusals for SignIn {
 struct SignOut;
 
 impl Refusals for SignOut {
-    const CODES: &'static [Code] = &[
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] = &[caller::REFUSALS, &[Code::Forbidden]];
 }

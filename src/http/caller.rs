@@ -21,6 +21,10 @@ use crate::ids::{ApiKeyId, SessionId, UserId};
 /// What a caller is called in the document.
 const SECURITY_SCHEME: &str = "bearer";
 
+/// What an operation that takes a [`Caller`] can answer besides.
+pub const REFUSALS: &[Code] =
+    &[Code::Unauthenticated, Code::RateLimited, Code::Unavailable, Code::Overloaded];
+
 /// A caller whose credential holds right now, and who has not asked too often.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Caller {

@@ -5,14 +5,13 @@ use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use super::ApiTags;
-use super::caller::Caller;
-use super::idempotency::IdempotencyKey;
-use super::json_body::{Fields, FromFields, JsonBody};
+use super::caller::{self, Caller};
+use super::idempotency::{self, IdempotencyKey};
+use super::json_body::{self, Fields, FromFields, JsonBody};
 use super::money::{AmountIn, CurrencyCode};
 use super::orders::{
     FindOrder, ListOrders, OrderAnswer, OrderDesk, OrderFound, OrderQuery, OrdersListed,
 };
-use super::payload::Json;
 use super::problem::Code;
 use super::refused::{Refusals, Refused};
 use crate::ids::AccountId;
@@ -86,8 +85,7 @@ impl DepositsApi {
         caller: Caller,
         query: OrderQuery,
     ) -> Result<OrdersListed, Refused<ListOrders>> {
-        let page = self.desk.list(caller.owner()?, &KINDS, query).await?;
-        Ok(OrdersListed::Ok(Json(page.unwrap_or_default())))
+        Ok(self.desk.list_own(&caller, &KINDS, query).await?)
     }
 }
 
@@ -126,26 +124,10 @@ impl FromFields for NewDeposit {
 struct CreateDeposit;
 
 impl Refusals for CreateDeposit {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::MissingFields,
-        Code::InvalidFields,
-        Code::IdempotencyKeyMissing,
-        Code::InvalidIdempotencyKey,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::WalletNotFound,
-        Code::RequestTimeout,
-        Code::IdempotencyKeyInUse,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::IdempotencyKeyReused,
-        Code::CurrencyMismatch,
-        Code::WalletClosed,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        json_body::REFUSALS,
+        idempotency::REFUSALS,
+        &[Code::Forbidden, Code::WalletNotFound, Code::CurrencyMismatch, Code::WalletClosed],
     ];
 }

@@ -36,6 +36,14 @@ const MAX_KEY_CHARS: usize = 255;
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_BATCH: i64 = 1000;
 
+/// What an operation that takes an [`IdempotencyKey`] can answer besides.
+pub const REFUSALS: &[Code] = &[
+    Code::IdempotencyKeyMissing,
+    Code::InvalidIdempotencyKey,
+    Code::IdempotencyKeyInUse,
+    Code::IdempotencyKeyReused,
+];
+
 /// What names a request, and what it means.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claim {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::ApiTags;
 use super::client_address::ClientAddress;
-use super::json_body::{Fields, FromFields, JsonBody};
+use super::json_body::{self, Fields, FromFields, JsonBody};
 use super::metrics::{Metrics, Reading};
 use super::money::{AmountIn, CurrencyCode};
 use super::payload::Json;
@@ -257,19 +257,14 @@ enum Received {
 struct ReceiveTransaction;
 
 impl Refusals for ReceiveTransaction {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::MissingFields,
-        Code::InvalidFields,
-        Code::InvalidSignature,
-        Code::RequestTimeout,
-        Code::TransactionConflict,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        json_body::REFUSALS,
+        &[
+            Code::InvalidSignature,
+            Code::TransactionConflict,
+            Code::RateLimited,
+            Code::Unavailable,
+            Code::Overloaded,
+        ],
     ];
 }

@@ -10,7 +10,6 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use bytes::Bytes;
-use poem::http::{HeaderMap, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
@@ -20,12 +19,25 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::problem::{Code, FieldError, Problem};
+use super::request_body::require_json;
 use crate::money::{Amount, AmountError, Currency, Money};
 
 /// Of a body with very many wrong fields, only so many are listed.
 const MAX_ERRORS: usize = 20;
 /// Of an unknown field's name, only so much is repeated in the answer.
 const MAX_ECHOED_CHARS: usize = 64;
+
+/// What an operation that takes a [`JsonBody`] can answer besides.
+pub const REFUSALS: &[Code] = &[
+    Code::BadRequest,
+    Code::MalformedBody,
+    Code::MissingFields,
+    Code::InvalidFields,
+    Code::RequestTimeout,
+    Code::BodyTooLarge,
+    Code::UnsupportedMediaType,
+    Code::UnacceptableValues,
+];
 
 /// The shape of a JSON object: for the document the type itself, for the code what it means.
 pub trait FromFields: Type {
@@ -96,28 +108,6 @@ impl<'a, T: Type> ApiExtractor<'a> for JsonBody<T> {
         let bytes = body.take()?.into_bytes().await?;
         Ok(Self { bytes, shape: PhantomData })
     }
-}
-
-/// One `Content-Type: application/json`, in UTF-8 and not compressed.
-fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let refuse = |detail: &'static str| Problem::new(Code::UnsupportedMediaType).detail(detail);
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|it| it != "identity") {
-        return Err(refuse("The body must not be compressed."));
-    }
-    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(refuse("The request must have one Content-Type, application/json."));
-    };
-    let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
-    if !parts.next().is_some_and(|it| it.eq_ignore_ascii_case("application/json")) {
-        return Err(refuse("The Content-Type must be application/json."));
-    }
-    let is_utf8 = |charset: &str| charset.trim_matches('"').eq_ignore_ascii_case("utf-8");
-    let mut parameters = parts.filter_map(|part| part.split_once('='));
-    if parameters.any(|(name, value)| name.eq_ignore_ascii_case("charset") && !is_utf8(value)) {
-        return Err(refuse("The charset of the body must be UTF-8."));
-    }
-    Ok(())
 }
 
 /// How bad a wrong field is: the worst decides what the whole body is answered.

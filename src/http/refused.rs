@@ -13,8 +13,8 @@ use super::problem::{Code, MEDIA_TYPE, Problem, ProblemBody};
 
 /// The codes that one operation can answer, besides [`Code::InternalError`], which any can.
 pub trait Refusals: Send + Sync + 'static {
-    /// The codes, in order of their status.
-    const CODES: &'static [Code];
+    /// The codes: those that come with what it takes, such as a caller or a body, and its own.
+    const CODES: &'static [&'static [Code]];
 }
 
 /// The error side of an operation's result: a [`Problem`] whose code is one of `R`'s.
@@ -27,7 +27,7 @@ pub struct Refused<R> {
 impl<R: Refusals> From<Problem> for Refused<R> {
     fn from(problem: Problem) -> Self {
         debug_assert!(
-            problem.code() == Code::InternalError || R::CODES.contains(&problem.code()),
+            codes(R::CODES).any(|code| code == problem.code()),
             "{} is not documented for this operation",
             problem.code().as_str()
         );
@@ -64,15 +64,16 @@ impl<R: Refusals> ApiResponse for Refused<R> {
     }
 }
 
-/// The codes with this status, of these and [`Code::InternalError`].
-fn with_status(codes: &'static [Code], status: u16) -> impl Iterator<Item = Code> {
-    let all = codes.iter().copied().chain([Code::InternalError]);
-    all.filter(move |code| code.status() == status)
+type Groups = &'static [&'static [Code]];
+
+/// All of these and [`Code::InternalError`], in the order of the catalogue.
+fn codes(groups: Groups) -> impl Iterator<Item = Code> {
+    let is_among = |code: &Code| groups.iter().any(|group| group.contains(code));
+    Code::ALL.iter().copied().filter(move |code| *code == Code::InternalError || is_among(code))
 }
 
-fn statuses(codes: &'static [Code]) -> Vec<u16> {
-    let all = codes.iter().copied().chain([Code::InternalError]);
-    let mut statuses: Vec<u16> = all.map(Code::status).collect();
+fn statuses(groups: Groups) -> Vec<u16> {
+    let mut statuses: Vec<u16> = codes(groups).map(Code::status).collect();
     statuses.sort_unstable();
     statuses.dedup();
     statuses
@@ -80,8 +81,9 @@ fn statuses(codes: &'static [Code]) -> Vec<u16> {
 
 /// `code`: meaning. The document's finishing touch finds the codes again by their backticks, to add
 /// an example each.
-fn description(codes: &'static [Code], status: u16) -> String {
-    let lines: Vec<String> = with_status(codes, status)
+fn description(groups: Groups, status: u16) -> String {
+    let lines: Vec<String> = codes(groups)
+        .filter(|code| code.status() == status)
         .map(|code| format!("`{}`: {}", code.as_str(), code.meaning()))
         .collect();
     lines.join("\n\n")

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
-use poem::http::header;
+use poem::http::{HeaderMap, header};
 use poem::{Endpoint, Request};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -119,4 +119,26 @@ async fn discard(mut body: BoxBody<Bytes, std::io::Error>) {
 
 fn too_large(max_bytes: usize) -> Problem {
     Problem::new(Code::BodyTooLarge).detail(format!("A body has at most {max_bytes} bytes."))
+}
+
+/// One `Content-Type: application/json`, in UTF-8 and not compressed.
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let refuse = |detail: &'static str| Problem::new(Code::UnsupportedMediaType).detail(detail);
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|it| it != "identity") {
+        return Err(refuse("The body must not be compressed."));
+    }
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(refuse("The request must have one Content-Type, application/json."));
+    };
+    let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
+    if !parts.next().is_some_and(|it| it.eq_ignore_ascii_case("application/json")) {
+        return Err(refuse("The Content-Type must be application/json."));
+    }
+    let is_utf8 = |charset: &str| charset.trim_matches('"').eq_ignore_ascii_case("utf-8");
+    let mut parameters = parts.filter_map(|part| part.split_once('='));
+    if parameters.any(|(name, value)| name.eq_ignore_ascii_case("charset") && !is_utf8(value)) {
+        return Err(refuse("The charset of the body must be UTF-8."));
+    }
+    Ok(())
 }

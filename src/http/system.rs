@@ -223,7 +223,7 @@ enum VersionGiven {
 struct NothingElse;
 
 impl Refusals for NothingElse {
-    const CODES: &'static [Code] = &[];
+    const CODES: &'static [&'static [Code]] = &[];
 }
 
 /// What `check_readiness` can answer besides.
@@ -231,5 +231,5 @@ impl Refusals for NothingElse {
 struct CheckReadiness;
 
 impl Refusals for CheckReadiness {
-    const CODES: &'static [Code] = &[Code::NotReady];
+    const CODES: &'static [&'static [Code]] = &[&[Code::NotReady]];
 }

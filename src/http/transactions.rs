@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::ApiTags;
-use super::caller::TransactionReader;
+use super::caller::{self, TransactionReader};
 use super::database::within_seconds;
 use super::lists::{self, DEFAULT_LIMIT, cursor_after, read_cursor, refuse_unknown_parameters};
 use super::moment::Moment;
@@ -253,15 +253,8 @@ enum Listed {
 struct GetTransaction;
 
 impl Refusals for GetTransaction {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::TransactionNotFound,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::Forbidden, Code::TransactionNotFound]];
 }
 
 /// What `list_transactions` can answer besides.
@@ -269,13 +262,6 @@ impl Refusals for GetTransaction {
 struct ListTransactions;
 
 impl Refusals for ListTransactions {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::InvalidCursor,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::InvalidCursor, Code::Forbidden]];
 }

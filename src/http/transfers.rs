@@ -5,14 +5,13 @@ use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use super::ApiTags;
-use super::caller::Caller;
-use super::idempotency::IdempotencyKey;
-use super::json_body::{Fields, FromFields, JsonBody};
+use super::caller::{self, Caller};
+use super::idempotency::{self, IdempotencyKey};
+use super::json_body::{self, Fields, FromFields, JsonBody};
 use super::money::{AmountIn, CurrencyCode};
 use super::orders::{
     FindOrder, ListOrders, OrderAnswer, OrderDesk, OrderFound, OrderQuery, OrdersListed,
 };
-use super::payload::Json;
 use super::problem::Code;
 use super::refused::{Refusals, Refused};
 use super::wallets::IfMatch;
@@ -119,8 +118,7 @@ impl TransfersApi {
         caller: Caller,
         query: OrderQuery,
     ) -> Result<OrdersListed, Refused<ListOrders>> {
-        let page = self.desk.list(caller.owner()?, &KINDS, query).await?;
-        Ok(OrdersListed::Ok(Json(page.unwrap_or_default())))
+        Ok(self.desk.list_own(&caller, &KINDS, query).await?)
     }
 }
 
@@ -168,31 +166,20 @@ impl FromFields for NewTransfer {
 struct CreateTransfer;
 
 impl Refusals for CreateTransfer {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::MissingFields,
-        Code::InvalidFields,
-        Code::IdempotencyKeyMissing,
-        Code::InvalidIdempotencyKey,
-        Code::InvalidIfMatch,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::WalletNotFound,
-        Code::RequestTimeout,
-        Code::IdempotencyKeyInUse,
-        Code::PreconditionFailed,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::IdempotencyKeyReused,
-        Code::InsufficientFunds,
-        Code::CurrencyMismatch,
-        Code::SameWallet,
-        Code::WalletClosed,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        json_body::REFUSALS,
+        idempotency::REFUSALS,
+        &[
+            Code::InvalidIfMatch,
+            Code::Forbidden,
+            Code::WalletNotFound,
+            Code::PreconditionFailed,
+            Code::InsufficientFunds,
+            Code::CurrencyMismatch,
+            Code::SameWallet,
+            Code::WalletClosed,
+        ],
     ];
 }
 
@@ -201,23 +188,19 @@ impl Refusals for CreateTransfer {
 struct RefundTransfer;
 
 impl Refusals for RefundTransfer {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::IdempotencyKeyMissing,
-        Code::InvalidIdempotencyKey,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::OrderNotFound,
-        Code::RequestTimeout,
-        Code::IdempotencyKeyInUse,
-        Code::AlreadyRefunded,
-        Code::NotRefundable,
-        Code::BodyTooLarge,
-        Code::IdempotencyKeyReused,
-        Code::InsufficientFunds,
-        Code::WalletClosed,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        idempotency::REFUSALS,
+        &[
+            Code::InvalidParameter,
+            Code::Forbidden,
+            Code::OrderNotFound,
+            Code::RequestTimeout,
+            Code::AlreadyRefunded,
+            Code::NotRefundable,
+            Code::BodyTooLarge,
+            Code::InsufficientFunds,
+            Code::WalletClosed,
+        ],
     ];
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::ApiTags;
-use super::caller::Caller;
+use super::caller::{self, Caller};
 use super::database::within_seconds;
 use super::money::{BalanceOut, CurrencyCode};
 use super::orders::{OrderDesk, OrderQuery, OrdersListed};
@@ -115,14 +115,8 @@ enum UserBalanceFound {
 struct GetUserBalance;
 
 impl Refusals for GetUserBalance {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::UserNotFound,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::UserNotFound]];
 }
 
 /// What `list_user_transactions` can answer besides.
@@ -130,13 +124,6 @@ impl Refusals for GetUserBalance {
 struct ListUserTransactions;
 
 impl Refusals for ListUserTransactions {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::InvalidCursor,
-        Code::Unauthenticated,
-        Code::UserNotFound,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::InvalidCursor, Code::UserNotFound]];
 }

@@ -143,7 +143,7 @@ pub async fn close(
     Ok(Ok(()))
 }
 
-/// A wallet; with `owner`, only if it is that user's.
+/// The wallet with this id, if any.
 ///
 /// # Errors
 ///
@@ -151,7 +151,6 @@ pub async fn close(
 pub async fn find(
     conn: &mut PgConnection,
     wallet: AccountId,
-    owner: Option<UserId>,
 ) -> Result<Option<Wallet>, LedgerError> {
     let row = sqlx::query_as!(
         Row,
@@ -160,10 +159,9 @@ pub async fn find(
           id as "id: AccountId", owner_id as "owner!: UserId", currency, balance, held,
           version + hold_changes as "version!", created_at, closed_at
         from payments.accounts
-        where id = $1 and kind = 'wallet' and owner_id = coalesce($2, owner_id)
+        where id = $1 and kind = 'wallet'
         "#,
         wallet.0,
-        owner.map(|owner| owner.0),
     )
     .fetch_optional(conn)
     .await?;
@@ -204,6 +202,16 @@ pub async fn entries(
     before: Option<i64>,
     limit: u16,
 ) -> Result<Vec<Entry>, LedgerError> {
+    entries_between(conn, wallet, (0, before.unwrap_or(i64::MAX)), i64::from(limit)).await
+}
+
+/// The entries of a wallet with numbers between these two, newest first.
+async fn entries_between(
+    conn: &mut PgConnection,
+    wallet: AccountId,
+    (after, before): (i64, i64),
+    limit: i64,
+) -> Result<Vec<Entry>, LedgerError> {
     let rows = sqlx::query_as!(
         EntryRow,
         r#"
@@ -214,13 +222,14 @@ pub async fn entries(
         from payments.entries as entry
         join payments.transfers as transfer on transfer.id = entry.transfer_id
         left join payments.orders as "order" on "order".id = transfer.order_id
-        where entry.account_id = $1 and entry.account_version < coalesce($2, 9223372036854775807)
+        where entry.account_id = $1 and entry.account_version > $2 and entry.account_version < $3
         order by entry.account_version desc
-        limit $3
+        limit $4
         "#,
         wallet.0,
+        after,
         before,
-        i64::from(limit),
+        limit,
     )
     .fetch_all(conn)
     .await?;
@@ -255,26 +264,9 @@ pub async fn statement(
     if closing.number - opening.number > limit {
         return Ok(None);
     }
-    let rows = sqlx::query_as!(
-        EntryRow,
-        r#"
-        select
-          entry.account_version as number, entry.transfer_id as "transfer: TransferId",
-          transfer.order_id as "order: OrderId", entry.amount, entry.balance_after,
-          transfer.currency, "order".description, entry.created_at
-        from payments.entries as entry
-        join payments.transfers as transfer on transfer.id = entry.transfer_id
-        left join payments.orders as "order" on "order".id = transfer.order_id
-        where entry.account_id = $1 and entry.account_version > $2 and entry.account_version <= $3
-        order by entry.account_version
-        "#,
-        wallet.id.0,
-        opening.number,
-        closing.number,
-    )
-    .fetch_all(conn)
-    .await?;
-    let entries = rows.into_iter().map(Entry::try_from).collect::<Result<_, _>>()?;
+    let numbers = (opening.number, closing.number + 1);
+    let mut entries = entries_between(conn, wallet.id, numbers, limit).await?;
+    entries.reverse();
     Ok(Some(Statement { opening: opening.balance, entries, closing: closing.balance }))
 }
 

@@ -1,5 +1,7 @@
 //! What the operations on dead letters can answer when all is not well.
 
+use crate::http::caller;
+use crate::http::json_body;
 use crate::http::problem::Code;
 use crate::http::refused::Refusals;
 
@@ -8,15 +10,8 @@ use crate::http::refused::Refusals;
 pub(super) struct ListDeadLetters;
 
 impl Refusals for ListDeadLetters {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::InvalidCursor,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::InvalidCursor, Code::Forbidden]];
 }
 
 /// What `get_dead_letter` can answer besides.
@@ -24,15 +19,8 @@ impl Refusals for ListDeadLetters {
 pub(super) struct GetDeadLetter;
 
 impl Refusals for GetDeadLetter {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::DeadLetterNotFound,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::Forbidden, Code::DeadLetterNotFound]];
 }
 
 /// What `redrive_dead_letter` can answer besides.
@@ -40,25 +28,17 @@ impl Refusals for GetDeadLetter {
 pub(super) struct Redrive;
 
 impl Refusals for Redrive {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::MissingFields,
-        Code::InvalidFields,
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::DeadLetterNotFound,
-        Code::RequestTimeout,
-        Code::DeadLetterDecided,
-        Code::NothingToRedrive,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::InsufficientFunds,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        json_body::REFUSALS,
+        &[
+            Code::InvalidParameter,
+            Code::Forbidden,
+            Code::DeadLetterNotFound,
+            Code::DeadLetterDecided,
+            Code::NothingToRedrive,
+            Code::InsufficientFunds,
+        ],
     ];
 }
 
@@ -67,22 +47,14 @@ impl Refusals for Redrive {
 pub(super) struct WriteOff;
 
 impl Refusals for WriteOff {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::MissingFields,
-        Code::InvalidFields,
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::DeadLetterNotFound,
-        Code::RequestTimeout,
-        Code::DeadLetterDecided,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        json_body::REFUSALS,
+        &[
+            Code::InvalidParameter,
+            Code::Forbidden,
+            Code::DeadLetterNotFound,
+            Code::DeadLetterDecided,
+        ],
     ];
 }

@@ -324,5 +324,5 @@ impl IntoResponse for OpenMetrics {
 struct NothingElse;
 
 impl Refusals for NothingElse {
-    const CODES: &'static [super::problem::Code] = &[];
+    const CODES: &'static [&'static [super::problem::Code]] = &[];
 }

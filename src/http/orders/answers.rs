@@ -9,6 +9,7 @@ use poem_openapi::registry::{
 use poem_openapi::types::Type;
 
 use super::bodies::{OrderOut, OrderPage};
+use crate::http::caller;
 use crate::http::idempotency::StoredAnswer;
 use crate::http::payload::Json;
 use crate::http::problem::Code;
@@ -99,14 +100,8 @@ pub enum OrdersListed {
 pub struct FindOrder;
 
 impl Refusals for FindOrder {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::OrderNotFound,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::OrderNotFound]];
 }
 
 /// What operations that list the caller's orders can answer besides.
@@ -114,13 +109,6 @@ impl Refusals for FindOrder {
 pub struct ListOrders;
 
 impl Refusals for ListOrders {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::InvalidCursor,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::InvalidCursor, Code::Forbidden]];
 }

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::answers::{OrderAnswer, OrderFound};
+use super::answers::{OrderAnswer, OrderFound, OrdersListed};
 use super::bodies::OrderPage;
 use super::list_query::OrderQuery;
 use super::placement::{OrderRequest, PlaceOrders, Placed};
@@ -78,12 +78,27 @@ impl OrderDesk {
                 return Ok(Some(order));
             }
             // Who receives a transfer has a part in it, too.
-            let payee = wallets::find(conn, order.destination, None).await?;
+            let payee = wallets::find(conn, order.destination).await?;
             Ok(payee.filter(|payee| caller.may_read(payee.owner)).map(|_| order))
         })
         .await?;
         let order = order.ok_or_else(|| Problem::new(Code::OrderNotFound))?;
         Ok(OrderFound::Ok(Json(order.into())))
+    }
+
+    /// A page of the caller's own orders of these kinds.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Forbidden`] for a key that acts for nobody, and those of [`Self::list`].
+    pub async fn list_own(
+        &self,
+        caller: &Caller,
+        kinds: &[Kind],
+        query: OrderQuery,
+    ) -> Result<OrdersListed, Problem> {
+        let page = self.list(caller.owner()?, kinds, query).await?;
+        Ok(OrdersListed::Ok(Json(page.unwrap_or_default())))
     }
 
     /// A page of the orders of these kinds, or of all if none is named, that move money of this

@@ -1,5 +1,7 @@
 //! What the operations on users can answer when all is not well.
 
+use crate::http::caller;
+use crate::http::json_body;
 use crate::http::problem::Code;
 use crate::http::refused::Refusals;
 
@@ -8,19 +10,9 @@ use crate::http::refused::Refusals;
 pub(super) struct CreateUser;
 
 impl Refusals for CreateUser {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::MissingFields,
-        Code::InvalidFields,
-        Code::RequestTimeout,
-        Code::EmailTaken,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        json_body::REFUSALS,
+        &[Code::EmailTaken, Code::RateLimited, Code::Unavailable, Code::Overloaded],
     ];
 }
 
@@ -29,14 +21,8 @@ impl Refusals for CreateUser {
 pub(super) struct GetUser;
 
 impl Refusals for GetUser {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::UserNotFound,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::UserNotFound]];
 }
 
 /// What `list_users` can answer besides.
@@ -44,15 +30,8 @@ impl Refusals for GetUser {
 pub(super) struct ListUsers;
 
 impl Refusals for ListUsers {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::InvalidCursor,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::InvalidCursor, Code::Forbidden]];
 }
 
 /// What `change_password` can answer besides.
@@ -60,22 +39,10 @@ impl Refusals for ListUsers {
 pub(super) struct ChangePassword;
 
 impl Refusals for ChangePassword {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::MissingFields,
-        Code::InvalidFields,
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::UserNotFound,
-        Code::RequestTimeout,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        json_body::REFUSALS,
+        &[Code::InvalidParameter, Code::Forbidden, Code::UserNotFound],
     ];
 }
 
@@ -84,21 +51,20 @@ impl Refusals for ChangePassword {
 pub(super) struct ChangeUser;
 
 impl Refusals for ChangeUser {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::InvalidFields,
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::UserNotFound,
-        Code::RequestTimeout,
-        Code::LastAdmin,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        &[
+            Code::BadRequest,
+            Code::MalformedBody,
+            Code::InvalidFields,
+            Code::InvalidParameter,
+            Code::Forbidden,
+            Code::UserNotFound,
+            Code::RequestTimeout,
+            Code::LastAdmin,
+            Code::BodyTooLarge,
+            Code::UnsupportedMediaType,
+            Code::UnacceptableValues,
+        ],
     ];
 }

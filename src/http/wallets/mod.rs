@@ -264,7 +264,7 @@ async fn readable(
     caller: &Caller,
     id: AccountId,
 ) -> Result<Wallet, Problem> {
-    let found = wallets::find(conn, id, None).await?;
+    let found = wallets::find(conn, id).await?;
     found
         .filter(|wallet| caller.may_read(wallet.owner))
         .ok_or_else(|| Problem::new(Code::WalletNotFound))

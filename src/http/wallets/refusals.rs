@@ -1,5 +1,7 @@
 //! What the operations on wallets can answer when all is not well.
 
+use crate::http::caller;
+use crate::http::json_body;
 use crate::http::problem::Code;
 use crate::http::refused::Refusals;
 
@@ -8,21 +10,8 @@ use crate::http::refused::Refusals;
 pub(super) struct OpenWallet;
 
 impl Refusals for OpenWallet {
-    const CODES: &'static [Code] = &[
-        Code::BadRequest,
-        Code::MalformedBody,
-        Code::MissingFields,
-        Code::InvalidFields,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::RequestTimeout,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::UnacceptableValues,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, json_body::REFUSALS, &[Code::Forbidden]];
 }
 
 /// What `list_wallets` can answer besides.
@@ -30,14 +19,8 @@ impl Refusals for OpenWallet {
 pub(super) struct ListWallets;
 
 impl Refusals for ListWallets {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::Forbidden]];
 }
 
 /// What `get_wallet` and those that read one wallet can answer besides.
@@ -45,14 +28,8 @@ impl Refusals for ListWallets {
 pub(super) struct GetWallet;
 
 impl Refusals for GetWallet {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::WalletNotFound,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::WalletNotFound]];
 }
 
 /// What `close_wallet` can answer besides.
@@ -60,17 +37,16 @@ impl Refusals for GetWallet {
 pub(super) struct CloseWallet;
 
 impl Refusals for CloseWallet {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::Unauthenticated,
-        Code::Forbidden,
-        Code::WalletNotFound,
-        Code::RequestTimeout,
-        Code::WalletNotEmpty,
-        Code::BodyTooLarge,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        &[
+            Code::InvalidParameter,
+            Code::Forbidden,
+            Code::WalletNotFound,
+            Code::RequestTimeout,
+            Code::WalletNotEmpty,
+            Code::BodyTooLarge,
+        ],
     ];
 }
 
@@ -79,13 +55,6 @@ impl Refusals for CloseWallet {
 pub(super) struct ListEntries;
 
 impl Refusals for ListEntries {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::InvalidCursor,
-        Code::Unauthenticated,
-        Code::WalletNotFound,
-        Code::RateLimited,
-        Code::Unavailable,
-        Code::Overloaded,
-    ];
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::InvalidCursor, Code::WalletNotFound]];
 }

@@ -43,7 +43,7 @@ pub enum Executed {
 ///
 /// When the database refuses.
 pub async fn begin(conn: &mut PgConnection, id: OrderId) -> Result<Option<Order>, LedgerError> {
-    let found = lock(&mut *conn, &[id.0]).await?.pop();
+    let found = find_locked(&mut *conn, id).await?;
     if found.as_ref().is_some_and(|order| order.status == Status::Pending) {
         sqlx::query!(
             "update payments.orders set status = 'PROCESSING' where id = $1 and status = 'PENDING'",
@@ -106,25 +106,19 @@ pub async fn execute_many(
 ///
 /// When the database refuses.
 pub async fn fail(conn: &mut PgConnection, id: OrderId, reason: &str) -> Result<bool, LedgerError> {
-    let failed = sqlx::query_as!(
-        Row,
-        r#"
+    let found = find_locked(&mut *conn, id).await?;
+    let Some(order) = found.filter(|order| !order.is_finished()) else { return Ok(false) };
+    sqlx::query!(
+        "
         update payments.orders
         set status = 'FAILED', failure_reason = $2, finished_at = clock_timestamp()
         where id = $1 and status in ('PENDING', 'PROCESSING')
-        returning
-          id as "id: OrderId", kind as "kind: Kind", owner_id as "owner: UserId",
-          source_account_id as "source: AccountId",
-          destination_account_id as "destination: AccountId", amount, currency, description,
-          refund_of as "refund_of: OrderId", status as "status: Status", failure_reason,
-          bank_reference, created_at, finished_at
-        "#,
+        ",
         id.0,
         reason,
     )
-    .fetch_optional(&mut *conn)
+    .execute(&mut *conn)
     .await?;
-    let Some(order) = failed.map(Order::try_from).transpose()? else { return Ok(false) };
     if order.kind.holds() {
         change_hold(conn, &order, -order.money.amount().as_decimal()).await?;
     }
@@ -153,27 +147,22 @@ pub async fn reopen(
     id: OrderId,
     failed_for: &str,
 ) -> Result<Result<(), ReopenRefusal>, LedgerError> {
-    let reopened = sqlx::query_as!(
-        Row,
-        r#"
+    let reopened = sqlx::query!(
+        "
         update payments.orders
         set status = 'PENDING', failure_reason = null, finished_at = null
         where id = $1 and status = 'FAILED' and failure_reason = $2
-        returning
-          id as "id: OrderId", kind as "kind: Kind", owner_id as "owner: UserId",
-          source_account_id as "source: AccountId",
-          destination_account_id as "destination: AccountId", amount, currency, description,
-          refund_of as "refund_of: OrderId", status as "status: Status", failure_reason,
-          bank_reference, created_at, finished_at
-        "#,
+        ",
         id.0,
         failed_for,
     )
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some(order) = reopened.map(Order::try_from).transpose()? else {
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if reopened == 0 {
         return Ok(Err(ReopenRefusal::OtherOutcome));
-    };
+    }
+    let order = find_locked(&mut *conn, id).await?.ok_or(LedgerError::ConcurrentChange)?;
     if !order.kind.holds() {
         return Ok(Ok(()));
     }

@@ -240,7 +240,7 @@ async fn of_orders_for_one_version_of_a_wallet_at_once_one_is_taken() {
     for _ in 0..20 {
         let (user, wallet) = payer(&db.pool, "100 USD").await;
         let mut conn = db.pool.acquire().await.unwrap();
-        let seen = wallets::find(&mut conn, wallet, Some(user)).await.unwrap().unwrap();
+        let seen = wallets::find(&mut conn, wallet).await.unwrap().unwrap();
         drop(conn);
         let order = NewOrder {
             owner: user,

@@ -50,7 +50,7 @@ impl Bank {
             Described { wallets: Vec::new(), bank: BTreeMap::new(), orders: BTreeMap::new() };
         let mut conn = self.pool.acquire().await.unwrap();
         for wallet in &self.wallets[..WALLETS.len()] {
-            let found = wallets::find(&mut conn, *wallet, None).await.unwrap().unwrap();
+            let found = wallets::find(&mut conn, *wallet).await.unwrap().unwrap();
             let held = "select (held * 100)::bigint from payments.accounts where id = $1";
             let (entries, balances_after) = entries(&self.pool, *wallet).await;
             stored.wallets.push(DescribedWallet {
