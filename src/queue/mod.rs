@@ -223,6 +223,7 @@ pub mod job;
 pub mod maintenance;
 pub mod notifier;
 pub mod registry;
+pub mod schedules;
 pub mod spans;
 
 pub mod trace_context;
@@ -256,6 +257,15 @@ pub enum QueueError {
     /// The system refused a thread for the lease keeper.
     #[error("the lease keeper's thread could not be started")]
     Thread(#[source] std::io::Error),
+    /// A stored schedule that this program cannot read: of a time zone that it does not know.
+    #[error("the schedule {name} cannot be read")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: schedules::cadence::CadenceError,
+    },
 }
 
 /// An error and its sources in one line, for logs.

@@ -22,6 +22,7 @@ use super::leases::{LeaseKeeper, LeaseTimes, Leases};
 use super::maintenance::{self, Retention};
 use super::outcome::Counts;
 use super::registry::Registry;
+use super::schedules;
 use super::slots::Slots;
 use super::store::{self, Claim, ClaimRequest};
 use super::{listener, maintenance::rescue_all};
@@ -221,7 +222,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// The listener and the maintenance, until the guard is dropped.
+    /// The listener, the maintenance and the schedules, until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
         let listening = listener::listen(self.engine_pool.clone(), Arc::clone(wake));
@@ -231,11 +232,17 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             self.settings.retention,
             Arc::clone(wake),
         );
+        let scheduling = schedules::run_for_ever(
+            self.engine_pool.clone(),
+            self.executor.registry.schedules().to_vec(),
+            self.settings.retention,
+            Arc::clone(wake),
+        );
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                ((), ()) = async { tokio::join!(listening, maintaining) } => {}
+                ((), (), ()) = async { tokio::join!(listening, maintaining, scheduling) } => {}
             }
         });
         stop.drop_guard()

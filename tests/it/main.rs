@@ -26,6 +26,7 @@ mod openapi;
 mod orders;
 mod queue;
 mod reconcile;
+mod schedules;
 mod seed;
 mod send;
 mod serve;
