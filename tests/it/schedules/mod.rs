@@ -1,6 +1,7 @@
 //! Schedules of the queue: each tick makes its job once, whoever looks and whatever happens
 //! meanwhile.
 
+mod commands;
 mod operating;
 mod racing;
 mod ticking;
