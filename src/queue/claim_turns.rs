@@ -52,14 +52,14 @@ impl ClaimTurns {
         }
     }
 
-    /// Reads from the very start in the next claim: what another transaction has just committed must
-    /// be found. Keys go on in their turn.
+    /// Reads from the very start in the next claim: what another transaction has just committed
+    /// must be found. Keys go on in their turn.
     pub(super) fn forget_floors(&mut self, queues: &[String]) {
         self.floors = ClaimFloors::new(queues);
     }
 
-    /// Claims up to `limit` jobs. Jobs with and without a key get half of them each while there are
-    /// both.
+    /// Claims up to `limit` jobs. Jobs with and without a key get half of them each while there
+    /// are both.
     pub(super) async fn claim(&mut self, limit: usize) -> Result<Claimed, QueueError> {
         let mut claimed = Claimed { jobs: Vec::new(), again_in: None };
         // With one slot at a time, they take turns.

@@ -342,7 +342,9 @@ pub async fn blocked_keys(
           blocked.cause as "cause: BlockCause", blocked.since,
           (select count(*) from (
             select from queue.jobs
-            where jobs.queue = blocked.queue and jobs.key = blocked.key and jobs.id <> blocked.job_id
+            where jobs.queue = blocked.queue
+              and jobs.key = blocked.key
+              and jobs.id <> blocked.job_id
             limit $2
           ) as behind) as "waiting!"
         from queue.blocked_keys as blocked
