@@ -12,6 +12,7 @@
 //! - The lease keeper renews leases, and stops handlers whose lease it cannot renew.
 //! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
 //!   history.
+//! - [`schedules`] enqueue jobs by the clock; every worker sees to it that they do.
 //! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds
 //!   every job.
 //!

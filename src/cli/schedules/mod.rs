@@ -194,15 +194,14 @@ impl Add {
         let change = &self.change;
         let schedule = self.definition.schedule(&change.name)?;
         let mut tx = change.begin().await?;
-        if !self.replace && schedules::find(&mut tx, &change.name).await?.is_some() {
-            eprintln!(
-                "error: there is a schedule {} already; see 'app schedules show {0}', or add \
-                 --replace",
-                change.name
-            );
-            return Ok(ExitCode::from(CONFLICT));
-        }
         let put = schedules::put(&mut tx, &schedule, &change.who()).await?;
+        if put != Put::Created && !self.replace {
+            // Undone with the transaction.
+            return Ok(change.conflict(&format!(
+                "exists; 'app schedules show {}' shows it, --replace gives it this definition",
+                change.name
+            )));
+        }
         let status = schedules::find(&mut tx, &change.name).await?;
         let next = status.and_then(|status| status.next_tick_at);
         change.end(tx).await?;

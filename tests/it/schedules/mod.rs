@@ -87,7 +87,7 @@ fn at(text: &str) -> OffsetDateTime {
 }
 
 async fn put(pool: &PgPool, schedule: &Schedule) -> schedules::Put {
-    schedules::put(&mut *pool.acquire().await.unwrap(), schedule, "test").await.unwrap()
+    schedules::put(&mut pool.acquire().await.unwrap(), schedule, "test").await.unwrap()
 }
 
 /// Puts the schedule as if that had been at this moment.
@@ -111,7 +111,7 @@ async fn look_at(pool: &PgPool, moment: OffsetDateTime) -> Ran {
 }
 
 async fn find(pool: &PgPool, name: &str) -> ScheduleStatus {
-    schedules::find(&mut *pool.acquire().await.unwrap(), name).await.unwrap().unwrap()
+    schedules::find(&mut pool.acquire().await.unwrap(), name).await.unwrap().unwrap()
 }
 
 /// What became of its ticks, oldest first.

@@ -26,11 +26,11 @@ async fn pause(pool: &PgPool, name: &str) -> Option<PauseOutcome> {
 }
 
 async fn resume(pool: &PgPool, name: &str) -> Option<ResumeOutcome> {
-    schedules::resume(&mut *pool.acquire().await.unwrap(), name).await.unwrap()
+    schedules::resume(&mut pool.acquire().await.unwrap(), name).await.unwrap()
 }
 
 async fn run_now(pool: &PgPool, name: &str) -> Option<surety::queue::job::JobId> {
-    schedules::run_now(&mut *pool.acquire().await.unwrap(), name, "ada").await.unwrap()
+    schedules::run_now(&mut pool.acquire().await.unwrap(), name, "ada").await.unwrap()
 }
 
 async fn database_clock(pool: &PgPool) -> OffsetDateTime {
