@@ -10,8 +10,8 @@
 //! - Every worker looks once a second, and at the moment of the next tick, whether something is
 //!   due. Whoever locks a due schedule first settles its ticks: for each a row of
 //!   `queue.schedule_ticks`, and its job, in one transaction.
-//! - An operator [pauses](pause), [resumes](resume), [removes](remove) a schedule or [runs](run_now)
-//!   it now; `app schedules` does so on the command line.
+//! - An operator [pauses](pause), [resumes](resume) or [removes](remove) a schedule, or has its job
+//!   [run now](run_now); `app schedules` does so on the command line.
 //!
 //! # What is guaranteed
 //!
@@ -320,8 +320,8 @@ pub async fn resume(
     Ok(Some(ResumeOutcome::Resumed(next_tick_at)))
 }
 
-/// Enqueues the job of a schedule now, beside its ticks, also while it is paused. None when there is
-/// none of this name.
+/// Enqueues the job of a schedule now, beside its ticks, also while it is paused. None when there
+/// is none of this name.
 ///
 /// # Errors
 ///

@@ -40,8 +40,8 @@ pub enum MissedPolicy {
     },
     /// One job for all of them, however late.
     Coalesce,
-    /// Each gets its own, from the oldest on, but at most the latest `max` of those that are late by
-    /// no more than `max_age`. The others are recorded as missed.
+    /// Each gets its own, from the oldest on, but at most the latest `max` of those that are late
+    /// by no more than `max_age`. The others are recorded as missed.
     CatchUp {
         /// 1 to [`MAX_CATCH_UP`].
         max: u16,

@@ -361,7 +361,10 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_parser_panic(text in "[0-9*/,#LW@A-Za-z? +-]{0,24}", any in any::<String>()) {
+    fn no_text_makes_the_parser_panic(
+        text in "[0-9*/,#LW@A-Za-z? +-]{0,24}",
+        any in any::<String>(),
+    ) {
         let _read_or_refused = Cadence::cron(&text, "UTC");
         let _read_or_refused = Cadence::cron(&any, &text);
     }
