@@ -33,9 +33,18 @@ pub enum ScheduleError {
         MAX_AGE.as_secs() / (24 * 60 * 60)
     )]
     Policy,
-    /// The job has a time of its own.
-    #[error("the job of a schedule is due when the schedule says: it cannot be delayed or unique")]
-    JobWithTime,
+    /// The job has a time of its own, or company.
+    #[error(
+        "the job of a schedule is due when the schedule says, each time: it cannot be delayed, \
+         unique, or of a batch"
+    )]
+    SingularJob,
+    /// The arguments of the job are encrypted.
+    #[error(
+        "a schedule is there for anybody to read, and its job for longer than any key: give it \
+         arguments that are no secret"
+    )]
+    SealedJob,
     /// The job is none.
     #[error(transparent)]
     Job(Box<QueueError>),
@@ -142,8 +151,12 @@ impl Draft {
         if !self.policy.is_possible() {
             return Err(ScheduleError::Policy);
         }
-        if !job.delay.is_zero() || job.extras.run_at.is_some() || job.unique.is_some() {
-            return Err(ScheduleError::JobWithTime);
+        let has_a_time = !job.delay.is_zero() || job.extras.run_at.is_some();
+        if has_a_time || job.unique.is_some() || job.extras.batch_id.is_some() {
+            return Err(ScheduleError::SingularJob);
+        }
+        if job.extras.args_key.is_some() {
+            return Err(ScheduleError::SealedJob);
         }
         // Each tick begins a trace of its own.
         let job = job.trace_context(None);
@@ -156,4 +169,22 @@ fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME_CHARS
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_of_batches_and_with_secrets_are_refused() {
+        let every = || Schedule::every("s", Duration::from_secs(60));
+        let job = || NewJob::raw("k", serde_json::json!({}));
+        assert!(every().new_job(job()).is_ok());
+        let mut of_a_batch = job();
+        of_a_batch.extras.batch_id = Some(1);
+        assert!(matches!(every().new_job(of_a_batch), Err(ScheduleError::SingularJob)));
+        let mut sealed = job();
+        sealed.extras.args_key = Some("2026".to_owned());
+        assert!(matches!(every().new_job(sealed), Err(ScheduleError::SealedJob)));
+    }
 }

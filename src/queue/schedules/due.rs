@@ -79,7 +79,8 @@ async fn look(
     let found = store::due(&mut *conn, at).await?;
     let (mut due, soon): (Vec<Due>, Vec<Due>) =
         found.into_iter().partition(|schedule| schedule.due_in_secs <= 0.0);
-    let next_in = soon.iter().map(|schedule| schedule.due_in_secs).min_by(f64::total_cmp);
+    let found_all = due.len() < store::MAX_DUE as usize;
+    let soon = soon.iter().map(|schedule| schedule.due_in_secs).min_by(f64::total_cmp);
     // Workers that look at the same time begin with different ones, and so share the work.
     fastrand::shuffle(&mut due);
     let mut ran = Ran::default();
@@ -89,6 +90,8 @@ async fn look(
             Err(error) => ran.failed.push((schedule.name, error)),
         }
     }
+    // There are more, unless all of these are beyond help.
+    let next_in = if found_all || ran.jobs.is_empty() { soon } else { Some(0.0) };
     Ok((ran, next_in.and_then(|secs| Duration::try_from_secs_f64(secs).ok())))
 }
 

@@ -14,7 +14,7 @@ use crate::queue::QueueError;
 use crate::queue::enqueue::{Extras, NewJob};
 
 /// The most schedules that one look finds; the others wait for the next.
-const MAX_DUE: i64 = 500;
+pub(super) const MAX_DUE: i64 = 500;
 
 /// The policies, as the database names them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]

@@ -227,7 +227,7 @@ fn what_is_no_schedule_is_refused() {
         nobodys_job().unique(Unique::by_args()),
     ] {
         let refused = Schedule::every("s", minute).new_job(job);
-        assert!(matches!(refused, Err(ScheduleError::JobWithTime)));
+        assert!(matches!(refused, Err(ScheduleError::SingularJob)));
     }
     let refused = Schedule::cron("s", "0 0 30 2 *").new_job(nobodys_job());
     assert!(matches!(refused, Err(ScheduleError::Cadence(_))));

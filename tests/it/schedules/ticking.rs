@@ -278,6 +278,29 @@ async fn jobs_and_ticks_of_a_callers_transaction_are_undone_with_it() {
 }
 
 #[tokio::test]
+async fn a_look_is_bounded_and_the_next_one_goes_on() {
+    let db = TestDb::new().await;
+    let start = at("2026-11-21T00:00:00Z");
+    put_at(&db.pool, &every("s0", 60, SKIP), start).await;
+    sqlx::query(
+        "insert into queue.schedules (
+           name, every_secs, time_zone, policy, policy_max_age_secs, kind, args, queue, priority,
+           max_attempts, settled_at, next_tick_at, defined_by
+         )
+         select 's' || n, every_secs, time_zone, policy, policy_max_age_secs, kind, args, queue,
+                priority, max_attempts, settled_at, next_tick_at, defined_by
+         from queue.schedules, generate_series(1, 519) as n",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let minute = start + Duration::from_secs(60);
+    assert_eq!(look_at(&db.pool, minute).await.jobs.len(), 500);
+    assert_eq!(look_at(&db.pool, minute).await.jobs.len(), 20);
+    super::assert_each_tick_has_its_own_job(&db.pool).await;
+}
+
+#[tokio::test]
 async fn what_the_database_could_not_enqueue_later_is_refused_at_once() {
     let db = TestDb::new().await;
     let mut conn = db.pool.acquire().await.unwrap();
