@@ -28,8 +28,8 @@ use super::{listener, maintenance::rescue_all};
 const MAX_CLAIM: usize = 500;
 
 /// Connections that the engine has beside the handlers' pool: claim, completions, outcomes,
-/// listener, maintenance.
-const ENGINE_CONNECTIONS: u32 = 6;
+/// maintenance. The listener has one of its own.
+const ENGINE_CONNECTIONS: u32 = 5;
 
 /// The longest pause between claims while the database is away.
 const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
@@ -97,6 +97,8 @@ pub struct Worker<S> {
     queues: Vec<String>,
     executor: Arc<Executor<S>>,
     engine_pool: PgPool,
+    /// The way to a session that can listen.
+    session: PgConnectOptions,
     _keeper: LeaseKeeper,
 }
 
@@ -125,7 +127,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let times = LeaseTimes { lease: settings.lease, heartbeat: settings.heartbeat };
         let leases = Leases::new(times);
         let keeper =
-            LeaseKeeper::start(Arc::clone(&leases), options).map_err(QueueError::Thread)?;
+            LeaseKeeper::start(Arc::clone(&leases), options.clone()).map_err(QueueError::Thread)?;
         let queues =
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
         let completer = Completer::start(engine_pool.clone());
@@ -144,9 +146,18 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                 counts: Counts::default(),
             }),
             engine_pool,
+            session: options,
             settings,
             _keeper: keeper,
         })
+    }
+
+    /// The same worker, told of new jobs by connections of these options: past a connection pooler
+    /// that gives no session to listen in. Without it, a worker behind such a pooler polls.
+    #[must_use]
+    pub fn listening_by(mut self, session: PgConnectOptions) -> Self {
+        self.session = session;
+        self
     }
 
     /// Works until `shutdown` is cancelled; then claims nothing more, lets jobs in progress finish
@@ -218,7 +229,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// The listener and the maintenance, until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
-        let listening = listener::listen(self.engine_pool.clone(), Arc::clone(wake));
+        let listening = listener::listen(self.session.clone(), Arc::clone(wake));
         let maintaining = maintenance::maintain(
             self.engine_pool.clone(),
             self.settings.lease,

@@ -24,6 +24,7 @@ mod migrate;
 mod money_api;
 mod openapi;
 mod orders;
+mod pooler;
 mod queue;
 mod reconcile;
 mod seed;
