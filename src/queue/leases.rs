@@ -10,16 +10,24 @@
 //! blocks the runtime nor a pool that handlers have drained can cost a lease.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use super::deadline::ANSWER_WITHIN;
 use super::job::{Fence, JobId};
 use super::store;
+
+/// How often it is asked which jobs are to be cancelled.
+const CANCEL_POLL: Duration = Duration::from_millis(500);
+
+/// After a renewal that was not answered, the next comes so soon.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a lease lasts and how often it is renewed.
 #[derive(Clone, Copy, Debug)]
@@ -46,15 +54,48 @@ struct Lease {
     fence: Fence,
     /// When the handler must have stopped.
     deadline: Instant,
-    /// Stops the handler of this job.
-    lost: CancellationToken,
+    signals: Signals,
     /// Stops the batch that the job is run in, if it is.
     batch_lost: Option<CancellationToken>,
 }
 
+/// What the keeper has to say to a run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Signals {
+    /// The handler must stop, because the lease is lost or cannot be trusted for much longer.
+    pub(super) lost: CancellationToken,
+    /// The job is to be cancelled.
+    pub(super) cancelled: CancellationToken,
+    /// Why.
+    reason: Arc<OnceLock<String>>,
+}
+
+impl Signals {
+    /// Of a batch: it is stopped as a whole, and each of its jobs has signals of its own.
+    pub(super) fn of_batch(lost: CancellationToken) -> Self {
+        Self { lost, ..Self::default() }
+    }
+
+    pub(super) fn cancel_reason(&self) -> String {
+        self.reason.get().cloned().unwrap_or_default()
+    }
+}
+
 impl Lease {
     fn give_up(&self) {
-        self.lost.cancel();
+        self.signals.lost.cancel();
+        self.stop_batch();
+    }
+
+    fn cancel(&self, reason: String) {
+        // Told again by each poll until the run has ended.
+        let _already_told = self.signals.reason.set(reason);
+        self.signals.cancelled.cancel();
+        self.stop_batch();
+    }
+
+    /// The jobs of the batch then run one by one, each under its own signals.
+    fn stop_batch(&self) {
         if let Some(batch) = &self.batch_lost {
             batch.cancel();
         }
@@ -82,10 +123,10 @@ impl Leases {
         since: Instant,
         batch_lost: Option<CancellationToken>,
     ) -> HeldLease {
-        let lost = CancellationToken::new();
-        let lease = Lease { fence, deadline: self.deadline(since), lost: lost.clone(), batch_lost };
-        self.lock().insert(id, lease);
-        HeldLease { leases: Arc::clone(self), id, fence, lost }
+        let signals = Signals::default();
+        let deadline = self.deadline(since);
+        self.lock().insert(id, Lease { fence, deadline, signals: signals.clone(), batch_lost });
+        HeldLease { leases: Arc::clone(self), id, fence, signals }
     }
 
     fn deadline(&self, since: Instant) -> Instant {
@@ -108,24 +149,48 @@ impl Leases {
         self.lock().values().filter(|lease| lease.deadline <= now).for_each(Lease::give_up);
     }
 
-    /// Renews all leases once. Those that are another worker's by now are given up.
-    async fn renew(&self, pool: &PgPool) {
+    /// Tells the runs of jobs that are to be cancelled.
+    async fn pass_on_cancel_requests(&self, pool: &PgPool, worker_id: Uuid) {
+        if self.lock().is_empty() {
+            return;
+        }
+        let asking = store::cancel_requests(pool, worker_id);
+        let Ok(asked) = tokio::time::timeout(self.patience(), asking).await else { return };
+        match asked {
+            Ok(requests) => {
+                let held = self.lock();
+                for (id, fence, reason) in requests {
+                    if let Some(lease) = held.get(&id).filter(|lease| lease.fence == fence) {
+                        lease.cancel(reason);
+                    }
+                }
+            }
+            Err(error) => {
+                let error = super::chain(&error);
+                tracing::debug!(error, "cannot ask which jobs are to be cancelled");
+            }
+        }
+    }
+
+    /// Renews all leases once. Those that are another worker's by now are given up. False when the
+    /// database did not answer.
+    async fn renew(&self, pool: &PgPool) -> bool {
         let claims = self.claims();
         if claims.is_empty() {
-            return;
+            return true;
         }
         let since = Instant::now();
         let renewal = store::heartbeat(pool, &claims, self.times.lease);
-        let renewed = match tokio::time::timeout(self.times.heartbeat, renewal).await {
+        let renewed = match tokio::time::timeout(self.patience(), renewal).await {
             Ok(Ok(renewed)) => renewed,
             Ok(Err(error)) => {
                 let error = super::chain(&error);
                 tracing::warn!(error, leases = claims.len(), "leases could not be renewed");
-                return;
+                return false;
             }
             Err(_elapsed) => {
                 tracing::warn!(leases = claims.len(), "renewing the leases timed out");
-                return;
+                return false;
             }
         };
         let renewed: std::collections::HashSet<JobId> = renewed.into_iter().collect();
@@ -141,6 +206,12 @@ impl Leases {
                 lease.give_up();
             }
         }
+        true
+    }
+
+    /// How long an answer may take: less than a heartbeat, so that there is time for another try.
+    fn patience(&self) -> Duration {
+        self.times.heartbeat.min(ANSWER_WITHIN)
     }
 }
 
@@ -150,9 +221,7 @@ pub(super) struct HeldLease {
     leases: Arc<Leases>,
     id: JobId,
     fence: Fence,
-    /// Cancelled when the handler must stop, because the lease is lost or cannot be trusted for
-    /// much longer.
-    pub(super) lost: CancellationToken,
+    pub(super) signals: Signals,
 }
 
 impl Drop for HeldLease {
@@ -171,7 +240,14 @@ pub(super) struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    pub(super) fn start(leases: Arc<Leases>, options: PgConnectOptions) -> std::io::Result<Self> {
+    pub(super) fn start(
+        leases: Arc<Leases>,
+        worker_id: Uuid,
+        engine_pool: &PgPool,
+    ) -> std::io::Result<Self> {
+        // Connections are bound to the runtime that they are made in.
+        let pool_options = engine_pool.options().clone();
+        let options = engine_pool.connect_options().as_ref().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -179,7 +255,7 @@ impl LeaseKeeper {
             runtime.block_on(async {
                 tokio::select! {
                     () = stopped.cancelled() => {}
-                    () = keep(&leases, options) => {}
+                    () = keep(&leases, worker_id, pool_options, options) => {}
                 }
             });
         })?;
@@ -193,11 +269,14 @@ impl Drop for LeaseKeeper {
     }
 }
 
-async fn keep(leases: &Leases, options: PgConnectOptions) {
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(leases.times.heartbeat)
-        .connect_lazy_with(options);
+async fn keep(
+    leases: &Leases,
+    worker_id: Uuid,
+    pool_options: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    // One to renew the leases, whatever else is slow.
+    let pool = pool_options.max_connections(2).connect_lazy_with(options);
     let watch = async {
         loop {
             tokio::time::sleep(leases.times.tick()).await;
@@ -205,10 +284,20 @@ async fn keep(leases: &Leases, options: PgConnectOptions) {
         }
     };
     let renew = async {
+        let mut pause = leases.times.heartbeat;
         loop {
-            tokio::time::sleep(leases.times.heartbeat).await;
-            leases.renew(&pool).await;
+            tokio::time::sleep(pause).await;
+            pause = match leases.renew(&pool).await {
+                true => leases.times.heartbeat,
+                false => leases.times.heartbeat.min(RETRY_PAUSE),
+            };
         }
     };
-    tokio::join!(watch, renew);
+    let cancel = async {
+        loop {
+            tokio::time::sleep(CANCEL_POLL).await;
+            leases.pass_on_cancel_requests(&pool, worker_id).await;
+        }
+    };
+    tokio::join!(watch, renew, cancel);
 }

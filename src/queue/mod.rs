@@ -54,7 +54,8 @@
 //! # What is absent on purpose
 //!
 //! No leader, no lock that outlives a statement, no transaction that stays open while a handler
-//! runs, no trigger, no NOTIFY inside the caller's transaction.
+//! runs, no trigger that enqueues or completes would fire, no NOTIFY inside the caller's
+//! transaction.
 //!
 //! # Example
 //!
@@ -201,16 +202,22 @@
 //! }
 //! ```
 pub(crate) mod claim_floor;
+mod claim_turns;
 mod completer;
+mod copy;
+mod deadline;
+mod dispatch;
 mod executor;
 mod leases;
 mod listener;
+mod outcome;
 mod slots;
 
 mod store;
 
 pub mod attempt;
 pub mod backoff;
+pub mod cancel;
 pub mod context;
 pub mod discarded;
 pub mod enqueue;
@@ -218,6 +225,7 @@ pub mod inspect;
 pub mod job;
 pub mod maintenance;
 pub mod notifier;
+pub mod queues;
 pub mod registry;
 pub mod spans;
 
@@ -240,6 +248,9 @@ pub enum QueueError {
         #[source]
         source: serde_json::Error,
     },
+    /// Unique jobs cannot be enqueued by COPY, which asks nobody.
+    #[error("a unique job cannot be enqueued by COPY")]
+    UniqueByCopy,
     /// The answer to a commit was lost, and the commit had not happened.
     #[error("the commit did not happen")]
     CommitLost,

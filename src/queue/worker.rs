@@ -6,30 +6,32 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::QueueError;
-use super::claim_floor::ClaimFloors;
+use super::claim_turns::ClaimTurns;
 use super::completer::Completer;
-use super::context::Completion;
-use super::executor::{Counts, Executor};
+use super::context::Engine;
+use super::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
+use super::dispatch::Dispatcher;
+use super::executor::Executor;
 use super::leases::{LeaseKeeper, LeaseTimes, Leases};
 use super::maintenance::{self, Retention};
+use super::outcome::Counts;
 use super::registry::Registry;
 use super::slots::Slots;
-use super::store::{self, Claim, ClaimRequest, ClaimedJob};
 use super::{listener, maintenance::rescue_all};
 
 /// The most jobs of one claim.
 const MAX_CLAIM: usize = 500;
 
-/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes,
-/// maintenance. The listener has one of its own.
-const ENGINE_CONNECTIONS: u32 = 5;
+/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes. The
+/// listener, the maintenance and the lease keeper have their own.
+const ENGINE_CONNECTIONS: u32 = 4;
 
 /// The longest pause between claims while the database is away.
 const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
@@ -96,7 +98,9 @@ pub struct Worker<S> {
     kinds: Vec<String>,
     queues: Vec<String>,
     executor: Arc<Executor<S>>,
+    dispatcher: Dispatcher<S>,
     engine_pool: PgPool,
+    maintenance_pool: PgPool,
     /// The way to a session that can listen.
     session: PgConnectOptions,
     _keeper: LeaseKeeper,
@@ -120,32 +124,42 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             return Err(QueueError::Settings("the registry knows no job kind"));
         }
         let options = engine_options(&pool);
-        let engine_pool = PgPoolOptions::new()
+        // Whatever watches over the handlers' connections watches over these, too.
+        let like_handlers = pool.options().clone().min_connections(0);
+        let like_handlers = like_handlers.acquire_timeout(ACQUIRE_WITHIN);
+        let engine_pool = like_handlers
+            .clone()
             .max_connections(ENGINE_CONNECTIONS)
-            .acquire_timeout(settings.heartbeat)
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(options.clone().options([("statement_timeout", STATEMENT_TIMEOUT)]));
+        // It may have to read much, and nobody waits for it.
+        let maintenance_pool = like_handlers.max_connections(1).connect_lazy_with(options.clone());
         let times = LeaseTimes { lease: settings.lease, heartbeat: settings.heartbeat };
         let leases = Leases::new(times);
-        let keeper =
-            LeaseKeeper::start(Arc::clone(&leases), options.clone()).map_err(QueueError::Thread)?;
+        let id = Uuid::now_v7();
+        let keeper = LeaseKeeper::start(Arc::clone(&leases), id, &engine_pool)
+            .map_err(QueueError::Thread)?;
         let queues =
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
         let completer = Completer::start(engine_pool.clone());
-        let id = Uuid::now_v7();
+        let kinds = registry.kinds();
+        let executor = Arc::new(Executor {
+            worker_id: id,
+            registry,
+            engine: Arc::new(Engine { pool, completer }),
+            pool: engine_pool.clone(),
+            leases,
+            hand_back: CancellationToken::new(),
+            wake: Arc::new(Notify::new()),
+            counts: Counts::default(),
+        });
         Ok(Self {
             id,
-            kinds: registry.kinds(),
+            kinds,
             queues,
-            executor: Arc::new(Executor {
-                worker_id: id,
-                registry,
-                completion: Arc::new(Completion { pool, completer }),
-                pool: engine_pool.clone(),
-                leases,
-                hand_back: CancellationToken::new(),
-                counts: Counts::default(),
-            }),
+            dispatcher: Dispatcher::new(Arc::clone(&executor)),
+            executor,
             engine_pool,
+            maintenance_pool,
             session: options,
             settings,
             _keeper: keeper,
@@ -165,13 +179,13 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// runs once: afterwards its connections are closed.
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::clone(&self.executor.wake);
         // Before the first claim: after a pause of more than a week there would be no partition
         // that a finished job could go to. While the database is away this takes long, and a
         // signal must end it.
         tokio::select! {
             () = shutdown.cancelled() => return self.summary(),
-            () = maintenance::make_partitions(&self.engine_pool, self.settings.retention) => {}
+            () = maintenance::make_partitions(&self.maintenance_pool, self.settings.retention) => {}
         }
         let helpers = self.start_helpers(&wake);
         let tasks = TaskTracker::new();
@@ -184,7 +198,10 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self.drain(&tasks).await;
         drop(helpers);
         // So that the database is not stopped under a connection that is still being tidied up.
-        let _closed_or_late = tokio::time::timeout(CLOSE_TIME, self.engine_pool.close()).await;
+        let closing = async {
+            tokio::join!(self.engine_pool.close(), self.maintenance_pool.close());
+        };
+        let _closed_or_late = tokio::time::timeout(CLOSE_TIME, closing).await;
         self.summary()
     }
 
@@ -196,19 +213,18 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// [`QueueError::Database`] when a claim fails.
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
-        rescue_all(&self.engine_pool).await?;
+        rescue_all(&self.maintenance_pool).await?;
+        let mut turns = self.turns();
         loop {
-            // Each claim reads from the very start: what another transaction has just committed
-            // must be found.
-            let mut floors = ClaimFloors::new(&self.queues);
+            turns.forget_floors(&self.queues);
             let since = Instant::now();
-            let claim = self.claim(&mut floors, self.settings.concurrency.min(MAX_CLAIM)).await?;
+            let claim = turns.claim(self.settings.concurrency.min(MAX_CLAIM)).await?;
             if claim.jobs.is_empty() {
                 return Ok(self.summary().since(before));
             }
             let tasks = TaskTracker::new();
             let slots = Slots::new(claim.jobs.len());
-            self.dispatch(claim.jobs, since, &slots, &tasks);
+            self.dispatcher.dispatch(claim.jobs, since, &slots, &tasks);
             tasks.close();
             tasks.wait().await;
         }
@@ -231,7 +247,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let stop = CancellationToken::new();
         let listening = listener::listen(self.session.clone(), Arc::clone(wake));
         let maintaining = maintenance::maintain(
-            self.engine_pool.clone(),
+            self.maintenance_pool.clone(),
             self.settings.lease,
             self.settings.retention,
             Arc::clone(wake),
@@ -247,18 +263,18 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 
     async fn claim_for_ever(&self, slots: &Slots, wake: &Notify, tasks: &TaskTracker) {
-        let mut floors = ClaimFloors::new(&self.queues);
+        let mut turns = self.turns();
         let mut failures = 0u32;
         loop {
             let limit = slots.wait_for_some().await.min(MAX_CLAIM);
             let since = Instant::now();
-            match self.claim(&mut floors, limit).await {
+            match turns.claim(limit).await {
                 Ok(claim) => {
                     failures = 0;
                     let found_all = claim.jobs.len() < limit;
-                    self.dispatch(claim.jobs, since, slots, tasks);
+                    self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if found_all {
-                        self.wait_for_work(wake).await;
+                        self.wait_for_work(wake, claim.again_in).await;
                     }
                 }
                 Err(error) => {
@@ -274,62 +290,16 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    async fn wait_for_work(&self, wake: &Notify) {
+    async fn wait_for_work(&self, wake: &Notify, again_in: Option<Duration>) {
         // Jittered, so that idle workers do not poll in step.
         let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
+        let poll = poll.min(again_in.unwrap_or(poll));
         let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
     }
 
-    async fn claim(&self, floors: &mut ClaimFloors, limit: usize) -> Result<Claim, QueueError> {
-        let lanes = floors.lanes_to_claim();
-        let request = ClaimRequest {
-            lanes: &lanes,
-            kinds: &self.kinds,
-            limit,
-            worker_id: self.id,
-            lease: self.settings.lease,
-            take_xid: floors.wants_xid(),
-            ignored_xid: floors.ignored_xid(),
-        };
-        let claim = store::claim(&self.engine_pool, &request).await?;
-        floors.observe(&claim, limit);
-        Ok(claim)
-    }
-
-    /// Starts claimed jobs: those of batch kinds in batches, the others each by itself.
-    fn dispatch(&self, jobs: Vec<ClaimedJob>, since: Instant, slots: &Slots, tasks: &TaskTracker) {
-        let mut batches: Vec<(String, usize, Vec<ClaimedJob>)> = Vec::new();
-        for job in jobs {
-            let max_batch = self
-                .executor
-                .registry
-                .handler(&job.kind)
-                .and_then(|handler| handler.traits().max_batch);
-            let Some(max_batch) = max_batch else {
-                let executor = Arc::clone(&self.executor);
-                let slot = slots.take(1);
-                tasks.spawn(async move {
-                    executor.execute(job, since).await;
-                    drop(slot);
-                });
-                continue;
-            };
-            let open = batches
-                .iter_mut()
-                .find(|(kind, max, batch)| *kind == job.kind && batch.len() < *max);
-            match open {
-                Some((_, _, batch)) => batch.push(job),
-                None => batches.push((job.kind.clone(), max_batch, vec![job])),
-            }
-        }
-        for (_kind, _max, batch) in batches {
-            let executor = Arc::clone(&self.executor);
-            let slot = slots.take(batch.len());
-            tasks.spawn(async move {
-                executor.execute_batch(batch, since).await;
-                drop(slot);
-            });
-        }
+    fn turns(&self) -> ClaimTurns {
+        let (queues, kinds) = (&self.queues, self.kinds.clone());
+        ClaimTurns::new(self.engine_pool.clone(), self.id, queues, kinds, self.settings.lease)
     }
 
     /// Waits for jobs in progress; after the grace, stops them and hands them back.
