@@ -7,7 +7,7 @@
 //! options of a guarded one share its guard.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnectionMetadata;
@@ -37,6 +37,8 @@ struct Guard {
     distrusted_before: AtomicU64,
     /// When a server was last asked for its role, likewise.
     role_checked_at: AtomicU64,
+    /// Something was wrong the last time.
+    in_trouble: AtomicBool,
 }
 
 /// Options with a guard of their own.
@@ -46,6 +48,7 @@ pub(super) fn guarded(options: PgPoolOptions, purpose: Purpose) -> PgPoolOptions
         began: Instant::now(),
         distrusted_before: AtomicU64::new(0),
         role_checked_at: AtomicU64::new(0),
+        in_trouble: AtomicBool::new(false),
     });
     options
         .test_before_acquire(false)
@@ -76,18 +79,15 @@ impl Guard {
             false => timeout(ANSWER_WITHIN, ask_nothing(conn)).await,
         };
         match state {
-            Ok(State::Good) => true,
+            Ok(State::Good) => {
+                if checks_role && self.in_trouble.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the database is as it should be again");
+                }
+                true
+            }
             Ok(State::Lost) => false,
-            Ok(State::ReadOnly) => {
-                tracing::warn!("the database is read-only here, connecting anew");
-                self.distrust_all(now);
-                false
-            }
-            Err(_elapsed) => {
-                tracing::warn!("the database does not answer, connecting anew");
-                self.distrust_all(now);
-                false
-            }
+            Ok(State::ReadOnly) => self.distrust_all(now, "the database is read-only here"),
+            Err(_elapsed) => self.distrust_all(now, "the database does not answer"),
         }
     }
 
@@ -95,9 +95,14 @@ impl Guard {
         u64::try_from((at - self.began).as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// From now on, connections that were there by then are not used.
-    fn distrust_all(&self, by: u64) {
+    /// From now on, connections that were there by then are not used; neither is this one. Said
+    /// once, however long it lasts.
+    fn distrust_all(&self, by: u64, reason: &str) -> bool {
         self.distrusted_before.fetch_max(by, Ordering::Relaxed);
+        if !self.in_trouble.swap(true, Ordering::Relaxed) {
+            tracing::warn!("{reason}, connecting anew");
+        }
+        false
     }
 
     /// True for one caller each time that the interval is over.

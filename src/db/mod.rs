@@ -33,6 +33,10 @@ mod schema;
 /// How long a request waits for a connection before it is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What a request or a job holds locked when it is cut off, it holds no longer than this: whoever
+/// sends it again waits that long. None of them waits for anything else inside a transaction.
+const WRITERS_IDLE_TIMEOUT: &str = "2s";
+
 /// What can go wrong on the way to PostgreSQL.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
@@ -118,7 +122,10 @@ async fn connect_for(
     max_connections: u32,
     application_name: &str,
 ) -> Result<PgPool, DbError> {
-    let options = connect_options(url, application_name)?;
+    let mut options = connect_options(url, application_name)?;
+    if purpose == Purpose::Writing {
+        options = options.options([("idle_in_transaction_session_timeout", WRITERS_IDLE_TIMEOUT)]);
+    }
     let server = server_name(&options);
     let pool_options = || {
         let options = PgPoolOptions::new().max_connections(max_connections);

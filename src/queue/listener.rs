@@ -40,8 +40,6 @@ pub(super) async fn listen(options: PgConnectOptions, wake: Arc<Notify>) {
                 return;
             }
         }
-        // What was sent meanwhile was not heard.
-        wake.notify_one();
         tokio::time::sleep(RECONNECT_PAUSE).await;
     }
 }
@@ -68,6 +66,8 @@ async fn listen_once(options: PgConnectOptions, wake: &Notify) -> Result<(), Dea
         return Err(Deaf::NoSession);
     }
     listener.listen(CHANNEL).await?;
+    // What was sent before was not heard.
+    wake.notify_one();
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
             Ok(Ok(Some(_notification))) => wake.notify_one(),

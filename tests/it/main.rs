@@ -14,6 +14,7 @@ mod collection;
 mod dead_letters;
 mod dev;
 mod embedded_postgres;
+mod failover;
 mod faults;
 mod idempotency;
 mod identity;

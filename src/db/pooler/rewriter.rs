@@ -25,6 +25,10 @@ use super::wire::{self, Garbled, Message, take_text};
 /// of the parameters.
 type Statements = HashMap<Bytes, Bytes>;
 
+/// Stands for whatever the driver has not prepared, or not with success: the server must refuse it,
+/// and neither its unnamed statement nor one of another program's may be taken for it.
+const NEVER_PREPARED: &[u8] = b"surety: never prepared";
+
 /// The state of one connection of the driver's.
 pub(super) struct Rewriter {
     settings: Settings,
@@ -192,7 +196,6 @@ impl Rewriter {
 
     /// Makes the unnamed statement of the server this one of the driver's.
     fn put_parse(&mut self, name: &Bytes, hidden: bool, to_server: &mut BytesMut) {
-        // Of a name that was never prepared, the server says so itself.
         let Some(statement) = self.statements.get(name) else { return };
         wire::put(to_server, b'P', &[b"\0", statement]);
         self.group.parsed = Some(name.clone());
@@ -200,9 +203,9 @@ impl Rewriter {
     }
 
     /// The name under which the server knows the statement in this group.
-    fn ensure_parsed<'a>(&mut self, name: &'a Bytes, to_server: &mut BytesMut) -> &'a [u8] {
+    fn ensure_parsed(&mut self, name: &Bytes, to_server: &mut BytesMut) -> &'static [u8] {
         if !self.statements.contains_key(name) {
-            return name;
+            return NEVER_PREPARED;
         }
         if self.group.parsed.as_ref() != Some(name) {
             self.put_parse(name, true, to_server);
@@ -400,3 +403,6 @@ fn begins_with(sql: &[u8], words: &str) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

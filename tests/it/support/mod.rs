@@ -9,6 +9,7 @@
 //! - [`money`]: users with wallets, orders over them, and a worker that executes them.
 //! - [`SimulatedBank::start`]: the bank behind deposits and withdrawals, and who runs their jobs.
 //! - [`PgBouncer::start`]: a connection pooler in front of a database.
+//! - [`Proxy::start`]: a network between us and a database, to be cut and to lead elsewhere.
 //! - [`OtlpReceiver::start`]: a collector that keeps the spans it is sent.
 
 // Every feature's tests use a part of this.
@@ -22,6 +23,7 @@ mod otlp_receiver;
 mod person;
 mod pgbouncer;
 mod private_cluster;
+mod proxy;
 mod shared_cluster;
 mod simulated_bank;
 mod test_db;
@@ -34,6 +36,7 @@ pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
 pub(crate) use person::{PASSWORD, Person, sign_in};
 pub(crate) use pgbouncer::{PgBouncer, PgBouncerSettings};
 pub(crate) use private_cluster::TestCluster;
+pub(crate) use proxy::Proxy;
 pub(crate) use shared_cluster::{ScratchDir, binaries, scratch_dir, throwaway};
 pub(crate) use simulated_bank::SimulatedBank;
 pub(crate) use test_db::TestDb;
