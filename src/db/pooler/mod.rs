@@ -25,6 +25,7 @@
 //! - `relay`: the thread, its socket, and the connections through it.
 //! - `startup`: the first packet of a connection, and the settings in it.
 //! - `rewriter`: what happens to each message; knows no sockets.
+//! - `sql`: what is told of a statement by its first words.
 //! - `wire`: cutting a stream into messages, and making some.
 //! - `upstream`: the connection to the pooler, with TLS if asked.
 //!
@@ -42,6 +43,7 @@ use self::upstream::Upstream;
 
 mod relay;
 mod rewriter;
+mod sql;
 mod startup;
 mod upstream;
 mod wire;

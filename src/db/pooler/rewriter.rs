@@ -18,6 +18,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::sql::{begins_a_transaction, needs_a_session};
 use super::startup::Settings;
 use super::wire::{self, Garbled, Message, take_text};
 
@@ -367,41 +368,6 @@ fn refuse(to_driver: &mut BytesMut) {
         "this needs a session of its own, which a connection pooler does not give: set \
          APP_DATABASE_DIRECT_URL",
     );
-}
-
-fn begins_a_transaction(sql: &[u8]) -> bool {
-    begins_with(sql, "begin") || begins_with(sql, "start transaction")
-}
-
-/// Whether a statement outside a transaction would leave something in the session. Not a fence
-/// against whoever wants to, but against what is easily overlooked.
-fn needs_a_session(sql: &[u8]) -> bool {
-    const BEGINNINGS: [&str; 8] = [
-        "listen",
-        "set",
-        "prepare",
-        "create temp",
-        "create temporary",
-        "select pg_advisory_lock(",
-        "select pg_try_advisory_lock(",
-        "declare",
-    ];
-    BEGINNINGS.iter().any(|beginning| begins_with(sql, beginning))
-}
-
-/// Whether a statement begins with these words, in small letters, whatever white space and case it
-/// has itself.
-fn begins_with(sql: &[u8], words: &str) -> bool {
-    let mut sql = sql.trim_ascii_start();
-    for word in words.split(' ') {
-        let Some((beginning, rest)) = sql.split_at_checked(word.len()) else { return false };
-        let ends = word.ends_with('(') || rest.first().is_none_or(|c| !c.is_ascii_alphanumeric());
-        if !beginning.eq_ignore_ascii_case(word.as_bytes()) || !ends {
-            return false;
-        }
-        sql = rest.trim_ascii_start();
-    }
-    true
 }
 
 #[cfg(test)]

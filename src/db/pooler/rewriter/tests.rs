@@ -265,18 +265,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn what_needs_a_session_is_told_by_its_first_words() {
-    for sql in
-        ["LISTEN x", " set a = 1", "create  temporary table t ()", "SELECT pg_advisory_lock(1)"]
-    {
-        assert!(needs_a_session(sql.as_bytes()), "{sql}");
-    }
-    for sql in ["select 1", "settle", "create table temp ()", "listening", "update set x = 1", ""] {
-        assert!(!needs_a_session(sql.as_bytes()), "{sql}");
-    }
-    assert!(begins_a_transaction(b"  Begin isolation level serializable"));
-    assert!(begins_a_transaction(b"start   transaction"));
-    assert!(!begins_a_transaction(b"beginning"));
-}
