@@ -82,6 +82,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
             Some("start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own"),
         ),
         DbError::Schema(_) => (OTHER_SCHEMA, None),
+        DbError::NeedsSession { .. } => (BAD_SETTING, None),
         _ => (FAILED, None),
     }
 }

@@ -206,6 +206,7 @@ pub(crate) mod claim_floor;
 mod claim_turns;
 mod completer;
 mod copy;
+mod deadline;
 mod dispatch;
 mod executor;
 mod leases;
