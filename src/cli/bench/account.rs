@@ -45,6 +45,8 @@ pub(super) struct Account {
     pub(super) stale_completions_refused: u64,
     /// Runs that their worker stopped because it no longer trusted the lease.
     pub(super) stopped_runs: u64,
+    /// Runs that ended with an error: their connection was cut, or the database was away.
+    pub(super) failed_runs: u64,
     /// Failed for good, and kept.
     pub(super) discarded: u64,
     /// Still waiting or running at the end.
@@ -106,6 +108,7 @@ impl Account {
             executions_beyond_first: beyond_first(&runs),
             stale_completions_refused: steps(Step::Refused),
             stopped_runs: steps(Step::Stopped),
+            failed_runs: steps(Step::Failed),
             discarded: of_ours(&discarded),
             unfinished: of_ours(&unfinished),
             counted_by,
@@ -123,6 +126,7 @@ impl Account {
             stale_completions_refused: self.stale_completions_refused
                 + other.stale_completions_refused,
             stopped_runs: self.stopped_runs + other.stopped_runs,
+            failed_runs: self.failed_runs + other.failed_runs,
             discarded: self.discarded + other.discarded,
             unfinished: self.unfinished + other.unfinished,
             counted_by: self.counted_by,

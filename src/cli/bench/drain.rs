@@ -127,6 +127,13 @@ struct Round {
 }
 
 impl Args {
+    /// Whether this can be measured at all.
+    pub(super) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
+        let chaos = self.conditions.chaos(Condition::Disturbed);
+        let check = |subject: Subject| Measurement::check(subject.work, chaos, has_private_server);
+        self.subjects()?.into_iter().try_for_each(check)
+    }
+
     fn subjects(&self) -> anyhow::Result<Vec<Subject>> {
         let handlers = self.handling.handlers()?;
         let of_handling = |handling: Handling| Subject {
@@ -168,9 +175,6 @@ pub(super) async fn run(
     is_json: bool,
 ) -> anyhow::Result<(Value, Value)> {
     let subjects = args.subjects()?;
-    for subject in &subjects {
-        Measurement::check(subject.work, args.conditions.chaos(Condition::Disturbed), server)?;
-    }
     let mut measured = Rounds::default();
     for round in 0..rounds {
         for &subject in &subjects {

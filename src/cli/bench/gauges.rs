@@ -46,7 +46,7 @@ impl BuffersOf {
                  from pg_stat_statements
                  where dbid = (select oid from pg_database where datname = current_database())
                    and toplevel
-                   and (query like '%queue.claim(%' or query like '%fence = nextval(%')"
+                   and query like '%from queue.claim%'"
             }
             Self::AllOnJobs => {
                 "select (heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint
@@ -154,7 +154,7 @@ impl Gauges {
              from pg_stat_statements
              where dbid = (select oid from pg_database where datname = current_database())
                and toplevel
-               and (query like '%queue.claim(%' or query like '%fence = nextval(%')",
+               and query like '%from queue.claim%'",
         )
         .fetch_one(self.look())
         .await?;

@@ -67,6 +67,15 @@ struct Round {
     measured: Measured,
 }
 
+impl Args {
+    /// Whether this can be measured at all.
+    pub(super) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
+        let chaos = self.conditions.chaos(Condition::Disturbed);
+        let check = |handling| Measurement::check(Work::Noop(handling), chaos, has_private_server);
+        self.handling.all()?.into_iter().try_for_each(check)
+    }
+}
+
 /// Measures, prints a table unless JSON is wanted, and gives settings and results.
 pub(super) async fn run(
     args: &Args,
@@ -75,10 +84,6 @@ pub(super) async fn run(
     is_json: bool,
 ) -> anyhow::Result<(Value, Value)> {
     let subjects = args.handling.all()?;
-    for &handling in &subjects {
-        let chaos = args.conditions.chaos(Condition::Disturbed);
-        Measurement::check(Work::Noop(handling), chaos, server)?;
-    }
     let mut measured = Rounds::default();
     for round in 0..rounds {
         for &handling in &subjects {

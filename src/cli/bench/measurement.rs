@@ -60,7 +60,11 @@ pub(super) struct Measured {
 impl Measurement<'_> {
     /// Whether these conditions can be measured for this work at all; to be asked before anything
     /// is begun.
-    pub(super) fn check(work: Work, chaos: Option<Chaos>, server: &Server) -> anyhow::Result<()> {
+    pub(super) fn check(
+        work: Work,
+        chaos: Option<Chaos>,
+        has_private_server: bool,
+    ) -> anyhow::Result<()> {
         let Some(chaos) = chaos else { return Ok(()) };
         match work {
             Work::Money => bail!(
@@ -74,7 +78,7 @@ impl Measurement<'_> {
             ),
         }
         ensure!(
-            chaos.kind != ChaosKind::PgRestart || server.is_private(),
+            chaos.kind != ChaosKind::PgRestart || has_private_server,
             "--chaos pg-restart is for the private cluster only: unset DATABASE_URL"
         );
         Ok(())

@@ -27,7 +27,11 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+
 use self::scratch::{Counting, Server};
+use super::Cli;
 
 mod account;
 mod chaos;
@@ -138,6 +142,27 @@ enum Form {
     Latency(latency::Args),
 }
 
+impl Form {
+    /// Whether these conditions can be measured at all; before a server is started for it.
+    fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Drain(drain) => drain.check(has_private_server),
+            Self::Steady(steady) => steady.check(has_private_server),
+            Self::Latency(latency) => latency.check(has_private_server),
+            Self::Ingest(_) | Self::Money(_) | Self::Enqueue(_) => Ok(()),
+        }
+    }
+
+    fn counting(&self) -> Counting {
+        match self {
+            Self::Ingest(_) | Self::Money(_) => Counting::AsShipped,
+            Self::Enqueue(_) | Self::Drain(_) | Self::Steady(_) | Self::Latency(_) => {
+                Counting::Statements
+            }
+        }
+    }
+}
+
 /// Measures what `args` ask for, and prints it.
 ///
 /// # Errors
@@ -151,16 +176,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    if let Err(error) = form.check(args.database_url.is_none()) {
+        Cli::command().error(ErrorKind::ArgumentConflict, error).exit();
+    }
     if cfg!(debug_assertions) {
         eprintln!("warning: this binary is not optimised; build it with --release");
     }
-    let counting = match form {
-        Form::Ingest(_) | Form::Money(_) => Counting::AsShipped,
-        Form::Enqueue(_) | Form::Drain(_) | Form::Steady(_) | Form::Latency(_) => {
-            Counting::Statements
-        }
-    };
-    let server = Server::start(args.database_url.as_deref(), counting).await?;
+    let server = Server::start(args.database_url.as_deref(), form.counting()).await?;
     let interrupted = tokio::signal::ctrl_c();
     let measured = tokio::select! {
         measured = measure(form, &args, &server) => Some(measured),

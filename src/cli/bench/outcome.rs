@@ -134,10 +134,10 @@ fn print_account(account: &Account) {
         "  lost {} · run twice {} · stale completions refused {}   (of {} jobs in all rounds)",
         account.lost, account.run_twice, account.stale_completions_refused, account.enqueued
     );
-    if account.executions_beyond_first + account.stopped_runs > 0 {
+    if account.executions_beyond_first + account.stopped_runs + account.failed_runs > 0 {
         println!(
-            "  handlers called again {} times, runs stopped by their worker {}",
-            account.executions_beyond_first, account.stopped_runs
+            "  handlers called again {} times; runs failed {}, stopped by their worker {}",
+            account.executions_beyond_first, account.failed_runs, account.stopped_runs
         );
     }
     if account.discarded + account.unfinished > 0 {

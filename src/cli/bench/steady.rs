@@ -58,6 +58,14 @@ struct Round {
 }
 
 impl Args {
+    /// Whether this can be measured at all.
+    pub(super) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
+        ensure!(self.jobs() > 0, "no job comes in {:?} at {} a second", self.duration, self.rate);
+        let chaos = self.conditions.chaos(Condition::Disturbed);
+        let check = |handling| Measurement::check(Work::Noop(handling), chaos, has_private_server);
+        self.handling.all()?.into_iter().try_for_each(check)
+    }
+
     fn jobs(&self) -> u64 {
         (f64::from(self.rate) * self.duration.as_secs_f64()).round() as u64
     }
@@ -70,12 +78,7 @@ pub(super) async fn run(
     rounds: u32,
     is_json: bool,
 ) -> anyhow::Result<(Value, Value)> {
-    ensure!(args.jobs() > 0, "no job comes in {:?} at {} a second", args.duration, args.rate);
     let subjects = args.handling.all()?;
-    for &handling in &subjects {
-        let chaos = args.conditions.chaos(Condition::Disturbed);
-        Measurement::check(Work::Noop(handling), chaos, server)?;
-    }
     let mut measured = Rounds::default();
     for round in 0..rounds {
         for &handling in &subjects {
