@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use crate::support::{App, TestDb};
 
+/// A lease that runs out within the test.
+const SHORT: &str = "1500ms";
+
 /// Runs the benchmark on the tests' server; settings and results of its one round.
 async fn bench(args: &[&str]) -> (Value, Vec<Value>) {
     let db = TestDb::without_schema().await;
@@ -161,16 +164,15 @@ async fn enqueue_measures_each_form() {
     }
 }
 
-/// With leases so short that jobs come back within the test. Handlers have few jobs at a time: on a
-/// busy machine many would wait for a connection longer than that.
-fn chaos<'a>(what: &'a str, handling: &[&'a str]) -> Vec<&'a str> {
-    let settings = ["--chaos", what, "--lease", "1500ms", "--poll", "200ms", "--concurrency", "40"];
+/// Handlers have few jobs at a time: on a busy machine many would wait too long for a connection.
+fn chaos<'a>(what: &'a str, lease: &'a str, handling: &[&'a str]) -> Vec<&'a str> {
+    let settings = ["--chaos", what, "--lease", lease, "--poll", "200ms", "--concurrency", "40"];
     [&["drain", "-n", "600"], handling, &settings[..]].concat()
 }
 
 #[tokio::test]
 async fn killed_workers_lose_nothing() {
-    let (settings, results) = bench(&chaos("worker-kill", &["--batch"])).await;
+    let (settings, results) = bench(&chaos("worker-kill", SHORT, &["--batch"])).await;
 
     assert_eq!(settings["where"], "processes");
     let [result] = results.as_slice() else { panic!("{results:?}") };
@@ -184,7 +186,7 @@ async fn killed_workers_lose_nothing() {
 #[tokio::test]
 async fn frozen_workers_come_back_too_late() {
     let handling = ["--no-batch", "--commit", "per-job", "--no-history"];
-    let (_, results) = bench(&chaos("pause", &handling)).await;
+    let (_, results) = bench(&chaos("pause", SHORT, &handling)).await;
 
     assert_all_done_once(&results[0], 600);
     assert_eq!(results[0]["account"]["counted_by"], "effects");
@@ -192,8 +194,18 @@ async fn frozen_workers_come_back_too_late() {
 }
 
 #[tokio::test]
+async fn a_steady_flow_goes_on_through_kills() {
+    let kills = ["--chaos", "worker-kill", "--chaos-every", "1s", "--lease", SHORT];
+    let args = [&["steady", "--rate", "50", "--duration", "3s", "--batch"], &kills[..]].concat();
+    let (_, results) = bench(&args).await;
+
+    assert_all_done_once(&results[0], 150);
+    assert!(results[0]["chaos"]["strikes"].as_u64() >= Some(1), "{results:?}");
+}
+
+#[tokio::test]
 async fn cut_connections_lose_nothing() {
-    let (_, results) = bench(&chaos("backend-kill", &["--no-batch"])).await;
+    let (_, results) = bench(&chaos("backend-kill", SHORT, &["--no-batch"])).await;
 
     assert_all_done_once(&results[0], 600);
     assert_eq!(results[0]["account"]["counted_by"], "history");
@@ -202,7 +214,9 @@ async fn cut_connections_lose_nothing() {
 
 #[tokio::test]
 async fn a_crash_of_postgresql_loses_nothing() {
-    let results = bench_on_private_cluster(&chaos("pg-restart", &["--batch"])).await;
+    // A worker gives a heartbeat's time to each try to connect again, which with a password takes an
+    // unoptimised binary long.
+    let results = bench_on_private_cluster(&chaos("pg-restart", "12s", &["--batch"])).await;
 
     assert_all_done_once(&results[0], 600);
     assert_eq!(results[0]["chaos"]["strikes"], 1);

@@ -34,8 +34,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20_000,
           value_parser = clap::value_parser!(u64).range(1..))]
     settle_jobs: u64,
-    /// Only these kinds [default: all; with --batch, --no-batch, --commit or --chaos: jobs that do
-    /// nothing]
+    /// Only these kinds, instead of --batch, --no-batch and --commit [default: all; with --chaos
+    /// noop-batch]
     #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_enum,
           conflicts_with_all = ["batch", "no_batch", "commit"])]
     kinds: Vec<Kind>,
@@ -66,9 +66,6 @@ enum Kind {
 }
 
 impl Kind {
-    const DEFAULT: [Self; 5] =
-        [Self::Noop, Self::NoopBatch, Self::Settle, Self::TransferSpread, Self::TransferHot];
-
     /// Among how many wallets transfers go.
     fn wallets(self) -> u64 {
         match self {
@@ -145,7 +142,7 @@ impl Args {
         }
         let kinds = match self.kinds.as_slice() {
             [] if self.conditions.is_chaotic() => vec![Kind::NoopBatch],
-            [] => Kind::DEFAULT.to_vec(),
+            [] => Kind::value_variants().to_vec(),
             some => some.to_vec(),
         };
         let mut subjects = Vec::new();

@@ -31,7 +31,7 @@ use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
 use self::scratch::{Counting, Server};
-use super::Cli;
+use super::{Cli, signals};
 
 mod account;
 mod chaos;
@@ -79,21 +79,21 @@ Build with --release first: an unoptimised binary measures nothing.";
 
 const REPORTS: &str = "\
 What is reported:
-  enqueue → start, → done   from just before a job's enqueue (in drain: from the start of the workers)
+  enqueue → start, → done   from just before a job's enqueue (drain: from the start of the workers)
                             to the first line of its handler, and to the commit of its completion
-  buffers per claimed job   pages that claim statements looked at, cached or not, by
+  buffers per claimed job   pages that claim statements looked at, cached or not, as counted by
                             pg_stat_statements; where the server does not load that, pages of
                             queue.jobs and its indexes that any statement looked at. Over all
                             claimed jobs, and over the first and the last tenth of them
   dead tuples               the most that queue.jobs had, as the server counts them
   lost                      enqueued jobs that are neither completed nor waiting nor discarded
-  run twice                 effects beyond the first of a job: rows that handlers wrote in the
-                            transaction that completed it (with --chaos), else completed attempts
+  run twice                 effects beyond the first of a job: with --chaos rows that its handler
+                            wrote in the transaction that completed it, else completed attempts
   stale completions refused completions that the fence refused, as the handlers were told
-  handlers called again     calls beyond the first for a job, told by the worker processes by a pipe,
-                            so that kill -9 hides none
-  held when struck          jobs running in workers that were killed or frozen, and how many of them
-                            were not done one and a half leases (45 s) later";
+  handlers called again     calls beyond the first for a job; worker processes tell of each call
+                            by a pipe before they go on, so that kill -9 hides none
+  held when struck          jobs running in workers that were killed or frozen, and how many of
+                            them were not done one and a half leases (45 s) later";
 
 /// Measures ingest, money and the queue, in fair weather and foul, in scratch databases of its own.
 #[derive(clap::Args, Debug)]
@@ -183,11 +183,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("warning: this binary is not optimised; build it with --release");
     }
     let server = Server::start(args.database_url.as_deref(), form.counting()).await?;
-    let interrupted = tokio::signal::ctrl_c();
-    let measured = tokio::select! {
-        measured = measure(form, &args, &server) => Some(measured),
-        _ = interrupted => None,
-    };
+    // A second signal ends the process at once, and leaves the server's files behind.
+    let stopped = signals::shutdown()?;
+    let measured = stopped.run_until_cancelled(measure(form, &args, &server)).await;
     server.end().await;
     match measured {
         Some(measured) => measured.map(|()| ExitCode::SUCCESS),
