@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 34] = [
+const COMMANDS: [&[&str]; 37] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -36,7 +36,10 @@ const COMMANDS: [&[&str]; 34] = [
     &["dead-letters", "write-off"],
     &["bench"],
     &["bench", "ingest"],
+    &["bench", "money"],
+    &["bench", "enqueue"],
     &["bench", "drain"],
+    &["bench", "steady"],
     &["bench", "latency"],
 ];
 

@@ -9,6 +9,7 @@ mod support;
 mod bad_bodies;
 mod bank;
 mod bank_orders;
+mod bench;
 mod cli;
 mod collection;
 mod dead_letters;
