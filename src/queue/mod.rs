@@ -219,6 +219,7 @@ pub mod job;
 pub mod maintenance;
 pub mod notifier;
 pub mod registry;
+pub mod sealing;
 pub mod spans;
 
 pub mod trace_context;
