@@ -16,6 +16,7 @@ mod output;
 mod password_source;
 pub mod reconcile;
 pub mod report;
+pub mod rotate_job_keys;
 pub mod seed;
 pub mod send;
 pub mod signals;
@@ -86,6 +87,7 @@ enum Command {
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
+    RotateJobKeys(rotate_job_keys::Args),
     Bench(bench::Args),
 }
 
@@ -124,6 +126,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
+            | Command::RotateJobKeys(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
@@ -151,6 +154,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
+            Command::RotateJobKeys(args) => return rotate_job_keys::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -13,10 +13,11 @@ use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::dials::DialsError;
 use crate::db::DbError;
+use crate::queue::sealing::KeyringError;
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
-const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 /// What the command is about does not exist.
 pub(super) const NOT_FOUND: u8 = 3;
 /// What is asked for was done before, or cannot be as things stand.
@@ -50,7 +51,10 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 
 /// Errors whose own sentence names the fix.
 fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<TelemetryError>() || cause.is::<BankSettingsError>() || cause.is::<DialsError>()
+    cause.is::<TelemetryError>()
+        || cause.is::<BankSettingsError>()
+        || cause.is::<DialsError>()
+        || cause.is::<KeyringError>()
 }
 
 /// The exit code of an error, and the fix if its own sentence does not name it.

@@ -37,6 +37,20 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What is enqueued when a job of this kind is discarded and its handler has not seen to that
     /// itself, see [`FollowUp`].
     const ON_DISCARD: Option<FollowUp> = None;
+    /// Whether the arguments are encrypted before they are stored, see [`sealing`](super::sealing):
+    /// such a job is made by [`NewJob::sealed`](super::enqueue::NewJob::sealed) only, and run by
+    /// workers with a [`Keyring`](super::sealing::Keyring).
+    ///
+    /// A kind may become sealed while jobs of it wait: those that are in plain run as they are, and
+    /// `app jobs rotate-keys` seals them.
+    const SEALED: bool = false;
+    /// Fields of the arguments that nobody is shown, in lists, in the API, on dashboards: names, or
+    /// paths with dots, such as `card.number`; what is to the left of a dot may be an array of
+    /// objects. A name that has a dot in it cannot be told from a path: name what it is in.
+    ///
+    /// They stay readable in the database; [`SEALED`](Self::SEALED) is for what nobody may read
+    /// there. Each worker [declares](super::kinds) them when it starts.
+    const REDACTED: &'static [&'static str] = &[];
 
     /// What the application lends to every run: pools, clients, settings.
     type State: Clone + Send + Sync + 'static;

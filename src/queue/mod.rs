@@ -220,11 +220,13 @@ pub mod discarded;
 pub mod enqueue;
 pub mod inspect;
 pub mod job;
+pub mod kinds;
 pub mod maintenance;
 pub mod notifier;
 pub mod registry;
 pub mod sealing;
 pub mod spans;
+pub mod testing;
 
 pub mod trace_context;
 pub mod verify;
@@ -244,6 +246,21 @@ pub enum QueueError {
         /// What is wrong with them.
         #[source]
         source: serde_json::Error,
+    },
+    /// Jobs of a sealed kind must not be enqueued in plain.
+    #[error("the arguments of {kind} jobs are sealed: make such a job with NewJob::sealed")]
+    MustBeSealed {
+        /// The kind of the job.
+        kind: &'static str,
+    },
+    /// Arguments that cannot be sealed.
+    #[error("the arguments of a {kind} job cannot be sealed")]
+    Seal {
+        /// The kind of the job.
+        kind: &'static str,
+        /// Why not.
+        #[source]
+        source: sealing::SealError,
     },
     /// Unique jobs cannot be enqueued by COPY, which asks nobody.
     #[error("a unique job cannot be enqueued by COPY")]

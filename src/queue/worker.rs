@@ -18,10 +18,12 @@ use super::completer::Completer;
 use super::context::Engine;
 use super::dispatch::Dispatcher;
 use super::executor::Executor;
+use super::kinds::{Declarations, KindDeclaration};
 use super::leases::{LeaseKeeper, LeaseTimes, Leases};
 use super::maintenance::{self, Retention};
 use super::outcome::Counts;
 use super::registry::Registry;
+use super::sealing::Keyring;
 use super::slots::Slots;
 use super::store::{self, Claim, ClaimRequest};
 use super::{listener, maintenance::rescue_all};
@@ -42,6 +44,9 @@ const HAND_BACK_TIME: Duration = Duration::from_secs(5);
 /// Then, so long for the engine's connections to be closed.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
+const NO_KEYRING: &str =
+    "the registry has a sealed job kind and there are no keys to open its jobs with";
+
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -60,6 +65,9 @@ pub struct WorkerSettings {
     pub queues: Vec<String>,
     /// How long finished jobs are kept.
     pub retention: Retention,
+    /// The keys that the arguments of sealed jobs are opened with. Needed where the registry has a
+    /// [sealed](super::job::Job::SEALED) kind.
+    pub keyring: Option<Keyring>,
 }
 
 impl Default for WorkerSettings {
@@ -72,6 +80,7 @@ impl Default for WorkerSettings {
             grace: Duration::from_secs(25),
             queues: Vec::new(),
             retention: Retention::default(),
+            keyring: None,
         }
     }
 }
@@ -96,6 +105,7 @@ pub struct Worker<S> {
     id: Uuid,
     settings: WorkerSettings,
     kinds: Vec<String>,
+    declarations: Declarations,
     queues: Vec<String>,
     executor: Arc<Executor<S>>,
     dispatcher: Dispatcher<S>,
@@ -120,6 +130,10 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         if registry.kinds().is_empty() {
             return Err(QueueError::Settings("the registry knows no job kind"));
         }
+        let declarations = registry.declarations();
+        if settings.keyring.is_none() && declarations.iter().any(KindDeclaration::is_sealed) {
+            return Err(QueueError::Settings(NO_KEYRING));
+        }
         let options = engine_options(&pool);
         let engine_pool = PgPoolOptions::new()
             .max_connections(ENGINE_CONNECTIONS)
@@ -142,10 +156,12 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             leases,
             hand_back: CancellationToken::new(),
             counts: Counts::default(),
+            keyring: settings.keyring.clone(),
         });
         Ok(Self {
             id,
             kinds,
+            declarations: Declarations::new(declarations),
             queues,
             dispatcher: Dispatcher::new(Arc::clone(&executor)),
             executor,
@@ -167,6 +183,11 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         tokio::select! {
             () = shutdown.cancelled() => return self.summary(),
             () = maintenance::make_partitions(&self.engine_pool, self.settings.retention) => {}
+        }
+        // And before anybody can be shown what this worker's jobs hide.
+        tokio::select! {
+            () = shutdown.cancelled() => return self.summary(),
+            () = self.declarations.make_at_last(&self.engine_pool) => {}
         }
         let helpers = self.start_helpers(&wake);
         let tasks = TaskTracker::new();
@@ -191,22 +212,40 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// [`QueueError::Database`] when a claim fails.
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
+        self.declare_kinds().await?;
         rescue_all(&self.engine_pool).await?;
-        loop {
-            // Each claim reads from the very start: what another transaction has just committed
-            // must be found.
-            let mut floors = ClaimFloors::new(&self.queues);
-            let since = Instant::now();
-            let claim = self.claim(&mut floors, self.settings.concurrency.min(MAX_CLAIM)).await?;
-            if claim.jobs.is_empty() {
-                return Ok(self.summary().since(before));
-            }
-            let tasks = TaskTracker::new();
-            let slots = Slots::new(claim.jobs.len());
-            self.dispatcher.dispatch(claim.jobs, since, &slots, &tasks);
-            tasks.close();
-            tasks.wait().await;
-        }
+        let limit = self.settings.concurrency.min(MAX_CLAIM);
+        while self.run_once(&self.queues, limit).await? > 0 {}
+        Ok(self.summary().since(before))
+    }
+
+    /// Makes its kinds known, unless it has done so before.
+    pub(super) async fn declare_kinds(&self) -> Result<(), QueueError> {
+        self.declarations.make(&self.engine_pool).await
+    }
+
+    /// Claims once from these queues and runs what that brings. Gives how many jobs that were.
+    pub(super) async fn run_once(
+        &self,
+        queues: &[String],
+        limit: usize,
+    ) -> Result<usize, QueueError> {
+        // From the very start: what another transaction has just committed must be found.
+        let mut floors = ClaimFloors::new(queues);
+        let since = Instant::now();
+        let claim = self.claim(&mut floors, limit).await?;
+        let claimed = claim.jobs.len();
+        let tasks = TaskTracker::new();
+        let slots = Slots::new(claimed);
+        self.dispatcher.dispatch(claim.jobs, since, &slots, &tasks);
+        tasks.close();
+        tasks.wait().await;
+        Ok(claimed)
+    }
+
+    /// The connections that its handlers use.
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.executor.engine.pool
     }
 
     /// What this worker did so far.

@@ -1,10 +1,12 @@
 //! One job's arguments, sealed: what is stored, and how it is opened.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::aead::{Aad, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::keyring::Keyring;
 
@@ -83,6 +85,64 @@ impl OpenError {
         match self {
             Self::UnknownKey { .. } | Self::UnknownFormat { .. } => true,
             Self::Refused { .. } | Self::Malformed => false,
+        }
+    }
+}
+
+/// The arguments of a job as they are stored.
+pub(super) enum Stored {
+    /// In plain.
+    Plain,
+    /// Sealed, each by itself.
+    Sealed(SealedArgs),
+    /// Those of a follow-up, which repeats the sealed arguments of the discarded job.
+    FollowUp(FollowUpArgs<SealedArgs>),
+}
+
+/// What a follow-up is given.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FollowUpArgs<A> {
+    pub(super) job: i64,
+    pub(super) kind: String,
+    pub(super) args: A,
+}
+
+impl Stored {
+    pub(super) fn of(args: &RawValue) -> Self {
+        // Nearly all arguments are in plain, and need not be parsed twice to know it.
+        if !args.get().contains("\"sealed\"") {
+            return Self::Plain;
+        }
+        if let Ok(sealed) = serde_json::from_str(args.get()) {
+            return Self::Sealed(sealed);
+        }
+        serde_json::from_str(args.get()).map_or(Self::Plain, Self::FollowUp)
+    }
+}
+
+/// The arguments of a job as its handler gets them. Those of a follow-up are opened within.
+///
+/// # Errors
+///
+/// [`OpenError`].
+pub(in crate::queue) fn open_args<'a>(
+    keyring: Option<&Keyring>,
+    kind: &str,
+    args: &'a RawValue,
+) -> Result<Cow<'a, RawValue>, OpenError> {
+    let open = |kind: &str, sealed: &SealedArgs| {
+        let unknown = || OpenError::UnknownKey { key: sealed.key.clone() };
+        keyring.ok_or_else(unknown)?.open(kind, sealed)
+    };
+    match Stored::of(args) {
+        Stored::Plain => Ok(Cow::Borrowed(args)),
+        Stored::Sealed(sealed) => open(kind, &sealed).map(Cow::Owned),
+        Stored::FollowUp(follow_up) => {
+            let FollowUpArgs { job, kind, args } = follow_up;
+            let args = open(&kind, &args)?;
+            let opened = FollowUpArgs { job, kind, args };
+            to_raw_value(&opened).map(Cow::Owned).map_err(|_| OpenError::Malformed)
         }
     }
 }

@@ -7,7 +7,7 @@
 //! - [`Keyring`]: the keys that this process knows; the first of them seals.
 //! - [`SealedArgs`]: what is stored instead of the arguments, in `queue.jobs.args`; the key's id
 //!   stands beside it in `args_key`, so that statements can count by it.
-//! - `rotation`: seals again, with the current key, what is sealed with an older one.
+//! - [`rotation`]: seals again, with the current key, what is sealed with an older one.
 //!
 //! # What is guaranteed
 //!
@@ -62,6 +62,10 @@
 
 mod envelope;
 mod keyring;
+mod new_job;
+pub mod rotation;
 
+pub(super) use self::envelope::open_args;
 pub use self::envelope::{OpenError, SealError, SealedArgs};
 pub use self::keyring::{Keyring, KeyringError, MAX_KEY_ID_CHARS};
+pub(super) use self::new_job::PlainArgs;

@@ -8,5 +8,7 @@ mod following_up;
 mod kinds;
 mod lost_commits;
 mod outcomes;
+mod redaction;
+mod sealing;
 mod shutdown;
 mod upgrading;
