@@ -54,7 +54,8 @@
 //! # What is absent on purpose
 //!
 //! No leader, no lock that outlives a statement, no transaction that stays open while a handler
-//! runs, no trigger, no NOTIFY inside the caller's transaction.
+//! runs, no trigger that enqueues or completes would fire, no NOTIFY inside the caller's
+//! transaction.
 //!
 //! # Example
 //!
@@ -201,6 +202,7 @@
 //! }
 //! ```
 pub(crate) mod claim_floor;
+mod claim_turns;
 mod completer;
 mod copy;
 mod dispatch;
@@ -223,6 +225,7 @@ pub mod job;
 pub mod kinds;
 pub mod maintenance;
 pub mod notifier;
+pub mod queues;
 pub mod registry;
 pub mod sealing;
 pub mod spans;

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::QueueError;
-use super::claim_floor::ClaimFloors;
+use super::claim_turns::ClaimTurns;
 use super::completer::Completer;
 use super::context::Engine;
 use super::dispatch::Dispatcher;
@@ -25,7 +25,6 @@ use super::outcome::Counts;
 use super::registry::Registry;
 use super::sealing::Keyring;
 use super::slots::Slots;
-use super::store::{self, Claim, ClaimRequest};
 use super::{listener, maintenance::rescue_all};
 
 /// The most jobs of one claim.
@@ -155,6 +154,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             pool: engine_pool.clone(),
             leases,
             hand_back: CancellationToken::new(),
+            wake: Arc::new(Notify::new()),
             counts: Counts::default(),
             keyring: settings.keyring.clone(),
         });
@@ -176,7 +176,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// runs once: afterwards its connections are closed.
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::clone(&self.executor.wake);
         // Before the first claim: after a pause of more than a week there would be no partition
         // that a finished job could go to. While the database is away this takes long, and a
         // signal must end it.
@@ -214,33 +214,42 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let before = self.summary();
         self.declare_kinds().await?;
         rescue_all(&self.engine_pool).await?;
+        let mut turns = self.turns(&self.queues);
         let limit = self.settings.concurrency.min(MAX_CLAIM);
-        while self.run_once(&self.queues, limit).await? > 0 {}
-        Ok(self.summary().since(before))
+        loop {
+            turns.forget_floors(&self.queues);
+            if self.run_one_claim(&mut turns, limit).await? == 0 {
+                return Ok(self.summary().since(before));
+            }
+        }
     }
 
-    /// Makes its kinds known, unless it has done so before.
-    pub(super) async fn declare_kinds(&self) -> Result<(), QueueError> {
-        self.declarations.make(&self.engine_pool).await
+    /// Claims one job of this queue and runs it. False when none is due.
+    pub(super) async fn run_one_of(&self, queue: &str) -> Result<bool, QueueError> {
+        self.declare_kinds().await?;
+        let mut turns = self.turns(&[queue.to_owned()]);
+        Ok(self.run_one_claim(&mut turns, 1).await? > 0)
     }
 
-    /// Claims once from these queues and runs what that brings. Gives how many jobs that were.
-    pub(super) async fn run_once(
+    /// Gives how many jobs were run.
+    async fn run_one_claim(
         &self,
-        queues: &[String],
+        turns: &mut ClaimTurns,
         limit: usize,
     ) -> Result<usize, QueueError> {
-        // From the very start: what another transaction has just committed must be found.
-        let mut floors = ClaimFloors::new(queues);
         let since = Instant::now();
-        let claim = self.claim(&mut floors, limit).await?;
-        let claimed = claim.jobs.len();
+        let jobs = turns.claim(limit).await?.jobs;
+        let claimed = jobs.len();
         let tasks = TaskTracker::new();
-        let slots = Slots::new(claimed);
-        self.dispatcher.dispatch(claim.jobs, since, &slots, &tasks);
+        self.dispatcher.dispatch(jobs, since, &Slots::new(claimed), &tasks);
         tasks.close();
         tasks.wait().await;
         Ok(claimed)
+    }
+
+    /// Makes its kinds known, unless it has done so before.
+    async fn declare_kinds(&self) -> Result<(), QueueError> {
+        self.declarations.make(&self.engine_pool).await
     }
 
     /// The connections that its handlers use.
@@ -281,18 +290,18 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 
     async fn claim_for_ever(&self, slots: &Slots, wake: &Notify, tasks: &TaskTracker) {
-        let mut floors = ClaimFloors::new(&self.queues);
+        let mut turns = self.turns(&self.queues);
         let mut failures = 0u32;
         loop {
             let limit = slots.wait_for_some().await.min(MAX_CLAIM);
             let since = Instant::now();
-            match self.claim(&mut floors, limit).await {
+            match turns.claim(limit).await {
                 Ok(claim) => {
                     failures = 0;
                     let found_all = claim.jobs.len() < limit;
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if found_all {
-                        self.wait_for_work(wake).await;
+                        self.wait_for_work(wake, claim.again_in).await;
                     }
                 }
                 Err(error) => {
@@ -308,26 +317,16 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    async fn wait_for_work(&self, wake: &Notify) {
+    async fn wait_for_work(&self, wake: &Notify, again_in: Option<Duration>) {
         // Jittered, so that idle workers do not poll in step.
         let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
+        let poll = poll.min(again_in.unwrap_or(poll));
         let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
     }
 
-    async fn claim(&self, floors: &mut ClaimFloors, limit: usize) -> Result<Claim, QueueError> {
-        let lanes = floors.lanes_to_claim();
-        let request = ClaimRequest {
-            lanes: &lanes,
-            kinds: &self.kinds,
-            limit,
-            worker_id: self.id,
-            lease: self.settings.lease,
-            take_xid: floors.wants_xid(),
-            ignored_xid: floors.ignored_xid(),
-        };
-        let claim = store::claim(&self.engine_pool, &request).await?;
-        floors.observe(&claim, limit);
-        Ok(claim)
+    fn turns(&self, queues: &[String]) -> ClaimTurns {
+        let (pool, kinds) = (self.engine_pool.clone(), self.kinds.clone());
+        ClaimTurns::new(pool, self.id, queues, kinds, self.settings.lease)
     }
 
     /// Waits for jobs in progress; after the grace, stops them and hands them back.

@@ -55,7 +55,8 @@ pub async fn mark_as_test_database(pool: &PgPool) -> Result<(), TestingError> {
 /// - of every unfinished job: when it is due, was enqueued and was started, and until when its
 ///   lease holds. So the jobs of a worker that does nothing can be made to be rescued; one that
 ///   lives renews its leases, if it gets to it before the rescue.
-/// - until when a unique job keeps others from being enqueued.
+/// - until when a unique job keeps others from being enqueued;
+/// - when the jobs started that a rate counts.
 ///
 /// Not moved are the history (finished jobs, attempts, what operators decided), of which retention
 /// drops what is old by the real clock; tables of the application; and what processes count by
@@ -84,6 +85,7 @@ pub async fn advance(pool: &PgPool, by: Duration) -> Result<(), TestingError> {
     let secs = by.as_secs_f64();
     sqlx::query_file!("src/queue/sql/advance_jobs.sql", secs).execute(&mut *tx).await?;
     sqlx::query_file!("src/queue/sql/advance_unique_keys.sql", secs).execute(&mut *tx).await?;
+    sqlx::query_file!("src/queue/sql/advance_starts.sql", secs).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(())
 }

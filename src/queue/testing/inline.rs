@@ -94,7 +94,6 @@ pub async fn run_inline_by<S: Clone + Send + Sync + 'static>(
     worker: &Worker<S>,
     job: NewJob,
 ) -> Result<InlineRun, TestingError> {
-    worker.declare_kinds().await?;
     let queue = format!("inline-{}", Uuid::now_v7());
     let mut conn = worker.pool().acquire().await?;
     let job = match enqueue(&mut conn, job.queue(&*queue).delay(Duration::ZERO)).await? {
@@ -102,9 +101,9 @@ pub async fn run_inline_by<S: Clone + Send + Sync + 'static>(
         Enqueued::Existing(id) => return Err(TestingError::Exists(id)),
     };
     drop(conn);
-    match worker.run_once(&[queue], 1).await? {
-        0 => Err(TestingError::NotClaimed(job)),
-        _ => Ok(InlineRun { job, ended: ended(worker.pool(), job).await? }),
+    match worker.run_one_of(&queue).await? {
+        true => Ok(InlineRun { job, ended: ended(worker.pool(), job).await? }),
+        false => Err(TestingError::NotClaimed(job)),
     }
 }
 
