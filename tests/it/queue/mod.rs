@@ -12,4 +12,5 @@ mod outcomes;
 mod redaction;
 mod sealing;
 mod shutdown;
+mod testing;
 mod upgrading;
