@@ -24,6 +24,7 @@ use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
 use crate::queue::backoff::Backoff;
 use crate::queue::registry::Registry;
+use crate::queue::{QueueError, kinds};
 
 /// The name under which all workers share the circuit breaker of the bank.
 pub const BANK_BREAKER: &str = "bank";
@@ -61,6 +62,16 @@ impl Bank {
         let retries = Backoff { base, factor: 4, max: base * 16, jitter: 0.4 };
         Ok(Some(Self { client, breaker, retries, lost_after: args.bank_lost_after }))
     }
+}
+
+/// Makes known what this binary knows of its kinds, for a process that enqueues and runs none.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
+    let registry = registry(JobState { pool: pool.clone(), bank: None });
+    kinds::declare(pool, &registry.declarations()).await
 }
 
 /// All kinds of job that this binary knows.

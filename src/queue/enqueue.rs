@@ -79,7 +79,7 @@ impl NewJob {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Args`] when the arguments cannot be written as JSON. [`QueueError::MustBeSealed`]
+    /// [`QueueError::Args`] when the arguments are no JSON; [`QueueError::MustBeSealed`]
     /// when jobs of this kind are [sealed](Job::SEALED): for these there is [`Self::sealed`].
     pub fn new<J: Job>(args: &J) -> Result<Self, QueueError> {
         match J::SEALED {

@@ -94,8 +94,8 @@ pub struct JobDetails {
     pub resolutions: Vec<Resolution>,
 }
 
-/// The arguments of a job as they are stored, with what nobody is to be shown: `Debug` and `Serialize`
-/// leave them out.
+/// The arguments of a job as they are stored, with what nobody is to be shown: `Debug` leaves them
+/// out.
 #[derive(Clone)]
 pub struct StoredArgs(serde_json::Value);
 

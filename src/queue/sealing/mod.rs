@@ -51,7 +51,7 @@
 //! let sealed = before.seal("charge_card", &args)?;
 //! assert!(!serde_json::to_string(&sealed)?.contains("4111"));
 //!
-//! // A ring with both keys opens it, a ring without the old one does not, and nor does another kind.
+//! // A ring with both keys opens it. One without the old key does not, nor does another kind.
 //! let both: Keyring = format!("{new},{old}").parse()?;
 //! assert_eq!(both.open("charge_card", &sealed)?.get(), args.to_string());
 //! assert!(both.open("refund_card", &sealed).is_err());

@@ -222,7 +222,9 @@ async fn what_is_hidden_follows_from_the_paths_whatever_the_arguments_are() {
     let db = TestDb::new().await;
     sqlx::query(
         "insert into queue.kinds (kind, redacted, sealed, queue, priority, max_attempts)
-         values ('a', '{pin,card.number,deep.er.still}', false, 'q', 2, 1), ('b', '{}', true, 'q', 2, 1)",
+         values
+           ('a', '{pin,card.number,deep.er.still}', false, 'q', 2, 1),
+           ('b', '{}', true, 'q', 2, 1)",
     )
     .execute(&db.pool)
     .await

@@ -24,7 +24,7 @@ use super::kinds::{
     assert_invariants_hold, attempts_of, count, effects, enqueue_job, enqueue_new, eventually, job,
     make_effects_table, state_of,
 };
-use crate::support::TestDb;
+use crate::support::{App, TestDb};
 
 /// What no test may find in the database.
 const PIN: &str = "pin-of-ada-4711";
@@ -296,7 +296,9 @@ async fn altered_arguments_and_those_of_another_kind_fail_and_say_so() {
     let altered = enqueue_sealed(&db.pool, "a", &[OLD]).await;
     sqlx::query(
         "update queue.jobs
-         set args = jsonb_set(args, '{sealed}', to_jsonb(translate(args ->> 'sealed', 'xyz', 'yzx')))",
+         set args = jsonb_set(
+           args, '{sealed}', to_jsonb(translate(args ->> 'sealed', 'xyzXYZ', 'yzxYZX'))
+         )",
     )
     .execute(&db.pool)
     .await
@@ -511,4 +513,71 @@ async fn a_rotation_beside_busy_workers_loses_nothing_and_runs_nothing_twice() {
     assert_eq!(count(&db.pool, "select count(*) from effects").await, 1000);
     assert_eq!(count(&db.pool, "select count(*) from queue.attempts").await, 1000);
     assert_invariants_hold(&db.pool).await;
+}
+
+/// Runs `app rotate-job-keys`: the exit code, and what it said.
+async fn rotate(db: &TestDb, keys: &[&str], args: &[&str]) -> (Option<i32>, String) {
+    let command = App::command([&["rotate-job-keys"], args].concat());
+    let command = command.env("DATABASE_URL", &db.url).env("APP_JOB_KEYS", keys.join(","));
+    let (status, output) = command.run().await;
+    (status.code(), output)
+}
+
+#[tokio::test]
+async fn the_command_says_who_has_which_key_reseals_and_says_what_can_be_retired() {
+    let db = database().await;
+    enqueue_sealed(&db.pool, "done", &[OLD]).await;
+    sealed_worker(&db.pool, &[OLD]).run_until_idle().await.unwrap();
+    for n in 0..5 {
+        enqueue_sealed(&db.pool, &n.to_string(), &[OLD]).await;
+    }
+
+    let (code, output) = rotate(&db, &[NEW, OLD], &["--dry-run"]).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("the current key is new; nothing was changed"), "{output}");
+    assert!(output.contains("still needed"), "{output}");
+    assert_eq!(keys(&db.pool).await, [of("old", [5, 0, 0, 1])]);
+
+    let (code, output) = rotate(&db, &[NEW], &[]).await;
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("5 could not be opened"), "{output}");
+    assert!(output.contains("not in APP_JOB_KEYS, and needed"), "{output}");
+
+    let (code, output) = rotate(&db, &[NEW, OLD], &["--batch", "2"]).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("5 jobs have key new now; 0 were busy, 0 could"), "{output}");
+    assert!(output.contains("can be retired"), "{output}");
+    assert_eq!(keys(&db.pool).await, [of("new", [5, 0, 0, 0]), of("old", [0, 0, 0, 1])]);
+
+    let (code, output) = rotate(&db, &[NEW, OLD], &["-o", "json"]).await;
+    assert_eq!(code, Some(0), "{output}");
+    let said: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((&said["current"], &said["can_be_retired"]), (&json!("new"), &json!(["old"])));
+    assert_eq!(said["done"], json!({ "resealed": 0, "skipped": 0, "unopened": 0 }));
+    let new = json!({ "key": "new", "waiting": 5, "running": 0, "discarded": 0, "history": 0 });
+    assert_eq!(said["keys"][0], new);
+    assert!(!output.contains("AAAA") && !output.contains("AQEB"), "{output}");
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_right_are_refused_without_being_shown() {
+    let db = TestDb::new().await;
+    for command in ["rotate-job-keys", "work"] {
+        let wrong = format!("{OLD},{}", &NEW[4..]);
+        let command = App::command([command]).env("DATABASE_URL", &db.url);
+        let (status, output) = command.env("APP_JOB_KEYS", wrong).run().await;
+        assert_eq!(status.code(), Some(78), "{output}");
+        assert!(output.contains("APP_JOB_KEYS") && output.contains("key 2 has no id"), "{output}");
+        assert!(!output.contains("AQEB") && !output.contains("AAAA"), "{output}");
+    }
+    let (code, output) = rotate(&db, &[], &[]).await;
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("there are no keys: set APP_JOB_KEYS"), "{output}");
+
+    let file = crate::support::scratch_dir().join("job-keys");
+    std::fs::write(&file, format!("{NEW}\n{OLD}\n")).unwrap();
+    let command = App::command(["rotate-job-keys"]).env("DATABASE_URL", &db.url);
+    let (status, output) = command.env("APP_JOB_KEYS_FILE", &file).run().await;
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert!(output.contains("no job has key old: it can be retired"), "{output}");
 }
