@@ -52,7 +52,7 @@ begin
   end case;
 end $$;
 
--- The id of the key that arguments are sealed with; null for what is not in the form of sealed arguments.
+-- The id of the key in the form of sealed arguments; null for what has another form.
 create function queue.sealed_key(args jsonb) returns text
 language sql immutable parallel safe as $$
   select case
@@ -64,19 +64,18 @@ language sql immutable parallel safe as $$
   end
 $$;
 
--- The id of the key without which a job cannot be run: the one that its arguments are sealed with, or those of the
--- discarded job that it follows up, which are within its own. Null: none. (The order of the tests spares plain arguments
--- all but the first.)
-create function queue.key_of(args jsonb) returns text
+-- The id of the key without which a job cannot be run: the one that its arguments are sealed with, which args_key
+-- says; or, for a follow-up, the one of the job that it follows, whose sealed arguments are within its own. Null: none.
+create function queue.key_of(args jsonb, args_key text) returns text
 language sql immutable parallel safe as $$
   select case
-    when args ? 'sealed' then queue.sealed_key(args)
+    when args_key is not null then coalesce(queue.sealed_key(args), args_key)
     when args ?& array['job', 'kind', 'args'] then queue.sealed_key(args -> 'args')
   end
 $$;
 
--- What people are shown of arguments of this kind. Sealed ones are `{"sealed": true, "key": …}`. Of a sealed kind whose
--- arguments are in plain, from before it was sealed or from a statement of somebody else's, all values are hidden.
+-- What people are shown of arguments of this kind that are in plain. If it is a sealed kind, because they are from before
+-- it was sealed, or from a statement of somebody else's, all values are hidden.
 create function queue.hidden(of_kind text, args jsonb) returns jsonb
 language plpgsql stable parallel safe as $$
 declare
@@ -84,9 +83,6 @@ declare
   declared queue.kinds;
   path text;
 begin
-  if queue.sealed_key(args) is not null then
-    return jsonb_build_object('sealed', true, 'key', queue.sealed_key(args));
-  end if;
   select * into declared from queue.kinds where kinds.kind = of_kind;
   if declared.sealed then
     return coalesce(
@@ -102,16 +98,24 @@ begin
 end $$;
 
 -- The arguments of a job as they are shown to people: what every statement selects whose answer a person may read.
--- Redacted fields are "[redacted]". A follow-up repeats the arguments of the job that it follows, so there, what is
--- secret of that kind is hidden, too.
+-- Redacted fields are "[redacted]", sealed arguments `{"sealed": true, "key": …}`. A follow-up repeats the arguments of
+-- the job that it follows, so there, what is secret of that kind is hidden, too.
 create function queue.shown_args(kind text, args jsonb, args_key text) returns jsonb
 language sql stable parallel safe as $$
   select case
-    -- Says that it is sealed, and is nothing that we know: better not shown.
-    when args_key is not null and queue.key_of(args) is null then
-      jsonb_build_object('sealed', true, 'key', args_key)
+    when args_key is not null then jsonb_build_object('sealed', true, 'key', queue.key_of(args, args_key))
     when jsonb_typeof(args) = 'object' and args ?& array['job', 'kind', 'args'] then
-      queue.hidden(kind, args || jsonb_build_object('args', queue.hidden(args ->> 'kind', args -> 'args')))
+      queue.hidden(
+        kind,
+        args || jsonb_build_object(
+          'args',
+          case
+            when queue.sealed_key(args -> 'args') is not null then
+              jsonb_build_object('sealed', true, 'key', queue.sealed_key(args -> 'args'))
+            else queue.hidden(args ->> 'kind', args -> 'args')
+          end
+        )
+      )
     else queue.hidden(kind, args)
   end
 $$;

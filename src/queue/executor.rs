@@ -23,7 +23,7 @@ use super::job::{JobError, JobId};
 use super::leases::{HeldLease, Leases, Signals};
 use super::outcome::{Counts, Outcome, ending_of, outcome_in_history, outcome_of, outcome_of_run};
 use super::registry::{Handler, Registry};
-use super::sealing::{Keyring, OpenError, open_args};
+use super::sealing::{Keyring, open_args};
 use super::spans::{self, Ending, Failure, ProcessSpan};
 use super::store::{self, ClaimedJob, Completion, FinishedState, Recorded};
 
@@ -205,12 +205,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// The job's arguments in plain. One that another worker may be able to open is left to it, at
     /// no cost to its attempts; anything else that does not open is a failed attempt.
     fn open_args<'a>(&self, job: &'a ClaimedJob) -> Result<Cow<'a, RawValue>, JobError> {
-        let opened = open_args(self.keyring.as_ref(), &job.kind, &job.args);
-        // Whoever marked it as sealed meant that nobody should read it.
-        let opened = match opened {
-            Ok(Cow::Borrowed(_)) if job.args_key.is_some() => Err(OpenError::Malformed),
-            opened => opened,
-        };
+        let args_key = job.args_key.as_deref();
+        let opened = open_args(self.keyring.as_ref(), &job.kind, &job.args, args_key);
         opened.map_err(|error| match error.is_for_another_worker() {
             true => {
                 let delay = OTHER_WORKER_WAIT.mul_f64(0.5 + fastrand::f64());

@@ -42,7 +42,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// workers with a [`Keyring`](super::sealing::Keyring).
     ///
     /// A kind may become sealed while jobs of it wait: those that are in plain run as they are, and
-    /// `app jobs rotate-keys` seals them.
+    /// `app rotate-job-keys` seals them.
     const SEALED: bool = false;
     /// Fields of the arguments that nobody is shown, in lists, in the API, on dashboards: names, or
     /// paths with dots, such as `card.number`; what is to the left of a dot may be an array of
@@ -76,8 +76,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 /// case.
 ///
 /// The arguments are those of the discarded job and its names: `{"job": …, "kind": …, "args": …}`.
-/// They are told as they are, though it may have been them that did not parse. All of it is stored
-/// when the job is enqueued, because whoever discards it may know neither kind.
+/// They are told as they are, though it may have been them that did not parse; sealed ones stay
+/// [sealed](super::sealing) in the database, and the follow-up's handler gets them open. All of it
+/// is stored when the job is enqueued, because whoever discards it may know neither kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct FollowUp {
     kind: &'static str,

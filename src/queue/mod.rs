@@ -36,6 +36,10 @@
 //! whether people call it scheduled, available or retryable follows from `run_at` and `attempt`. A
 //! finished job is a row of `queue.finished_jobs`, every ended attempt one of `queue.attempts`.
 //!
+//! What a kind keeps from people's eyes: fields that are [redacted](kinds) wherever arguments are
+//! shown, or arguments that are [sealed](sealing) before they are stored. For tests of programs
+//! that use the queue there is [`testing`].
+//!
 //! What an operator asks of it all: [`inspect::find_job`] tells everything of one job, why it waits
 //! included; [`discarded`] lists what has failed for good, to be redriven or dismissed.
 //!

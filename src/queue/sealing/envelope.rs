@@ -93,7 +93,7 @@ impl OpenError {
 pub(super) enum Stored {
     /// In plain.
     Plain,
-    /// Sealed, each by itself.
+    /// Sealed.
     Sealed(SealedArgs),
     /// Those of a follow-up, which repeats the sealed arguments of the discarded job.
     FollowUp(FollowUpArgs<SealedArgs>),
@@ -109,15 +109,22 @@ pub(super) struct FollowUpArgs<A> {
 }
 
 impl Stored {
-    pub(super) fn of(args: &RawValue) -> Self {
-        // Nearly all arguments are in plain, and need not be parsed twice to know it.
-        if !args.get().contains("\"sealed\"") {
-            return Self::Plain;
+    /// What `args` are, of a job with this `args_key`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Malformed`] when there is a key and they are not sealed: whoever wrote it meant
+    /// that nobody should read them.
+    pub(super) fn of(args: &RawValue, args_key: Option<&str>) -> Result<Self, OpenError> {
+        let text = args.get();
+        match args_key {
+            Some(_) => {
+                serde_json::from_str(text).map(Self::Sealed).map_err(|_| OpenError::Malformed)
+            }
+            // Nearly all arguments are in plain, and need not be parsed twice to know it.
+            None if !text.contains("\"sealed\"") => Ok(Self::Plain),
+            None => Ok(serde_json::from_str(text).map_or(Self::Plain, Self::FollowUp)),
         }
-        if let Ok(sealed) = serde_json::from_str(args.get()) {
-            return Self::Sealed(sealed);
-        }
-        serde_json::from_str(args.get()).map_or(Self::Plain, Self::FollowUp)
     }
 }
 
@@ -130,12 +137,13 @@ pub(in crate::queue) fn open_args<'a>(
     keyring: Option<&Keyring>,
     kind: &str,
     args: &'a RawValue,
+    args_key: Option<&str>,
 ) -> Result<Cow<'a, RawValue>, OpenError> {
     let open = |kind: &str, sealed: &SealedArgs| {
         let unknown = || OpenError::UnknownKey { key: sealed.key.clone() };
         keyring.ok_or_else(unknown)?.open(kind, sealed)
     };
-    match Stored::of(args) {
+    match Stored::of(args, args_key)? {
         Stored::Plain => Ok(Cow::Borrowed(args)),
         Stored::Sealed(sealed) => open(kind, &sealed).map(Cow::Owned),
         Stored::FollowUp(follow_up) => {

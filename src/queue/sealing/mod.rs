@@ -9,6 +9,40 @@
 //!   stands beside it in `args_key`, so that statements can count by it.
 //! - [`rotation`]: seals again, with the current key, what is sealed with an older one.
 //!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use surety::queue::QueueError;
+//! use surety::queue::context::{Committed, JobContext};
+//! use surety::queue::enqueue::{NewJob, enqueue};
+//! use surety::queue::job::{Job, JobError};
+//! use surety::queue::sealing::Keyring;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct SendStatement {
+//!     account: i64,
+//!     password: String,
+//! }
+//!
+//! impl Job for SendStatement {
+//!     const KIND: &'static str = "send_statement";
+//!     // `NewJob::new` refuses it. A kind with something that only people must not see would say
+//!     // `const REDACTED: &'static [&'static str] = &["password"];` instead.
+//!     const SEALED: bool = true;
+//!     type State = ();
+//!
+//!     async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
+//!         // `self.password` is what it was. Workers get the keys by `WorkerSettings::keyring`.
+//!         cx.complete_without_effects().await
+//!     }
+//! }
+//!
+//! # async fn example(conn: &mut sqlx::PgConnection, keyring: &Keyring) -> Result<(), QueueError> {
+//! let job = SendStatement { account: 812, password: "correct horse".into() };
+//! enqueue(conn, NewJob::sealed(&job, keyring)?).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What is guaranteed
 //!
 //! The cipher is AES-256-GCM-SIV (RFC 8452), with a random nonce of 96 bits for each job and the
@@ -37,7 +71,7 @@
 //! A new key is first made known to every process, at the end of the ring; once all know it, it is
 //! moved to the front. A worker that meets a key that it does not know hands the job back, at no
 //! cost to its attempts, and says why in `wait_reason`; so a mistake in the order of the roll-out
-//! delays jobs and loses none. Then `app jobs rotate-keys` seals again what still has the old key
+//! delays jobs and loses none. Then `app rotate-job-keys` seals again what still has the old key
 //! and tells what is left, and the old key can be taken out of the ring.
 //!
 //! ```

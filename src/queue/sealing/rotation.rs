@@ -78,6 +78,7 @@ struct Stale {
     id: i64,
     kind: String,
     args: Json<Box<RawValue>>,
+    args_key: Option<String>,
     /// Whether its kind is sealed.
     to_seal: bool,
 }
@@ -183,14 +184,15 @@ fn reseal_args(
     keyring: &Keyring,
     job: &Stale,
 ) -> Result<(Box<RawValue>, Option<String>), ResealError> {
-    match Stored::of(&job.args.0) {
+    let args_key = job.args_key.as_deref();
+    match Stored::of(&job.args.0, args_key)? {
         // A follow-up of a kind that is not sealed itself: only what it repeats is secret.
         Stored::FollowUp(FollowUpArgs { job: discarded, kind, args }) if !job.to_seal => {
             let args = keyring.seal(&kind, &keyring.open(&kind, &args)?)?;
             Ok((to_raw_value(&FollowUpArgs { job: discarded, kind, args })?, None))
         }
         Stored::Plain | Stored::Sealed(_) | Stored::FollowUp(_) => {
-            let opened = open_args(Some(keyring), &job.kind, &job.args.0)?;
+            let opened = open_args(Some(keyring), &job.kind, &job.args.0, args_key)?;
             let sealed = keyring.seal(&job.kind, &opened)?;
             Ok((to_raw_value(&sealed)?, Some(sealed.key().to_owned())))
         }

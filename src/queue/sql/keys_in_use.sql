@@ -1,10 +1,10 @@
 -- How many jobs are sealed with which key, in which part of their life; those in plain of sealed kinds under null. A job
 -- that repeats sealed arguments of another one counts with the key of these.
 with job as (
-  select queue.key_of(args) as key, kind, case when running then 'running' else 'waiting' end as part
+  select queue.key_of(args, args_key) as key, kind, case when running then 'running' else 'waiting' end as part
   from queue.jobs
   union all
-  select queue.key_of(args), kind, case state when 'discarded' then 'discarded' else 'history' end
+  select queue.key_of(args, args_key), kind, case state when 'discarded' then 'discarded' else 'history' end
   from queue.finished_jobs
 )
 select

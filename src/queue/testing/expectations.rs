@@ -1,13 +1,14 @@
 //! Which jobs of a kind there are to be run.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::TestingError;
 use crate::queue::inspect::JobState;
 use crate::queue::job::{Job, JobId};
-use crate::queue::sealing::{Keyring, OpenError, SealedArgs};
+use crate::queue::sealing::{Keyring, open_args};
 
 /// A job that is not finished: it waits, or runs.
 #[derive(Clone, PartialEq, Debug)]
@@ -105,7 +106,7 @@ async fn unfinished<J: Job>(
         select
           id as "id!", state as "state!: JobState", queue as "queue!", priority as "priority!",
           run_at as "run_at!", attempt as "attempt!", max_attempts as "max_attempts!", key,
-          coalesce(tags, '{}') as "tags!", args as "args!"
+          coalesce(tags, '{}') as "tags!", args as "args!: Json<Box<RawValue>>", args_key
         from queue.all_jobs
         where kind = $1 and finished_at is null
         order by id
@@ -118,7 +119,7 @@ async fn unfinished<J: Job>(
         .map(|row| {
             Ok(UnfinishedJob {
                 id: JobId(row.id),
-                args: parse(JobId(row.id), row.args, keyring)?,
+                args: parse(JobId(row.id), &row.args.0, row.args_key.as_deref(), keyring)?,
                 state: row.state,
                 queue: row.queue,
                 priority: row.priority,
@@ -132,15 +133,19 @@ async fn unfinished<J: Job>(
         .collect()
 }
 
-fn parse<J: Job>(job: JobId, args: Value, keyring: Option<&Keyring>) -> Result<J, TestingError> {
-    let parse_error = |source| TestingError::Args { job, kind: J::KIND, source };
-    let Ok(sealed) = serde_json::from_value::<SealedArgs>(args.clone()) else {
-        return serde_json::from_value(args).map_err(parse_error);
-    };
-    let unknown = || OpenError::UnknownKey { key: sealed.key().to_owned() };
-    let opened = keyring.ok_or_else(unknown).and_then(|keyring| keyring.open(J::KIND, &sealed));
-    let opened = opened.map_err(|source| TestingError::Sealed { job, source })?;
-    serde_json::from_str(opened.get()).map_err(parse_error)
+fn parse<J: Job>(
+    job: JobId,
+    args: &RawValue,
+    args_key: Option<&str>,
+    keyring: Option<&Keyring>,
+) -> Result<J, TestingError> {
+    let opened = open_args(keyring, J::KIND, args, args_key)
+        .map_err(|source| TestingError::Sealed { job, source })?;
+    serde_json::from_str(opened.get()).map_err(|source| TestingError::Args {
+        job,
+        kind: J::KIND,
+        source,
+    })
 }
 
 /// Of a few jobs what tells them apart.

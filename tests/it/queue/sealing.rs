@@ -24,7 +24,7 @@ use super::kinds::{
     assert_invariants_hold, attempts_of, count, effects, enqueue_job, enqueue_new, eventually, job,
     make_effects_table, state_of,
 };
-use crate::support::{App, TestDb};
+use crate::support::{App, TestDb, scratch_dir};
 
 /// What no test may find in the database.
 const PIN: &str = "pin-of-ada-4711";
@@ -307,6 +307,11 @@ async fn altered_arguments_and_those_of_another_kind_fail_and_say_so() {
     let keyring = ring(&[OLD]);
     let stored = serde_json::to_value(keyring.seal("refund", &SetPin::of("b")).unwrap()).unwrap();
     let moved = enqueue_new(&db.pool, NewJob::raw("set_pin", stored).max_attempts(1)).await;
+    sqlx::query("update queue.jobs set args_key = 'old' where id = $1")
+        .bind(moved)
+        .execute(&db.pool)
+        .await
+        .unwrap();
     // Marked as sealed, and in plain.
     let plain = enqueue_job(&db.pool, &SetPinInPlain { name: "c".into(), pin: PIN.into() }).await;
     sqlx::query("update queue.jobs set args_key = 'old', max_attempts = 1 where id = $1")
@@ -336,6 +341,32 @@ async fn altered_arguments_and_those_of_another_kind_fail_and_say_so() {
     }
     // Not even by people who are shown what it says of itself.
     assert_eq!(job(&db.pool, plain).await.args, json!({ "sealed": true, "key": "old" }));
+}
+
+/// Of a kind that is not sealed, with arguments that look as if they were.
+#[derive(Serialize, Deserialize)]
+struct Lookalike {
+    sealed: String,
+    key: String,
+}
+
+impl Job for Lookalike {
+    const KIND: &'static str = "lookalike";
+    type State = ();
+
+    async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
+        cx.complete_without_effects().await
+    }
+}
+
+#[tokio::test]
+async fn arguments_that_only_look_sealed_are_what_they_are() {
+    let db = TestDb::new().await;
+    let args = Lookalike { sealed: "with a kiss".into(), key: "of the house".into() };
+    let run = testing::run_inline(&db.pool, (), &args).await.unwrap();
+    assert_eq!(run.ended, Ended::Completed { output: None });
+    assert_eq!(job(&db.pool, run.job).await.args, serde_json::to_value(&args).unwrap());
+    assert_eq!(keys(&db.pool).await, []);
 }
 
 #[tokio::test]
@@ -574,7 +605,8 @@ async fn keys_that_cannot_be_right_are_refused_without_being_shown() {
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("there are no keys: set APP_JOB_KEYS"), "{output}");
 
-    let file = crate::support::scratch_dir().join("job-keys");
+    let dir = scratch_dir();
+    let file = dir.join("job-keys");
     std::fs::write(&file, format!("{NEW}\n{OLD}\n")).unwrap();
     let command = App::command(["rotate-job-keys"]).env("DATABASE_URL", &db.url);
     let (status, output) = command.env("APP_JOB_KEYS_FILE", &file).run().await;
