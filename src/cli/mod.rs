@@ -16,6 +16,7 @@ mod output;
 mod password_source;
 pub mod reconcile;
 pub mod report;
+pub mod rotate_job_keys;
 pub mod schedules;
 pub mod seed;
 pub mod send;
@@ -88,6 +89,7 @@ enum Command {
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
+    RotateJobKeys(rotate_job_keys::Args),
     Schedules(schedules::Args),
     Bench(bench::Args),
 }
@@ -127,6 +129,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
+            | Command::RotateJobKeys(_)
             | Command::Schedules(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
@@ -155,6 +158,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
+            Command::RotateJobKeys(args) => return rotate_job_keys::run(args).await,
             Command::Schedules(args) => return schedules::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }

@@ -14,10 +14,11 @@ use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::dials::DialsError;
 use crate::db::DbError;
 use crate::queue::schedules::{CadenceError, ScheduleError};
+use crate::queue::sealing::KeyringError;
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
-const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 /// What is asked for makes no sense; as clap has it.
 const USAGE: u8 = 2;
 /// What the command is about does not exist.
@@ -53,7 +54,10 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 
 /// Errors whose own sentence names the fix.
 fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<TelemetryError>() || cause.is::<BankSettingsError>() || cause.is::<DialsError>()
+    cause.is::<TelemetryError>()
+        || cause.is::<BankSettingsError>()
+        || cause.is::<DialsError>()
+        || cause.is::<KeyringError>()
 }
 
 /// What only the rules themselves can tell of the arguments, in sentences that name the fix.

@@ -33,6 +33,7 @@ use time::OffsetDateTime;
 use super::QueueError;
 use super::inspect::JobState;
 use super::job::{FollowUp, Job, JobId};
+use super::sealing::PlainArgs;
 use super::spans::EnqueueSpan;
 use super::store;
 use super::trace_context::TraceContext;
@@ -46,6 +47,8 @@ pub struct NewJob {
     pub(super) max_attempts: i16,
     pub(super) delay: Duration,
     pub(super) args: Value,
+    /// What is sealed in `args`, for as long as it must be known what the job is unique by.
+    pub(super) plain_args: Option<PlainArgs>,
     pub(super) extras: Extras,
     pub(super) unique: Option<Unique>,
     pub(super) trace_context: Option<TraceContext>,
@@ -77,8 +80,16 @@ impl NewJob {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Args`] when the arguments cannot be written as JSON.
+    /// [`QueueError::Args`] when the arguments are no JSON; [`QueueError::MustBeSealed`]
+    /// when jobs of this kind are [sealed](Job::SEALED): for these there is [`Self::sealed`].
     pub fn new<J: Job>(args: &J) -> Result<Self, QueueError> {
+        match J::SEALED {
+            true => Err(QueueError::MustBeSealed { kind: J::KIND }),
+            false => Self::in_plain(args),
+        }
+    }
+
+    pub(super) fn in_plain<J: Job>(args: &J) -> Result<Self, QueueError> {
         Ok(Self {
             queue: Cow::Borrowed(J::QUEUE),
             kind: Cow::Borrowed(J::KIND),
@@ -87,6 +98,7 @@ impl NewJob {
             delay: Duration::ZERO,
             args: serde_json::to_value(args)
                 .map_err(|source| QueueError::Args { kind: J::KIND, source })?,
+            plain_args: None,
             extras: Extras {
                 on_discard: J::ON_DISCARD,
                 no_history: !J::KEEPS_HISTORY,
@@ -98,7 +110,8 @@ impl NewJob {
     }
 
     /// A job of a kind that this program need not know, in the queue `default`, with priority 2 and
-    /// ten attempts.
+    /// ten attempts. Its arguments are stored in plain, also where the kind is
+    /// [sealed](Job::SEALED): then it runs, and the next rotation of keys seals it.
     pub fn raw(kind: impl Into<String>, args: Value) -> Self {
         Self {
             queue: Cow::Borrowed("default"),
@@ -107,6 +120,7 @@ impl NewJob {
             max_attempts: 10,
             delay: Duration::ZERO,
             args,
+            plain_args: None,
             extras: Extras::default(),
             unique: None,
             trace_context: TraceContext::current(),
@@ -326,10 +340,7 @@ pub async fn enqueue_many(
 fn in_lock_order(jobs: &[NewJob], unique: Vec<usize>) -> Vec<(usize, Value)> {
     let mut values: Vec<_> = unique
         .into_iter()
-        .filter_map(|position| {
-            let job = &jobs[position];
-            Some((position, job.unique.as_ref()?.value(&job.args)))
-        })
+        .filter_map(|position| Some((position, jobs[position].unique_value()?)))
         .collect();
     values.sort_by_cached_key(|(position, value)| {
         (jobs[*position].kind.clone().into_owned(), value.to_string())

@@ -1,6 +1,7 @@
 //! From a claim to its outcome: look up the handler, run it under its lease and timeout, settle
 //! what it says.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -9,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use serde_json::value::RawValue;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ use super::job::{JobError, JobId};
 use super::leases::{HeldLease, Leases, Signals};
 use super::outcome::{Counts, Outcome, ending_of, outcome_in_history, outcome_of, outcome_of_run};
 use super::registry::{Handler, Registry};
+use super::sealing::{Keyring, open_args};
 use super::spans::{self, Ending, Failure, ProcessSpan};
 use super::store::{self, ClaimedJob, Completion, FinishedState, Recorded};
 
@@ -36,6 +39,9 @@ const RECORD_PAUSE: Duration = Duration::from_millis(500);
 /// So long a handler that was told of its job's cancelling may go on, to clean up or to finish.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
+/// So long, on average, a job waits whose arguments this worker cannot open, for a worker that can.
+const OTHER_WORKER_WAIT: Duration = Duration::from_secs(10);
+
 /// Runs claimed jobs.
 pub(super) struct Executor<S> {
     pub(super) worker_id: Uuid,
@@ -49,6 +55,8 @@ pub(super) struct Executor<S> {
     /// Makes the worker claim.
     pub(super) wake: Arc<Notify>,
     pub(super) counts: Counts,
+    /// Opens the arguments of sealed jobs.
+    pub(super) keyring: Option<Keyring>,
 }
 
 /// A job with the lease that it is run under, and the span of its run.
@@ -139,7 +147,11 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         };
         let stop = cx.stop.clone();
         let timeout = handler.traits().timeout;
-        let run = match handler.run(&job.args, self.registry.state(), cx) {
+        let args = match self.open_args(job) {
+            Ok(args) => args,
+            Err(error) => return outcome_of(Err(error)),
+        };
+        let run = match handler.run(&args, self.registry.state(), cx) {
             Ok(run) => span.scope(&self.run_of(job), run),
             Err(error) => return outcome_of(Err(error)),
         };
@@ -162,7 +174,11 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             engine: Arc::clone(&self.engine),
         };
         let signals = Signals::of_batch(batch_lost.clone());
-        let args: Vec<_> = leased.iter().map(|leased| leased.job.args.as_ref()).collect();
+        // What cannot be opened is dealt with when the jobs run one by one.
+        let opened =
+            leased.iter().map(|leased| self.open_args(&leased.job)).collect::<Result<Vec<_>, _>>();
+        let args = opened.ok()?;
+        let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
         let outcome = match handler.run_batch(&args, self.registry.state(), cx) {
             Ok(run) => self.watch(run, &signals, &batch_lost, handler.traits().timeout).await,
             Err(error) => outcome_of(Err(error)),
@@ -185,6 +201,20 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             }
             Outcome::Snoozed { .. } | Outcome::LeaseLost | Outcome::HandedBack => None,
         }
+    }
+
+    /// The job's arguments in plain. One that another worker may be able to open is left to it, at
+    /// no cost to its attempts; anything else that does not open is a failed attempt.
+    fn open_args<'a>(&self, job: &'a ClaimedJob) -> Result<Cow<'a, RawValue>, JobError> {
+        let args_key = job.args_key.as_deref();
+        let opened = open_args(self.keyring.as_ref(), &job.kind, &job.args, args_key);
+        opened.map_err(|error| match error.is_for_another_worker() {
+            true => {
+                let delay = OTHER_WORKER_WAIT.mul_f64(0.5 + fastrand::f64());
+                JobError::snooze_because(delay, format!("its arguments are sealed: {error}"))
+            }
+            false => anyhow::Error::new(error).context("its sealed arguments do not open").into(),
+        })
     }
 
     /// Lets a run go on until it ends, loses its lease, is cancelled, exceeds its time or must be

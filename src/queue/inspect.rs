@@ -1,5 +1,7 @@
 //! All that the database knows of one job: for whoever asks why it has not run, or what it did.
 
+use std::fmt;
+
 use serde::Serialize;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -7,7 +9,7 @@ use uuid::Uuid;
 
 use super::QueueError;
 use super::attempt::AttemptOutcome;
-use super::job::{Fence, JobId};
+use super::job::{Fence, Job, JobId};
 
 /// The states of a job, as people speak of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
@@ -80,12 +82,41 @@ pub struct JobDetails {
     /// When it was finished.
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
-    /// Its arguments.
+    /// Its arguments as people may see them: without what its kind
+    /// [redacts](super::job::Job::REDACTED), and not opened if they are sealed.
     pub args: serde_json::Value,
+    /// The same as they are stored, for programs.
+    #[serde(skip)]
+    pub stored_args: StoredArgs,
     /// All ended attempts that retention has kept, in order.
     pub attempts: Vec<Attempt>,
     /// What operators decided over it, in order.
     pub resolutions: Vec<Resolution>,
+}
+
+/// The arguments of a job as they are stored, with what nobody is to be shown: `Debug` leaves them
+/// out.
+#[derive(Clone)]
+pub struct StoredArgs(serde_json::Value);
+
+impl fmt::Debug for StoredArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoredArgs(..)")
+    }
+}
+
+impl StoredArgs {
+    /// Them as those of a job of kind `J`; none if they do not parse, or are sealed.
+    #[must_use]
+    pub fn parse<J: Job>(&self) -> Option<J> {
+        J::deserialize(&self.0).ok()
+    }
+
+    /// Them as JSON; not opened if they are sealed.
+    #[must_use]
+    pub fn as_json(&self) -> &serde_json::Value {
+        &self.0
+    }
 }
 
 /// One ended attempt.
@@ -153,7 +184,8 @@ pub async fn find_job(
           queue as "queue!", kind as "kind!", priority as "priority!", state as "state!: JobState",
           wait_reason, run_at as "run_at!", attempt as "attempt!", max_attempts as "max_attempts!",
           crash_count as "crash_count!", worker_id, lease_expires_at,
-          enqueued_at as "enqueued_at!", finished_at, args as "args!"
+          enqueued_at as "enqueued_at!", finished_at, args as "stored_args!",
+          queue.shown_args(kind, args, args_key) as "args!"
         from queue.all_jobs
         where id = $1
         "#,
@@ -180,6 +212,7 @@ pub async fn find_job(
         enqueued_at: job.enqueued_at,
         finished_at: job.finished_at,
         args: job.args,
+        stored_args: StoredArgs(job.stored_args),
         attempts: attempts(conn, id).await?,
         resolutions: resolutions(conn, id).await?,
     }))

@@ -37,6 +37,10 @@
 //! whether people call it scheduled, available or retryable follows from `run_at` and `attempt`. A
 //! finished job is a row of `queue.finished_jobs`, every ended attempt one of `queue.attempts`.
 //!
+//! What a kind keeps from people's eyes: fields that are [redacted](kinds) wherever arguments are
+//! shown, or arguments that are [sealed](sealing) before they are stored. For tests of programs
+//! that use the queue there is [`testing`].
+//!
 //! What an operator asks of it all: [`inspect::find_job`] tells everything of one job, why it waits
 //! included; [`discarded`] lists what has failed for good, to be redriven or dismissed.
 //!
@@ -224,12 +228,15 @@ pub mod discarded;
 pub mod enqueue;
 pub mod inspect;
 pub mod job;
+pub mod kinds;
 pub mod maintenance;
 pub mod notifier;
 pub mod queues;
 pub mod registry;
 pub mod schedules;
+pub mod sealing;
 pub mod spans;
+pub mod testing;
 
 pub mod trace_context;
 pub mod verify;
@@ -249,6 +256,21 @@ pub enum QueueError {
         /// What is wrong with them.
         #[source]
         source: serde_json::Error,
+    },
+    /// Jobs of a sealed kind must not be enqueued in plain.
+    #[error("the arguments of {kind} jobs are sealed: make such a job with NewJob::sealed")]
+    MustBeSealed {
+        /// The kind of the job.
+        kind: &'static str,
+    },
+    /// Arguments that cannot be sealed.
+    #[error("the arguments of a {kind} job cannot be sealed")]
+    Seal {
+        /// The kind of the job.
+        kind: &'static str,
+        /// Why not.
+        #[source]
+        source: sealing::SealError,
     },
     /// Unique jobs cannot be enqueued by COPY, which asks nobody.
     #[error("a unique job cannot be enqueued by COPY")]

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::backoff::Backoff;
 use super::context::{BatchContext, Committed, JobContext};
 use super::job::{BatchJob, Job, JobError};
+use super::kinds::KindDeclaration;
 use super::schedules::Schedule;
 
 pub(super) type Run = Pin<Box<dyn Future<Output = Result<Committed, JobError>> + Send>>;
@@ -95,6 +96,11 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         queues
     }
 
+    /// What there is to know of these kinds, in the order of their names.
+    pub fn declarations(&self) -> Vec<KindDeclaration> {
+        self.handlers.values().map(|handler| handler.declaration()).collect()
+    }
+
     pub(super) fn handler(&self, kind: &str) -> Option<Arc<dyn Handler<S>>> {
         self.handlers.get(kind).cloned()
     }
@@ -119,6 +125,7 @@ pub(super) struct KindTraits {
 /// A kind without its type.
 pub(super) trait Handler<S>: Send + Sync {
     fn traits(&self) -> KindTraits;
+    fn declaration(&self) -> KindDeclaration;
     fn run(&self, args: &RawValue, state: S, cx: JobContext) -> Result<Run, JobError>;
     fn run_batch(&self, args: &[&RawValue], state: S, cx: BatchContext) -> Result<Run, JobError>;
 }
@@ -135,6 +142,10 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
             max_batch: None,
             max_wait: Duration::ZERO,
         }
+    }
+
+    fn declaration(&self) -> KindDeclaration {
+        KindDeclaration::of::<J>()
     }
 
     fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
@@ -157,6 +168,10 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
         }
     }
 
+    fn declaration(&self) -> KindDeclaration {
+        KindDeclaration::of::<J>()
+    }
+
     fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
         OneByOne::<J>(PhantomData).run(args, state, cx)
     }
@@ -174,8 +189,17 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
 
 /// Arguments that do not parse are a failed attempt like any other, not a reason to discard: they
 /// may have been written by a newer binary, whose workers know them.
+///
+/// The parser repeats the value that it does not like, and errors are kept and shown: where some of
+/// the arguments are secret, only the place is told.
 fn parse<J: Job>(args: &RawValue) -> Result<J, JobError> {
     serde_json::from_str(args.get()).map_err(|error| {
-        anyhow::anyhow!("arguments of kind {} do not parse: {error}", J::KIND).into()
+        let kind = J::KIND;
+        if J::SEALED || !J::REDACTED.is_empty() {
+            let column = error.column();
+            anyhow::anyhow!("arguments of kind {kind} do not parse at character {column}").into()
+        } else {
+            anyhow::anyhow!("arguments of kind {kind} do not parse: {error}").into()
+        }
     })
 }

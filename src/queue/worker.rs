@@ -19,11 +19,13 @@ use super::context::Engine;
 use super::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
 use super::dispatch::Dispatcher;
 use super::executor::Executor;
+use super::kinds::{Declarations, KindDeclaration};
 use super::leases::{LeaseKeeper, LeaseTimes, Leases};
 use super::maintenance::{self, Retention};
 use super::outcome::Counts;
 use super::registry::Registry;
 use super::schedules;
+use super::sealing::Keyring;
 use super::slots::Slots;
 use super::{listener, maintenance::rescue_all};
 
@@ -43,6 +45,9 @@ const HAND_BACK_TIME: Duration = Duration::from_secs(5);
 /// Then, so long for the engine's connections to be closed.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
+const NO_KEYRING: &str =
+    "the registry has a sealed job kind and there are no keys to open its jobs with";
+
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -61,6 +66,9 @@ pub struct WorkerSettings {
     pub queues: Vec<String>,
     /// How long finished jobs are kept.
     pub retention: Retention,
+    /// The keys that the arguments of sealed jobs are opened with. Needed where the registry has a
+    /// [sealed](super::job::Job::SEALED) kind.
+    pub keyring: Option<Keyring>,
 }
 
 impl Default for WorkerSettings {
@@ -73,6 +81,7 @@ impl Default for WorkerSettings {
             grace: Duration::from_secs(25),
             queues: Vec::new(),
             retention: Retention::default(),
+            keyring: None,
         }
     }
 }
@@ -97,6 +106,7 @@ pub struct Worker<S> {
     id: Uuid,
     settings: WorkerSettings,
     kinds: Vec<String>,
+    declarations: Declarations,
     queues: Vec<String>,
     executor: Arc<Executor<S>>,
     dispatcher: Dispatcher<S>,
@@ -123,6 +133,10 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         check(&settings)?;
         if registry.kinds().is_empty() {
             return Err(QueueError::Settings("the registry knows no job kind"));
+        }
+        let declarations = registry.declarations();
+        if settings.keyring.is_none() && declarations.iter().any(KindDeclaration::is_sealed) {
+            return Err(QueueError::Settings(NO_KEYRING));
         }
         let options = engine_options(&pool);
         // Whatever watches over the handlers' connections watches over these, too.
@@ -152,10 +166,12 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             hand_back: CancellationToken::new(),
             wake: Arc::new(Notify::new()),
             counts: Counts::default(),
+            keyring: settings.keyring.clone(),
         });
         Ok(Self {
             id,
             kinds,
+            declarations: Declarations::new(declarations),
             queues,
             dispatcher: Dispatcher::new(Arc::clone(&executor)),
             executor,
@@ -188,6 +204,11 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             () = shutdown.cancelled() => return self.summary(),
             () = maintenance::make_partitions(&self.maintenance_pool, self.settings.retention) => {}
         }
+        // And before anybody can be shown what this worker's jobs hide.
+        tokio::select! {
+            () = shutdown.cancelled() => return self.summary(),
+            () = self.declarations.make_at_last(&self.engine_pool) => {}
+        }
         let helpers = self.start_helpers(&wake);
         let tasks = TaskTracker::new();
 
@@ -214,21 +235,49 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// [`QueueError::Database`] when a claim fails.
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
+        self.declare_kinds().await?;
         rescue_all(&self.maintenance_pool).await?;
-        let mut turns = self.turns();
+        let mut turns = self.turns(&self.queues);
+        let limit = self.settings.concurrency.min(MAX_CLAIM);
         loop {
             turns.forget_floors(&self.queues);
-            let since = Instant::now();
-            let claim = turns.claim(self.settings.concurrency.min(MAX_CLAIM)).await?;
-            if claim.jobs.is_empty() {
+            if self.run_one_claim(&mut turns, limit).await? == 0 {
                 return Ok(self.summary().since(before));
             }
-            let tasks = TaskTracker::new();
-            let slots = Slots::new(claim.jobs.len());
-            self.dispatcher.dispatch(claim.jobs, since, &slots, &tasks);
-            tasks.close();
-            tasks.wait().await;
         }
+    }
+
+    /// Claims one job of this queue and runs it. False when none is due.
+    pub(super) async fn run_one_of(&self, queue: &str) -> Result<bool, QueueError> {
+        self.declare_kinds().await?;
+        let mut turns = self.turns(&[queue.to_owned()]);
+        Ok(self.run_one_claim(&mut turns, 1).await? > 0)
+    }
+
+    /// Gives how many jobs were run.
+    async fn run_one_claim(
+        &self,
+        turns: &mut ClaimTurns,
+        limit: usize,
+    ) -> Result<usize, QueueError> {
+        let since = Instant::now();
+        let jobs = turns.claim(limit).await?.jobs;
+        let claimed = jobs.len();
+        let tasks = TaskTracker::new();
+        self.dispatcher.dispatch(jobs, since, &Slots::new(claimed), &tasks);
+        tasks.close();
+        tasks.wait().await;
+        Ok(claimed)
+    }
+
+    /// Makes its kinds known, unless it has done so before.
+    async fn declare_kinds(&self) -> Result<(), QueueError> {
+        self.declarations.make(&self.engine_pool).await
+    }
+
+    /// The connections that its handlers use.
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.executor.engine.pool
     }
 
     /// What this worker did so far.
@@ -270,7 +319,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 
     async fn claim_for_ever(&self, slots: &Slots, wake: &Notify, tasks: &TaskTracker) {
-        let mut turns = self.turns();
+        let mut turns = self.turns(&self.queues);
         let mut failures = 0u32;
         loop {
             let limit = slots.wait_for_some().await.min(MAX_CLAIM);
@@ -304,9 +353,9 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
     }
 
-    fn turns(&self) -> ClaimTurns {
-        let (queues, kinds) = (&self.queues, self.kinds.clone());
-        ClaimTurns::new(self.engine_pool.clone(), self.id, queues, kinds, self.settings.lease)
+    fn turns(&self, queues: &[String]) -> ClaimTurns {
+        let (pool, kinds) = (self.engine_pool.clone(), self.kinds.clone());
+        ClaimTurns::new(pool, self.id, queues, kinds, self.settings.lease)
     }
 
     /// Waits for jobs in progress; after the grace, stops them and hands them back.

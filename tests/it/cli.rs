@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 37] = [
+const COMMANDS: [&[&str]; 38] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -34,6 +34,7 @@ const COMMANDS: [&[&str]; 37] = [
     &["dead-letters", "show"],
     &["dead-letters", "redrive"],
     &["dead-letters", "write-off"],
+    &["rotate-job-keys"],
     &["bench"],
     &["bench", "ingest"],
     &["bench", "money"],

@@ -9,5 +9,8 @@ mod following_up;
 mod kinds;
 mod lost_commits;
 mod outcomes;
+mod redaction;
+mod sealing;
 mod shutdown;
+mod testing;
 mod upgrading;

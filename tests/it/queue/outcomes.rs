@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use surety::queue::enqueue::{NewJob, enqueue};
 use surety::queue::inspect::JobState;
+use surety::queue::testing;
 use surety::queue::worker::WorkerSettings;
 
 use super::kinds::{
@@ -168,10 +169,7 @@ async fn a_delayed_job_waits_until_it_is_due() {
     idle_worker(&db.pool).run_until_idle().await.unwrap();
     assert_eq!(state_of(&db.pool, id).await, "scheduled");
 
-    sqlx::query("update queue.jobs set run_at = clock_timestamp()")
-        .execute(&db.pool)
-        .await
-        .unwrap();
+    testing::advance(&db.pool, Duration::from_secs(3600)).await.unwrap();
     idle_worker(&db.pool).run_until_idle().await.unwrap();
     assert_eq!(state_of(&db.pool, id).await, "completed");
 }
