@@ -19,7 +19,20 @@ impl Database {
     ///
     /// When it cannot be reached.
     pub(super) async fn connect(&self, application_name: &str) -> Result<PgPool, db::DbError> {
-        db::connect(&self.database_url, 1, application_name).await
+        self.connect_any(application_name, 1).await
+    }
+
+    /// The same with so many connections.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`].
+    pub(super) async fn connect_any(
+        &self,
+        application_name: &str,
+        connections: u32,
+    ) -> Result<PgPool, db::DbError> {
+        db::connect(&self.database_url, connections, application_name).await
     }
 
     /// Connects, and makes sure that its schema is this binary's.

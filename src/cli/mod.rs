@@ -9,6 +9,7 @@ pub mod bank;
 pub mod bench;
 mod database;
 pub mod dead_letters;
+pub mod doctor;
 pub mod keys;
 pub mod migrate;
 pub mod openapi;
@@ -37,6 +38,7 @@ Examples:
   app work                      a worker alone; start as many as you like
   app bank                      play the bank, in another terminal; it fails on demand
   app seed                      demo users with money and a history
+  app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
   app reconcile                 compare the ledger with what the bank says that it did
   app dead-letters list         what was given up, for an operator to decide over
@@ -83,6 +85,7 @@ enum Command {
     Openapi(openapi::Args),
     Seed(seed::Args),
     Send(send::Args),
+    Doctor(doctor::Args),
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
@@ -121,6 +124,7 @@ impl Cli {
             | Command::Openapi(_)
             | Command::Seed(_)
             | Command::Send(_)
+            | Command::Doctor(_)
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
@@ -148,6 +152,7 @@ impl Cli {
             Command::Openapi(args) => return openapi::run(args).await,
             Command::Seed(args) => return seed::run(args).await,
             Command::Send(args) => return send::run(args).await,
+            Command::Doctor(args) => return doctor::run(args).await,
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,

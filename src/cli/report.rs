@@ -24,7 +24,7 @@ pub(super) const CONFLICT: u8 = 5;
 /// PostgreSQL cannot be reached.
 const DATABASE_UNREACHABLE: u8 = 7;
 /// The schema is not that of this binary.
-const OTHER_SCHEMA: u8 = 8;
+pub(super) const OTHER_SCHEMA: u8 = 8;
 /// A setting cannot be right; the number is sysexits.h's EX_CONFIG.
 const BAD_SETTING: u8 = 78;
 

@@ -214,6 +214,7 @@ pub mod backoff;
 pub mod context;
 pub mod discarded;
 pub mod enqueue;
+pub mod health;
 pub mod inspect;
 pub mod job;
 pub mod maintenance;

@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 34] = [
+const COMMANDS: [&[&str]; 35] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 34] = [
     &["openapi"],
     &["seed"],
     &["send"],
+    &["doctor"],
     &["verify"],
     &["reconcile"],
     &["dead-letters"],
@@ -73,7 +74,8 @@ fn undocumented_flags(help: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_main_commands_show_examples() {
-    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"]] {
+    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"], &["doctor"]]
+    {
         let (_, help) = run(&[command, &["--help"]].concat()).await;
         assert!(help.contains("Examples:") && help.contains("  app "), "{command:?}: {help}");
     }

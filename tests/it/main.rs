@@ -13,6 +13,7 @@ mod cli;
 mod collection;
 mod dead_letters;
 mod dev;
+mod doctor;
 mod embedded_postgres;
 mod faults;
 mod idempotency;
