@@ -138,6 +138,10 @@ impl ClaimFloors {
             _ => self.lanes.len(),
         };
         for (position, lane) in self.lanes.iter_mut().enumerate() {
+            // Nothing was looked for there.
+            if claim.closed_lanes.contains(&position) {
+                continue;
+            }
             let passed = match position.cmp(&last_visited) {
                 std::cmp::Ordering::Less => settled,
                 std::cmp::Ordering::Equal => {

@@ -5,11 +5,13 @@
 //! the busier the worker, the larger the groups. A run waits for the commit of its own completion:
 //! nothing is done but not recorded.
 
+use std::collections::HashMap;
+
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
-use super::job::{Fence, JobId};
-use super::store;
+use super::job::JobId;
+use super::store::{self, Completion};
 
 /// The most completions in one statement.
 const MAX_GROUP: usize = 1000;
@@ -17,8 +19,8 @@ const MAX_GROUP: usize = 1000;
 /// How a shared completion ended for one job.
 #[derive(Debug)]
 pub(super) enum SharedCompletion {
-    /// Committed.
-    Done,
+    /// Committed; and whether others wait for the job.
+    Done { wakes: bool },
     /// The job belongs to another worker by now.
     LeaseLost,
     /// The database refused, or its answer was lost.
@@ -26,8 +28,7 @@ pub(super) enum SharedCompletion {
 }
 
 struct Request {
-    id: JobId,
-    fence: Fence,
+    completion: Completion,
     answer: oneshot::Sender<SharedCompletion>,
 }
 
@@ -45,9 +46,9 @@ impl Completer {
     }
 
     /// Waits until the completion is committed.
-    pub(super) async fn complete(&self, id: JobId, fence: Fence) -> SharedCompletion {
+    pub(super) async fn complete(&self, completion: Completion) -> SharedCompletion {
         let (answer, answered) = oneshot::channel();
-        if self.requests.send(Request { id, fence, answer }).await.is_err() {
+        if self.requests.send(Request { completion, answer }).await.is_err() {
             return SharedCompletion::Unknown;
         }
         answered.await.unwrap_or(SharedCompletion::Unknown)
@@ -63,23 +64,26 @@ async fn complete_groups(pool: PgPool, mut waiting: mpsc::Receiver<Request>) {
 
 async fn complete_group(pool: &PgPool, group: &mut Vec<Request>) {
     // In id order, as every statement that locks several jobs.
-    group.sort_unstable_by_key(|request| request.id);
-    let claims: Vec<_> = group.iter().map(|request| (request.id, request.fence)).collect();
-    let done = store::complete(pool, &claims).await;
+    group.sort_unstable_by_key(|request| request.completion.id);
+    let (completions, answers): (Vec<Completion>, Vec<_>) =
+        group.drain(..).map(|request| (request.completion, request.answer)).unzip();
+    let done = store::complete(pool, &completions).await;
     if let Err(error) = &done {
         let error = super::chain(error);
-        tracing::warn!(error, jobs = claims.len(), "jobs could not be completed");
+        tracing::warn!(error, jobs = completions.len(), "jobs could not be completed");
     }
-    let done: Option<std::collections::HashSet<JobId>> =
-        done.ok().map(|ids| ids.into_iter().collect());
-    for request in group.drain(..) {
-        let completion = match &done {
+    let done: Option<HashMap<JobId, bool>> =
+        done.ok().map(|done| done.into_iter().map(|job| (job.id, job.wakes)).collect());
+    for (completion, answer) in completions.into_iter().zip(answers) {
+        let ended = match &done {
             None => SharedCompletion::Unknown,
-            Some(ids) if ids.contains(&request.id) => SharedCompletion::Done,
-            Some(_) => SharedCompletion::LeaseLost,
+            Some(done) => match done.get(&completion.id) {
+                Some(&wakes) => SharedCompletion::Done { wakes },
+                None => SharedCompletion::LeaseLost,
+            },
         };
         // Nobody waits any more when the run was stopped meanwhile; its outcome is settled by the
         // fence.
-        let _ = request.answer.send(completion);
+        let _ = answer.send(ended);
     }
 }

@@ -1,9 +1,11 @@
 //! From a claim to its outcome: look up the handler, run it under its lease and timeout, settle
 //! what it says.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -13,12 +15,13 @@ use uuid::Uuid;
 
 use super::QueueError;
 use super::attempt::{AttemptOutcome, EndedAttempt, storable};
-use super::context::{BatchContext, Committed, CommittedOutcome, Completion, JobContext};
-use super::job::JobError;
-use super::leases::{HeldLease, Leases};
+use super::context::{BatchContext, Committed, CommittedOutcome, Engine, JobContext};
+use super::job::{JobError, JobId};
+use super::leases::{HeldLease, Leases, Signals};
+use super::outcome::{Counts, Outcome, ending_of, outcome_in_history, outcome_of, outcome_of_run};
 use super::registry::{Handler, Registry};
 use super::spans::{self, Ending, Failure, ProcessSpan};
-use super::store::{self, ClaimedJob, FinishedState};
+use super::store::{self, ClaimedJob, Completion, FinishedState, Recorded};
 
 /// The reason of a wait is cut at so many bytes: it is in the hot table.
 const MAX_WAIT_REASON_BYTES: usize = 500;
@@ -28,42 +31,14 @@ const MAX_WAIT_REASON_BYTES: usize = 500;
 const RECORD_TRIES: u32 = 5;
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
 
-/// How a run ended, in the worker's view.
-enum Outcome {
-    /// The handler has committed it, nothing is left to record.
-    Committed(CommittedOutcome),
-    Failed {
-        failure: Failure,
-        error: String,
-        delay: Option<Duration>,
-    },
-    Discarded(String),
-    Cancelled(String),
-    Snoozed {
-        delay: Duration,
-        reason: Option<String>,
-    },
-    /// Another worker has the job, or will have: nothing may be recorded.
-    LeaseLost,
-    /// This worker stops and cannot wait for the run.
-    HandedBack,
-}
-
-/// How many attempts ended how, since the worker started.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) completed: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) discarded: AtomicU64,
-    pub(super) lease_lost: AtomicU64,
-    pub(super) handed_back: AtomicU64,
-}
+/// So long a handler that was told of its job's cancelling may go on, to clean up or to finish.
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
 /// Runs claimed jobs.
 pub(super) struct Executor<S> {
     pub(super) worker_id: Uuid,
     pub(super) registry: Registry<S>,
-    pub(super) completion: Arc<Completion>,
+    pub(super) engine: Arc<Engine>,
     /// The engine's own connections, so that handlers cannot starve the recording of outcomes.
     pub(super) pool: PgPool,
     pub(super) leases: Arc<Leases>,
@@ -79,6 +54,17 @@ struct LeasedJob {
     span: ProcessSpan,
 }
 
+impl LeasedJob {
+    fn completion(&self) -> Completion {
+        Completion {
+            id: self.job.id,
+            fence: self.job.fence,
+            traceparent: self.span.traceparent(),
+            output: None,
+        }
+    }
+}
+
 impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// Runs one job, claimed not earlier than `since`, and records how that ended.
     pub(super) async fn execute(&self, job: ClaimedJob, since: Instant) {
@@ -92,13 +78,22 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let batch_lost = CancellationToken::new();
         let leased: Vec<LeasedJob> =
             jobs.into_iter().map(|job| self.hold(job, since, Some(batch_lost.clone()))).collect();
-        let batch_completed = leased.len() > 1 && self.run_batch(&leased, batch_lost).await;
-        for leased in leased {
-            if batch_completed {
-                self.settle(leased, Outcome::Committed(CommittedOutcome::Completed)).await;
-            } else {
+        let ended = match leased.len() {
+            0 | 1 => None,
+            _ => self.run_batch(&leased, batch_lost).await,
+        };
+        let Some(mut failed) = ended else {
+            for leased in leased {
                 self.execute_leased(leased).await;
             }
+            return;
+        };
+        for leased in leased {
+            let outcome = match failed.remove(&leased.job.id) {
+                None => Outcome::Committed(CommittedOutcome::Completed),
+                Some(error) => outcome_of(Err(error)),
+            };
+            self.settle(leased, outcome).await;
         }
     }
 
@@ -131,34 +126,48 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             max_attempts: job.max_attempts,
             is_last_attempt: job.is_last_attempt(),
             backoff_attempt: job.backoff_attempt(),
+            key: job.key.clone(),
+            checkpoint: job.checkpoint.clone(),
+            output: None,
             traceparent: span.traceparent(),
-            stop: lease.lost.clone(),
-            engine: Arc::clone(&self.completion),
+            stop: CancellationToken::new(),
+            engine: Arc::clone(&self.engine),
         };
+        let stop = cx.stop.clone();
         let timeout = handler.traits().timeout;
         let run = match handler.run(&job.args, self.registry.state(), cx) {
             Ok(run) => span.scope(&self.run_of(job), run),
             Err(error) => return outcome_of(Err(error)),
         };
-        self.watch(run, &lease.lost, timeout).await
+        self.watch(run, &lease.signals, &stop, timeout).await
     }
 
-    /// True when the batch completed all its jobs.
-    async fn run_batch(&self, leased: &[LeasedJob], batch_lost: CancellationToken) -> bool {
+    /// When the batch was committed: the jobs that it did not complete, and why. None when its jobs
+    /// must run one by one.
+    async fn run_batch(
+        &self,
+        leased: &[LeasedJob],
+        batch_lost: CancellationToken,
+    ) -> Option<HashMap<JobId, JobError>> {
         let kind = &leased[0].job.kind;
-        let Some(handler) = self.registry.handler(kind) else { return false };
+        let handler = self.registry.handler(kind)?;
         let cx = BatchContext {
-            claims: leased.iter().map(|leased| (leased.job.id, leased.job.fence)).collect(),
+            completions: leased.iter().map(LeasedJob::completion).collect(),
+            failed: Vec::new(),
             stop: batch_lost.clone(),
-            engine: Arc::clone(&self.completion),
+            engine: Arc::clone(&self.engine),
         };
+        let signals = Signals::of_batch(batch_lost.clone());
         let args: Vec<_> = leased.iter().map(|leased| leased.job.args.as_ref()).collect();
         let outcome = match handler.run_batch(&args, self.registry.state(), cx) {
-            Ok(run) => self.watch(run, &batch_lost, handler.traits().timeout).await,
+            Ok(run) => self.watch(run, &signals, &batch_lost, handler.traits().timeout).await,
             Err(error) => outcome_of(Err(error)),
         };
         match outcome {
-            Outcome::Committed(_) => true,
+            Outcome::Committed(CommittedOutcome::CompletedExcept(failed)) => {
+                Some(failed.into_iter().collect())
+            }
+            Outcome::Committed(_) => Some(HashMap::new()),
             Outcome::Failed { error, .. }
             | Outcome::Discarded(error)
             | Outcome::Cancelled(error) => {
@@ -168,32 +177,41 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                     error,
                     "a batch failed, running its jobs one by one"
                 );
-                false
+                None
             }
-            Outcome::Snoozed { .. } | Outcome::LeaseLost | Outcome::HandedBack => false,
+            Outcome::Snoozed { .. } | Outcome::LeaseLost | Outcome::HandedBack => None,
         }
     }
 
-    /// Lets a run go on until it ends, loses its lease, exceeds its time or must be handed back. A
-    /// run is stopped by being dropped at its next await.
+    /// Lets a run go on until it ends, loses its lease, is cancelled, exceeds its time or must be
+    /// handed back. A run is stopped by being dropped at its next await; `stop` tells it before.
     async fn watch(
         &self,
         run: impl Future<Output = Result<Committed, JobError>>,
-        lost: &CancellationToken,
+        signals: &Signals,
+        stop: &CancellationToken,
         timeout: Duration,
     ) -> Outcome {
+        let _told_in_any_case = stop.clone().drop_guard();
+        let mut run = pin!(AssertUnwindSafe(run).catch_unwind());
         tokio::select! {
             biased;
-            () = lost.cancelled() => Outcome::LeaseLost,
+            () = signals.lost.cancelled() => Outcome::LeaseLost,
             () = self.hand_back.cancelled() => Outcome::HandedBack,
-            result = AssertUnwindSafe(run).catch_unwind() => match result {
-                Ok(result) => outcome_of(result),
-                Err(panic) => Outcome::Failed {
-                    failure: Failure::Panicked,
-                    error: format!("the handler panicked: {}", panic_message(panic.as_ref())),
-                    delay: None,
-                },
-            },
+            () = signals.cancelled.cancelled() => {
+                stop.cancel();
+                let ended = tokio::select! {
+                    biased;
+                    () = signals.lost.cancelled() => return Outcome::LeaseLost,
+                    ended = tokio::time::timeout(CANCEL_GRACE, run) => ended,
+                };
+                match ended.map(outcome_of_run) {
+                    Ok(Outcome::Committed(outcome)) => Outcome::Committed(outcome),
+                    // It gave up, as it was told to, or was stopped.
+                    _ => Outcome::Cancelled(signals.cancel_reason()),
+                }
+            }
+            result = &mut run => outcome_of_run(result),
             () = tokio::time::sleep(timeout) => Outcome::Failed {
                 failure: Failure::TimedOut,
                 error: format!("the handler was stopped after its timeout of {timeout:?}"),
@@ -214,7 +232,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                 let ended = ended_attempt(&job, outcome_in_history(failure), error, traceparent);
                 if job.is_last_attempt() {
                     self.counts.discarded.fetch_add(1, Ordering::Relaxed);
-                    self.discard(&job, &ended).await;
+                    self.finish(&job, &ended, FinishedState::Discarded).await;
                     span.end(&run, Ending::Discarded { failure, error: &ended.error });
                 } else {
                     let delay = delay.unwrap_or_else(|| self.backoff(&job));
@@ -224,13 +242,12 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             }
             Outcome::Discarded(error) => {
                 let ended = ended_attempt(&job, AttemptOutcome::Discarded, error, traceparent);
-                self.discard(&job, &ended).await;
+                self.finish(&job, &ended, FinishedState::Discarded).await;
                 span.end(&run, Ending::Discarded { failure: Failure::Failed, error: &ended.error });
             }
             Outcome::Cancelled(reason) => {
                 let ended = ended_attempt(&job, AttemptOutcome::Cancelled, reason, traceparent);
-                self.record(&job, || store::finish(&self.pool, &ended, FinishedState::Cancelled))
-                    .await;
+                self.finish(&job, &ended, FinishedState::Cancelled).await;
                 span.end(&run, Ending::Cancelled { reason: &ended.error });
             }
             Outcome::Snoozed { delay, reason } => {
@@ -246,8 +263,14 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         }
     }
 
-    async fn discard(&self, job: &ClaimedJob, ended: &EndedAttempt) {
-        self.record(job, || store::finish(&self.pool, ended, FinishedState::Discarded)).await;
+    async fn finish(&self, job: &ClaimedJob, ended: &EndedAttempt, state: FinishedState) {
+        self.record(job, async || {
+            Ok(match store::finish(&self.pool, ended, state).await? {
+                true => Recorded::Done,
+                false => Recorded::NotOurs,
+            })
+        })
+        .await;
     }
 
     async fn hand_back(&self, job: &ClaimedJob, delay: Duration, reason: Option<&str>) {
@@ -263,12 +286,20 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// another worker's by now is left to it.
     async fn record<F>(&self, job: &ClaimedJob, write: impl Fn() -> F)
     where
-        F: Future<Output = Result<bool, QueueError>>,
+        F: Future<Output = Result<Recorded, QueueError>>,
     {
         for _ in 0..RECORD_TRIES {
             match write().await {
-                Ok(true) => return,
-                Ok(false) => {
+                Ok(Recorded::Done) => return,
+                Ok(Recorded::ToBeCancelled) => {
+                    // Failing that, the maintenance finds it.
+                    if let Err(error) = store::cancel_waiting(&self.pool, job.id).await {
+                        let error = super::chain(&error);
+                        tracing::warn!(job_id = job.id.0, error, "a job could not be cancelled");
+                    }
+                    return;
+                }
+                Ok(Recorded::NotOurs) => {
                     tracing::warn!(
                         job_id = job.id.0,
                         fence = job.fence.0,
@@ -300,52 +331,6 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     }
 }
 
-impl Counts {
-    fn count(&self, outcome: &Outcome) {
-        let counter = match outcome {
-            Outcome::Committed(CommittedOutcome::Completed) => &self.completed,
-            Outcome::Failed { .. } => &self.failed,
-            Outcome::Committed(CommittedOutcome::Discarded(_)) | Outcome::Discarded(_) => {
-                &self.discarded
-            }
-            Outcome::LeaseLost => &self.lease_lost,
-            Outcome::HandedBack => &self.handed_back,
-            Outcome::Committed(CommittedOutcome::Cancelled(_))
-            | Outcome::Cancelled(_)
-            | Outcome::Snoozed { .. } => return,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn outcome_of(result: Result<Committed, JobError>) -> Outcome {
-    match result {
-        Ok(committed) => Outcome::Committed(committed.outcome),
-        Err(JobError::Retry { error, delay }) => {
-            Outcome::Failed { failure: Failure::Failed, error: format!("{error:#}"), delay }
-        }
-        Err(JobError::Discard(error)) => Outcome::Discarded(format!("{error:#}")),
-        Err(JobError::Cancel(reason)) => Outcome::Cancelled(reason),
-        Err(JobError::Snooze { delay, reason }) => Outcome::Snoozed { delay, reason },
-        Err(JobError::LeaseLost) => Outcome::LeaseLost,
-    }
-}
-
-fn ending_of(outcome: &CommittedOutcome) -> Ending<'_> {
-    match outcome {
-        CommittedOutcome::Completed => Ending::Completed,
-        CommittedOutcome::Discarded(error) => Ending::Discarded { failure: Failure::Failed, error },
-        CommittedOutcome::Cancelled(reason) => Ending::Cancelled { reason },
-    }
-}
-
-fn outcome_in_history(failure: Failure) -> AttemptOutcome {
-    match failure {
-        Failure::Failed | Failure::Panicked => AttemptOutcome::Failed,
-        Failure::TimedOut => AttemptOutcome::TimedOut,
-    }
-}
-
 fn ended_attempt(
     job: &ClaimedJob,
     outcome: AttemptOutcome,
@@ -353,12 +338,4 @@ fn ended_attempt(
     traceparent: Option<String>,
 ) -> EndedAttempt {
     EndedAttempt::new(job.id, job.fence, outcome, error, traceparent)
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
 }

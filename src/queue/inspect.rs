@@ -30,6 +30,21 @@ pub enum JobState {
     Discarded,
 }
 
+impl JobState {
+    /// Its name, as SQL and the command line have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Available => "available",
+            Self::Retryable => "retryable",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
 /// One job, finished or not.
 #[derive(Clone, Debug, Serialize)]
 pub struct JobDetails {

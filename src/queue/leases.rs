@@ -10,16 +10,20 @@
 //! blocks the runtime nor a pool that handlers have drained can cost a lease.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::job::{Fence, JobId};
 use super::store;
+
+/// How often it is asked which jobs are to be cancelled.
+const CANCEL_POLL: Duration = Duration::from_millis(500);
 
 /// How long a lease lasts and how often it is renewed.
 #[derive(Clone, Copy, Debug)]
@@ -46,15 +50,48 @@ struct Lease {
     fence: Fence,
     /// When the handler must have stopped.
     deadline: Instant,
-    /// Stops the handler of this job.
-    lost: CancellationToken,
+    signals: Signals,
     /// Stops the batch that the job is run in, if it is.
     batch_lost: Option<CancellationToken>,
 }
 
+/// What the keeper has to say to a run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Signals {
+    /// The handler must stop, because the lease is lost or cannot be trusted for much longer.
+    pub(super) lost: CancellationToken,
+    /// The job is to be cancelled.
+    pub(super) cancelled: CancellationToken,
+    /// Why.
+    reason: Arc<OnceLock<String>>,
+}
+
+impl Signals {
+    /// Of a batch: it is stopped as a whole, and each of its jobs has signals of its own.
+    pub(super) fn of_batch(lost: CancellationToken) -> Self {
+        Self { lost, ..Self::default() }
+    }
+
+    pub(super) fn cancel_reason(&self) -> String {
+        self.reason.get().cloned().unwrap_or_default()
+    }
+}
+
 impl Lease {
     fn give_up(&self) {
-        self.lost.cancel();
+        self.signals.lost.cancel();
+        self.stop_batch();
+    }
+
+    fn cancel(&self, reason: String) {
+        // Told again by each poll until the run has ended.
+        let _already_told = self.signals.reason.set(reason);
+        self.signals.cancelled.cancel();
+        self.stop_batch();
+    }
+
+    /// The jobs of the batch then run one by one, each under its own signals.
+    fn stop_batch(&self) {
         if let Some(batch) = &self.batch_lost {
             batch.cancel();
         }
@@ -82,10 +119,10 @@ impl Leases {
         since: Instant,
         batch_lost: Option<CancellationToken>,
     ) -> HeldLease {
-        let lost = CancellationToken::new();
-        let lease = Lease { fence, deadline: self.deadline(since), lost: lost.clone(), batch_lost };
-        self.lock().insert(id, lease);
-        HeldLease { leases: Arc::clone(self), id, fence, lost }
+        let signals = Signals::default();
+        let deadline = self.deadline(since);
+        self.lock().insert(id, Lease { fence, deadline, signals: signals.clone(), batch_lost });
+        HeldLease { leases: Arc::clone(self), id, fence, signals }
     }
 
     fn deadline(&self, since: Instant) -> Instant {
@@ -106,6 +143,29 @@ impl Leases {
     fn stop_those_past_their_deadline(&self) {
         let now = Instant::now();
         self.lock().values().filter(|lease| lease.deadline <= now).for_each(Lease::give_up);
+    }
+
+    /// Tells the runs of jobs that are to be cancelled.
+    async fn pass_on_cancel_requests(&self, pool: &PgPool, worker_id: Uuid) {
+        if self.lock().is_empty() {
+            return;
+        }
+        let asking = store::cancel_requests(pool, worker_id);
+        let Ok(asked) = tokio::time::timeout(self.times.heartbeat, asking).await else { return };
+        match asked {
+            Ok(requests) => {
+                let held = self.lock();
+                for (id, fence, reason) in requests {
+                    if let Some(lease) = held.get(&id).filter(|lease| lease.fence == fence) {
+                        lease.cancel(reason);
+                    }
+                }
+            }
+            Err(error) => {
+                let error = super::chain(&error);
+                tracing::debug!(error, "cannot ask which jobs are to be cancelled");
+            }
+        }
     }
 
     /// Renews all leases once. Those that are another worker's by now are given up.
@@ -150,9 +210,7 @@ pub(super) struct HeldLease {
     leases: Arc<Leases>,
     id: JobId,
     fence: Fence,
-    /// Cancelled when the handler must stop, because the lease is lost or cannot be trusted for
-    /// much longer.
-    pub(super) lost: CancellationToken,
+    pub(super) signals: Signals,
 }
 
 impl Drop for HeldLease {
@@ -171,7 +229,11 @@ pub(super) struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    pub(super) fn start(leases: Arc<Leases>, options: PgConnectOptions) -> std::io::Result<Self> {
+    pub(super) fn start(
+        leases: Arc<Leases>,
+        worker_id: Uuid,
+        options: PgConnectOptions,
+    ) -> std::io::Result<Self> {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -179,7 +241,7 @@ impl LeaseKeeper {
             runtime.block_on(async {
                 tokio::select! {
                     () = stopped.cancelled() => {}
-                    () = keep(&leases, options) => {}
+                    () = keep(&leases, worker_id, options) => {}
                 }
             });
         })?;
@@ -193,9 +255,10 @@ impl Drop for LeaseKeeper {
     }
 }
 
-async fn keep(leases: &Leases, options: PgConnectOptions) {
+async fn keep(leases: &Leases, worker_id: Uuid, options: PgConnectOptions) {
     let pool = PgPoolOptions::new()
-        .max_connections(1)
+        // One to renew the leases, whatever else is slow.
+        .max_connections(2)
         .acquire_timeout(leases.times.heartbeat)
         .connect_lazy_with(options);
     let watch = async {
@@ -210,5 +273,11 @@ async fn keep(leases: &Leases, options: PgConnectOptions) {
             leases.renew(&pool).await;
         }
     };
-    tokio::join!(watch, renew);
+    let cancel = async {
+        loop {
+            tokio::time::sleep(CANCEL_POLL).await;
+            leases.pass_on_cancel_requests(&pool, worker_id).await;
+        }
+    };
+    tokio::join!(watch, renew, cancel);
 }

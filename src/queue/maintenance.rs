@@ -60,6 +60,9 @@ pub(super) async fn maintain(
             make_partitions(&pool, retention).await;
             partitions_made = Instant::now();
         }
+        if let Err(error) = store::cancel_left_over(&pool).await {
+            tracing::warn!(error = %super::chain(&error), "jobs could not be cancelled");
+        }
         match rescue_all(&pool).await {
             Ok(0) => {}
             Ok(_rescued) => wake.notify_one(),

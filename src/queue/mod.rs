@@ -202,15 +202,19 @@
 //! ```
 pub(crate) mod claim_floor;
 mod completer;
+mod copy;
+mod dispatch;
 mod executor;
 mod leases;
 mod listener;
+mod outcome;
 mod slots;
 
 mod store;
 
 pub mod attempt;
 pub mod backoff;
+pub mod cancel;
 pub mod context;
 pub mod discarded;
 pub mod enqueue;
@@ -241,6 +245,9 @@ pub enum QueueError {
         #[source]
         source: serde_json::Error,
     },
+    /// Unique jobs cannot be enqueued by COPY, which asks nobody.
+    #[error("a unique job cannot be enqueued by COPY")]
+    UniqueByCopy,
     /// The answer to a commit was lost, and the commit had not happened.
     #[error("the commit did not happen")]
     CommitLost,

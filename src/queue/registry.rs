@@ -16,6 +16,9 @@ use super::job::{BatchJob, Job, JobError};
 
 pub(super) type Run = Pin<Box<dyn Future<Output = Result<Committed, JobError>> + Send>>;
 
+/// A claimed job waits no longer for its batch: meanwhile nobody renews its lease.
+const MAX_BATCH_WAIT: Duration = Duration::from_secs(5);
+
 /// The kinds that a worker knows. A kind that it does not know is left alone, for a worker that
 /// does (G9).
 #[derive(Clone)]
@@ -88,6 +91,8 @@ pub(super) struct KindTraits {
     pub(super) backoff: Backoff,
     /// None for a kind whose jobs run one by one.
     pub(super) max_batch: Option<usize>,
+    /// How long a batch may wait to be filled.
+    pub(super) max_wait: Duration,
 }
 
 /// A kind without its type.
@@ -102,7 +107,13 @@ struct InBatches<J>(PhantomData<fn() -> J>);
 
 impl<J: Job> Handler<J::State> for OneByOne<J> {
     fn traits(&self) -> KindTraits {
-        KindTraits { queue: J::QUEUE, timeout: J::TIMEOUT, backoff: J::BACKOFF, max_batch: None }
+        KindTraits {
+            queue: J::QUEUE,
+            timeout: J::TIMEOUT,
+            backoff: J::BACKOFF,
+            max_batch: None,
+            max_wait: Duration::ZERO,
+        }
     }
 
     fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
@@ -118,7 +129,11 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
 impl<J: BatchJob> Handler<J::State> for InBatches<J> {
     fn traits(&self) -> KindTraits {
         let one_by_one = OneByOne::<J>(PhantomData).traits();
-        KindTraits { max_batch: Some(J::MAX_BATCH.max(1)), ..one_by_one }
+        KindTraits {
+            max_batch: Some(J::MAX_BATCH.max(1)),
+            max_wait: J::MAX_WAIT.min(MAX_BATCH_WAIT),
+            ..one_by_one
+        }
     }
 
     fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {

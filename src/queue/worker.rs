@@ -15,13 +15,15 @@ use uuid::Uuid;
 use super::QueueError;
 use super::claim_floor::ClaimFloors;
 use super::completer::Completer;
-use super::context::Completion;
-use super::executor::{Counts, Executor};
+use super::context::Engine;
+use super::dispatch::Dispatcher;
+use super::executor::Executor;
 use super::leases::{LeaseKeeper, LeaseTimes, Leases};
 use super::maintenance::{self, Retention};
+use super::outcome::Counts;
 use super::registry::Registry;
 use super::slots::Slots;
-use super::store::{self, Claim, ClaimRequest, ClaimedJob};
+use super::store::{self, Claim, ClaimRequest};
 use super::{listener, maintenance::rescue_all};
 
 /// The most jobs of one claim.
@@ -96,6 +98,7 @@ pub struct Worker<S> {
     kinds: Vec<String>,
     queues: Vec<String>,
     executor: Arc<Executor<S>>,
+    dispatcher: Dispatcher<S>,
     engine_pool: PgPool,
     _keeper: LeaseKeeper,
 }
@@ -124,25 +127,28 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             .connect_lazy_with(options.clone());
         let times = LeaseTimes { lease: settings.lease, heartbeat: settings.heartbeat };
         let leases = Leases::new(times);
+        let id = Uuid::now_v7();
         let keeper =
-            LeaseKeeper::start(Arc::clone(&leases), options).map_err(QueueError::Thread)?;
+            LeaseKeeper::start(Arc::clone(&leases), id, options).map_err(QueueError::Thread)?;
         let queues =
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
         let completer = Completer::start(engine_pool.clone());
-        let id = Uuid::now_v7();
+        let kinds = registry.kinds();
+        let executor = Arc::new(Executor {
+            worker_id: id,
+            registry,
+            engine: Arc::new(Engine { pool, completer }),
+            pool: engine_pool.clone(),
+            leases,
+            hand_back: CancellationToken::new(),
+            counts: Counts::default(),
+        });
         Ok(Self {
             id,
-            kinds: registry.kinds(),
+            kinds,
             queues,
-            executor: Arc::new(Executor {
-                worker_id: id,
-                registry,
-                completion: Arc::new(Completion { pool, completer }),
-                pool: engine_pool.clone(),
-                leases,
-                hand_back: CancellationToken::new(),
-                counts: Counts::default(),
-            }),
+            dispatcher: Dispatcher::new(Arc::clone(&executor)),
+            executor,
             engine_pool,
             settings,
             _keeper: keeper,
@@ -197,7 +203,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             }
             let tasks = TaskTracker::new();
             let slots = Slots::new(claim.jobs.len());
-            self.dispatch(claim.jobs, since, &slots, &tasks);
+            self.dispatcher.dispatch(claim.jobs, since, &slots, &tasks);
             tasks.close();
             tasks.wait().await;
         }
@@ -245,7 +251,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                 Ok(claim) => {
                     failures = 0;
                     let found_all = claim.jobs.len() < limit;
-                    self.dispatch(claim.jobs, since, slots, tasks);
+                    self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if found_all {
                         self.wait_for_work(wake).await;
                     }
@@ -283,42 +289,6 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let claim = store::claim(&self.engine_pool, &request).await?;
         floors.observe(&claim, limit);
         Ok(claim)
-    }
-
-    /// Starts claimed jobs: those of batch kinds in batches, the others each by itself.
-    fn dispatch(&self, jobs: Vec<ClaimedJob>, since: Instant, slots: &Slots, tasks: &TaskTracker) {
-        let mut batches: Vec<(String, usize, Vec<ClaimedJob>)> = Vec::new();
-        for job in jobs {
-            let max_batch = self
-                .executor
-                .registry
-                .handler(&job.kind)
-                .and_then(|handler| handler.traits().max_batch);
-            let Some(max_batch) = max_batch else {
-                let executor = Arc::clone(&self.executor);
-                let slot = slots.take(1);
-                tasks.spawn(async move {
-                    executor.execute(job, since).await;
-                    drop(slot);
-                });
-                continue;
-            };
-            let open = batches
-                .iter_mut()
-                .find(|(kind, max, batch)| *kind == job.kind && batch.len() < *max);
-            match open {
-                Some((_, _, batch)) => batch.push(job),
-                None => batches.push((job.kind.clone(), max_batch, vec![job])),
-            }
-        }
-        for (_kind, _max, batch) in batches {
-            let executor = Arc::clone(&self.executor);
-            let slot = slots.take(batch.len());
-            tasks.spawn(async move {
-                executor.execute_batch(batch, since).await;
-                drop(slot);
-            });
-        }
     }
 
     /// Waits for jobs in progress; after the grace, stops them and hands them back.

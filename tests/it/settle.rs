@@ -287,7 +287,7 @@ async fn a_job_without_its_transaction_is_discarded_and_the_others_of_its_batch_
     }
     let mut conn = db.pool.acquire().await.unwrap();
     let lost = NewJob::new(&SettleTransaction { transaction: TransactionId(i64::MAX) }).unwrap();
-    let lost = enqueue(&mut conn, lost).await.unwrap();
+    let lost = enqueue(&mut conn, lost).await.unwrap().id();
 
     let summary = run_jobs(&db.pool).await;
 

@@ -1,6 +1,6 @@
 -- Takes back up to $1 jobs whose lease has run out: their worker is lost. Each runs again at once, unless it has now
--- taken $2 workers down: then it is discarded, and its follow-up enqueued, if it has one. `skip locked`: a completion in progress wins, and several rescuers at
--- once share the work.
+-- taken $2 workers down: then it is discarded, and its follow-up enqueued, if it has one. `skip locked`: a completion
+-- in progress wins, and several rescuers at once share the work.
 with lost as materialized (
   select id, attempt, fence, worker_id, started_at, lease_expires_at, crash_count + 1 >= $2 as poison
   from queue.jobs
@@ -31,11 +31,12 @@ gone as (
 finished as (
   insert into queue.finished_jobs (
     id, queue, kind, priority, attempt, max_attempts, crash_count, prior_attempts, state, run_at, enqueued_at, args,
-    trace_context, last_traceparent, on_discard
+    trace_context, last_traceparent, on_discard, key, batch_id, tags, progress, progress_text, checkpoint, args_key
   )
   select
     id, queue, kind, priority, attempt, max_attempts, crash_count + 1, prior_attempts, 'discarded', run_at,
-    enqueued_at, args, trace_context, last_traceparent, on_discard
+    enqueued_at, args, trace_context, last_traceparent, on_discard, key, batch_id, tags, progress, progress_text,
+    checkpoint, args_key
   from gone
 ),
 followed as (

@@ -1,7 +1,8 @@
 -- Ends a failed attempt of job $1 under fence $2; the job waits $3 seconds and runs again. $4 is how the attempt
--- ended, $5 the error, $6 the attempt's traceparent. Returns no row when the job belongs to another worker by now.
+-- ended, $5 the error, $6 the attempt's traceparent. Returns whether the job is to be
+-- cancelled now that it waits; no row when it belongs to another worker by now.
 with mine as materialized (
-  select id, attempt, fence, worker_id, started_at
+  select id, attempt, fence, worker_id, started_at, cancel_reason is not null as to_be_cancelled
   from queue.jobs
   where id = $1 and fence = $2 and running
   for update
@@ -15,11 +16,14 @@ waiting as (
     started_at = null,
     lease_expires_at = null,
     run_at = clock_timestamp() + make_interval(secs => $3),
+    hold = case when jobs.key is not null and $3 > 0 then 'until_due'::queue.hold end,
     last_traceparent = coalesce($6, jobs.last_traceparent)
   from mine
   where jobs.id = mine.id
+),
+attempt as (
+  insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error, traceparent)
+  select id, attempt, fence, worker_id, started_at, $4, $5, $6
+  from mine
 )
-insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error, traceparent)
-select id, attempt, fence, worker_id, started_at, $4, $5, $6
-from mine
-returning job_id
+select to_be_cancelled as "to_be_cancelled!" from mine

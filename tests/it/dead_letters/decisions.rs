@@ -225,7 +225,7 @@ async fn a_job_about_nothing_can_only_be_written_off() {
     let world = World::new().await;
     let mut tx = world.pool().begin().await.unwrap();
     let missing = SettleTransaction { transaction: surety::ids::TransactionId(4711) };
-    let job = enqueue(&mut tx, NewJob::new(&missing).unwrap()).await.unwrap();
+    let job = enqueue(&mut tx, NewJob::new(&missing).unwrap()).await.unwrap().id();
     tx.commit().await.unwrap();
     run_jobs(world.pool()).await;
 

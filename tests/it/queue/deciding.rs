@@ -318,7 +318,7 @@ async fn a_job_that_is_not_there_is_not_found() {
     assert!(find_job(&mut conn, JobId(1)).await.unwrap().is_none());
     let job = NewJob::new(&Act::new("a", End::Complete)).unwrap();
     let ids = enqueue_many(&mut conn, &[job]).await.unwrap();
-    let found = find_job(&mut conn, ids[0]).await.unwrap().unwrap();
+    let found = find_job(&mut conn, ids[0].id()).await.unwrap().unwrap();
     assert_eq!((found.state, found.args["name"].as_str()), (JobState::Available, Some("a")));
     assert!(found.attempts.is_empty() && found.resolutions.is_empty());
 }

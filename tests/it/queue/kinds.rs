@@ -309,7 +309,7 @@ pub(super) async fn enqueue_job<J: Job>(pool: &PgPool, job: &J) -> JobId {
 
 pub(super) async fn enqueue_new(pool: &PgPool, job: NewJob) -> JobId {
     let mut conn = pool.acquire().await.expect("the database is up");
-    enqueue(&mut conn, job).await.expect("it can be enqueued")
+    enqueue(&mut conn, job).await.expect("it can be enqueued").id()
 }
 
 /// The public state of a job.

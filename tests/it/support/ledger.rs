@@ -108,7 +108,7 @@ pub(crate) async fn accepted(
     let mut tx = pool.begin().await.unwrap();
     let id = transaction(&mut tx, source, destination, text).await;
     let job = enqueue(&mut tx, NewJob::new(&SettleTransaction { transaction: id }).unwrap());
-    let job = job.await.unwrap();
+    let job = job.await.unwrap().id();
     tx.commit().await.unwrap();
     (id, job)
 }

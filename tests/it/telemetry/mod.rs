@@ -92,7 +92,7 @@ async fn enqueue_settlement(db: &TestDb, transaction_id: &str, traceparent: &str
     let job = NewJob::new(&SettleTransaction { transaction: TransactionId(id) })
         .unwrap()
         .trace_context(Some(TraceContext::from_traceparent(traceparent)));
-    let job_id = enqueue(&mut tx, job).await.unwrap();
+    let job_id = enqueue(&mut tx, job).await.unwrap().id();
     tx.commit().await.unwrap();
     job_id
 }

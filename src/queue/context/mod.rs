@@ -3,27 +3,49 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::QueueError;
-use super::attempt::{AttemptOutcome, EndedAttempt};
+use super::attempt::{AttemptOutcome, EndedAttempt, storable};
 use super::backoff::Backoff;
 use super::completer::{Completer, SharedCompletion};
 use super::job::{Fence, JobError, JobId};
-use super::store::{self, FinishedState};
+use super::store::{self, Completion, FinishedState, Told};
+
+pub use batch::BatchContext;
+use commit::{commit, committed_after_all, complete_and_commit};
+
+mod batch;
+mod commit;
+
+/// A recorded output is at most so many bytes of JSON: it is for a look at it, not for storage.
+const MAX_OUTPUT_BYTES: usize = 256 * 1024;
+
+/// A checkpoint is at most so many bytes of JSON: it is in the hot table.
+const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
+
+/// A progress text is cut at so many bytes.
+const MAX_PROGRESS_BYTES: usize = 500;
 
 /// Proof that a job's outcome was committed: only a commit that the job's fence allowed makes one.
 #[derive(Debug)]
 pub struct Committed {
     /// Visible to the engine, made here only.
     pub(super) outcome: CommittedOutcome,
+    /// Others wait for the end of a job of this run.
+    #[allow(dead_code)]
+    pub(super) wakes: bool,
 }
 
 /// The outcomes that a handler can commit together with what it wrote.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(super) enum CommittedOutcome {
     Completed,
+    /// A batch: all but these, whose handler has said what is to become of them.
+    CompletedExcept(Vec<(JobId, JobError)>),
     /// With the error that is kept.
     Discarded(String),
     /// With the reason that is kept.
@@ -40,14 +62,17 @@ pub struct JobContext {
     pub(super) is_last_attempt: bool,
     /// Which attempt this is to the backoff.
     pub(super) backoff_attempt: i16,
+    pub(super) key: Option<String>,
+    pub(super) checkpoint: Option<Value>,
+    pub(super) output: Option<Value>,
     pub(super) traceparent: Option<String>,
     pub(super) stop: CancellationToken,
-    pub(super) engine: Arc<Completion>,
+    pub(super) engine: Arc<Engine>,
 }
 
 /// What completions go through: the pool that handlers use, and the completer for jobs that write
 /// nothing.
-pub(super) struct Completion {
+pub(super) struct Engine {
     pub(super) pool: PgPool,
     pub(super) completer: Completer,
 }
@@ -92,8 +117,78 @@ impl JobContext {
         format!("surety-job-{}", self.id)
     }
 
-    /// Cancelled when the run must stop. A run is stopped at its next await in any case; this is
-    /// for work that has to be told, such as a child process.
+    /// The key that the job was enqueued with.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// What an earlier attempt, or this one, last [kept](Self::checkpoint); nothing when none did.
+    ///
+    /// # Errors
+    ///
+    /// When it is not what is asked for.
+    pub fn last_checkpoint<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
+        self.checkpoint.clone().map(serde_json::from_value).transpose()
+    }
+
+    /// Keeps how far the work has come, for the attempt after this one if this one fails. In a
+    /// transaction of its own, under the fence.
+    ///
+    /// # Errors
+    ///
+    /// [`JobError::LeaseLost`] when the job belongs to another worker by now, [`JobError::Discard`]
+    /// when it is no JSON or more than 64 KiB of it, [`JobError::Retry`] when the database refused.
+    pub async fn checkpoint(&mut self, checkpoint: &impl Serialize) -> Result<(), JobError> {
+        let checkpoint = limited_json(checkpoint, MAX_CHECKPOINT_BYTES, "checkpoint")?;
+        let told = Told { checkpoint: Some(checkpoint), ..Told::default() };
+        self.tell(&told).await?;
+        self.checkpoint = told.checkpoint;
+        Ok(())
+    }
+
+    /// Tells whoever looks how far the run is: `percent`, at most 100, and a text, which is cut at
+    /// 500 bytes. In a transaction of its own, under the fence: some times a second is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`JobError::LeaseLost`] when the job belongs to another worker by now, [`JobError::Retry`]
+    /// when the database refused.
+    pub async fn progress(&self, percent: u8, text: &str) -> Result<(), JobError> {
+        let text = (!text.is_empty()).then(|| storable(text.to_owned(), MAX_PROGRESS_BYTES));
+        let told = Told { progress: Some((i16::from(percent.min(100)), text)), checkpoint: None };
+        self.tell(&told).await
+    }
+
+    async fn tell(&self, told: &Told) -> Result<(), JobError> {
+        match store::tell(&self.engine.pool, self.id, self.fence, told).await? {
+            true => Ok(()),
+            false => Err(JobError::LeaseLost),
+        }
+    }
+
+    /// What the job has brought, kept with it once it is completed: at most 256 KiB of JSON. Jobs
+    /// of kinds that keep no history lose it.
+    ///
+    /// # Errors
+    ///
+    /// [`JobError::Discard`] when it is no JSON or too much of it.
+    pub fn with_output(mut self, output: &impl Serialize) -> Result<Self, JobError> {
+        self.output = Some(limited_json(output, MAX_OUTPUT_BYTES, "output")?);
+        Ok(self)
+    }
+
+    fn completion(&self) -> Completion {
+        Completion {
+            id: self.id,
+            fence: self.fence,
+            traceparent: self.traceparent.clone(),
+            output: self.output.clone(),
+        }
+    }
+
+    /// Cancelled when the run must stop: its lease is lost, or the job is cancelled. A run is
+    /// stopped at its next await in any case, at once or 2 s after it was told that the job is
+    /// cancelled; this is for work that has to be told, such as a child process.
     pub fn stopped(&self) -> &CancellationToken {
         &self.stop
     }
@@ -130,7 +225,9 @@ impl JobContext {
     /// [`JobError::LeaseLost`] when the job belongs to another worker by now; everything written is
     /// rolled back. [`JobError::Retry`] when the database refused.
     pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Committed, JobError> {
-        complete_and_commit(tx, &self.engine.pool, &[(self.id, self.fence)]).await
+        let completions = [self.completion()];
+        let wakes = complete_and_commit(tx, &self.engine.pool, &completions).await?;
+        Ok(Committed { outcome: CommittedOutcome::Completed, wakes })
     }
 
     /// Discards the job in this transaction and commits it: it can never succeed, and what is
@@ -181,7 +278,8 @@ impl JobContext {
             FinishedState::Discarded => CommittedOutcome::Discarded(ended.error),
             FinishedState::Cancelled => CommittedOutcome::Cancelled(ended.error),
         };
-        Ok(Committed { outcome })
+        // Jobs that end like this are few: whether others wait for them is looked up.
+        Ok(Committed { outcome, wakes: true })
     }
 
     /// Completes a job that has written nothing to the database. Jobs that are done at the same
@@ -191,101 +289,31 @@ impl JobContext {
     ///
     /// As [`complete`](Self::complete).
     pub async fn complete_without_effects(self) -> Result<Committed, JobError> {
-        match self.engine.completer.complete(self.id, self.fence).await {
-            SharedCompletion::Done => {}
+        let wakes = match self.engine.completer.complete(self.completion()).await {
+            SharedCompletion::Done { wakes } => wakes,
             SharedCompletion::LeaseLost => return Err(JobError::LeaseLost),
             SharedCompletion::Unknown => {
                 let claims = [(self.id, self.fence)];
                 committed_after_all(&self.engine.pool, &claims, AttemptOutcome::Completed).await?;
+                true
             }
-        }
-        Ok(Committed { outcome: CommittedOutcome::Completed })
+        };
+        Ok(Committed { outcome: CommittedOutcome::Completed, wakes })
     }
 }
 
-/// One run of a batch of jobs.
-#[derive(Clone)]
-pub struct BatchContext {
-    pub(super) claims: Vec<(JobId, Fence)>,
-    pub(super) stop: CancellationToken,
-    pub(super) engine: Arc<Completion>,
-}
-
-impl BatchContext {
-    /// The jobs' numbers, in the order of their arguments.
-    pub fn ids(&self) -> impl Iterator<Item = JobId> {
-        self.claims.iter().map(|(id, _fence)| *id)
+/// A value as JSON of at most so many bytes.
+fn limited_json(value: &impl Serialize, max_bytes: usize, what: &str) -> Result<Value, JobError> {
+    let value = serde_json::to_value(value).map_err(JobError::discard)?;
+    let bytes = value.to_string().len();
+    if bytes > max_bytes {
+        let error =
+            anyhow::anyhow!("the {what} has {bytes} bytes of JSON, at most {max_bytes} are kept");
+        return Err(JobError::Discard(error));
     }
-
-    /// Cancelled when the run must stop.
-    pub fn stopped(&self) -> &CancellationToken {
-        &self.stop
+    // PostgreSQL refuses NUL in JSON, too.
+    if value.to_string().contains("\\u0000") {
+        return Err(JobError::Discard(anyhow::anyhow!("the {what} contains a NUL character")));
     }
-
-    /// Begins the database transaction that [`complete`](Self::complete) will commit.
-    ///
-    /// # Errors
-    ///
-    /// When the database does not answer.
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.engine.pool.begin().await
-    }
-
-    /// Completes all jobs of the batch in this transaction and commits it.
-    ///
-    /// # Errors
-    ///
-    /// [`JobError::LeaseLost`] when one of the jobs belongs to another worker by now; everything
-    /// written for all of them is rolled back, and the worker runs the others one by one.
-    pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Committed, JobError> {
-        complete_and_commit(tx, &self.engine.pool, &self.claims).await
-    }
-}
-
-async fn complete_and_commit(
-    mut tx: Transaction<'static, Postgres>,
-    pool: &PgPool,
-    claims: &[(JobId, Fence)],
-) -> Result<Committed, JobError> {
-    let done = store::complete(&mut *tx, claims).await?;
-    if done.len() < claims.len() {
-        tx.rollback().await?;
-        return Err(JobError::LeaseLost);
-    }
-    commit(tx, pool, claims, AttemptOutcome::Completed).await?;
-    Ok(Committed { outcome: CommittedOutcome::Completed })
-}
-
-/// Commits a transaction in which these claims end so.
-async fn commit(
-    tx: Transaction<'static, Postgres>,
-    pool: &PgPool,
-    claims: &[(JobId, Fence)],
-    outcome: AttemptOutcome,
-) -> Result<(), JobError> {
-    match tx.commit().await {
-        Ok(()) => Ok(()),
-        // The commit may have happened although its answer was lost. The fence tells.
-        Err(error) => {
-            let jobs = claims.len();
-            tracing::warn!(%error, jobs, "the answer to a commit was lost, asking by fence");
-            let resolved = committed_after_all(pool, claims, outcome).await;
-            resolved.map_err(|_unresolved| error.into())
-        }
-    }
-}
-
-/// Resolves a commit whose answer was lost. The claims were ended by one statement, so one of them
-/// speaks for all.
-async fn committed_after_all(
-    pool: &PgPool,
-    claims: &[(JobId, Fence)],
-    outcome: AttemptOutcome,
-) -> Result<(), QueueError> {
-    let Some((id, fence)) = claims.first() else { return Ok(()) };
-    if store::attempt_outcome(pool, *id, *fence).await? == Some(outcome) {
-        Ok(())
-    } else {
-        Err(QueueError::CommitLost)
-    }
+    Ok(value)
 }

@@ -1,0 +1,148 @@
+//! How a worker gets jobs.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sqlx::PgExecutor;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::queue::QueueError;
+use crate::queue::claim_floor::Lane;
+use crate::queue::job::{Fence, JobId};
+use crate::queue::trace_context::TraceContext;
+
+/// A job that this worker holds the lease of.
+#[derive(Debug)]
+pub(in crate::queue) struct ClaimedJob {
+    pub(in crate::queue) id: JobId,
+    pub(in crate::queue) queue: String,
+    pub(in crate::queue) kind: String,
+    pub(in crate::queue) attempt: i16,
+    pub(in crate::queue) max_attempts: i16,
+    pub(in crate::queue) crash_count: i16,
+    pub(in crate::queue) prior_attempts: i16,
+    pub(in crate::queue) fence: Fence,
+    pub(in crate::queue) run_at: OffsetDateTime,
+    pub(in crate::queue) claimed_at: OffsetDateTime,
+    pub(in crate::queue) args: Box<RawValue>,
+    pub(in crate::queue) trace_context: Option<TraceContext>,
+    pub(in crate::queue) last_traceparent: Option<String>,
+    pub(in crate::queue) key: Option<String>,
+    #[allow(dead_code)]
+    /// The id of the key that the arguments are sealed with.
+    pub(in crate::queue) args_key: Option<String>,
+    pub(in crate::queue) checkpoint: Option<Value>,
+    /// Which lane of the claim it came from, from 0.
+    pub(in crate::queue) lane: usize,
+}
+
+impl ClaimedJob {
+    /// The attempts that count against the job's bound, this one included: those whose worker was
+    /// lost do not, the rescue caps them.
+    pub(in crate::queue) fn counted_attempts(&self) -> i16 {
+        self.attempt - self.crash_count
+    }
+
+    /// The attempts that its waits follow from: a redriven job begins them anew.
+    pub(in crate::queue) fn backoff_attempt(&self) -> i16 {
+        self.counted_attempts() - self.prior_attempts
+    }
+
+    /// Whether the job is discarded if this attempt fails.
+    pub(in crate::queue) fn is_last_attempt(&self) -> bool {
+        self.counted_attempts() >= self.max_attempts
+    }
+}
+
+/// What a claim brought, and what its snapshot says of transactions that are still open.
+#[derive(Debug)]
+pub(in crate::queue) struct Claim {
+    /// In the order in which they are due, lane by lane.
+    pub(in crate::queue) jobs: Vec<ClaimedJob>,
+    /// The database's clock when the claim began.
+    pub(in crate::queue) at: OffsetDateTime,
+    /// Every transaction with a lower id had ended, those aside that the request ignores.
+    pub(in crate::queue) oldest_running_xid: i64,
+    /// The id of the claim's own transaction, if it took one: ids that are higher were given out
+    /// after `at`.
+    pub(in crate::queue) own_xid: Option<i64>,
+    /// The lanes, from 0, that were passed over: their queues are paused or have limits.
+    pub(in crate::queue) closed_lanes: Vec<usize>,
+    #[allow(dead_code)]
+    /// The queues to claim from by key: they have limits, or jobs with keys that are due.
+    pub(in crate::queue) by_key: Vec<String>,
+}
+
+/// What a claim asks for.
+pub(in crate::queue) struct ClaimRequest<'a> {
+    pub(in crate::queue) lanes: &'a [Lane],
+    pub(in crate::queue) kinds: &'a [String],
+    pub(in crate::queue) limit: usize,
+    pub(in crate::queue) worker_id: Uuid,
+    pub(in crate::queue) lease: Duration,
+    /// Take a transaction id even when nothing is due.
+    pub(in crate::queue) take_xid: bool,
+    /// Transactions with this id or a lower one are not waited for, though they may still run.
+    pub(in crate::queue) ignored_xid: i64,
+}
+
+pub(in crate::queue) async fn claim(
+    executor: impl PgExecutor<'_>,
+    request: &ClaimRequest<'_>,
+) -> Result<Claim, QueueError> {
+    let queues: Vec<String> = request.lanes.iter().map(|lane| lane.queue.clone()).collect();
+    let priorities: Vec<i16> = request.lanes.iter().map(|lane| lane.priority).collect();
+    let floors: Vec<OffsetDateTime> = request.lanes.iter().map(|lane| lane.floor).collect();
+    let rows = sqlx::query_file!(
+        "src/queue/sql/claim.sql",
+        &queues,
+        &priorities,
+        &floors,
+        request.kinds,
+        request.limit as i32,
+        request.worker_id,
+        request.lease.as_secs_f64(),
+        request.take_xid,
+        request.ignored_xid,
+    )
+    .fetch_all(executor)
+    .await?;
+
+    let first = rows.first().ok_or(QueueError::Database(sqlx::Error::RowNotFound))?;
+    let mut claim = Claim {
+        jobs: Vec::with_capacity(rows.len()),
+        at: first.claimed_at,
+        oldest_running_xid: first.oldest_running_xid,
+        own_xid: first.own_xid,
+        closed_lanes: first.closed_lanes.iter().flatten().map(|lane| *lane as usize - 1).collect(),
+        by_key: first.by_key.clone().unwrap_or_default(),
+    };
+    for row in rows {
+        // The one row that says that nothing was due has no job in it.
+        let Some(id) = row.id else { continue };
+        let missing = || QueueError::Database(sqlx::Error::RowNotFound);
+        claim.jobs.push(ClaimedJob {
+            id: JobId(id),
+            queue: row.queue.ok_or_else(missing)?,
+            kind: row.kind.ok_or_else(missing)?,
+            attempt: row.attempt.ok_or_else(missing)?,
+            max_attempts: row.max_attempts.ok_or_else(missing)?,
+            crash_count: row.crash_count.ok_or_else(missing)?,
+            prior_attempts: row.prior_attempts.ok_or_else(missing)?,
+            fence: Fence(row.fence.ok_or_else(missing)?),
+            run_at: row.run_at.ok_or_else(missing)?,
+            claimed_at: row.claimed_at,
+            args: row.args.ok_or_else(missing)?.0,
+            trace_context: row.trace_context.map(|context| context.0),
+            last_traceparent: row.last_traceparent,
+            key: row.key,
+            args_key: row.args_key,
+            checkpoint: row.checkpoint,
+            lane: row.lane.ok_or_else(missing)? as usize - 1,
+        });
+    }
+    Ok(claim)
+}

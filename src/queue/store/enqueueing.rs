@@ -1,0 +1,78 @@
+//! How jobs come to be.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use crate::queue::QueueError;
+use crate::queue::enqueue::{Enqueued, Extras, NewJob};
+use crate::queue::job::JobId;
+use crate::queue::trace_context::TraceContext;
+
+pub(in crate::queue) async fn enqueue_many(
+    conn: &mut PgConnection,
+    jobs: &[&NewJob],
+    trace_contexts: Vec<Option<TraceContext>>,
+) -> Result<Vec<JobId>, QueueError> {
+    let queues: Vec<String> = jobs.iter().map(|job| job.queue.to_string()).collect();
+    let kinds: Vec<String> = jobs.iter().map(|job| job.kind.to_string()).collect();
+    let priorities: Vec<i16> = jobs.iter().map(|job| job.priority).collect();
+    let max_attempts: Vec<i16> = jobs.iter().map(|job| job.max_attempts).collect();
+    let delays: Vec<f64> = jobs.iter().map(|job| job.delay.as_secs_f64()).collect();
+    let args: Vec<Json<&Value>> = jobs.iter().map(|job| Json(&job.args)).collect();
+    let none = Extras::default();
+    let extras: Vec<Option<Json<&Extras>>> =
+        jobs.iter().map(|job| (job.extras != none).then_some(Json(&job.extras))).collect();
+    let trace_contexts: Vec<Option<Json<TraceContext>>> =
+        trace_contexts.into_iter().map(|context| context.map(Json)).collect();
+    let ids = sqlx::query_file_scalar!(
+        "src/queue/sql/enqueue_many.sql",
+        &queues,
+        &kinds,
+        &priorities,
+        &max_attempts,
+        &delays,
+        &args as _,
+        &trace_contexts as _,
+        &extras as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(JobId).collect())
+}
+
+/// Enqueues a job that is unique by `value`, unless there is one.
+pub(in crate::queue) async fn enqueue_unique(
+    conn: &mut PgConnection,
+    job: &NewJob,
+    value: Value,
+    trace_context: Option<TraceContext>,
+) -> Result<Enqueued, QueueError> {
+    let extras = &job.extras;
+    let lasts = job.unique.as_ref().and_then(|unique| unique.lasts());
+    let states = job.unique.as_ref().and_then(|unique| unique.states());
+    let row = sqlx::query_file!(
+        "src/queue/sql/enqueue_unique.sql",
+        &*job.kind,
+        job.args,
+        &*job.queue,
+        i32::from(job.priority),
+        extras.run_at,
+        job.delay.as_secs_f64(),
+        i32::from(job.max_attempts),
+        extras.key,
+        (!extras.tags.is_empty()).then_some(extras.tags.as_slice()),
+        value,
+        lasts.map(|window| window.as_secs_f64()),
+        states.as_deref(),
+        !extras.no_history,
+        extras.on_discard.map(Json) as _,
+        extras.batch_id,
+        extras.args_key,
+        trace_context.map(Json) as _,
+    )
+    .fetch_one(conn)
+    .await?;
+    let id = JobId(row.job_id);
+    Ok(if row.is_new { Enqueued::New(id) } else { Enqueued::Existing(id) })
+}
