@@ -26,7 +26,8 @@ const HANDLER_CONNECTIONS: u32 = 10;
   app work --concurrency 32 --grace 60s
 
 The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within --grace, hands the
-others back and exits 0. The second exits at once; leases then bring the jobs back.")]
+others back and exits 0. The second exits at once; leases then bring the jobs back. 'app workers
+drain' does what the first signal does, from anywhere.")]
 pub struct Args {
     /// The database: postgres://user@host:port/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -73,6 +74,11 @@ pub struct WorkerArgs {
     #[arg(long, env = "APP_WORKER_QUEUES", value_delimiter = ',', value_name = "QUEUE")]
     pub queues: Vec<String>,
 
+    /// What the registry of workers calls the version of this one, such as an image's tag.
+    #[arg(long, env = "APP_WORKER_VERSION", default_value = env!("CARGO_PKG_VERSION"),
+          value_name = "VERSION")]
+    pub worker_version: String,
+
     /// For how many days completed and cancelled jobs are kept.
     #[arg(long, env = "APP_RETENTION_COMPLETED_DAYS", default_value_t = 7, value_name = "DAYS")]
     pub retention_completed_days: u16,
@@ -97,6 +103,7 @@ impl WorkerArgs {
                 cancelled_days: self.retention_completed_days,
                 discarded_days: self.retention_discarded_days,
             },
+            version: self.worker_version.clone(),
         }
     }
 }

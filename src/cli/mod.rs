@@ -22,6 +22,7 @@ pub mod send;
 pub mod signals;
 pub mod users;
 pub mod verify;
+pub mod workers;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ Examples:
   app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
   app reconcile                 compare the ledger with what the bank says that it did
+  app workers list              who works, in which version; 'drain' ends one in good order
   app dead-letters list         what was given up, for an operator to decide over
 
 Settings can also come from the environment or a .env file; each --help names the variables.";
@@ -89,6 +91,7 @@ enum Command {
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
+    Workers(workers::Args),
     Bench(bench::Args),
 }
 
@@ -128,6 +131,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
+            | Command::Workers(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
@@ -156,6 +160,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
+            Command::Workers(args) => return workers::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

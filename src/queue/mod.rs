@@ -10,6 +10,8 @@
 //!   Then the executor runs the handler that the [`Registry`](registry::Registry) names, and
 //!   settles its outcome.
 //! - The lease keeper renews leases, and stops handlers whose lease it cannot renew.
+//! - Each worker is in the registry of [`workers`]: who it is, what it knows, and whether it is to
+//!   drain.
 //! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
 //!   history.
 //! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds
@@ -229,6 +231,7 @@ pub mod spans;
 pub mod trace_context;
 pub mod verify;
 pub mod worker;
+pub mod workers;
 
 /// What can go wrong in the queue.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -24,17 +25,21 @@ use super::outcome::Counts;
 use super::registry::Registry;
 use super::slots::Slots;
 use super::store::{self, Claim, ClaimRequest};
+use super::workers::Registration;
 use super::{listener, maintenance::rescue_all};
 
 /// The most jobs of one claim.
 const MAX_CLAIM: usize = 500;
 
 /// Connections that the engine has beside the handlers' pool: claim, completions, outcomes,
-/// listener, maintenance.
-const ENGINE_CONNECTIONS: u32 = 6;
+/// listener, maintenance, registry.
+const ENGINE_CONNECTIONS: u32 = 7;
 
 /// The longest pause between claims while the database is away.
 const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
+
+/// A claim that is under way when the worker is told to stop may take so long.
+const LAST_CLAIM_TIME: Duration = Duration::from_secs(2);
 
 /// After the grace, so long for the outcomes of stopped runs to be recorded.
 const HAND_BACK_TIME: Duration = Duration::from_secs(5);
@@ -60,6 +65,8 @@ pub struct WorkerSettings {
     pub queues: Vec<String>,
     /// How long finished jobs are kept.
     pub retention: Retention,
+    /// What the registry calls the version of this program.
+    pub version: String,
 }
 
 impl Default for WorkerSettings {
@@ -72,6 +79,7 @@ impl Default for WorkerSettings {
             grace: Duration::from_secs(25),
             queues: Vec::new(),
             retention: Retention::default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 }
@@ -155,9 +163,10 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         })
     }
 
-    /// Works until `shutdown` is cancelled; then claims nothing more, lets jobs in progress finish
-    /// within the grace, and hands the others back to be run by another worker at once. A worker
-    /// runs once: afterwards its connections are closed.
+    /// Works until `shutdown` is cancelled, or the worker is [asked to
+    /// drain](super::workers::request_drain); then claims nothing more, lets jobs in progress
+    /// finish within the grace, and hands the others back to be run by another worker at once. A
+    /// worker runs once: afterwards its connections are closed.
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::new(Notify::new());
@@ -169,15 +178,17 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             () = maintenance::make_partitions(&self.engine_pool, self.settings.retention) => {}
         }
         let helpers = self.start_helpers(&wake);
+        // Cancelled as well when the worker is asked to drain.
+        let stop = shutdown.child_token();
+        let (registration, ended) = self.register(stop.clone());
         let tasks = TaskTracker::new();
 
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = self.claim_for_ever(&slots, &wake, &tasks) => {}
-        }
+        self.claim_until(&stop, &slots, &wake, &tasks).await;
         tasks.close();
         self.drain(&tasks).await;
         drop(helpers);
+        drop(ended);
+        let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registration).await;
         // So that the database is not stopped under a connection that is still being tidied up.
         let _closed_or_late = tokio::time::timeout(CLOSE_TIME, self.engine_pool.close()).await;
         self.summary()
@@ -221,6 +232,23 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
+    /// Keeps the worker's row in the registry until the guard is dropped.
+    fn register(&self, stop: CancellationToken) -> (JoinHandle<()>, DropGuard) {
+        let registration = Registration {
+            id: self.id,
+            version: self.settings.version.clone(),
+            queues: self.queues.clone(),
+            kinds: self.kinds.clone(),
+            slots: self.settings.concurrency,
+            lease: self.settings.lease,
+            heartbeat: self.settings.heartbeat,
+            leases: Arc::clone(&self.executor.leases),
+        };
+        let ended = CancellationToken::new();
+        let keeping = registration.keep(self.engine_pool.clone(), stop, ended.clone());
+        (tokio::spawn(keeping), ended.drop_guard())
+    }
+
     /// The listener and the maintenance, until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
@@ -241,19 +269,31 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         stop.drop_guard()
     }
 
-    async fn claim_for_ever(&self, slots: &Slots, wake: &Notify, tasks: &TaskTracker) {
+    async fn claim_until(
+        &self,
+        stop: &CancellationToken,
+        slots: &Slots,
+        wake: &Notify,
+        tasks: &TaskTracker,
+    ) {
         let mut floors = ClaimFloors::new(&self.queues);
         let mut failures = 0u32;
-        loop {
-            let limit = slots.wait_for_some().await.min(MAX_CLAIM);
+        while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
+            let limit = free.min(MAX_CLAIM);
             let since = Instant::now();
-            match self.claim(&mut floors, limit).await {
+            // A claim that is under way is not given up: its jobs would be nobody's until their
+            // leases are over, and be taken for jobs that cost a worker.
+            let claimed = tokio::select! {
+                claimed = self.claim(&mut floors, limit) => claimed,
+                () = late(stop) => return,
+            };
+            match claimed {
                 Ok(claim) => {
                     failures = 0;
                     let found_all = claim.jobs.len() < limit;
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if found_all {
-                        self.wait_for_work(wake).await;
+                        stop.run_until_cancelled(self.wait_for_work(wake)).await;
                     }
                 }
                 Err(error) => {
@@ -263,7 +303,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                         tracing::warn!(error, "cannot claim jobs, trying on");
                     }
                     let pause = Duration::from_millis(50) * 2u32.pow(failures.min(6));
-                    tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE)).await;
+                    let pause = tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE));
+                    stop.run_until_cancelled(pause).await;
                 }
             }
         }
@@ -312,6 +353,12 @@ impl WorkerSummary {
             handed_back: self.handed_back - before.handed_back,
         }
     }
+}
+
+/// Ends a while after the worker was told to stop.
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_CLAIM_TIME).await;
 }
 
 fn check(settings: &WorkerSettings) -> Result<(), QueueError> {

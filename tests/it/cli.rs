@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 35] = [
+const COMMANDS: [&[&str]; 38] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -35,6 +35,9 @@ const COMMANDS: [&[&str]; 35] = [
     &["dead-letters", "show"],
     &["dead-letters", "redrive"],
     &["dead-letters", "write-off"],
+    &["workers"],
+    &["workers", "list"],
+    &["workers", "drain"],
     &["bench"],
     &["bench", "ingest"],
     &["bench", "drain"],

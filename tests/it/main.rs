@@ -39,3 +39,4 @@ mod tidy;
 mod transaction_readers;
 mod transactions_api;
 mod verify;
+mod workers_cli;

@@ -3,6 +3,7 @@
 //!
 //! - `finding`: what a look found, how bad it is, and what mends it.
 //! - `backlog`: jobs that wait for too long, and leases that nobody takes back.
+//! - `hands`: whether there are workers, and for every kind one that knows it.
 //! - `storage`: partitions, indexes, storage settings, dead rows.
 //!
 //! [`compare_relations`] and [`dead_rows`] can be asked of the tables of other schemas, too.
@@ -23,6 +24,7 @@
 
 mod backlog;
 mod finding;
+mod hands;
 mod storage;
 
 use std::time::Duration;
@@ -72,6 +74,13 @@ pub async fn check(conn: &mut PgConnection, limits: &Limits) -> Result<Vec<Findi
         .await?,
     );
     findings.extend(look(conn, backlog::EXPIRED_LEASES, backlog::expired_leases).await?);
+    findings.extend(look(conn, hands::WORKERS, hands::workers).await?);
+    findings.extend(
+        look(conn, hands::UNSERVED_KINDS, async |conn| {
+            hands::unserved_kinds(conn, limits.wait).await
+        })
+        .await?,
+    );
     findings.extend(look(conn, storage::PARTITIONS, storage::partitions).await?);
     findings.extend(
         look(conn, storage::RELATIONS, async |conn| {

@@ -1,7 +1,7 @@
-//! Jobs that wait for too long, and leases that nobody takes back.
+//! Jobs that wait for too long, leases that nobody takes back, and whether anybody works.
 
 use super::execute;
-use crate::support::TestDb;
+use crate::support::{App, TestDb, eventually_async};
 
 const WAITING: &str = "oldest-available-job";
 
@@ -56,4 +56,58 @@ async fn a_lease_that_is_over_for_long_is_a_failure_and_one_that_just_ended_is_n
     assert_eq!(level, "fail");
     assert!(found.contains("2 running jobs") && found.contains("5 min ago"), "{found}");
     assert!(fix.contains("app work"), "{fix}");
+}
+
+/// Keys have their own place in the index, and so have jobs that wait for their time.
+#[tokio::test]
+async fn jobs_with_keys_and_jobs_that_nobody_let_go_are_found_as_well() {
+    let db = TestDb::new().await;
+    execute(
+        &db.pool,
+        "insert into queue.jobs (queue, kind, key, run_at)
+           select 'keyed', 'settle', 'key ' || n, now() - n * interval '1 second'
+           from generate_series(1, 130) as n;
+         insert into queue.jobs (queue, kind, key, hold, run_at) values
+           ('held', 'settle', 'k', 'until_due', now() - interval '2 minutes'),
+           ('dependent', 'settle', null, 'dependencies', now() - interval '2 minutes')",
+    )
+    .await;
+    let answer = db.doctor(&[]).await;
+    assert_eq!(answer.levels(WAITING), ["warn", "warn"]);
+    answer.about(WAITING, "queue held: job 131 of kind settle has been due for 2 min");
+    answer.about(WAITING, "queue keyed: job 130 of kind settle has been due for 2 min");
+}
+
+#[tokio::test]
+async fn a_kind_that_no_worker_knows_and_a_queue_that_none_takes_are_named() {
+    let db = TestDb::new().await;
+    let answer = db.doctor(&[]).await;
+    let [level, _, fix] = answer.about("workers", "0 working");
+    assert_eq!((level, fix), ("warn", "start one: 'app work'"));
+    let mut worker = App::command(["work", "--queues", "default"])
+        .env("DATABASE_URL", &db.url)
+        .env("APP_WORKER_VERSION", "2.0")
+        .spawn();
+    worker.wait_for_line("working").await;
+    execute(
+        &db.pool,
+        "insert into queue.jobs (queue, kind, key, run_at) values
+           ('default', 'of_tomorrow', null, now() - interval '2 minutes'),
+           ('default', 'of_tomorrow', null, now() - interval '3 minutes'),
+           ('default', 'of_today', null, now()),
+           ('elsewhere', 'settle_transaction', 'k', now() - interval '2 minutes')",
+    )
+    .await;
+    eventually_async("the worker is registered", async || {
+        db.doctor(&[]).await.levels("workers") == ["ok"]
+    })
+    .await;
+    let answer = db.doctor(&[]).await;
+    let found = "1 working, 0 draining, 0 lost within a day; versions 2.0";
+    assert_eq!(answer.of_check("workers"), [["ok", found, ""]]);
+    assert_eq!(answer.levels("unserved-kinds"), ["warn", "warn"]);
+    let [_, found, _] = answer.about("unserved-kinds", "of_tomorrow");
+    assert!(found.contains("2 or more jobs") && found.contains("wait for 3 min"), "{found}");
+    let [_, _, fix] = answer.about("unserved-kinds", "queue elsewhere");
+    assert!(fix.contains("--queues elsewhere"), "{fix}");
 }

@@ -4,7 +4,7 @@ use surety::db;
 use surety::embedded_postgres::{Cluster, ClusterSettings, Durability, Lifetime};
 
 use super::{Answer, execute};
-use crate::support::{App, TestDb, scratch_dir, throwaway};
+use crate::support::{App, TestDb, eventually_async, scratch_dir, throwaway};
 
 #[tokio::test]
 async fn a_healthy_database_passes_and_a_warning_fails_only_under_strict() {
@@ -19,6 +19,11 @@ async fn a_healthy_database_passes_and_a_warning_fails_only_under_strict() {
     let pool = db::connect(&url, 1, "test").await.unwrap();
     db::migrate(&pool).await.unwrap();
 
+    let mut worker = App::command(["work"]).env("DATABASE_URL", &url).spawn();
+    worker.wait_for_line("working").await;
+    eventually_async("all is well", async || Answer::of(&url, &[]).await.report["level"] == "ok")
+        .await;
+
     let answer = Answer::of(&url, &["--strict"]).await;
     assert_eq!((answer.code, &answer.report["level"]), (Some(0), &"ok".into()));
     assert_eq!(answer.levels("server-settings"), ["ok"]);
@@ -29,6 +34,7 @@ async fn a_healthy_database_passes_and_a_warning_fails_only_under_strict() {
     assert_eq!(Answer::of(&url, &["--strict"]).await.code, Some(1));
     execute(&pool, "drop index queue.jobs_waiting").await;
     assert_eq!(Answer::of(&url, &[]).await.code, Some(1));
+    worker.kill().await;
     pool.close().await;
     cluster.stop().await;
 }

@@ -10,3 +10,4 @@ mod lost_commits;
 mod outcomes;
 mod shutdown;
 mod upgrading;
+mod workers;
