@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::QueueError;
-use super::claim_floor::ClaimFloors;
+use super::claim_turns::ClaimTurns;
 use super::completer::Completer;
 use super::context::Engine;
 use super::dispatch::Dispatcher;
@@ -24,7 +24,6 @@ use super::maintenance::{self, Retention};
 use super::outcome::Counts;
 use super::registry::Registry;
 use super::slots::Slots;
-use super::store::{self, Claim, ClaimRequest};
 use super::workers::Registration;
 use super::{listener, maintenance::rescue_all};
 
@@ -149,6 +148,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             pool: engine_pool.clone(),
             leases,
             hand_back: CancellationToken::new(),
+            wake: Arc::new(Notify::new()),
             counts: Counts::default(),
         });
         Ok(Self {
@@ -169,7 +169,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// worker runs once: afterwards its connections are closed.
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::clone(&self.executor.wake);
         // Before the first claim: after a pause of more than a week there would be no partition
         // that a finished job could go to. While the database is away this takes long, and a
         // signal must end it.
@@ -203,12 +203,11 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
         rescue_all(&self.engine_pool).await?;
+        let mut turns = self.turns();
         loop {
-            // Each claim reads from the very start: what another transaction has just committed
-            // must be found.
-            let mut floors = ClaimFloors::new(&self.queues);
+            turns.forget_floors(&self.queues);
             let since = Instant::now();
-            let claim = self.claim(&mut floors, self.settings.concurrency.min(MAX_CLAIM)).await?;
+            let claim = turns.claim(self.settings.concurrency.min(MAX_CLAIM)).await?;
             if claim.jobs.is_empty() {
                 return Ok(self.summary().since(before));
             }
@@ -276,7 +275,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         wake: &Notify,
         tasks: &TaskTracker,
     ) {
-        let mut floors = ClaimFloors::new(&self.queues);
+        let mut turns = self.turns();
         let mut failures = 0u32;
         while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
             let limit = free.min(MAX_CLAIM);
@@ -284,7 +283,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             // A claim that is under way is not given up: its jobs would be nobody's until their
             // leases are over, and be taken for jobs that cost a worker.
             let claimed = tokio::select! {
-                claimed = self.claim(&mut floors, limit) => claimed,
+                claimed = turns.claim(limit) => claimed,
                 () = late(stop) => return,
             };
             match claimed {
@@ -293,7 +292,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                     let found_all = claim.jobs.len() < limit;
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if found_all {
-                        stop.run_until_cancelled(self.wait_for_work(wake)).await;
+                        stop.run_until_cancelled(self.wait_for_work(wake, claim.again_in)).await;
                     }
                 }
                 Err(error) => {
@@ -310,26 +309,16 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    async fn wait_for_work(&self, wake: &Notify) {
+    async fn wait_for_work(&self, wake: &Notify, again_in: Option<Duration>) {
         // Jittered, so that idle workers do not poll in step.
         let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
+        let poll = poll.min(again_in.unwrap_or(poll));
         let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
     }
 
-    async fn claim(&self, floors: &mut ClaimFloors, limit: usize) -> Result<Claim, QueueError> {
-        let lanes = floors.lanes_to_claim();
-        let request = ClaimRequest {
-            lanes: &lanes,
-            kinds: &self.kinds,
-            limit,
-            worker_id: self.id,
-            lease: self.settings.lease,
-            take_xid: floors.wants_xid(),
-            ignored_xid: floors.ignored_xid(),
-        };
-        let claim = store::claim(&self.engine_pool, &request).await?;
-        floors.observe(&claim, limit);
-        Ok(claim)
+    fn turns(&self) -> ClaimTurns {
+        let (queues, kinds) = (&self.queues, self.kinds.clone());
+        ClaimTurns::new(self.engine_pool.clone(), self.id, queues, kinds, self.settings.lease)
     }
 
     /// Waits for jobs in progress; after the grace, stops them and hands them back.

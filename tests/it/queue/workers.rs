@@ -100,7 +100,7 @@ async fn a_worker_asked_to_drain_claims_no_more_within_a_second_and_finishes_wha
     assert_eq!(seen.drain_reason.as_deref(), Some("2.0 is out"));
     // Once is enough.
     let again = workers::request_drain(&db.pool, &[id], "bob", "me, too").await.unwrap();
-    assert_eq!(again, [Uuid::nil(); 0]);
+    assert!(again.is_empty());
 
     let second = enqueue_job(&db.pool, &Act::new("second", End::Complete)).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
