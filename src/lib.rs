@@ -103,6 +103,7 @@
 //! | rescue, prune | take back an expired lease; drop old history |
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
+//! | pause, drain | start nothing more of a queue; let what runs finish, of a queue or a worker |
 //! | lease, fence | the right to run until then; the number that enforces it |
 //! | worker, handler | the process loop; the code of one kind |
 //! | account, entry, transfer | a holder of money; one side of a movement; the movement |

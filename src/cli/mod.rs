@@ -15,6 +15,7 @@ pub mod migrate;
 pub mod openapi;
 mod output;
 mod password_source;
+pub mod queues;
 pub mod reconcile;
 pub mod report;
 pub mod seed;
@@ -42,6 +43,7 @@ Examples:
   app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
   app reconcile                 compare the ledger with what the bank says that it did
+  app queues list               what waits where; 'pause', 'drain' and 'limits' hold it up
   app workers list              who works, in which version; 'drain' ends one in good order
   app dead-letters list         what was given up, for an operator to decide over
 
@@ -91,6 +93,7 @@ enum Command {
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
+    Queues(queues::Args),
     Workers(workers::Args),
     Bench(bench::Args),
 }
@@ -131,6 +134,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
+            | Command::Queues(_)
             | Command::Workers(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
@@ -160,6 +164,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
+            Command::Queues(args) => return queues::run(args).await,
             Command::Workers(args) => return workers::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }

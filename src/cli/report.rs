@@ -17,6 +17,8 @@ use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
 pub(super) const FAILED: u8 = 1;
+/// Arguments that contradict each other or what they are about.
+pub(super) const USAGE: u8 = 2;
 /// What the command is about does not exist.
 pub(super) const NOT_FOUND: u8 = 3;
 /// What is asked for was done before, or cannot be as things stand.

@@ -38,7 +38,8 @@
 //! whether people call it scheduled, available or retryable follows from `run_at` and `attempt`. A
 //! finished job is a row of `queue.finished_jobs`, every ended attempt one of `queue.attempts`.
 //!
-//! What an operator asks of it all: [`inspect::find_job`] tells everything of one job, why it waits
+//! What an operator asks of it all: [`health`] finds what is amiss and what mends it;
+//! [`inspect::find_job`] tells everything of one job, why it waits
 //! included; [`discarded`] lists what has failed for good, to be redriven or dismissed.
 //!
 //! # What is guaranteed
@@ -221,6 +222,7 @@ pub mod backoff;
 pub mod cancel;
 pub mod context;
 pub mod discarded;
+pub mod draining;
 pub mod enqueue;
 pub mod health;
 pub mod inspect;

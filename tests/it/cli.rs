@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 38] = [
+const COMMANDS: [&[&str]; 47] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -35,6 +35,15 @@ const COMMANDS: [&[&str]; 38] = [
     &["dead-letters", "show"],
     &["dead-letters", "redrive"],
     &["dead-letters", "write-off"],
+    &["queues"],
+    &["queues", "list"],
+    &["queues", "show"],
+    &["queues", "pause"],
+    &["queues", "resume"],
+    &["queues", "drain"],
+    &["queues", "limits"],
+    &["queues", "blocked"],
+    &["queues", "unblock"],
     &["workers"],
     &["workers", "list"],
     &["workers", "drain"],

@@ -26,6 +26,7 @@ mod money_api;
 mod openapi;
 mod orders;
 mod queue;
+mod queues_cli;
 mod reconcile;
 mod seed;
 mod send;

@@ -2,7 +2,8 @@
 //! alone. `app doctor` prints it; other programs can call [`check`] themselves.
 //!
 //! - `finding`: what a look found, how bad it is, and what mends it.
-//! - `backlog`: jobs that wait for too long, and leases that nobody takes back.
+//! - `backlog`: jobs that wait for too long, leases that nobody takes back, and what somebody holds
+//!   up on purpose.
 //! - `hands`: whether there are workers, and for every kind one that knows it.
 //! - `storage`: partitions, indexes, storage settings, dead rows.
 //!
@@ -74,6 +75,8 @@ pub async fn check(conn: &mut PgConnection, limits: &Limits) -> Result<Vec<Findi
         .await?,
     );
     findings.extend(look(conn, backlog::EXPIRED_LEASES, backlog::expired_leases).await?);
+    findings.extend(look(conn, backlog::PAUSES, backlog::pauses).await?);
+    findings.extend(look(conn, backlog::BLOCKED_KEYS, backlog::blocked_keys).await?);
     findings.extend(look(conn, hands::WORKERS, hands::workers).await?);
     findings.extend(
         look(conn, hands::UNSERVED_KINDS, async |conn| {

@@ -1,6 +1,7 @@
 -- Of each queue the due job that has waited longest, among those that are next: the first of each priority, the first of
 -- each key (of the first 10,000 keys), and the first that should have been let go when its time had come. Goes from one
--- to the next by index, so the number of jobs does not matter.
+-- to the next by index, so the number of jobs does not matter. What is held up on purpose does not count: paused queues,
+-- blocked keys, and in ordered queues what is behind another job of its key.
 with recursive lane (queue, priority) as (
   (
     select queue, priority
@@ -70,6 +71,22 @@ next_job as (
     limit 1
   ) as first_of_key
   where first_of_key.run_at <= now()
+    and not exists (
+      select
+      from queue.blocked_keys as blocked
+      where blocked.queue = first_keys.queue and blocked.key = first_keys.key
+    )
+    and not exists (
+      select
+      from queue.limits
+      where limits.queue = first_keys.queue
+        and ordered
+        and exists (
+          select
+          from queue.jobs
+          where jobs.queue = first_keys.queue and jobs.key = first_keys.key and jobs.id < first_of_key.id
+        )
+    )
   union all
   select queue, id, kind, run_at
   from queue.jobs
@@ -79,6 +96,8 @@ select distinct on (queue)
   queue as "queue!",
   id as "id!",
   kind as "kind!",
-  extract(epoch from now() - run_at)::float8 as "waited_secs!"
+  extract(epoch from now() - run_at)::float8 as "waited_secs!",
+  exists (select from queue.limits where limits.queue = next_job.queue) as "is_limited!"
 from next_job
+where not exists (select from queue.pauses where pauses.queue in (next_job.queue, '*'))
 order by queue, run_at, id

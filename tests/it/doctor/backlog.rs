@@ -48,13 +48,13 @@ async fn a_lease_that_is_over_for_long_is_a_failure_and_one_that_just_ended_is_n
     execute(&db.pool, running(20)).await;
     let answer = db.doctor(&[]).await;
     let [level, found, _] = answer.about("expired-leases", "");
-    assert_eq!((level, found), ("ok", "1 jobs of lost workers are about to be taken back"));
+    assert_eq!((level, found), ("ok", "jobs of lost workers, about to be taken back: 1"));
 
     execute(&db.pool, running(300)).await;
     let answer = db.doctor(&[]).await;
     let [level, found, fix] = answer.about("expired-leases", "");
     assert_eq!(level, "fail");
-    assert!(found.contains("2 running jobs") && found.contains("5 min ago"), "{found}");
+    assert!(found.contains("takes back: 2, job 1") && found.contains("5 min ago"), "{found}");
     assert!(fix.contains("app work"), "{fix}");
 }
 
@@ -110,4 +110,53 @@ async fn a_kind_that_no_worker_knows_and_a_queue_that_none_takes_are_named() {
     assert!(found.contains("2 or more jobs") && found.contains("wait for 3 min"), "{found}");
     let [_, _, fix] = answer.about("unserved-kinds", "queue elsewhere");
     assert!(fix.contains("--queues elsewhere"), "{fix}");
+}
+
+#[tokio::test]
+async fn what_is_held_up_on_purpose_is_said_to_be_and_is_not_late() {
+    let db = TestDb::new().await;
+    execute(
+        &db.pool,
+        "insert into queue.limits (queue, ordered, set_by) values ('ordered', true, 'ada');
+         insert into queue.jobs (queue, kind, key, run_at)
+           select 'ordered', 'settle', 'k', now() + n * interval '1 hour'
+           from generate_series(1, -2, -1) as n;
+         insert into queue.jobs (queue, kind, key, run_at)
+           values ('ordered', 'settle', 'blocked', now() - interval '2 hours');
+         insert into queue.blocked_keys (queue, key, job_id, cause, since)
+           values ('ordered', 'blocked', 5, 'parked', now() - interval '2 hours');
+         insert into queue.jobs (queue, kind, run_at)
+           values ('paused', 'settle', now() - interval '1 hour');
+         insert into queue.pauses (queue, paused_by, reason, paused_at)
+           values ('paused', 'ada', 'the bank is down', now() - interval '3 hours')",
+    )
+    .await;
+    let answer = db.doctor(&[]).await;
+    assert_eq!(answer.levels(WAITING), ["ok"], "{:?}", answer.of_check(WAITING));
+    let [level, found, fix] = answer.about("paused-queues", "queue paused");
+    assert_eq!(level, "warn");
+    assert_eq!(found, "queue paused is paused for 3 h by ada: the bank is down");
+    assert_eq!(fix, "app queues resume paused");
+    let [level, found, fix] = answer.about("blocked-keys", "queue ordered");
+    assert_eq!(level, "warn");
+    assert!(found.contains("queue ordered: 1, the first for 2 h"), "{found}");
+    assert!(fix.contains("app queues blocked ordered"), "{fix}");
+
+    execute(
+        &db.pool,
+        "update queue.pauses set queue = '*';
+         delete from queue.blocked_keys",
+    )
+    .await;
+    let answer = db.doctor(&[]).await;
+    assert_eq!(answer.levels(WAITING), ["ok"]);
+    assert_eq!(answer.about("paused-queues", "every queue is")[2], "app queues resume --all");
+    execute(&db.pool, "delete from queue.pauses").await;
+    let answer = db.doctor(&[]).await;
+    assert_eq!(answer.levels(WAITING), ["fail", "fail"]);
+    // The one that is not held up: the others are behind the head of their key.
+    let [_, found, fix] = answer.about(WAITING, "queue ordered");
+    assert!(found.contains("job 5 "), "{found}");
+    assert!(fix.contains("app queues limits ordered"), "{fix}");
+    assert_eq!(answer.levels("blocked-keys"), ["ok"]);
 }

@@ -125,7 +125,7 @@ async fn an_ordinary_role_is_told_what_it_may_not_see() {
         format!(
             "create role {role} login;
              grant usage on schema queue to {role};
-             grant select on queue.jobs to {role}"
+             grant select on queue.jobs, queue.pauses, queue.limits, queue.blocked_keys to {role}"
         ),
     )
     .await;
