@@ -83,8 +83,9 @@ async fn session_settings(
     let asked: Vec<(&str, &str)> = options
         .split("-c ")
         .filter_map(|option| option.trim().split_once('='))
-        // The look itself has a time limit of its own.
-        .filter(|(name, _)| *name != "statement_timeout")
+        // The look itself has a time limit of its own; names with a dot are no settings of the
+        // server.
+        .filter(|(name, _)| *name != "statement_timeout" && !name.contains('.'))
         .collect();
     let mut lost = Vec::new();
     for (name, value) in &asked {
