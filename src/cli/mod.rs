@@ -18,6 +18,7 @@ mod password_source;
 pub mod queues;
 pub mod reconcile;
 pub mod report;
+pub mod schedules;
 pub mod seed;
 pub mod send;
 pub mod signals;
@@ -46,6 +47,7 @@ Examples:
   app queues list               what waits where; 'pause', 'drain' and 'limits' hold it up
   app workers list              who works, in which version; 'drain' ends one in good order
   app dead-letters list         what was given up, for an operator to decide over
+  app schedules list            which jobs are enqueued by the clock
 
 Settings can also come from the environment or a .env file; each --help names the variables.";
 
@@ -95,6 +97,7 @@ enum Command {
     DeadLetters(dead_letters::Args),
     Queues(queues::Args),
     Workers(workers::Args),
+    Schedules(schedules::Args),
     Bench(bench::Args),
 }
 
@@ -136,6 +139,7 @@ impl Cli {
             | Command::DeadLetters(_)
             | Command::Queues(_)
             | Command::Workers(_)
+            | Command::Schedules(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
@@ -166,6 +170,7 @@ impl Cli {
             Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::Queues(args) => return queues::run(args).await,
             Command::Workers(args) => return workers::run(args).await,
+            Command::Schedules(args) => return schedules::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -6,9 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -17,12 +16,14 @@ use super::QueueError;
 use super::claim_turns::ClaimTurns;
 use super::completer::Completer;
 use super::context::Engine;
+use super::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
 use super::dispatch::Dispatcher;
 use super::executor::Executor;
 use super::leases::{LeaseKeeper, LeaseTimes, Leases};
 use super::maintenance::{self, Retention};
 use super::outcome::Counts;
 use super::registry::Registry;
+use super::schedules;
 use super::slots::Slots;
 use super::workers::Registration;
 use super::{listener, maintenance::rescue_all};
@@ -31,8 +32,8 @@ use super::{listener, maintenance::rescue_all};
 const MAX_CLAIM: usize = 500;
 
 /// Connections that the engine has beside the handlers' pool: claim, completions, outcomes,
-/// listener, maintenance, registry.
-const ENGINE_CONNECTIONS: u32 = 7;
+/// registry. The listener, the maintenance and the lease keeper have their own.
+const ENGINE_CONNECTIONS: u32 = 5;
 
 /// The longest pause between claims while the database is away.
 const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
@@ -107,6 +108,9 @@ pub struct Worker<S> {
     executor: Arc<Executor<S>>,
     dispatcher: Dispatcher<S>,
     engine_pool: PgPool,
+    maintenance_pool: PgPool,
+    /// The way to a session that can listen.
+    session: PgConnectOptions,
     _keeper: LeaseKeeper,
 }
 
@@ -128,15 +132,20 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             return Err(QueueError::Settings("the registry knows no job kind"));
         }
         let options = engine_options(&pool);
-        let engine_pool = PgPoolOptions::new()
+        // Whatever watches over the handlers' connections watches over these, too.
+        let like_handlers = pool.options().clone().min_connections(0);
+        let like_handlers = like_handlers.acquire_timeout(ACQUIRE_WITHIN);
+        let engine_pool = like_handlers
+            .clone()
             .max_connections(ENGINE_CONNECTIONS)
-            .acquire_timeout(settings.heartbeat)
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(options.clone().options([("statement_timeout", STATEMENT_TIMEOUT)]));
+        // It may have to read much, and nobody waits for it.
+        let maintenance_pool = like_handlers.max_connections(1).connect_lazy_with(options.clone());
         let times = LeaseTimes { lease: settings.lease, heartbeat: settings.heartbeat };
         let leases = Leases::new(times);
         let id = Uuid::now_v7();
-        let keeper =
-            LeaseKeeper::start(Arc::clone(&leases), id, options).map_err(QueueError::Thread)?;
+        let keeper = LeaseKeeper::start(Arc::clone(&leases), id, &engine_pool)
+            .map_err(QueueError::Thread)?;
         let queues =
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
         let completer = Completer::start(engine_pool.clone());
@@ -158,9 +167,19 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             dispatcher: Dispatcher::new(Arc::clone(&executor)),
             executor,
             engine_pool,
+            maintenance_pool,
+            session: options,
             settings,
             _keeper: keeper,
         })
+    }
+
+    /// The same worker, told of new jobs by connections of these options: past a connection pooler
+    /// that gives no session to listen in. Without it, a worker behind such a pooler polls.
+    #[must_use]
+    pub fn listening_by(mut self, session: PgConnectOptions) -> Self {
+        self.session = session;
+        self
     }
 
     /// Works until `shutdown` is cancelled, or the worker is [asked to
@@ -175,22 +194,24 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         // signal must end it.
         tokio::select! {
             () = shutdown.cancelled() => return self.summary(),
-            () = maintenance::make_partitions(&self.engine_pool, self.settings.retention) => {}
+            () = maintenance::make_partitions(&self.maintenance_pool, self.settings.retention) => {}
         }
         let helpers = self.start_helpers(&wake);
         // Cancelled as well when the worker is asked to drain.
         let stop = shutdown.child_token();
-        let (registration, ended) = self.register(stop.clone());
+        let registered = self.registration().start(self.engine_pool.clone(), stop.clone());
         let tasks = TaskTracker::new();
 
         self.claim_until(&stop, &slots, &wake, &tasks).await;
         tasks.close();
         self.drain(&tasks).await;
         drop(helpers);
-        drop(ended);
-        let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registration).await;
+        let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registered.end()).await;
         // So that the database is not stopped under a connection that is still being tidied up.
-        let _closed_or_late = tokio::time::timeout(CLOSE_TIME, self.engine_pool.close()).await;
+        let closing = async {
+            tokio::join!(self.engine_pool.close(), self.maintenance_pool.close());
+        };
+        let _closed_or_late = tokio::time::timeout(CLOSE_TIME, closing).await;
         self.summary()
     }
 
@@ -202,7 +223,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// [`QueueError::Database`] when a claim fails.
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
-        rescue_all(&self.engine_pool).await?;
+        rescue_all(&self.maintenance_pool).await?;
         let mut turns = self.turns();
         loop {
             turns.forget_floors(&self.queues);
@@ -231,30 +252,31 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// Keeps the worker's row in the registry until the guard is dropped.
-    fn register(&self, stop: CancellationToken) -> (JoinHandle<()>, DropGuard) {
-        let registration = Registration {
+    fn registration(&self) -> Registration {
+        Registration {
             id: self.id,
             version: self.settings.version.clone(),
             queues: self.queues.clone(),
             kinds: self.kinds.clone(),
             slots: self.settings.concurrency,
-            lease: self.settings.lease,
-            heartbeat: self.settings.heartbeat,
+            times: LeaseTimes { lease: self.settings.lease, heartbeat: self.settings.heartbeat },
             leases: Arc::clone(&self.executor.leases),
-        };
-        let ended = CancellationToken::new();
-        let keeping = registration.keep(self.engine_pool.clone(), stop, ended.clone());
-        (tokio::spawn(keeping), ended.drop_guard())
+        }
     }
 
-    /// The listener and the maintenance, until the guard is dropped.
+    /// The listener, the maintenance and the schedules, until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
-        let listening = listener::listen(self.engine_pool.clone(), Arc::clone(wake));
+        let listening = listener::listen(self.session.clone(), Arc::clone(wake));
         let maintaining = maintenance::maintain(
-            self.engine_pool.clone(),
+            self.maintenance_pool.clone(),
             self.settings.lease,
+            self.settings.retention,
+            Arc::clone(wake),
+        );
+        let scheduling = schedules::run_for_ever(
+            self.engine_pool.clone(),
+            self.executor.registry.schedules().to_vec(),
             self.settings.retention,
             Arc::clone(wake),
         );
@@ -262,7 +284,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                ((), ()) = async { tokio::join!(listening, maintaining) } => {}
+                ((), (), ()) = async { tokio::join!(listening, maintaining, scheduling) } => {}
             }
         });
         stop.drop_guard()

@@ -26,11 +26,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::QueueError;
-use super::leases::Leases;
+use super::leases::{LeaseTimes, Leases};
 
 /// How often a worker asks whether it is to drain.
 const DRAIN_POLL: Duration = Duration::from_millis(500);
@@ -126,8 +127,7 @@ pub(super) struct Registration {
     pub(super) queues: Vec<String>,
     pub(super) kinds: Vec<String>,
     pub(super) slots: usize,
-    pub(super) lease: Duration,
-    pub(super) heartbeat: Duration,
+    pub(super) times: LeaseTimes,
     /// What is in progress.
     pub(super) leases: Arc<Leases>,
 }
@@ -148,21 +148,37 @@ impl Row {
     }
 }
 
+/// A worker that is in the registry, until it is ended or dropped.
+pub(super) struct Registered {
+    keeping: JoinHandle<()>,
+    ended: DropGuard,
+}
+
+impl Registered {
+    /// Takes the worker's row away.
+    pub(super) async fn end(self) {
+        drop(self.ended);
+        let _ended_or_panicked = self.keeping.await;
+    }
+}
+
 impl Registration {
+    /// Registers the worker. Cancels `stop` when it is asked to drain.
+    pub(super) fn start(self, pool: PgPool, stop: CancellationToken) -> Registered {
+        let ended = CancellationToken::new();
+        let keeping = tokio::spawn(self.keep(pool, stop, ended.clone()));
+        Registered { keeping, ended: ended.drop_guard() }
+    }
+
     /// Keeps the row until `ended` is cancelled, and then removes it. Cancels `stop` when the
     /// worker is asked to drain; when somebody else cancels it, the worker is shown as draining.
-    pub(super) async fn keep(
-        self,
-        pool: PgPool,
-        stop: CancellationToken,
-        ended: CancellationToken,
-    ) {
+    async fn keep(self, pool: PgPool, stop: CancellationToken, ended: CancellationToken) {
         tokio::select! {
             () = ended.cancelled() => {}
             () = self.keep_for_ever(&pool, &stop) => {}
         }
-        // It may still be under way what was just given up. The row would then be there for a day,
-        // as that of a lost worker, which harms nobody.
+        // What was just given up may still be under way. The row would then be there for a day, as
+        // that of a lost worker, which harms nobody.
         if let Err(error) = self.remove(&pool).await {
             tracing::debug!(error = %super::chain(&error), "the worker's row stays behind");
         }
@@ -180,7 +196,7 @@ impl Registration {
                 if is_due { self.register(pool, draining).await } else { self.look(pool).await }
             };
             // Never longer than until it should be asked again anyway.
-            let row = match tokio::time::timeout(self.heartbeat, asking).await {
+            let row = match tokio::time::timeout(self.times.heartbeat, asking).await {
                 Ok(Ok(row)) => row,
                 failed => {
                     if !has_failed {
@@ -200,7 +216,7 @@ impl Registration {
                 has_failed = false;
             }
             if is_due {
-                next_heartbeat = Instant::now() + self.heartbeat;
+                next_heartbeat = Instant::now() + self.times.heartbeat;
                 shown_as_draining = draining;
             }
             match row {
@@ -237,7 +253,7 @@ impl Registration {
             &self.queues,
             &self.kinds,
             i32::try_from(self.slots).unwrap_or(i32::MAX),
-            self.lease.as_secs_f64(),
+            self.times.lease.as_secs_f64(),
             i32::try_from(self.leases.count()).unwrap_or(i32::MAX),
             draining,
         )

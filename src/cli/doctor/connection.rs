@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -32,9 +32,15 @@ const ROUND_TRIP_WARN: Duration = Duration::from_millis(20);
 /// The quickest of so many round trips tells the clocks apart most finely.
 const ROUND_TRIPS: usize = 5;
 
-pub(super) async fn examine(pool: &PgPool) -> Result<Vec<Finding>, sqlx::Error> {
+/// `direct` is the way past a pooler, if it was given.
+pub(super) async fn examine(
+    pool: &PgPool,
+    direct: Option<PgConnectOptions>,
+) -> Result<Vec<Finding>, sqlx::Error> {
     let is_shared = shares_sessions(pool).await?;
-    let mut findings = vec![pooler(is_shared)];
+    let direct =
+        direct.map(|options| PgPoolOptions::new().max_connections(3).connect_lazy_with(options));
+    let mut findings = vec![pooler(is_shared, direct.as_ref()).await?];
     let mut conn = pool.acquire().await?;
     findings.extend(
         look(&mut conn, SESSION_SETTINGS, async |conn| session_settings(pool, conn).await).await?,
@@ -42,7 +48,7 @@ pub(super) async fn examine(pool: &PgPool) -> Result<Vec<Finding>, sqlx::Error> 
     findings.extend(look(&mut conn, HEADROOM, headroom).await?);
     findings.extend(clock(&mut conn).await?);
     drop(conn);
-    findings.push(notifications(pool).await);
+    findings.push(notifications(pool, direct.as_ref().unwrap_or(pool)).await);
     Ok(findings)
 }
 
@@ -61,17 +67,32 @@ async fn shares_sessions(pool: &PgPool) -> Result<bool, sqlx::Error> {
     Ok(taken == before || after != before)
 }
 
-fn pooler(is_shared: bool) -> Finding {
-    if !is_shared {
-        return Finding::ok(POOLER, "none that shares sessions: each connection has its own");
-    }
-    Finding::new(
-        POOLER,
-        Level::Warn,
-        "connections share sessions, as behind PgBouncer in transaction mode: workers cannot be \
-         woken and poll instead",
-        "set APP_DATABASE_DIRECT_URL to the server itself, for what needs a session of its own",
-    )
+async fn pooler(is_shared: bool, direct: Option<&PgPool>) -> Result<Finding, sqlx::Error> {
+    const FIX: &str =
+        "set APP_DATABASE_DIRECT_URL to the server itself, for what needs a session of its own";
+    Ok(match (is_shared, direct) {
+        (false, None) => {
+            Finding::ok(POOLER, "none that shares sessions: each connection has its own")
+        }
+        (true, None) => Finding::new(
+            POOLER,
+            Level::Warn,
+            "connections share sessions, as behind PgBouncer in transaction mode: workers cannot \
+             be woken and poll instead",
+            FIX,
+        ),
+        (_, Some(direct)) if shares_sessions(direct).await? => Finding::new(
+            POOLER,
+            Level::Fail,
+            "connections of APP_DATABASE_DIRECT_URL share sessions, too: it leads to a pooler",
+            FIX,
+        ),
+        (true, Some(_)) => Finding::ok(
+            POOLER,
+            "connections share sessions; APP_DATABASE_DIRECT_URL leads to the server itself",
+        ),
+        (false, Some(_)) => Finding::ok(POOLER, "none that shares sessions, by either URL"),
+    })
 }
 
 /// Whether the settings that we ask for at connect, time limits among them, have arrived.
@@ -110,8 +131,8 @@ async fn session_settings(
 }
 
 /// Whether a NOTIFY arrives, which is what wakes an idle worker at once.
-async fn notifications(pool: &PgPool) -> Finding {
-    match hear_ourselves(pool).await {
+async fn notifications(pool: &PgPool, listening: &PgPool) -> Finding {
+    match hear_ourselves(pool, listening).await {
         Ok(Some(took)) => {
             Finding::ok(NOTIFICATIONS, format!("one arrived after {} ms", took.as_millis()))
         }
@@ -130,9 +151,12 @@ async fn notifications(pool: &PgPool) -> Finding {
     }
 }
 
-async fn hear_ourselves(pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
+async fn hear_ourselves(
+    pool: &PgPool,
+    listening: &PgPool,
+) -> Result<Option<Duration>, sqlx::Error> {
     let channel = format!("surety_doctor_{}", uuid::Uuid::new_v4().simple());
-    let mut listener = PgListener::connect_with(pool).await?;
+    let mut listener = PgListener::connect_with(listening).await?;
     listener.listen(&channel).await?;
     let began = Instant::now();
     sqlx::query!("select pg_notify($1, '')", channel).execute(pool).await?;

@@ -104,7 +104,8 @@ fn is_other(state: Option<SchemaState>) -> bool {
 }
 
 async fn examine(pool: &PgPool, state: Option<SchemaState>, args: &Args) -> anyhow::Result<Report> {
-    let connection_findings = connection::examine(pool).await?;
+    let direct = args.database.direct_options(APPLICATION)?;
+    let connection_findings = connection::examine(pool, direct).await?;
     let mut conn = pool.acquire().await?;
     let mut report = Report::begin(&mut conn).await?;
     report.add(schema::migrations(pool, state).await?);
