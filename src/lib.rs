@@ -104,6 +104,7 @@
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
 //! | redacted, sealed | hidden wherever args are shown; encrypted before they are stored |
+//! | pause, drain | start nothing more of a queue; let what runs finish, of a queue or a worker |
 //! | lease, fence | the right to run until then; the number that enforces it |
 //! | schedule, tick | what enqueues jobs by the clock; a moment at which it does |
 //! | worker, handler | the process loop; the code of one kind |

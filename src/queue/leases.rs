@@ -137,6 +137,11 @@ impl Leases {
         self.held.lock().expect("no code panics while it holds this lock")
     }
 
+    /// How many jobs are in progress.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     fn claims(&self) -> Vec<(JobId, Fence)> {
         let mut claims: Vec<_> = self.lock().iter().map(|(id, lease)| (*id, lease.fence)).collect();
         // In id order, as every statement that locks several jobs.

@@ -10,6 +10,8 @@
 //!   Then the executor runs the handler that the [`Registry`](registry::Registry) names, and
 //!   settles its outcome.
 //! - The lease keeper renews leases, and stops handlers whose lease it cannot renew.
+//! - Each worker is in the registry of [`workers`]: who it is, what it knows, and whether it is to
+//!   drain.
 //! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
 //!   history.
 //! - [`schedules`] enqueue jobs by the clock; every worker sees to it that they do.
@@ -41,7 +43,8 @@
 //! shown, or arguments that are [sealed](sealing) before they are stored. For tests of programs
 //! that use the queue there is [`testing`].
 //!
-//! What an operator asks of it all: [`inspect::find_job`] tells everything of one job, why it waits
+//! What an operator asks of it all: [`health`] finds what is amiss and what mends it;
+//! [`inspect::find_job`] tells everything of one job, why it waits
 //! included; [`discarded`] lists what has failed for good, to be redriven or dismissed.
 //!
 //! # What is guaranteed
@@ -225,7 +228,9 @@ pub mod backoff;
 pub mod cancel;
 pub mod context;
 pub mod discarded;
+pub mod draining;
 pub mod enqueue;
+pub mod health;
 pub mod inspect;
 pub mod job;
 pub mod kinds;
@@ -241,6 +246,7 @@ pub mod testing;
 pub mod trace_context;
 pub mod verify;
 pub mod worker;
+pub mod workers;
 
 /// What can go wrong in the queue.
 #[derive(Debug, thiserror::Error)]

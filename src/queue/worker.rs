@@ -27,17 +27,21 @@ use super::registry::Registry;
 use super::schedules;
 use super::sealing::Keyring;
 use super::slots::Slots;
+use super::workers::Registration;
 use super::{listener, maintenance::rescue_all};
 
 /// The most jobs of one claim.
 const MAX_CLAIM: usize = 500;
 
-/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes. The
-/// listener, the maintenance and the lease keeper have their own.
-const ENGINE_CONNECTIONS: u32 = 4;
+/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes,
+/// registry. The listener, the maintenance and the lease keeper have their own.
+const ENGINE_CONNECTIONS: u32 = 5;
 
 /// The longest pause between claims while the database is away.
 const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
+
+/// A claim that is under way when the worker is told to stop may take so long.
+const LAST_CLAIM_TIME: Duration = Duration::from_secs(2);
 
 /// After the grace, so long for the outcomes of stopped runs to be recorded.
 const HAND_BACK_TIME: Duration = Duration::from_secs(5);
@@ -69,6 +73,8 @@ pub struct WorkerSettings {
     /// The keys that the arguments of sealed jobs are opened with. Needed where the registry has a
     /// [sealed](super::job::Job::SEALED) kind.
     pub keyring: Option<Keyring>,
+    /// What the registry calls the version of this program.
+    pub version: String,
 }
 
 impl Default for WorkerSettings {
@@ -82,6 +88,7 @@ impl Default for WorkerSettings {
             queues: Vec::new(),
             retention: Retention::default(),
             keyring: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 }
@@ -191,9 +198,10 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Works until `shutdown` is cancelled; then claims nothing more, lets jobs in progress finish
-    /// within the grace, and hands the others back to be run by another worker at once. A worker
-    /// runs once: afterwards its connections are closed.
+    /// Works until `shutdown` is cancelled, or the worker is [asked to
+    /// drain](super::workers::request_drain); then claims nothing more, lets jobs in progress
+    /// finish within the grace, and hands the others back to be run by another worker at once. A
+    /// worker runs once: afterwards its connections are closed.
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::clone(&self.executor.wake);
@@ -210,15 +218,16 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             () = self.declarations.make_at_last(&self.engine_pool) => {}
         }
         let helpers = self.start_helpers(&wake);
+        // Cancelled as well when the worker is asked to drain.
+        let stop = shutdown.child_token();
+        let registered = self.registration().start(self.engine_pool.clone(), stop.clone());
         let tasks = TaskTracker::new();
 
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = self.claim_for_ever(&slots, &wake, &tasks) => {}
-        }
+        self.claim_until(&stop, &slots, &wake, &tasks).await;
         tasks.close();
         self.drain(&tasks).await;
         drop(helpers);
+        let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registered.end()).await;
         // So that the database is not stopped under a connection that is still being tidied up.
         let closing = async {
             tokio::join!(self.engine_pool.close(), self.maintenance_pool.close());
@@ -292,6 +301,18 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
+    fn registration(&self) -> Registration {
+        Registration {
+            id: self.id,
+            version: self.settings.version.clone(),
+            queues: self.queues.clone(),
+            kinds: self.kinds.clone(),
+            slots: self.settings.concurrency,
+            times: LeaseTimes { lease: self.settings.lease, heartbeat: self.settings.heartbeat },
+            leases: Arc::clone(&self.executor.leases),
+        }
+    }
+
     /// The listener, the maintenance and the schedules, until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
@@ -318,19 +339,31 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         stop.drop_guard()
     }
 
-    async fn claim_for_ever(&self, slots: &Slots, wake: &Notify, tasks: &TaskTracker) {
+    async fn claim_until(
+        &self,
+        stop: &CancellationToken,
+        slots: &Slots,
+        wake: &Notify,
+        tasks: &TaskTracker,
+    ) {
         let mut turns = self.turns(&self.queues);
         let mut failures = 0u32;
-        loop {
-            let limit = slots.wait_for_some().await.min(MAX_CLAIM);
+        while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
+            let limit = free.min(MAX_CLAIM);
             let since = Instant::now();
-            match turns.claim(limit).await {
+            // A claim that is under way is not given up: its jobs would be nobody's until their
+            // leases are over, and be taken for jobs that cost a worker.
+            let claimed = tokio::select! {
+                claimed = turns.claim(limit) => claimed,
+                () = late(stop) => return,
+            };
+            match claimed {
                 Ok(claim) => {
                     failures = 0;
                     let found_all = claim.jobs.len() < limit;
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if found_all {
-                        self.wait_for_work(wake, claim.again_in).await;
+                        stop.run_until_cancelled(self.wait_for_work(wake, claim.again_in)).await;
                     }
                 }
                 Err(error) => {
@@ -340,7 +373,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                         tracing::warn!(error, "cannot claim jobs, trying on");
                     }
                     let pause = Duration::from_millis(50) * 2u32.pow(failures.min(6));
-                    tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE)).await;
+                    let pause = tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE));
+                    stop.run_until_cancelled(pause).await;
                 }
             }
         }
@@ -379,6 +413,12 @@ impl WorkerSummary {
             handed_back: self.handed_back - before.handed_back,
         }
     }
+}
+
+/// Ends a while after the worker was told to stop.
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_CLAIM_TIME).await;
 }
 
 fn check(settings: &WorkerSettings) -> Result<(), QueueError> {

@@ -14,3 +14,4 @@ mod sealing;
 mod shutdown;
 mod testing;
 mod upgrading;
+mod workers;
