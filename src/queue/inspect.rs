@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::QueueError;
 use super::attempt::AttemptOutcome;
+use super::groups::{self, Groups};
 use super::job::{Fence, JobId};
 
 /// The states of a job, as people speak of them.
@@ -82,6 +83,9 @@ pub struct JobDetails {
     pub finished_at: Option<OffsetDateTime>,
     /// Its arguments.
     pub args: serde_json::Value,
+    /// The jobs that it waits for, and its batch.
+    #[serde(flatten)]
+    pub groups: Groups,
     /// All ended attempts that retention has kept, in order.
     pub attempts: Vec<Attempt>,
     /// What operators decided over it, in order.
@@ -180,6 +184,7 @@ pub async fn find_job(
         enqueued_at: job.enqueued_at,
         finished_at: job.finished_at,
         args: job.args,
+        groups: groups::waits_for(conn, id).await?,
         attempts: attempts(conn, id).await?,
         resolutions: resolutions(conn, id).await?,
     }))

@@ -18,6 +18,7 @@ use super::completer::Completer;
 use super::context::Engine;
 use super::dispatch::Dispatcher;
 use super::executor::Executor;
+use super::groups::Resolver;
 use super::leases::{LeaseKeeper, LeaseTimes, Leases};
 use super::maintenance::{self, Retention};
 use super::outcome::Counts;
@@ -99,6 +100,7 @@ pub struct Worker<S> {
     queues: Vec<String>,
     executor: Arc<Executor<S>>,
     dispatcher: Dispatcher<S>,
+    resolver: Arc<Resolver>,
     engine_pool: PgPool,
     _keeper: LeaseKeeper,
 }
@@ -133,6 +135,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let queues =
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
         let completer = Completer::start(engine_pool.clone());
+        let resolver = Resolver::new(engine_pool.clone());
         let kinds = registry.kinds();
         let executor = Arc::new(Executor {
             worker_id: id,
@@ -140,6 +143,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             engine: Arc::new(Engine { pool, completer }),
             pool: engine_pool.clone(),
             leases,
+            resolver: Arc::clone(&resolver),
             hand_back: CancellationToken::new(),
             counts: Counts::default(),
         });
@@ -149,6 +153,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             queues,
             dispatcher: Dispatcher::new(Arc::clone(&executor)),
             executor,
+            resolver,
             engine_pool,
             settings,
             _keeper: keeper,
@@ -178,6 +183,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         tasks.close();
         self.drain(&tasks).await;
         drop(helpers);
+        // What cannot be resolved now, another worker's sweep finds.
+        let _resolved_or_late = tokio::time::timeout(CLOSE_TIME, self.resolver.resolve_all()).await;
         // So that the database is not stopped under a connection that is still being tidied up.
         let _closed_or_late = tokio::time::timeout(CLOSE_TIME, self.engine_pool.close()).await;
         self.summary()
@@ -191,7 +198,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// [`QueueError::Database`] when a claim fails.
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
-        rescue_all(&self.engine_pool).await?;
+        rescue_all(&self.engine_pool, &self.resolver).await?;
         loop {
             // Each claim reads from the very start: what another transaction has just committed
             // must be found.
@@ -199,6 +206,9 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             let since = Instant::now();
             let claim = self.claim(&mut floors, self.settings.concurrency.min(MAX_CLAIM)).await?;
             if claim.jobs.is_empty() {
+                if self.resolver.catch_up().await? > 0 {
+                    continue;
+                }
                 return Ok(self.summary().since(before));
             }
             let tasks = TaskTracker::new();
@@ -221,7 +231,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// The listener and the maintenance, until the guard is dropped.
+    /// The listener, the maintenance and the resolver, until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
         let listening = listener::listen(self.engine_pool.clone(), Arc::clone(wake));
@@ -230,12 +240,15 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             self.settings.lease,
             self.settings.retention,
             Arc::clone(wake),
+            Arc::clone(&self.resolver),
         );
+        let (resolver, wake) = (Arc::clone(&self.resolver), Arc::clone(wake));
+        let resolving = async move { resolver.run(&wake).await };
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                ((), ()) = async { tokio::join!(listening, maintaining) } => {}
+                ((), (), ()) = async { tokio::join!(listening, maintaining, resolving) } => {}
             }
         });
         stop.drop_guard()
