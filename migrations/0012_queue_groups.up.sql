@@ -155,11 +155,18 @@ end $$;
 
 -- What has become of jobs, for those that wait for them: 'unfinished', 'completed', 'cancelled', 'discarded',
 -- 'dismissed' (discarded, and it will not be redriven), or 'gone': nothing is left of it.
+--
+-- In plpgsql, which keeps the plan, as are the functions below: to plan for all partitions of the history takes longer
+-- than to look into them.
 create function queue.fates(ids bigint[]) returns table (id bigint, fate text)
-language sql stable
+language plpgsql stable
 set enable_seqscan = off
 set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
+#variable_conflict use_column
+begin
+  return query
   select
     known.id,
     case
@@ -186,8 +193,8 @@ as $$
         'gone'
       ) as fate
     from unnest(ids) as asked (id)
-  ) as known
-$$;
+  ) as known;
+end $$;
 
 -- Does what the fates of jobs mean for those that wait for them: dependency n is that of job waiting[n] on
 -- depends_on[n], whose fate is fates[n]. Jobs without a dependency left are released, those that can no longer be are
@@ -198,6 +205,7 @@ create function queue.settle_waiting(
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   hopeless record;
@@ -299,21 +307,25 @@ $$;
 
 -- Whether a member of the batch has failed for good: was discarded or cancelled, and not redriven since.
 create function queue.batch_has_failures(batch bigint) returns boolean
-language sql stable
+language plpgsql stable
 set enable_seqscan = off
 set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
-  select exists (select from queue.finished_jobs where batch_id = batch and state in ('cancelled', 'discarded'))
-$$;
+begin
+  return exists (select from queue.finished_jobs where batch_id = batch and state in ('cancelled', 'discarded'));
+end $$;
 
 -- Whether a member of the batch is unfinished. `order by` makes it look at the newest first, see jobs_of_batch.
 create function queue.batch_is_unfinished(batch bigint) returns boolean
-language sql stable
+language plpgsql stable
 set enable_seqscan = off
 set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
-  select (select id from queue.jobs where batch_id = batch order by id desc limit 1) is not null
-$$;
+begin
+  return (select id from queue.jobs where batch_id = batch order by id desc limit 1) is not null;
+end $$;
 
 -- Does what has become of the members of these batches, in the transaction that marks it as done: so each callback is
 -- enqueued exactly once. Gives how many were.
@@ -325,6 +337,7 @@ create function queue.settle_batches(ids bigint[]) returns int
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   enqueued int := 0;
@@ -385,6 +398,7 @@ create function queue.resolve(ids bigint[], max_jobs int, out cancelled bigint[]
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   waiting bigint[];
@@ -437,6 +451,7 @@ create function queue.sweep_groups(
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   waiting bigint[];
@@ -448,6 +463,16 @@ begin
   next_cursors := '{0,0,0,0,0}';
   cancelled := '{}';
   woken := 0;
+  -- Nobody uses any of it.
+  if not exists (select from queue.dependencies)
+    and not exists (select from queue.jobs where hold = 'dependencies')
+    and not exists (select from queue.batches where done_at is null)
+    and not exists (
+      select from queue.batches where done_at is not null and completed_at is null and on_completed is not null
+    )
+  then
+    return;
+  end if;
 
   -- Dependencies on jobs that have ended, or of jobs that no longer wait. The newest are always among them: they are the
   -- ones that may have been enqueued while what they wait for ended.

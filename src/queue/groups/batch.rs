@@ -62,7 +62,8 @@ impl Batch {
     /// # use surety::queue::QueueError;
     /// # use surety::queue::enqueue::NewJob;
     /// # use surety::queue::groups::Batch;
-    /// # async fn example(tx: &mut sqlx::PgConnection, parts: Vec<NewJob>) -> Result<(), QueueError> {
+    /// # async fn example(tx: &mut sqlx::PgConnection, parts: Vec<NewJob>)
+    /// #     -> Result<(), QueueError> {
     /// let (id, batch) = Batch::reserve(tx).await?;
     /// let report = NewJob::raw("report", serde_json::json!({ "batch": id }));
     /// batch.on_done(report).enqueue(tx, parts).await?;

@@ -5,6 +5,7 @@ mod claiming;
 mod deciding;
 mod fencing;
 mod following_up;
+mod groups;
 mod kinds;
 mod lost_commits;
 mod outcomes;
