@@ -4,6 +4,7 @@
 mod claiming;
 mod deciding;
 mod fencing;
+mod flow;
 mod following_up;
 mod groups;
 mod kinds;
