@@ -206,8 +206,10 @@ language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
+set lock_timeout = '500ms'
 as $$
 declare
+  locked bigint[];
   hopeless record;
 begin
   cancelled := '{}';
@@ -215,8 +217,21 @@ begin
   -- its id before the clock is read.
   perform pg_current_xact_id();
   -- Two that delete the last two dependencies of a job at the same time would each see that of the other, and neither
-  -- release the job. So one waits here for the other, and the statements below see what it has done.
-  perform from queue.jobs where id = any (waiting) and hold = 'dependencies' order by id for no key update;
+  -- release the job. So one waits here for the other, and the statements below see what it has done. Should somebody
+  -- else keep a row locked for long, the others need not wait for that: the sweep comes back for it.
+  begin
+    locked := array(
+      select id from queue.jobs where id = any (waiting) and hold = 'dependencies' order by id for no key update
+    );
+  exception when lock_not_available then
+    locked := array(
+      select id
+      from queue.jobs
+      where id = any (waiting) and hold = 'dependencies'
+      order by id
+      for no key update skip locked
+    );
+  end;
 
   for hopeless in
     with told as materialized (
@@ -240,6 +255,7 @@ begin
       join queue.dependencies as dependency
         on dependency.job_id = settled.job_id and dependency.depends_on = settled.depends_on
       left join queue.jobs as held on held.id = dependency.job_id and held.hold = 'dependencies'
+      where held.id is null or held.id = any (locked)
     ),
     over as (
       delete from queue.dependencies
@@ -270,7 +286,7 @@ begin
     set
       run_at = greatest(run_at, clock_timestamp()),
       hold = case when key is not null and run_at > clock_timestamp() then 'until_due'::queue.hold end
-    where id = any (waiting)
+    where id = any (locked)
       and hold = 'dependencies'
       and not exists (select from queue.dependencies where dependencies.job_id = jobs.id)
     returning id
@@ -457,8 +473,10 @@ declare
   waiting bigint[];
   parents bigint[];
   parents_fates text[];
-  ids bigint[];
-  more record;
+  last_dependency bigint[];
+  for_nothing record;
+  open_batches bigint[];
+  failed_batches bigint[];
 begin
   next_cursors := '{0,0,0,0,0}';
   cancelled := '{}';
@@ -516,9 +534,9 @@ begin
       select array[last_one.job_id, last_one.depends_on]
       from (select job_id, depends_on from in_turn order by job_id, depends_on offset max_rows - 1) as last_one
     )
-  into waiting, parents, parents_fates, ids;
-  if ids is not null then
-    next_cursors[1:2] := ids;
+  into waiting, parents, parents_fates, last_dependency;
+  if last_dependency is not null then
+    next_cursors[1:2] := last_dependency;
   end if;
   if waiting is not null then
     select settled.cancelled, settled.released
@@ -533,32 +551,32 @@ begin
   select
     (select case when count(*) = max_rows then max(id) else 0 end from in_turn) as next_cursor,
     array(select id from in_turn where not exists (select from queue.dependencies where job_id = in_turn.id)) as ids
-  into more;
-  next_cursors[3] := more.next_cursor;
-  if more.ids <> '{}' then
+  into for_nothing;
+  next_cursors[3] := for_nothing.next_cursor;
+  if for_nothing.ids <> '{}' then
     select woken + settled.released
     into woken
-    from queue.settle_waiting(more.ids, null, null) as settled;
+    from queue.settle_waiting(for_nothing.ids, null, null) as settled;
   end if;
 
   -- Batches that are not done, and those that may yet be completed by a redrive.
-  ids := array(
+  open_batches := array(
     select id from queue.batches where done_at is null and id > cursors[4] order by id limit max_rows / 10
   );
-  if cardinality(ids) >= max_rows / 10 then
-    next_cursors[4] := ids[cardinality(ids)];
+  if cardinality(open_batches) >= max_rows / 10 then
+    next_cursors[4] := open_batches[cardinality(open_batches)];
   end if;
-  waiting := array(
+  failed_batches := array(
     select id
     from queue.batches
     where done_at is not null and completed_at is null and on_completed is not null and id > cursors[5]
     order by id
     limit max_rows / 10
   );
-  if cardinality(waiting) >= max_rows / 10 then
-    next_cursors[5] := waiting[cardinality(waiting)];
+  if cardinality(failed_batches) >= max_rows / 10 then
+    next_cursors[5] := failed_batches[cardinality(failed_batches)];
   end if;
-  if ids || waiting <> '{}' then
-    woken := woken + queue.settle_batches(ids || waiting);
+  if open_batches || failed_batches <> '{}' then
+    woken := woken + queue.settle_batches(open_batches || failed_batches);
   end if;
 end $$;

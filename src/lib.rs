@@ -103,6 +103,8 @@
 //! | rescue, prune | take back an expired lease; drop old history |
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
+//! | batch, member | jobs that are done when all of them have ended; one of them |
+//! | dependency | that a job waits for another one to be completed |
 //! | lease, fence | the right to run until then; the number that enforces it |
 //! | worker, handler | the process loop; the code of one kind |
 //! | account, entry, transfer | a holder of money; one side of a movement; the movement |

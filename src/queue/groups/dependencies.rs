@@ -64,7 +64,6 @@ impl NewJob {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Groups {
     /// The batch that it is a member of.
-    #[serde(rename = "batch")]
     pub batch: Option<BatchId>,
     /// The jobs that it waits for, in the order of their numbers; at most 100 of them.
     pub waits_for: Vec<Dependency>,

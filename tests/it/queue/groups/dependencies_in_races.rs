@@ -64,6 +64,26 @@ async fn a_worker_that_is_lost_between_commit_and_resolve_keeps_nobody_waiting()
 }
 
 #[tokio::test]
+async fn a_row_that_somebody_keeps_locked_holds_up_nobody_else() {
+    let db = database().await;
+    let parent = enqueue_new(&db.pool, act("parent", End::Complete)).await;
+    let locked = enqueue_new(&db.pool, act("locked", End::Complete).after(&[parent])).await;
+    let free = enqueue_new(&db.pool, act("free", End::Complete).after(&[parent])).await;
+    let mut tx = db.pool.begin().await.unwrap();
+    sqlx::query("select from queue.jobs where id = $1 for update")
+        .bind(locked)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    run_until_idle(&db.pool).await;
+    assert_eq!(state_of(&db.pool, free).await, "completed");
+    assert_eq!(state_of(&db.pool, locked).await, "scheduled");
+    tx.rollback().await.unwrap();
+    run_until_idle(&db.pool).await;
+    assert_eq!(effects(&db.pool).await, ["free", "locked", "parent"]);
+}
+
+#[tokio::test]
 async fn a_job_that_took_its_workers_down_has_ended_like_any_other() {
     let db = database().await;
     let parent = enqueue_new(&db.pool, act("parent", End::Complete)).await;
