@@ -106,6 +106,7 @@
 //! | batch, member | jobs that are done when all of them have ended; one of them |
 //! | dependency | that a job waits for another one to be completed |
 //! | lease, fence | the right to run until then; the number that enforces it |
+//! | schedule, tick | what enqueues jobs by the clock; a moment at which it does |
 //! | worker, handler | the process loop; the code of one kind |
 //! | account, entry, transfer | a holder of money; one side of a movement; the movement |
 //! | wallet, hold | a user's account; what of its balance an unfinished order has spoken for |

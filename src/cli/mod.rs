@@ -16,6 +16,7 @@ mod output;
 mod password_source;
 pub mod reconcile;
 pub mod report;
+pub mod schedules;
 pub mod seed;
 pub mod send;
 pub mod signals;
@@ -40,6 +41,7 @@ Examples:
   app verify                    check that nothing was lost and nothing applied twice
   app reconcile                 compare the ledger with what the bank says that it did
   app dead-letters list         what was given up, for an operator to decide over
+  app schedules list            which jobs are enqueued by the clock
 
 Settings can also come from the environment or a .env file; each --help names the variables.";
 
@@ -86,6 +88,7 @@ enum Command {
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
+    Schedules(schedules::Args),
     Bench(bench::Args),
 }
 
@@ -124,6 +127,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
+            | Command::Schedules(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
@@ -151,6 +155,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
+            Command::Schedules(args) => return schedules::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -167,6 +167,7 @@ async fn the_example_of_an_environment_file_has_every_setting() {
     assert!(missing.is_empty(), "not in .env.example: {missing:?}");
     // What is not a flag, but read by name.
     let others = [
+        "APP_DATABASE_DIRECT_URL_FILE",
         "APP_LOG",
         "APP_PG_BIN",
         "DATABASE_URL_FILE",

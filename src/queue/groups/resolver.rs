@@ -7,17 +7,19 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::queue::deadline::within;
 use crate::queue::notifier::Notifier;
 use crate::queue::{QueueError, chain, job::JobId};
 
 /// The most ended jobs that are resolved at once.
 const MAX_RESOLVED: usize = 1000;
 
-/// The most waiting jobs that one transaction releases or cancels.
-const MAX_SETTLED: i32 = 1000;
+/// The most waiting jobs that one transaction releases or cancels: few enough to be done long before
+/// a statement of the engine's times out.
+const MAX_SETTLED: i32 = 300;
 
 /// How many dependencies and held jobs one sweep looks at; of batches it is a tenth.
-const MAX_SWEPT: i32 = 1000;
+const MAX_SWEPT: i32 = 500;
 
 /// How often the sweep is made, and a random part so that workers do not sweep in step.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(1000);
@@ -108,7 +110,7 @@ impl Resolver {
             if ids.is_empty() {
                 return Ok(woken);
             }
-            let done = sqlx::query!(
+            let resolving = sqlx::query!(
                 r#"
                 select cancelled as "cancelled!", woken as "woken!", has_more as "has_more!"
                 from queue.resolve($1, $2)
@@ -116,8 +118,8 @@ impl Resolver {
                 &ids,
                 MAX_SETTLED,
             )
-            .fetch_one(&self.pool)
-            .await?;
+            .fetch_one(&self.pool);
+            let done = within::<_, QueueError>(async { Ok(resolving.await?) }).await?;
             woken += u64::try_from(done.woken).unwrap_or_default();
             if !done.has_more {
                 ids.clear();
@@ -142,7 +144,7 @@ impl Resolver {
     }
 
     async fn sweep(&self, cursors: &mut Cursors) -> Result<u64, QueueError> {
-        let swept = sqlx::query!(
+        let sweeping = sqlx::query!(
             r#"
             select
               next_cursors as "next_cursors!", cancelled as "cancelled!", woken as "woken!"
@@ -151,8 +153,8 @@ impl Resolver {
             &*cursors,
             MAX_SWEPT,
         )
-        .fetch_one(&self.pool)
-        .await?;
+        .fetch_one(&self.pool);
+        let swept = within::<_, QueueError>(async { Ok(sweeping.await?) }).await?;
         *cursors = swept.next_cursors;
         self.lock().extend(swept.cancelled.into_iter().map(JobId));
         Ok(u64::try_from(swept.woken).unwrap_or_default() + self.resolve_all().await?)
