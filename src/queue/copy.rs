@@ -67,7 +67,11 @@ fn write_row(
     let extras = &job.extras;
     let due = extras.run_at.unwrap_or(now + job.delay).max(now);
     let due_text = due.format(&Rfc3339).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let hold = (extras.key.is_some() && due > now).then_some("until_due");
+    let hold = if extras.held {
+        Some("dependencies")
+    } else {
+        (extras.key.is_some() && due > now).then_some("until_due")
+    };
     // Writing to a String cannot fail.
     let _ = write!(out, "{id}");
     field(out, Some(&job.queue));

@@ -5,6 +5,7 @@
 //!
 //! - A [`Job`](job::Job) is what an application writes: a struct of arguments, a kind, a `run`.
 //! - [`enqueue`] inserts jobs in the caller's database transaction.
+//! - [`groups`] are jobs that belong together: batches, and jobs that wait for others.
 //! - A [`Worker`](worker::Worker) *claims* due jobs: in one short transaction each gets a *lease*
 //!   (the right to run until then), a *fence* (the number of this claim) and its attempt counted.
 //!   Then the executor runs the handler that the [`Registry`](registry::Registry) names, and
@@ -222,6 +223,7 @@ mod outcome;
 mod slots;
 
 mod store;
+mod unique;
 
 pub mod attempt;
 pub mod backoff;
@@ -230,6 +232,7 @@ pub mod context;
 pub mod discarded;
 pub mod draining;
 pub mod enqueue;
+pub mod groups;
 pub mod health;
 pub mod inspect;
 pub mod job;
@@ -281,6 +284,12 @@ pub enum QueueError {
     /// Unique jobs cannot be enqueued by COPY, which asks nobody.
     #[error("a unique job cannot be enqueued by COPY")]
     UniqueByCopy,
+    /// A batch that is done takes no more members.
+    #[error("batch {0} is done, or there is none: it takes no more members")]
+    NoOpenBatch(groups::BatchId),
+    /// A callback of a batch is enqueued when others have ended, and must be one that always can.
+    #[error("a callback of a batch {0}, which none can")]
+    Callback(&'static str),
     /// The answer to a commit was lost, and the commit had not happened.
     #[error("the commit did not happen")]
     CommitLost,

@@ -19,6 +19,7 @@ use super::context::Engine;
 use super::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
 use super::dispatch::Dispatcher;
 use super::executor::Executor;
+use super::groups::Resolver;
 use super::kinds::{Declarations, KindDeclaration};
 use super::leases::{LeaseKeeper, LeaseTimes, Leases};
 use super::maintenance::{self, Retention};
@@ -117,6 +118,7 @@ pub struct Worker<S> {
     queues: Vec<String>,
     executor: Arc<Executor<S>>,
     dispatcher: Dispatcher<S>,
+    resolver: Arc<Resolver>,
     engine_pool: PgPool,
     maintenance_pool: PgPool,
     /// The way to a session that can listen.
@@ -163,6 +165,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let queues =
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
         let completer = Completer::start(engine_pool.clone());
+        let resolver = Resolver::new(engine_pool.clone());
         let kinds = registry.kinds();
         let executor = Arc::new(Executor {
             worker_id: id,
@@ -170,6 +173,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             engine: Arc::new(Engine { pool, completer }),
             pool: engine_pool.clone(),
             leases,
+            resolver: Arc::clone(&resolver),
             hand_back: CancellationToken::new(),
             wake: Arc::new(Notify::new()),
             counts: Counts::default(),
@@ -182,6 +186,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             queues,
             dispatcher: Dispatcher::new(Arc::clone(&executor)),
             executor,
+            resolver,
             engine_pool,
             maintenance_pool,
             session: options,
@@ -228,6 +233,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self.drain(&tasks).await;
         drop(helpers);
         let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registered.end()).await;
+        // What cannot be resolved now, another worker's sweep finds.
+        let _resolved_or_late = tokio::time::timeout(CLOSE_TIME, self.resolver.resolve_all()).await;
         // So that the database is not stopped under a connection that is still being tidied up.
         let closing = async {
             tokio::join!(self.engine_pool.close(), self.maintenance_pool.close());
@@ -245,12 +252,13 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
         self.declare_kinds().await?;
-        rescue_all(&self.maintenance_pool).await?;
+        rescue_all(&self.maintenance_pool, &self.resolver).await?;
         let mut turns = self.turns(&self.queues);
         let limit = self.settings.concurrency.min(MAX_CLAIM);
         loop {
             turns.forget_floors(&self.queues);
-            if self.run_one_claim(&mut turns, limit).await? == 0 {
+            let is_idle = self.run_one_claim(&mut turns, limit).await? == 0;
+            if is_idle && self.resolver.catch_up().await? == 0 {
                 return Ok(self.summary().since(before));
             }
         }
@@ -313,7 +321,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// The listener, the maintenance and the schedules, until the guard is dropped.
+    /// The listener, the maintenance, the schedules and the resolver, until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
         let listening = listener::listen(self.session.clone(), Arc::clone(wake));
@@ -322,6 +330,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             self.settings.lease,
             self.settings.retention,
             Arc::clone(wake),
+            Arc::clone(&self.resolver),
         );
         let scheduling = schedules::run_for_ever(
             self.engine_pool.clone(),
@@ -329,11 +338,14 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             self.settings.retention,
             Arc::clone(wake),
         );
+        let (resolver, wake) = (Arc::clone(&self.resolver), Arc::clone(wake));
+        let helping =
+            async move { tokio::join!(listening, maintaining, scheduling, resolver.run(&wake)) };
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                ((), (), ()) = async { tokio::join!(listening, maintaining, scheduling) } => {}
+                ((), (), (), ()) = helping => {}
             }
         });
         stop.drop_guard()

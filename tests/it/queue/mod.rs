@@ -6,6 +6,7 @@ mod deciding;
 mod fencing;
 mod flow;
 mod following_up;
+mod groups;
 mod kinds;
 mod lost_commits;
 mod outcomes;
