@@ -12,24 +12,29 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::QueueError;
-use super::claim_turns::ClaimTurns;
-use super::completer::Completer;
-use super::context::Engine;
-use super::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
-use super::dispatch::Dispatcher;
-use super::executor::Executor;
-use super::groups::Resolver;
-use super::kinds::{Declarations, KindDeclaration};
-use super::leases::{LeaseKeeper, LeaseTimes, Leases};
-use super::maintenance::{self, Retention};
-use super::outcome::Counts;
-use super::registry::Registry;
-use super::schedules;
-use super::sealing::Keyring;
-use super::slots::Slots;
-use super::workers::Registration;
-use super::{listener, maintenance::rescue_all};
+use crate::queue::QueueError;
+use crate::queue::claim_turns::ClaimTurns;
+use crate::queue::completer::Completer;
+use crate::queue::context::Engine;
+use crate::queue::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
+use crate::queue::dispatch::Dispatcher;
+use crate::queue::executor::Executor;
+use crate::queue::groups::Resolver;
+use crate::queue::kinds::{Declarations, KindDeclaration};
+use crate::queue::leases::{LeaseKeeper, LeaseTimes, Leases};
+use crate::queue::maintenance;
+use crate::queue::outcome::Counts;
+use crate::queue::registry::Registry;
+use crate::queue::schedules;
+use crate::queue::slots::Slots;
+use crate::queue::workers::Registration;
+use crate::queue::{listener, maintenance::rescue_all};
+
+pub use settings::WorkerSettings;
+pub use summary::WorkerSummary;
+
+mod settings;
+mod summary;
 
 /// The most jobs of one claim.
 const MAX_CLAIM: usize = 500;
@@ -52,62 +57,6 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 const NO_KEYRING: &str =
     "the registry has a sealed job kind and there are no keys to open its jobs with";
-
-/// How a worker works.
-#[derive(Clone, Debug)]
-pub struct WorkerSettings {
-    /// The most jobs in progress at once. At least 1.
-    pub concurrency: usize,
-    /// How long a claim is valid without a heartbeat. A dead worker's jobs run again after this
-    /// long.
-    pub lease: Duration,
-    /// How often leases are renewed; at most a third of the lease.
-    pub heartbeat: Duration,
-    /// How often an idle worker looks for due jobs without having been notified.
-    pub poll: Duration,
-    /// How long jobs in progress may go on after the worker was told to stop.
-    pub grace: Duration,
-    /// The queues to claim from; empty means all queues of the registered kinds.
-    pub queues: Vec<String>,
-    /// How long finished jobs are kept.
-    pub retention: Retention,
-    /// The keys that the arguments of sealed jobs are opened with. Needed where the registry has a
-    /// [sealed](super::job::Job::SEALED) kind.
-    pub keyring: Option<Keyring>,
-    /// What the registry calls the version of this program.
-    pub version: String,
-}
-
-impl Default for WorkerSettings {
-    fn default() -> Self {
-        Self {
-            concurrency: 512,
-            lease: Duration::from_secs(30),
-            heartbeat: Duration::from_secs(10),
-            poll: Duration::from_secs(1),
-            grace: Duration::from_secs(25),
-            queues: Vec::new(),
-            retention: Retention::default(),
-            keyring: None,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        }
-    }
-}
-
-/// What a worker did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct WorkerSummary {
-    /// Jobs completed.
-    pub completed: u64,
-    /// Attempts that failed, timed-out ones included.
-    pub failed: u64,
-    /// Jobs discarded: their attempts were used up, or their handler said so.
-    pub discarded: u64,
-    /// Runs whose job was another worker's in the end.
-    pub lease_lost: u64,
-    /// Jobs handed back unfinished at shutdown.
-    pub handed_back: u64,
-}
 
 /// Claims and runs jobs of the registered kinds.
 pub struct Worker<S> {
@@ -139,7 +88,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         registry: Registry<S>,
         settings: WorkerSettings,
     ) -> Result<Self, QueueError> {
-        check(&settings)?;
+        settings.check()?;
         if registry.kinds().is_empty() {
             return Err(QueueError::Settings("the registry knows no job kind"));
         }
@@ -415,37 +364,10 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 }
 
-impl WorkerSummary {
-    fn since(self, before: Self) -> Self {
-        Self {
-            completed: self.completed - before.completed,
-            failed: self.failed - before.failed,
-            discarded: self.discarded - before.discarded,
-            lease_lost: self.lease_lost - before.lease_lost,
-            handed_back: self.handed_back - before.handed_back,
-        }
-    }
-}
-
 /// Ends a while after the worker was told to stop.
 async fn late(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(LAST_CLAIM_TIME).await;
-}
-
-fn check(settings: &WorkerSettings) -> Result<(), QueueError> {
-    let problem = if settings.concurrency == 0 {
-        "the concurrency must be at least 1"
-    } else if settings.lease < Duration::from_millis(200) {
-        "the lease must be at least 200 ms"
-    } else if settings.heartbeat.is_zero() || settings.heartbeat > settings.lease / 3 {
-        "the heartbeat must be at most a third of the lease"
-    } else if settings.poll.is_zero() {
-        "the poll interval must be longer than nothing"
-    } else {
-        return Ok(());
-    };
-    Err(QueueError::Settings(problem))
 }
 
 /// The engine's statements read by index, each of them, and by one plan for the life of the
