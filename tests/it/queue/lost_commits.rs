@@ -14,7 +14,7 @@ use super::kinds::{
 
 /// What the way to the database loses, once.
 #[derive(Clone, Copy)]
-enum Lost {
+pub(super) enum Lost {
     /// The COMMIT does not reach the server.
     Commit,
     /// The COMMIT happens, and nobody is told.
@@ -22,7 +22,7 @@ enum Lost {
 }
 
 /// Another way to the same database, which breaks at the first COMMIT.
-async fn by_way_that_breaks(pool: &PgPool, lost: Lost) -> PgPool {
+pub(super) async fn by_way_that_breaks(pool: &PgPool, lost: Lost) -> PgPool {
     let options = pool.connect_options().as_ref().clone();
     let folder = options.get_socket().expect("tests use a socket");
     let server = folder.join(format!(".s.PGSQL.{}", options.get_port()));

@@ -1,13 +1,22 @@
 //! The queue as a library, with kinds of its own: what it guarantees, each with a test that fails
 //! without it.
 
+mod batch_handlers;
+mod cancelling;
 mod claiming;
 mod deciding;
+mod enqueueing;
+mod fences;
 mod fencing;
 mod flow;
 mod following_up;
 mod kinds;
 mod lost_commits;
+mod model;
 mod outcomes;
 mod shutdown;
+mod statements;
+mod telling;
+mod unique;
 mod upgrading;
+mod without_history;
