@@ -272,7 +272,8 @@ begin
     from queue.jobs
     where jobs.queue = claimed_queue and jobs.key > coalesce(turn, '') and not jobs.running
       and jobs.key is not null and jobs.hold is null
-    order by jobs.key
+    -- Only the index of those that wait has this order.
+    order by jobs.key, jobs.priority, jobs.run_at, jobs.id
     limit 1;
     if not found then
       exit when wrapped;
