@@ -4,6 +4,7 @@
 mod batch_handlers;
 mod cancelling;
 mod claiming;
+mod clocks;
 mod deciding;
 mod enqueueing;
 mod fences;

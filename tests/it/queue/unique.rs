@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use surety::queue::cancel::cancel;
 use surety::queue::enqueue::{Enqueued, NewJob, Unique, enqueue, enqueue_many};
 use surety::queue::inspect::JobState;
@@ -14,6 +15,7 @@ use super::kinds::{
     Act, End, Gates, attempts_of, count, database, enqueue_job, enqueue_new, idle_worker, state_of,
     unattended, wake_with, worker,
 };
+use crate::support::PATIENCE;
 
 const JOBS: &str = "select count(*) from queue.jobs";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -175,13 +177,24 @@ async fn the_states_in_which_a_job_counts_can_be_chosen() {
     assert_ne!(told.id(), id, "it waits, which does not count");
 }
 
+/// A connection for each of so many at once.
+async fn crowd(pool: &PgPool, size: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(PATIENCE)
+        .connect_with(pool.connect_options().as_ref().clone())
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn of_fifty_at_once_one_is_enqueued_and_all_others_are_told_which() {
     let db = database().await;
+    let crowd = crowd(&db.pool, 50).await;
     for round in 0..10 {
         let enqueues: Vec<_> = (0..50)
             .map(|n| {
-                let pool = db.pool.clone();
+                let pool = crowd.clone();
                 tokio::spawn(async move {
                     let unique = Unique::by_fields(&["to"]);
                     let job = mail(&format!("round {round}"), &n.to_string()).unique(unique);
@@ -261,9 +274,10 @@ async fn a_savepoint_that_is_rolled_back_gives_the_reservation_free() {
 #[tokio::test]
 async fn transactions_with_the_same_unique_jobs_in_any_order_do_not_wait_in_a_circle() {
     let db = database().await;
+    let crowd = crowd(&db.pool, 20).await;
     let enqueues: Vec<_> = (0..20)
         .map(|n: usize| {
-            let pool = db.pool.clone();
+            let pool = crowd.clone();
             tokio::spawn(async move {
                 let mut jobs: Vec<NewJob> = (0..30)
                     .map(|job| mail(&job.to_string(), "x").unique(Unique::by_args()))
