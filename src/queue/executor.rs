@@ -126,7 +126,12 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     }
 
     async fn execute_leased(&self, leased: LeasedJob) {
+        let signals = &leased.lease.signals;
         let outcome = match self.registry.handler(&leased.job.kind) {
+            // It need not begin: its batch was stopped because of it.
+            Some(_) if signals.cancelled.is_cancelled() => {
+                Outcome::Cancelled(signals.cancel_reason())
+            }
             Some(handler) => self.run(&leased, handler.as_ref()).await,
             // The claim asks for known kinds only.
             None => Outcome::HandedBack,

@@ -129,6 +129,11 @@ impl Leases {
         HeldLease { leases: Arc::clone(self), id, fence, signals }
     }
 
+    /// So long after its claim a job may be taken charge of, and be renewed in time.
+    pub(super) fn patience(&self) -> Duration {
+        self.times.margin()
+    }
+
     fn deadline(&self, since: Instant) -> Instant {
         since + self.times.lease - self.times.margin()
     }
