@@ -17,6 +17,7 @@ mod password_source;
 pub mod reconcile;
 pub mod report;
 pub mod rotate_job_keys;
+pub mod schedules;
 pub mod seed;
 pub mod send;
 pub mod signals;
@@ -41,6 +42,7 @@ Examples:
   app verify                    check that nothing was lost and nothing applied twice
   app reconcile                 compare the ledger with what the bank says that it did
   app dead-letters list         what was given up, for an operator to decide over
+  app schedules list            which jobs are enqueued by the clock
 
 Settings can also come from the environment or a .env file; each --help names the variables.";
 
@@ -88,6 +90,7 @@ enum Command {
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
     RotateJobKeys(rotate_job_keys::Args),
+    Schedules(schedules::Args),
     Bench(bench::Args),
 }
 
@@ -127,6 +130,7 @@ impl Cli {
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
             | Command::RotateJobKeys(_)
+            | Command::Schedules(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
@@ -155,6 +159,7 @@ impl Cli {
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::RotateJobKeys(args) => return rotate_job_keys::run(args).await,
+            Command::Schedules(args) => return schedules::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -25,7 +25,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -55,7 +55,8 @@ pub struct NewJob {
 }
 
 /// What most jobs do without. The statement gets it as one JSON object, or null.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Extras {
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub(super) run_at: Option<OffsetDateTime>,
@@ -82,10 +83,10 @@ impl NewJob {
     /// [`QueueError::Args`] when the arguments are no JSON; [`QueueError::MustBeSealed`]
     /// when jobs of this kind are [sealed](Job::SEALED): for these there is [`Self::sealed`].
     pub fn new<J: Job>(args: &J) -> Result<Self, QueueError> {
-        match J::SEALED {
-            true => Err(QueueError::MustBeSealed { kind: J::KIND }),
-            false => Self::in_plain(args),
+        if J::SEALED {
+            return Err(QueueError::MustBeSealed { kind: J::KIND });
         }
+        Self::in_plain(args)
     }
 
     pub(super) fn in_plain<J: Job>(args: &J) -> Result<Self, QueueError> {
@@ -109,8 +110,7 @@ impl NewJob {
     }
 
     /// A job of a kind that this program need not know, in the queue `default`, with priority 2 and
-    /// ten attempts. Its arguments are stored in plain, also where the kind is
-    /// [sealed](Job::SEALED): then it runs, and the next rotation of keys seals it.
+    /// ten attempts. In plain until the next rotation of keys, if the kind is [sealed](Job::SEALED).
     pub fn raw(kind: impl Into<String>, args: Value) -> Self {
         Self {
             queue: Cow::Borrowed("default"),

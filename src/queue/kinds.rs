@@ -24,7 +24,7 @@ use super::QueueError;
 use super::job::{FollowUp, Job};
 
 /// What a program knows of a kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct KindDeclaration {
     kind: &'static str,
     queue: &'static str,

@@ -12,6 +12,7 @@
 //! - The lease keeper renews leases, and stops handlers whose lease it cannot renew.
 //! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
 //!   history.
+//! - [`schedules`] enqueue jobs by the clock; every worker sees to it that they do.
 //! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds
 //!   every job.
 //!
@@ -209,6 +210,7 @@ pub(crate) mod claim_floor;
 mod claim_turns;
 mod completer;
 mod copy;
+mod deadline;
 mod dispatch;
 mod executor;
 mod leases;
@@ -231,6 +233,7 @@ pub mod maintenance;
 pub mod notifier;
 pub mod queues;
 pub mod registry;
+pub mod schedules;
 pub mod sealing;
 pub mod spans;
 pub mod testing;
@@ -281,6 +284,15 @@ pub enum QueueError {
     /// The system refused a thread for the lease keeper.
     #[error("the lease keeper's thread could not be started")]
     Thread(#[source] std::io::Error),
+    /// A stored schedule that this program cannot read: of a time zone that it does not know.
+    #[error("the schedule {name} cannot be read")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: schedules::cadence::CadenceError,
+    },
 }
 
 /// An error and its sources in one line, for logs.

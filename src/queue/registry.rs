@@ -14,6 +14,7 @@ use super::backoff::Backoff;
 use super::context::{BatchContext, Committed, JobContext};
 use super::job::{BatchJob, Job, JobError};
 use super::kinds::KindDeclaration;
+use super::schedules::Schedule;
 
 pub(super) type Run = Pin<Box<dyn Future<Output = Result<Committed, JobError>> + Send>>;
 
@@ -26,12 +27,13 @@ const MAX_BATCH_WAIT: Duration = Duration::from_secs(5);
 pub struct Registry<S> {
     state: S,
     handlers: BTreeMap<&'static str, Arc<dyn Handler<S>>>,
+    schedules: Vec<Schedule>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// An empty registry. Every run gets a clone of `state`.
     pub fn new(state: S) -> Self {
-        Self { state, handlers: BTreeMap::new() }
+        Self { state, handlers: BTreeMap::new(), schedules: Vec::new() }
     }
 
     /// Adds a kind whose jobs run one by one.
@@ -53,6 +55,25 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     #[must_use]
     pub fn register_batch<J: BatchJob<State = S>>(self) -> Self {
         self.add(J::KIND, Arc::new(InBatches::<J>(PhantomData)))
+    }
+
+    /// Adds a schedule, which every worker defines at its start, see [`super::schedules`].
+    ///
+    /// # Panics
+    ///
+    /// When there is one of this name already.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        let name = schedule.name();
+        let taken = self.schedules.iter().any(|other| other.name() == name);
+        assert!(!taken, "the schedule {name} is registered twice");
+        self.schedules.push(schedule);
+        self
+    }
+
+    /// The schedules that were added.
+    pub fn schedules(&self) -> &[Schedule] {
+        &self.schedules
     }
 
     fn add(mut self, kind: &'static str, handler: Arc<dyn Handler<S>>) -> Self {

@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 35] = [
+const COMMANDS: [&[&str]; 38] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -37,7 +37,10 @@ const COMMANDS: [&[&str]; 35] = [
     &["rotate-job-keys"],
     &["bench"],
     &["bench", "ingest"],
+    &["bench", "money"],
+    &["bench", "enqueue"],
     &["bench", "drain"],
+    &["bench", "steady"],
     &["bench", "latency"],
 ];
 
@@ -168,6 +171,7 @@ async fn the_example_of_an_environment_file_has_every_setting() {
     assert!(missing.is_empty(), "not in .env.example: {missing:?}");
     // What is not a flag, but read by name.
     let others = [
+        "APP_DATABASE_DIRECT_URL_FILE",
         "APP_LOG",
         "APP_PG_BIN",
         "DATABASE_URL_FILE",
