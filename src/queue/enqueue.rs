@@ -90,10 +90,10 @@ impl NewJob {
     /// [`QueueError::Args`] when the arguments are no JSON; [`QueueError::MustBeSealed`]
     /// when jobs of this kind are [sealed](Job::SEALED): for these there is [`Self::sealed`].
     pub fn new<J: Job>(args: &J) -> Result<Self, QueueError> {
-        match J::SEALED {
-            true => Err(QueueError::MustBeSealed { kind: J::KIND }),
-            false => Self::in_plain(args),
+        if J::SEALED {
+            return Err(QueueError::MustBeSealed { kind: J::KIND });
         }
+        Self::in_plain(args)
     }
 
     pub(super) fn in_plain<J: Job>(args: &J) -> Result<Self, QueueError> {
@@ -119,8 +119,7 @@ impl NewJob {
     }
 
     /// A job of a kind that this program need not know, in the queue `default`, with priority 2 and
-    /// ten attempts. Its arguments are stored in plain, also where the kind is
-    /// [sealed](Job::SEALED): then it runs, and the next rotation of keys seals it.
+    /// ten attempts. In plain until the next rotation of keys, if the kind is [sealed](Job::SEALED).
     pub fn raw(kind: impl Into<String>, args: Value) -> Self {
         Self {
             queue: Cow::Borrowed("default"),

@@ -25,7 +25,7 @@ pub struct ScheduleStatus {
     pub policy: MissedPolicy,
     /// The kind of its jobs.
     pub kind: String,
-    /// Their arguments.
+    /// Their arguments, as people may see them.
     pub args: Value,
     /// Their queue.
     pub queue: String,
@@ -102,7 +102,7 @@ impl From<Row> for ScheduleStatus {
             time_zone: row.time_zone,
             policy,
             kind: row.kind,
-            args: row.args,
+            args: row.shown_args,
             queue: row.queue,
             priority: row.priority,
             max_attempts: row.max_attempts,

@@ -52,6 +52,8 @@ pub(super) struct Row {
     pub(super) updated_at: OffsetDateTime,
     /// What the database's clock showed when the row was read.
     pub(super) as_of: OffsetDateTime,
+    /// The arguments as people may see them.
+    pub(super) shown_args: Value,
 }
 
 impl Row {

@@ -59,8 +59,10 @@ pub async fn mark_as_test_database(pool: &PgPool) -> Result<(), TestingError> {
 /// - when the jobs started that a rate counts.
 ///
 /// Not moved are the history (finished jobs, attempts, what operators decided), of which retention
-/// drops what is old by the real clock; tables of the application; and what processes count by
-/// their own clocks, such as timeouts of handlers, polls and heartbeats.
+/// drops what is old by the real clock; schedules, which follow the calendar, and which
+/// [`run_due_at`](crate::queue::schedules::run_due_at) runs as of any moment; tables of the
+/// application; and what processes count by their own clocks, such as timeouts of handlers, polls
+/// and heartbeats.
 ///
 /// [`run_until_idle`](crate::queue::worker::Worker::run_until_idle) finds at once what has become
 /// due by this. A worker that is running remembers up to when it has seen all

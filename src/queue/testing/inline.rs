@@ -94,6 +94,7 @@ pub async fn run_inline_by<S: Clone + Send + Sync + 'static>(
     worker: &Worker<S>,
     job: NewJob,
 ) -> Result<InlineRun, TestingError> {
+    worker.declare_kinds().await?;
     let queue = format!("inline-{}", Uuid::now_v7());
     let mut conn = worker.pool().acquire().await?;
     let job = match enqueue(&mut conn, job.queue(&*queue).delay(Duration::ZERO)).await? {
@@ -101,9 +102,9 @@ pub async fn run_inline_by<S: Clone + Send + Sync + 'static>(
         Enqueued::Existing(id) => return Err(TestingError::Exists(id)),
     };
     drop(conn);
-    match worker.run_one_of(&queue).await? {
-        true => Ok(InlineRun { job, ended: ended(worker.pool(), job).await? }),
-        false => Err(TestingError::NotClaimed(job)),
+    match worker.run_one_claim(&mut worker.turns(&[queue]), 1).await? {
+        1.. => Ok(InlineRun { job, ended: ended(worker.pool(), job).await? }),
+        0 => Err(TestingError::NotClaimed(job)),
     }
 }
 

@@ -94,7 +94,9 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
         let declarations = registry.declarations();
         if settings.keyring.is_none() && declarations.iter().any(KindDeclaration::is_sealed) {
-            return Err(QueueError::Settings(NO_KEYRING));
+            return Err(QueueError::Settings(
+                "a job kind is sealed and there are no keys to open it",
+            ));
         }
         let options = engine_options(&pool);
         // Whatever watches over the handlers' connections watches over these, too.
@@ -160,16 +162,15 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::clone(&self.executor.wake);
         // Before the first claim: after a pause of more than a week there would be no partition
-        // that a finished job could go to. While the database is away this takes long, and a
-        // signal must end it.
+        // that a finished job could go to, and what its kind hides must be known before anybody
+        // asks. While the database is away this takes long, and a signal must end it.
+        let prepare = async {
+            maintenance::make_partitions(&self.maintenance_pool, self.settings.retention).await;
+            self.declarations.make_at_last(&self.engine_pool).await;
+        };
         tokio::select! {
             () = shutdown.cancelled() => return self.summary(),
-            () = maintenance::make_partitions(&self.maintenance_pool, self.settings.retention) => {}
-        }
-        // And before anybody can be shown what this worker's jobs hide.
-        tokio::select! {
-            () = shutdown.cancelled() => return self.summary(),
-            () = self.declarations.make_at_last(&self.engine_pool) => {}
+            () = prepare => {}
         }
         let helpers = self.start_helpers(&wake);
         // Cancelled as well when the worker is asked to drain.
@@ -213,15 +214,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// Claims one job of this queue and runs it. False when none is due.
-    pub(super) async fn run_one_of(&self, queue: &str) -> Result<bool, QueueError> {
-        self.declare_kinds().await?;
-        let mut turns = self.turns(&[queue.to_owned()]);
-        Ok(self.run_one_claim(&mut turns, 1).await? > 0)
-    }
-
     /// Gives how many jobs were run.
-    async fn run_one_claim(
+    pub(super) async fn run_one_claim(
         &self,
         turns: &mut ClaimTurns,
         limit: usize,
@@ -237,7 +231,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 
     /// Makes its kinds known, unless it has done so before.
-    async fn declare_kinds(&self) -> Result<(), QueueError> {
+    pub(super) async fn declare_kinds(&self) -> Result<(), QueueError> {
         self.declarations.make(&self.engine_pool).await
     }
 
@@ -348,7 +342,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
     }
 
-    fn turns(&self, queues: &[String]) -> ClaimTurns {
+    pub(super) fn turns(&self, queues: &[String]) -> ClaimTurns {
         let (pool, kinds) = (self.engine_pool.clone(), self.kinds.clone());
         ClaimTurns::new(pool, self.id, queues, kinds, self.settings.lease)
     }

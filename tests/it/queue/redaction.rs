@@ -1,5 +1,7 @@
 //! What of a job's arguments people are shown.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use surety::queue::context::{Committed, JobContext};
@@ -8,7 +10,9 @@ use surety::queue::enqueue::NewJob;
 use surety::queue::job::{FollowUp, Job, JobError};
 use surety::queue::kinds;
 use surety::queue::registry::Registry;
+use surety::queue::schedules::{self, Schedule};
 use surety::queue::worker::{Worker, WorkerSettings};
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
@@ -280,6 +284,24 @@ async fn what_is_hidden_follows_from_the_paths_whatever_the_arguments_are() {
             .unwrap();
         assert_eq!(shown, expected, "{kind} {args}");
     }
+}
+
+#[tokio::test]
+async fn what_a_kind_hides_is_hidden_in_its_schedules_and_their_jobs_have_it() {
+    let db = TestDb::new().await;
+    charging_worker(&db).run_until_idle().await.unwrap();
+    let mut conn = db.pool.acquire().await.unwrap();
+    let daily = Schedule::every("daily", Duration::from_secs(86_400)).job(&ChargeCard::of(0));
+    schedules::put(&mut conn, &daily.unwrap(), "ada").await.unwrap();
+
+    let found = schedules::find(&mut conn, "daily").await.unwrap().unwrap();
+    assert_eq!(found.args, shown(0));
+    assert_eq!(schedules::list(&mut conn).await.unwrap()[0].args, shown(0));
+
+    let tomorrow = OffsetDateTime::now_utc() + Duration::from_secs(86_400);
+    let ran = schedules::run_due_at(&mut conn, tomorrow).await.unwrap();
+    assert_eq!(ran.jobs.len(), 1);
+    assert_eq!(charging_worker(&db).run_until_idle().await.unwrap().completed, 1);
 }
 
 #[tokio::test]
