@@ -237,7 +237,7 @@ async fn a_job_that_was_due_long_ago_is_due_now() {
     let long_ago = OffsetDateTime::UNIX_EPOCH;
     let by_rust = NewJob::raw("k", json!({})).run_at(long_ago);
     let mut conn = db.pool.acquire().await.unwrap();
-    enqueue_many(&mut conn, &[by_rust.clone()]).await.unwrap();
+    enqueue_many(&mut conn, std::slice::from_ref(&by_rust)).await.unwrap();
     enqueue_many(&mut conn, &[by_rust.clone().unique(Unique::by_args())]).await.unwrap();
     enqueue_by_copy(&mut conn, &[by_rust]).await.unwrap();
     sqlx::query("select * from queue.enqueue('k', run_at => $1)")
