@@ -130,7 +130,7 @@ impl Leases {
     }
 
     /// So long after its claim a job may be taken charge of, and be renewed in time.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn longest_wait(&self) -> Duration {
         self.times.margin()
     }
 

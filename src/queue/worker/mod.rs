@@ -55,9 +55,6 @@ const HAND_BACK_TIME: Duration = Duration::from_secs(5);
 /// Then, so long for the engine's connections to be closed.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-const NO_KEYRING: &str =
-    "the registry has a sealed job kind and there are no keys to open its jobs with";
-
 /// Claims and runs jobs of the registered kinds.
 pub struct Worker<S> {
     id: Uuid,
