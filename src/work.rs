@@ -32,7 +32,8 @@ const APPLICATION: &str = "surety work";
   app work --concurrency 32 --grace 60s
 
 The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within --grace, hands the
-others back and exits 0. The second exits at once; leases then bring the jobs back.")]
+others back and exits 0. The second exits at once; leases then bring the jobs back. 'app workers
+drain' does what the first signal does, from anywhere.")]
 pub struct Args {
     /// Where the database is.
     #[command(flatten)]
@@ -82,6 +83,11 @@ pub struct WorkerArgs {
     /// Claim from these queues only. [default: all queues of the known job kinds]
     #[arg(long, env = "APP_WORKER_QUEUES", value_delimiter = ',', value_name = "QUEUE")]
     pub queues: Vec<String>,
+
+    /// What the registry of workers calls the version of this one, such as an image's tag.
+    #[arg(long, env = "APP_WORKER_VERSION", default_value = env!("CARGO_PKG_VERSION"),
+          value_name = "VERSION")]
+    pub worker_version: String,
 
     /// For how many days completed and cancelled jobs are kept.
     #[arg(long, env = "APP_RETENTION_COMPLETED_DAYS", default_value_t = 7, value_name = "DAYS")]
@@ -165,6 +171,7 @@ impl WorkerArgs {
                 discarded_days: self.retention_discarded_days,
             },
             keyring: self.job_keys.keyring()?,
+            version: self.worker_version.clone(),
         })
     }
 }

@@ -20,15 +20,17 @@ use crate::telemetry::TelemetryError;
 /// The command failed, or found what it looks for.
 pub(super) const FAILED: u8 = 1;
 /// What is asked for makes no sense; as clap has it.
-const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// What the command is about does not exist.
 pub(super) const NOT_FOUND: u8 = 3;
 /// What is asked for was done before, or cannot be as things stand.
 pub(super) const CONFLICT: u8 = 5;
+/// What was waited for has not happened in time.
+pub(super) const TIMED_OUT: u8 = 6;
 /// PostgreSQL cannot be reached.
 const DATABASE_UNREACHABLE: u8 = 7;
 /// The schema is not that of this binary.
-const OTHER_SCHEMA: u8 = 8;
+pub(super) const OTHER_SCHEMA: u8 = 8;
 /// A setting cannot be right; the number is sysexits.h's EX_CONFIG.
 const BAD_SETTING: u8 = 78;
 

@@ -20,6 +20,7 @@ use super::QueueError;
 use super::attempt::{AttemptOutcome, EndedAttempt, storable};
 use super::context::{BatchContext, Committed, CommittedOutcome, Engine, JobContext};
 use super::deadline::within;
+use super::groups::Resolver;
 use super::job::{JobError, JobId};
 use super::leases::{HeldLease, Leases, Signals};
 use super::outcome::{Counts, Outcome, ending_of, outcome_in_history, outcome_of, outcome_of_run};
@@ -50,6 +51,8 @@ pub(super) struct Executor<S> {
     /// The engine's own connections, so that handlers cannot starve the recording of outcomes.
     pub(super) pool: PgPool,
     pub(super) leases: Arc<Leases>,
+    /// Is told of every job that has ended, if others may wait for that.
+    pub(super) resolver: Arc<Resolver>,
     /// Cancelled when runs must end now, because the worker stops.
     pub(super) hand_back: CancellationToken,
     /// Makes the worker claim.
@@ -94,7 +97,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             0 | 1 => None,
             _ => self.run_batch(&leased, batch_lost).await,
         };
-        let Some(mut failed) = ended else {
+        let Some((mut failed, wakes)) = ended else {
             for leased in leased {
                 self.execute_leased(leased).await;
             }
@@ -102,7 +105,9 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         };
         for leased in leased {
             let outcome = match failed.remove(&leased.job.id) {
-                None => Outcome::Committed(CommittedOutcome::Completed),
+                None => {
+                    Outcome::Committed(Committed { outcome: CommittedOutcome::Completed, wakes })
+                }
                 Some(error) => outcome_of(Err(error)),
             };
             self.settle(leased, outcome).await;
@@ -121,7 +126,12 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     }
 
     async fn execute_leased(&self, leased: LeasedJob) {
+        let signals = &leased.lease.signals;
         let outcome = match self.registry.handler(&leased.job.kind) {
+            // It need not begin: its batch was stopped because of it.
+            Some(_) if signals.cancelled.is_cancelled() => {
+                Outcome::Cancelled(signals.cancel_reason())
+            }
             Some(handler) => self.run(&leased, handler.as_ref()).await,
             // The claim asks for known kinds only.
             None => Outcome::HandedBack,
@@ -158,13 +168,13 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         self.watch(run, &lease.signals, &stop, timeout).await
     }
 
-    /// When the batch was committed: the jobs that it did not complete, and why. None when its jobs
-    /// must run one by one.
+    /// When the batch was committed: the jobs that it did not complete, and why; and whether others
+    /// wait for the rest. None when its jobs must run one by one.
     async fn run_batch(
         &self,
         leased: &[LeasedJob],
         batch_lost: CancellationToken,
-    ) -> Option<HashMap<JobId, JobError>> {
+    ) -> Option<(HashMap<JobId, JobError>, bool)> {
         let kind = &leased[0].job.kind;
         let handler = self.registry.handler(kind)?;
         let cx = BatchContext {
@@ -184,10 +194,14 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             Err(error) => outcome_of(Err(error)),
         };
         match outcome {
-            Outcome::Committed(CommittedOutcome::CompletedExcept(failed)) => {
-                Some(failed.into_iter().collect())
-            }
-            Outcome::Committed(_) => Some(HashMap::new()),
+            Outcome::Committed(Committed { outcome, wakes }) => match outcome {
+                CommittedOutcome::CompletedExcept(failed) => {
+                    Some((failed.into_iter().collect(), wakes))
+                }
+                CommittedOutcome::Completed
+                | CommittedOutcome::Discarded(_)
+                | CommittedOutcome::Cancelled(_) => Some((HashMap::new(), wakes)),
+            },
             Outcome::Failed { error, .. }
             | Outcome::Discarded(error)
             | Outcome::Cancelled(error) => {
@@ -240,7 +254,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                     ended = tokio::time::timeout(CANCEL_GRACE, run) => ended,
                 };
                 match ended.map(outcome_of_run) {
-                    Ok(Outcome::Committed(outcome)) => Outcome::Committed(outcome),
+                    Ok(Outcome::Committed(committed)) => Outcome::Committed(committed),
                     // It gave up, as it was told to, or was stopped.
                     _ => Outcome::Cancelled(signals.cancel_reason()),
                 }
@@ -261,7 +275,12 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let traceparent = span.traceparent();
         self.counts.count(&outcome);
         match outcome {
-            Outcome::Committed(outcome) => span.end(&run, ending_of(&outcome)),
+            Outcome::Committed(Committed { outcome, wakes }) => {
+                if wakes {
+                    self.resolver.resolve_soon([job.id]);
+                }
+                span.end(&run, ending_of(&outcome));
+            }
             Outcome::Failed { failure, error, delay } => {
                 let ended = ended_attempt(&job, outcome_in_history(failure), error, traceparent);
                 if job.is_last_attempt() {
@@ -309,6 +328,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             })
         })
         .await;
+        // Jobs that end like this are few: whether others wait for this one is looked up.
+        self.resolver.resolve_soon([job.id]);
     }
 
     async fn hand_back(&self, job: &ClaimedJob, delay: Duration, reason: Option<&str>) {
@@ -335,6 +356,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                         let error = super::chain(&error);
                         tracing::warn!(job_id = job.id.0, error, "a job could not be cancelled");
                     }
+                    self.resolver.resolve_soon([job.id]);
                     return;
                 }
                 Ok(Recorded::NotOurs) => {

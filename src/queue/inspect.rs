@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::QueueError;
 use super::attempt::AttemptOutcome;
+use super::groups::{self, Groups};
 use super::job::{Fence, Job, JobId};
 
 /// The states of a job, as people speak of them.
@@ -88,6 +89,9 @@ pub struct JobDetails {
     /// The same as they are stored, for programs.
     #[serde(skip)]
     pub stored_args: StoredArgs,
+    /// The jobs that it waits for, and its batch.
+    #[serde(flatten)]
+    pub groups: Groups,
     /// All ended attempts that retention has kept, in order.
     pub attempts: Vec<Attempt>,
     /// What operators decided over it, in order.
@@ -213,6 +217,7 @@ pub async fn find_job(
         finished_at: job.finished_at,
         args: job.args,
         stored_args: StoredArgs(job.stored_args),
+        groups: groups::waits_for(conn, id).await?,
         attempts: attempts(conn, id).await?,
         resolutions: resolutions(conn, id).await?,
     }))

@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 38] = [
+const COMMANDS: [&[&str]; 51] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 38] = [
     &["openapi"],
     &["seed"],
     &["send"],
+    &["doctor"],
     &["verify"],
     &["reconcile"],
     &["dead-letters"],
@@ -35,6 +36,18 @@ const COMMANDS: [&[&str]; 38] = [
     &["dead-letters", "redrive"],
     &["dead-letters", "write-off"],
     &["rotate-job-keys"],
+    &["queues"],
+    &["queues", "list"],
+    &["queues", "show"],
+    &["queues", "pause"],
+    &["queues", "resume"],
+    &["queues", "drain"],
+    &["queues", "limits"],
+    &["queues", "blocked"],
+    &["queues", "unblock"],
+    &["workers"],
+    &["workers", "list"],
+    &["workers", "drain"],
     &["bench"],
     &["bench", "ingest"],
     &["bench", "money"],
@@ -77,7 +90,8 @@ fn undocumented_flags(help: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_main_commands_show_examples() {
-    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"]] {
+    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"], &["doctor"]]
+    {
         let (_, help) = run(&[command, &["--help"]].concat()).await;
         assert!(help.contains("Examples:") && help.contains("  app "), "{command:?}: {help}");
     }

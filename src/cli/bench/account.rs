@@ -155,8 +155,8 @@ fn beyond_first(counts: &HashMap<i64, u64>) -> u64 {
 }
 
 impl Waits {
-    /// Of what handlers said. A job that was enqueued before the `release` waits from then on; those
-    /// that only warmed up do not count.
+    /// Of what handlers said. A job that was enqueued before the `release` waits from then on;
+    /// those that only warmed up do not count.
     pub(super) fn of(entries: &[Entry], enqueued: &Enqueued, release_us: u64) -> Self {
         let warm_up: HashSet<&i64> = enqueued.ids.iter().take(enqueued.warm_up).collect();
         let waits = |step: Step| {

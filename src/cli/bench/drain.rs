@@ -13,7 +13,7 @@ use super::conditions::{Condition, ConditionArgs};
 use super::figures::{Figure, show};
 use super::filling::{ENQUEUE_BATCH, enqueued, fill, fill_with_transactions};
 use super::handling::{Commit, Handler, Handling, HandlingArgs};
-use super::measurement::{Measured, Measurement};
+use super::measurement::{self, Measured, Measurement};
 use super::outcome::Outcome;
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
@@ -126,9 +126,8 @@ struct Round {
 impl Args {
     /// Whether this can be measured at all.
     pub(super) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
-        let chaos = self.conditions.chaos(Condition::Disturbed);
-        let check = |subject: Subject| Measurement::check(subject.work, chaos, has_private_server);
-        self.subjects()?.into_iter().try_for_each(check)
+        let works = self.subjects()?.into_iter().map(|subject| subject.work);
+        measurement::check(works, &self.conditions, has_private_server)
     }
 
     fn subjects(&self) -> anyhow::Result<Vec<Subject>> {
@@ -172,24 +171,17 @@ pub(super) async fn run(
     is_json: bool,
 ) -> anyhow::Result<(Value, Value)> {
     let subjects = args.subjects()?;
-    let mut measured = Rounds::default();
-    for round in 0..rounds {
-        for &subject in &subjects {
-            for condition in args.conditions.of_round(round) {
-                eprintln!(
-                    "round {} of {rounds}: {} jobs, {}, {}",
-                    round + 1,
-                    args.jobs_of(subject.work),
-                    subject.describe(),
-                    args.conditions.describe(condition)
-                );
-                let database = args.conditions.database(server, condition).await?;
-                let result = measure(args, server, &database, subject, condition).await?;
-                measured.add(round, subject, condition, result);
-                database.end().await?;
-            }
-        }
-    }
+    let measured = Rounds::measure(
+        rounds,
+        &subjects,
+        &args.conditions,
+        server,
+        |subject| format!("{} jobs, {}", args.jobs_of(subject.work), subject.describe()),
+        async |database, subject, condition| {
+            measure(args, server, database, subject, condition).await
+        },
+    )
+    .await?;
     let results = summaries(args, &measured);
     if !is_json {
         print_table(&results, args, rounds);

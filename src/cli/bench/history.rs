@@ -51,7 +51,9 @@ pub(super) async fn fill(conn: &mut PgConnection, past: History) -> anyhow::Resu
     // As if they had been enqueued and claimed: the numbers go on after them.
     if past.finished > 0 {
         sqlx::query(
-            "select setval(pg_get_serial_sequence('queue.jobs', 'id'), $1), setval('queue.fence', $1)",
+            "select
+               setval(pg_get_serial_sequence('queue.jobs', 'id'), $1),
+               setval('queue.fence', $1)",
         )
         .bind(i64::try_from(past.finished)?)
         .execute(&mut *conn)

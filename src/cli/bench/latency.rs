@@ -20,7 +20,7 @@ use super::gauges::ClaimTimes;
 use super::handling::{Handling, HandlingArgs};
 use super::journal::{Step, now_us};
 use super::kinds::new_job;
-use super::measurement::{Measured, Measurement, Stage};
+use super::measurement::{self, Measured, Measurement, Stage};
 use super::outcome::{Latency, Outcome};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
@@ -48,8 +48,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "DURATION", default_value = "60ms",
           value_parser = humantime::parse_duration)]
     gap: Duration,
-    /// Do not tell the workers of new jobs: they find them when they look by themselves, as behind a
-    /// connection pooler.
+    /// Do not tell the workers of new jobs: they find them when they look by themselves, as behind
+    /// a connection pooler.
     #[arg(long)]
     no_notify: bool,
     #[command(flatten)]
@@ -70,9 +70,8 @@ struct Round {
 impl Args {
     /// Whether this can be measured at all.
     pub(super) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
-        let chaos = self.conditions.chaos(Condition::Disturbed);
-        let check = |handling| Measurement::check(Work::Noop(handling), chaos, has_private_server);
-        self.handling.all()?.into_iter().try_for_each(check)
+        let works = self.handling.all()?.into_iter().map(Work::Noop);
+        measurement::check(works, &self.conditions, has_private_server)
     }
 }
 
@@ -84,20 +83,17 @@ pub(super) async fn run(
     is_json: bool,
 ) -> anyhow::Result<(Value, Value)> {
     let subjects = args.handling.all()?;
-    let mut measured = Rounds::default();
-    for round in 0..rounds {
-        for &handling in &subjects {
-            for condition in args.conditions.of_round(round) {
-                let under = args.conditions.describe(condition);
-                let samples = args.samples;
-                eprintln!("round {} of {rounds}: {samples} jobs, {handling}, {under}", round + 1);
-                let database = args.conditions.database(server, condition).await?;
-                let result = measure(args, server, &database, handling, condition).await?;
-                measured.add(round, handling, condition, result);
-                database.end().await?;
-            }
-        }
-    }
+    let measured = Rounds::measure(
+        rounds,
+        &subjects,
+        &args.conditions,
+        server,
+        |handling| format!("{} jobs, {handling}", args.samples),
+        async |database, subject, condition| {
+            measure(args, server, database, subject, condition).await
+        },
+    )
+    .await?;
     let results = summaries(args, &measured);
     if !is_json {
         print_table(&results, args, rounds);

@@ -58,32 +58,6 @@ pub(super) struct Measured {
 }
 
 impl Measurement<'_> {
-    /// Whether these conditions can be measured for this work at all; to be asked before anything
-    /// is begun.
-    pub(super) fn check(
-        work: Work,
-        chaos: Option<Chaos>,
-        has_private_server: bool,
-    ) -> anyhow::Result<()> {
-        let Some(chaos) = chaos else { return Ok(()) };
-        match work {
-            Work::Money => bail!(
-                "--chaos is for jobs that do nothing: their effects can be counted (give --batch \
-                 or --no-batch, or --kinds noop,noop-batch)"
-            ),
-            Work::Noop(handling) => ensure!(
-                handling.can_have_effects() || handling.keeps_history,
-                "--chaos needs something that lasts to count by: --history, or handlers that \
-                 write (--batch or --commit per-job)"
-            ),
-        }
-        ensure!(
-            chaos.kind != ChaosKind::PgRestart || has_private_server,
-            "--chaos pg-restart is for the private cluster only: unset DATABASE_URL"
-        );
-        Ok(())
-    }
-
     /// Starts gauges, disturbances and workers, does what the form does, and ends them again. The
     /// form enqueues what is not enqueued yet and returns when all is done.
     pub(super) async fn run(
@@ -188,6 +162,34 @@ impl Measurement<'_> {
             reads: end.reads,
         })
     }
+}
+
+/// Whether the chaos that was asked for can be measured with all of this work; to be asked before
+/// anything is begun.
+pub(super) fn check(
+    works: impl IntoIterator<Item = Work>,
+    conditions: &ConditionArgs,
+    has_private_server: bool,
+) -> anyhow::Result<()> {
+    let Some(chaos) = conditions.chaos(Condition::Disturbed) else { return Ok(()) };
+    for work in works {
+        match work {
+            Work::Money => bail!(
+                "--chaos is for jobs that do nothing: their effects can be counted (give --batch \
+                 or --no-batch, or --kinds noop,noop-batch)"
+            ),
+            Work::Noop(handling) => ensure!(
+                handling.can_have_effects() || handling.keeps_history,
+                "--chaos needs something that lasts to count by: --history, or handlers that \
+                 write (--batch or --commit per-job)"
+            ),
+        }
+    }
+    ensure!(
+        chaos.kind != ChaosKind::PgRestart || has_private_server,
+        "--chaos pg-restart is for the private cluster only: unset DATABASE_URL"
+    );
+    Ok(())
 }
 
 /// What is known when all has ended.

@@ -1,7 +1,8 @@
 //! Measurements in turns: round by round, in each every subject, in each every condition.
 
-use super::conditions::Condition;
+use super::conditions::{Condition, ConditionArgs};
 use super::figures::Figure;
+use super::scratch::{Database, Server};
 
 /// All measurements of a command.
 #[derive(Debug)]
@@ -17,15 +18,30 @@ struct Run<S, M> {
     measured: M,
 }
 
-impl<S, M> Default for Rounds<S, M> {
-    fn default() -> Self {
-        Self { runs: Vec::new() }
-    }
-}
-
 impl<S: Copy + PartialEq, M> Rounds<S, M> {
-    pub(super) fn add(&mut self, round: u32, subject: S, condition: Condition, measured: M) {
-        self.runs.push(Run { round, subject, condition, measured });
+    /// Measures all that was asked for, each time in a database of its own.
+    pub(super) async fn measure(
+        rounds: u32,
+        subjects: &[S],
+        conditions: &ConditionArgs,
+        server: &Server,
+        describe: impl Fn(S) -> String,
+        measure: impl AsyncFn(&Database<'_>, S, Condition) -> anyhow::Result<M>,
+    ) -> anyhow::Result<Self> {
+        let mut runs = Vec::new();
+        for round in 0..rounds {
+            for &subject in subjects {
+                for condition in conditions.of_round(round) {
+                    let (what, under) = (describe(subject), conditions.describe(condition));
+                    eprintln!("round {} of {rounds}: {what}, {under}", round + 1);
+                    let database = conditions.database(server, condition).await?;
+                    let measured = measure(&database, subject, condition).await?;
+                    runs.push(Run { round, subject, condition, measured });
+                    database.end().await?;
+                }
+            }
+        }
+        Ok(Self { runs })
     }
 
     /// Each subject under each condition that was measured, the undisturbed one first, with its
@@ -83,11 +99,14 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        let mut rounds = Rounds::default();
-        for (round, undisturbed, disturbed) in [(0, 10.0, 5.0), (1, 100.0, 90.0)] {
-            rounds.add(round, 'a', Condition::Disturbed, disturbed);
-            rounds.add(round, 'a', Condition::Undisturbed, undisturbed);
-        }
+        let run = |round, condition, measured| Run { round, subject: 'a', condition, measured };
+        let runs = [(0, 10.0, 5.0), (1, 100.0, 90.0)].map(|(round, undisturbed, disturbed)| {
+            [
+                run(round, Condition::Disturbed, disturbed),
+                run(round, Condition::Undisturbed, undisturbed),
+            ]
+        });
+        let rounds = Rounds { runs: runs.into_iter().flatten().collect() };
         let ratio = |condition| rounds.ratio('a', condition, |measured| Some(*measured));
         let expected = Figure { median: 0.7, min: 0.5, max: 0.9 };
         assert_eq!(ratio(Condition::Disturbed), Some(expected));

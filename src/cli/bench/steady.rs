@@ -19,7 +19,7 @@ use super::figures::{Figure, show};
 use super::filling::ENQUEUE_BATCH;
 use super::handling::{Handling, HandlingArgs};
 use super::kinds::new_job;
-use super::measurement::{Measured, Measurement, Stage};
+use super::measurement::{self, Measured, Measurement, Stage};
 use super::outcome::Outcome;
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
@@ -61,9 +61,8 @@ impl Args {
     /// Whether this can be measured at all.
     pub(super) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
         ensure!(self.jobs() > 0, "no job comes in {:?} at {} a second", self.duration, self.rate);
-        let chaos = self.conditions.chaos(Condition::Disturbed);
-        let check = |handling| Measurement::check(Work::Noop(handling), chaos, has_private_server);
-        self.handling.all()?.into_iter().try_for_each(check)
+        let works = self.handling.all()?.into_iter().map(Work::Noop);
+        measurement::check(works, &self.conditions, has_private_server)
     }
 
     fn jobs(&self) -> u64 {
@@ -79,19 +78,17 @@ pub(super) async fn run(
     is_json: bool,
 ) -> anyhow::Result<(Value, Value)> {
     let subjects = args.handling.all()?;
-    let mut measured = Rounds::default();
-    for round in 0..rounds {
-        for &handling in &subjects {
-            for condition in args.conditions.of_round(round) {
-                let under = args.conditions.describe(condition);
-                eprintln!("round {} of {rounds}: {handling}, {under}", round + 1);
-                let database = args.conditions.database(server, condition).await?;
-                let result = measure(args, server, &database, handling, condition).await?;
-                measured.add(round, handling, condition, result);
-                database.end().await?;
-            }
-        }
-    }
+    let measured = Rounds::measure(
+        rounds,
+        &subjects,
+        &args.conditions,
+        server,
+        |handling| handling.to_string(),
+        async |database, subject, condition| {
+            measure(args, server, database, subject, condition).await
+        },
+    )
+    .await?;
     let results = summaries(args, &measured);
     if !is_json {
         print_table(&results, args, rounds);

@@ -13,6 +13,7 @@ use super::definition::Schedule;
 use super::store::{self, Due, Row};
 use super::{CODE, Put, policy, put, ticks};
 use crate::queue::QueueError;
+use crate::queue::deadline::within;
 use crate::queue::enqueue::{Enqueued, enqueue_many};
 use crate::queue::job::JobId;
 use crate::queue::maintenance::Retention;
@@ -42,10 +43,15 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn add(&mut self, other: Self) {
-        self.jobs.extend(other.jobs);
-        self.missed += other.missed;
-        self.failed.extend(other.failed);
+    fn settled(&mut self, name: &str, schedule: Result<Self, QueueError>) {
+        match schedule {
+            Ok(this) => {
+                self.jobs.extend(this.jobs);
+                self.missed += this.missed;
+                self.failed.extend(this.failed);
+            }
+            Err(error) => self.failed.push((name.to_owned(), error)),
+        }
     }
 }
 
@@ -71,28 +77,67 @@ pub async fn run_due_at(
     Ok(look(conn, Some(moment)).await?.0)
 }
 
-/// Settles what is due, and tells in how long the next one is, if within a second.
+/// Settles what is due.
 async fn look(
     conn: &mut PgConnection,
     at: Option<OffsetDateTime>,
 ) -> Result<(Ran, Option<Duration>), QueueError> {
-    let found = store::due(&mut *conn, at).await?;
-    let (mut due, soon): (Vec<Due>, Vec<Due>) =
-        found.into_iter().partition(|schedule| schedule.due_in_secs <= 0.0);
-    let found_all = due.len() < store::MAX_DUE as usize;
-    let soon = soon.iter().map(|schedule| schedule.due_in_secs).min_by(f64::total_cmp);
-    // Workers that look at the same time begin with different ones, and so share the work.
-    fastrand::shuffle(&mut due);
+    let found = Found::from(store::due(&mut *conn, at).await?);
     let mut ran = Ran::default();
-    for schedule in due {
-        match run_schedule(conn, &schedule.name, at).await {
-            Ok(this) => ran.add(this),
-            Err(error) => ran.failed.push((schedule.name, error)),
+    for name in &found.due {
+        ran.settled(name, run_schedule(conn, name, at).await);
+    }
+    let next_in = found.next_look_in(&ran);
+    Ok((ran, next_in))
+}
+
+/// The same of the database's clock, by connections that may be cut off without a word: what is
+/// not answered is given up, and the next look goes by another connection.
+async fn look_by(pool: &PgPool) -> Result<(Ran, Option<Duration>), QueueError> {
+    let found = Found::from(within(store::due(pool, None)).await?);
+    let mut ran = Ran::default();
+    for name in &found.due {
+        let run = async { run_schedule(&mut *pool.acquire().await?, name, None).await };
+        ran.settled(name, within(run).await);
+    }
+    let next_in = found.next_look_in(&ran);
+    Ok((ran, next_in))
+}
+
+/// What a look found.
+struct Found {
+    /// The names of schedules that are due.
+    due: Vec<String>,
+    /// Whether that is all.
+    is_all: bool,
+    /// When the next one is due, if within a second.
+    soon_secs: Option<f64>,
+}
+
+impl From<Vec<Due>> for Found {
+    fn from(found: Vec<Due>) -> Self {
+        let (due, soon): (Vec<Due>, Vec<Due>) =
+            found.into_iter().partition(|schedule| schedule.due_in_secs <= 0.0);
+        let mut due: Vec<String> = due.into_iter().map(|schedule| schedule.name).collect();
+        // Workers that look at the same time begin with different ones, and so share the work.
+        fastrand::shuffle(&mut due);
+        Self {
+            is_all: due.len() < store::MAX_DUE as usize,
+            soon_secs: soon.iter().map(|schedule| schedule.due_in_secs).min_by(f64::total_cmp),
+            due,
         }
     }
-    // There are more, unless all of these are beyond help.
-    let next_in = if found_all || ran.jobs.is_empty() { soon } else { Some(0.0) };
-    Ok((ran, next_in.and_then(|secs| Duration::try_from_secs_f64(secs).ok())))
+}
+
+impl Found {
+    /// In how long to look again, if earlier than as usual.
+    fn next_look_in(&self, ran: &Ran) -> Option<Duration> {
+        // There are more, unless all of these are beyond help.
+        if !self.is_all && !ran.jobs.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        Duration::try_from_secs_f64(self.soon_secs?).ok()
+    }
 }
 
 async fn run_schedule(
@@ -101,11 +146,12 @@ async fn run_schedule(
     at: Option<OffsetDateTime>,
 ) -> Result<Ran, QueueError> {
     let mut tx = conn.begin().await?;
-    if !store::lock_due(&mut tx, name, at).await? {
-        return Ok(Ran::default());
+    let mut ran = Ran::default();
+    if store::lock_due(&mut tx, name, at).await?
+        && let Some(row) = store::find(&mut tx, name, at).await?
+    {
+        ran = settle(&mut tx, &row).await?;
     }
-    let Some(row) = store::find(&mut tx, name, at).await? else { return Ok(Ran::default()) };
-    let ran = settle(&mut tx, &row).await?;
     tx.commit().await?;
     tell(name, &ran);
     Ok(ran)
@@ -178,7 +224,7 @@ pub(in crate::queue) async fn run_for_ever(
             pruned = Some(Instant::now());
         }
         undefined = define(&pool, undefined, &mut complaints).await;
-        let next_in = match look_once(&pool).await {
+        let next_in = match look_by(&pool).await {
             Ok((ran, next_in)) => {
                 complaints.of_the_database = None;
                 for (schedule, error) in &ran.failed {
@@ -201,14 +247,10 @@ pub(in crate::queue) async fn run_for_ever(
     }
 }
 
-async fn look_once(pool: &PgPool) -> Result<(Ran, Option<Duration>), QueueError> {
-    let mut conn = pool.acquire().await?;
-    look(&mut conn, None).await
-}
-
 /// The statement's own transaction, after that of the jobs: see [`crate::queue::notifier`].
 async fn wake_others(pool: &PgPool) {
-    let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(pool).await;
+    let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(pool);
+    let sent: Result<_, sqlx::Error> = within(sent).await;
     if let Err(error) = sent {
         tracing::debug!(%error, "workers could not be notified, they poll");
     }
@@ -216,7 +258,7 @@ async fn wake_others(pool: &PgPool) {
 
 /// What fails is tried again by the next call.
 async fn prune(pool: &PgPool, keep_days: u16) {
-    if let Err(error) = ticks::prune(pool, keep_days).await {
+    if let Err(error) = within(ticks::prune(pool, keep_days)).await {
         let error = crate::queue::chain(&error);
         tracing::warn!(error, "old ticks of schedules could not be dropped");
     }
@@ -230,7 +272,7 @@ async fn define(
 ) -> Vec<Schedule> {
     let mut failed = Vec::new();
     for schedule in schedules {
-        match define_one(pool, &schedule).await {
+        match within(define_one(pool, &schedule)).await {
             Ok(Put::Unchanged) => {}
             Ok(Put::Created | Put::Changed) => {
                 tracing::info!(schedule = schedule.name(), "schedule defined");

@@ -291,8 +291,13 @@ pub async fn pause(
     reason: &str,
 ) -> Result<Option<PauseOutcome>, QueueError> {
     let mut tx = conn.begin().await?;
-    let Some(row) = store::lock(&mut tx, name).await? else { return Ok(None) };
+    let Some(row) = store::lock(&mut tx, name).await? else {
+        tx.rollback().await?;
+        return Ok(None);
+    };
     if let Some(pause) = ScheduleStatus::from(row).pause {
+        // At once, because of the lock; a transaction that is only dropped may keep it for a while.
+        tx.rollback().await?;
         return Ok(Some(PauseOutcome::AlreadyPaused(pause)));
     }
     store::pause(&mut tx, name, by, reason).await?;
@@ -310,8 +315,12 @@ pub async fn resume(
     name: &str,
 ) -> Result<Option<ResumeOutcome>, QueueError> {
     let mut tx = conn.begin().await?;
-    let Some(row) = store::lock(&mut tx, name).await? else { return Ok(None) };
+    let Some(row) = store::lock(&mut tx, name).await? else {
+        tx.rollback().await?;
+        return Ok(None);
+    };
     if row.paused_at.is_none() {
+        tx.rollback().await?;
         return Ok(Some(ResumeOutcome::NotPaused));
     }
     let next_tick_at = row.cadence()?.next_after(row.as_of);
@@ -332,7 +341,10 @@ pub async fn run_now(
     by: &str,
 ) -> Result<Option<JobId>, QueueError> {
     let mut tx = conn.begin().await?;
-    let Some(row) = store::lock(&mut tx, name).await? else { return Ok(None) };
+    let Some(row) = store::lock(&mut tx, name).await? else {
+        tx.rollback().await?;
+        return Ok(None);
+    };
     let job = enqueue(&mut tx, row.job()).await?.id();
     ticks::record_requested_run(&mut tx, name, job, by).await?;
     tx.commit().await?;

@@ -229,3 +229,34 @@ async fn an_error_text_that_postgresql_cannot_store_is_stored_all_the_same() {
     let error = attempts_of(&db.pool, id).await.remove(0).2.unwrap();
     assert!(error.len() <= 8 * 1024 + 3, "{} bytes", error.len());
 }
+
+#[tokio::test]
+async fn a_completion_that_cannot_be_committed_completes_nothing() {
+    let db = database().await;
+    // Fails at the commit, as a database that goes away then would.
+    sqlx::raw_sql(
+        "create function refuse() returns trigger language plpgsql
+           as $$ begin raise 'not today'; end $$;
+         create constraint trigger refuse after insert on effects
+           deferrable initially deferred for each row execute function refuse()",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let single = enqueue_job(&db.pool, &Act::new("a", End::Complete)).await;
+    let batched = [
+        enqueue_job(&db.pool, &Batched { name: "b".into() }).await,
+        enqueue_job(&db.pool, &Batched { name: "c".into() }).await,
+    ];
+
+    let summary = idle_worker(&db.pool).run_until_idle().await.unwrap();
+
+    assert_eq!(summary.completed, 0);
+    let outcomes: Vec<_> = attempts_of(&db.pool, single).await.into_iter().map(|a| a.1).collect();
+    assert_eq!(outcomes, ["failed", "failed", "failed"]);
+    for id in batched {
+        let outcomes: Vec<_> = attempts_of(&db.pool, id).await.into_iter().map(|a| a.1).collect();
+        assert_eq!(outcomes, ["failed"]);
+    }
+    assert!(effects(&db.pool).await.is_empty());
+}

@@ -2,6 +2,7 @@
 //! meanwhile.
 
 mod commands;
+mod networks;
 mod operating;
 mod racing;
 mod ticking;

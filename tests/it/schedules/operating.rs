@@ -270,6 +270,15 @@ async fn a_worker_defines_the_schedules_of_its_code_runs_them_and_respects_a_pau
 
     let reports = reports().await;
     assert!(reports.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_secs(1)));
+    // It wakes up for the tick: who looks once a second is late by half of one.
+    let median_late_secs: f64 = sqlx::query_scalar(
+        "select percentile_cont(0.5) within group (order by extract(epoch from made_at - tick_at))
+         from queue.schedule_ticks where schedule = 'often'",
+    )
+    .fetch_one(&db.pool)
+    .await
+    .unwrap();
+    assert!(median_late_secs < 0.2, "{median_late_secs} s");
     assert_eq!(find(&db.pool, "often").await.defined_by, "code");
     assert!(find(&db.pool, "quiet").await.pause.is_some());
     assert_eq!(ticks(&db.pool, "quiet").await, []);
