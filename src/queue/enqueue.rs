@@ -119,7 +119,7 @@ impl NewJob {
     }
 
     /// A job of a kind that this program need not know, in the queue `default`, with priority 2 and
-    /// ten attempts. In plain until the next rotation of keys, if the kind is [sealed](Job::SEALED).
+    /// ten attempts. If the kind is [sealed](Job::SEALED), the next rotation of keys seals it.
     pub fn raw(kind: impl Into<String>, args: Value) -> Self {
         Self {
             queue: Cow::Borrowed("default"),

@@ -27,7 +27,8 @@ use crate::queue::QueueError;
 pub struct KeyUse {
     /// The id of the key; null for jobs in plain of kinds that are sealed.
     pub key: Option<String>,
-    /// Jobs that wait.
+    /// Jobs that wait, and those that batches will enqueue when they end. The latter keep their key
+    /// until then.
     pub waiting: i64,
     /// Jobs that run.
     pub running: i64,

@@ -291,15 +291,15 @@ async fn what_a_kind_hides_is_hidden_in_its_schedules_and_their_jobs_have_it() {
     let db = TestDb::new().await;
     charging_worker(&db).run_until_idle().await.unwrap();
     let mut conn = db.pool.acquire().await.unwrap();
-    let daily = Schedule::every("daily", Duration::from_secs(86_400)).job(&ChargeCard::of(0));
-    schedules::put(&mut conn, &daily.unwrap(), "ada").await.unwrap();
+    let minutely = Schedule::every("minutely", Duration::from_secs(60)).job(&ChargeCard::of(0));
+    schedules::put(&mut conn, &minutely.unwrap(), "ada").await.unwrap();
 
-    let found = schedules::find(&mut conn, "daily").await.unwrap().unwrap();
+    let found = schedules::find(&mut conn, "minutely").await.unwrap().unwrap();
     assert_eq!(found.args, shown(0));
     assert_eq!(schedules::list(&mut conn).await.unwrap()[0].args, shown(0));
 
-    let tomorrow = OffsetDateTime::now_utc() + Duration::from_secs(86_400);
-    let ran = schedules::run_due_at(&mut conn, tomorrow).await.unwrap();
+    let later = OffsetDateTime::now_utc() + Duration::from_secs(60);
+    let ran = schedules::run_due_at(&mut conn, later).await.unwrap();
     assert_eq!(ran.jobs.len(), 1);
     assert_eq!(charging_worker(&db).run_until_idle().await.unwrap().completed, 1);
 }
