@@ -40,7 +40,7 @@ pub(super) async fn examine(
     let is_shared = shares_sessions(pool).await?;
     let direct =
         direct.map(|options| PgPoolOptions::new().max_connections(3).connect_lazy_with(options));
-    let mut findings = vec![pooler(is_shared, direct.as_ref()).await?];
+    let mut findings = vec![pooler(is_shared, direct.as_ref()).await];
     let mut conn = pool.acquire().await?;
     findings.extend(
         look(&mut conn, SESSION_SETTINGS, async |conn| session_settings(pool, conn).await).await?,
@@ -67,10 +67,10 @@ async fn shares_sessions(pool: &PgPool) -> Result<bool, sqlx::Error> {
     Ok(taken == before || after != before)
 }
 
-async fn pooler(is_shared: bool, direct: Option<&PgPool>) -> Result<Finding, sqlx::Error> {
+async fn pooler(is_shared: bool, direct: Option<&PgPool>) -> Finding {
     const FIX: &str =
         "set APP_DATABASE_DIRECT_URL to the server itself, for what needs a session of its own";
-    Ok(match (is_shared, direct) {
+    match (is_shared, direct) {
         (false, None) => {
             Finding::ok(POOLER, "none that shares sessions: each connection has its own")
         }
@@ -81,18 +81,27 @@ async fn pooler(is_shared: bool, direct: Option<&PgPool>) -> Result<Finding, sql
              be woken and poll instead",
             FIX,
         ),
-        (_, Some(direct)) if shares_sessions(direct).await? => Finding::new(
-            POOLER,
-            Level::Fail,
-            "connections of APP_DATABASE_DIRECT_URL share sessions, too: it leads to a pooler",
-            FIX,
-        ),
-        (true, Some(_)) => Finding::ok(
-            POOLER,
-            "connections share sessions; APP_DATABASE_DIRECT_URL leads to the server itself",
-        ),
-        (false, Some(_)) => Finding::ok(POOLER, "none that shares sessions, by either URL"),
-    })
+        (_, Some(direct)) => match shares_sessions(direct).await {
+            Ok(false) if is_shared => Finding::ok(
+                POOLER,
+                "connections share sessions; APP_DATABASE_DIRECT_URL leads to the server itself",
+            ),
+            Ok(false) => Finding::ok(POOLER, "none that shares sessions, by either URL"),
+            Ok(true) => Finding::new(
+                POOLER,
+                Level::Fail,
+                "connections of APP_DATABASE_DIRECT_URL share sessions, too: it leads to a pooler",
+                FIX,
+            ),
+            // A pooler may refuse the settings that we ask for.
+            Err(error) => Finding::new(
+                POOLER,
+                Level::Fail,
+                format!("APP_DATABASE_DIRECT_URL is of no use: {error}"),
+                FIX,
+            ),
+        },
+    }
 }
 
 /// Whether the settings that we ask for at connect, time limits among them, have arrived.
