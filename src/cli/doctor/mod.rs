@@ -1,7 +1,7 @@
 //! `app doctor`: is this database fit for what it is to keep, and does the queue in it move? Each
 //! line says what was found and, where something is amiss, the command or setting that mends it.
 //!
-//! The queue knows what ails it ([`queue::health`]); here is the rest:
+//! The queue knows what ails it ([`health`]); here is the rest:
 //!
 //! - `durability`: settings of the server that lose what was answered with a 2xx.
 //! - `horizon`: who keeps vacuum from cleaning up.
