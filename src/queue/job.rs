@@ -166,8 +166,8 @@ impl FollowUp {
 pub trait BatchJob: Job {
     /// The most jobs that one call of `run_batch` gets.
     const MAX_BATCH: usize = 200;
-    /// How long a job may wait, once claimed, for others to fill its batch; at most 5 s, and a sixth
-    /// of the worker's lease. By default a batch is what one claim brought.
+    /// How long a job may wait, once claimed, for others to fill its batch; at most 5 s, and a
+    /// sixth of the worker's lease. By default a batch is what one claim brought.
     const MAX_WAIT: Duration = Duration::ZERO;
 
     /// Does the work of several jobs and completes them, or those that did not fail, see

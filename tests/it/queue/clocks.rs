@@ -39,7 +39,8 @@ async fn database_ahead_by(hours: i32) -> (TestDb, PgPool) {
     let pool = db::connect(&db.url, 10, "test").await.unwrap();
     make_effects_table(&pool).await;
     let ahead: i32 = sqlx::query_scalar(
-        "select round(extract(epoch from clock_timestamp() - pg_catalog.clock_timestamp()) / 3600)::int",
+        "select round(
+           extract(epoch from clock_timestamp() - pg_catalog.clock_timestamp()) / 3600)::int",
     )
     .fetch_one(&pool)
     .await

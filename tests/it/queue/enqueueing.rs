@@ -34,8 +34,8 @@ async fn decided(pool: &PgPool, id: JobId) -> String {
 }
 
 /// Text with everything that COPY, arrays and JSON treat in a way of their own.
-const ODD: &str = "tab\t newline\n return\r backslash\\ \\N \\. quote\" 'single' {brace, comma} null NULL \
-                   \u{8} \u{c} \u{7f} é ✉ \u{1F600} end\\";
+const ODD: &str = "tab\t newline\n return\r backslash\\ \\N \\. quote\" 'single' {brace, comma} \
+                   null NULL \u{8} \u{c} \u{7f} é ✉ \u{1F600} end\\";
 
 fn of_every_sort() -> Vec<NewJob> {
     let act = || NewJob::new(&Act::new(ODD, End::Complete)).unwrap();

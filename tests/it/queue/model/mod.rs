@@ -84,7 +84,8 @@ async fn database() -> (TestDb, Mutex<PgConnection>) {
            for partition in
              select inhrelid from pg_inherits
              where inhrelid::regclass::text ~ '_[0-9]{8}$'
-               and right(inhrelid::regclass::text, 8) > to_char(now() + interval '1 day', 'YYYYMMDD')
+               and right(inhrelid::regclass::text, 8)
+                 > to_char(now() + interval '1 day', 'YYYYMMDD')
            loop
              execute format('drop table %s', partition);
            end loop;
