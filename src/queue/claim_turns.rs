@@ -68,7 +68,7 @@ impl ClaimTurns {
         if !self.by_key.is_empty() && (limit > 1 || self.keys_first) {
             self.claim_by_key(limit.div_ceil(2), &mut claimed).await?;
         }
-        let rest = limit - claimed.jobs.len();
+        let rest = limit.saturating_sub(claimed.jobs.len());
         if rest > 0 {
             match self.claim_by_time(rest, &mut claimed).await {
                 Ok(()) => {}
@@ -80,7 +80,7 @@ impl ClaimTurns {
                 Err(error) => return Err(error),
             }
         }
-        let rest = limit - claimed.jobs.len();
+        let rest = limit.saturating_sub(claimed.jobs.len());
         if rest > 0 {
             self.claim_by_key(rest, &mut claimed).await?;
         }
@@ -144,7 +144,7 @@ impl ClaimTurns {
                 Some(key) => self.after_keys.insert(queue.clone(), key),
                 None => self.after_keys.remove(queue),
             };
-            rest -= claim.jobs.len();
+            rest = rest.saturating_sub(claim.jobs.len());
             claimed.jobs.append(&mut claim.jobs);
             claimed.again_in = earlier(claimed.again_in, claim.again_in);
         }

@@ -9,7 +9,7 @@
 //! The keeper has an operating system thread and a connection of its own: neither a handler that
 //! blocks the runtime nor a pool that handlers have drained can cost a lease.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::deadline::ANSWER_WITHIN;
+use super::attempt::AttemptOutcome;
+use super::deadline::{ANSWER_WITHIN, within};
 use super::job::{Fence, JobId};
 use super::store;
 
@@ -203,26 +204,45 @@ impl Leases {
                 return false;
             }
         };
-        let renewed: std::collections::HashSet<JobId> = renewed.into_iter().collect();
-        let mut held = self.lock();
-        for (id, fence) in claims {
-            // The job may have been finished, and even claimed again, while the statement ran.
-            let Some(lease) = held.get_mut(&id).filter(|lease| lease.fence == fence) else {
+        let renewed: HashSet<JobId> = renewed.into_iter().collect();
+        let (renewed, others): (Vec<_>, Vec<_>) =
+            claims.into_iter().partition(|(id, _fence)| renewed.contains(id));
+        let deadline = self.deadline(since);
+        self.with_held(&renewed, |lease| lease.deadline = deadline);
+        for (id, fence) in others {
+            if !self.is_held(id, fence) || has_ended_by_itself(pool, id, fence).await {
                 continue;
-            };
-            if renewed.contains(&id) {
-                lease.deadline = self.deadline(since);
-            } else {
-                lease.give_up();
             }
+            self.with_held(&[(id, fence)], |lease| lease.give_up());
         }
         true
+    }
+
+    /// The job of a claim may have been finished, and even claimed again, while a statement ran.
+    fn with_held(&self, claims: &[(JobId, Fence)], mut change: impl FnMut(&mut Lease)) {
+        let mut held = self.lock();
+        for (id, fence) in claims {
+            if let Some(lease) = held.get_mut(id).filter(|lease| lease.fence == *fence) {
+                change(lease);
+            }
+        }
+    }
+
+    fn is_held(&self, id: JobId, fence: Fence) -> bool {
+        self.lock().get(&id).is_some_and(|lease| lease.fence == fence)
     }
 
     /// How long an answer may take: less than a heartbeat, so that there is time for another try.
     fn patience(&self) -> Duration {
         self.times.heartbeat.min(ANSWER_WITHIN)
     }
+}
+
+/// Whether the job is gone because its own run has just ended it, and only has not heard of that
+/// yet: that run must not be stopped as one that has lost its lease.
+async fn has_ended_by_itself(pool: &PgPool, id: JobId, fence: Fence) -> bool {
+    let outcome = within(store::attempt_outcome(pool, id, fence)).await;
+    matches!(outcome, Ok(Some(outcome)) if outcome != AttemptOutcome::Crashed)
 }
 
 /// A lease in the keeper's charge.

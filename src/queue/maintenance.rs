@@ -19,6 +19,9 @@ pub const MAX_CRASHES: i16 = 5;
 /// The most jobs that one rescue takes back; it is repeated until none is left.
 const RESCUE_LIMIT: i64 = 500;
 
+/// The most unique keys that one statement forgets.
+const PRUNE_LIMIT: i64 = 5_000;
+
 const PARTITIONS_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Partitions are made so many days ahead, so that a worker can be down for a week and still start.
@@ -60,6 +63,9 @@ pub(super) async fn maintain(
     loop {
         if partitions_made.elapsed() >= PARTITIONS_INTERVAL {
             make_partitions(&pool, retention).await;
+            if let Err(error) = prune_unique_keys(&pool).await {
+                tracing::warn!(error = %super::chain(&error), "unique keys could not be pruned");
+            }
             partitions_made = Instant::now();
         }
         if let Err(error) = store::cancel_left_over(&pool).await {
@@ -78,6 +84,12 @@ pub(super) async fn maintain(
         // is held up, it reads all that was claimed since.
         tokio::time::sleep(lease / 4 + (lease / 12).mul_f64(fastrand::f64())).await;
     }
+}
+
+/// Forgets all reservations of unique jobs that refuse nobody any more.
+pub(super) async fn prune_unique_keys(pool: &PgPool) -> Result<(), QueueError> {
+    while store::prune_unique_keys(pool, PRUNE_LIMIT).await? == PRUNE_LIMIT as u64 {}
+    Ok(())
 }
 
 /// Takes back all jobs whose lease has run out. Returns how many.

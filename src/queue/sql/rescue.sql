@@ -20,6 +20,9 @@ waiting as (
     worker_id = null,
     started_at = null,
     lease_expires_at = null,
+    -- Its time has come long ago: it must not wait behind all that has become due since, or what is promised of
+    -- lost workers would not hold while there is a backlog.
+    priority = 1,
     run_at = clock_timestamp()
   from lost
   where jobs.id = lost.id and not lost.poison and not lost.unwanted

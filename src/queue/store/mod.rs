@@ -243,6 +243,13 @@ pub(super) async fn cancel_waiting(pool: &PgPool, id: JobId) -> Result<(), Queue
     Ok(())
 }
 
+/// Forgets reservations of unique jobs that refuse nobody any more; at most `limit`.
+pub(super) async fn prune_unique_keys(pool: &PgPool, limit: i64) -> Result<u64, QueueError> {
+    let pruned =
+        sqlx::query_file!("src/queue/sql/prune_unique_keys.sql", limit).execute(pool).await?;
+    Ok(pruned.rows_affected())
+}
+
 /// Cancels waiting jobs whose worker ended before it could see that they were to be cancelled.
 pub(super) async fn cancel_left_over(pool: &PgPool) -> Result<(), QueueError> {
     sqlx::query_file!("src/queue/sql/cancel_left_over.sql").fetch_all(pool).await?;
