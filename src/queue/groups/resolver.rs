@@ -14,8 +14,8 @@ use crate::queue::{QueueError, chain, job::JobId};
 /// The most ended jobs that are resolved at once.
 const MAX_RESOLVED: usize = 1000;
 
-/// The most waiting jobs that one transaction releases or cancels: few enough to be done long before
-/// a statement of the engine's times out.
+/// The most waiting jobs that one transaction releases or cancels: few enough to be done long
+/// before a statement of the engine's times out.
 const MAX_SETTLED: i32 = 300;
 
 /// How many dependencies and held jobs one sweep looks at; of batches it is a tenth.
