@@ -113,10 +113,10 @@ enum Command {
 
 /// What is kept of a decision.
 #[derive(clap::Args, Debug)]
-struct Why {
+pub(super) struct Why {
     /// Why, for whoever asks later.
     #[arg(long, value_parser = reason)]
-    reason: String,
+    pub(super) reason: String,
 
     /// Who decides. [default: the user of the system]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
@@ -124,7 +124,7 @@ struct Why {
 }
 
 impl Why {
-    fn who(&self) -> String {
+    pub(super) fn who(&self) -> String {
         let name = self.by.clone().or_else(|| std::env::var("USER").ok());
         format!("cli:{}", name.filter(|name| !name.is_empty()).as_deref().unwrap_or("unknown"))
     }

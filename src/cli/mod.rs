@@ -9,6 +9,7 @@ pub mod bank;
 pub mod bench;
 mod database;
 pub mod dead_letters;
+pub mod jobs;
 pub mod keys;
 pub mod migrate;
 pub mod openapi;
@@ -39,6 +40,7 @@ Examples:
   app seed                      demo users with money and a history
   app verify                    check that nothing was lost and nothing applied twice
   app reconcile                 compare the ledger with what the bank says that it did
+  app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
   app dead-letters list         what was given up, for an operator to decide over
 
 Settings can also come from the environment or a .env file; each --help names the variables.";
@@ -86,6 +88,7 @@ enum Command {
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
+    Jobs(jobs::Args),
     Bench(bench::Args),
 }
 
@@ -124,6 +127,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
+            | Command::Jobs(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
@@ -151,6 +155,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
+            Command::Jobs(args) => return jobs::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -16,11 +16,15 @@ use crate::db::DbError;
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
-const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
+/// What was asked for makes no sense.
+pub(super) const USAGE: u8 = 2;
 /// What the command is about does not exist.
 pub(super) const NOT_FOUND: u8 = 3;
 /// What is asked for was done before, or cannot be as things stand.
 pub(super) const CONFLICT: u8 = 5;
+/// What was waited for has not happened in time.
+pub(super) const TIMED_OUT: u8 = 6;
 /// PostgreSQL cannot be reached.
 const DATABASE_UNREACHABLE: u8 = 7;
 /// The schema is not that of this binary.

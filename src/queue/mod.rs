@@ -36,8 +36,9 @@
 //! whether people call it scheduled, available or retryable follows from `run_at` and `attempt`. A
 //! finished job is a row of `queue.finished_jobs`, every ended attempt one of `queue.attempts`.
 //!
-//! What an operator asks of it all: [`inspect::find_job`] tells everything of one job, why it waits
-//! included; [`discarded`] lists what has failed for good, to be redriven or dismissed.
+//! What an operator asks of it all: [`inspect::find_job`] tells everything of one job, and
+//! [`inspect::why_not_run`] why it has not run; [`operators`] finds jobs and changes what becomes of
+//! them; [`discarded`] lists what has failed for good, to be redriven or dismissed.
 //!
 //! # What is guaranteed
 //!
@@ -222,6 +223,7 @@ pub mod inspect;
 pub mod job;
 pub mod maintenance;
 pub mod notifier;
+pub mod operators;
 pub mod registry;
 pub mod spans;
 

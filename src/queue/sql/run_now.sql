@@ -1,0 +1,22 @@
+-- Makes the waiting jobs among $1 due now, because $2 says so for the reason $3. Returns those that were; the others are
+-- due already, wait for other jobs, run, or have ended.
+--
+-- As in every write of run_at, the transaction has its id before the clock is read (claim_floor.rs): the locks see to
+-- that.
+with waiting as materialized (
+  select id, run_at
+  from queue.jobs
+  where id = any ($1) and not running and hold is distinct from 'dependencies' and run_at > clock_timestamp()
+  order by id
+  for update
+),
+due as (
+  update queue.jobs
+  set run_at = clock_timestamp(), hold = null, wait_reason = null
+  from waiting
+  where jobs.id = waiting.id
+)
+insert into queue.interventions (job_id, action, made_by, reason, detail)
+select id, 'retry', $2, $3, jsonb_build_object('was_due_at', run_at)
+from waiting
+returning job_id
