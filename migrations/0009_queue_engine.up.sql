@@ -187,10 +187,10 @@ begin
     from unnest(queues, priorities, floors) with ordinality as asked (queue, priority, floor, position)
   ),
   due as materialized (
-    select lane.position, job.id
+    select lane.position, job.place
     from lane
     cross join lateral (
-      select jobs.id
+      select jobs.ctid as place
       from queue.jobs
       where jobs.queue = lane.queue
         and jobs.priority = lane.priority
@@ -219,7 +219,8 @@ begin
       lease_expires_at = clock_timestamp() + make_interval(secs => lease),
       wait_reason = null
     from due
-    where jobs.id = due.id
+    -- They are locked, so they are still there.
+    where jobs.ctid = due.place
     returning due.position, jobs.*
   ),
   looked_after as materialized (
@@ -228,13 +229,20 @@ begin
     where not lane.paused
       and (
         lane.limited
-        or exists (
-          select from queue.jobs
+        -- With a limit, because as a plain EXISTS it may be hashed, which reads all there is; in an order that only
+        -- the index of those that wait has.
+        or (
+          select true
+          from queue.jobs
           where jobs.queue = lane.queue and not jobs.running and jobs.key is not null and jobs.hold is null
+          order by jobs.key, jobs.priority, jobs.run_at, jobs.id
+          limit 1
         )
-        or exists (
-          select from queue.jobs
+        or (
+          select true
+          from queue.jobs
           where jobs.queue = lane.queue and jobs.hold = 'until_due' and jobs.run_at <= statement_timestamp()
+          limit 1
         )
       )
       -- Each queue has a lane of each priority.
@@ -267,8 +275,8 @@ end $$;
 -- to another worker by now (G3, G4). `traceparents` and `outputs` may be null.
 --
 -- A function, because handlers call it in their own transactions, whose connections have the planner's defaults. A plan
--- made while the hot table is small reads it from end to end, and is kept while the table grows: so here, and only
--- here, it must go by index.
+-- made while the hot table is small reads it from end to end, or hashes all that runs, and is kept while the table
+-- grows: so here it must look up each job by its id.
 create function queue.complete(ids bigint[], fences bigint[], traceparents text[], outputs jsonb[])
 returns table (id bigint, wakes boolean)
 language plpgsql
@@ -282,9 +290,10 @@ begin
   with done as (
     delete from queue.jobs
     using unnest(ids, fences, traceparents, outputs) as mine (id, fence, traceparent, output)
-    where jobs.id = mine.id
+    -- The second condition alone would do, but not as an index condition. A job that does not run has no fence.
+    where jobs.id = any (ids)
+      and jobs.id = mine.id
       and jobs.fence = mine.fence
-      and jobs.running
     returning jobs.*, mine.traceparent, mine.output
   ),
   finished as (

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -44,6 +45,8 @@ pub(super) struct Executor<S> {
     pub(super) leases: Arc<Leases>,
     /// Cancelled when runs must end now, because the worker stops.
     pub(super) hand_back: CancellationToken,
+    /// Makes the worker claim.
+    pub(super) wake: Arc<Notify>,
     pub(super) counts: Counts,
 }
 
@@ -260,6 +263,10 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                 span.end(&run, Ending::HandedBack);
             }
             Outcome::LeaseLost => span.end(&run, Ending::LeaseLost),
+        }
+        if job.by_key {
+            // The next of its key, or of its queue, may go on now.
+            self.wake.notify_one();
         }
     }
 

@@ -55,7 +55,8 @@
 //! # What is absent on purpose
 //!
 //! No leader, no lock that outlives a statement, no transaction that stays open while a handler
-//! runs, no trigger, no NOTIFY inside the caller's transaction.
+//! runs, no trigger that enqueues or completes would fire, no NOTIFY inside the caller's
+//! transaction.
 //!
 //! # Example
 //!
@@ -202,6 +203,7 @@
 //! }
 //! ```
 pub(crate) mod claim_floor;
+mod claim_turns;
 mod completer;
 mod copy;
 mod dispatch;
@@ -224,6 +226,7 @@ pub mod job;
 pub mod maintenance;
 pub mod notifier;
 pub mod operators;
+pub mod queues;
 pub mod registry;
 pub mod spans;
 

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::QueueError;
-use super::claim_floor::ClaimFloors;
+use super::claim_turns::ClaimTurns;
 use super::completer::Completer;
 use super::context::Engine;
 use super::dispatch::Dispatcher;
@@ -23,7 +23,6 @@ use super::maintenance::{self, Retention};
 use super::outcome::Counts;
 use super::registry::Registry;
 use super::slots::Slots;
-use super::store::{self, Claim, ClaimRequest};
 use super::{listener, maintenance::rescue_all};
 
 /// The most jobs of one claim.
@@ -141,6 +140,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             pool: engine_pool.clone(),
             leases,
             hand_back: CancellationToken::new(),
+            wake: Arc::new(Notify::new()),
             counts: Counts::default(),
         });
         Ok(Self {
@@ -160,7 +160,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// runs once: afterwards its connections are closed.
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::clone(&self.executor.wake);
         // Before the first claim: after a pause of more than a week there would be no partition
         // that a finished job could go to. While the database is away this takes long, and a
         // signal must end it.
@@ -192,12 +192,11 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
         rescue_all(&self.engine_pool).await?;
+        let mut turns = self.turns();
         loop {
-            // Each claim reads from the very start: what another transaction has just committed
-            // must be found.
-            let mut floors = ClaimFloors::new(&self.queues);
+            turns.forget_floors(&self.queues);
             let since = Instant::now();
-            let claim = self.claim(&mut floors, self.settings.concurrency.min(MAX_CLAIM)).await?;
+            let claim = turns.claim(self.settings.concurrency.min(MAX_CLAIM)).await?;
             if claim.jobs.is_empty() {
                 return Ok(self.summary().since(before));
             }
@@ -242,18 +241,18 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 
     async fn claim_for_ever(&self, slots: &Slots, wake: &Notify, tasks: &TaskTracker) {
-        let mut floors = ClaimFloors::new(&self.queues);
+        let mut turns = self.turns();
         let mut failures = 0u32;
         loop {
             let limit = slots.wait_for_some().await.min(MAX_CLAIM);
             let since = Instant::now();
-            match self.claim(&mut floors, limit).await {
+            match turns.claim(limit).await {
                 Ok(claim) => {
                     failures = 0;
                     let found_all = claim.jobs.len() < limit;
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if found_all {
-                        self.wait_for_work(wake).await;
+                        self.wait_for_work(wake, claim.again_in).await;
                     }
                 }
                 Err(error) => {
@@ -269,26 +268,16 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    async fn wait_for_work(&self, wake: &Notify) {
+    async fn wait_for_work(&self, wake: &Notify, again_in: Option<Duration>) {
         // Jittered, so that idle workers do not poll in step.
         let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
+        let poll = poll.min(again_in.unwrap_or(poll));
         let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
     }
 
-    async fn claim(&self, floors: &mut ClaimFloors, limit: usize) -> Result<Claim, QueueError> {
-        let lanes = floors.lanes_to_claim();
-        let request = ClaimRequest {
-            lanes: &lanes,
-            kinds: &self.kinds,
-            limit,
-            worker_id: self.id,
-            lease: self.settings.lease,
-            take_xid: floors.wants_xid(),
-            ignored_xid: floors.ignored_xid(),
-        };
-        let claim = store::claim(&self.engine_pool, &request).await?;
-        floors.observe(&claim, limit);
-        Ok(claim)
+    fn turns(&self) -> ClaimTurns {
+        let (queues, kinds) = (&self.queues, self.kinds.clone());
+        ClaimTurns::new(self.engine_pool.clone(), self.id, queues, kinds, self.settings.lease)
     }
 
     /// Waits for jobs in progress; after the grace, stops them and hands them back.

@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 34] = [
+const COMMANDS: [&[&str]; 43] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -34,6 +34,15 @@ const COMMANDS: [&[&str]; 34] = [
     &["dead-letters", "show"],
     &["dead-letters", "redrive"],
     &["dead-letters", "write-off"],
+    &["jobs"],
+    &["jobs", "list"],
+    &["jobs", "show"],
+    &["jobs", "enqueue"],
+    &["jobs", "retry"],
+    &["jobs", "cancel"],
+    &["jobs", "discard"],
+    &["jobs", "edit"],
+    &["jobs", "wait"],
     &["bench"],
     &["bench", "ingest"],
     &["bench", "drain"],

@@ -18,6 +18,7 @@ mod faults;
 mod idempotency;
 mod identity;
 mod inbound_webhooks;
+mod jobs_cli;
 mod ledger;
 mod limits;
 mod migrate;

@@ -1,4 +1,38 @@
 //! What a run gets from the worker, and the ways to end its job in the transaction of its effects.
+//!
+//! # Example: long work
+//!
+//! ```
+//! # use serde::{Deserialize, Serialize};
+//! use surety::queue::context::{Committed, JobContext};
+//! use surety::queue::job::{Job, JobError};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Import {
+//!     lines: u32,
+//! }
+//!
+//! impl Job for Import {
+//!     const KIND: &'static str = "import";
+//!     type State = ();
+//!
+//!     async fn run(self, _state: &(), mut cx: JobContext) -> Result<Committed, JobError> {
+//!         // Where the attempt before this one got to, if it failed or was lost.
+//!         let mut done: u32 = cx.last_checkpoint()?.unwrap_or(0);
+//!         while done < self.lines {
+//!             // … the next hundred lines …
+//!             done = (done + 100).min(self.lines);
+//!             cx.checkpoint(&done).await?;
+//!             cx.progress((done * 100 / self.lines) as u8, &format!("{done} lines")).await?;
+//!             if cx.stopped().is_cancelled() {
+//!                 return Err(JobError::Cancel(format!("stopped after {done} lines")));
+//!             }
+//!         }
+//!         let tx = cx.begin().await?;
+//!         cx.with_output(&serde_json::json!({ "lines": done }))?.complete(tx).await
+//!     }
+//! }
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;

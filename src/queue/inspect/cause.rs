@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::JobState;
 use crate::queue::job::JobId;
+use crate::queue::queues::BlockCause;
 
 /// Something that keeps a job from running.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -128,6 +129,18 @@ pub enum Cause {
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
     },
+    /// Its key goes on only when somebody has decided.
+    KeyBlocked {
+        /// The key.
+        key: String,
+        /// The job at its head; it may be this one.
+        by: JobId,
+        /// What became of that.
+        why: BlockCause,
+        /// Since when.
+        #[serde(with = "time::serde::rfc3339")]
+        since: OffsetDateTime,
+    },
     /// An earlier job of its key must end first, as its queue is ordered.
     BehindInKey {
         /// The key.
@@ -171,14 +184,16 @@ pub enum Cause {
         /// How many may.
         max: i32,
     },
-    /// Its queue starts only so many jobs in a time.
-    RateLimited {
+    /// Its queue, or its key there, starts only so many jobs in a time, and has.
+    RateUsedUp {
         /// The queue.
         queue: String,
         /// So many.
         rate: i32,
         /// In so many seconds.
         period_secs: f64,
+        /// In how many seconds the next one may start.
+        next_in_secs: Option<f64>,
     },
     /// Jobs of more priority, or due earlier, are ahead of it.
     JobsAhead {
@@ -280,6 +295,14 @@ impl Cause {
                 };
                 format!("{what} paused since {} by {by}{}.", moment(*since), because(Some(reason)))
             }
+            Self::KeyBlocked { key, by, why, since } => format!(
+                "Its key {key} is blocked since {} by job {by}, which {}, until somebody decides.",
+                moment(*since),
+                match why {
+                    BlockCause::Discarded => "was discarded",
+                    BlockCause::Parked => "failed and is parked",
+                }
+            ),
             Self::BehindInKey { key, job, state } => format!(
                 "Job {job} of its key {key} is ahead of it, and {}.",
                 match state {
@@ -289,7 +312,7 @@ impl Cause {
                     _ => "waits for a worker",
                 }
             ),
-            Self::NoWorker => "No worker is alive; 'app work' starts one.".to_owned(),
+            Self::NoWorker => "No worker is alive that could take it.".to_owned(),
             Self::UnknownKind { kind, workers } => format!(
                 "None of the {workers} workers knows the kind {kind}: it waits for one that does."
             ),
@@ -308,9 +331,11 @@ impl Cause {
             Self::KeyFull { key, running, max } => {
                 format!("{running} jobs of its key {key} run, and no more than {max} may.")
             }
-            Self::RateLimited { queue, rate, period_secs } => format!(
-                "Its queue {queue} starts no more than {rate} jobs in {}.",
+            Self::RateUsedUp { queue, rate, period_secs, next_in_secs } => format!(
+                "Its queue {queue} starts no more than {rate} jobs in {}, and has; the next one \
+                 may start in {}.",
                 span(time::Duration::seconds_f64(*period_secs)),
+                span(time::Duration::seconds_f64(next_in_secs.unwrap_or_default())),
             ),
             Self::JobsAhead { count, is_more, since } => format!(
                 "It is due for {}, and {}{count} {} ahead of it.",

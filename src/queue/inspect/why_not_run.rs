@@ -9,6 +9,7 @@ use super::cause::Cause;
 use super::{JobDetails, JobState, find_job};
 use crate::queue::QueueError;
 use crate::queue::job::JobId;
+use crate::queue::queues::BlockCause;
 
 /// The most jobs ahead of another that are counted.
 pub const MAX_COUNTED: i64 = 1_000;
@@ -75,13 +76,14 @@ pub async fn why_not_run(
     }
     causes.extend(job.not_due());
     causes.extend(job.paused());
+    causes.extend(job.blocked());
     causes.extend(behind_in_key(conn, id, &job).await?);
     causes.extend(without_worker(conn, &job).await?);
     causes.extend(job.full());
+    causes.extend(job.rate_used_up());
     let is_due = job.hold != Some(Hold::Dependencies) && job.run_at <= now;
     if is_due {
         causes.extend(jobs_ahead(conn, id, &job).await?);
-        causes.extend(job.limited());
     }
     if causes.is_empty() {
         causes.push(Cause::Due { since: job.run_at });
@@ -116,10 +118,13 @@ struct Unfinished {
     paused_at: Option<OffsetDateTime>,
     max_running: Option<i32>,
     max_running_per_key: Option<i32>,
-    rate: Option<i32>,
-    rate_per_key: Option<i32>,
-    rate_period_secs: Option<f64>,
     is_ordered: bool,
+    used_up_rate: Option<i32>,
+    rate_period_secs: Option<f64>,
+    starts_in_secs: Option<f64>,
+    blocked_by: Option<JobId>,
+    block_cause: Option<BlockCause>,
+    blocked_since: Option<OffsetDateTime>,
     running_of_queue: i64,
     running_of_key: i64,
 }
@@ -194,12 +199,21 @@ impl Unfinished {
         Some(Cause::KeyFull { key, running, max })
     }
 
-    fn limited(&self) -> Option<Cause> {
-        let rate_of_key = self.rate_per_key.filter(|_| self.key.is_some());
-        Some(Cause::RateLimited {
+    fn rate_used_up(&self) -> Option<Cause> {
+        Some(Cause::RateUsedUp {
             queue: self.queue.clone(),
-            rate: self.rate.or(rate_of_key)?,
+            rate: self.used_up_rate?,
             period_secs: self.rate_period_secs?,
+            next_in_secs: self.starts_in_secs,
+        })
+    }
+
+    fn blocked(&self) -> Option<Cause> {
+        Some(Cause::KeyBlocked {
+            key: self.key.clone()?,
+            by: self.blocked_by?,
+            why: self.block_cause?,
+            since: self.blocked_since?,
         })
     }
 }

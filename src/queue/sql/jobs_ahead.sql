@@ -3,17 +3,17 @@
 select count(*) as "count!"
 from (
   select ahead.id
-  from generate_series(1, $2::smallint) as priority
+  from generate_series(1, $2::smallint) as lane (number)
   cross join lateral (
     select jobs.id
     from queue.jobs
     where jobs.queue = $1
-      and jobs.priority = priority::smallint
+      and jobs.priority = lane.number::smallint
       and not jobs.running
       and jobs.key is null
       and jobs.hold is null
-      and jobs.run_at <= clock_timestamp()
-      and (priority < $2 or (jobs.run_at, jobs.id) < ($3, $4))
+      and jobs.run_at <= case when lane.number < $2 then statement_timestamp() else $3 end
+      and (lane.number < $2 or (jobs.run_at, jobs.id) < ($3, $4))
     limit $5
   ) as ahead
   limit $5

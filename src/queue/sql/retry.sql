@@ -1,8 +1,9 @@
 -- Ends a failed attempt of job $1 under fence $2; the job waits $3 seconds and runs again. $4 is how the attempt
--- ended, $5 the error, $6 the attempt's traceparent. Returns whether the job is to be
+-- ended, $5 the error, $6 the attempt's traceparent. A queue whose rule is to park
+-- failing keys parks the job's. Returns whether the job is to be
 -- cancelled now that it waits; no row when it belongs to another worker by now.
 with mine as materialized (
-  select id, attempt, fence, worker_id, started_at, cancel_reason is not null as to_be_cancelled
+  select id, queue, key, attempt, fence, worker_id, started_at, cancel_reason is not null as to_be_cancelled
   from queue.jobs
   where id = $1 and fence = $2 and running
   for update
@@ -20,6 +21,14 @@ waiting as (
     last_traceparent = coalesce($6, jobs.last_traceparent)
   from mine
   where jobs.id = mine.id
+),
+parked as (
+  insert into queue.blocked_keys (queue, key, job_id, cause)
+  select mine.queue, mine.key, mine.id, 'parked'
+  from mine
+  join queue.limits on limits.queue = mine.queue
+  where mine.key is not null and limits.ordered and limits.on_poison = 'park'
+  on conflict do nothing
 ),
 attempt as (
   insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error, traceparent)

@@ -35,8 +35,10 @@ pub(in crate::queue) struct ClaimedJob {
     /// The id of the key that the arguments are sealed with.
     pub(in crate::queue) args_key: Option<String>,
     pub(in crate::queue) checkpoint: Option<Value>,
-    /// Which lane of the claim it came from, from 0.
+    /// Which lane of the claim it came from, from 0; those that were claimed by key have none.
     pub(in crate::queue) lane: usize,
+    /// Others may be waiting for it to end: it has a key, or its queue has limits.
+    pub(in crate::queue) by_key: bool,
 }
 
 impl ClaimedJob {
@@ -71,7 +73,6 @@ pub(in crate::queue) struct Claim {
     pub(in crate::queue) own_xid: Option<i64>,
     /// The lanes, from 0, that were passed over: their queues are paused or have limits.
     pub(in crate::queue) closed_lanes: Vec<usize>,
-    #[allow(dead_code)]
     /// The queues to claim from by key: they have limits, or jobs with keys that are due.
     pub(in crate::queue) by_key: Vec<String>,
 }
@@ -142,6 +143,76 @@ pub(in crate::queue) async fn claim(
             args_key: row.args_key,
             checkpoint: row.checkpoint,
             lane: row.lane.ok_or_else(missing)? as usize - 1,
+            by_key: false,
+        });
+    }
+    Ok(claim)
+}
+
+/// What a claim by key asks for, of one queue.
+pub(in crate::queue) struct ClaimByKeyRequest<'a> {
+    pub(in crate::queue) queue: &'a str,
+    pub(in crate::queue) kinds: &'a [String],
+    pub(in crate::queue) limit: usize,
+    pub(in crate::queue) worker_id: Uuid,
+    pub(in crate::queue) lease: Duration,
+    /// Where the last claim ended.
+    pub(in crate::queue) after_key: Option<&'a str>,
+}
+
+/// What a claim by key brought.
+#[derive(Debug, Default)]
+pub(in crate::queue) struct ClaimByKey {
+    pub(in crate::queue) jobs: Vec<ClaimedJob>,
+    /// Where the next claim should go on.
+    pub(in crate::queue) turn: Option<String>,
+    /// When a rate allows the next job, if only that is in the way.
+    pub(in crate::queue) again_in: Option<Duration>,
+}
+
+pub(in crate::queue) async fn claim_by_key(
+    executor: impl PgExecutor<'_>,
+    request: &ClaimByKeyRequest<'_>,
+) -> Result<ClaimByKey, QueueError> {
+    let rows = sqlx::query_file!(
+        "src/queue/sql/claim_by_key.sql",
+        request.queue,
+        request.kinds,
+        request.limit as i32,
+        request.worker_id,
+        request.lease.as_secs_f64(),
+        request.after_key,
+    )
+    .fetch_all(executor)
+    .await?;
+    let mut claim = ClaimByKey::default();
+    for row in rows {
+        // The last row.
+        let Some(id) = row.id else {
+            claim.turn = row.key;
+            claim.again_in = row.again_in.map(Duration::from_secs_f64);
+            continue;
+        };
+        let missing = || QueueError::Database(sqlx::Error::RowNotFound);
+        claim.jobs.push(ClaimedJob {
+            id: JobId(id),
+            queue: row.queue.ok_or_else(missing)?,
+            kind: row.kind.ok_or_else(missing)?,
+            attempt: row.attempt.ok_or_else(missing)?,
+            max_attempts: row.max_attempts.ok_or_else(missing)?,
+            crash_count: row.crash_count.ok_or_else(missing)?,
+            prior_attempts: row.prior_attempts.ok_or_else(missing)?,
+            fence: Fence(row.fence.ok_or_else(missing)?),
+            run_at: row.run_at.ok_or_else(missing)?,
+            claimed_at: row.claimed_at,
+            args: row.args.ok_or_else(missing)?.0,
+            trace_context: row.trace_context.map(|context| context.0),
+            last_traceparent: row.last_traceparent,
+            key: row.key,
+            args_key: row.args_key,
+            checkpoint: row.checkpoint,
+            lane: 0,
+            by_key: true,
         });
     }
     Ok(claim)

@@ -15,7 +15,7 @@ use super::QueueError;
 use super::attempt::{AttemptOutcome, EndedAttempt};
 use super::job::{Fence, JobId};
 
-pub(super) use claims::{Claim, ClaimRequest, ClaimedJob, claim};
+pub(super) use claims::{Claim, ClaimByKeyRequest, ClaimRequest, ClaimedJob, claim, claim_by_key};
 pub(super) use enqueueing::{enqueue_many, enqueue_unique};
 
 mod claims;
