@@ -104,6 +104,7 @@
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
 //! | lease, fence | the right to run until then; the number that enforces it |
+//! | schedule, tick | what enqueues jobs by the clock; a moment at which it does |
 //! | worker, handler | the process loop; the code of one kind |
 //! | account, entry, transfer | a holder of money; one side of a movement; the movement |
 //! | wallet, hold | a user's account; what of its balance an unfinished order has spoken for |

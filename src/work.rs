@@ -7,10 +7,11 @@ use anyhow::Context;
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::bank::BankArgs;
-use crate::db;
+use crate::db::{self, DatabaseArgs};
 use crate::jobs::{self, Bank, JobState};
 use crate::queue::maintenance::Retention;
 use crate::queue::worker::{Worker, WorkerSettings, WorkerSummary};
@@ -18,6 +19,8 @@ use crate::queue::worker::{Worker, WorkerSettings, WorkerSummary};
 /// Connections of the handlers' pool. A handler holds one only while it writes, so few serve many
 /// jobs.
 const HANDLER_CONNECTIONS: u32 = 10;
+
+const APPLICATION: &str = "surety work";
 
 /// Runs jobs from the queue until told to stop.
 #[derive(ClapArgs, Clone, Debug)]
@@ -28,9 +31,9 @@ const HANDLER_CONNECTIONS: u32 = 10;
 The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within --grace, hands the
 others back and exits 0. The second exits at once; leases then bring the jobs back.")]
 pub struct Args {
-    /// The database: postgres://user@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
 
     /// Apply missing migrations before starting.
     #[arg(long)]
@@ -107,28 +110,37 @@ impl WorkerArgs {
 ///
 /// When the database cannot be reached, its schema is not current, or the settings cannot work.
 pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let pool = db::connect(&args.database_url, HANDLER_CONNECTIONS, "surety work").await?;
+    let database = &args.database;
+    let pool = database.connect_to_write(HANDLER_CONNECTIONS, APPLICATION).await?;
     if args.migrate {
-        db::migrate(&pool).await?;
+        db::migrate(&database.connect_session(APPLICATION, "--migrate").await?).await?;
     }
     db::require_current_schema(&pool).await?;
-    let worker = worker(pool, &args.worker)?;
+    let worker = worker(pool, &args.worker, database.direct_options(APPLICATION)?)?;
     tracing::info!(concurrency = args.worker.concurrency, "working");
     let summary = worker.run(shutdown).await;
     report(summary);
     Ok(())
 }
 
-/// A worker of this application's job kinds.
+/// A worker of this application's job kinds. It listens for new jobs by `direct`, a way past any
+/// connection pooler, if there is one.
 ///
 /// # Errors
 ///
 /// When the settings cannot work.
-pub fn worker(pool: PgPool, args: &WorkerArgs) -> anyhow::Result<Arc<Worker<JobState>>> {
+pub fn worker(
+    pool: PgPool,
+    args: &WorkerArgs,
+    direct: Option<PgConnectOptions>,
+) -> anyhow::Result<Arc<Worker<JobState>>> {
     let bank = Bank::new(&args.bank)?;
     let registry = jobs::registry(JobState { pool: pool.clone(), bank });
     let worker = Worker::new(pool, registry, args.settings()).context("the worker cannot start")?;
-    Ok(Arc::new(worker))
+    Ok(Arc::new(match direct {
+        Some(direct) => worker.listening_by(direct),
+        None => worker,
+    }))
 }
 
 fn report(summary: WorkerSummary) {

@@ -7,9 +7,8 @@ use crate::db;
 /// Which database.
 #[derive(clap::Args, Debug)]
 pub(super) struct Database {
-    /// The PostgreSQL database, as postgres://user@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: String,
+    #[command(flatten)]
+    args: db::DatabaseArgs,
 }
 
 impl Database {
@@ -19,7 +18,21 @@ impl Database {
     ///
     /// When it cannot be reached.
     pub(super) async fn connect(&self, application_name: &str) -> Result<PgPool, db::DbError> {
-        db::connect(&self.database_url, 1, application_name).await
+        self.args.connect(1, application_name).await
+    }
+
+    /// Connects to a session, whatever schema the database has: for `what` a connection pooler
+    /// would spoil.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be reached, or only through such a pooler.
+    pub(super) async fn connect_session(
+        &self,
+        application_name: &str,
+        what: &'static str,
+    ) -> Result<PgPool, db::DbError> {
+        self.args.connect_session(application_name, what).await
     }
 
     /// Connects, and makes sure that its schema is this binary's.
@@ -44,7 +57,7 @@ impl Database {
         application_name: &str,
         connections: u32,
     ) -> Result<PgPool, db::DbError> {
-        let pool = db::connect(&self.database_url, connections, application_name).await?;
+        let pool = self.args.connect(connections, application_name).await?;
         db::require_current_schema(&pool).await?;
         Ok(pool)
     }

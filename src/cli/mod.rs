@@ -17,6 +17,7 @@ mod output;
 mod password_source;
 pub mod reconcile;
 pub mod report;
+pub mod schedules;
 pub mod seed;
 pub mod send;
 pub mod signals;
@@ -42,6 +43,7 @@ Examples:
   app reconcile                 compare the ledger with what the bank says that it did
   app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
   app dead-letters list         what was given up, for an operator to decide over
+  app schedules list            which jobs are enqueued by the clock
 
 Settings can also come from the environment or a .env file; each --help names the variables.";
 
@@ -89,6 +91,7 @@ enum Command {
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
     Jobs(jobs::Args),
+    Schedules(schedules::Args),
     Bench(bench::Args),
 }
 
@@ -128,6 +131,7 @@ impl Cli {
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
             | Command::Jobs(_)
+            | Command::Schedules(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
@@ -156,6 +160,7 @@ impl Cli {
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::Jobs(args) => return jobs::run(args).await,
+            Command::Schedules(args) => return schedules::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -13,11 +13,12 @@ use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::dials::DialsError;
 use crate::db::DbError;
+use crate::queue::schedules::{CadenceError, ScheduleError};
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
 pub(super) const FAILED: u8 = 1;
-/// What was asked for makes no sense.
+/// What is asked for makes no sense; as clap has it.
 pub(super) const USAGE: u8 = 2;
 /// What the command is about does not exist.
 pub(super) const NOT_FOUND: u8 = 3;
@@ -57,10 +58,18 @@ fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<TelemetryError>() || cause.is::<BankSettingsError>() || cause.is::<DialsError>()
 }
 
+/// What only the rules themselves can tell of the arguments, in sentences that name the fix.
+fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<ScheduleError>() || cause.is::<CadenceError>()
+}
+
 /// The exit code of an error, and the fix if its own sentence does not name it.
 fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
     if error.chain().any(|cause| cause.is::<NoAnswer>()) {
         return (FAILED, Some("start the API with 'app dev' or 'app serve', or correct --url"));
+    }
+    if error.chain().any(is_usage) {
+        return (USAGE, None);
     }
     if error.chain().any(is_bad_setting) {
         return (BAD_SETTING, None);
@@ -75,6 +84,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
             Some("start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own"),
         ),
         DbError::Schema(_) => (OTHER_SCHEMA, None),
+        DbError::NeedsSession { .. } => (BAD_SETTING, None),
         _ => (FAILED, None),
     }
 }

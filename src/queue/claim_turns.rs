@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::QueueError;
 use super::claim_floor::ClaimFloors;
+use super::deadline::within;
 use super::store::{self, ClaimByKeyRequest, ClaimRequest, ClaimedJob};
 
 /// Where a worker is in its turns.
@@ -93,7 +94,7 @@ impl ClaimTurns {
             take_xid: self.floors.wants_xid(),
             ignored_xid: self.floors.ignored_xid(),
         };
-        let mut claim = store::claim(&self.pool, &request).await?;
+        let mut claim = within(store::claim(&self.pool, &request)).await?;
         self.floors.observe(&claim, limit);
         self.by_key = std::mem::take(&mut claim.by_key);
         claimed.jobs.append(&mut claim.jobs);
@@ -122,7 +123,7 @@ impl ClaimTurns {
                 lease: self.lease,
                 after_key: self.after_keys.get(queue).map(String::as_str),
             };
-            let mut claim = match store::claim_by_key(&self.pool, &request).await {
+            let mut claim = match within(store::claim_by_key(&self.pool, &request)).await {
                 Ok(claim) => claim,
                 // What was claimed before must be run.
                 Err(error) if !claimed.jobs.is_empty() => {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::QueueError;
 use super::attempt::{AttemptOutcome, EndedAttempt, storable};
 use super::context::{BatchContext, Committed, CommittedOutcome, Engine, JobContext};
+use super::deadline::within;
 use super::job::{JobError, JobId};
 use super::leases::{HeldLease, Leases, Signals};
 use super::outcome::{Counts, Outcome, ending_of, outcome_in_history, outcome_of, outcome_of_run};
@@ -296,11 +297,11 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         F: Future<Output = Result<Recorded, QueueError>>,
     {
         for _ in 0..RECORD_TRIES {
-            match write().await {
+            match within(write()).await {
                 Ok(Recorded::Done) => return,
                 Ok(Recorded::ToBeCancelled) => {
                     // Failing that, the maintenance finds it.
-                    if let Err(error) = store::cancel_waiting(&self.pool, job.id).await {
+                    if let Err(error) = within(store::cancel_waiting(&self.pool, job.id)).await {
                         let error = super::chain(&error);
                         tracing::warn!(job_id = job.id.0, error, "a job could not be cancelled");
                     }

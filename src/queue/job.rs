@@ -1,10 +1,11 @@
 //! What an application writes: a [`Job`] is a struct of arguments with a stable kind and a `run`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
 use super::context::{BatchContext, Committed, JobContext};
@@ -64,10 +65,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 /// The arguments are those of the discarded job and its names: `{"job": …, "kind": …, "args": …}`.
 /// They are told as they are, though it may have been them that did not parse. All of it is stored
 /// when the job is enqueued, because whoever discards it may know neither kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FollowUp {
-    kind: &'static str,
-    queue: &'static str,
+    kind: Cow<'static, str>,
+    queue: Cow<'static, str>,
     priority: i16,
     max_attempts: i16,
 }
@@ -77,8 +78,8 @@ impl FollowUp {
     #[must_use]
     pub const fn job<J: Job>() -> Self {
         Self {
-            kind: J::KIND,
-            queue: J::QUEUE,
+            kind: Cow::Borrowed(J::KIND),
+            queue: Cow::Borrowed(J::QUEUE),
             priority: J::PRIORITY,
             max_attempts: J::MAX_ATTEMPTS,
         }

@@ -19,11 +19,15 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::deadline::ANSWER_WITHIN;
 use super::job::{Fence, JobId};
 use super::store;
 
 /// How often it is asked which jobs are to be cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(500);
+
+/// After a renewal that was not answered, the next comes so soon.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a lease lasts and how often it is renewed.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +155,7 @@ impl Leases {
             return;
         }
         let asking = store::cancel_requests(pool, worker_id);
-        let Ok(asked) = tokio::time::timeout(self.times.heartbeat, asking).await else { return };
+        let Ok(asked) = tokio::time::timeout(self.patience(), asking).await else { return };
         match asked {
             Ok(requests) => {
                 let held = self.lock();
@@ -168,24 +172,25 @@ impl Leases {
         }
     }
 
-    /// Renews all leases once. Those that are another worker's by now are given up.
-    async fn renew(&self, pool: &PgPool) {
+    /// Renews all leases once. Those that are another worker's by now are given up. False when the
+    /// database did not answer.
+    async fn renew(&self, pool: &PgPool) -> bool {
         let claims = self.claims();
         if claims.is_empty() {
-            return;
+            return true;
         }
         let since = Instant::now();
         let renewal = store::heartbeat(pool, &claims, self.times.lease);
-        let renewed = match tokio::time::timeout(self.times.heartbeat, renewal).await {
+        let renewed = match tokio::time::timeout(self.patience(), renewal).await {
             Ok(Ok(renewed)) => renewed,
             Ok(Err(error)) => {
                 let error = super::chain(&error);
                 tracing::warn!(error, leases = claims.len(), "leases could not be renewed");
-                return;
+                return false;
             }
             Err(_elapsed) => {
                 tracing::warn!(leases = claims.len(), "renewing the leases timed out");
-                return;
+                return false;
             }
         };
         let renewed: std::collections::HashSet<JobId> = renewed.into_iter().collect();
@@ -201,6 +206,12 @@ impl Leases {
                 lease.give_up();
             }
         }
+        true
+    }
+
+    /// How long an answer may take: less than a heartbeat, so that there is time for another try.
+    fn patience(&self) -> Duration {
+        self.times.heartbeat.min(ANSWER_WITHIN)
     }
 }
 
@@ -232,8 +243,11 @@ impl LeaseKeeper {
     pub(super) fn start(
         leases: Arc<Leases>,
         worker_id: Uuid,
-        options: PgConnectOptions,
+        engine_pool: &PgPool,
     ) -> std::io::Result<Self> {
+        // Connections are bound to the runtime that they are made in.
+        let pool_options = engine_pool.options().clone();
+        let options = engine_pool.connect_options().as_ref().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -241,7 +255,7 @@ impl LeaseKeeper {
             runtime.block_on(async {
                 tokio::select! {
                     () = stopped.cancelled() => {}
-                    () = keep(&leases, worker_id, options) => {}
+                    () = keep(&leases, worker_id, pool_options, options) => {}
                 }
             });
         })?;
@@ -255,12 +269,14 @@ impl Drop for LeaseKeeper {
     }
 }
 
-async fn keep(leases: &Leases, worker_id: Uuid, options: PgConnectOptions) {
-    let pool = PgPoolOptions::new()
-        // One to renew the leases, whatever else is slow.
-        .max_connections(2)
-        .acquire_timeout(leases.times.heartbeat)
-        .connect_lazy_with(options);
+async fn keep(
+    leases: &Leases,
+    worker_id: Uuid,
+    pool_options: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    // One to renew the leases, whatever else is slow.
+    let pool = pool_options.max_connections(2).connect_lazy_with(options);
     let watch = async {
         loop {
             tokio::time::sleep(leases.times.tick()).await;
@@ -268,9 +284,13 @@ async fn keep(leases: &Leases, worker_id: Uuid, options: PgConnectOptions) {
         }
     };
     let renew = async {
+        let mut pause = leases.times.heartbeat;
         loop {
-            tokio::time::sleep(leases.times.heartbeat).await;
-            leases.renew(&pool).await;
+            tokio::time::sleep(pause).await;
+            pause = match leases.renew(&pool).await {
+                true => leases.times.heartbeat,
+                false => leases.times.heartbeat.min(RETRY_PAUSE),
+            };
         }
     };
     let cancel = async {

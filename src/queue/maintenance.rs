@@ -42,7 +42,7 @@ impl Default for Retention {
 
 impl Retention {
     /// Attempts are kept as long as any job that they may belong to.
-    fn attempts_days(&self) -> u16 {
+    pub(super) fn attempts_days(&self) -> u16 {
         self.completed_days.max(self.cancelled_days).max(self.discarded_days)
     }
 }

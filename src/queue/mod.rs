@@ -12,6 +12,7 @@
 //! - The lease keeper renews leases, and stops handlers whose lease it cannot renew.
 //! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
 //!   history.
+//! - [`schedules`] enqueue jobs by the clock; every worker sees to it that they do.
 //! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds
 //!   every job.
 //!
@@ -37,8 +38,8 @@
 //! finished job is a row of `queue.finished_jobs`, every ended attempt one of `queue.attempts`.
 //!
 //! What an operator asks of it all: [`inspect::find_job`] tells everything of one job, and
-//! [`inspect::why_not_run`] why it has not run; [`operators`] finds jobs and changes what becomes of
-//! them; [`discarded`] lists what has failed for good, to be redriven or dismissed.
+//! [`inspect::why_not_run`] why it has not run; [`operators`] finds jobs and changes what becomes
+//! of them; [`discarded`] lists what has failed for good, to be redriven or dismissed.
 //!
 //! # What is guaranteed
 //!
@@ -206,6 +207,7 @@ pub(crate) mod claim_floor;
 mod claim_turns;
 mod completer;
 mod copy;
+mod deadline;
 mod dispatch;
 mod executor;
 mod leases;
@@ -228,6 +230,7 @@ pub mod notifier;
 pub mod operators;
 pub mod queues;
 pub mod registry;
+pub mod schedules;
 pub mod spans;
 
 pub mod trace_context;
@@ -261,6 +264,15 @@ pub enum QueueError {
     /// The system refused a thread for the lease keeper.
     #[error("the lease keeper's thread could not be started")]
     Thread(#[source] std::io::Error),
+    /// A stored schedule that this program cannot read: of a time zone that it does not know.
+    #[error("the schedule {name} cannot be read")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: schedules::cadence::CadenceError,
+    },
 }
 
 /// An error and its sources in one line, for logs.

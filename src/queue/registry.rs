@@ -16,6 +16,7 @@ use super::backoff::Backoff;
 use super::context::{BatchContext, Committed, JobContext};
 use super::enqueue::NewJob;
 use super::job::{BatchJob, FollowUp, Job, JobError};
+use super::schedules::Schedule;
 
 pub(super) type Run = Pin<Box<dyn Future<Output = Result<Committed, JobError>> + Send>>;
 
@@ -28,12 +29,13 @@ const MAX_BATCH_WAIT: Duration = Duration::from_secs(5);
 pub struct Registry<S> {
     state: S,
     handlers: BTreeMap<&'static str, Arc<dyn Handler<S>>>,
+    schedules: Vec<Schedule>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// An empty registry. Every run gets a clone of `state`.
     pub fn new(state: S) -> Self {
-        Self { state, handlers: BTreeMap::new() }
+        Self { state, handlers: BTreeMap::new(), schedules: Vec::new() }
     }
 
     /// Adds a kind whose jobs run one by one.
@@ -55,6 +57,25 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     #[must_use]
     pub fn register_batch<J: BatchJob<State = S>>(self) -> Self {
         self.add(J::KIND, Arc::new(InBatches::<J>(PhantomData)))
+    }
+
+    /// Adds a schedule, which every worker defines at its start, see [`super::schedules`].
+    ///
+    /// # Panics
+    ///
+    /// When there is one of this name already.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        let name = schedule.name();
+        let taken = self.schedules.iter().any(|other| other.name() == name);
+        assert!(!taken, "the schedule {name} is registered twice");
+        self.schedules.push(schedule);
+        self
+    }
+
+    /// The schedules that were added.
+    pub fn schedules(&self) -> &[Schedule] {
+        &self.schedules
     }
 
     fn add(mut self, kind: &'static str, handler: Arc<dyn Handler<S>>) -> Self {
@@ -103,7 +124,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
 
 /// What jobs of a kind get unless they are told otherwise. With it, they can be enqueued by whoever
 /// has their arguments as JSON.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct KindDescription {
     /// The name of the kind.
     pub kind: &'static str,
@@ -126,7 +147,7 @@ impl KindDescription {
             .queue(self.queue)
             .priority(self.priority)
             .max_attempts(self.max_attempts);
-        job.extras.on_discard = self.on_discard;
+        job.extras.on_discard = self.on_discard.clone();
         job.extras.no_history = !self.keeps_history;
         job
     }

@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 43] = [
+const COMMANDS: [&[&str]; 46] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -45,7 +45,10 @@ const COMMANDS: [&[&str]; 43] = [
     &["jobs", "wait"],
     &["bench"],
     &["bench", "ingest"],
+    &["bench", "money"],
+    &["bench", "enqueue"],
     &["bench", "drain"],
+    &["bench", "steady"],
     &["bench", "latency"],
 ];
 
@@ -176,6 +179,7 @@ async fn the_example_of_an_environment_file_has_every_setting() {
     assert!(missing.is_empty(), "not in .env.example: {missing:?}");
     // What is not a flag, but read by name.
     let others = [
+        "APP_DATABASE_DIRECT_URL_FILE",
         "APP_LOG",
         "APP_PG_BIN",
         "DATABASE_URL_FILE",

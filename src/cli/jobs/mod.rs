@@ -38,8 +38,8 @@ Examples:
 
 Each change is kept with who made it and why; 'app jobs show' tells.
 
-Exit codes: 0 done, 1 failed (wait: a job did not complete), 2 usage, 3 no such job, 5 not possible as
-things stand, 6 not in time, 7 database unreachable, 8 schema mismatch.";
+Exit codes: 0 done, 1 failed (wait: a job did not complete), 2 usage, 3 no such job, 5 not possible
+as things stand, 6 not in time, 7 database unreachable, 8 schema mismatch.";
 
 /// Lists jobs, says why one has not run, and retries, cancels, discards, edits or enqueues them.
 #[derive(clap::Args, Debug)]

@@ -48,8 +48,8 @@ enum Hold {
     Dependencies,
 }
 
-/// Why a job has not run, in one sentence and in detail; none when there is no such job. Of one that
-/// runs or has ended it says so.
+/// Why a job has not run, in one sentence and in detail; none when there is no such job. Of one
+/// that runs or has ended it says so.
 ///
 /// Read by several statements: in a REPEATABLE READ transaction they tell of one moment.
 ///

@@ -76,8 +76,8 @@ pub struct Page {
     pub next: Option<JobId>,
 }
 
-/// The jobs that match, newest first: those before `before`, or from the newest on. At most `limit`,
-/// which is capped at [`MAX_LISTED`]. With [`ids`](JobFilter::ids), which should be no more than
+/// The jobs that match, newest first: those before `before`, or from the newest on. At most
+/// `limit`, which is capped at [`MAX_LISTED`]. With [`ids`](JobFilter::ids), which should be no more than
 /// that either, all that match are one page.
 ///
 /// # Errors
@@ -125,7 +125,8 @@ pub async fn list(
     }
 }
 
-/// The ids between which the jobs of the filter's time are: from the first on, to before the second.
+/// The ids between which the jobs of the filter's time are: from the first on, to before the
+/// second.
 async fn bounds(conn: &mut PgConnection, filter: &JobFilter) -> Result<(i64, i64), QueueError> {
     let lowest = match filter.since {
         Some(since) => ids_around(conn, since - ENQUEUE_TAKES).await?.0,
@@ -165,7 +166,8 @@ async fn page_start(
         r#"
         select queue.page_start(
           before => $1, lowest => $2, jobs => $3, unfinished => $4,
-          states => $5::text[]::queue.finished_state[], since => coalesce($6::timestamptz, '-infinity')
+          states => $5::text[]::queue.finished_state[],
+          since => coalesce($6::timestamptz, '-infinity')
         )
         "#,
         end,

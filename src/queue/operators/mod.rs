@@ -1,7 +1,7 @@
 //! What operators do: find jobs among millions, look at them, and intervene.
 //!
-//! - [`list`](list::list) finds jobs by a [`JobFilter`]; [`why_not_run`](super::inspect::why_not_run)
-//!   says of one in a sentence what it waits for.
+//! - [`list`](list::list) finds jobs by a [`JobFilter`];
+//!   [`why_not_run`](super::inspect::why_not_run) says of one in a sentence what it waits for.
 //! - [`interventions`] make a waiting job due, [redrive](super::discarded) a discarded one, discard
 //!   one that waits, change its arguments; [`cancel`](super::cancel) stops one wherever it is. Each
 //!   keeps who did it and why in `queue.interventions`, redrives in `queue.resolutions`.

@@ -66,7 +66,7 @@ pub(in crate::queue) async fn enqueue_unique(
         lasts.map(|window| window.as_secs_f64()),
         states.as_deref(),
         !extras.no_history,
-        extras.on_discard.map(Json) as _,
+        extras.on_discard.clone().map(Json) as _,
         extras.batch_id,
         extras.args_key,
         trace_context.map(Json) as _,
