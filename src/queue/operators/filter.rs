@@ -57,9 +57,8 @@ impl JobFilter {
 
     /// An error is sought where there can be one.
     pub(super) fn finished(&self) -> Vec<String> {
-        self.names(|state| {
-            !state.is_unfinished() && !(self.error.is_some() && state == JobState::Completed)
-        })
+        let has_none = |state| self.error.is_some() && state == JobState::Completed;
+        self.names(|state| !state.is_unfinished() && !has_none(state))
     }
 
     fn names(&self, are: impl Fn(JobState) -> bool) -> Vec<String> {
