@@ -111,9 +111,3 @@ begin
   end loop;
   return next;
 end $$;
-
--- What is shown of arguments, wherever operators see them.
-create function queue.args_for_operators(kind text, args jsonb, args_key text) returns jsonb
-language sql stable parallel safe as $$
-  select case when args_key is null then args else jsonb_build_object('sealed', true, 'key', args_key) end
-$$;

@@ -44,6 +44,7 @@ use crate::http::users::UsersApi;
 use crate::http::wallets::WalletsApi;
 use crate::http::withdrawals::WithdrawalsApi;
 use crate::identity::passwords::Hasher;
+use crate::jobs;
 use crate::queue::notifier::Notifier;
 
 const APPLICATION: &str = "surety serve";
@@ -138,6 +139,8 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         db::migrate(&args.database.connect_session(APPLICATION, "--migrate").await?).await?;
     }
     db::require_current_schema(&pool).await?;
+    // Before the first job can be shown to anybody, whether a worker runs or not.
+    jobs::declare_kinds(&pool).await?;
     let address = listener.local_addr()?;
     let signatures = if is_signed { "required" } else { "off: no webhook secret is set" };
     tracing::info!(

@@ -1,6 +1,7 @@
 //! The database that an operator's command works on.
 
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::db;
 
@@ -18,7 +19,32 @@ impl Database {
     ///
     /// When it cannot be reached.
     pub(super) async fn connect(&self, application_name: &str) -> Result<PgPool, db::DbError> {
-        self.args.connect(1, application_name).await
+        self.connect_any(application_name, 1).await
+    }
+
+    /// The same with so many connections.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`].
+    pub(super) async fn connect_any(
+        &self,
+        application_name: &str,
+        connections: u32,
+    ) -> Result<PgPool, db::DbError> {
+        self.args.connect(connections, application_name).await
+    }
+
+    /// The way past a connection pooler, if it was given.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none.
+    pub(super) fn direct_options(
+        &self,
+        application_name: &str,
+    ) -> Result<Option<PgConnectOptions>, db::DbError> {
+        self.args.direct_options(application_name)
     }
 
     /// Connects to a session, whatever schema the database has: for `what` a connection pooler

@@ -125,9 +125,14 @@ pub(super) struct Why {
 
 impl Why {
     pub(super) fn who(&self) -> String {
-        let name = self.by.clone().or_else(|| std::env::var("USER").ok());
-        format!("cli:{}", name.filter(|name| !name.is_empty()).as_deref().unwrap_or("unknown"))
+        operator(self.by.as_deref())
     }
+}
+
+/// What is kept of who works at the terminal: the name given, or the user of the system.
+pub(super) fn operator(name: Option<&str>) -> String {
+    let name = name.map(str::to_owned).or_else(|| std::env::var("USER").ok());
+    format!("cli:{}", name.filter(|name| !name.is_empty()).as_deref().unwrap_or("unknown"))
 }
 
 fn reason(text: &str) -> Result<String, String> {

@@ -14,6 +14,7 @@ use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::dials::DialsError;
 use crate::db::DbError;
 use crate::queue::schedules::{CadenceError, ScheduleError};
+use crate::queue::sealing::KeyringError;
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
@@ -29,7 +30,7 @@ pub(super) const TIMED_OUT: u8 = 6;
 /// PostgreSQL cannot be reached.
 const DATABASE_UNREACHABLE: u8 = 7;
 /// The schema is not that of this binary.
-const OTHER_SCHEMA: u8 = 8;
+pub(super) const OTHER_SCHEMA: u8 = 8;
 /// A setting cannot be right; the number is sysexits.h's EX_CONFIG.
 const BAD_SETTING: u8 = 78;
 
@@ -55,7 +56,10 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 
 /// Errors whose own sentence names the fix.
 fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<TelemetryError>() || cause.is::<BankSettingsError>() || cause.is::<DialsError>()
+    cause.is::<TelemetryError>()
+        || cause.is::<BankSettingsError>()
+        || cause.is::<DialsError>()
+        || cause.is::<KeyringError>()
 }
 
 /// What only the rules themselves can tell of the arguments, in sentences that name the fix.

@@ -25,6 +25,7 @@ use crate::bank::{BankArgs, BankClient};
 use crate::queue::backoff::Backoff;
 use crate::queue::job::JobError;
 use crate::queue::registry::Registry;
+use crate::queue::{QueueError, kinds};
 
 /// How long the statements of one database transaction may take. They take milliseconds, unless the
 /// connection was cut off without a word: then nobody would ever answer.
@@ -80,6 +81,16 @@ impl Bank {
         let retries = Backoff { base, factor: 4, max: base * 16, jitter: 0.4 };
         Ok(Some(Self { client, breaker, retries, lost_after: args.bank_lost_after }))
     }
+}
+
+/// Makes known what this binary knows of its kinds, for a process that enqueues and runs none.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
+    let registry = registry(JobState { pool: pool.clone(), bank: None });
+    kinds::declare(pool, &registry.declarations()).await
 }
 
 /// All kinds of job that this binary knows.

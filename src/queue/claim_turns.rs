@@ -70,7 +70,15 @@ impl ClaimTurns {
         }
         let rest = limit - claimed.jobs.len();
         if rest > 0 {
-            self.claim_by_time(rest, &mut claimed).await?;
+            match self.claim_by_time(rest, &mut claimed).await {
+                Ok(()) => {}
+                // What was claimed before must be run.
+                Err(error) if !claimed.jobs.is_empty() => {
+                    tracing::warn!(error = %super::chain(&error), "cannot claim by time");
+                    return Ok(claimed);
+                }
+                Err(error) => return Err(error),
+            }
         }
         let rest = limit - claimed.jobs.len();
         if rest > 0 {

@@ -149,7 +149,8 @@ pub struct DiscardedJob {
     /// When it was discarded.
     #[serde(with = "time::serde::rfc3339")]
     pub discarded_at: OffsetDateTime,
-    /// Its arguments.
+    /// Its arguments as people may see them: without what its kind
+    /// [redacts](super::job::Job::REDACTED), and not opened if they are sealed.
     pub args: serde_json::Value,
     /// The error of its last attempt; null only if retention has dropped it.
     pub error: Option<String>,

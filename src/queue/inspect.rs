@@ -1,5 +1,7 @@
 //! All that the database knows of one job: for whoever asks why it has not run, or what it did.
 
+use std::fmt;
+
 use serde::Serialize;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -7,7 +9,8 @@ use uuid::Uuid;
 
 use super::QueueError;
 use super::attempt::AttemptOutcome;
-use super::job::{Fence, JobId};
+use super::groups::{self, Groups};
+use super::job::{Fence, Job, JobId};
 
 mod cause;
 mod why_not_run;
@@ -130,14 +133,46 @@ pub struct JobDetails {
     /// When it was finished.
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
-    /// Its arguments.
+    /// Its arguments as people may see them: without what its kind
+    /// [redacts](super::job::Job::REDACTED), and not opened if they are sealed.
     pub args: serde_json::Value,
+    /// The same as they are stored, for programs.
+    #[serde(skip)]
+    pub stored_args: StoredArgs,
+    /// The jobs that it waits for, and its batch.
+    #[serde(flatten)]
+    pub groups: Groups,
     /// All ended attempts that retention has kept, in order.
     pub attempts: Vec<Attempt>,
     /// What operators decided over it, in order.
     pub resolutions: Vec<Resolution>,
     /// What else operators did to it, in order.
     pub interventions: Vec<Intervention>,
+}
+
+/// The arguments of a job as they are stored, with what nobody is to be shown: `Debug` leaves them
+/// out.
+#[derive(Clone)]
+pub struct StoredArgs(serde_json::Value);
+
+impl fmt::Debug for StoredArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoredArgs(..)")
+    }
+}
+
+impl StoredArgs {
+    /// Them as those of a job of kind `J`; none if they do not parse, or are sealed.
+    #[must_use]
+    pub fn parse<J: Job>(&self) -> Option<J> {
+        J::deserialize(&self.0).ok()
+    }
+
+    /// Them as JSON; not opened if they are sealed.
+    #[must_use]
+    pub fn as_json(&self) -> &serde_json::Value {
+        &self.0
+    }
 }
 
 /// One ended attempt.
@@ -221,7 +256,8 @@ pub async fn find_job(
           queue as "queue!", kind as "kind!", priority as "priority!", state as "state!: JobState",
           wait_reason, run_at as "run_at!", attempt as "attempt!", max_attempts as "max_attempts!",
           crash_count as "crash_count!", worker_id, lease_expires_at,
-          enqueued_at as "enqueued_at!", finished_at, args as "args!", key, tags, batch_id,
+          enqueued_at as "enqueued_at!", finished_at, args as "stored_args!",
+          queue.shown_args(kind, args, args_key) as "args!", key, tags, batch_id,
           started_at, cancel_requested_by, progress, progress_text, checkpoint, output
         from queue.all_jobs
         where id = $1
@@ -259,6 +295,8 @@ pub async fn find_job(
         enqueued_at: job.enqueued_at,
         finished_at: job.finished_at,
         args: job.args,
+        stored_args: StoredArgs(job.stored_args),
+        groups: groups::waits_for(conn, id).await?,
         attempts: attempts(conn, id).await?,
         resolutions: resolutions(conn, id).await?,
     }))
@@ -312,8 +350,8 @@ async fn interventions(
           action, made_by, reason, made_at,
           case action
             when 'edit' then jsonb_build_object(
-              'old', queue.args_for_operators($2, detail -> 'old', null),
-              'new', queue.args_for_operators($2, detail -> 'new', null)
+              'old', queue.shown_args($2, detail -> 'old', null),
+              'new', queue.shown_args($2, detail -> 'new', null)
             )
             else detail
           end as detail

@@ -129,12 +129,22 @@ impl Leases {
         HeldLease { leases: Arc::clone(self), id, fence, signals }
     }
 
+    /// So long after its claim a job may be taken charge of, and be renewed in time.
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.times.margin()
+    }
+
     fn deadline(&self, since: Instant) -> Instant {
         since + self.times.lease - self.times.margin()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Lease>> {
         self.held.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// How many jobs are in progress.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
     }
 
     fn claims(&self) -> Vec<(JobId, Fence)> {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
+use super::groups::{self, Resolver};
 use super::{QueueError, store};
 
 /// A job that has taken so many workers down is discarded.
@@ -53,6 +54,7 @@ pub(super) async fn maintain(
     lease: Duration,
     retention: Retention,
     wake: Arc<Notify>,
+    resolver: Arc<Resolver>,
 ) {
     let mut partitions_made = Instant::now();
     loop {
@@ -63,7 +65,7 @@ pub(super) async fn maintain(
         if let Err(error) = store::cancel_left_over(&pool).await {
             tracing::warn!(error = %super::chain(&error), "jobs could not be cancelled");
         }
-        match rescue_all(&pool).await {
+        match rescue_all(&pool, &resolver).await {
             Ok(0) => {}
             Ok(_rescued) => wake.notify_one(),
             Err(error) => {
@@ -79,12 +81,13 @@ pub(super) async fn maintain(
 }
 
 /// Takes back all jobs whose lease has run out. Returns how many.
-pub(super) async fn rescue_all(pool: &PgPool) -> Result<usize, QueueError> {
+pub(super) async fn rescue_all(pool: &PgPool, resolver: &Resolver) -> Result<usize, QueueError> {
     let mut total = 0;
     loop {
         let rescued = store::rescue(pool, RESCUE_LIMIT, MAX_CRASHES).await?;
         for job in &rescued {
             if job.poison {
+                resolver.resolve_soon([job.id]);
                 tracing::error!(
                     job_id = job.id.0,
                     "job discarded: it has taken {MAX_CRASHES} workers down"
@@ -124,5 +127,8 @@ pub(super) async fn make_partitions(pool: &PgPool, retention: Retention) {
             let error = super::chain(&error);
             tracing::warn!(table, error, "partitions could not be maintained");
         }
+    }
+    if let Err(error) = groups::prune(pool, retention.attempts_days()).await {
+        tracing::warn!(error = %super::chain(&error), "old batches could not be dropped");
     }
 }

@@ -11,7 +11,7 @@ use super::spans::{Ending, Failure};
 /// How a run ended, in the worker's view.
 pub(super) enum Outcome {
     /// The handler has committed it, nothing is left to record.
-    Committed(CommittedOutcome),
+    Committed(Committed),
     Failed {
         failure: Failure,
         error: String,
@@ -42,18 +42,18 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn count(&self, outcome: &Outcome) {
         let counter = match outcome {
-            Outcome::Committed(
-                CommittedOutcome::Completed | CommittedOutcome::CompletedExcept(_),
-            ) => &self.completed,
+            Outcome::Committed(committed) => match committed.outcome {
+                CommittedOutcome::Completed | CommittedOutcome::CompletedExcept(_) => {
+                    &self.completed
+                }
+                CommittedOutcome::Discarded(_) => &self.discarded,
+                CommittedOutcome::Cancelled(_) => return,
+            },
             Outcome::Failed { .. } => &self.failed,
-            Outcome::Committed(CommittedOutcome::Discarded(_)) | Outcome::Discarded(_) => {
-                &self.discarded
-            }
+            Outcome::Discarded(_) => &self.discarded,
             Outcome::LeaseLost => &self.lease_lost,
             Outcome::HandedBack => &self.handed_back,
-            Outcome::Committed(CommittedOutcome::Cancelled(_))
-            | Outcome::Cancelled(_)
-            | Outcome::Snoozed { .. } => return,
+            Outcome::Cancelled(_) | Outcome::Snoozed { .. } => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -72,7 +72,7 @@ pub(super) fn outcome_of_run(ended: std::thread::Result<Result<Committed, JobErr
 
 pub(super) fn outcome_of(result: Result<Committed, JobError>) -> Outcome {
     match result {
-        Ok(committed) => Outcome::Committed(committed.outcome),
+        Ok(committed) => Outcome::Committed(committed),
         Err(JobError::Retry { error, delay }) => {
             Outcome::Failed { failure: Failure::Failed, error: format!("{error:#}"), delay }
         }

@@ -16,6 +16,7 @@ use super::backoff::Backoff;
 use super::context::{BatchContext, Committed, JobContext};
 use super::enqueue::NewJob;
 use super::job::{BatchJob, FollowUp, Job, JobError};
+use super::kinds::KindDeclaration;
 use super::schedules::Schedule;
 
 pub(super) type Run = Pin<Box<dyn Future<Output = Result<Committed, JobError>> + Send>>;
@@ -98,6 +99,11 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         queues
     }
 
+    /// What there is to know of these kinds, in the order of their names.
+    pub fn declarations(&self) -> Vec<KindDeclaration> {
+        self.handlers.values().map(|handler| handler.declaration()).collect()
+    }
+
     /// What jobs of these kinds get unless they are told otherwise, in the order of their names.
     pub fn kinds_described(&self) -> Vec<KindDescription> {
         self.handlers.values().map(|handler| handler.description()).collect()
@@ -168,6 +174,7 @@ pub(super) struct KindTraits {
 /// A kind without its type.
 pub(super) trait Handler<S>: Send + Sync {
     fn traits(&self) -> KindTraits;
+    fn declaration(&self) -> KindDeclaration;
     fn description(&self) -> KindDescription;
     fn check(&self, args: &Value) -> Result<(), serde_json::Error>;
     fn run(&self, args: &RawValue, state: S, cx: JobContext) -> Result<Run, JobError>;
@@ -186,6 +193,10 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
             max_batch: None,
             max_wait: Duration::ZERO,
         }
+    }
+
+    fn declaration(&self) -> KindDeclaration {
+        KindDeclaration::of::<J>()
     }
 
     fn description(&self) -> KindDescription {
@@ -223,6 +234,10 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
         }
     }
 
+    fn declaration(&self) -> KindDeclaration {
+        KindDeclaration::of::<J>()
+    }
+
     fn description(&self) -> KindDescription {
         OneByOne::<J>(PhantomData).description()
     }
@@ -248,8 +263,17 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
 
 /// Arguments that do not parse are a failed attempt like any other, not a reason to discard: they
 /// may have been written by a newer binary, whose workers know them.
+///
+/// The parser repeats the value that it does not like, and errors are kept and shown: where some of
+/// the arguments are secret, only the place is told.
 fn parse<J: Job>(args: &RawValue) -> Result<J, JobError> {
     serde_json::from_str(args.get()).map_err(|error| {
-        anyhow::anyhow!("arguments of kind {} do not parse: {error}", J::KIND).into()
+        let kind = J::KIND;
+        if J::SEALED || !J::REDACTED.is_empty() {
+            let column = error.column();
+            anyhow::anyhow!("arguments of kind {kind} do not parse at character {column}").into()
+        } else {
+            anyhow::anyhow!("arguments of kind {kind} do not parse: {error}").into()
+        }
     })
 }

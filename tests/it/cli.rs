@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 46] = [
+const COMMANDS: [&[&str]; 60] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 46] = [
     &["openapi"],
     &["seed"],
     &["send"],
+    &["doctor"],
     &["verify"],
     &["reconcile"],
     &["dead-letters"],
@@ -43,6 +44,19 @@ const COMMANDS: [&[&str]; 46] = [
     &["jobs", "discard"],
     &["jobs", "edit"],
     &["jobs", "wait"],
+    &["rotate-job-keys"],
+    &["queues"],
+    &["queues", "list"],
+    &["queues", "show"],
+    &["queues", "pause"],
+    &["queues", "resume"],
+    &["queues", "drain"],
+    &["queues", "limits"],
+    &["queues", "blocked"],
+    &["queues", "unblock"],
+    &["workers"],
+    &["workers", "list"],
+    &["workers", "drain"],
     &["bench"],
     &["bench", "ingest"],
     &["bench", "money"],
@@ -85,7 +99,8 @@ fn undocumented_flags(help: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_main_commands_show_examples() {
-    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"]] {
+    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"], &["doctor"]]
+    {
         let (_, help) = run(&[command, &["--help"]].concat()).await;
         assert!(help.contains("Examples:") && help.contains("  app "), "{command:?}: {help}");
     }

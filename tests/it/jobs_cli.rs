@@ -116,6 +116,15 @@ async fn show_answers_first_why_the_job_has_not_run() {
     }
     let (_, _) = jobs(&db, &["retry", &id, "--reason", "case 1"]).await;
     let shown = json_of(&db, &["show", &id]).await;
+    assert_eq!(shown["causes"][0]["cause"], json!("no_worker"));
+    sqlx::query(
+        "insert into queue.workers (id, host, pid, version, queues, kinds, slots, lease)
+         values (gen_random_uuid(), 'h', 1, 'v', '{default}', '{send_mail}', 1, interval '1 h')",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let shown = json_of(&db, &["show", &id]).await;
     assert_eq!(shown["causes"][0]["cause"], json!("due"));
     assert_eq!(shown["interventions"][0]["reason"], json!("case 1"));
     assert!(shown["explanation"].as_str().unwrap().contains("nothing keeps it"), "{shown}");
@@ -318,6 +327,28 @@ async fn enqueue_knows_its_kinds_and_finds_the_job_that_is_there() {
     let (code, output) = jobs(&db, &[&unique[..], &by].concat()).await;
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains("does that already"), "{output}");
+}
+
+#[tokio::test]
+async fn what_a_kind_redacts_is_shown_nowhere() {
+    let db = TestDb::new().await;
+    sqlx::query(
+        "insert into queue.kinds (kind, redacted, queue, priority, max_attempts)
+         values ('send_mail', '{to}', 'default', 2, 10)",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let id = add(&db.pool, later("ada")).await.to_string();
+    let (_, output) = jobs(&db, &["edit", &id, "--set", "to=bob", "--reason", "case 1"]).await;
+    assert!(output.contains("has other arguments"), "{output}");
+    let dry = ["retry", "--all-matching", "--state", "scheduled", "--dry-run", "--reason", "why"];
+    for args in [&["list", "-o", "json"][..], &["show", &id], &["show", &id, "-o", "json"], &dry] {
+        let (code, output) = jobs(&db, args).await;
+        assert_eq!(code, Some(0), "{output}");
+        assert!(output.contains("[redacted]"), "{args:?}: {output}");
+        assert!(!output.contains("\"ada") && !output.contains("bob"), "{args:?}: {output}");
+    }
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ impl Shared {
                         }
                     }
                 }
-                let handled = self.rewriter().from_driver(&message, &mut sent, &mut answer);
+                let handled = self.rewriter().driver_sends(&message, &mut sent, &mut answer);
                 handled.map_err(garbled)?;
                 if !answer.is_empty() {
                     write(&mut *to_driver.lock().await, &mut answer).await?;
@@ -209,7 +209,7 @@ impl Shared {
         let mut answer = BytesMut::new();
         loop {
             while let Some(message) = Message::take(&mut read).map_err(garbled)? {
-                let handled = self.rewriter().from_server(&message, &mut answer);
+                let handled = self.rewriter().server_sends(&message, &mut answer);
                 handled.map_err(garbled)?;
             }
             self.answered.notify_one();

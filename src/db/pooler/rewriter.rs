@@ -101,7 +101,7 @@ impl Rewriter {
     }
 
     /// Handles a message of the driver's: what to send to the server, or to answer at once.
-    pub(super) fn from_driver(
+    pub(super) fn driver_sends(
         &mut self,
         message: &Message,
         to_server: &mut BytesMut,
@@ -268,7 +268,7 @@ impl Rewriter {
     }
 
     /// Handles a message of the server's: appends it to what the driver is sent, or not.
-    pub(super) fn from_server(
+    pub(super) fn server_sends(
         &mut self,
         message: &Message,
         to_driver: &mut BytesMut,

@@ -78,9 +78,9 @@ pub async fn why_not_run(
     causes.extend(job.paused());
     causes.extend(job.blocked());
     causes.extend(behind_in_key(conn, id, &job).await?);
-    causes.extend(without_worker(conn, &job).await?);
     causes.extend(job.full());
     causes.extend(job.rate_used_up());
+    causes.extend(without_worker(conn, &job).await?);
     let is_due = job.hold != Some(Hold::Dependencies) && job.run_at <= now;
     if is_due {
         causes.extend(jobs_ahead(conn, id, &job).await?);
@@ -307,26 +307,23 @@ async fn without_worker(
     conn: &mut PgConnection,
     job: &Unfinished,
 ) -> Result<Option<Cause>, QueueError> {
-    // Databases of before the registry of workers have none.
-    let registry: Option<String> = sqlx::query_scalar("select to_regclass('queue.workers')::text")
-        .fetch_one(&mut *conn)
-        .await?;
-    if registry.is_none() {
-        return Ok(None);
-    }
-    let (alive, knowing, claiming): (i64, i64, i64) = sqlx::query_as(
-        "select count(*),
-           count(*) filter (where $1 = any (kinds)),
-           count(*) filter (where $1 = any (kinds) and $2 = any (queues))
-         from queue.workers
-         where last_seen_at > clock_timestamp() - lease and draining_at is null",
+    let workers = sqlx::query!(
+        r#"
+        select
+          count(*) as "alive!",
+          count(*) filter (where $1 = any (kinds)) as "knowing!",
+          count(*) filter (where $1 = any (kinds) and $2 = any (queues)) as "claiming!"
+        from queue.workers
+        where last_seen_at > clock_timestamp() - lease and draining_at is null
+        "#,
+        job.kind,
+        job.queue,
     )
-    .bind(&job.kind)
-    .bind(&job.queue)
     .fetch_one(conn)
     .await?;
     let (kind, queue) = (job.kind.clone(), job.queue.clone());
-    Ok(match (alive, knowing, claiming) {
+    let alive = workers.alive;
+    Ok(match (alive, workers.knowing, workers.claiming) {
         (0, _, _) => Some(Cause::NoWorker),
         (_, 0, _) => Some(Cause::UnknownKind { kind, workers: alive }),
         (_, _, 0) => Some(Cause::UnclaimedQueue { queue, kind }),

@@ -152,7 +152,8 @@ impl Draft {
             return Err(ScheduleError::Policy);
         }
         let has_a_time = !job.delay.is_zero() || job.extras.run_at.is_some();
-        if has_a_time || job.unique.is_some() || job.extras.batch_id.is_some() {
+        let belongs_to_others = job.extras.batch_id.is_some() || job.extras.held;
+        if has_a_time || job.unique.is_some() || belongs_to_others {
             return Err(ScheduleError::SingularJob);
         }
         if job.extras.args_key.is_some() {
@@ -183,6 +184,8 @@ mod tests {
         let mut of_a_batch = job();
         of_a_batch.extras.batch_id = Some(1);
         assert!(matches!(every().new_job(of_a_batch), Err(ScheduleError::SingularJob)));
+        let waiting = job().after(&[crate::queue::job::JobId(1)]);
+        assert!(matches!(every().new_job(waiting), Err(ScheduleError::SingularJob)));
         let mut sealed = job();
         sealed.extras.args_key = Some("2026".to_owned());
         assert!(matches!(every().new_job(sealed), Err(ScheduleError::SealedJob)));

@@ -129,18 +129,9 @@ pub(super) async fn lock_lease(
     id: JobId,
     fence: Fence,
 ) -> Result<bool, QueueError> {
-    let locked = sqlx::query_scalar!(
-        r#"
-        select true as "locked!"
-        from queue.jobs
-        where id = $1 and fence = $2 and running
-        for no key update
-        "#,
-        id.0,
-        fence.0,
-    )
-    .fetch_optional(conn)
-    .await?;
+    let locked = sqlx::query_file_scalar!("src/queue/sql/lock_lease.sql", id.0, fence.0)
+        .fetch_optional(conn)
+        .await?;
     Ok(locked.is_some())
 }
 

@@ -8,7 +8,7 @@ use crate::support::{App, TestDb};
 
 impl World {
     /// Runs `app dead-letters` on the database of this world: the exit code, and what it said.
-    async fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+    pub(super) async fn run(&self, args: &[&str]) -> (Option<i32>, String) {
         let url = &self.api.db.as_ref().unwrap().url;
         let command = App::command([&["dead-letters"], args].concat());
         let (status, output) = command.env("DATABASE_URL", url).env("USER", "ada").run().await;

@@ -3,7 +3,9 @@
 //! is started again.
 
 mod half_open;
+mod leftovers;
 mod listening;
+mod poolers;
 mod standby;
 mod switchover;
 

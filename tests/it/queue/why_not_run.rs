@@ -63,9 +63,36 @@ async fn a_job_of_the_future_says_until_when_and_why() {
     says(&db.pool, failed, &failure).await;
 }
 
+/// A worker that is alive as far as the database knows.
+async fn register(pool: &PgPool, kind: &str, queue: &str) {
+    sqlx::query(
+        "insert into queue.workers (id, host, pid, version, queues, kinds, slots, lease)
+         values (gen_random_uuid(), 'h', 1, 'v', array[$2], array[$1], 1, interval '1 h')",
+    )
+    .bind(kind)
+    .bind(queue)
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn that_no_worker_is_there_for_it_is_told() {
+    let db = database().await;
+    let id = enqueue_new(&db.pool, raw()).await;
+    says(&db.pool, id, &["No worker is alive"]).await;
+    register(&db.pool, "other", "default").await;
+    says(&db.pool, id, &["None of the 1 workers knows the kind act"]).await;
+    register(&db.pool, "act", "elsewhere").await;
+    says(&db.pool, id, &["No worker that knows the kind act claims from the queue default"]).await;
+    register(&db.pool, "act", "default").await;
+    says(&db.pool, id, &["nothing keeps it"]).await;
+}
+
 #[tokio::test]
 async fn a_due_job_says_how_many_are_ahead_or_that_nothing_keeps_it() {
     let db = database().await;
+    register(&db.pool, "act", "default").await;
     let first = enqueue_new(&db.pool, raw()).await;
     let second = enqueue_new(&db.pool, raw()).await;
     let urgent = enqueue_new(&db.pool, raw().priority(1)).await;

@@ -18,6 +18,9 @@ pub(crate) struct PgBouncer {
     /// The same database as behind it.
     pub(crate) url: String,
     process: App,
+    config: PathBuf,
+    /// Who runs it: the owner of the server's socket, if we are root.
+    user: Option<(u32, u32)>,
     _dir: ScratchDir,
 }
 
@@ -39,26 +42,40 @@ impl PgBouncer {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = dir.join("pgbouncer.ini");
         std::fs::write(&config, config_of(&behind, &folder, port, settings)).unwrap();
-        let mut command = App::command_of(program(), [&config]);
-        if is_root() {
-            // It refuses to run as root, and the socket is its owner's.
-            let owner = folder.metadata().unwrap();
-            command = command.user(owner.uid(), owner.gid());
-        }
-        let mut process = command.spawn();
-        process.wait_for_line("process up").await;
-        let (user, database) = (behind.get_username(), behind.get_database().unwrap());
+        // It refuses to run as root, and the socket is its owner's.
+        let owner = folder.metadata().unwrap();
+        let user = is_root().then(|| (owner.uid(), owner.gid()));
+        let process = run(&config, user).await;
+        let (role, database) = (behind.get_username(), behind.get_database().unwrap());
         Self {
-            url: format!("postgres://{user}@127.0.0.1:{port}/{database}?sslmode=disable"),
+            url: format!("postgres://{role}@127.0.0.1:{port}/{database}?sslmode=disable"),
             process,
+            config,
+            user,
             _dir: dir,
         }
+    }
+
+    /// `kill -9`, and another one in its place.
+    pub(crate) async fn kill_and_start_again(&mut self) {
+        self.process.kill().await;
+        self.process = run(&self.config, self.user).await;
     }
 
     /// Everything that it has said so far.
     pub(crate) fn log(&self) -> String {
         self.process.output()
     }
+}
+
+async fn run(config: &Path, user: Option<(u32, u32)>) -> App {
+    let mut command = App::command_of(program(), [config]);
+    if let Some((uid, gid)) = user {
+        command = command.user(uid, gid);
+    }
+    let mut process = command.spawn();
+    process.wait_for_line("process up").await;
+    process
 }
 
 fn config_of(

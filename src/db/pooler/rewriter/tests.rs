@@ -86,7 +86,7 @@ impl Server {
             b'B' => {
                 take_text(&mut body).unwrap();
                 let name = take_text(&mut body).unwrap();
-                if name != "" || self.unnamed.is_none() || self.has_failed {
+                if !name.is_empty() || self.unnamed.is_none() || self.has_failed {
                     return self.fail(out);
                 }
                 wire::put(out, b'2', &[]);
@@ -166,14 +166,14 @@ impl World {
         let (mut to_server, mut to_driver) = (BytesMut::new(), BytesMut::new());
         for message in group {
             assert!(self.rewriter.may_take(message));
-            self.rewriter.from_driver(message, &mut to_server, &mut to_driver).unwrap();
+            self.rewriter.driver_sends(message, &mut to_server, &mut to_driver).unwrap();
         }
         let mut answers = BytesMut::new();
         for message in messages(to_server) {
             self.server.handle(&message, &mut answers);
         }
         for answer in messages(answers) {
-            self.rewriter.from_server(&answer, &mut to_driver).unwrap();
+            self.rewriter.server_sends(&answer, &mut to_driver).unwrap();
         }
         assert!(self.rewriter.due.is_empty());
         messages(to_driver).iter().map(|message| char::from(message.tag())).collect()

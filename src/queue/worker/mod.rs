@@ -12,30 +12,42 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::QueueError;
-use super::claim_turns::ClaimTurns;
-use super::completer::Completer;
-use super::context::Engine;
-use super::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
-use super::dispatch::Dispatcher;
-use super::executor::Executor;
-use super::leases::{LeaseKeeper, LeaseTimes, Leases};
-use super::maintenance::{self, Retention};
-use super::outcome::Counts;
-use super::registry::Registry;
-use super::schedules;
-use super::slots::Slots;
-use super::{listener, maintenance::rescue_all};
+use crate::queue::QueueError;
+use crate::queue::claim_turns::ClaimTurns;
+use crate::queue::completer::Completer;
+use crate::queue::context::Engine;
+use crate::queue::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
+use crate::queue::dispatch::Dispatcher;
+use crate::queue::executor::Executor;
+use crate::queue::groups::Resolver;
+use crate::queue::kinds::{Declarations, KindDeclaration};
+use crate::queue::leases::{LeaseKeeper, LeaseTimes, Leases};
+use crate::queue::maintenance;
+use crate::queue::outcome::Counts;
+use crate::queue::registry::Registry;
+use crate::queue::schedules;
+use crate::queue::slots::Slots;
+use crate::queue::workers::Registration;
+use crate::queue::{listener, maintenance::rescue_all};
+
+pub use settings::WorkerSettings;
+pub use summary::WorkerSummary;
+
+mod settings;
+mod summary;
 
 /// The most jobs of one claim.
 const MAX_CLAIM: usize = 500;
 
-/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes. The
-/// listener, the maintenance and the lease keeper have their own.
-const ENGINE_CONNECTIONS: u32 = 4;
+/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes,
+/// registry. The listener, the maintenance and the lease keeper have their own.
+const ENGINE_CONNECTIONS: u32 = 5;
 
 /// The longest pause between claims while the database is away.
 const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
+
+/// A claim that is under way when the worker is told to stop may take so long.
+const LAST_CLAIM_TIME: Duration = Duration::from_secs(2);
 
 /// After the grace, so long for the outcomes of stopped runs to be recorded.
 const HAND_BACK_TIME: Duration = Duration::from_secs(5);
@@ -43,63 +55,19 @@ const HAND_BACK_TIME: Duration = Duration::from_secs(5);
 /// Then, so long for the engine's connections to be closed.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// How a worker works.
-#[derive(Clone, Debug)]
-pub struct WorkerSettings {
-    /// The most jobs in progress at once. At least 1.
-    pub concurrency: usize,
-    /// How long a claim is valid without a heartbeat. A dead worker's jobs run again after this
-    /// long.
-    pub lease: Duration,
-    /// How often leases are renewed; at most a third of the lease.
-    pub heartbeat: Duration,
-    /// How often an idle worker looks for due jobs without having been notified.
-    pub poll: Duration,
-    /// How long jobs in progress may go on after the worker was told to stop.
-    pub grace: Duration,
-    /// The queues to claim from; empty means all queues of the registered kinds.
-    pub queues: Vec<String>,
-    /// How long finished jobs are kept.
-    pub retention: Retention,
-}
-
-impl Default for WorkerSettings {
-    fn default() -> Self {
-        Self {
-            concurrency: 512,
-            lease: Duration::from_secs(30),
-            heartbeat: Duration::from_secs(10),
-            poll: Duration::from_secs(1),
-            grace: Duration::from_secs(25),
-            queues: Vec::new(),
-            retention: Retention::default(),
-        }
-    }
-}
-
-/// What a worker did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct WorkerSummary {
-    /// Jobs completed.
-    pub completed: u64,
-    /// Attempts that failed, timed-out ones included.
-    pub failed: u64,
-    /// Jobs discarded: their attempts were used up, or their handler said so.
-    pub discarded: u64,
-    /// Runs whose job was another worker's in the end.
-    pub lease_lost: u64,
-    /// Jobs handed back unfinished at shutdown.
-    pub handed_back: u64,
-}
+const NO_KEYRING: &str =
+    "the registry has a sealed job kind and there are no keys to open its jobs with";
 
 /// Claims and runs jobs of the registered kinds.
 pub struct Worker<S> {
     id: Uuid,
     settings: WorkerSettings,
     kinds: Vec<String>,
+    declarations: Declarations,
     queues: Vec<String>,
     executor: Arc<Executor<S>>,
     dispatcher: Dispatcher<S>,
+    resolver: Arc<Resolver>,
     engine_pool: PgPool,
     maintenance_pool: PgPool,
     /// The way to a session that can listen.
@@ -120,9 +88,13 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         registry: Registry<S>,
         settings: WorkerSettings,
     ) -> Result<Self, QueueError> {
-        check(&settings)?;
+        settings.check()?;
         if registry.kinds().is_empty() {
             return Err(QueueError::Settings("the registry knows no job kind"));
+        }
+        let declarations = registry.declarations();
+        if settings.keyring.is_none() && declarations.iter().any(KindDeclaration::is_sealed) {
+            return Err(QueueError::Settings(NO_KEYRING));
         }
         let options = engine_options(&pool);
         // Whatever watches over the handlers' connections watches over these, too.
@@ -142,6 +114,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let queues =
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
         let completer = Completer::start(engine_pool.clone());
+        let resolver = Resolver::new(engine_pool.clone());
         let kinds = registry.kinds();
         let executor = Arc::new(Executor {
             worker_id: id,
@@ -149,16 +122,20 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             engine: Arc::new(Engine { pool, completer }),
             pool: engine_pool.clone(),
             leases,
+            resolver: Arc::clone(&resolver),
             hand_back: CancellationToken::new(),
             wake: Arc::new(Notify::new()),
             counts: Counts::default(),
+            keyring: settings.keyring.clone(),
         });
         Ok(Self {
             id,
             kinds,
+            declarations: Declarations::new(declarations),
             queues,
             dispatcher: Dispatcher::new(Arc::clone(&executor)),
             executor,
+            resolver,
             engine_pool,
             maintenance_pool,
             session: options,
@@ -175,9 +152,10 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Works until `shutdown` is cancelled; then claims nothing more, lets jobs in progress finish
-    /// within the grace, and hands the others back to be run by another worker at once. A worker
-    /// runs once: afterwards its connections are closed.
+    /// Works until `shutdown` is cancelled, or the worker is [asked to
+    /// drain](super::workers::request_drain); then claims nothing more, lets jobs in progress
+    /// finish within the grace, and hands the others back to be run by another worker at once. A
+    /// worker runs once: afterwards its connections are closed.
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::clone(&self.executor.wake);
@@ -188,16 +166,24 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             () = shutdown.cancelled() => return self.summary(),
             () = maintenance::make_partitions(&self.maintenance_pool, self.settings.retention) => {}
         }
+        // And before anybody can be shown what this worker's jobs hide.
+        tokio::select! {
+            () = shutdown.cancelled() => return self.summary(),
+            () = self.declarations.make_at_last(&self.engine_pool) => {}
+        }
         let helpers = self.start_helpers(&wake);
+        // Cancelled as well when the worker is asked to drain.
+        let stop = shutdown.child_token();
+        let registered = self.registration().start(self.engine_pool.clone(), stop.clone());
         let tasks = TaskTracker::new();
 
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = self.claim_for_ever(&slots, &wake, &tasks) => {}
-        }
+        self.claim_until(&stop, &slots, &wake, &tasks).await;
         tasks.close();
         self.drain(&tasks).await;
         drop(helpers);
+        let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registered.end()).await;
+        // What cannot be resolved now, another worker's sweep finds.
+        let _resolved_or_late = tokio::time::timeout(CLOSE_TIME, self.resolver.resolve_all()).await;
         // So that the database is not stopped under a connection that is still being tidied up.
         let closing = async {
             tokio::join!(self.engine_pool.close(), self.maintenance_pool.close());
@@ -214,21 +200,50 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// [`QueueError::Database`] when a claim fails.
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
-        rescue_all(&self.maintenance_pool).await?;
-        let mut turns = self.turns();
+        self.declare_kinds().await?;
+        rescue_all(&self.maintenance_pool, &self.resolver).await?;
+        let mut turns = self.turns(&self.queues);
+        let limit = self.settings.concurrency.min(MAX_CLAIM);
         loop {
             turns.forget_floors(&self.queues);
-            let since = Instant::now();
-            let claim = turns.claim(self.settings.concurrency.min(MAX_CLAIM)).await?;
-            if claim.jobs.is_empty() {
+            let is_idle = self.run_one_claim(&mut turns, limit).await? == 0;
+            if is_idle && self.resolver.catch_up().await? == 0 {
                 return Ok(self.summary().since(before));
             }
-            let tasks = TaskTracker::new();
-            let slots = Slots::new(claim.jobs.len());
-            self.dispatcher.dispatch(claim.jobs, since, &slots, &tasks);
-            tasks.close();
-            tasks.wait().await;
         }
+    }
+
+    /// Claims one job of this queue and runs it. False when none is due.
+    pub(super) async fn run_one_of(&self, queue: &str) -> Result<bool, QueueError> {
+        self.declare_kinds().await?;
+        let mut turns = self.turns(&[queue.to_owned()]);
+        Ok(self.run_one_claim(&mut turns, 1).await? > 0)
+    }
+
+    /// Gives how many jobs were run.
+    async fn run_one_claim(
+        &self,
+        turns: &mut ClaimTurns,
+        limit: usize,
+    ) -> Result<usize, QueueError> {
+        let since = Instant::now();
+        let jobs = turns.claim(limit).await?.jobs;
+        let claimed = jobs.len();
+        let tasks = TaskTracker::new();
+        self.dispatcher.dispatch(jobs, since, &Slots::new(claimed), &tasks);
+        tasks.close();
+        tasks.wait().await;
+        Ok(claimed)
+    }
+
+    /// Makes its kinds known, unless it has done so before.
+    async fn declare_kinds(&self) -> Result<(), QueueError> {
+        self.declarations.make(&self.engine_pool).await
+    }
+
+    /// The connections that its handlers use.
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.executor.engine.pool
     }
 
     /// What this worker did so far.
@@ -243,7 +258,19 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// The listener, the maintenance and the schedules, until the guard is dropped.
+    fn registration(&self) -> Registration {
+        Registration {
+            id: self.id,
+            version: self.settings.version.clone(),
+            queues: self.queues.clone(),
+            kinds: self.kinds.clone(),
+            slots: self.settings.concurrency,
+            times: LeaseTimes { lease: self.settings.lease, heartbeat: self.settings.heartbeat },
+            leases: Arc::clone(&self.executor.leases),
+        }
+    }
+
+    /// The listener, the maintenance, the schedules and the resolver, until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
         let listening = listener::listen(self.session.clone(), Arc::clone(wake));
@@ -252,6 +279,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             self.settings.lease,
             self.settings.retention,
             Arc::clone(wake),
+            Arc::clone(&self.resolver),
         );
         let scheduling = schedules::run_for_ever(
             self.engine_pool.clone(),
@@ -259,29 +287,44 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             self.settings.retention,
             Arc::clone(wake),
         );
+        let (resolver, wake) = (Arc::clone(&self.resolver), Arc::clone(wake));
+        let helping =
+            async move { tokio::join!(listening, maintaining, scheduling, resolver.run(&wake)) };
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                ((), (), ()) = async { tokio::join!(listening, maintaining, scheduling) } => {}
+                ((), (), (), ()) = helping => {}
             }
         });
         stop.drop_guard()
     }
 
-    async fn claim_for_ever(&self, slots: &Slots, wake: &Notify, tasks: &TaskTracker) {
-        let mut turns = self.turns();
+    async fn claim_until(
+        &self,
+        stop: &CancellationToken,
+        slots: &Slots,
+        wake: &Notify,
+        tasks: &TaskTracker,
+    ) {
+        let mut turns = self.turns(&self.queues);
         let mut failures = 0u32;
-        loop {
-            let limit = slots.wait_for_some().await.min(MAX_CLAIM);
+        while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
+            let limit = free.min(MAX_CLAIM);
             let since = Instant::now();
-            match turns.claim(limit).await {
+            // A claim that is under way is not given up: its jobs would be nobody's until their
+            // leases are over, and be taken for jobs that cost a worker.
+            let claimed = tokio::select! {
+                claimed = turns.claim(limit) => claimed,
+                () = late(stop) => return,
+            };
+            match claimed {
                 Ok(claim) => {
                     failures = 0;
                     let found_all = claim.jobs.len() < limit;
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if found_all {
-                        self.wait_for_work(wake, claim.again_in).await;
+                        stop.run_until_cancelled(self.wait_for_work(wake, claim.again_in)).await;
                     }
                 }
                 Err(error) => {
@@ -291,7 +334,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                         tracing::warn!(error, "cannot claim jobs, trying on");
                     }
                     let pause = Duration::from_millis(50) * 2u32.pow(failures.min(6));
-                    tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE)).await;
+                    let pause = tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE));
+                    stop.run_until_cancelled(pause).await;
                 }
             }
         }
@@ -304,9 +348,9 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
     }
 
-    fn turns(&self) -> ClaimTurns {
-        let (queues, kinds) = (&self.queues, self.kinds.clone());
-        ClaimTurns::new(self.engine_pool.clone(), self.id, queues, kinds, self.settings.lease)
+    fn turns(&self, queues: &[String]) -> ClaimTurns {
+        let (pool, kinds) = (self.engine_pool.clone(), self.kinds.clone());
+        ClaimTurns::new(pool, self.id, queues, kinds, self.settings.lease)
     }
 
     /// Waits for jobs in progress; after the grace, stops them and hands them back.
@@ -320,31 +364,10 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 }
 
-impl WorkerSummary {
-    fn since(self, before: Self) -> Self {
-        Self {
-            completed: self.completed - before.completed,
-            failed: self.failed - before.failed,
-            discarded: self.discarded - before.discarded,
-            lease_lost: self.lease_lost - before.lease_lost,
-            handed_back: self.handed_back - before.handed_back,
-        }
-    }
-}
-
-fn check(settings: &WorkerSettings) -> Result<(), QueueError> {
-    let problem = if settings.concurrency == 0 {
-        "the concurrency must be at least 1"
-    } else if settings.lease < Duration::from_millis(200) {
-        "the lease must be at least 200 ms"
-    } else if settings.heartbeat.is_zero() || settings.heartbeat > settings.lease / 3 {
-        "the heartbeat must be at most a third of the lease"
-    } else if settings.poll.is_zero() {
-        "the poll interval must be longer than nothing"
-    } else {
-        return Ok(());
-    };
-    Err(QueueError::Settings(problem))
+/// Ends a while after the worker was told to stop.
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_CLAIM_TIME).await;
 }
 
 /// The engine's statements read by index, each of them, and by one plan for the life of the
