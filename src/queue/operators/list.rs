@@ -77,8 +77,8 @@ pub struct Page {
 }
 
 /// The jobs that match, newest first: those before `before`, or from the newest on. At most
-/// `limit`, which is capped at [`MAX_LISTED`]. With [`ids`](JobFilter::ids), which should be no more than
-/// that either, all that match are one page.
+/// `limit`, which is capped at [`MAX_LISTED`]. With [`ids`](JobFilter::ids), which should be no
+/// more than that either, all that match are one page.
 ///
 /// # Errors
 ///
