@@ -10,6 +10,7 @@ pub mod bench;
 mod database;
 pub mod dead_letters;
 pub mod doctor;
+pub mod jobs;
 pub mod keys;
 pub mod migrate;
 pub mod openapi;
@@ -45,6 +46,7 @@ Examples:
   app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
   app reconcile                 compare the ledger with what the bank says that it did
+  app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
   app queues list               what waits where; 'pause', 'drain' and 'limits' hold it up
   app workers list              who works, in which version; 'drain' ends one in good order
   app dead-letters list         what was given up, for an operator to decide over
@@ -96,6 +98,7 @@ enum Command {
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
+    Jobs(jobs::Args),
     Queues(queues::Args),
     Workers(workers::Args),
     RotateJobKeys(rotate_job_keys::Args),
@@ -139,6 +142,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
+            | Command::Jobs(_)
             | Command::Queues(_)
             | Command::Workers(_)
             | Command::RotateJobKeys(_)
@@ -171,6 +175,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
+            Command::Jobs(args) => return jobs::run(args).await,
             Command::Queues(args) => return queues::run(args).await,
             Command::Workers(args) => return workers::run(args).await,
             Command::RotateJobKeys(args) => return rotate_job_keys::run(args).await,

@@ -199,6 +199,13 @@ pub fn is_undecided(job: &JobDetails) -> bool {
     job.state == JobState::Discarded && !is_decided
 }
 
+/// Whether jobs of this kind are about an order or a transaction, which waits for them: cancelled,
+/// or with other arguments, they would leave it waiting for ever.
+pub fn is_about_money(kind: &str) -> bool {
+    [ExecuteBankOrder::KIND, ResolveBankOrder::KIND, ExecuteTransfer::KIND, SettleTransaction::KIND]
+        .contains(&kind)
+}
+
 /// What a redrive means for an order.
 enum Redrivable {
     /// It waits for its job.

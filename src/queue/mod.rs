@@ -45,8 +45,9 @@
 //! that use the queue there is [`testing`].
 //!
 //! What an operator asks of it all: [`health`] finds what is amiss and what mends it;
-//! [`inspect::find_job`] tells everything of one job, why it waits
-//! included; [`discarded`] lists what has failed for good, to be redriven or dismissed.
+//! [`inspect::find_job`] tells everything of one job, and [`inspect::why_not_run`] why it has not
+//! run; [`operators`] finds jobs and changes what becomes of them; [`discarded`] lists what has
+//! failed for good, to be redriven or dismissed.
 //!
 //! # What is guaranteed
 //!
@@ -239,6 +240,7 @@ pub mod job;
 pub mod kinds;
 pub mod maintenance;
 pub mod notifier;
+pub mod operators;
 pub mod queues;
 pub mod registry;
 pub mod schedules;

@@ -54,14 +54,20 @@ impl Notifier {
     }
 }
 
+/// Wakes the workers now: for programs that would end before a [`Notifier`] of theirs gets to it.
+/// Call it after the commit. Never fails: workers poll, too.
+pub async fn notify_now(pool: &PgPool) {
+    let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(pool);
+    let sent: Result<_, sqlx::Error> = within(sent).await;
+    if let Err(error) = sent {
+        tracing::debug!(%error, "workers could not be notified, they poll");
+    }
+}
+
 async fn send(pool: PgPool, pending: Arc<Notify>) {
     loop {
         pending.notified().await;
-        let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(&pool);
-        let sent: Result<_, sqlx::Error> = within(sent).await;
-        if let Err(error) = sent {
-            tracing::debug!(%error, "workers could not be notified, they poll");
-        }
+        notify_now(&pool).await;
         tokio::time::sleep(MIN_INTERVAL).await;
     }
 }

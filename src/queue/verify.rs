@@ -104,9 +104,9 @@ const ATTEMPTS_BOUNDED: Invariant = Invariant {
 /// Protects what an operator needs to decide over a discarded job.
 const DISCARDED_TELL_WHY: Invariant = Invariant {
     name: "discarded-jobs-tell-why",
-    claim: "the last attempt of every discarded job is kept with its error",
+    claim: "of every discarded job is kept the error of its last attempt, or who discarded it",
     protects: "dead letters",
-    hint: "look at queue.attempts by job_id",
+    hint: "look at queue.attempts and queue.interventions by job_id",
     weight: Weight::Guarantee,
     violations: "
         select format('job %s', job.id)
@@ -115,7 +115,14 @@ const DISCARDED_TELL_WHY: Invariant = Invariant {
           on last_one.job_id = job.id
             and last_one.attempt = job.attempt
             and last_one.error is not null
-        where job.state = 'discarded' and last_one.job_id is null",
+        where job.state = 'discarded'
+          and last_one.job_id is null
+          and not exists (
+            select from queue.interventions as told
+            where told.job_id = job.id
+              and told.action = 'discard'
+              and (told.detail ->> 'attempt')::smallint = job.attempt
+          )",
 };
 
 /// Protects G3 and what operators decide: a redriven job that is still in the history is either

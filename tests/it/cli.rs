@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 51] = [
+const COMMANDS: [&[&str]; 60] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -35,6 +35,15 @@ const COMMANDS: [&[&str]; 51] = [
     &["dead-letters", "show"],
     &["dead-letters", "redrive"],
     &["dead-letters", "write-off"],
+    &["jobs"],
+    &["jobs", "list"],
+    &["jobs", "show"],
+    &["jobs", "enqueue"],
+    &["jobs", "retry"],
+    &["jobs", "cancel"],
+    &["jobs", "discard"],
+    &["jobs", "edit"],
+    &["jobs", "wait"],
     &["rotate-job-keys"],
     &["queues"],
     &["queues", "list"],

@@ -21,6 +21,7 @@ mod faults;
 mod idempotency;
 mod identity;
 mod inbound_webhooks;
+mod jobs_cli;
 mod ledger;
 mod limits;
 mod migrate;
