@@ -179,7 +179,7 @@ async fn a_waiting_job_is_discarded_with_who_and_why_and_can_be_redriven() {
     assert_eq!(kept(&db.pool, id).await, [by_ada("discard")]);
     assert_invariants_hold(&db.pool).await;
     let open = discarded::list(
-        &mut *db.pool.acquire().await.unwrap(),
+        &mut db.pool.acquire().await.unwrap(),
         &discarded::Filter::default(),
         None,
         10,
@@ -207,7 +207,7 @@ async fn a_discarded_job_that_tells_nobody_why_is_found() {
     sqlx::query("delete from queue.interventions").execute(&db.pool).await.unwrap();
     let invariants = surety::queue::verify::INVARIANTS;
     let tell_why = invariants.iter().find(|it| it.name == "discarded-jobs-tell-why").unwrap();
-    let finding = tell_why.check(&mut *db.pool.acquire().await.unwrap()).await.unwrap();
+    let finding = tell_why.check(&mut db.pool.acquire().await.unwrap()).await.unwrap();
     assert_eq!(finding.samples, [format!("job {id}")]);
 }
 

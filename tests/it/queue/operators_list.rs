@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 use super::kinds::{Act, End, Pay, database, enqueue_job, enqueue_new, idle_worker, job};
 
 async fn page(pool: &PgPool, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Page {
-    list(&mut *pool.acquire().await.unwrap(), filter, before, limit).await.unwrap()
+    list(&mut pool.acquire().await.unwrap(), filter, before, limit).await.unwrap()
 }
 
 /// All that match, in pages of this size.
