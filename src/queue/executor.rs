@@ -23,7 +23,9 @@ use super::deadline::within;
 use super::groups::Resolver;
 use super::job::{JobError, JobId};
 use super::leases::{HeldLease, Leases, Signals};
-use super::outcome::{Counts, Outcome, ending_of, outcome_in_history, outcome_of, outcome_of_run};
+use super::outcome::{
+    Counts, Outcome, ended_attempt, ending_of, outcome_in_history, outcome_of, outcome_of_run,
+};
 use super::registry::{Handler, Registry};
 use super::sealing::{Keyring, open_args};
 use super::spans::{self, Ending, Failure, ProcessSpan};
@@ -389,13 +391,4 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             last_traceparent: job.last_traceparent.as_deref(),
         }
     }
-}
-
-fn ended_attempt(
-    job: &ClaimedJob,
-    outcome: AttemptOutcome,
-    error: String,
-    traceparent: Option<String>,
-) -> EndedAttempt {
-    EndedAttempt::new(job.id, job.fence, outcome, error, traceparent)
 }

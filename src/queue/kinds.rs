@@ -15,12 +15,14 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
 use super::QueueError;
+use super::enqueue::NewJob;
 use super::job::{FollowUp, Job};
 
 /// What a program knows of a kind.
@@ -33,6 +35,7 @@ pub struct KindDeclaration {
     sealed: bool,
     redacted: &'static [&'static str],
     on_discard: Option<FollowUp>,
+    keeps_history: bool,
 }
 
 impl KindDeclaration {
@@ -47,6 +50,7 @@ impl KindDeclaration {
             sealed: J::SEALED,
             redacted: J::REDACTED,
             on_discard: J::ON_DISCARD,
+            keeps_history: J::KEEPS_HISTORY,
         }
     }
 
@@ -60,6 +64,25 @@ impl KindDeclaration {
     #[must_use]
     pub const fn is_sealed(&self) -> bool {
         self.sealed
+    }
+
+    /// A job of this kind, whose type the caller need not know, with the queue, priority, bounds
+    /// and follow-up of the kind.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::MustBeSealed`].
+    pub fn job(&self, args: Value) -> Result<NewJob, QueueError> {
+        if self.sealed {
+            return Err(QueueError::MustBeSealed { kind: self.kind });
+        }
+        let mut job = NewJob::raw(self.kind, args)
+            .queue(self.queue)
+            .priority(self.priority)
+            .max_attempts(self.max_attempts);
+        job.extras.on_discard = self.on_discard.clone();
+        job.extras.no_history = !self.keeps_history;
+        Ok(job)
     }
 }
 

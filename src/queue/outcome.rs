@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::attempt::AttemptOutcome;
+use super::attempt::{AttemptOutcome, EndedAttempt};
 use super::context::{Committed, CommittedOutcome};
 use super::job::JobError;
 use super::spans::{Ending, Failure};
+use super::store::ClaimedJob;
 
 /// How a run ended, in the worker's view.
 pub(super) enum Outcome {
@@ -104,4 +105,13 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message")
+}
+
+pub(super) fn ended_attempt(
+    job: &ClaimedJob,
+    outcome: AttemptOutcome,
+    error: String,
+    traceparent: Option<String>,
+) -> EndedAttempt {
+    EndedAttempt::new(job.id, job.fence, outcome, error, traceparent)
 }

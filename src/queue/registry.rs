@@ -8,14 +8,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::backoff::Backoff;
 use super::context::{BatchContext, Committed, JobContext};
-use super::enqueue::NewJob;
-use super::job::{BatchJob, FollowUp, Job, JobError};
+use super::job::{BatchJob, Job, JobError};
 use super::kinds::KindDeclaration;
 use super::schedules::Schedule;
 
@@ -104,11 +102,6 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         self.handlers.values().map(|handler| handler.declaration()).collect()
     }
 
-    /// What jobs of these kinds get unless they are told otherwise, in the order of their names.
-    pub fn kinds_described(&self) -> Vec<KindDescription> {
-        self.handlers.values().map(|handler| handler.description()).collect()
-    }
-
     /// Whether these can be the arguments of a job of this kind. Of a kind that is not registered,
     /// anything can.
     ///
@@ -128,37 +121,6 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     }
 }
 
-/// What jobs of a kind get unless they are told otherwise. With it, they can be enqueued by whoever
-/// has their arguments as JSON.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct KindDescription {
-    /// The name of the kind.
-    pub kind: &'static str,
-    /// See [`Job::QUEUE`].
-    pub queue: &'static str,
-    /// See [`Job::PRIORITY`].
-    pub priority: i16,
-    /// See [`Job::MAX_ATTEMPTS`].
-    pub max_attempts: i16,
-    /// See [`Job::KEEPS_HISTORY`].
-    pub keeps_history: bool,
-    /// See [`Job::ON_DISCARD`].
-    pub on_discard: Option<FollowUp>,
-}
-
-impl KindDescription {
-    /// A job of this kind, whose type the caller need not know.
-    pub fn job(&self, args: Value) -> NewJob {
-        let mut job = NewJob::raw(self.kind, args)
-            .queue(self.queue)
-            .priority(self.priority)
-            .max_attempts(self.max_attempts);
-        job.extras.on_discard = self.on_discard.clone();
-        job.extras.no_history = !self.keeps_history;
-        job
-    }
-}
-
 /// What the worker needs to know of a kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KindTraits {
@@ -175,7 +137,6 @@ pub(super) struct KindTraits {
 pub(super) trait Handler<S>: Send + Sync {
     fn traits(&self) -> KindTraits;
     fn declaration(&self) -> KindDeclaration;
-    fn description(&self) -> KindDescription;
     fn check(&self, args: &Value) -> Result<(), serde_json::Error>;
     fn run(&self, args: &RawValue, state: S, cx: JobContext) -> Result<Run, JobError>;
     fn run_batch(&self, args: &[&RawValue], state: S, cx: BatchContext) -> Result<Run, JobError>;
@@ -197,17 +158,6 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
 
     fn declaration(&self) -> KindDeclaration {
         KindDeclaration::of::<J>()
-    }
-
-    fn description(&self) -> KindDescription {
-        KindDescription {
-            kind: J::KIND,
-            queue: J::QUEUE,
-            priority: J::PRIORITY,
-            max_attempts: J::MAX_ATTEMPTS,
-            keeps_history: J::KEEPS_HISTORY,
-            on_discard: J::ON_DISCARD,
-        }
     }
 
     fn check(&self, args: &Value) -> Result<(), serde_json::Error> {
@@ -236,10 +186,6 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
 
     fn declaration(&self) -> KindDeclaration {
         KindDeclaration::of::<J>()
-    }
-
-    fn description(&self) -> KindDescription {
-        OneByOne::<J>(PhantomData).description()
     }
 
     fn check(&self, args: &Value) -> Result<(), serde_json::Error> {

@@ -17,6 +17,7 @@ use crate::cli::database::Database;
 use crate::jobs::{self, JobState, ResolveBankOrder};
 use crate::queue::enqueue::{Enqueued, NewJob, Unique, enqueue};
 use crate::queue::job::Job as _;
+use crate::queue::kinds::KindDeclaration;
 use crate::queue::notifier;
 
 /// Enqueues a job, with the queue, priority and bounds of its kind.
@@ -104,13 +105,13 @@ fn parse(text: &str) -> anyhow::Result<Result<Value, serde_json::Error>> {
 /// As its kind has it; or what is wrong with it, and what to do.
 fn new_job(pool: &PgPool, args: &Args, job_args: Value) -> Result<NewJob, (String, String)> {
     let registry = jobs::registry(JobState { pool: pool.clone(), bank: None });
-    let kinds = registry.kinds_described();
+    let kinds = registry.declarations();
     let kind = args.kind.as_str();
-    let Some(known) = kinds.iter().find(|known| known.kind == kind) else {
+    let Some(known) = kinds.iter().find(|known| known.kind() == kind) else {
         if args.allow_unknown_kind {
             return Ok(NewJob::raw(kind, job_args));
         }
-        let names: Vec<&str> = kinds.iter().map(|known| known.kind).collect();
+        let names: Vec<&str> = kinds.iter().map(KindDeclaration::kind).collect();
         let fix = format!("there are {}; or add --allow-unknown-kind", names.join(", "));
         return Err((format!("this program does not know the kind {kind}"), fix));
     };
@@ -122,7 +123,9 @@ fn new_job(pool: &PgPool, args: &Args, job_args: Value) -> Result<NewJob, (Strin
         let error = format!("arguments of kind {kind} cannot be these: {error}");
         (error, "correct them".to_owned())
     })?;
-    Ok(known.job(job_args))
+    known.job(job_args).map_err(|error| {
+        (error.to_string(), "enqueue it from the program that has the keys".to_owned())
+    })
 }
 
 fn with_flags(mut job: NewJob, args: &Args) -> NewJob {

@@ -14,8 +14,8 @@ use crate::support::{PgBouncer, PgBouncerSettings, TestDb};
 const CLIENTS: usize = 24;
 const SERVERS: u32 = 3;
 
-/// So many statements are run, unless `SURETY_TEST_POOLER_STATEMENTS` says otherwise: `.ci/run` asks
-/// for 100,000.
+/// So many statements are run, unless `SURETY_TEST_POOLER_STATEMENTS` says otherwise: `.ci/run`
+/// asks for 100,000.
 const STATEMENTS: usize = 30_000;
 
 /// Texts that differ in nothing but a number: with the parameters of one, another would run just as
