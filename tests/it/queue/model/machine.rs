@@ -430,7 +430,7 @@ impl Model {
                 job.state = State::Discarded;
                 followed.extend(job.is_followed_up.then_some(job.queue));
             } else {
-                (job.state, job.due) = (State::Waiting, due);
+                (job.state, job.due, job.priority) = (State::Waiting, due, 1);
                 self.rescued.push(number);
             }
             said.push((number, is_poison));
