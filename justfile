@@ -38,7 +38,7 @@ openapi:
 sqlx:
     .ci/sqlx-prepare
 
-# Measure: just bench ingest | money | drain | latency
+# Measure: just bench ingest | money | enqueue | drain | steady | latency
 bench *args="ingest":
     cargo run --release -- bench {{ args }}
 

@@ -387,3 +387,15 @@ end $$;
 create trigger unblock_key after insert on queue.resolutions
   for each row
   execute function queue.unblock_key_of_resolved();
+
+-- And so does whoever cancels a parked one.
+create function queue.unblock_key_of_cancelled() returns trigger
+language plpgsql
+as $$
+begin
+  delete from queue.blocked_keys where job_id = new.id;
+  return null;
+end $$;
+create trigger unblock_key after insert on queue.finished_jobs_cancelled
+  for each row when (new.key is not null)
+  execute function queue.unblock_key_of_cancelled();

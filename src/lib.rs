@@ -103,7 +103,12 @@
 //! | rescue, prune | take back an expired lease; drop old history |
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
+//! | redacted, sealed | hidden wherever args are shown; encrypted before they are stored |
+//! | pause, drain | start nothing more of a queue; let what runs finish, of a queue or a worker |
+//! | batch, member | jobs that are done when all of them have ended; one of them |
+//! | dependency | that a job waits for another one to be completed |
 //! | lease, fence | the right to run until then; the number that enforces it |
+//! | schedule, tick | what enqueues jobs by the clock; a moment at which it does |
 //! | worker, handler | the process loop; the code of one kind |
 //! | account, entry, transfer | a holder of money; one side of a movement; the movement |
 //! | wallet, hold | a user's account; what of its balance an unfinished order has spoken for |

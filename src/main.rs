@@ -26,7 +26,7 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    read_database_url_file()?;
+    read_url_files()?;
     let cli = Cli::from_process();
     let telemetry = telemetry::init(cli.telemetry())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -41,18 +41,19 @@ fn run() -> anyhow::Result<ExitCode> {
     result
 }
 
-/// The password in `DATABASE_URL` is a secret, so the URL can be in a file as well, which
+/// The password in a database URL is a secret, so the URL can be in a file as well, which
 /// `DATABASE_URL_FILE` names.
-fn read_database_url_file() -> anyhow::Result<()> {
-    let (None, Some(file)) =
-        (std::env::var_os("DATABASE_URL"), std::env::var_os("DATABASE_URL_FILE"))
-    else {
-        return Ok(());
-    };
-    let url = std::fs::read_to_string(&file).with_context(|| {
-        format!("DATABASE_URL_FILE names {}, which cannot be read", file.to_string_lossy())
-    })?;
-    // SAFETY: no other thread runs yet that could read the environment.
-    unsafe { std::env::set_var("DATABASE_URL", url.trim()) };
+fn read_url_files() -> anyhow::Result<()> {
+    for variable in ["DATABASE_URL", "APP_DATABASE_DIRECT_URL"] {
+        let by_file = format!("{variable}_FILE");
+        let (None, Some(file)) = (std::env::var_os(variable), std::env::var_os(&by_file)) else {
+            continue;
+        };
+        let url = std::fs::read_to_string(&file).with_context(|| {
+            format!("{by_file} names {}, which cannot be read", file.to_string_lossy())
+        })?;
+        // SAFETY: no other thread runs yet that could read the environment.
+        unsafe { std::env::set_var(variable, url.trim()) };
+    }
     Ok(())
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::settings::{ApiArgs, SecretText};
 
-use crate::db;
+use crate::db::{self, DatabaseArgs};
 use crate::http::Edge;
 use crate::http::auth::AuthApi;
 use crate::http::caller::TransactionReaders;
@@ -44,7 +44,10 @@ use crate::http::users::UsersApi;
 use crate::http::wallets::WalletsApi;
 use crate::http::withdrawals::WithdrawalsApi;
 use crate::identity::passwords::Hasher;
+use crate::jobs;
 use crate::queue::notifier::Notifier;
+
+const APPLICATION: &str = "surety serve";
 
 /// Serves the API until told to stop.
 #[derive(ClapArgs, Clone, Debug)]
@@ -55,9 +58,9 @@ use crate::queue::notifier::Notifier;
 The first SIGINT or SIGTERM stops accepting, finishes the requests under way within --serve-grace
 and exits 0. The second exits at once; what was answered 202 is in the database either way.")]
 pub struct Args {
-    /// The database: postgres://user@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
 
     /// The address and port to listen on.
     #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000")]
@@ -131,12 +134,13 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         );
     }
     let listener = bind(args.listen).await?;
-    let pool =
-        db::connect(&args.database_url, args.api.database_connections, "surety serve").await?;
+    let pool = args.database.connect_to_write(args.api.database_connections, APPLICATION).await?;
     if args.migrate {
-        db::migrate(&pool).await?;
+        db::migrate(&args.database.connect_session(APPLICATION, "--migrate").await?).await?;
     }
     db::require_current_schema(&pool).await?;
+    // Before the first job can be shown to anybody, whether a worker runs or not.
+    jobs::declare_kinds(&pool).await?;
     let address = listener.local_addr()?;
     let signatures = if is_signed { "required" } else { "off: no webhook secret is set" };
     tracing::info!(

@@ -1,5 +1,7 @@
 //! `app work`: the composition root of a process that runs jobs.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +9,21 @@ use anyhow::Context;
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::bank::BankArgs;
-use crate::db;
+use crate::db::{self, DatabaseArgs};
 use crate::jobs::{self, Bank, JobState};
 use crate::queue::maintenance::Retention;
+use crate::queue::sealing::Keyring;
 use crate::queue::worker::{Worker, WorkerSettings, WorkerSummary};
 
 /// Connections of the handlers' pool. A handler holds one only while it writes, so few serve many
 /// jobs.
 const HANDLER_CONNECTIONS: u32 = 10;
+
+const APPLICATION: &str = "surety work";
 
 /// Runs jobs from the queue until told to stop.
 #[derive(ClapArgs, Clone, Debug)]
@@ -26,11 +32,12 @@ const HANDLER_CONNECTIONS: u32 = 10;
   app work --concurrency 32 --grace 60s
 
 The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within --grace, hands the
-others back and exits 0. The second exits at once; leases then bring the jobs back.")]
+others back and exits 0. The second exits at once; leases then bring the jobs back. 'app workers
+drain' does what the first signal does, from anywhere.")]
 pub struct Args {
-    /// The database: postgres://user@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
 
     /// Apply missing migrations before starting.
     #[arg(long)]
@@ -69,9 +76,18 @@ pub struct WorkerArgs {
     #[command(flatten)]
     pub bank: BankArgs,
 
+    /// The keys of sealed jobs.
+    #[command(flatten)]
+    pub job_keys: JobKeyArgs,
+
     /// Claim from these queues only. [default: all queues of the known job kinds]
     #[arg(long, env = "APP_WORKER_QUEUES", value_delimiter = ',', value_name = "QUEUE")]
     pub queues: Vec<String>,
+
+    /// What the registry of workers calls the version of this one, such as an image's tag.
+    #[arg(long, env = "APP_WORKER_VERSION", default_value = env!("CARGO_PKG_VERSION"),
+          value_name = "VERSION")]
+    pub worker_version: String,
 
     /// For how many days completed and cancelled jobs are kept.
     #[arg(long, env = "APP_RETENTION_COMPLETED_DAYS", default_value_t = 7, value_name = "DAYS")]
@@ -82,10 +98,67 @@ pub struct WorkerArgs {
     pub retention_discarded_days: u16,
 }
 
+/// Where the keys of sealed jobs come from.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct JobKeyArgs {
+    /// The keys that arguments of sealed jobs are encrypted with, each 'id:' and 32 bytes in
+    /// base64, separated by commas or spaces. The first one seals, all of them open.
+    #[arg(long, env = "APP_JOB_KEYS", hide_env_values = true, value_name = "KEYS")]
+    pub job_keys: Option<SecretText>,
+
+    /// A file that holds the keys instead.
+    #[arg(long, env = "APP_JOB_KEYS_FILE", value_name = "FILE", conflicts_with = "job_keys")]
+    pub job_keys_file: Option<PathBuf>,
+}
+
+impl JobKeyArgs {
+    /// The keys; none if none are set.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or what is set is no ring of keys.
+    pub fn keyring(&self) -> anyhow::Result<Option<Keyring>> {
+        match (&self.job_keys, &self.job_keys_file) {
+            // An environment file that leaves the variable empty means none.
+            (Some(text), _) if text.0.is_empty() => Ok(None),
+            (Some(text), _) => Ok(Some(text.0.parse().context(BAD_KEYS)?)),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file).with_context(|| {
+                    format!("the keys of sealed jobs cannot be read from {}", file.display())
+                })?;
+                Ok(Some(text.parse().context(BAD_KEYS)?))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+const BAD_KEYS: &str = "APP_JOB_KEYS, or the file that APP_JOB_KEYS_FILE names, cannot be right";
+
+/// A text whose `Debug` does not show it.
+#[derive(Clone)]
+pub struct SecretText(String);
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
+
 impl WorkerArgs {
     /// The queue's own settings.
-    pub fn settings(&self) -> WorkerSettings {
-        WorkerSettings {
+    ///
+    /// # Errors
+    ///
+    /// When the keys of sealed jobs cannot be read.
+    pub fn settings(&self) -> anyhow::Result<WorkerSettings> {
+        Ok(WorkerSettings {
             concurrency: self.concurrency,
             lease: self.lease,
             heartbeat: self.heartbeat,
@@ -97,7 +170,9 @@ impl WorkerArgs {
                 cancelled_days: self.retention_completed_days,
                 discarded_days: self.retention_discarded_days,
             },
-        }
+            keyring: self.job_keys.keyring()?,
+            version: self.worker_version.clone(),
+        })
     }
 }
 
@@ -107,28 +182,38 @@ impl WorkerArgs {
 ///
 /// When the database cannot be reached, its schema is not current, or the settings cannot work.
 pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let pool = db::connect(&args.database_url, HANDLER_CONNECTIONS, "surety work").await?;
+    let database = &args.database;
+    let pool = database.connect_to_write(HANDLER_CONNECTIONS, APPLICATION).await?;
     if args.migrate {
-        db::migrate(&pool).await?;
+        db::migrate(&database.connect_session(APPLICATION, "--migrate").await?).await?;
     }
     db::require_current_schema(&pool).await?;
-    let worker = worker(pool, &args.worker)?;
+    let worker = worker(pool, &args.worker, database.direct_options(APPLICATION)?)?;
     tracing::info!(concurrency = args.worker.concurrency, "working");
     let summary = worker.run(shutdown).await;
     report(summary);
     Ok(())
 }
 
-/// A worker of this application's job kinds.
+/// A worker of this application's job kinds. It listens for new jobs by `direct`, a way past any
+/// connection pooler, if there is one.
 ///
 /// # Errors
 ///
 /// When the settings cannot work.
-pub fn worker(pool: PgPool, args: &WorkerArgs) -> anyhow::Result<Arc<Worker<JobState>>> {
+pub fn worker(
+    pool: PgPool,
+    args: &WorkerArgs,
+    direct: Option<PgConnectOptions>,
+) -> anyhow::Result<Arc<Worker<JobState>>> {
     let bank = Bank::new(&args.bank)?;
     let registry = jobs::registry(JobState { pool: pool.clone(), bank });
-    let worker = Worker::new(pool, registry, args.settings()).context("the worker cannot start")?;
-    Ok(Arc::new(worker))
+    let worker =
+        Worker::new(pool, registry, args.settings()?).context("the worker cannot start")?;
+    Ok(Arc::new(match direct {
+        Some(direct) => worker.listening_by(direct),
+        None => worker,
+    }))
 }
 
 fn report(summary: WorkerSummary) {

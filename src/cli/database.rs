@@ -1,15 +1,15 @@
 //! The database that an operator's command works on.
 
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::db;
 
 /// Which database.
 #[derive(clap::Args, Debug)]
 pub(super) struct Database {
-    /// The PostgreSQL database, as postgres://user@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: String,
+    #[command(flatten)]
+    args: db::DatabaseArgs,
 }
 
 impl Database {
@@ -19,7 +19,46 @@ impl Database {
     ///
     /// When it cannot be reached.
     pub(super) async fn connect(&self, application_name: &str) -> Result<PgPool, db::DbError> {
-        db::connect(&self.database_url, 1, application_name).await
+        self.connect_any(application_name, 1).await
+    }
+
+    /// The same with so many connections.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`].
+    pub(super) async fn connect_any(
+        &self,
+        application_name: &str,
+        connections: u32,
+    ) -> Result<PgPool, db::DbError> {
+        self.args.connect(connections, application_name).await
+    }
+
+    /// The way past a connection pooler, if it was given.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none.
+    pub(super) fn direct_options(
+        &self,
+        application_name: &str,
+    ) -> Result<Option<PgConnectOptions>, db::DbError> {
+        self.args.direct_options(application_name)
+    }
+
+    /// Connects to a session, whatever schema the database has: for `what` a connection pooler
+    /// would spoil.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be reached, or only through such a pooler.
+    pub(super) async fn connect_session(
+        &self,
+        application_name: &str,
+        what: &'static str,
+    ) -> Result<PgPool, db::DbError> {
+        self.args.connect_session(application_name, what).await
     }
 
     /// Connects, and makes sure that its schema is this binary's.
@@ -44,7 +83,7 @@ impl Database {
         application_name: &str,
         connections: u32,
     ) -> Result<PgPool, db::DbError> {
-        let pool = db::connect(&self.database_url, connections, application_name).await?;
+        let pool = self.args.connect(connections, application_name).await?;
         db::require_current_schema(&pool).await?;
         Ok(pool)
     }

@@ -113,10 +113,10 @@ enum Command {
 
 /// What is kept of a decision.
 #[derive(clap::Args, Debug)]
-struct Why {
+pub(super) struct Why {
     /// Why, for whoever asks later.
     #[arg(long, value_parser = reason)]
-    reason: String,
+    pub(super) reason: String,
 
     /// Who decides. [default: the user of the system]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
@@ -124,10 +124,15 @@ struct Why {
 }
 
 impl Why {
-    fn who(&self) -> String {
-        let name = self.by.clone().or_else(|| std::env::var("USER").ok());
-        format!("cli:{}", name.filter(|name| !name.is_empty()).as_deref().unwrap_or("unknown"))
+    pub(super) fn who(&self) -> String {
+        operator(self.by.as_deref())
     }
+}
+
+/// What is kept of who works at the terminal: the name given, or the user of the system.
+pub(super) fn operator(name: Option<&str>) -> String {
+    let name = name.map(str::to_owned).or_else(|| std::env::var("USER").ok());
+    format!("cli:{}", name.filter(|name| !name.is_empty()).as_deref().unwrap_or("unknown"))
 }
 
 fn reason(text: &str) -> Result<String, String> {

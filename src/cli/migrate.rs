@@ -98,10 +98,10 @@ impl From<Patience> for MigrationPatience {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Run { database, patience } => {
-            apply(&database.connect(APPLICATION).await?, patience).await?
+            apply(&database.connect_session(APPLICATION, "migrations").await?, patience).await?
         }
         Command::Revert { database, patience, to, steps, dry_run, yes } => {
-            let pool = database.connect(APPLICATION).await?;
+            let pool = database.connect_session(APPLICATION, "migrations").await?;
             let target = match to {
                 Some(version) => version,
                 None => version_before(&pool, steps.unwrap_or(1)).await?,

@@ -9,18 +9,24 @@ pub mod bank;
 pub mod bench;
 mod database;
 pub mod dead_letters;
+pub mod doctor;
+pub mod jobs;
 pub mod keys;
 pub mod migrate;
 pub mod openapi;
 mod output;
 mod password_source;
+pub mod queues;
 pub mod reconcile;
 pub mod report;
+pub mod rotate_job_keys;
+pub mod schedules;
 pub mod seed;
 pub mod send;
 pub mod signals;
 pub mod users;
 pub mod verify;
+pub mod workers;
 
 use std::process::ExitCode;
 
@@ -37,9 +43,14 @@ Examples:
   app work                      a worker alone; start as many as you like
   app bank                      play the bank, in another terminal; it fails on demand
   app seed                      demo users with money and a history
+  app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
   app reconcile                 compare the ledger with what the bank says that it did
+  app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
+  app queues list               what waits where; 'pause', 'drain' and 'limits' hold it up
+  app workers list              who works, in which version; 'drain' ends one in good order
   app dead-letters list         what was given up, for an operator to decide over
+  app schedules list            which jobs are enqueued by the clock
 
 Settings can also come from the environment or a .env file; each --help names the variables.";
 
@@ -83,9 +94,15 @@ enum Command {
     Openapi(openapi::Args),
     Seed(seed::Args),
     Send(send::Args),
+    Doctor(doctor::Args),
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
+    Jobs(jobs::Args),
+    Queues(queues::Args),
+    Workers(workers::Args),
+    RotateJobKeys(rotate_job_keys::Args),
+    Schedules(schedules::Args),
     Bench(bench::Args),
 }
 
@@ -121,9 +138,15 @@ impl Cli {
             | Command::Openapi(_)
             | Command::Seed(_)
             | Command::Send(_)
+            | Command::Doctor(_)
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
+            | Command::Jobs(_)
+            | Command::Queues(_)
+            | Command::Workers(_)
+            | Command::RotateJobKeys(_)
+            | Command::Schedules(_)
             | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
@@ -148,9 +171,15 @@ impl Cli {
             Command::Openapi(args) => return openapi::run(args).await,
             Command::Seed(args) => return seed::run(args).await,
             Command::Send(args) => return send::run(args).await,
+            Command::Doctor(args) => return doctor::run(args).await,
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
+            Command::Jobs(args) => return jobs::run(args).await,
+            Command::Queues(args) => return queues::run(args).await,
+            Command::Workers(args) => return workers::run(args).await,
+            Command::RotateJobKeys(args) => return rotate_job_keys::run(args).await,
+            Command::Schedules(args) => return schedules::run(args).await,
             Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -13,18 +13,24 @@ use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::dials::DialsError;
 use crate::db::DbError;
+use crate::queue::schedules::{CadenceError, ScheduleError};
+use crate::queue::sealing::KeyringError;
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
-const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
+/// What is asked for makes no sense; as clap has it.
+pub(super) const USAGE: u8 = 2;
 /// What the command is about does not exist.
 pub(super) const NOT_FOUND: u8 = 3;
 /// What is asked for was done before, or cannot be as things stand.
 pub(super) const CONFLICT: u8 = 5;
+/// What was waited for has not happened in time.
+pub(super) const TIMED_OUT: u8 = 6;
 /// PostgreSQL cannot be reached.
 const DATABASE_UNREACHABLE: u8 = 7;
 /// The schema is not that of this binary.
-const OTHER_SCHEMA: u8 = 8;
+pub(super) const OTHER_SCHEMA: u8 = 8;
 /// A setting cannot be right; the number is sysexits.h's EX_CONFIG.
 const BAD_SETTING: u8 = 78;
 
@@ -50,13 +56,24 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 
 /// Errors whose own sentence names the fix.
 fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<TelemetryError>() || cause.is::<BankSettingsError>() || cause.is::<DialsError>()
+    cause.is::<TelemetryError>()
+        || cause.is::<BankSettingsError>()
+        || cause.is::<DialsError>()
+        || cause.is::<KeyringError>()
+}
+
+/// What only the rules themselves can tell of the arguments, in sentences that name the fix.
+fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<ScheduleError>() || cause.is::<CadenceError>()
 }
 
 /// The exit code of an error, and the fix if its own sentence does not name it.
 fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
     if error.chain().any(|cause| cause.is::<NoAnswer>()) {
         return (FAILED, Some("start the API with 'app dev' or 'app serve', or correct --url"));
+    }
+    if error.chain().any(is_usage) {
+        return (USAGE, None);
     }
     if error.chain().any(is_bad_setting) {
         return (BAD_SETTING, None);
@@ -71,6 +88,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
             Some("start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own"),
         ),
         DbError::Schema(_) => (OTHER_SCHEMA, None),
+        DbError::NeedsSession { .. } => (BAD_SETTING, None),
         _ => (FAILED, None),
     }
 }

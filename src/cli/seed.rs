@@ -21,6 +21,7 @@ use super::password_source::PasswordSource;
 use crate::bank::BankArgs;
 use crate::bank::simulator::dials::Dials;
 use crate::bank::simulator::{Simulator, SimulatorArgs};
+use crate::db;
 use crate::identity::passwords::Hasher;
 use crate::identity::users::{self, NewUser};
 use crate::identity::{Email, Role};
@@ -133,7 +134,10 @@ fn is_on_this_machine(options: &PgConnectOptions) -> bool {
     // An IPv6 address stands in brackets in a URL.
     let host = options.get_host().trim_matches(['[', ']']);
     let is_loopback = host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    options.get_socket().is_some() || host.starts_with('/') || host == "localhost" || is_loopback
+    (options.get_socket().is_some() && !db::is_pooled(options))
+        || host.starts_with('/')
+        || host == "localhost"
+        || is_loopback
 }
 
 /// All users with their first wallets, or none.

@@ -11,6 +11,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::sleep;
 
 use super::DbError;
+use super::args::require_session;
 use super::schema::applied_versions;
 
 /// The migrations of `migrations/`, in the binary.
@@ -40,7 +41,7 @@ impl Default for MigrationPatience {
 ///
 /// # Errors
 ///
-/// [`DbError::Migrate`], [`DbError::MigrationLocked`].
+/// [`DbError::Migrate`], [`DbError::MigrationLocked`], [`DbError::NeedsSession`].
 pub async fn migrate(pool: &PgPool) -> Result<Vec<i64>, DbError> {
     migrate_with(pool, MigrationPatience::default()).await
 }
@@ -49,7 +50,7 @@ pub async fn migrate(pool: &PgPool) -> Result<Vec<i64>, DbError> {
 ///
 /// # Errors
 ///
-/// [`DbError::Migrate`], [`DbError::MigrationLocked`].
+/// [`DbError::Migrate`], [`DbError::MigrationLocked`], [`DbError::NeedsSession`].
 pub async fn migrate_with(pool: &PgPool, patience: MigrationPatience) -> Result<Vec<i64>, DbError> {
     let mut session = MigrationSession::begin(pool, patience).await?;
     let before = applied_versions(&mut session.conn).await?;
@@ -64,7 +65,7 @@ pub async fn migrate_with(pool: &PgPool, patience: MigrationPatience) -> Result<
 ///
 /// # Errors
 ///
-/// [`DbError::Migrate`], [`DbError::MigrationLocked`].
+/// [`DbError::Migrate`], [`DbError::MigrationLocked`], [`DbError::NeedsSession`].
 pub async fn revert_to(
     pool: &PgPool,
     version: i64,
@@ -89,6 +90,7 @@ struct MigrationSession {
 
 impl MigrationSession {
     async fn begin(pool: &PgPool, patience: MigrationPatience) -> Result<Self, DbError> {
+        require_session(pool, "migrations")?;
         let mut conn = pool.acquire().await?.detach();
         // A migration may take as long as it needs and read whole tables, unlike the statements of
         // a request.

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 
 use super::Args;
 use super::words::{say, step};
-use crate::db;
+use crate::db::{self, DatabaseArgs};
 use crate::embedded_postgres::locate::{self, Download};
 use crate::embedded_postgres::{
     Access, Cluster, ClusterSettings, Durability, Lifetime, default_data_dir,
@@ -28,6 +29,8 @@ const WAITING_JOBS_MAX: i64 = 100_000;
 pub(super) struct Database {
     pub(super) pool: PgPool,
     pub(super) handler_pool: PgPool,
+    /// A way past a connection pooler.
+    pub(super) direct: Option<PgConnectOptions>,
     /// What to paste into a shell to look into it.
     pub(super) psql: String,
     /// Where the data is, for people.
@@ -47,10 +50,14 @@ impl Database {
             }
         };
         let began = Instant::now();
-        let pool = db::connect(&url, args.api.database_connections, "surety dev api").await?;
-        let applied = db::migrate(&pool).await?;
+        let direct_url = args.database_direct_url.clone().filter(|_| given.is_some());
+        let ways = DatabaseArgs { database_url: url.clone(), database_direct_url: direct_url };
+        let pool = ways.connect_to_write(args.api.database_connections, "surety dev api").await?;
+        let session = ways.connect_session("surety dev", "migrations").await?;
+        let applied = db::migrate(&session).await?;
         step(&format!("schema current, {} migrations applied", applied.len()), began);
-        let handler_pool = db::connect(&url, HANDLER_CONNECTIONS, "surety dev worker").await?;
+        let handler_pool = ways.connect_to_write(HANDLER_CONNECTIONS, "surety dev worker").await?;
+        let direct = ways.direct_options("surety dev worker")?;
         let (psql, place) = match &cluster {
             Some(cluster) => {
                 let url = cluster.tcp_url(DATABASE).expect("start_cluster asks for TCP");
@@ -61,7 +68,7 @@ impl Database {
                 ("psql \"$DATABASE_URL\"".to_owned(), "the database of DATABASE_URL".to_owned())
             }
         };
-        Ok(Self { pool, handler_pool, psql, place, cluster })
+        Ok(Self { pool, handler_pool, direct, psql, place, cluster })
     }
 
     /// Our own data folder, unless the database is somebody else's.

@@ -73,6 +73,10 @@ pub struct Args {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
 
+    /// The same database past a connection pooler, for what needs a session.
+    #[arg(long, env = "APP_DATABASE_DIRECT_URL", hide_env_values = true, value_name = "URL")]
+    pub database_direct_url: Option<String>,
+
     /// Where the private PostgreSQL keeps its data [default: ~/.local/share/surety/dev, as root
     /// /var/lib/surety/dev]
     #[arg(long, env = "APP_DATA_DIR", value_name = "DIR")]
@@ -191,7 +195,10 @@ impl Running {
     ) -> anyhow::Result<Self> {
         let stop = shutdown.child_token();
         let workers = (0..args.workers)
-            .map(|_| work::worker(database.handler_pool.clone(), &args.worker))
+            .map(|_| {
+                let (pool, direct) = (database.handler_pool.clone(), database.direct.clone());
+                work::worker(pool, &args.worker, direct)
+            })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let workers = workers
             .into_iter()

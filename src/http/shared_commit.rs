@@ -38,6 +38,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// those in the commit are answered by it.
 const COMMIT_WITHIN: Duration = Duration::from_secs(4);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// A connection that does not answer to `begin` by then is cut off, and there is still time to
+/// commit by another.
+const BEGIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is written for requests that share a commit.
 pub trait Work: Send + Sync + 'static {
@@ -230,10 +233,11 @@ impl<W: Work> Committer<W> {
     }
 
     /// A connection with a database transaction open. That `begin` fails on the one we had only
-    /// means that the server was restarted since; nothing was lost with it.
+    /// means that the server was restarted, or the network, since; nothing was lost with it.
     async fn begin(&mut self) -> Result<PgConnection, CommitError> {
         if let Some(mut connection) = self.connection.take()
-            && raw_sql("begin").execute(&mut connection).await.is_ok()
+            && let begun = timeout(BEGIN_WITHIN, raw_sql("begin").execute(&mut connection)).await
+            && matches!(begun, Ok(Ok(_)))
         {
             return Ok(connection);
         }

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::{Code, Problem};
+use crate::db;
 use crate::identity::IdentityError;
 use crate::identity::api_keys;
 use crate::identity::credentials::{Credential, Known, find_many};
@@ -37,6 +38,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// those in it are answered by it.
 const LOOKUP_WITHIN: Duration = Duration::from_secs(4);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// A connection that does not answer by then is cut off, and there is still time to ask by another.
+const OLD_CONNECTION_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is asked whether the server is still the one that is written to. One that was
+/// demoted knows nothing of sessions that have ended since.
+const ROLE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where requests ask. Clones share the same loader, which ends when the last is dropped.
 #[derive(Clone, Debug)]
@@ -66,7 +72,13 @@ impl SignIns {
         // Its one statement has one good plan, and to plan takes ten times as long as to run it.
         let database = database.clone().options([("plan_cache_mode", "force_generic_plan")]);
         let lookups = Arc::new(AtomicU64::new(0));
-        let loader = Loader { waiting, database, connection: None, lookups: Arc::clone(&lookups) };
+        let loader = Loader {
+            waiting,
+            database,
+            connection: None,
+            role_checked_at: Instant::now(),
+            lookups: Arc::clone(&lookups),
+        };
         (Self { waiting: sender, lookups }, tokio::spawn(loader.run()))
     }
 
@@ -100,6 +112,7 @@ struct Loader {
     waiting: mpsc::Receiver<Entry>,
     database: PgConnectOptions,
     connection: Option<PgConnection>,
+    role_checked_at: Instant,
     lookups: Arc<AtomicU64>,
 }
 
@@ -149,7 +162,9 @@ impl Loader {
         wanted: &[Credential],
     ) -> Result<HashMap<Credential, Known>, IdentityError> {
         if let Some(mut connection) = self.connection.take()
-            && let Ok(known) = find_many(&mut connection, wanted).await
+            && self.may_be_asked(&mut connection).await
+            && let found = timeout(OLD_CONNECTION_WITHIN, find_many(&mut connection, wanted)).await
+            && let Ok(Ok(known)) = found
         {
             self.connection = Some(connection);
             return Ok(known.into_iter().collect());
@@ -159,6 +174,14 @@ impl Loader {
         let known = find_many(&mut connection, wanted).await?;
         self.connection = Some(connection);
         Ok(known.into_iter().collect())
+    }
+
+    async fn may_be_asked(&mut self, connection: &mut PgConnection) -> bool {
+        if self.role_checked_at.elapsed() < ROLE_CHECK_EVERY {
+            return true;
+        }
+        self.role_checked_at = Instant::now();
+        db::is_writable(connection).await
     }
 
     /// After the answers, which do not depend on it: that a note of use is lost harms nobody.

@@ -199,6 +199,13 @@ pub fn is_undecided(job: &JobDetails) -> bool {
     job.state == JobState::Discarded && !is_decided
 }
 
+/// Whether jobs of this kind are about an order or a transaction, which waits for them: cancelled,
+/// or with other arguments, they would leave it waiting for ever.
+pub fn is_about_money(kind: &str) -> bool {
+    [ExecuteBankOrder::KIND, ResolveBankOrder::KIND, ExecuteTransfer::KIND, SettleTransaction::KIND]
+        .contains(&kind)
+}
+
 /// What a redrive means for an order.
 enum Redrivable {
     /// It waits for its job.
@@ -229,21 +236,19 @@ enum About {
 
 impl About {
     fn of(job: &JobDetails) -> Option<Self> {
-        fn args<J: Job>(job: &JobDetails) -> Option<J> {
-            serde_json::from_value(job.args.clone()).ok()
-        }
+        let args = &job.stored_args;
         match job.kind.as_str() {
             ExecuteBankOrder::KIND => {
-                args::<ExecuteBankOrder>(job).map(|args| Self::Order(args.order))
+                args.parse::<ExecuteBankOrder>().map(|args| Self::Order(args.order))
             }
             ResolveBankOrder::KIND => {
-                args::<ResolveBankOrder>(job).map(|args| Self::Order(args.args.order))
+                args.parse::<ResolveBankOrder>().map(|args| Self::Order(args.args.order))
             }
             ExecuteTransfer::KIND => {
-                args::<ExecuteTransfer>(job).map(|args| Self::Order(args.order))
+                args.parse::<ExecuteTransfer>().map(|args| Self::Order(args.order))
             }
             SettleTransaction::KIND => {
-                args::<SettleTransaction>(job).map(|args| Self::Transaction(args.transaction))
+                args.parse::<SettleTransaction>().map(|args| Self::Transaction(args.transaction))
             }
             _ => None,
         }
@@ -279,9 +284,7 @@ async fn is_left_to_original(
     if job.kind != ResolveBankOrder::KIND {
         return Ok(false);
     }
-    let Ok(follow_up) = serde_json::from_value::<ResolveBankOrder>(job.args.clone()) else {
-        return Ok(false);
-    };
+    let Some(follow_up) = job.stored_args.parse::<ResolveBankOrder>() else { return Ok(false) };
     let original = inspect::find_job(conn, follow_up.job).await?;
     if original.is_some_and(|original| original.finished_at.is_none()) {
         return Ok(true);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::JobState;
+use super::{JobState, promptly};
 use crate::ids::OrderId;
 use crate::payments::orders::{self, Executed, Execution};
 use crate::queue::context::{BatchContext, Committed, JobContext};
@@ -24,7 +24,7 @@ impl Job for ExecuteTransfer {
 
     async fn run(self, _state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
-        let executed = execute(&mut tx, &[self]).await?;
+        let executed = promptly(execute(&mut tx, &[self])).await?;
         let committed = cx.complete(tx).await?;
         log(&[self], &executed);
         Ok(committed)
@@ -40,7 +40,7 @@ impl BatchJob for ExecuteTransfer {
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
-        let executed = execute(&mut tx, &jobs).await?;
+        let executed = promptly(execute(&mut tx, &jobs)).await?;
         let committed = cx.complete(tx).await?;
         log(&jobs, &executed);
         Ok(committed)

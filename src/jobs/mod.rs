@@ -23,7 +23,27 @@ use crate::bank::breaker::Breaker;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
 use crate::queue::backoff::Backoff;
+use crate::queue::job::JobError;
 use crate::queue::registry::Registry;
+use crate::queue::{QueueError, kinds};
+
+/// How long the statements of one database transaction may take. They take milliseconds, unless the
+/// connection was cut off without a word: then nobody would ever answer.
+const STATEMENTS_WITHIN: Duration = Duration::from_secs(4);
+
+/// Gives up statements that are not answered, to be tried again on another connection.
+async fn promptly<T, E: Into<JobError>>(
+    statements: impl Future<Output = Result<T, E>>,
+) -> Result<T, JobError> {
+    match tokio::time::timeout(STATEMENTS_WITHIN, statements).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(_elapsed) => Err(Unanswered.into()),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the database did not answer within {} s", STATEMENTS_WITHIN.as_secs())]
+struct Unanswered;
 
 /// The name under which all workers share the circuit breaker of the bank.
 pub const BANK_BREAKER: &str = "bank";
@@ -61,6 +81,16 @@ impl Bank {
         let retries = Backoff { base, factor: 4, max: base * 16, jitter: 0.4 };
         Ok(Some(Self { client, breaker, retries, lost_after: args.bank_lost_after }))
     }
+}
+
+/// Makes known what this binary knows of its kinds, for a process that enqueues and runs none.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
+    let registry = registry(JobState { pool: pool.clone(), bank: None });
+    kinds::declare(pool, &registry.declarations()).await
 }
 
 /// All kinds of job that this binary knows.

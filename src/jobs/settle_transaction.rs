@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::JobState;
+use super::{JobState, promptly};
 use crate::ids::TransactionId;
 use crate::payments::settlement::{self, Settled};
 use crate::queue::context::{BatchContext, Committed, JobContext};
@@ -23,7 +23,7 @@ impl Job for SettleTransaction {
 
     async fn run(self, _state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
-        let settled = settlement::settle_many(&mut tx, &[self.transaction]).await?;
+        let settled = promptly(settlement::settle_many(&mut tx, &[self.transaction])).await?;
         require_all_found(&settled)?;
         let committed = cx.complete(tx).await?;
         log(&settled);
@@ -43,7 +43,7 @@ impl BatchJob for SettleTransaction {
     ) -> Result<Committed, JobError> {
         let transactions: Vec<TransactionId> = jobs.iter().map(|job| job.transaction).collect();
         let mut tx = cx.begin().await?;
-        let settled = settlement::settle_many(&mut tx, &transactions).await?;
+        let settled = promptly(settlement::settle_many(&mut tx, &transactions)).await?;
         require_all_found(&settled)?;
         let committed = cx.complete(tx).await?;
         log(&settled);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::QueueError;
 use super::claim_floor::ClaimFloors;
+use super::deadline::within;
 use super::store::{self, ClaimByKeyRequest, ClaimRequest, ClaimedJob};
 
 /// Where a worker is in its turns.
@@ -67,11 +68,19 @@ impl ClaimTurns {
         if !self.by_key.is_empty() && (limit > 1 || self.keys_first) {
             self.claim_by_key(limit.div_ceil(2), &mut claimed).await?;
         }
-        let rest = limit - claimed.jobs.len();
+        let rest = limit.saturating_sub(claimed.jobs.len());
         if rest > 0 {
-            self.claim_by_time(rest, &mut claimed).await?;
+            match self.claim_by_time(rest, &mut claimed).await {
+                Ok(()) => {}
+                // What was claimed before must be run.
+                Err(error) if !claimed.jobs.is_empty() => {
+                    tracing::warn!(error = %super::chain(&error), "cannot claim by time");
+                    return Ok(claimed);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let rest = limit - claimed.jobs.len();
+        let rest = limit.saturating_sub(claimed.jobs.len());
         if rest > 0 {
             self.claim_by_key(rest, &mut claimed).await?;
         }
@@ -93,7 +102,7 @@ impl ClaimTurns {
             take_xid: self.floors.wants_xid(),
             ignored_xid: self.floors.ignored_xid(),
         };
-        let mut claim = store::claim(&self.pool, &request).await?;
+        let mut claim = within(store::claim(&self.pool, &request)).await?;
         self.floors.observe(&claim, limit);
         self.by_key = std::mem::take(&mut claim.by_key);
         claimed.jobs.append(&mut claim.jobs);
@@ -122,7 +131,7 @@ impl ClaimTurns {
                 lease: self.lease,
                 after_key: self.after_keys.get(queue).map(String::as_str),
             };
-            let mut claim = match store::claim_by_key(&self.pool, &request).await {
+            let mut claim = match within(store::claim_by_key(&self.pool, &request)).await {
                 Ok(claim) => claim,
                 // What was claimed before must be run.
                 Err(error) if !claimed.jobs.is_empty() => {
@@ -135,7 +144,7 @@ impl ClaimTurns {
                 Some(key) => self.after_keys.insert(queue.clone(), key),
                 None => self.after_keys.remove(queue),
             };
-            rest -= claim.jobs.len();
+            rest = rest.saturating_sub(claim.jobs.len());
             claimed.jobs.append(&mut claim.jobs);
             claimed.again_in = earlier(claimed.again_in, claim.again_in);
         }

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
+use super::deadline::within;
 use super::job::JobId;
 use super::store::{self, Completion};
 
@@ -67,7 +68,7 @@ async fn complete_group(pool: &PgPool, group: &mut Vec<Request>) {
     group.sort_unstable_by_key(|request| request.completion.id);
     let (completions, answers): (Vec<Completion>, Vec<_>) =
         group.drain(..).map(|request| (request.completion, request.answer)).unzip();
-    let done = store::complete(pool, &completions).await;
+    let done = within(store::complete(pool, &completions)).await;
     if let Err(error) = &done {
         let error = super::chain(error);
         tracing::warn!(error, jobs = completions.len(), "jobs could not be completed");

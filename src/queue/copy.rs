@@ -2,8 +2,10 @@
 //! plan for each.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgCopyIn;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -43,17 +45,34 @@ pub(super) async fn enqueue(
     .await?;
 
     let mut copy = conn.copy_in_raw(STATEMENT).await?;
+    let rows = jobs.iter().zip(trace_contexts).zip(&numbers.ids);
+    match send_rows(&mut copy, rows, numbers.now).await {
+        Ok(()) => copy.finish().await?,
+        Err(error) => {
+            // Left as it is, the connection would take the server's answer for that to its next
+            // statement.
+            copy.abort(super::chain(&error)).await?;
+            return Err(error);
+        }
+    };
+    Ok(numbers.ids.into_iter().map(JobId).collect())
+}
+
+async fn send_rows<'a>(
+    copy: &mut PgCopyIn<&mut PgConnection>,
+    rows: impl Iterator<Item = ((&'a &'a NewJob, &'a Option<TraceContext>), &'a i64)>,
+    now: OffsetDateTime,
+) -> Result<(), QueueError> {
     let mut chunk = String::with_capacity(CHUNK + 4096);
-    for ((job, context), id) in jobs.iter().zip(trace_contexts).zip(&numbers.ids) {
-        write_row(&mut chunk, job, context.as_ref(), *id, numbers.now)?;
+    for ((job, context), id) in rows {
+        write_row(&mut chunk, job, context.as_ref(), *id, now)?;
         if chunk.len() >= CHUNK {
             copy.send(chunk.as_bytes()).await?;
             chunk.clear();
         }
     }
     copy.send(chunk.as_bytes()).await?;
-    copy.finish().await?;
-    Ok(numbers.ids.into_iter().map(JobId).collect())
+    Ok(())
 }
 
 /// One line of COPY's text format: fields between tabs, `\N` for null.
@@ -65,9 +84,17 @@ fn write_row(
     now: OffsetDateTime,
 ) -> Result<(), QueueError> {
     let extras = &job.extras;
-    let due = extras.run_at.unwrap_or(now + job.delay).max(now);
+    let due = match extras.run_at {
+        Some(moment) => moment,
+        None => after(now, job.delay)?,
+    };
+    let due = due.max(now);
     let due_text = due.format(&Rfc3339).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let hold = (extras.key.is_some() && due > now).then_some("until_due");
+    let hold = if extras.held {
+        Some("dependencies")
+    } else {
+        (extras.key.is_some() && due > now).then_some("until_due")
+    };
     // Writing to a String cannot fail.
     let _ = write!(out, "{id}");
     field(out, Some(&job.queue));
@@ -85,6 +112,12 @@ fn write_row(
     field(out, extras.args_key.as_deref());
     out.push('\n');
     Ok(())
+}
+
+/// The server cannot say that this is out of range, as it does with an insert.
+fn after(now: OffsetDateTime, delay: Duration) -> Result<OffsetDateTime, QueueError> {
+    let due = delay.try_into().ok().and_then(|delay| now.checked_add(delay));
+    due.ok_or_else(|| sqlx::Error::Encode("the delay is too long".into()).into())
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<String, QueueError> {

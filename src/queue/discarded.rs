@@ -69,10 +69,27 @@ pub async fn redrive(
     id: JobId,
     decision: Decision<'_>,
 ) -> Result<Resolved, QueueError> {
-    let moved = sqlx::query_file!("src/queue/sql/redrive.sql", id.0, decision.by, decision.reason)
-        .fetch_optional(conn)
-        .await?;
-    Ok(if moved.is_some() { Resolved::Done } else { Resolved::NotOpen })
+    let moved = redrive_many(conn, &[id], decision).await?;
+    Ok(if moved.is_empty() { Resolved::NotOpen } else { Resolved::Done })
+}
+
+/// The same for several jobs by one statement: those that now run again. The others are
+/// [not open](Resolved::NotOpen).
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn redrive_many(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+    decision: Decision<'_>,
+) -> Result<Vec<JobId>, QueueError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let moved =
+        sqlx::query_file_scalar!("src/queue/sql/redrive.sql", &ids, decision.by, decision.reason)
+            .fetch_all(conn)
+            .await?;
+    Ok(moved.into_iter().map(JobId).collect())
 }
 
 /// Writes a discarded job off: it stays in the history, and is open no more. It cannot be redriven,
@@ -132,7 +149,8 @@ pub struct DiscardedJob {
     /// When it was discarded.
     #[serde(with = "time::serde::rfc3339")]
     pub discarded_at: OffsetDateTime,
-    /// Its arguments.
+    /// Its arguments as people may see them: without what its kind
+    /// [redacts](super::job::Job::REDACTED), and not opened if they are sealed.
     pub args: serde_json::Value,
     /// The error of its last attempt; null only if retention has dropped it.
     pub error: Option<String>,

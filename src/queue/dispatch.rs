@@ -59,7 +59,8 @@ impl<S: Clone + Send + Sync + 'static> Dispatcher<S> {
 
     fn max_batch(&self, kind: &str) -> Option<(usize, Duration)> {
         let traits = self.executor.registry.handler(kind)?.traits();
-        Some((traits.max_batch?, traits.max_wait))
+        // Nobody renews the leases of jobs that wait for their batch.
+        Some((traits.max_batch?, traits.max_wait.min(self.executor.leases.longest_wait())))
     }
 
     fn dispatch_batches(

@@ -25,17 +25,19 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::QueueError;
-use super::inspect::JobState;
+use super::groups::{self, IfFailed};
 use super::job::{FollowUp, Job, JobId};
+use super::sealing::PlainArgs;
 use super::spans::EnqueueSpan;
 use super::store;
 use super::trace_context::TraceContext;
+pub use super::unique::Unique;
 
 /// A job that is about to be enqueued.
 #[derive(Clone, Debug)]
@@ -46,13 +48,19 @@ pub struct NewJob {
     pub(super) max_attempts: i16,
     pub(super) delay: Duration,
     pub(super) args: Value,
+    /// What is sealed in `args`, for as long as it must be known what the job is unique by.
+    pub(super) plain_args: Option<PlainArgs>,
     pub(super) extras: Extras,
     pub(super) unique: Option<Unique>,
+    /// The jobs that it waits for.
+    pub(super) after: Vec<JobId>,
+    pub(super) if_failed: IfFailed,
     pub(super) trace_context: Option<TraceContext>,
 }
 
 /// What most jobs do without. The statement gets it as one JSON object, or null.
-#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Extras {
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub(super) run_at: Option<OffsetDateTime>,
@@ -66,6 +74,9 @@ pub(super) struct Extras {
     pub(super) no_history: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) batch_id: Option<i64>,
+    /// It waits for other jobs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) held: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) args_key: Option<String>,
 }
@@ -76,8 +87,16 @@ impl NewJob {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Args`] when the arguments cannot be written as JSON.
+    /// [`QueueError::Args`] when the arguments are no JSON; [`QueueError::MustBeSealed`]
+    /// when jobs of this kind are [sealed](Job::SEALED): for these there is [`Self::sealed`].
     pub fn new<J: Job>(args: &J) -> Result<Self, QueueError> {
+        if J::SEALED {
+            return Err(QueueError::MustBeSealed { kind: J::KIND });
+        }
+        Self::in_plain(args)
+    }
+
+    pub(super) fn in_plain<J: Job>(args: &J) -> Result<Self, QueueError> {
         Ok(Self {
             queue: Cow::Borrowed(J::QUEUE),
             kind: Cow::Borrowed(J::KIND),
@@ -86,18 +105,21 @@ impl NewJob {
             delay: Duration::ZERO,
             args: serde_json::to_value(args)
                 .map_err(|source| QueueError::Args { kind: J::KIND, source })?,
+            plain_args: None,
             extras: Extras {
                 on_discard: J::ON_DISCARD,
                 no_history: !J::KEEPS_HISTORY,
                 ..Extras::default()
             },
             unique: None,
+            after: Vec::new(),
+            if_failed: IfFailed::default(),
             trace_context: TraceContext::current(),
         })
     }
 
     /// A job of a kind that this program need not know, in the queue `default`, with priority 2 and
-    /// ten attempts.
+    /// ten attempts. If the kind is [sealed](Job::SEALED), the next rotation of keys seals it.
     pub fn raw(kind: impl Into<String>, args: Value) -> Self {
         Self {
             queue: Cow::Borrowed("default"),
@@ -106,8 +128,11 @@ impl NewJob {
             max_attempts: 10,
             delay: Duration::ZERO,
             args,
+            plain_args: None,
             extras: Extras::default(),
             unique: None,
+            after: Vec::new(),
+            if_failed: IfFailed::default(),
             trace_context: TraceContext::current(),
         }
     }
@@ -181,81 +206,6 @@ impl NewJob {
     }
 }
 
-/// What makes a job unique, with its kind: how two of them are the same, for how long, and in which
-/// states one counts.
-///
-/// A job is compared with the latest that was enqueued with the same value. Of several at once
-/// exactly one is enqueued: a primary key decides.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Unique {
-    by: UniqueBy,
-    lasts: Option<Duration>,
-    states: Option<Vec<JobState>>,
-}
-
-#[derive(Clone, PartialEq, Debug)]
-enum UniqueBy {
-    Args,
-    Fields(Vec<String>),
-    Value(Value),
-}
-
-impl Unique {
-    /// Jobs with the same arguments are the same.
-    pub fn by_args() -> Self {
-        Self { by: UniqueBy::Args, lasts: None, states: None }
-    }
-
-    /// Jobs that have the same values in these fields of their arguments are the same; a field
-    /// that is missing equals null.
-    pub fn by_fields(fields: &[&str]) -> Self {
-        let fields = fields.iter().map(|&field| field.to_owned()).collect();
-        Self { by: UniqueBy::Fields(fields), lasts: None, states: None }
-    }
-
-    /// Jobs of the same value are the same, whatever their arguments.
-    pub fn by_value(value: impl Into<Value>) -> Self {
-        Self { by: UniqueBy::Value(value.into()), lasts: None, states: None }
-    }
-
-    /// For so long after a job was enqueued another one is refused, completed ones included;
-    /// afterwards not even a waiting one counts. Without, a job counts until it is finished.
-    #[must_use]
-    pub fn lasting(mut self, window: Duration) -> Self {
-        self.lasts = Some(window);
-        self
-    }
-
-    /// The states in which a job counts, instead of all unfinished ones (and, with a window,
-    /// [`JobState::Completed`]).
-    #[must_use]
-    pub fn while_in(mut self, states: &[JobState]) -> Self {
-        self.states = Some(states.to_vec());
-        self
-    }
-
-    pub(super) fn value(&self, args: &Value) -> Value {
-        match &self.by {
-            UniqueBy::Args => args.clone(),
-            UniqueBy::Fields(fields) => fields
-                .iter()
-                .map(|field| (field.clone(), args.get(field).cloned().unwrap_or(Value::Null)))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
-            UniqueBy::Value(value) => value.clone(),
-        }
-    }
-
-    pub(super) fn lasts(&self) -> Option<Duration> {
-        self.lasts
-    }
-
-    pub(super) fn states(&self) -> Option<Vec<String>> {
-        let states = self.states.as_ref()?;
-        Some(states.iter().map(|state| state.name().to_owned()).collect())
-    }
-}
-
 /// What became of a job that was to be enqueued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Enqueued {
@@ -302,6 +252,17 @@ pub async fn enqueue_many(
     conn: &mut PgConnection,
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, QueueError> {
+    if groups::belongs_to_others(jobs) {
+        return groups::enqueue_many(conn, jobs).await;
+    }
+    enqueue_all(conn, jobs).await
+}
+
+/// All that [`enqueue_many`] does for jobs that belong to no others.
+pub(super) async fn enqueue_all(
+    conn: &mut PgConnection,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, QueueError> {
     let (unique, plain): (Vec<_>, Vec<_>) =
         (0..jobs.len()).partition(|&position| jobs[position].unique.is_some());
     let mut enqueued = vec![None; jobs.len()];
@@ -325,10 +286,7 @@ pub async fn enqueue_many(
 fn in_lock_order(jobs: &[NewJob], unique: Vec<usize>) -> Vec<(usize, Value)> {
     let mut values: Vec<_> = unique
         .into_iter()
-        .filter_map(|position| {
-            let job = &jobs[position];
-            Some((position, job.unique.as_ref()?.value(&job.args)))
-        })
+        .filter_map(|position| Some((position, jobs[position].unique_value()?)))
         .collect();
     values.sort_by_cached_key(|(position, value)| {
         (jobs[*position].kind.clone().into_owned(), value.to_string())
@@ -366,6 +324,17 @@ pub async fn enqueue_by_copy(
     if jobs.iter().any(|job| job.unique.is_some()) {
         return Err(QueueError::UniqueByCopy);
     }
+    if groups::belongs_to_others(jobs) {
+        return groups::enqueue_by_copy(conn, jobs).await;
+    }
+    copy_all(conn, jobs).await
+}
+
+/// All that [`enqueue_by_copy`] does for jobs that belong to no others.
+pub(super) async fn copy_all(
+    conn: &mut PgConnection,
+    jobs: &[NewJob],
+) -> Result<Vec<JobId>, QueueError> {
     let jobs: Vec<&NewJob> = jobs.iter().collect();
     let (spans, contexts) = start_spans(&jobs);
     let ids = super::copy::enqueue(conn, &jobs, &contexts).await?;

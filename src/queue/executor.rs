@@ -1,6 +1,7 @@
 //! From a claim to its outcome: look up the handler, run it under its lease and timeout, settle
 //! what it says.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -9,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use serde_json::value::RawValue;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,10 +19,15 @@ use uuid::Uuid;
 use super::QueueError;
 use super::attempt::{AttemptOutcome, EndedAttempt, storable};
 use super::context::{BatchContext, Committed, CommittedOutcome, Engine, JobContext};
+use super::deadline::within;
+use super::groups::Resolver;
 use super::job::{JobError, JobId};
 use super::leases::{HeldLease, Leases, Signals};
-use super::outcome::{Counts, Outcome, ending_of, outcome_in_history, outcome_of, outcome_of_run};
+use super::outcome::{
+    Counts, Outcome, ended_attempt, ending_of, outcome_in_history, outcome_of, outcome_of_run,
+};
 use super::registry::{Handler, Registry};
+use super::sealing::{Keyring, open_args};
 use super::spans::{self, Ending, Failure, ProcessSpan};
 use super::store::{self, ClaimedJob, Completion, FinishedState, Recorded};
 
@@ -35,6 +42,9 @@ const RECORD_PAUSE: Duration = Duration::from_millis(500);
 /// So long a handler that was told of its job's cancelling may go on, to clean up or to finish.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
+/// So long, on average, a job waits whose arguments this worker cannot open, for a worker that can.
+const OTHER_WORKER_WAIT: Duration = Duration::from_secs(10);
+
 /// Runs claimed jobs.
 pub(super) struct Executor<S> {
     pub(super) worker_id: Uuid,
@@ -43,11 +53,15 @@ pub(super) struct Executor<S> {
     /// The engine's own connections, so that handlers cannot starve the recording of outcomes.
     pub(super) pool: PgPool,
     pub(super) leases: Arc<Leases>,
+    /// Is told of every job that has ended, if others may wait for that.
+    pub(super) resolver: Arc<Resolver>,
     /// Cancelled when runs must end now, because the worker stops.
     pub(super) hand_back: CancellationToken,
     /// Makes the worker claim.
     pub(super) wake: Arc<Notify>,
     pub(super) counts: Counts,
+    /// Opens the arguments of sealed jobs.
+    pub(super) keyring: Option<Keyring>,
 }
 
 /// A job with the lease that it is run under, and the span of its run.
@@ -85,7 +99,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             0 | 1 => None,
             _ => self.run_batch(&leased, batch_lost).await,
         };
-        let Some(mut failed) = ended else {
+        let Some((mut failed, wakes)) = ended else {
             for leased in leased {
                 self.execute_leased(leased).await;
             }
@@ -93,7 +107,9 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         };
         for leased in leased {
             let outcome = match failed.remove(&leased.job.id) {
-                None => Outcome::Committed(CommittedOutcome::Completed),
+                None => {
+                    Outcome::Committed(Committed { outcome: CommittedOutcome::Completed, wakes })
+                }
                 Some(error) => outcome_of(Err(error)),
             };
             self.settle(leased, outcome).await;
@@ -112,7 +128,12 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     }
 
     async fn execute_leased(&self, leased: LeasedJob) {
+        let signals = &leased.lease.signals;
         let outcome = match self.registry.handler(&leased.job.kind) {
+            // It need not begin: its batch was stopped because of it.
+            Some(_) if signals.cancelled.is_cancelled() => {
+                Outcome::Cancelled(signals.cancel_reason())
+            }
             Some(handler) => self.run(&leased, handler.as_ref()).await,
             // The claim asks for known kinds only.
             None => Outcome::HandedBack,
@@ -138,20 +159,24 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         };
         let stop = cx.stop.clone();
         let timeout = handler.traits().timeout;
-        let run = match handler.run(&job.args, self.registry.state(), cx) {
+        let args = match self.open_args(job) {
+            Ok(args) => args,
+            Err(error) => return outcome_of(Err(error)),
+        };
+        let run = match handler.run(&args, self.registry.state(), cx) {
             Ok(run) => span.scope(&self.run_of(job), run),
             Err(error) => return outcome_of(Err(error)),
         };
         self.watch(run, &lease.signals, &stop, timeout).await
     }
 
-    /// When the batch was committed: the jobs that it did not complete, and why. None when its jobs
-    /// must run one by one.
+    /// When the batch was committed: the jobs that it did not complete, and why; and whether others
+    /// wait for the rest. None when its jobs must run one by one.
     async fn run_batch(
         &self,
         leased: &[LeasedJob],
         batch_lost: CancellationToken,
-    ) -> Option<HashMap<JobId, JobError>> {
+    ) -> Option<(HashMap<JobId, JobError>, bool)> {
         let kind = &leased[0].job.kind;
         let handler = self.registry.handler(kind)?;
         let cx = BatchContext {
@@ -161,16 +186,24 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             engine: Arc::clone(&self.engine),
         };
         let signals = Signals::of_batch(batch_lost.clone());
-        let args: Vec<_> = leased.iter().map(|leased| leased.job.args.as_ref()).collect();
+        // What cannot be opened is dealt with when the jobs run one by one.
+        let opened =
+            leased.iter().map(|leased| self.open_args(&leased.job)).collect::<Result<Vec<_>, _>>();
+        let args = opened.ok()?;
+        let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
         let outcome = match handler.run_batch(&args, self.registry.state(), cx) {
             Ok(run) => self.watch(run, &signals, &batch_lost, handler.traits().timeout).await,
             Err(error) => outcome_of(Err(error)),
         };
         match outcome {
-            Outcome::Committed(CommittedOutcome::CompletedExcept(failed)) => {
-                Some(failed.into_iter().collect())
-            }
-            Outcome::Committed(_) => Some(HashMap::new()),
+            Outcome::Committed(Committed { outcome, wakes }) => match outcome {
+                CommittedOutcome::CompletedExcept(failed) => {
+                    Some((failed.into_iter().collect(), wakes))
+                }
+                CommittedOutcome::Completed
+                | CommittedOutcome::Discarded(_)
+                | CommittedOutcome::Cancelled(_) => Some((HashMap::new(), wakes)),
+            },
             Outcome::Failed { error, .. }
             | Outcome::Discarded(error)
             | Outcome::Cancelled(error) => {
@@ -184,6 +217,20 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             }
             Outcome::Snoozed { .. } | Outcome::LeaseLost | Outcome::HandedBack => None,
         }
+    }
+
+    /// The job's arguments in plain. One that another worker may be able to open is left to it, at
+    /// no cost to its attempts; anything else that does not open is a failed attempt.
+    fn open_args<'a>(&self, job: &'a ClaimedJob) -> Result<Cow<'a, RawValue>, JobError> {
+        let args_key = job.args_key.as_deref();
+        let opened = open_args(self.keyring.as_ref(), &job.kind, &job.args, args_key);
+        opened.map_err(|error| match error.is_for_another_worker() {
+            true => {
+                let delay = OTHER_WORKER_WAIT.mul_f64(0.5 + fastrand::f64());
+                JobError::snooze_because(delay, format!("its arguments are sealed: {error}"))
+            }
+            false => anyhow::Error::new(error).context("its sealed arguments do not open").into(),
+        })
     }
 
     /// Lets a run go on until it ends, loses its lease, is cancelled, exceeds its time or must be
@@ -209,7 +256,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                     ended = tokio::time::timeout(CANCEL_GRACE, run) => ended,
                 };
                 match ended.map(outcome_of_run) {
-                    Ok(Outcome::Committed(outcome)) => Outcome::Committed(outcome),
+                    Ok(Outcome::Committed(committed)) => Outcome::Committed(committed),
                     // It gave up, as it was told to, or was stopped.
                     _ => Outcome::Cancelled(signals.cancel_reason()),
                 }
@@ -230,7 +277,12 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let traceparent = span.traceparent();
         self.counts.count(&outcome);
         match outcome {
-            Outcome::Committed(outcome) => span.end(&run, ending_of(&outcome)),
+            Outcome::Committed(Committed { outcome, wakes }) => {
+                if wakes {
+                    self.resolver.resolve_soon([job.id]);
+                }
+                span.end(&run, ending_of(&outcome));
+            }
             Outcome::Failed { failure, error, delay } => {
                 let ended = ended_attempt(&job, outcome_in_history(failure), error, traceparent);
                 if job.is_last_attempt() {
@@ -278,6 +330,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             })
         })
         .await;
+        // Jobs that end like this are few: whether others wait for this one is looked up.
+        self.resolver.resolve_soon([job.id]);
     }
 
     async fn hand_back(&self, job: &ClaimedJob, delay: Duration, reason: Option<&str>) {
@@ -296,14 +350,15 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         F: Future<Output = Result<Recorded, QueueError>>,
     {
         for _ in 0..RECORD_TRIES {
-            match write().await {
+            match within(write()).await {
                 Ok(Recorded::Done) => return,
                 Ok(Recorded::ToBeCancelled) => {
                     // Failing that, the maintenance finds it.
-                    if let Err(error) = store::cancel_waiting(&self.pool, job.id).await {
+                    if let Err(error) = within(store::cancel_waiting(&self.pool, job.id)).await {
                         let error = super::chain(&error);
                         tracing::warn!(job_id = job.id.0, error, "a job could not be cancelled");
                     }
+                    self.resolver.resolve_soon([job.id]);
                     return;
                 }
                 Ok(Recorded::NotOurs) => {
@@ -336,13 +391,4 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             last_traceparent: job.last_traceparent.as_deref(),
         }
     }
-}
-
-fn ended_attempt(
-    job: &ClaimedJob,
-    outcome: AttemptOutcome,
-    error: String,
-    traceparent: Option<String>,
-) -> EndedAttempt {
-    EndedAttempt::new(job.id, job.fence, outcome, error, traceparent)
 }

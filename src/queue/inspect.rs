@@ -1,5 +1,7 @@
 //! All that the database knows of one job: for whoever asks why it has not run, or what it did.
 
+use std::fmt;
+
 use serde::Serialize;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -7,7 +9,14 @@ use uuid::Uuid;
 
 use super::QueueError;
 use super::attempt::AttemptOutcome;
-use super::job::{Fence, JobId};
+use super::groups::{self, Groups};
+use super::job::{Fence, Job, JobId};
+
+mod cause;
+mod why_not_run;
+
+pub use cause::Cause;
+pub use why_not_run::{Explanation, MAX_COUNTED, why_not_run};
 
 /// The states of a job, as people speak of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
@@ -31,6 +40,31 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Scheduled,
+        Self::Available,
+        Self::Retryable,
+        Self::Running,
+        Self::Completed,
+        Self::Cancelled,
+        Self::Discarded,
+    ];
+
+    /// Those of jobs that have not ended.
+    pub const UNFINISHED: [Self; 4] =
+        [Self::Scheduled, Self::Available, Self::Retryable, Self::Running];
+
+    /// Whether a job in it has not ended.
+    pub fn is_unfinished(self) -> bool {
+        Self::UNFINISHED.contains(&self)
+    }
+
+    /// Whether a job in it has not ended, and nobody runs it.
+    pub fn is_waiting(self) -> bool {
+        self.is_unfinished() && self != Self::Running
+    }
+
     /// Its name, as SQL and the command line have it.
     pub fn name(self) -> &'static str {
         match self {
@@ -69,23 +103,76 @@ pub struct JobDetails {
     pub max_attempts: i16,
     /// How many attempts ended with their worker, since the last redrive.
     pub crash_count: i16,
+    /// Whom it is for.
+    pub key: Option<String>,
+    /// The words that it can be found by; null for none.
+    pub tags: Option<Vec<String>>,
+    /// The batch that it belongs to.
+    pub batch_id: Option<i64>,
     /// The worker that has it now.
     pub worker_id: Option<Uuid>,
+    /// Since when that worker has it.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
     /// Until when that worker has it, unless it renews its lease.
     #[serde(with = "time::serde::rfc3339::option")]
     pub lease_expires_at: Option<OffsetDateTime>,
+    /// Who wants the worker to stop it.
+    pub cancel_requested_by: Option<String>,
+    /// How much is done, in percent, if its handler tells.
+    pub progress: Option<i16>,
+    /// The same in words.
+    pub progress_text: Option<String>,
+    /// What its handler wrote down to go on from.
+    pub checkpoint: Option<serde_json::Value>,
+    /// What its handler gave as result.
+    pub output: Option<serde_json::Value>,
     /// When it was enqueued.
     #[serde(with = "time::serde::rfc3339")]
     pub enqueued_at: OffsetDateTime,
     /// When it was finished.
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
-    /// Its arguments.
+    /// Its arguments as people may see them: without what its kind
+    /// [redacts](super::job::Job::REDACTED), and not opened if they are sealed.
     pub args: serde_json::Value,
+    /// The same as they are stored, for programs.
+    #[serde(skip)]
+    pub stored_args: StoredArgs,
+    /// The jobs that it waits for, and its batch.
+    #[serde(flatten)]
+    pub groups: Groups,
     /// All ended attempts that retention has kept, in order.
     pub attempts: Vec<Attempt>,
     /// What operators decided over it, in order.
     pub resolutions: Vec<Resolution>,
+    /// What else operators did to it, in order.
+    pub interventions: Vec<Intervention>,
+}
+
+/// The arguments of a job as they are stored, with what nobody is to be shown: `Debug` leaves them
+/// out.
+#[derive(Clone)]
+pub struct StoredArgs(serde_json::Value);
+
+impl fmt::Debug for StoredArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoredArgs(..)")
+    }
+}
+
+impl StoredArgs {
+    /// Them as those of a job of kind `J`; none if they do not parse, or are sealed.
+    #[must_use]
+    pub fn parse<J: Job>(&self) -> Option<J> {
+        J::deserialize(&self.0).ok()
+    }
+
+    /// Them as JSON; not opened if they are sealed.
+    #[must_use]
+    pub fn as_json(&self) -> &serde_json::Value {
+        &self.0
+    }
 }
 
 /// One ended attempt.
@@ -125,6 +212,22 @@ pub struct Resolution {
     pub resolved_at: OffsetDateTime,
 }
 
+/// What an operator did to a job.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Intervention {
+    /// What: `cancel`, `retry`, `discard` or `edit`.
+    pub action: String,
+    /// Who.
+    pub made_by: String,
+    /// Why.
+    pub reason: String,
+    /// What there is to know of it beyond that; of an edit the arguments before and after.
+    pub detail: Option<serde_json::Value>,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub made_at: OffsetDateTime,
+}
+
 /// What can be decided over a discarded job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
@@ -153,7 +256,9 @@ pub async fn find_job(
           queue as "queue!", kind as "kind!", priority as "priority!", state as "state!: JobState",
           wait_reason, run_at as "run_at!", attempt as "attempt!", max_attempts as "max_attempts!",
           crash_count as "crash_count!", worker_id, lease_expires_at,
-          enqueued_at as "enqueued_at!", finished_at, args as "args!"
+          enqueued_at as "enqueued_at!", finished_at, args as "stored_args!",
+          queue.shown_args(kind, args, args_key) as "args!", key, tags, batch_id,
+          started_at, cancel_requested_by, progress, progress_text, checkpoint, output
         from queue.all_jobs
         where id = $1
         "#,
@@ -166,6 +271,7 @@ pub async fn find_job(
     };
     Ok(Some(JobDetails {
         id,
+        interventions: interventions(conn, id, &job.kind).await?,
         queue: job.queue,
         kind: job.kind,
         priority: job.priority,
@@ -175,11 +281,22 @@ pub async fn find_job(
         attempt: job.attempt,
         max_attempts: job.max_attempts,
         crash_count: job.crash_count,
+        key: job.key,
+        tags: job.tags,
+        batch_id: job.batch_id,
         worker_id: job.worker_id,
+        started_at: job.started_at,
         lease_expires_at: job.lease_expires_at,
+        cancel_requested_by: job.cancel_requested_by,
+        progress: job.progress,
+        progress_text: job.progress_text,
+        checkpoint: job.checkpoint,
+        output: job.output,
         enqueued_at: job.enqueued_at,
         finished_at: job.finished_at,
         args: job.args,
+        stored_args: StoredArgs(job.stored_args),
+        groups: groups::waits_for(conn, id).await?,
         attempts: attempts(conn, id).await?,
         resolutions: resolutions(conn, id).await?,
     }))
@@ -218,4 +335,34 @@ async fn resolutions(conn: &mut PgConnection, id: JobId) -> Result<Vec<Resolutio
     .fetch_all(conn)
     .await?;
     Ok(resolutions)
+}
+
+async fn interventions(
+    conn: &mut PgConnection,
+    id: JobId,
+    kind: &str,
+) -> Result<Vec<Intervention>, QueueError> {
+    // What an edit changed is shown like all arguments.
+    let interventions = sqlx::query_as!(
+        Intervention,
+        r#"
+        select
+          action, made_by, reason, made_at,
+          case action
+            when 'edit' then jsonb_build_object(
+              'old', queue.shown_args($2, detail -> 'old', null),
+              'new', queue.shown_args($2, detail -> 'new', null)
+            )
+            else detail
+          end as detail
+        from queue.interventions
+        where job_id = $1
+        order by id
+        "#,
+        id.0,
+        kind,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(interventions)
 }

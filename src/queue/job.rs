@@ -1,10 +1,11 @@
 //! What an application writes: a [`Job`] is a struct of arguments with a stable kind and a `run`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
 use super::context::{BatchContext, Committed, JobContext};
@@ -37,6 +38,20 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What is enqueued when a job of this kind is discarded and its handler has not seen to that
     /// itself, see [`FollowUp`].
     const ON_DISCARD: Option<FollowUp> = None;
+    /// Whether the arguments are encrypted before they are stored, see [`sealing`](super::sealing):
+    /// such a job is made by [`NewJob::sealed`](super::enqueue::NewJob::sealed) only, and run by
+    /// workers with a [`Keyring`](super::sealing::Keyring).
+    ///
+    /// A kind may become sealed while jobs of it wait: those that are in plain run as they are, and
+    /// `app rotate-job-keys` seals them.
+    const SEALED: bool = false;
+    /// Fields of the arguments that nobody is shown, in lists, in the API, on dashboards: names, or
+    /// paths with dots, such as `card.number`; what is to the left of a dot may be an array of
+    /// objects. A name that has a dot in it cannot be told from a path: name what it is in.
+    ///
+    /// They stay readable in the database; [`SEALED`](Self::SEALED) is for what nobody may read
+    /// there. Each worker [declares](super::kinds) them when it starts.
+    const REDACTED: &'static [&'static str] = &[];
 
     /// What the application lends to every run: pools, clients, settings.
     type State: Clone + Send + Sync + 'static;
@@ -62,12 +77,13 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 /// case.
 ///
 /// The arguments are those of the discarded job and its names: `{"job": …, "kind": …, "args": …}`.
-/// They are told as they are, though it may have been them that did not parse. All of it is stored
-/// when the job is enqueued, because whoever discards it may know neither kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+/// They are told as they are, though it may have been them that did not parse; sealed ones stay
+/// [sealed](super::sealing) in the database, and the follow-up's handler gets them open. All of it
+/// is stored when the job is enqueued, because whoever discards it may know neither kind.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FollowUp {
-    kind: &'static str,
-    queue: &'static str,
+    kind: Cow<'static, str>,
+    queue: Cow<'static, str>,
     priority: i16,
     max_attempts: i16,
 }
@@ -77,8 +93,8 @@ impl FollowUp {
     #[must_use]
     pub const fn job<J: Job>() -> Self {
         Self {
-            kind: J::KIND,
-            queue: J::QUEUE,
+            kind: Cow::Borrowed(J::KIND),
+            queue: Cow::Borrowed(J::QUEUE),
             priority: J::PRIORITY,
             max_attempts: J::MAX_ATTEMPTS,
         }
@@ -150,8 +166,8 @@ impl FollowUp {
 pub trait BatchJob: Job {
     /// The most jobs that one call of `run_batch` gets.
     const MAX_BATCH: usize = 200;
-    /// How long a job may wait, once claimed, for others to fill its batch; at most 5 s. By default
-    /// a batch is what one claim brought.
+    /// How long a job may wait, once claimed, for others to fill its batch; at most 5 s, and a
+    /// sixth of the worker's lease. By default a batch is what one claim brought.
     const MAX_WAIT: Duration = Duration::ZERO;
 
     /// Does the work of several jobs and completes them, or those that did not fail, see

@@ -9,7 +9,7 @@
 //! The keeper has an operating system thread and a connection of its own: neither a handler that
 //! blocks the runtime nor a pool that handlers have drained can cost a lease.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,11 +19,16 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::attempt::AttemptOutcome;
+use super::deadline::{ANSWER_WITHIN, within};
 use super::job::{Fence, JobId};
 use super::store;
 
 /// How often it is asked which jobs are to be cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(500);
+
+/// After a renewal that was not answered, the next comes so soon.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a lease lasts and how often it is renewed.
 #[derive(Clone, Copy, Debug)]
@@ -125,12 +130,22 @@ impl Leases {
         HeldLease { leases: Arc::clone(self), id, fence, signals }
     }
 
+    /// So long after its claim a job may be taken charge of, and be renewed in time.
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.times.margin()
+    }
+
     fn deadline(&self, since: Instant) -> Instant {
         since + self.times.lease - self.times.margin()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Lease>> {
         self.held.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// How many jobs are in progress.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
     }
 
     fn claims(&self) -> Vec<(JobId, Fence)> {
@@ -151,7 +166,7 @@ impl Leases {
             return;
         }
         let asking = store::cancel_requests(pool, worker_id);
-        let Ok(asked) = tokio::time::timeout(self.times.heartbeat, asking).await else { return };
+        let Ok(asked) = tokio::time::timeout(self.patience(), asking).await else { return };
         match asked {
             Ok(requests) => {
                 let held = self.lock();
@@ -168,40 +183,66 @@ impl Leases {
         }
     }
 
-    /// Renews all leases once. Those that are another worker's by now are given up.
-    async fn renew(&self, pool: &PgPool) {
+    /// Renews all leases once. Those that are another worker's by now are given up. False when the
+    /// database did not answer.
+    async fn renew(&self, pool: &PgPool) -> bool {
         let claims = self.claims();
         if claims.is_empty() {
-            return;
+            return true;
         }
         let since = Instant::now();
         let renewal = store::heartbeat(pool, &claims, self.times.lease);
-        let renewed = match tokio::time::timeout(self.times.heartbeat, renewal).await {
+        let renewed = match tokio::time::timeout(self.patience(), renewal).await {
             Ok(Ok(renewed)) => renewed,
             Ok(Err(error)) => {
                 let error = super::chain(&error);
                 tracing::warn!(error, leases = claims.len(), "leases could not be renewed");
-                return;
+                return false;
             }
             Err(_elapsed) => {
                 tracing::warn!(leases = claims.len(), "renewing the leases timed out");
-                return;
+                return false;
             }
         };
-        let renewed: std::collections::HashSet<JobId> = renewed.into_iter().collect();
+        let renewed: HashSet<JobId> = renewed.into_iter().collect();
+        let (renewed, others): (Vec<_>, Vec<_>) =
+            claims.into_iter().partition(|(id, _fence)| renewed.contains(id));
+        let deadline = self.deadline(since);
+        self.with_held(&renewed, |lease| lease.deadline = deadline);
+        for (id, fence) in others {
+            if !self.is_held(id, fence) || has_ended_by_itself(pool, id, fence).await {
+                continue;
+            }
+            self.with_held(&[(id, fence)], |lease| lease.give_up());
+        }
+        true
+    }
+
+    /// The job of a claim may have been finished, and even claimed again, while a statement ran.
+    fn with_held(&self, claims: &[(JobId, Fence)], mut change: impl FnMut(&mut Lease)) {
         let mut held = self.lock();
         for (id, fence) in claims {
-            // The job may have been finished, and even claimed again, while the statement ran.
-            let Some(lease) = held.get_mut(&id).filter(|lease| lease.fence == fence) else {
-                continue;
-            };
-            if renewed.contains(&id) {
-                lease.deadline = self.deadline(since);
-            } else {
-                lease.give_up();
+            if let Some(lease) = held.get_mut(id).filter(|lease| lease.fence == *fence) {
+                change(lease);
             }
         }
     }
+
+    fn is_held(&self, id: JobId, fence: Fence) -> bool {
+        self.lock().get(&id).is_some_and(|lease| lease.fence == fence)
+    }
+
+    /// How long an answer may take: less than a heartbeat, so that there is time for another try.
+    fn patience(&self) -> Duration {
+        self.times.heartbeat.min(ANSWER_WITHIN)
+    }
+}
+
+/// Whether the job is gone because its own run has just ended it, and only has not heard of that
+/// yet: that run must not be stopped as one that has lost its lease.
+async fn has_ended_by_itself(pool: &PgPool, id: JobId, fence: Fence) -> bool {
+    let outcome = within(store::attempt_outcome(pool, id, fence)).await;
+    matches!(outcome, Ok(Some(outcome)) if outcome != AttemptOutcome::Crashed)
 }
 
 /// A lease in the keeper's charge.
@@ -232,8 +273,11 @@ impl LeaseKeeper {
     pub(super) fn start(
         leases: Arc<Leases>,
         worker_id: Uuid,
-        options: PgConnectOptions,
+        engine_pool: &PgPool,
     ) -> std::io::Result<Self> {
+        // Connections are bound to the runtime that they are made in.
+        let pool_options = engine_pool.options().clone();
+        let options = engine_pool.connect_options().as_ref().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -241,7 +285,7 @@ impl LeaseKeeper {
             runtime.block_on(async {
                 tokio::select! {
                     () = stopped.cancelled() => {}
-                    () = keep(&leases, worker_id, options) => {}
+                    () = keep(&leases, worker_id, pool_options, options) => {}
                 }
             });
         })?;
@@ -255,12 +299,14 @@ impl Drop for LeaseKeeper {
     }
 }
 
-async fn keep(leases: &Leases, worker_id: Uuid, options: PgConnectOptions) {
-    let pool = PgPoolOptions::new()
-        // One to renew the leases, whatever else is slow.
-        .max_connections(2)
-        .acquire_timeout(leases.times.heartbeat)
-        .connect_lazy_with(options);
+async fn keep(
+    leases: &Leases,
+    worker_id: Uuid,
+    pool_options: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    // One to renew the leases, whatever else is slow.
+    let pool = pool_options.max_connections(2).connect_lazy_with(options);
     let watch = async {
         loop {
             tokio::time::sleep(leases.times.tick()).await;
@@ -268,9 +314,13 @@ async fn keep(leases: &Leases, worker_id: Uuid, options: PgConnectOptions) {
         }
     };
     let renew = async {
+        let mut pause = leases.times.heartbeat;
         loop {
-            tokio::time::sleep(leases.times.heartbeat).await;
-            leases.renew(&pool).await;
+            tokio::time::sleep(pause).await;
+            pause = match leases.renew(&pool).await {
+                true => leases.times.heartbeat,
+                false => leases.times.heartbeat.min(RETRY_PAUSE),
+            };
         }
     };
     let cancel = async {

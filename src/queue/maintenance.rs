@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
+use super::groups::{self, Resolver};
 use super::{QueueError, store};
 
 /// A job that has taken so many workers down is discarded.
@@ -17,6 +18,9 @@ pub const MAX_CRASHES: i16 = 5;
 
 /// The most jobs that one rescue takes back; it is repeated until none is left.
 const RESCUE_LIMIT: i64 = 500;
+
+/// The most unique keys that one statement forgets.
+const PRUNE_LIMIT: i64 = 5_000;
 
 const PARTITIONS_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -42,7 +46,7 @@ impl Default for Retention {
 
 impl Retention {
     /// Attempts are kept as long as any job that they may belong to.
-    fn attempts_days(&self) -> u16 {
+    pub(super) fn attempts_days(&self) -> u16 {
         self.completed_days.max(self.cancelled_days).max(self.discarded_days)
     }
 }
@@ -53,17 +57,21 @@ pub(super) async fn maintain(
     lease: Duration,
     retention: Retention,
     wake: Arc<Notify>,
+    resolver: Arc<Resolver>,
 ) {
     let mut partitions_made = Instant::now();
     loop {
         if partitions_made.elapsed() >= PARTITIONS_INTERVAL {
             make_partitions(&pool, retention).await;
+            if let Err(error) = prune_unique_keys(&pool).await {
+                tracing::warn!(error = %super::chain(&error), "unique keys could not be pruned");
+            }
             partitions_made = Instant::now();
         }
         if let Err(error) = store::cancel_left_over(&pool).await {
             tracing::warn!(error = %super::chain(&error), "jobs could not be cancelled");
         }
-        match rescue_all(&pool).await {
+        match rescue_all(&pool, &resolver).await {
             Ok(0) => {}
             Ok(_rescued) => wake.notify_one(),
             Err(error) => {
@@ -78,13 +86,20 @@ pub(super) async fn maintain(
     }
 }
 
+/// Forgets all reservations of unique jobs that refuse nobody any more.
+pub(super) async fn prune_unique_keys(pool: &PgPool) -> Result<(), QueueError> {
+    while store::prune_unique_keys(pool, PRUNE_LIMIT).await? == PRUNE_LIMIT as u64 {}
+    Ok(())
+}
+
 /// Takes back all jobs whose lease has run out. Returns how many.
-pub(super) async fn rescue_all(pool: &PgPool) -> Result<usize, QueueError> {
+pub(super) async fn rescue_all(pool: &PgPool, resolver: &Resolver) -> Result<usize, QueueError> {
     let mut total = 0;
     loop {
         let rescued = store::rescue(pool, RESCUE_LIMIT, MAX_CRASHES).await?;
         for job in &rescued {
             if job.poison {
+                resolver.resolve_soon([job.id]);
                 tracing::error!(
                     job_id = job.id.0,
                     "job discarded: it has taken {MAX_CRASHES} workers down"
@@ -124,5 +139,8 @@ pub(super) async fn make_partitions(pool: &PgPool, retention: Retention) {
             let error = super::chain(&error);
             tracing::warn!(table, error, "partitions could not be maintained");
         }
+    }
+    if let Err(error) = groups::prune(pool, retention.attempts_days()).await {
+        tracing::warn!(error = %super::chain(&error), "old batches could not be dropped");
     }
 }

@@ -5,13 +5,17 @@
 //!
 //! - A [`Job`](job::Job) is what an application writes: a struct of arguments, a kind, a `run`.
 //! - [`enqueue`] inserts jobs in the caller's database transaction.
+//! - [`groups`] are jobs that belong together: batches, and jobs that wait for others.
 //! - A [`Worker`](worker::Worker) *claims* due jobs: in one short transaction each gets a *lease*
 //!   (the right to run until then), a *fence* (the number of this claim) and its attempt counted.
 //!   Then the executor runs the handler that the [`Registry`](registry::Registry) names, and
 //!   settles its outcome.
 //! - The lease keeper renews leases, and stops handlers whose lease it cannot renew.
+//! - Each worker is in the registry of [`workers`]: who it is, what it knows, and whether it is to
+//!   drain.
 //! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
 //!   history.
+//! - [`schedules`] enqueue jobs by the clock; every worker sees to it that they do.
 //! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds
 //!   every job.
 //!
@@ -36,8 +40,14 @@
 //! whether people call it scheduled, available or retryable follows from `run_at` and `attempt`. A
 //! finished job is a row of `queue.finished_jobs`, every ended attempt one of `queue.attempts`.
 //!
-//! What an operator asks of it all: [`inspect::find_job`] tells everything of one job, why it waits
-//! included; [`discarded`] lists what has failed for good, to be redriven or dismissed.
+//! What a kind keeps from people's eyes: fields that are [redacted](kinds) wherever arguments are
+//! shown, or arguments that are [sealed](sealing) before they are stored. For tests of programs
+//! that use the queue there is [`testing`].
+//!
+//! What an operator asks of it all: [`health`] finds what is amiss and what mends it;
+//! [`inspect::find_job`] tells everything of one job, and [`inspect::why_not_run`] why it has not
+//! run; [`operators`] finds jobs and changes what becomes of them; [`discarded`] lists what has
+//! failed for good, to be redriven or dismissed.
 //!
 //! # What is guaranteed
 //!
@@ -205,6 +215,7 @@ pub(crate) mod claim_floor;
 mod claim_turns;
 mod completer;
 mod copy;
+mod deadline;
 mod dispatch;
 mod executor;
 mod leases;
@@ -213,24 +224,34 @@ mod outcome;
 mod slots;
 
 mod store;
+mod unique;
 
 pub mod attempt;
 pub mod backoff;
 pub mod cancel;
 pub mod context;
 pub mod discarded;
+pub mod draining;
 pub mod enqueue;
+pub mod groups;
+pub mod health;
 pub mod inspect;
 pub mod job;
+pub mod kinds;
 pub mod maintenance;
 pub mod notifier;
+pub mod operators;
 pub mod queues;
 pub mod registry;
+pub mod schedules;
+pub mod sealing;
 pub mod spans;
+pub mod testing;
 
 pub mod trace_context;
 pub mod verify;
 pub mod worker;
+pub mod workers;
 
 /// What can go wrong in the queue.
 #[derive(Debug, thiserror::Error)]
@@ -247,9 +268,30 @@ pub enum QueueError {
         #[source]
         source: serde_json::Error,
     },
+    /// Jobs of a sealed kind must not be enqueued in plain.
+    #[error("the arguments of {kind} jobs are sealed: make such a job with NewJob::sealed")]
+    MustBeSealed {
+        /// The kind of the job.
+        kind: &'static str,
+    },
+    /// Arguments that cannot be sealed.
+    #[error("the arguments of a {kind} job cannot be sealed")]
+    Seal {
+        /// The kind of the job.
+        kind: &'static str,
+        /// Why not.
+        #[source]
+        source: sealing::SealError,
+    },
     /// Unique jobs cannot be enqueued by COPY, which asks nobody.
     #[error("a unique job cannot be enqueued by COPY")]
     UniqueByCopy,
+    /// A batch that is done takes no more members.
+    #[error("batch {0} is done, or there is none: it takes no more members")]
+    NoOpenBatch(groups::BatchId),
+    /// A callback of a batch is enqueued when others have ended, and must be one that always can.
+    #[error("a callback of a batch {0}, which none can")]
+    Callback(&'static str),
     /// The answer to a commit was lost, and the commit had not happened.
     #[error("the commit did not happen")]
     CommitLost,
@@ -259,6 +301,15 @@ pub enum QueueError {
     /// The system refused a thread for the lease keeper.
     #[error("the lease keeper's thread could not be started")]
     Thread(#[source] std::io::Error),
+    /// A stored schedule that this program cannot read: of a time zone that it does not know.
+    #[error("the schedule {name} cannot be read")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: schedules::cadence::CadenceError,
+    },
 }
 
 /// An error and its sources in one line, for logs.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Notify;
+
+use super::deadline::within;
 
 /// The channel that workers listen on.
 pub(super) const CHANNEL: &str = "surety_queue";
@@ -39,7 +40,8 @@ impl Notifier {
     pub fn start(pool: &PgPool) -> Self {
         let options =
             pool.connect_options().as_ref().clone().options([("synchronous_commit", "off")]);
-        let own = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+        let own = pool.options().clone().min_connections(0).max_connections(1);
+        let own = own.connect_lazy_with(options);
         let pending = Arc::new(Notify::new());
         let task = tokio::spawn(send(own, Arc::clone(&pending)));
         Self { pending, _task: Arc::new(AbortOnDrop(task.abort_handle())) }
@@ -52,13 +54,20 @@ impl Notifier {
     }
 }
 
+/// Wakes the workers now: for programs that would end before a [`Notifier`] of theirs gets to it.
+/// Call it after the commit. Never fails: workers poll, too.
+pub async fn notify_now(pool: &PgPool) {
+    let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(pool);
+    let sent: Result<_, sqlx::Error> = within(sent).await;
+    if let Err(error) = sent {
+        tracing::debug!(%error, "workers could not be notified, they poll");
+    }
+}
+
 async fn send(pool: PgPool, pending: Arc<Notify>) {
     loop {
         pending.notified().await;
-        let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(&pool).await;
-        if let Err(error) = sent {
-            tracing::debug!(%error, "workers could not be notified, they poll");
-        }
+        notify_now(&pool).await;
         tokio::time::sleep(MIN_INTERVAL).await;
     }
 }

@@ -3,15 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::attempt::AttemptOutcome;
+use super::attempt::{AttemptOutcome, EndedAttempt};
 use super::context::{Committed, CommittedOutcome};
 use super::job::JobError;
 use super::spans::{Ending, Failure};
+use super::store::ClaimedJob;
 
 /// How a run ended, in the worker's view.
 pub(super) enum Outcome {
     /// The handler has committed it, nothing is left to record.
-    Committed(CommittedOutcome),
+    Committed(Committed),
     Failed {
         failure: Failure,
         error: String,
@@ -42,18 +43,18 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn count(&self, outcome: &Outcome) {
         let counter = match outcome {
-            Outcome::Committed(
-                CommittedOutcome::Completed | CommittedOutcome::CompletedExcept(_),
-            ) => &self.completed,
+            Outcome::Committed(committed) => match committed.outcome {
+                CommittedOutcome::Completed | CommittedOutcome::CompletedExcept(_) => {
+                    &self.completed
+                }
+                CommittedOutcome::Discarded(_) => &self.discarded,
+                CommittedOutcome::Cancelled(_) => return,
+            },
             Outcome::Failed { .. } => &self.failed,
-            Outcome::Committed(CommittedOutcome::Discarded(_)) | Outcome::Discarded(_) => {
-                &self.discarded
-            }
+            Outcome::Discarded(_) => &self.discarded,
             Outcome::LeaseLost => &self.lease_lost,
             Outcome::HandedBack => &self.handed_back,
-            Outcome::Committed(CommittedOutcome::Cancelled(_))
-            | Outcome::Cancelled(_)
-            | Outcome::Snoozed { .. } => return,
+            Outcome::Cancelled(_) | Outcome::Snoozed { .. } => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -72,7 +73,7 @@ pub(super) fn outcome_of_run(ended: std::thread::Result<Result<Committed, JobErr
 
 pub(super) fn outcome_of(result: Result<Committed, JobError>) -> Outcome {
     match result {
-        Ok(committed) => Outcome::Committed(committed.outcome),
+        Ok(committed) => Outcome::Committed(committed),
         Err(JobError::Retry { error, delay }) => {
             Outcome::Failed { failure: Failure::Failed, error: format!("{error:#}"), delay }
         }
@@ -104,4 +105,13 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message")
+}
+
+pub(super) fn ended_attempt(
+    job: &ClaimedJob,
+    outcome: AttemptOutcome,
+    error: String,
+    traceparent: Option<String>,
+) -> EndedAttempt {
+    EndedAttempt::new(job.id, job.fence, outcome, error, traceparent)
 }

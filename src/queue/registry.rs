@@ -8,11 +8,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::backoff::Backoff;
 use super::context::{BatchContext, Committed, JobContext};
 use super::job::{BatchJob, Job, JobError};
+use super::kinds::KindDeclaration;
+use super::schedules::Schedule;
 
 pub(super) type Run = Pin<Box<dyn Future<Output = Result<Committed, JobError>> + Send>>;
 
@@ -25,12 +28,13 @@ const MAX_BATCH_WAIT: Duration = Duration::from_secs(5);
 pub struct Registry<S> {
     state: S,
     handlers: BTreeMap<&'static str, Arc<dyn Handler<S>>>,
+    schedules: Vec<Schedule>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// An empty registry. Every run gets a clone of `state`.
     pub fn new(state: S) -> Self {
-        Self { state, handlers: BTreeMap::new() }
+        Self { state, handlers: BTreeMap::new(), schedules: Vec::new() }
     }
 
     /// Adds a kind whose jobs run one by one.
@@ -54,6 +58,25 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         self.add(J::KIND, Arc::new(InBatches::<J>(PhantomData)))
     }
 
+    /// Adds a schedule, which every worker defines at its start, see [`super::schedules`].
+    ///
+    /// # Panics
+    ///
+    /// When there is one of this name already.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        let name = schedule.name();
+        let taken = self.schedules.iter().any(|other| other.name() == name);
+        assert!(!taken, "the schedule {name} is registered twice");
+        self.schedules.push(schedule);
+        self
+    }
+
+    /// The schedules that were added.
+    pub fn schedules(&self) -> &[Schedule] {
+        &self.schedules
+    }
+
     fn add(mut self, kind: &'static str, handler: Arc<dyn Handler<S>>) -> Self {
         let taken = self.handlers.insert(kind, handler).is_some();
         assert!(!taken, "the job kind {kind} is registered twice");
@@ -72,6 +95,21 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         queues.sort_unstable();
         queues.dedup();
         queues
+    }
+
+    /// What there is to know of these kinds, in the order of their names.
+    pub fn declarations(&self) -> Vec<KindDeclaration> {
+        self.handlers.values().map(|handler| handler.declaration()).collect()
+    }
+
+    /// Whether these can be the arguments of a job of this kind. Of a kind that is not registered,
+    /// anything can.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them.
+    pub fn check_args(&self, kind: &str, args: &Value) -> Result<(), serde_json::Error> {
+        self.handlers.get(kind).map_or(Ok(()), |handler| handler.check(args))
     }
 
     pub(super) fn handler(&self, kind: &str) -> Option<Arc<dyn Handler<S>>> {
@@ -98,6 +136,8 @@ pub(super) struct KindTraits {
 /// A kind without its type.
 pub(super) trait Handler<S>: Send + Sync {
     fn traits(&self) -> KindTraits;
+    fn declaration(&self) -> KindDeclaration;
+    fn check(&self, args: &Value) -> Result<(), serde_json::Error>;
     fn run(&self, args: &RawValue, state: S, cx: JobContext) -> Result<Run, JobError>;
     fn run_batch(&self, args: &[&RawValue], state: S, cx: BatchContext) -> Result<Run, JobError>;
 }
@@ -114,6 +154,14 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
             max_batch: None,
             max_wait: Duration::ZERO,
         }
+    }
+
+    fn declaration(&self) -> KindDeclaration {
+        KindDeclaration::of::<J>()
+    }
+
+    fn check(&self, args: &Value) -> Result<(), serde_json::Error> {
+        J::deserialize(args).map(drop)
     }
 
     fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
@@ -136,6 +184,14 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
         }
     }
 
+    fn declaration(&self) -> KindDeclaration {
+        KindDeclaration::of::<J>()
+    }
+
+    fn check(&self, args: &Value) -> Result<(), serde_json::Error> {
+        OneByOne::<J>(PhantomData).check(args)
+    }
+
     fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
         OneByOne::<J>(PhantomData).run(args, state, cx)
     }
@@ -153,8 +209,17 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
 
 /// Arguments that do not parse are a failed attempt like any other, not a reason to discard: they
 /// may have been written by a newer binary, whose workers know them.
+///
+/// The parser repeats the value that it does not like, and errors are kept and shown: where some of
+/// the arguments are secret, only the place is told.
 fn parse<J: Job>(args: &RawValue) -> Result<J, JobError> {
     serde_json::from_str(args.get()).map_err(|error| {
-        anyhow::anyhow!("arguments of kind {} do not parse: {error}", J::KIND).into()
+        let kind = J::KIND;
+        if J::SEALED || !J::REDACTED.is_empty() {
+            let column = error.column();
+            anyhow::anyhow!("arguments of kind {kind} do not parse at character {column}").into()
+        } else {
+            anyhow::anyhow!("arguments of kind {kind} do not parse: {error}").into()
+        }
     })
 }

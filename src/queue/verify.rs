@@ -11,6 +11,9 @@ pub const INVARIANTS: &[Invariant] = &[
     DISCARDED_TELL_WHY,
     REDRIVEN_RUN_AGAIN,
     LEASES_ALIVE,
+    HELD_FOR_SOMETHING,
+    BATCHES_END,
+    DONE_BATCHES_AT_REST,
 ];
 
 /// Protects G3: a finished job that is still waiting would run again.
@@ -101,9 +104,9 @@ const ATTEMPTS_BOUNDED: Invariant = Invariant {
 /// Protects what an operator needs to decide over a discarded job.
 const DISCARDED_TELL_WHY: Invariant = Invariant {
     name: "discarded-jobs-tell-why",
-    claim: "the last attempt of every discarded job is kept with its error",
+    claim: "of every discarded job is kept the error of its last attempt, or who discarded it",
     protects: "dead letters",
-    hint: "look at queue.attempts by job_id",
+    hint: "look at queue.attempts and queue.interventions by job_id",
     weight: Weight::Guarantee,
     violations: "
         select format('job %s', job.id)
@@ -112,7 +115,14 @@ const DISCARDED_TELL_WHY: Invariant = Invariant {
           on last_one.job_id = job.id
             and last_one.attempt = job.attempt
             and last_one.error is not null
-        where job.state = 'discarded' and last_one.job_id is null",
+        where job.state = 'discarded'
+          and last_one.job_id is null
+          and not exists (
+            select from queue.interventions as told
+            where told.job_id = job.id
+              and told.action = 'discard'
+              and (told.detail ->> 'attempt')::smallint = job.attempt
+          )",
 };
 
 /// Protects G3 and what operators decide: a redriven job that is still in the history is either
@@ -146,6 +156,75 @@ const LEASES_ALIVE: Invariant = Invariant {
         from queue.jobs
         where running
           and (lease_expires_at >= now() - interval '60 seconds') is not true",
+};
+
+/// Protects that a waiting job goes on. The sweep needs seconds; when a parent has ended is told by
+/// what it left behind, so those that left nothing are not looked at.
+const HELD_FOR_SOMETHING: Invariant = Invariant {
+    name: "held-jobs-wait-for-something",
+    claim: "no job waits for nothing, or for one that ended more than 60 s ago, a redrive aside",
+    protects: "dependencies",
+    hint: "a running worker sweeps queue.dependencies: is one running that reaches this database?",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('job %s waits for nothing', id)
+        from queue.jobs
+        where hold = 'dependencies'
+          and enqueued_at < now() - interval '60 seconds'
+          and not exists (select from queue.dependencies where job_id = id)
+        union all
+        select format('job %s waits for job %s', dependency.job_id, parent.id)
+        from queue.dependencies as dependency
+        join queue.jobs as waiting on waiting.id = dependency.job_id
+        join queue.finished_jobs as parent on parent.id = dependency.depends_on
+        where greatest(parent.finished_at, waiting.enqueued_at) < now() - interval '60 seconds'
+          and not (
+            dependency.if_failed = 'wait'
+            and parent.state = 'discarded'
+            and not exists (
+              select from queue.resolutions as resolved
+              where resolved.job_id = parent.id
+                and resolved.resolution = 'dismissed'
+                and resolved.resolved_at < now() - interval '60 seconds'
+            )
+          )",
+};
+
+/// Protects that callbacks are enqueued.
+const BATCHES_END: Invariant = Invariant {
+    name: "batches-end-with-their-members",
+    claim: "no batch is open whose last member ended more than 60 s ago",
+    protects: "batches",
+    hint: "a running worker sweeps queue.batches: is one running that reaches this database?",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('batch %s', batch.id)
+        from queue.batches as batch
+        where batch.done_at is null
+          and batch.created_at < now() - interval '60 seconds'
+          and not exists (select from queue.jobs where batch_id = batch.id)
+          and not exists (
+            select from queue.finished_jobs
+            where batch_id = batch.id and finished_at >= now() - interval '60 seconds'
+          )",
+};
+
+/// Protects what `on_done` promises: that nothing of the batch is to come.
+const DONE_BATCHES_AT_REST: Invariant = Invariant {
+    name: "done-batches-are-at-rest",
+    claim: "no batch is done that has unfinished members, redriven ones aside",
+    protects: "batches",
+    hint: "members join a batch under a lock on its row: who set batch_id without it?",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('batch %s, job %s', batch.id, member.id)
+        from queue.batches as batch
+        join queue.jobs as member on member.batch_id = batch.id
+        where batch.done_at is not null
+          and not exists (
+            select from queue.resolutions as resolved
+            where resolved.job_id = member.id and resolved.resolution = 'redriven'
+          )",
 };
 
 #[cfg(test)]

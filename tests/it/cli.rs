@@ -3,7 +3,7 @@
 use crate::support::{App, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 34] = [
+const COMMANDS: [&[&str]; 60] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 34] = [
     &["openapi"],
     &["seed"],
     &["send"],
+    &["doctor"],
     &["verify"],
     &["reconcile"],
     &["dead-letters"],
@@ -34,9 +35,34 @@ const COMMANDS: [&[&str]; 34] = [
     &["dead-letters", "show"],
     &["dead-letters", "redrive"],
     &["dead-letters", "write-off"],
+    &["jobs"],
+    &["jobs", "list"],
+    &["jobs", "show"],
+    &["jobs", "enqueue"],
+    &["jobs", "retry"],
+    &["jobs", "cancel"],
+    &["jobs", "discard"],
+    &["jobs", "edit"],
+    &["jobs", "wait"],
+    &["rotate-job-keys"],
+    &["queues"],
+    &["queues", "list"],
+    &["queues", "show"],
+    &["queues", "pause"],
+    &["queues", "resume"],
+    &["queues", "drain"],
+    &["queues", "limits"],
+    &["queues", "blocked"],
+    &["queues", "unblock"],
+    &["workers"],
+    &["workers", "list"],
+    &["workers", "drain"],
     &["bench"],
     &["bench", "ingest"],
+    &["bench", "money"],
+    &["bench", "enqueue"],
     &["bench", "drain"],
+    &["bench", "steady"],
     &["bench", "latency"],
 ];
 
@@ -73,7 +99,8 @@ fn undocumented_flags(help: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_main_commands_show_examples() {
-    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"]] {
+    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"], &["doctor"]]
+    {
         let (_, help) = run(&[command, &["--help"]].concat()).await;
         assert!(help.contains("Examples:") && help.contains("  app "), "{command:?}: {help}");
     }
@@ -167,6 +194,7 @@ async fn the_example_of_an_environment_file_has_every_setting() {
     assert!(missing.is_empty(), "not in .env.example: {missing:?}");
     // What is not a flag, but read by name.
     let others = [
+        "APP_DATABASE_DIRECT_URL_FILE",
         "APP_LOG",
         "APP_PG_BIN",
         "DATABASE_URL_FILE",

@@ -437,6 +437,30 @@ const BREAKS: &[(&str, &[&str])] = &[
          where args = '{\"transaction\": 15}'",
         &["no-lease-is-long-expired"],
     ),
+    // Jobs that belong together.
+    (
+        "update queue.jobs
+         set hold = 'dependencies', enqueued_at = now() - interval '61 seconds'
+         where args = '{\"transaction\": 15}'",
+        &["held-jobs-wait-for-something"],
+    ),
+    (
+        "insert into queue.jobs (id, kind, hold, enqueued_at) overriding system value
+         values (1001, 'other', 'dependencies', now() - interval '61 seconds');
+         insert into queue.dependencies (job_id, depends_on) values (1001, 1000);
+         update queue.finished_jobs set finished_at = now() - interval '61 seconds'
+         where id = 1000",
+        &["held-jobs-wait-for-something"],
+    ),
+    (
+        "insert into queue.batches (created_at) values (now() - interval '61 seconds')",
+        &["batches-end-with-their-members"],
+    ),
+    (
+        "insert into queue.batches (id, done_at) overriding system value values (1, now());
+         update queue.jobs set batch_id = 1 where args = '{\"transaction\": 15}'",
+        &["done-batches-are-at-rest"],
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

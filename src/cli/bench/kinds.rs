@@ -1,77 +1,143 @@
 //! Jobs that do nothing, so that only the queue is measured. Only `app bench` registers them.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::UnboundedSender;
+use sqlx::PgConnection;
 
+use super::handling::{Commit, Handler, Handling};
+use super::journal::{Pen, now_us};
+use crate::queue::QueueError;
 use crate::queue::context::{BatchContext, Committed, JobContext};
-use crate::queue::job::{BatchJob, Job, JobError};
+use crate::queue::enqueue::NewJob;
+use crate::queue::job::{BatchJob, Fence, Job, JobError, JobId};
 use crate::queue::registry::Registry;
 
-/// Nothing at all; completed in a commit that jobs of the same moment share.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Noop {
-    pub(super) number: u64,
+/// The name under which the last job of a past is known: jobs that nobody runs.
+pub(super) const PLAIN_KIND: &str = OneByOne::<true>::KIND;
+
+/// What every run is lent.
+#[derive(Clone, Debug)]
+pub(super) struct Desk {
+    pub(super) pen: Pen,
+    pub(super) commit: Commit,
+    /// Whether handlers write a row in the transaction that completes their job.
+    pub(super) effects: bool,
 }
 
-impl Job for Noop {
-    const KIND: &'static str = "bench_noop";
-    type State = ();
+/// A job that is handled by itself; `KEPT` tells whether its kind keeps a history.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct OneByOne<const KEPT: bool> {
+    /// When it was about to be enqueued.
+    at: u64,
+}
 
-    async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
-        cx.complete_without_effects().await
+/// A job that is handled with others in one database transaction.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct InBatches<const KEPT: bool> {
+    at: u64,
+}
+
+impl<const KEPT: bool> Job for OneByOne<KEPT> {
+    const KIND: &'static str = if KEPT { "bench_noop" } else { "bench_noop_unkept" };
+    const KEEPS_HISTORY: bool = KEPT;
+    type State = Desk;
+
+    async fn run(self, desk: &Desk, cx: JobContext) -> Result<Committed, JobError> {
+        let note = desk.pen.begin(vec![(cx.id(), self.at)]);
+        let result = match desk.commit {
+            Commit::Batch => cx.complete_without_effects().await,
+            Commit::PerJob => complete_by_itself(desk, cx).await,
+        };
+        note.end(&result);
+        result
     }
 }
 
-/// Nothing at all, many at once: one database transaction per batch, as a batch handler that writes
-/// would have.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct NoopBatch {
-    pub(super) number: u64,
-}
+impl<const KEPT: bool> Job for InBatches<KEPT> {
+    const KIND: &'static str = if KEPT { "bench_noop_batch" } else { "bench_noop_batch_unkept" };
+    const KEEPS_HISTORY: bool = KEPT;
+    type State = Desk;
 
-impl Job for NoopBatch {
-    const KIND: &'static str = "bench_noop_batch";
-    type State = ();
-
-    async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
-        let tx = cx.begin().await?;
-        cx.complete(tx).await
+    async fn run(self, desk: &Desk, cx: JobContext) -> Result<Committed, JobError> {
+        let note = desk.pen.begin(vec![(cx.id(), self.at)]);
+        let result = complete_by_itself(desk, cx).await;
+        note.end(&result);
+        result
     }
 }
 
-impl BatchJob for NoopBatch {
+impl<const KEPT: bool> BatchJob for InBatches<KEPT> {
     async fn run_batch(
-        _jobs: Vec<Self>,
-        _state: &(),
+        jobs: Vec<Self>,
+        desk: &Desk,
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
-        let tx = cx.begin().await?;
-        cx.complete(tx).await
+        let note = desk.pen.begin(cx.ids().zip(jobs.iter().map(|job| job.at)).collect());
+        let result = complete_batch(desk, cx).await;
+        note.end(&result);
+        result
     }
 }
 
-/// Says when its handler began.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Probe {}
+async fn complete_by_itself(desk: &Desk, cx: JobContext) -> Result<Committed, JobError> {
+    let mut tx = cx.begin().await?;
+    if desk.effects {
+        write_effects(&mut tx, &[(cx.id(), cx.fence())]).await?;
+    }
+    cx.complete(tx).await
+}
 
-impl Job for Probe {
-    const KIND: &'static str = "bench_probe";
-    type State = UnboundedSender<Instant>;
+async fn complete_batch(desk: &Desk, cx: BatchContext) -> Result<Committed, JobError> {
+    let mut tx = cx.begin().await?;
+    if desk.effects {
+        let claims: Vec<_> = cx.claims().collect();
+        write_effects(&mut tx, &claims).await?;
+    }
+    cx.complete(tx).await
+}
 
-    async fn run(
-        self,
-        began: &UnboundedSender<Instant>,
-        cx: JobContext,
-    ) -> Result<Committed, JobError> {
-        // Nobody listens any more when the benchmark was interrupted.
-        let _ = began.send(Instant::now());
-        cx.complete_without_effects().await
+/// The table of [`write_effects`]. It has no key: a job that took effect twice is to be seen.
+pub(super) const EFFECTS_TABLE: &str =
+    "create table public.bench_effects (job_id bigint not null, fence bigint not null)";
+
+async fn write_effects(
+    conn: &mut PgConnection,
+    claims: &[(JobId, Fence)],
+) -> Result<(), sqlx::Error> {
+    let (ids, fences): (Vec<i64>, Vec<i64>) =
+        claims.iter().map(|(id, fence)| (id.0, fence.0)).unzip();
+    sqlx::query(
+        "insert into public.bench_effects (job_id, fence)
+         select * from unnest($1::bigint[], $2::bigint[])",
+    )
+    .bind(ids)
+    .bind(fences)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A job to be handled so, as enqueued now.
+pub(super) fn new_job(handling: Handling) -> Result<NewJob, QueueError> {
+    let at = now_us();
+    match (handling.handler, handling.keeps_history) {
+        (Handler::Batch, true) => NewJob::new(&InBatches::<true> { at }),
+        (Handler::Batch, false) => NewJob::new(&InBatches::<false> { at }),
+        (Handler::OneByOne(_), true) => NewJob::new(&OneByOne::<true> { at }),
+        (Handler::OneByOne(_), false) => NewJob::new(&OneByOne::<false> { at }),
     }
 }
 
-/// The kinds of `drain`.
-pub(super) fn noops() -> Registry<()> {
-    Registry::new(()).register::<Noop>().register_batch::<NoopBatch>()
+/// The one kind that such jobs are of.
+pub(super) fn registry(handling: Handling, pen: Pen, effects: bool) -> Registry<Desk> {
+    let commit = match handling.handler {
+        Handler::OneByOne(commit) => commit,
+        Handler::Batch => Commit::Batch,
+    };
+    let registry = Registry::new(Desk { pen, commit, effects });
+    match (handling.handler, handling.keeps_history) {
+        (Handler::Batch, true) => registry.register_batch::<InBatches<true>>(),
+        (Handler::Batch, false) => registry.register_batch::<InBatches<false>>(),
+        (Handler::OneByOne(_), true) => registry.register::<OneByOne<true>>(),
+        (Handler::OneByOne(_), false) => registry.register::<OneByOne<false>>(),
+    }
 }

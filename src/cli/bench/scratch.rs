@@ -1,15 +1,15 @@
 //! The PostgreSQL server of a benchmark, and databases that live for one measurement.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
-use serde::Serialize;
+use anyhow::{Context, bail};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use tokio::sync::Mutex;
 
+use super::configuration::Configuration;
+use super::history::{self, History};
 use crate::db;
 use crate::embedded_postgres::locate::Download;
 use crate::embedded_postgres::locate::find_or_fetch;
@@ -25,74 +25,118 @@ const SERVER_SETTINGS: [(&str, &str); 4] = [
 ];
 const MAX_CONNECTIONS: u32 = 200;
 
+/// What the server is asked to count beside what it counts anyway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Counting {
+    /// Nothing: it serves HTTP requests beside `pgbench`, and both would pay.
+    AsShipped,
+    /// Each statement's buffers and time, by `pg_stat_statements`, where the server has it.
+    Statements,
+}
+
 /// A server, and what was made on it.
 pub(super) struct Server {
     /// Any database of it, for making others.
     admin_url: String,
     /// In front of the names of all databases of this run.
     prefix: String,
-    /// The private cluster and its folder, when there is one.
-    private: Option<(Cluster, PathBuf)>,
+    /// The private cluster, when there is one.
+    private: Option<PrivateCluster>,
     /// Where `pgbench` is.
     pgbench: PathBuf,
+    /// Whether `pg_stat_statements` is in every database that is made.
+    counts_statements: bool,
+    /// The last job that stands in the database full of history, once there is such a one.
+    history: Mutex<Option<i64>>,
+}
+
+struct PrivateCluster {
+    settings: ClusterSettings,
+    /// None while it is being started again.
+    running: Mutex<Option<Cluster>>,
 }
 
 impl Server {
     /// The server at `database_url`, or a private cluster, with a migrated template to copy
     /// databases from.
-    pub(super) async fn start(database_url: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        database_url: Option<&str>,
+        counting: Counting,
+    ) -> anyhow::Result<Self> {
         let prefix = format!("surety_bench_{}_{}", std::process::id(), fastrand::u16(..));
-        let server = match database_url {
-            Some(url) => {
-                let binaries =
-                    find_or_fetch(&std::env::temp_dir(), Download::Refused, |_| {}).await;
-                Self {
-                    admin_url: url.to_owned(),
-                    prefix,
-                    private: None,
-                    pgbench: pgbench_beside(binaries.ok().as_ref().map(Binaries::dir)),
-                }
-            }
-            None => Self::start_private(prefix).await?,
+        let mut server = match database_url {
+            Some(url) => Self::given(url, prefix).await,
+            None => Self::start_private(prefix, counting).await?,
         };
-        if let Err(error) = server.make_template().await {
-            server.end().await;
-            return Err(error);
+        match server.make_template(counting).await {
+            Ok(counts_statements) => {
+                server.counts_statements = counts_statements;
+                Ok(server)
+            }
+            Err(error) => {
+                server.end().await;
+                Err(error)
+            }
         }
-        Ok(server)
     }
 
-    async fn start_private(prefix: String) -> anyhow::Result<Self> {
+    async fn given(url: &str, prefix: String) -> Self {
+        let binaries = find_or_fetch(&std::env::temp_dir(), Download::Refused, |_| {}).await;
+        Self {
+            admin_url: url.to_owned(),
+            prefix,
+            private: None,
+            pgbench: pgbench_beside(binaries.ok().as_ref().map(Binaries::dir)),
+            counts_statements: false,
+            history: Mutex::new(None),
+        }
+    }
+
+    async fn start_private(prefix: String, counting: Counting) -> anyhow::Result<Self> {
         let data_dir = std::env::temp_dir().join(&prefix);
         let binaries =
             find_or_fetch(&data_dir, Download::Allowed, |line| eprintln!("{line}")).await?;
         let settings = ClusterSettings {
-            data_dir: data_dir.clone(),
+            data_dir,
             binaries,
             durability: Durability::Durable,
             access: Access::SocketAndLoopback,
             lifetime: Lifetime::OfThisProcess,
             max_connections: MAX_CONNECTIONS,
         };
-        configure(Cluster::start(settings.clone()).await?).await?;
-        let cluster = Cluster::start(settings).await?;
-        // By TCP, as most servers are reached, and the same way for everybody who is measured.
-        let url = cluster.tcp_url("postgres").context("the cluster has no TCP")?;
+        configure(Cluster::start(settings.clone()).await?, counting).await?;
+        let cluster = Cluster::start(settings.clone()).await?;
         Ok(Self {
-            admin_url: url,
+            // By TCP, as most servers are reached, and the same way for everybody who is measured.
+            admin_url: cluster.tcp_url("postgres").context("the cluster has no TCP")?,
             prefix,
             pgbench: pgbench_beside(Some(cluster.binaries().dir())),
-            private: Some((cluster, data_dir)),
+            private: Some(PrivateCluster { settings, running: Mutex::new(Some(cluster)) }),
+            counts_statements: false,
+            history: Mutex::new(None),
         })
     }
 
-    async fn make_template(&self) -> anyhow::Result<()> {
+    /// Makes the database that all others are copies of. Tells whether it counts statements.
+    async fn make_template(&self, counting: Counting) -> anyhow::Result<bool> {
         let name = self.template();
         self.execute(&format!("create database {name}")).await?;
         let pool = db::connect(&self.url_of(&name), 1, "surety-bench").await?;
         db::migrate(&pool).await?;
+        let is_loaded: bool = sqlx::query_scalar(
+            "select exists (
+               select from pg_settings
+               where name = 'shared_preload_libraries' and setting like '%pg_stat_statements%'
+             )",
+        )
+        .fetch_one(&pool)
+        .await?;
+        // On a server of others it may be refused; then buffers are counted another way.
+        let counts = counting == Counting::Statements
+            && is_loaded
+            && sqlx::query("create extension pg_stat_statements").execute(&pool).await.is_ok();
         pool.close().await;
-        Ok(())
+        Ok(counts)
     }
 
     fn template(&self) -> String {
@@ -108,13 +152,48 @@ impl Server {
         &self.pgbench
     }
 
+    /// Whether the databases made here know `pg_stat_statements`.
+    pub(super) fn counts_statements(&self) -> bool {
+        self.counts_statements
+    }
+
+    /// Whether it may be restarted.
+    pub(super) fn is_private(&self) -> bool {
+        self.private.is_some()
+    }
+
     /// An empty, migrated database. A checkpoint comes first, so that no measurement pays for the
     /// one before.
     pub(super) async fn fresh_database(&self) -> anyhow::Result<Database<'_>> {
+        self.copy_of(&self.template(), 0).await
+    }
+
+    /// A database with a past. The first call fills one that all others are copies of.
+    pub(super) async fn database_with(&self, past: History) -> anyhow::Result<Database<'_>> {
+        let template = format!("{}_history", self.prefix);
+        let mut history = self.history.lock().await;
+        let last_job = match *history {
+            Some(last_job) => last_job,
+            None => {
+                eprintln!("filling a database with {past}");
+                self.execute(&format!("create database {template} template {}", self.template()))
+                    .await?;
+                let mut conn = connect(&self.url_of(&template)).await?;
+                let last_job = history::fill(&mut conn, past).await?;
+                conn.close().await?;
+                *history.insert(last_job)
+            }
+        };
+        self.copy_of(&template, last_job).await
+    }
+
+    async fn copy_of(&self, template: &str, last_job: i64) -> anyhow::Result<Database<'_>> {
         let name = format!("{}_{}", self.prefix, fastrand::u32(..));
-        self.execute(&format!("create database {name} template {}", self.template())).await?;
+        // Files are copied, not logged: a large template would fill the log.
+        self.execute(&format!("create database {name} template {template} strategy file_copy"))
+            .await?;
         self.execute("checkpoint").await?;
-        Ok(Database { server: self, url: self.url_of(&name), name })
+        Ok(Database { server: self, url: self.url_of(&name), name, last_job })
     }
 
     async fn connect(&self) -> anyhow::Result<PgConnection> {
@@ -129,36 +208,39 @@ impl Server {
         Ok(conn.close().await?)
     }
 
-    /// What was measured on.
+    /// What is measured on.
     pub(super) async fn configuration(&self) -> anyhow::Result<Configuration> {
         let mut conn = self.connect().await?;
-        let mut settings = BTreeMap::new();
-        for name in
-            ["server_version", "fsync", "synchronous_commit", "shared_buffers", "max_wal_size"]
-        {
-            let value: String = sqlx::query_scalar("select current_setting($1)")
-                .bind(name)
-                .fetch_one(&mut conn)
-                .await?;
-            settings.insert(name, value);
+        let name = if self.is_private() { "private cluster, by TCP" } else { "DATABASE_URL" };
+        Configuration::read(&mut conn, name).await
+    }
+
+    /// Stops the private cluster as a crash would, and starts it again at the same address.
+    pub(super) async fn crash_and_recover(&self) -> anyhow::Result<()> {
+        let Some(private) = &self.private else {
+            bail!("only the private cluster is ever restarted");
+        };
+        let mut running = private.running.lock().await;
+        if let Some(cluster) = running.take() {
+            cluster.stop_immediately().await;
         }
-        Ok(Configuration {
-            app: concat!("app ", env!("CARGO_PKG_VERSION")),
-            optimised: !cfg!(debug_assertions),
-            log_filter: super::log_filter(),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
-            cpu: cpu_model(),
-            server: if self.private.is_some() { "private cluster, by TCP" } else { "DATABASE_URL" },
-            environment: environment(),
-            postgres: settings,
-        })
+        let cluster = Cluster::start(private.settings.clone()).await?;
+        let url = cluster.tcp_url("postgres");
+        *running = Some(cluster);
+        if url.as_deref() != Some(&self.admin_url) {
+            bail!("the private cluster came back at another address: its port was taken");
+        }
+        Ok(())
     }
 
     /// Drops every database of this run; stops and deletes the private cluster.
     pub(super) async fn end(self) {
-        if let Some((cluster, data_dir)) = self.private {
-            cluster.stop().await;
-            if let Err(error) = std::fs::remove_dir_all(&data_dir) {
+        if let Some(private) = self.private {
+            if let Some(cluster) = private.running.into_inner() {
+                cluster.stop().await;
+            }
+            let data_dir = &private.settings.data_dir;
+            if let Err(error) = std::fs::remove_dir_all(data_dir) {
                 eprintln!("warning: {} could not be deleted: {error}", data_dir.display());
             }
             return;
@@ -196,15 +278,24 @@ fn pgbench_beside(dir: Option<&Path>) -> PathBuf {
 }
 
 /// A connection for chores, which may take their time.
-async fn connect(url: &str) -> anyhow::Result<PgConnection> {
+pub(super) async fn connect(url: &str) -> anyhow::Result<PgConnection> {
     let options = PgConnectOptions::from_str(url).context("the database URL cannot be read")?;
     options.disable_statement_logging().connect().await.context("cannot reach PostgreSQL")
 }
 
 /// Sets what only a restart makes true, and stops the cluster.
-async fn configure(cluster: Cluster) -> anyhow::Result<()> {
+async fn configure(cluster: Cluster, counting: Counting) -> anyhow::Result<()> {
     let mut conn = connect(&cluster.url("postgres")).await?;
-    for (name, value) in SERVER_SETTINGS {
+    let mut settings = SERVER_SETTINGS.to_vec();
+    let has_statements: bool = sqlx::query_scalar(
+        "select exists (select from pg_available_extensions where name = 'pg_stat_statements')",
+    )
+    .fetch_one(&mut conn)
+    .await?;
+    if has_statements && counting == Counting::Statements {
+        settings.push(("shared_preload_libraries", "pg_stat_statements"));
+    }
+    for (name, value) in settings {
         let statement = format!("alter system set {name} = '{value}'");
         sqlx::query(AssertSqlSafe(statement)).execute(&mut conn).await?;
     }
@@ -225,29 +316,13 @@ fn with_database(url: &str, database: &str) -> String {
     format!("{}/{database}{parameters}", &before[..end])
 }
 
-/// What the environment changes of how the API and the workers behave, without secrets.
-fn environment() -> Vec<String> {
-    let ours = |name: &String| name.starts_with("APP_") && !name.contains("SECRET");
-    let mut set: Vec<_> = std::env::vars()
-        .filter(|(name, _)| ours(name))
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    set.sort();
-    set
-}
-
-/// The model of the first core, where the system tells.
-fn cpu_model() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
-}
-
 /// A database for one measurement.
 pub(super) struct Database<'a> {
     server: &'a Server,
     pub(super) name: String,
     pub(super) url: String,
+    /// The last of the jobs that are there from the start and that nobody runs.
+    pub(super) last_job: i64,
 }
 
 impl Database<'_> {
@@ -263,36 +338,6 @@ impl Database<'_> {
     /// Drops it.
     pub(super) async fn end(self) -> anyhow::Result<()> {
         self.server.drop_database(&self.name).await
-    }
-}
-
-/// What was measured on.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Configuration {
-    app: &'static str,
-    optimised: bool,
-    log_filter: String,
-    cores: usize,
-    cpu: Option<String>,
-    server: &'static str,
-    /// Settings of ours that the environment changes.
-    environment: Vec<String>,
-    postgres: BTreeMap<&'static str, String>,
-}
-
-impl fmt::Display for Configuration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let build = if self.optimised { "optimised" } else { "NOT optimised" };
-        writeln!(f, "{} ({build}), log filter {}", self.app, self.log_filter)?;
-        let cpu = self.cpu.as_deref().unwrap_or("unknown CPU");
-        writeln!(f, "machine: {} cores, {cpu}", self.cores)?;
-        let settings: Vec<_> =
-            self.postgres.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        write!(f, "PostgreSQL ({}): {}", self.server, settings.join(", "))?;
-        if !self.environment.is_empty() {
-            write!(f, "\nenvironment: {}", self.environment.join(", "))?;
-        }
-        Ok(())
     }
 }
 

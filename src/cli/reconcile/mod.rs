@@ -20,6 +20,7 @@ use super::database::Database;
 use super::output::Output;
 use super::report as errors;
 use crate::bank::BankArgs;
+use crate::db;
 
 const EXPLANATION: &str = "\
 Types of breaks:
@@ -106,7 +107,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn compare(args: &Args) -> anyhow::Result<Comparison> {
     let client = args.bank.client()?;
     let client = client.context("no bank is set: give --bank-url, or set APP_BANK_URL")?;
-    let pool = args.database.connect_current("surety-reconcile").await?;
+    let pool = args.database.connect_session("surety-reconcile", "the reconciliation").await?;
+    db::require_current_schema(&pool).await?;
     // One session, for the temporary table; slow statements are what it is for.
     let options = pool.connect_options().as_ref().clone().disable_statement_logging();
     let mut conn = PgConnection::connect_with(&options).await?;

@@ -73,7 +73,12 @@ impl Leases {
             }
             outcome
         });
-        Ok(within.await.map_err(|_| LeaseError::TimedOut)??)
+        let Ok(outcome) = within.await else {
+            // The others are no better, most likely, and each would cost a request its second.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            return Err(LeaseError::TimedOut);
+        };
+        Ok(outcome?)
     }
 
     /// Deletes the rows of buckets that are full, and says how many.
@@ -169,11 +174,12 @@ async fn take(
     })
 }
 
-/// Whether another connection may well do better: this one is broken, or the server ends it.
+/// Whether another connection may well do better: this one is broken, the server ends it, or it is
+/// no longer the one that is written to.
 fn is_about_the_connection(outcome: &Result<Lease, sqlx::Error>) -> bool {
     let Err(error) = outcome else { return false };
     let code = error.as_database_error().map(|it| it.code().unwrap_or_default());
-    code.is_none_or(|code| code.starts_with("57P") || code.starts_with("08"))
+    code.is_none_or(|code| code.starts_with("57P") || code.starts_with("08") || code == "25006")
 }
 
 /// No quota is so large that it would be cut ([`super::settings`]).

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::commit::complete_and_commit;
 use super::{Committed, CommittedOutcome, Engine};
-use crate::queue::job::{JobError, JobId};
+use crate::queue::job::{Fence, JobError, JobId};
 use crate::queue::store::Completion;
 
 /// One run of a batch of jobs.
@@ -22,6 +22,11 @@ impl BatchContext {
     /// The jobs' numbers, in the order of their arguments.
     pub fn ids(&self) -> impl Iterator<Item = JobId> {
         self.completions.iter().map(|completion| completion.id)
+    }
+
+    /// The jobs' numbers, each with the number of its claim, in the same order.
+    pub fn claims(&self) -> impl Iterator<Item = (JobId, Fence)> {
+        self.completions.iter().map(|completion| (completion.id, completion.fence))
     }
 
     /// Cancelled when the run must stop.

@@ -4,6 +4,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::queue::QueueError;
 use crate::queue::attempt::AttemptOutcome;
+use crate::queue::deadline::within;
 use crate::queue::job::{Fence, JobError, JobId};
 use crate::queue::store::{self, Completion};
 
@@ -13,7 +14,7 @@ pub(super) async fn complete_and_commit(
     pool: &PgPool,
     completions: &[Completion],
 ) -> Result<bool, JobError> {
-    let done = store::complete(&mut *tx, completions).await?;
+    let done = within(store::complete(&mut *tx, completions)).await?;
     if done.len() < completions.len() {
         tx.rollback().await?;
         return Err(JobError::LeaseLost);
@@ -30,7 +31,8 @@ pub(super) async fn commit(
     claims: &[(JobId, Fence)],
     outcome: AttemptOutcome,
 ) -> Result<(), JobError> {
-    match tx.commit().await {
+    let committed: Result<(), sqlx::Error> = within(tx.commit()).await;
+    match committed {
         Ok(()) => Ok(()),
         // The commit may have happened although its answer was lost. The fence tells.
         Err(error) => {
@@ -50,7 +52,7 @@ pub(super) async fn committed_after_all(
     outcome: AttemptOutcome,
 ) -> Result<(), QueueError> {
     let Some((id, fence)) = claims.first() else { return Ok(()) };
-    if store::attempt_outcome(pool, *id, *fence).await? == Some(outcome) {
+    if within(store::attempt_outcome(pool, *id, *fence)).await? == Some(outcome) {
         Ok(())
     } else {
         Err(QueueError::CommitLost)

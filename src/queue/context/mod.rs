@@ -70,7 +70,6 @@ pub struct Committed {
     /// Visible to the engine, made here only.
     pub(super) outcome: CommittedOutcome,
     /// Others wait for the end of a job of this run.
-    #[allow(dead_code)]
     pub(super) wakes: bool,
 }
 

@@ -13,6 +13,7 @@ select
   greatest(clock_timestamp() + make_interval(secs => greatest(delay_secs, 0)), (extras ->> 'run_at')::timestamptz),
   args, trace_context, extras -> 'on_discard', extras ->> 'key',
   case
+    when extras -> 'held' is not null then 'dependencies'::queue.hold
     when extras ->> 'key' is not null and (delay_secs > 0 or (extras ->> 'run_at')::timestamptz > clock_timestamp())
       then 'until_due'::queue.hold
   end,

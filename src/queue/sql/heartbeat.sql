@@ -4,7 +4,7 @@
 update queue.jobs
 set lease_expires_at = clock_timestamp() + make_interval(secs => $3)
 from unnest($1::bigint[], $2::bigint[]) as mine (id, fence)
-where jobs.id = any ($1)
+where jobs.id = any ($1::bigint[])
   and jobs.id = mine.id
   and jobs.fence = mine.fence
 returning jobs.id

@@ -2,10 +2,11 @@
 -- queue $2, null for any.
 --
 -- One statement wrote a job's end and its last attempt, a moment apart; the hour around it spares the lookup all
--- partitions but one or two.
+-- partitions but one or two. A job that an operator discarded says who and why instead.
 select
   job.id as "id: JobId", job.queue, job.kind, job.attempt, job.max_attempts, job.crash_count, job.enqueued_at,
-  job.finished_at as discarded_at, job.args, last_attempt.error as "error?"
+  job.finished_at as discarded_at, queue.shown_args(job.kind, job.args, job.args_key) as "args!",
+  coalesce(by_operator.error, last_attempt.error) as error
 from queue.finished_jobs as job
 left join lateral (
   select attempts.error
@@ -15,6 +16,13 @@ left join lateral (
     and attempts.ended_at between job.finished_at - interval '1 hour' and job.finished_at + interval '1 hour'
   limit 1
 ) as last_attempt on true
+left join lateral (
+  select format('discarded by %s: %s', told.made_by, told.reason) as error
+  from queue.interventions as told
+  where told.job_id = job.id and told.action = 'discard' and (told.detail ->> 'attempt')::smallint = job.attempt
+  order by told.id desc
+  limit 1
+) as by_operator on true
 where job.state = 'discarded'
   and ($1::text is null or job.kind = $1)
   and ($2::text is null or job.queue = $2)

@@ -1,15 +1,16 @@
--- Moves discarded job $1 from the history back to where jobs wait, due now, because $2 says so for the reason $3. Its
--- attempts are numbered on and it may have as many more as it had at first; 1,000 is all that max_attempts can hold.
--- Returns no row when the job is not discarded or has been decided over.
+-- Moves the discarded jobs among $1 from the history back to where jobs wait, due now, because $2 says so for the reason
+-- $3. Their attempts are numbered on and they may have as many more as they had at first; 1,000 is all that max_attempts
+-- can hold. Returns those that were moved; the others are not discarded or have been decided over.
 --
 -- The key of queue.resolutions lets one of several redrives and dismissals at once pass: the others wait for its
--- commit, and then insert nothing. As in every enqueue the clock is read after the transaction got its id
+-- commit, and then insert nothing; in the order of ids, so that none waits for another in a circle. As in every enqueue the clock is read after the transaction got its id
 -- (claim_floor.rs): the rows that are read here come from a delete.
 with resolved as (
   insert into queue.resolutions (job_id, attempt, resolution, resolved_by, reason)
   select id, attempt, 'redriven', $2, $3
   from queue.finished_jobs
-  where id = $1 and state = 'discarded' and attempt < 1000
+  where id = any ($1) and state = 'discarded' and attempt < 1000
+  order by id
   on conflict do nothing
   returning job_id
 ),

@@ -31,7 +31,6 @@ pub(in crate::queue) struct ClaimedJob {
     pub(in crate::queue) trace_context: Option<TraceContext>,
     pub(in crate::queue) last_traceparent: Option<String>,
     pub(in crate::queue) key: Option<String>,
-    #[allow(dead_code)]
     /// The id of the key that the arguments are sealed with.
     pub(in crate::queue) args_key: Option<String>,
     pub(in crate::queue) checkpoint: Option<Value>,

@@ -51,6 +51,7 @@ pub(in crate::queue) async fn enqueue_unique(
     let extras = &job.extras;
     let lasts = job.unique.as_ref().and_then(|unique| unique.lasts());
     let states = job.unique.as_ref().and_then(|unique| unique.states());
+    let after: Vec<i64> = job.after.iter().map(|id| id.0).collect();
     let row = sqlx::query_file!(
         "src/queue/sql/enqueue_unique.sql",
         &*job.kind,
@@ -66,10 +67,12 @@ pub(in crate::queue) async fn enqueue_unique(
         lasts.map(|window| window.as_secs_f64()),
         states.as_deref(),
         !extras.no_history,
-        extras.on_discard.map(Json) as _,
+        extras.on_discard.clone().map(Json) as _,
         extras.batch_id,
         extras.args_key,
         trace_context.map(Json) as _,
+        &after,
+        job.if_failed.name(),
     )
     .fetch_one(conn)
     .await?;

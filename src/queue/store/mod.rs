@@ -129,18 +129,9 @@ pub(super) async fn lock_lease(
     id: JobId,
     fence: Fence,
 ) -> Result<bool, QueueError> {
-    let locked = sqlx::query_scalar!(
-        r#"
-        select true as "locked!"
-        from queue.jobs
-        where id = $1 and fence = $2 and running
-        for no key update
-        "#,
-        id.0,
-        fence.0,
-    )
-    .fetch_optional(conn)
-    .await?;
+    let locked = sqlx::query_file_scalar!("src/queue/sql/lock_lease.sql", id.0, fence.0)
+        .fetch_optional(conn)
+        .await?;
     Ok(locked.is_some())
 }
 
@@ -250,6 +241,13 @@ pub(super) async fn cancel_requests(
 pub(super) async fn cancel_waiting(pool: &PgPool, id: JobId) -> Result<(), QueueError> {
     sqlx::query_scalar!("select queue.cancel_waiting($1)", id.0).fetch_one(pool).await?;
     Ok(())
+}
+
+/// Forgets reservations of unique jobs that refuse nobody any more; at most `limit`.
+pub(super) async fn prune_unique_keys(pool: &PgPool, limit: i64) -> Result<u64, QueueError> {
+    let pruned =
+        sqlx::query_file!("src/queue/sql/prune_unique_keys.sql", limit).execute(pool).await?;
+    Ok(pruned.rows_affected())
 }
 
 /// Cancels waiting jobs whose worker ended before it could see that they were to be cancelled.

@@ -7,6 +7,7 @@ use surety::ids::OrderId;
 use surety::jobs::BANK_UNAVAILABLE;
 use surety::payments::orders;
 use surety::queue::discarded::{self, Decision, Filter, Resolved};
+use surety::queue::testing;
 use surety::queue::worker::WorkerSettings;
 
 use super::Scene;
@@ -136,10 +137,8 @@ async fn a_worker_that_lost_its_lease_in_a_call_changes_nothing_with_the_answer(
     let stale = scene.worker();
     let (summary, ()) = tokio::join!(stale.run_until_idle(), async {
         scene.gate.wait_until_held(1).await;
-        sqlx::query("update queue.jobs set lease_expires_at = now() - interval '1 second'")
-            .execute(&scene.api.pool)
-            .await
-            .unwrap();
+        let lease = WorkerSettings::default().lease;
+        testing::advance(&scene.api.pool, lease).await.unwrap();
         scene.gate.hold(Hold::Nothing);
         // The other one takes it over, enquires in vain, sends, and is done.
         scene.run_due().await;

@@ -8,7 +8,7 @@ use crate::support::{App, TestDb};
 
 impl World {
     /// Runs `app dead-letters` on the database of this world: the exit code, and what it said.
-    async fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+    pub(super) async fn run(&self, args: &[&str]) -> (Option<i32>, String) {
         let url = &self.api.db.as_ref().unwrap().url;
         let command = App::command([&["dead-letters"], args].concat());
         let (status, output) = command.env("DATABASE_URL", url).env("USER", "ada").run().await;
@@ -127,4 +127,52 @@ async fn what_is_not_there_and_what_makes_no_sense_have_exit_codes_of_their_own(
         let (status, output) = command.env("DATABASE_URL", &db.url).run().await;
         assert_eq!(status.code(), Some(expected), "{args:?}: {output}");
     }
+}
+
+#[tokio::test]
+async fn app_jobs_redrives_what_money_waits_for_by_the_same_steps() {
+    let world = World::new().await;
+    let (order, job) = world.given_up("30 USD").await;
+    assert_eq!(world.outcome(order).await, failed("bank-unavailable"));
+    let url = &world.api.db.as_ref().unwrap().url;
+    let jobs = |args: &[&str]| {
+        let job = job.to_string();
+        let command = App::command([&["jobs"], args, &[&job, "--reason", "case 4711"]].concat());
+        command.env("DATABASE_URL", url).env("USER", "ada").run()
+    };
+
+    let (status, output) = jobs(&["retry"]).await;
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert_eq!(world.outcome(order).await, is("PENDING"), "it is reopened");
+    assert_eq!(world.balance().await, pair("100.00", "70.00"), "and holds what it will move");
+
+    // Put away again before it has run: only what was not redriven at this attempt can be.
+    let (status, output) = jobs(&["discard"]).await;
+    assert_eq!(status.code(), Some(5), "{output}");
+    world.bank.turn(json!({ "success_rate": 1 })).await;
+    world.bank.run_jobs(world.pool()).await;
+    assert_eq!(world.outcome(order).await, is("COMPLETED"));
+    let (status, output) = jobs(&["retry"]).await;
+    assert_eq!(status.code(), Some(5), "{output}");
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn a_money_job_that_an_operator_discards_while_it_waits_is_a_dead_letter_like_others() {
+    let world = World::new().await;
+    let order = world.order("/v1/withdrawals", "30 USD").await;
+    let job = world.job(order).await;
+    let url = &world.api.db.as_ref().unwrap().url;
+    let id = job.to_string();
+    let command = App::command(["jobs", "discard", &id, "--reason", "hold it"]);
+    let (status, output) = command.env("DATABASE_URL", url).env("USER", "ada").run().await;
+    assert_eq!(status.code(), Some(0), "{output}");
+    assert_eq!(world.listed().await, [job]);
+    world.verify().await;
+    world.write_off(job).await;
+    assert_eq!(world.outcome(order).await, failed("written-off"));
+    assert_eq!(world.balance().await, pair("100.00", "100.00"));
+    world.bank.run_jobs(world.pool()).await;
+    assert_eq!(world.outcome(order).await, failed("written-off"));
+    world.verify().await;
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod decisions;
+mod redaction;
 mod resolving;
 
 use std::time::Duration;

@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 use crate::support::App;
 
 /// A running `app serve`.
-pub(super) struct Server {
-    pub(super) app: App,
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) app: App,
+    pub(crate) address: SocketAddr,
 }
 
 /// Starts `app serve`, on the same address as before if there was one.
-pub(super) async fn serve(database_url: &str, address: Option<SocketAddr>) -> Server {
+pub(crate) async fn serve(database_url: &str, address: Option<SocketAddr>) -> Server {
     let listen = address.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
     let mut app =
         App::command(["serve", "--listen", &listen]).env("DATABASE_URL", database_url).spawn();
@@ -30,7 +30,7 @@ pub(super) async fn serve(database_url: &str, address: Option<SocketAddr>) -> Se
 }
 
 /// The body of a webhook.
-pub(super) fn webhook(transaction_id: &str) -> String {
+pub(crate) fn webhook(transaction_id: &str) -> String {
     format!(
         r#"{{"transaction_id":"{transaction_id}","source_account":"acc_1",
             "destination_account":"acc_2","amount":"1.25","currency":"USD"}}"#
@@ -38,7 +38,7 @@ pub(super) fn webhook(transaction_id: &str) -> String {
 }
 
 /// Posts a webhook: the status, and whether the answer says when to come back.
-pub(super) async fn post(address: SocketAddr, body: &str) -> (u16, bool) {
+pub(crate) async fn post(address: SocketAddr, body: &str) -> (u16, bool) {
     let response = reqwest::Client::new()
         .post(format!("http://{address}/v1/webhooks/transactions"))
         .header("content-type", "application/json")
@@ -51,7 +51,7 @@ pub(super) async fn post(address: SocketAddr, body: &str) -> (u16, bool) {
 
 /// Sends so many tenths of a request, and hangs up; with 0, all of it, and hangs up without reading
 /// the answer.
-pub(super) async fn hang_up_after_share(address: SocketAddr, body: &str, tenths: usize) {
+pub(crate) async fn hang_up_after_share(address: SocketAddr, body: &str, tenths: usize) {
     let request = format!(
         "POST /v1/webhooks/transactions HTTP/1.1\r\nhost: test\r\n\
          content-type: application/json\r\n\
@@ -70,18 +70,18 @@ pub(super) async fn hang_up_after_share(address: SocketAddr, body: &str, tenths:
 }
 
 /// A webhook that was answered 202.
-pub(super) struct Accepted {
-    pub(super) transaction_id: String,
+pub(crate) struct Accepted {
+    pub(crate) transaction_id: String,
     amount: Decimal,
 }
 
 /// The sum of their amounts.
-pub(super) fn total_of(accepted: &[Accepted]) -> Decimal {
+pub(crate) fn total_of(accepted: &[Accepted]) -> Decimal {
     accepted.iter().map(|accepted| accepted.amount).sum()
 }
 
 /// Concurrent clients, posting.
-pub(super) struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     accepted: Arc<Mutex<Vec<Accepted>>>,
     clients: JoinSet<()>,
@@ -90,7 +90,7 @@ pub(super) struct Load {
 impl Load {
     /// Posts from `clients` at once, each to the next when answered: `total` webhooks, or until
     /// stopped. What is not answered 202 is sent again, as providers do.
-    pub(super) fn start(address: SocketAddr, clients: usize, total: Option<usize>) -> Self {
+    pub(crate) fn start(address: SocketAddr, clients: usize, total: Option<usize>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let accepted = Arc::new(Mutex::new(Vec::new()));
         let next = Arc::new(AtomicUsize::new(0));
@@ -115,7 +115,7 @@ impl Load {
     }
 
     /// Waits until so many more were accepted than now.
-    pub(super) async fn wait_for_more_accepted(&self, more: usize) {
+    pub(crate) async fn wait_for_more_accepted(&self, more: usize) {
         let wanted = self.accepted.lock().unwrap().len() + more;
         crate::support::eventually("webhooks are accepted again", || {
             self.accepted.lock().unwrap().len() >= wanted
@@ -124,13 +124,13 @@ impl Load {
     }
 
     /// Waits until all have been sent.
-    pub(super) async fn finish(self) -> Vec<Accepted> {
+    pub(crate) async fn finish(self) -> Vec<Accepted> {
         self.clients.join_all().await;
         std::mem::take(&mut *self.accepted.lock().unwrap())
     }
 
     /// Stops sending.
-    pub(super) async fn stop(self) -> Vec<Accepted> {
+    pub(crate) async fn stop(self) -> Vec<Accepted> {
         self.stop.store(true, Ordering::Relaxed);
         self.finish().await
     }

@@ -1,7 +1,7 @@
 //! Real processes, killed, frozen and cut off while they work: what was acknowledged is there, and
 //! nothing happened twice.
 
-mod load;
+pub(crate) mod load;
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ fn work(database_url: &str) -> App {
 }
 
 /// `app verify` finds nothing wrong.
-async fn assert_verified(database_url: &str) {
+pub(crate) async fn assert_verified(database_url: &str) {
     let (status, output) = App::command(["verify"]).env("DATABASE_URL", database_url).run().await;
     assert!(status.success(), "{output}");
 }
 
-async fn count(pool: &PgPool, sql: &'static str) -> i64 {
+pub(crate) async fn count(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
 }
 
@@ -34,7 +34,7 @@ async fn assert_every_transaction_has_its_job(pool: &PgPool) {
     assert_eq!(count(pool, difference).await, 0);
 }
 
-async fn wait_until_settled(pool: &PgPool, transactions: i64) {
+pub(crate) async fn wait_until_settled(pool: &PgPool, transactions: i64) {
     let settled = "select count(*) from payments.transactions where status = 'COMPLETED'";
     let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
     loop {

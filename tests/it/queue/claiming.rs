@@ -199,6 +199,7 @@ async fn a_claim_reads_no_scheduled_jobs() {
         worker.run_until_idle().await.unwrap();
     }
     let per_claim = (buffers(&db.pool).await - before) / 50;
-    // Each lane is a descent of the index, and a look at the running ones.
-    assert!(per_claim <= 20, "{per_claim} buffers per empty claim");
+    // Each lane is a descent of the index; and a look at the running ones, and at what waits for
+    // others: jobs, dependencies, and batches of two sorts.
+    assert!(per_claim <= 24, "{per_claim} buffers per empty claim");
 }

@@ -12,6 +12,7 @@ use surety::queue::enqueue::{NewJob, enqueue};
 use surety::queue::inspect::{JobDetails, find_job};
 use surety::queue::job::{BatchJob, FollowUp, Job, JobError, JobId};
 use surety::queue::registry::Registry;
+use surety::queue::testing;
 use surety::queue::worker::{Worker, WorkerSettings};
 use tokio::sync::Semaphore;
 
@@ -271,11 +272,8 @@ pub(super) fn unattended() -> WorkerSettings {
 }
 
 pub(super) async fn let_lease_run_out(pool: &PgPool, id: JobId) {
-    sqlx::query("update queue.jobs set lease_expires_at = now() - interval '1 s' where id = $1")
-        .bind(id)
-        .execute(pool)
-        .await
-        .unwrap();
+    testing::advance(pool, unattended().lease).await.expect("it is a test database");
+    assert_eq!(state_of(pool, id).await, "running", "its lease can run out");
 }
 
 /// Gives a waiting job other arguments and makes it due.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use surety::queue::enqueue::{NewJob, enqueue};
 use surety::queue::inspect::JobState;
+use surety::queue::testing;
 use surety::queue::worker::WorkerSettings;
 
 use super::kinds::{
@@ -168,10 +169,7 @@ async fn a_delayed_job_waits_until_it_is_due() {
     idle_worker(&db.pool).run_until_idle().await.unwrap();
     assert_eq!(state_of(&db.pool, id).await, "scheduled");
 
-    sqlx::query("update queue.jobs set run_at = clock_timestamp()")
-        .execute(&db.pool)
-        .await
-        .unwrap();
+    testing::advance(&db.pool, Duration::from_secs(3600)).await.unwrap();
     idle_worker(&db.pool).run_until_idle().await.unwrap();
     assert_eq!(state_of(&db.pool, id).await, "completed");
 }
@@ -230,4 +228,35 @@ async fn an_error_text_that_postgresql_cannot_store_is_stored_all_the_same() {
     idle_worker(&db.pool).run_until_idle().await.unwrap();
     let error = attempts_of(&db.pool, id).await.remove(0).2.unwrap();
     assert!(error.len() <= 8 * 1024 + 3, "{} bytes", error.len());
+}
+
+#[tokio::test]
+async fn a_completion_that_cannot_be_committed_completes_nothing() {
+    let db = database().await;
+    // Fails at the commit, as a database that goes away then would.
+    sqlx::raw_sql(
+        "create function refuse() returns trigger language plpgsql
+           as $$ begin raise 'not today'; end $$;
+         create constraint trigger refuse after insert on effects
+           deferrable initially deferred for each row execute function refuse()",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let single = enqueue_job(&db.pool, &Act::new("a", End::Complete)).await;
+    let batched = [
+        enqueue_job(&db.pool, &Batched { name: "b".into() }).await,
+        enqueue_job(&db.pool, &Batched { name: "c".into() }).await,
+    ];
+
+    let summary = idle_worker(&db.pool).run_until_idle().await.unwrap();
+
+    assert_eq!(summary.completed, 0);
+    let outcomes: Vec<_> = attempts_of(&db.pool, single).await.into_iter().map(|a| a.1).collect();
+    assert_eq!(outcomes, ["failed", "failed", "failed"]);
+    for id in batched {
+        let outcomes: Vec<_> = attempts_of(&db.pool, id).await.into_iter().map(|a| a.1).collect();
+        assert_eq!(outcomes, ["failed"]);
+    }
+    assert!(effects(&db.pool).await.is_empty());
 }

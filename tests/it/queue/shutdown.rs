@@ -9,6 +9,7 @@ use super::kinds::{
     Act, End, Gates, attempts_of, database, effects, enqueue_job, eventually, idle_worker,
     state_of, worker,
 };
+use crate::support::ledger::wait_for_locks;
 
 #[tokio::test]
 async fn a_stopping_worker_finishes_what_it_runs_and_claims_nothing_more() {
@@ -129,4 +130,26 @@ async fn a_worker_that_knows_no_kind_is_refused() {
     let worker =
         surety::queue::worker::Worker::new(db.pool.clone(), registry, WorkerSettings::default());
     assert_eq!(worker.err().unwrap().to_string(), "the registry knows no job kind");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_under_way_when_the_worker_is_stopped_leaves_no_job_behind() {
+    let db = database().await;
+    let id = enqueue_job(&db.pool, &Act::new("a", End::Complete)).await;
+    let mut tx = db.pool.begin().await.unwrap();
+    sqlx::query("lock table queue.jobs in exclusive mode").execute(&mut *tx).await.unwrap();
+    let worker = worker(&db.pool, &Gates::new(), WorkerSettings::default());
+    let stop = CancellationToken::new();
+    let run = tokio::spawn({
+        let stop = stop.clone();
+        async move { worker.run(stop).await }
+    });
+    // The claim and the rescue of the start.
+    wait_for_locks(&db.pool, 2).await;
+    stop.cancel();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    tx.rollback().await.unwrap();
+
+    assert_eq!(run.await.unwrap().completed, 1);
+    assert_eq!(state_of(&db.pool, id).await, "completed");
 }

@@ -8,6 +8,8 @@
 //! - [`Person::new`]: a user who has signed in there.
 //! - [`money`]: users with wallets, orders over them, and a worker that executes them.
 //! - [`SimulatedBank::start`]: the bank behind deposits and withdrawals, and who runs their jobs.
+//! - [`PgBouncer::start`]: a connection pooler in front of a database.
+//! - [`Proxy::start`]: a network between us and a database, to be cut and to lead elsewhere.
 //! - [`OtlpReceiver::start`]: a collector that keeps the spans it is sent.
 
 // Every feature's tests use a part of this.
@@ -19,7 +21,9 @@ pub(crate) mod ledger;
 pub(crate) mod money;
 mod otlp_receiver;
 mod person;
+mod pgbouncer;
 mod private_cluster;
+mod proxy;
 mod shared_cluster;
 mod simulated_bank;
 mod test_db;
@@ -30,7 +34,9 @@ pub(crate) use api::{
 pub(crate) use app::{App, AppCommand, Signal, send_signal};
 pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
 pub(crate) use person::{PASSWORD, Person, sign_in};
+pub(crate) use pgbouncer::{PgBouncer, PgBouncerSettings};
 pub(crate) use private_cluster::TestCluster;
+pub(crate) use proxy::Proxy;
 pub(crate) use shared_cluster::{ScratchDir, binaries, scratch_dir, throwaway};
 pub(crate) use simulated_bank::SimulatedBank;
 pub(crate) use test_db::TestDb;

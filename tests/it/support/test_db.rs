@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use surety::db;
+use surety::queue::testing::mark_as_test_database;
 use tokio::sync::{mpsc, oneshot};
 
 use super::shared_cluster::{SharedCluster, shared};
@@ -130,6 +131,9 @@ async fn make_template(shared: &SharedCluster, conn: &mut PgConnection) -> Strin
     let mut inside = PgConnection::connect(&shared.url(&format!("{name}_new"))).await.unwrap();
     db::MIGRATOR.run(&mut inside).await.expect("the migrations apply");
     inside.close().await.unwrap();
+    let pool = PgPool::connect(&shared.url(&format!("{name}_new"))).await.unwrap();
+    mark_as_test_database(&pool).await.expect("there are no jobs yet");
+    pool.close().await;
     execute(
         conn,
         format!("alter database {name}_new with is_template true allow_connections false"),

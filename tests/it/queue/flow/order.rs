@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use surety::queue::cancel::{CancelOutcome, cancel};
 use surety::queue::discarded::{self, Decision, Resolved};
 use surety::queue::job::JobId;
 use surety::queue::queues::{BlockCause, Limits, OnPoison, blocked_keys, unblock_key};
@@ -147,6 +148,18 @@ async fn a_parked_key_waits_for_somebody_before_its_head_is_tried_again() {
             .await
             .unwrap();
     assert_eq!(interventions, [("unblock_key".to_owned(), "ada".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_parked_head_that_is_cancelled_lets_its_key_go_on() {
+    let db = database().await;
+    let ids = poisoned(&db, OnPoison::Park).await;
+    run_out(&db).await;
+    let mut conn = db.pool.acquire().await.unwrap();
+    let outcome = cancel(&mut conn, ids[0], "ada", "not wanted").await.unwrap();
+    assert_eq!(outcome, Some(CancelOutcome::Cancelled));
+    run_out(&db).await;
+    assert_eq!(completed(&db).await, [ids[3], ids[1], ids[2]]);
 }
 
 #[tokio::test]

@@ -1,0 +1,3 @@
+drop table queue.schedule_ticks;
+drop table queue.schedules;
+drop type queue.missed_policy;

@@ -1,0 +1,1 @@
+drop function queue.page_start, queue.ids_around;

@@ -1,0 +1,139 @@
+//! `app jobs list`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::chosen::Chosen;
+use super::filters::FilterArgs;
+use super::{APPLICATION, Output};
+use crate::cli::database::Database;
+use crate::cli::output::{moment, table};
+use crate::queue::inspect::JobState;
+use crate::queue::job::JobId;
+use crate::queue::operators::list::{self, JobSummary, MAX_LISTED};
+
+/// Lists jobs, newest first.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    chosen: Chosen,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// How many at most.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Only jobs enqueued before this one: where another list ended.
+    #[arg(long, value_name = "JOB")]
+    before: Option<i64>,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let pool = args.database.connect_current(APPLICATION).await?;
+    let ids = args.chosen.read()?;
+    let mut filter = args.filter.filter(&pool).await?;
+    let mut conn = pool.acquire().await?;
+    let mut printer = Printer::new(args.output);
+    let mut left = args.limit;
+    if let Some(ids) = ids {
+        for ids in ids.chunks(MAX_LISTED as usize) {
+            filter.ids = Some(ids.to_vec());
+            let mut jobs = list::list(&mut conn, &filter, None, MAX_LISTED).await?.jobs;
+            jobs.truncate(left as usize);
+            left -= u32::try_from(jobs.len())?;
+            printer.print(jobs)?;
+        }
+        return printer.finish(None);
+    }
+    let mut before = args.before.map(JobId);
+    loop {
+        let page = list::list(&mut conn, &filter, before, left.min(MAX_LISTED)).await?;
+        left -= u32::try_from(page.jobs.len())?;
+        printer.print(page.jobs)?;
+        before = page.next;
+        if left == 0 || before.is_none() {
+            return printer.finish(before);
+        }
+    }
+}
+
+struct Printer {
+    output: Output,
+    /// What is printed at the end, as its columns or brackets need all of it.
+    jobs: Vec<JobSummary>,
+}
+
+impl Printer {
+    fn new(output: Output) -> Self {
+        Self { output, jobs: Vec::new() }
+    }
+
+    fn print(&mut self, jobs: Vec<JobSummary>) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        match self.output {
+            Output::Table | Output::Json => self.jobs.extend(jobs),
+            Output::Jsonl => {
+                for job in jobs {
+                    writeln!(out, "{}", serde_json::to_value(job)?)?;
+                }
+            }
+            Output::Id => {
+                for job in jobs {
+                    writeln!(out, "{}", job.id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, next: Option<JobId>) -> anyhow::Result<ExitCode> {
+        match self.output {
+            Output::Table => {
+                let rows: Vec<_> = self.jobs.iter().map(row).collect();
+                print!(
+                    "{}",
+                    table(["JOB", "STATE", "KIND", "QUEUE", "ATTEMPT", "WHEN", "ERROR"], &rows)
+                );
+                if rows.is_empty() {
+                    eprintln!("no job matches; 'app jobs enqueue' makes one");
+                }
+                if let Some(next) = next {
+                    eprintln!("there may be more: --limit for longer lists, or --before {next}");
+                }
+            }
+            Output::Json => {
+                let jobs = self.jobs.into_iter().map(serde_json::to_value);
+                println!("{}", Value::Array(jobs.collect::<Result<_, _>>()?));
+            }
+            Output::Jsonl | Output::Id => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// As a list shows it; the whole error is for `show`.
+fn row(job: &JobSummary) -> [String; 7] {
+    let error: String = job.error.as_deref().unwrap_or("-").chars().take(80).collect();
+    let at = moment(Some(job.finished_at.unwrap_or(job.run_at)));
+    let when = match job.state {
+        JobState::Scheduled | JobState::Retryable => format!("due {at}"),
+        JobState::Available => format!("since {at}"),
+        JobState::Running => "now".to_owned(),
+        JobState::Completed | JobState::Cancelled | JobState::Discarded => at,
+    };
+    [
+        job.id.to_string(),
+        job.state.name().to_owned(),
+        job.kind.clone(),
+        job.queue.clone(),
+        format!("{} of {}", job.attempt, job.max_attempts),
+        when,
+        error.replace(char::is_control, " "),
+    ]
+}

@@ -1,0 +1,112 @@
+//! `app jobs`: finds jobs, says why they have not run, and changes what becomes of them.
+//!
+//! Jobs about money need more than the queue knows: [`dead_letters`](crate::jobs::dead_letters)
+//! redrives them, and nothing cancels or edits them.
+
+mod chosen;
+mod edit;
+mod enqueue;
+mod filters;
+mod intervene;
+mod list;
+mod pace;
+mod show;
+mod tell;
+mod verb;
+mod wait;
+
+use std::process::ExitCode;
+
+use sqlx::PgPool;
+use time::OffsetDateTime;
+
+use self::verb::Verb;
+use super::report::USAGE;
+
+const APPLICATION: &str = "surety-jobs";
+
+const EXAMPLES: &str = "\
+Examples:
+  app jobs list --state discarded --since 2h --error 'connection refused'
+  app jobs show 812                                      why has it not run?
+  app jobs retry 812 813 --reason 'the mail server is back'
+  app jobs retry --all-matching --state discarded --kind send_mail --rate 50/s --dry-run --reason -
+  app jobs list --state retryable -o id | app jobs cancel --id-file - --yes --reason 'withdrawn'
+  app jobs edit 812 --set address=ada@example.com --reason 'a typing error'
+  app jobs enqueue send_mail '{\"to\": \"ada@example.com\"}' --delay 10m
+  app jobs wait 812 --timeout 30s
+
+Each change is kept with who made it and why; 'app jobs show' tells.
+
+Exit codes: 0 done, 1 failed (wait: a job did not complete), 2 usage, 3 no such job, 5 not possible
+as things stand, 6 not in time, 7 database unreachable, 8 schema mismatch.";
+
+/// Lists jobs, says why one has not run, and retries, cancels, discards, edits or enqueues them.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    List(list::Args),
+    Show(show::Args),
+    Enqueue(enqueue::Args),
+    /// Runs jobs now: those that wait for their time or their retry, and discarded ones.
+    Retry(intervene::Args),
+    /// Cancels jobs; one that runs is stopped by its worker.
+    Cancel(intervene::Args),
+    /// Discards jobs that wait; they can be edited, and redriven by a retry.
+    Discard(intervene::Args),
+    Edit(edit::Args),
+    Wait(wait::Args),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Output {
+    /// Words and columns, for people.
+    Table,
+    /// One JSON value, for programs.
+    Json,
+    /// One JSON value per line, for programs that read while this one writes.
+    Jsonl,
+    /// The numbers of the jobs, one per line, to be piped on.
+    Id,
+}
+
+/// Does what `args` ask for.
+///
+/// # Errors
+///
+/// When the database cannot be reached or refuses.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::List(args) => list::run(args).await,
+        Command::Show(args) => show::run(args).await,
+        Command::Enqueue(args) => enqueue::run(args).await,
+        Command::Retry(args) => intervene::run(Verb::Retry, args).await,
+        Command::Cancel(args) => intervene::run(Verb::Cancel, args).await,
+        Command::Discard(args) => intervene::run(Verb::Discard, args).await,
+        Command::Edit(args) => edit::run(args).await,
+        Command::Wait(args) => wait::run(args).await,
+    }
+}
+
+/// Says what makes no sense of what was asked for, and what would.
+fn usage(error: &str, fix: &str) -> ExitCode {
+    eprintln!("error: {error}\n  fix:   {fix}");
+    ExitCode::from(USAGE)
+}
+
+/// The moment by the database's clock, which is the only one that counts.
+async fn database_now(pool: &PgPool) -> anyhow::Result<OffsetDateTime> {
+    Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await?)
+}
+
+/// What a person typed as a value: JSON if it is some, else text.
+fn typed(value: &str) -> serde_json::Value {
+    serde_json::from_str(value).unwrap_or_else(|_| value.into())
+}

@@ -1,0 +1,148 @@
+//! `app jobs show`: why has this job not run, and all that is known of it.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::APPLICATION;
+use crate::cli::database::Database;
+use crate::cli::output::{Output, moment, table};
+use crate::cli::report::NOT_FOUND;
+use crate::queue::inspect::{self, Explanation, JobDetails, ResolutionKind};
+use crate::queue::job::JobId;
+
+/// Says why a job has not run, and all that is known of it.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    database: Database,
+    /// The number of the job.
+    #[arg(value_name = "JOB")]
+    id: i64,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let pool = args.database.connect_current(APPLICATION).await?;
+    let id = JobId(args.id);
+    // All of it is of one moment.
+    let mut tx = pool.begin_with("begin isolation level repeatable read, read only").await?;
+    let why = inspect::why_not_run(&mut tx, id).await?;
+    let job = inspect::find_job(&mut tx, id).await?;
+    tx.rollback().await?;
+    let (Some(why), Some(job)) = (why, job) else {
+        eprintln!("error: there is no job {id}, or retention has dropped it");
+        return Ok(ExitCode::from(NOT_FOUND));
+    };
+    match args.output {
+        Output::Table => print!("{}", in_words(&why, &job)),
+        Output::Json | Output::Jsonl => println!("{}", as_json(&why, &job)?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(why: &Explanation, job: &JobDetails) -> anyhow::Result<Value> {
+    let mut shown = json!({
+        "explanation": why.sentence,
+        "also": why.also().collect::<Vec<_>>(),
+        "causes": why.causes,
+    });
+    if let (Value::Object(shown), Value::Object(job)) = (&mut shown, serde_json::to_value(job)?) {
+        shown.extend(job);
+    }
+    Ok(shown)
+}
+
+fn in_words(why: &Explanation, job: &JobDetails) -> String {
+    let mut text = format!("{}\n", why.sentence);
+    for also in why.also() {
+        text += &format!("Also: {also}\n");
+    }
+    text.push('\n');
+    for (name, value) in fields(job) {
+        text += &format!("{:<13}{value}\n", format!("{name}:"));
+    }
+    if !job.attempts.is_empty() {
+        let attempts: Vec<_> = job.attempts.iter().map(attempt).collect();
+        text.push('\n');
+        text += &table(["ATTEMPT", "STARTED", "TOOK", "OUTCOME", "WORKER", "ERROR"], &attempts);
+    }
+    let decided = decisions(job);
+    if !decided.is_empty() {
+        text.push('\n');
+        text += &table(["WHEN", "WHAT", "WHO", "WHY"], &decided);
+    }
+    text
+}
+
+/// What there is of it, line by line; what it has not is left out.
+fn fields(job: &JobDetails) -> Vec<(&'static str, String)> {
+    let json = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
+    let attempts = format!("{} of {} begun", job.attempt, job.max_attempts);
+    let crashes = (job.crash_count > 0).then(|| job.crash_count.to_string());
+    let progress = job
+        .progress
+        .map(|percent| format!("{percent} % {}", job.progress_text.as_deref().unwrap_or_default()));
+    let fields = [
+        ("job", Some(job.id.to_string())),
+        ("kind", Some(job.kind.clone())),
+        ("state", Some(job.state.name().to_owned())),
+        ("queue", Some(format!("{}, priority {}", job.queue, job.priority))),
+        ("attempts", Some(attempts)),
+        ("crashes", crashes),
+        ("key", job.key.clone()),
+        ("tags", job.tags.as_ref().map(|tags| tags.join(", "))),
+        ("batch", job.batch_id.map(|batch| batch.to_string())),
+        ("enqueued", Some(moment(Some(job.enqueued_at)))),
+        ("due", Some(moment(Some(job.run_at)))),
+        ("finished", job.finished_at.map(|at| moment(Some(at)))),
+        ("worker", job.worker_id.map(|worker| worker.to_string())),
+        ("lease until", job.lease_expires_at.map(|at| moment(Some(at)))),
+        ("progress", progress.map(|progress| progress.trim().to_owned())),
+        ("args", Some(job.args.to_string())),
+        ("checkpoint", json(&job.checkpoint)),
+        ("output", json(&job.output)),
+    ];
+    fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn attempt(attempt: &inspect::Attempt) -> [String; 6] {
+    let took = attempt.ended_at - attempt.started_at;
+    [
+        attempt.attempt.to_string(),
+        moment(Some(attempt.started_at)),
+        format!("{:.3} s", took.as_seconds_f64()),
+        serde_json::to_value(attempt.outcome)
+            .ok()
+            .and_then(|outcome| outcome.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+        attempt.worker_id.to_string(),
+        attempt.error.as_deref().unwrap_or("-").replace(char::is_control, " "),
+    ]
+}
+
+/// What operators did, in order.
+fn decisions(job: &JobDetails) -> Vec<[String; 4]> {
+    let resolutions = job.resolutions.iter().map(|resolved| {
+        let what = match resolved.resolution {
+            ResolutionKind::Redriven => "redriven",
+            ResolutionKind::Dismissed => "written off",
+        };
+        (resolved.resolved_at, what.to_owned(), &resolved.resolved_by, &resolved.reason)
+    });
+    let interventions = job.interventions.iter().map(|made| {
+        let detail = match (made.action.as_str(), &made.detail) {
+            ("edit", Some(detail)) => format!(" {} to {}", detail["old"], detail["new"]),
+            _ => String::new(),
+        };
+        (made.made_at, format!("{}{detail}", made.action), &made.made_by, &made.reason)
+    });
+    let mut all: Vec<_> = resolutions.chain(interventions).collect();
+    all.sort_by_key(|(at, ..)| *at);
+    let row = |(at, what, who, why): (_, String, &String, &String)| {
+        [moment(Some(at)), what, who.clone(), why.replace(char::is_control, " ")]
+    };
+    all.into_iter().map(row).collect()
+}

@@ -1,0 +1,130 @@
+//! Gives the jobs that are sealed with an older key the current one, so that the older one can be
+//! retired.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::database::Database;
+use super::output::{Output, table};
+use super::report::FAILED;
+use crate::queue::sealing::Keyring;
+use crate::queue::sealing::rotation::{KeyUse, Resealed, keys_in_use, reseal};
+use crate::work::JobKeyArgs;
+
+const APPLICATION: &str = "surety-rotate-job-keys";
+
+const EXAMPLES: &str = "\
+Examples:
+  export APP_JOB_KEYS=2026-12:$(openssl rand -base64 32),2026-11:…
+  app rotate-job-keys --dry-run         who has which key
+  app rotate-job-keys                   seal again, with 2026-12
+
+First make the new key known to every process, as the last of APP_JOB_KEYS; once all run with it,
+move it to the front. Jobs that wait and discarded jobs, which can be redriven, are sealed again
+while workers go on; so are those in plain whose kind has become sealed. Jobs that run are left to
+the next call. Completed and cancelled jobs never run again and keep their key until retention drops
+them: the old key is needed only to read those.
+
+Exit codes: 0 done, 1 some jobs could not be opened, 2 usage, 7 database unreachable, 8 schema
+mismatch, 78 APP_JOB_KEYS is not right.";
+
+/// Seals jobs with the current key that have an older one.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    database: Database,
+
+    #[command(flatten)]
+    keys: JobKeyArgs,
+
+    /// Only say which jobs have which key.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// How many jobs are changed at a time; as many are kept from being claimed for a moment.
+    #[arg(long, value_name = "JOBS", default_value_t = 200,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    batch: u32,
+
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// Does what `args` ask for.
+///
+/// # Errors
+///
+/// When there are no keys, or the database cannot be reached or refuses.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let keyring = args.keys.keyring()?;
+    let keyring = keyring.context("there are no keys: set APP_JOB_KEYS or APP_JOB_KEYS_FILE")?;
+    let pool = args.database.connect_current(APPLICATION).await?;
+    let done = match args.dry_run {
+        true => None,
+        false => Some(reseal(&pool, &keyring, args.batch).await?),
+    };
+    let used = keys_in_use(&pool).await?;
+    match args.output {
+        Output::Table => print!("{}", in_words(&keyring, done, &used)),
+        Output::Json | Output::Jsonl => println!("{}", to_json(&keyring, done, &used)),
+    }
+    Ok(match done {
+        Some(Resealed { unopened: 1.., .. }) => ExitCode::from(FAILED),
+        Some(_) | None => ExitCode::SUCCESS,
+    })
+}
+
+/// What is to be known of a key that jobs have.
+fn remark(keyring: &Keyring, used: &KeyUse) -> &'static str {
+    match &used.key {
+        Some(key) if key == keyring.current() => "current",
+        Some(key) if used.may_run() == 0 && keyring.knows(key) => "can be retired",
+        Some(key) if keyring.knows(key) => "still needed",
+        Some(_) if used.may_run() == 0 => "not in APP_JOB_KEYS",
+        Some(_) => "not in APP_JOB_KEYS, and needed",
+        None if used.may_run() == 0 => "history",
+        None => "to be sealed",
+    }
+}
+
+fn in_words(keyring: &Keyring, done: Option<Resealed>, used: &[KeyUse]) -> String {
+    let current = keyring.current();
+    let mut text = match done {
+        None => format!("the current key is {current}; nothing was changed\n"),
+        Some(Resealed { resealed, skipped, unopened }) => format!(
+            "{resealed} jobs have key {current} now; {skipped} were busy, {unopened} could not be \
+             opened\n"
+        ),
+    };
+    let rows = used.iter().map(|it| {
+        [
+            it.key.clone().unwrap_or_else(|| "in plain".to_owned()),
+            it.waiting.to_string(),
+            it.running.to_string(),
+            it.discarded.to_string(),
+            it.history.to_string(),
+            remark(keyring, it).to_owned(),
+        ]
+    });
+    let header = ["KEY", "WAITING", "RUNNING", "DISCARDED", "HISTORY", ""];
+    text += &table(header, &rows.collect::<Vec<_>>());
+    let unused = keyring.ids().skip(1).filter(|id| used.iter().all(|it| !it.is_key(id)));
+    for id in unused {
+        text += &format!("no job has key {id}: it can be retired\n");
+    }
+    text
+}
+
+fn to_json(keyring: &Keyring, done: Option<Resealed>, used: &[KeyUse]) -> Value {
+    let can_be_retired = |id: &&str| !used.iter().any(|it| it.is_key(id) && it.may_run() > 0);
+    json!({
+        "current": keyring.current(),
+        "can_be_retired": keyring.ids().skip(1).filter(can_be_retired).collect::<Vec<_>>(),
+        "done": done,
+        "keys": used,
+    })
+}

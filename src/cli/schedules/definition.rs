@@ -1,0 +1,130 @@
+//! `app schedules add`: the arguments that define a schedule.
+
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use humantime::parse_duration;
+use serde_json::Value;
+
+use crate::queue::enqueue::NewJob;
+use crate::queue::schedules::{DEFAULT_GRACE, MissedPolicy, Schedule, ScheduleError};
+
+/// When, and which job.
+#[derive(clap::Args, Debug)]
+pub(super) struct Definition {
+    /// When: a cron expression of five fields, or six with seconds.
+    #[arg(
+        long,
+        value_name = "EXPRESSION",
+        required_unless_present = "every",
+        conflicts_with = "every"
+    )]
+    cron: Option<String>,
+
+    /// When: every so often since 1970-01-01T00:00:00Z, such as 90s, 15m or 1h.
+    #[arg(long, value_name = "INTERVAL", value_parser = parse_duration)]
+    every: Option<Duration>,
+
+    /// The time zone that the cron expression is read in. [default: UTC]
+    #[arg(long, value_name = "ZONE", requires = "cron")]
+    tz: Option<String>,
+
+    /// The kind of the job.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    kind: String,
+
+    /// The arguments of the job, as JSON.
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
+    args: Value,
+
+    /// The queue of the job.
+    #[arg(long, default_value = "default", value_parser = NonEmptyStringValueParser::new())]
+    queue: String,
+
+    /// The priority of the job: 1 (claimed first) to 4 (last).
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i16).range(1..=4))]
+    priority: i16,
+
+    /// How many failed attempts the job may have.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i16).range(1..=1000))]
+    max_attempts: i16,
+
+    /// Whom the job is for, where queues have limits or an order per key.
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    key: Option<String>,
+
+    /// A word to find the job by; may be given several times.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+
+    /// What becomes of ticks that nobody ran in time: skip all but one that is a little late, make
+    /// one job for all, or catch up with each.
+    #[arg(long, value_enum, default_value_t = Policy::Skip)]
+    policy: Policy,
+
+    /// With --policy skip: how late the latest tick may be. [default: 5m]
+    #[arg(long, value_parser = parse_duration)]
+    grace: Option<Duration>,
+
+    /// With --policy catch-up: how many ticks at most, the latest.
+    #[arg(long, value_name = "TICKS", required_if_eq("policy", "catch-up"))]
+    max: Option<u16>,
+
+    /// With --policy catch-up: how old the oldest may be.
+    #[arg(long, value_name = "AGE", value_parser = parse_duration,
+          required_if_eq("policy", "catch-up"))]
+    max_age: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Policy {
+    Skip,
+    Coalesce,
+    CatchUp,
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))
+}
+
+impl Definition {
+    /// The schedule of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`ScheduleError`], when there can be none.
+    pub(super) fn schedule(&self, name: &str) -> Result<Schedule, ScheduleError> {
+        let draft = match (&self.cron, self.every) {
+            (Some(expression), _) => Schedule::cron(name, expression),
+            (None, interval) => Schedule::every(name, interval.unwrap_or_default()),
+        };
+        let draft = match &self.tz {
+            Some(zone) => draft.time_zone(zone),
+            None => draft,
+        };
+        draft.policy(self.policy()).new_job(self.job())
+    }
+
+    fn policy(&self) -> MissedPolicy {
+        match self.policy {
+            Policy::Skip => MissedPolicy::Skip { grace: self.grace.unwrap_or(DEFAULT_GRACE) },
+            Policy::Coalesce => MissedPolicy::Coalesce,
+            Policy::CatchUp => MissedPolicy::CatchUp {
+                max: self.max.unwrap_or_default(),
+                max_age: self.max_age.unwrap_or_default(),
+            },
+        }
+    }
+
+    fn job(&self) -> NewJob {
+        let job = NewJob::raw(self.kind.clone(), self.args.clone())
+            .queue(self.queue.clone())
+            .priority(self.priority)
+            .max_attempts(self.max_attempts);
+        let job = match &self.key {
+            Some(key) => job.key(key),
+            None => job,
+        };
+        self.tags.iter().fold(job, |job, tag| job.tag(tag))
+    }
+}

@@ -1,0 +1,68 @@
+//! `app schedules preview`: when an expression ticks.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::cli::output::{Output, moment, table};
+use crate::queue::schedules::Cadence;
+
+/// Which expression, and from when on.
+#[derive(clap::Args, Debug)]
+pub(super) struct Preview {
+    /// The cron expression, of five fields, or six with seconds.
+    expression: String,
+    /// The time zone that it is read in.
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    tz: String,
+    /// How many ticks.
+    #[arg(short = 'n', long, default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    count: u32,
+    /// The ticks after this moment, as 2026-11-21T09:00:00Z. [default: now]
+    #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+    after: Option<OffsetDateTime>,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+fn parse_moment(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|error| error.to_string())
+}
+
+impl Preview {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let cadence = Cadence::cron(&self.expression, &self.tz)?;
+        // Nothing is decided by it, so the clock of this machine will do.
+        let after = self.after.unwrap_or_else(OffsetDateTime::now_utc);
+        let ticks: Vec<OffsetDateTime> =
+            cadence.ticks_after(after).take(self.count as usize).collect();
+        let as_json = |tick: &OffsetDateTime| {
+            json!({
+                "tick_at": moment(Some(*tick)),
+                "local": moment(Some(cadence.local(*tick))),
+            })
+        };
+        match self.output {
+            Output::Table => {
+                let rows: Vec<_> = ticks.iter().map(|tick| row(&cadence, *tick)).collect();
+                print!("{}", table(["DAY", "LOCAL", "UTC"], &rows));
+            }
+            Output::Json => println!("{}", ticks.iter().map(as_json).collect::<Value>()),
+            Output::Jsonl => {
+                for tick in &ticks {
+                    println!("{}", as_json(tick));
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn row(cadence: &Cadence, tick: OffsetDateTime) -> [String; 3] {
+    let local = cadence.local(tick);
+    [local.weekday().to_string(), moment(Some(local)), moment(Some(tick))]
+}

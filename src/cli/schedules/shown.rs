@@ -1,0 +1,146 @@
+//! How schedules are shown to people.
+
+use humantime::format_duration;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::cli::output::{moment, table};
+use crate::queue::schedules::{Cadence, MissedPolicy, ON_TIME, ScheduleStatus, Tick};
+
+/// How many of the coming ticks are shown.
+const UPCOMING: usize = 5;
+
+/// A line for each.
+pub(super) fn all(schedules: &[ScheduleStatus]) -> String {
+    let rows: Vec<_> = schedules
+        .iter()
+        .map(|schedule| {
+            let cadence = schedule.cadence().ok();
+            [
+                schedule.name.clone(),
+                when(schedule, cadence.as_ref()),
+                schedule.kind.clone(),
+                policy(schedule.policy),
+                local(cadence.as_ref(), schedule.last_tick_at),
+                next(schedule, cadence.as_ref()),
+            ]
+        })
+        .collect();
+    table(["NAME", "WHEN", "KIND", "MISSED TICKS", "LAST", "NEXT"], &rows)
+}
+
+/// All of one.
+pub(super) fn one(schedule: &ScheduleStatus, ticks: &[Tick]) -> String {
+    let read = schedule.cadence();
+    let cadence = read.as_ref().ok();
+    let mut text = format!(
+        "schedule {} ({}), defined by {}\nkind: {}, queue {}, priority {}, {} attempts\nargs: {}\n",
+        schedule.name,
+        when(schedule, cadence),
+        schedule.defined_by,
+        schedule.kind,
+        schedule.queue,
+        schedule.priority,
+        schedule.max_attempts,
+        schedule.args,
+    );
+    if let Some(key) = &schedule.key {
+        text += &format!("key: {key}\n");
+    }
+    if !schedule.tags.is_empty() {
+        text += &format!("tags: {}\n", schedule.tags.join(", "));
+    }
+    text += &format!("missed ticks: {}\n", policy(schedule.policy));
+    text += &format!("next: {}\n", next(schedule, cadence));
+    if let Some(pause) = &schedule.pause {
+        text += &format!("paused at {}: {}\n", moment(Some(pause.at)), pause.reason);
+    }
+    let rows: Vec<_> =
+        upcoming(schedule).map(|tick| [local(cadence, Some(tick)), moment(Some(tick))]).collect();
+    text += &table(["COMING", "UTC"], &rows);
+    if !ticks.is_empty() {
+        text += &table(["TICK", "JOB", "LATE", "ASKED FOR BY"], &done(cadence, ticks));
+    }
+    text
+}
+
+/// The same for programs.
+///
+/// # Errors
+///
+/// When it cannot be written as JSON.
+pub(super) fn one_as_json(
+    schedule: &ScheduleStatus,
+    ticks: &[Tick],
+) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(schedule)?;
+    let upcoming: Vec<_> = upcoming(schedule).map(|tick| moment(Some(tick))).collect();
+    value["upcoming"] = json!(upcoming);
+    value["ticks"] = serde_json::to_value(ticks)?;
+    Ok(value)
+}
+
+/// As if it were not paused.
+fn upcoming(schedule: &ScheduleStatus) -> impl Iterator<Item = OffsetDateTime> + use<> {
+    let (cadence, as_of) = (schedule.cadence().ok(), schedule.as_of);
+    let mut last = Some(as_of);
+    std::iter::from_fn(move || {
+        last = cadence.as_ref()?.next_after(last?);
+        last
+    })
+    .take(UPCOMING)
+}
+
+fn done(cadence: Option<&Cadence>, ticks: &[Tick]) -> Vec<[String; 4]> {
+    let late = |tick: &Tick| {
+        let late = std::time::Duration::try_from(tick.made_at - tick.tick_at).unwrap_or_default();
+        format_duration(std::time::Duration::from_millis(late.as_millis() as u64)).to_string()
+    };
+    ticks
+        .iter()
+        .map(|tick| {
+            [
+                local(cadence, Some(tick.tick_at)),
+                tick.job_id.map_or_else(|| "missed".to_owned(), |job| job.to_string()),
+                late(tick),
+                tick.requested_by.clone().unwrap_or_else(|| "-".to_owned()),
+            ]
+        })
+        .collect()
+}
+
+fn when(schedule: &ScheduleStatus, cadence: Option<&Cadence>) -> String {
+    match (cadence, &schedule.cron) {
+        (Some(cadence), Some(_)) => format!("{cadence} {}", schedule.time_zone),
+        (Some(cadence), None) => cadence.to_string(),
+        // Of a program that knows more time zones.
+        (None, Some(expression)) => format!("{expression} {} (unknown)", schedule.time_zone),
+        (None, None) => "unknown".to_owned(),
+    }
+}
+
+fn policy(policy: MissedPolicy) -> String {
+    match policy {
+        MissedPolicy::Skip { grace } => format!("skip, grace {}", format_duration(grace)),
+        MissedPolicy::Coalesce => "coalesce".to_owned(),
+        MissedPolicy::CatchUp { max, max_age } => {
+            format!("catch up with {max}, up to {} old", format_duration(max_age))
+        }
+    }
+}
+
+fn next(schedule: &ScheduleStatus, cadence: Option<&Cadence>) -> String {
+    let next = local(cadence, schedule.next_tick_at);
+    match (&schedule.pause, schedule.next_tick_at) {
+        (Some(pause), _) => format!("paused by {}", pause.by),
+        (None, Some(at)) if schedule.as_of - at > ON_TIME => {
+            format!("{next}, overdue: does a worker run?")
+        }
+        (None, _) => next,
+    }
+}
+
+/// As clocks of the schedule's time zone show it.
+fn local(cadence: Option<&Cadence>, at: Option<OffsetDateTime>) -> String {
+    moment(at.map(|at| cadence.map_or(at, |cadence| cadence.local(at))))
+}

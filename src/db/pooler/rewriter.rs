@@ -1,0 +1,374 @@
+//! What happens to each message between the driver and a pooler.
+//!
+//! The driver sends groups of messages, each ended by a `Sync`, or a single `Query`. As long as a
+//! group is under way, the pooler stays with one server; between groups it stays only while a
+//! transaction is open. So each group is made complete in itself:
+//!
+//! ```text
+//! driver                      to the pooler
+//! Parse(s1) Describe(s1) Sync Parse("") Describe("") Sync
+//! Bind(s1) Execute Sync       [settings] Parse("") Bind("") Execute Sync
+//! Query(begin)                Query(begin; set local …)
+//! ```
+//!
+//! Only the unnamed statement is ever used on a server, and in every group that uses it, it is
+//! parsed anew before. What the server says to messages of our own is taken out of its answers.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::sql::{begins_a_transaction, needs_a_session};
+use super::startup::Settings;
+use super::wire::{self, Garbled, Message, take_text};
+
+/// What the driver has prepared: by name, the rest of its `Parse`, which is the text and the types
+/// of the parameters.
+type Statements = HashMap<Bytes, Bytes>;
+
+/// Stands for whatever the driver has not prepared, or not with success: the server must refuse it,
+/// and neither its unnamed statement nor one of another program's may be taken for it.
+const NEVER_PREPARED: &[u8] = b"surety: never prepared";
+
+/// The state of one connection of the driver's.
+pub(super) struct Rewriter {
+    settings: Settings,
+    statements: Statements,
+    /// What the last answer said: no transaction, an open one, or a failed one.
+    transaction: Transaction,
+    group: Group,
+    /// The answers that are due, in order.
+    due: VecDeque<Due>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Transaction {
+    None,
+    Open,
+    Failed,
+}
+
+/// The group that the driver is sending.
+#[derive(Default)]
+struct Group {
+    begun: bool,
+    has_settings: bool,
+    /// Which of the driver's statements the unnamed one is now.
+    parsed: Option<Bytes>,
+    /// It was refused by us: the rest of it is not sent.
+    refused: bool,
+}
+
+/// An answer that is due.
+struct Due {
+    to: Request,
+    /// The driver did not ask for it.
+    hidden: bool,
+}
+
+enum Request {
+    Parse {
+        name: Bytes,
+    },
+    Bind,
+    Describe,
+    Execute,
+    Close,
+    Sync,
+    /// Ends like a `Sync`. After the first completion, so many are not the driver's.
+    Query {
+        completions: usize,
+        added: usize,
+    },
+}
+
+impl Rewriter {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            statements: HashMap::new(),
+            transaction: Transaction::None,
+            group: Group::default(),
+            due: VecDeque::new(),
+        }
+    }
+
+    /// Whether a message of the driver's may be handled now. The first of a group has to wait for
+    /// the answer to the group before, which says whether a transaction is open.
+    pub(super) fn may_take(&self, message: &Message) -> bool {
+        let is_within_a_group = matches!(message.tag(), b'd' | b'c' | b'f' | b'p' | b'X');
+        self.group.begun || is_within_a_group || self.due.is_empty()
+    }
+
+    /// Handles a message of the driver's: what to send to the server, or to answer at once.
+    pub(super) fn driver_sends(
+        &mut self,
+        message: &Message,
+        to_server: &mut BytesMut,
+        to_driver: &mut BytesMut,
+    ) -> Result<(), Garbled> {
+        if self.group.refused {
+            if message.tag() == b'S' {
+                self.group = Group::default();
+                wire::put(to_driver, b'Z', &[&[self.transaction.letter()]]);
+            }
+            return Ok(());
+        }
+        match message.tag() {
+            b'Q' => self.query(message, to_server, to_driver)?,
+            b'P' => self.parse(message, to_server, to_driver)?,
+            b'B' => self.bind(message, to_server)?,
+            b'D' => self.describe(message, to_server)?,
+            b'E' => {
+                to_server.put_slice(message.bytes());
+                self.expect(Request::Execute, false);
+            }
+            b'C' => self.close(message, to_server)?,
+            b'S' => {
+                to_server.put_slice(message.bytes());
+                self.expect(Request::Sync, false);
+                self.group = Group::default();
+            }
+            b'H' => {
+                self.group.begun = true;
+                to_server.put_slice(message.bytes());
+            }
+            b'd' | b'c' | b'f' | b'p' | b'X' => to_server.put_slice(message.bytes()),
+            _ => return Err(Garbled("a message that the driver does not send")),
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, to: Request, hidden: bool) {
+        self.group.begun = true;
+        self.due.push_back(Due { to, hidden });
+    }
+
+    fn query(
+        &mut self,
+        message: &Message,
+        to_server: &mut BytesMut,
+        to_driver: &mut BytesMut,
+    ) -> Result<(), Garbled> {
+        let sql = take_text(&mut message.body())?;
+        let is_outside = self.transaction == Transaction::None && !self.group.begun;
+        self.group = Group::default();
+        if is_outside && needs_a_session(&sql) {
+            refuse(to_driver);
+            wire::put(to_driver, b'Z', &[&[self.transaction.letter()]]);
+            return Ok(());
+        }
+        let mut added = 0;
+        if is_outside && begins_a_transaction(&sql) {
+            // Nothing in a BEGIN can hold a semicolon but its end.
+            let end = sql.iter().position(|byte| *byte == b';').unwrap_or(sql.len());
+            let settings = self.settings.statements.join(";");
+            added = self.settings.statements.len();
+            wire::put(
+                to_server,
+                b'Q',
+                &[&sql[..end], b";", settings.as_bytes(), &sql[end..], b"\0"],
+            );
+        } else {
+            to_server.put_slice(message.bytes());
+        }
+        self.due.push_back(Due { to: Request::Query { completions: 0, added }, hidden: false });
+        Ok(())
+    }
+
+    fn parse(
+        &mut self,
+        message: &Message,
+        to_server: &mut BytesMut,
+        to_driver: &mut BytesMut,
+    ) -> Result<(), Garbled> {
+        let mut body = message.body();
+        let name = take_text(&mut body)?;
+        let is_outside = self.transaction == Transaction::None && !self.group.begun;
+        if is_outside && needs_a_session(&take_text(&mut body.clone())?) {
+            refuse(to_driver);
+            self.group.refused = true;
+            return Ok(());
+        }
+        self.statements.insert(name.clone(), body);
+        self.put_parse(&name, false, to_server);
+        Ok(())
+    }
+
+    /// Makes the unnamed statement of the server this one of the driver's.
+    fn put_parse(&mut self, name: &Bytes, hidden: bool, to_server: &mut BytesMut) {
+        let Some(statement) = self.statements.get(name) else { return };
+        wire::put(to_server, b'P', &[b"\0", statement]);
+        self.group.parsed = Some(name.clone());
+        self.expect(Request::Parse { name: name.clone() }, hidden);
+    }
+
+    /// The name under which the server knows the statement in this group.
+    fn ensure_parsed(&mut self, name: &Bytes, to_server: &mut BytesMut) -> &'static [u8] {
+        if !self.statements.contains_key(name) {
+            return NEVER_PREPARED;
+        }
+        if self.group.parsed.as_ref() != Some(name) {
+            self.put_parse(name, true, to_server);
+        }
+        b""
+    }
+
+    fn bind(&mut self, message: &Message, to_server: &mut BytesMut) -> Result<(), Garbled> {
+        let mut body = message.body();
+        let portal = take_text(&mut body)?;
+        let name = take_text(&mut body)?;
+        if self.transaction == Transaction::None && !self.group.has_settings {
+            self.put_settings(to_server);
+        }
+        let known_as = self.ensure_parsed(&name, to_server);
+        wire::put(to_server, b'B', &[&portal, b"\0", known_as, b"\0", &body]);
+        self.expect(Request::Bind, false);
+        Ok(())
+    }
+
+    /// The settings, as a query in the same implicit transaction.
+    fn put_settings(&mut self, to_server: &mut BytesMut) {
+        wire::put(to_server, b'P', &[b"\0", self.settings.query.as_bytes(), b"\0\0\0"]);
+        self.expect(Request::Parse { name: Bytes::new() }, true);
+        // No parameters, no formats.
+        wire::put(to_server, b'B', &[b"\0\0", &[0; 6]]);
+        self.expect(Request::Bind, true);
+        wire::put(to_server, b'E', &[b"\0", &[0; 4]]);
+        self.expect(Request::Execute, true);
+        self.group.has_settings = true;
+        self.group.parsed = None;
+    }
+
+    fn describe(&mut self, message: &Message, to_server: &mut BytesMut) -> Result<(), Garbled> {
+        let mut body = message.body();
+        if body.first() == Some(&b'S') {
+            let name = take_text(&mut body.split_off(1))?;
+            let known_as = self.ensure_parsed(&name, to_server);
+            wire::put(to_server, b'D', &[b"S", known_as, b"\0"]);
+        } else {
+            to_server.put_slice(message.bytes());
+        }
+        self.expect(Request::Describe, false);
+        Ok(())
+    }
+
+    fn close(&mut self, message: &Message, to_server: &mut BytesMut) -> Result<(), Garbled> {
+        let mut body = message.body();
+        if body.first() == Some(&b'S') {
+            let name = take_text(&mut body.split_off(1))?;
+            self.statements.remove(&name);
+            self.group.parsed = None;
+            wire::put(to_server, b'C', &[b"S\0"]);
+        } else {
+            to_server.put_slice(message.bytes());
+        }
+        self.expect(Request::Close, false);
+        Ok(())
+    }
+
+    /// Handles a message of the server's: appends it to what the driver is sent, or not.
+    pub(super) fn server_sends(
+        &mut self,
+        message: &Message,
+        to_driver: &mut BytesMut,
+    ) -> Result<(), Garbled> {
+        let is_for_driver = match message.tag() {
+            // Notices and changed parameters may come at any time.
+            b'N' | b'S' => true,
+            // Somebody else's: a session that listened was given on by the pooler.
+            b'A' => false,
+            b'E' => {
+                self.fail();
+                true
+            }
+            b'Z' => {
+                self.transaction = Transaction::of(message.body().first())?;
+                while let Some(due) = self.due.pop_front() {
+                    if matches!(due.to, Request::Sync | Request::Query { .. }) {
+                        break;
+                    }
+                }
+                true
+            }
+            tag => self.answer(tag),
+        };
+        if is_for_driver {
+            to_driver.put_slice(message.bytes());
+        }
+        Ok(())
+    }
+
+    /// After an error, the server says nothing more before the answer to `Sync` or `Query`.
+    fn fail(&mut self) {
+        while let Some(due) = self.due.front() {
+            match &due.to {
+                Request::Sync | Request::Query { .. } => return,
+                // The driver will not use what could not be prepared.
+                Request::Parse { name } if !due.hidden => {
+                    self.statements.remove(name);
+                }
+                _ => {}
+            }
+            self.due.pop_front();
+        }
+    }
+
+    /// An answer to the message at the front: whether the driver asked for it.
+    fn answer(&mut self, tag: u8) -> bool {
+        // Before the first group, while the connection is made.
+        let Some(due) = self.due.front_mut() else { return true };
+        let is_last = match &mut due.to {
+            Request::Query { completions, added } => {
+                if tag != b'C' {
+                    return true;
+                }
+                *completions += 1;
+                return *completions == 1 || *completions > *added + 1;
+            }
+            Request::Parse { .. } => tag == b'1',
+            Request::Bind => tag == b'2',
+            Request::Describe => tag == b'T' || tag == b'n',
+            Request::Execute => matches!(tag, b'C' | b'I' | b's'),
+            Request::Close => tag == b'3',
+            Request::Sync => false,
+        };
+        let hidden = due.hidden;
+        if is_last {
+            self.due.pop_front();
+        }
+        !hidden
+    }
+}
+
+impl Transaction {
+    fn of(letter: Option<&u8>) -> Result<Self, Garbled> {
+        match letter {
+            Some(b'I') => Ok(Self::None),
+            Some(b'T') => Ok(Self::Open),
+            Some(b'E') => Ok(Self::Failed),
+            _ => Err(Garbled("an unknown state of the transaction")),
+        }
+    }
+
+    fn letter(self) -> u8 {
+        match self {
+            Self::None => b'I',
+            Self::Open => b'T',
+            Self::Failed => b'E',
+        }
+    }
+}
+
+fn refuse(to_driver: &mut BytesMut) {
+    wire::put_error(
+        to_driver,
+        "ERROR",
+        "0A000",
+        "this needs a session of its own, which a connection pooler does not give: set \
+         APP_DATABASE_DIRECT_URL",
+    );
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+-- How many workers there are in which state.
+select
+  count(*) filter (where last_seen_at >= clock_timestamp() - lease and draining_at is null) as "working!",
+  count(*) filter (where last_seen_at >= clock_timestamp() - lease and draining_at is not null) as "draining!",
+  count(*) filter (where last_seen_at < clock_timestamp() - lease) as "lost!",
+  coalesce(
+    string_agg(distinct version, ', ') filter (where last_seen_at >= clock_timestamp() - lease),
+    ''
+  ) as "versions!"
+from queue.workers

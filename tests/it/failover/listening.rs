@@ -1,0 +1,59 @@
+//! The connection that a worker listens by.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+
+use super::{RECOVERY, work};
+use crate::faults::load::{post, serve, webhook};
+use crate::faults::{count, wait_until_settled};
+use crate::support::{Proxy, TestDb, eventually_async};
+
+const LISTENING: &str = "select count(*) from pg_stat_activity
+                         where datname = current_database() and query ilike 'listen %'";
+
+/// So rarely that only a notification can be in time.
+const RARELY: [&str; 2] = ["--poll", "60s"];
+
+async fn wait_until_listening(pool: &PgPool) {
+    eventually_async("the worker listens", async || count(pool, LISTENING).await == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_whose_backend_is_killed_listens_again() {
+    let db = TestDb::new().await;
+    let server = serve(&db.url, None).await;
+    let _worker = work(&db.url, &RARELY);
+    for n in 1..=3 {
+        wait_until_listening(&db.pool).await;
+        sqlx::query(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and query ilike 'listen %'",
+        )
+        .execute(&db.pool)
+        .await
+        .unwrap();
+        // At once: it is told to nobody.
+        let began = Instant::now();
+        assert_eq!(post(server.address, &webhook(&format!("txn_{n}"))).await.0, 202);
+        wait_until_settled(&db.pool, n).await;
+        assert!(began.elapsed() < RECOVERY, "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_is_cut_off_without_a_word_listens_again() {
+    let db = TestDb::new().await;
+    let network = Proxy::start(&db.url).await;
+    let server = serve(&db.url, None).await;
+    let _worker = work(&network.url(&db.url), &RARELY);
+    wait_until_listening(&db.pool).await;
+    // Idle, as at night.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    network.cut_silently();
+    let began = Instant::now();
+    assert_eq!(post(server.address, &webhook("txn_1")).await.0, 202);
+    wait_until_settled(&db.pool, 1).await;
+    assert!(began.elapsed() < RECOVERY, "{:?}", began.elapsed());
+}
