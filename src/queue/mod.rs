@@ -10,7 +10,8 @@
 //!   (the right to run until then), a *fence* (the number of this claim) and its attempt counted.
 //!   Then the executor runs the handler that the [`Registry`](registry::Registry) names, and
 //!   settles its outcome.
-//! - The lease keeper renews leases, and stops handlers whose lease it cannot renew.
+//! - The lease keeper renews leases, and stops handlers whose lease it cannot renew, or whose job
+//!   is cancelled.
 //! - Each worker is in the registry of [`workers`]: who it is, what it knows, and whether it is to
 //!   drain.
 //! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
@@ -34,11 +35,29 @@
 //!                available ◀──────────────────────────── discarded
 //! ```
 //!
-//! A running job whose lease runs out is *rescued*: available again, its attempt recorded as
-//! crashed; a job that has taken [`MAX_CRASHES`](maintenance::MAX_CRASHES) workers down is
-//! discarded. In the database, a waiting job is one row of `queue.jobs` with `running = false`;
-//! whether people call it scheduled, available or retryable follows from `run_at` and `attempt`. A
-//! finished job is a row of `queue.finished_jobs`, every ended attempt one of `queue.attempts`.
+//! A running job whose lease runs out is *rescued*: available again before all others, its attempt
+//! recorded as crashed; a job that has taken [`MAX_CRASHES`](maintenance::MAX_CRASHES) workers
+//! down is discarded. In the database, a waiting job is one row of `queue.jobs` with
+//! `running = false`; whether people call it scheduled, available or retryable follows from
+//! `run_at` and `attempt`. A finished job is a row of `queue.finished_jobs`, every ended attempt
+//! one of `queue.attempts`.
+//!
+//! # What there is, and where it is explained
+//!
+//! | to | look at |
+//! |---|---|
+//! | enqueue in your transaction, by COPY, from SQL; unique jobs, keys, tags | [`enqueue`] |
+//! | run jobs one by one or in batches, retry, snooze, discard | [`job`], [`backoff`] |
+//! | complete with effects, keep an output, checkpoints and progress | [`context`] |
+//! | cancel a job, wherever it is | [`cancel`] |
+//! | pause, limit and order queues, take fair turns between keys | [`queues`] |
+//! | enqueue by the clock | [`schedules`] |
+//! | make jobs wait for others, or tell when many have ended | [`groups`] |
+//! | keep arguments secret | [`kinds`] (redacted), [`sealing`] (encrypted) |
+//! | find, explain, retry, edit jobs as an operator | [`inspect`], [`operators`], [`discarded`] |
+//! | know who works, and drain a worker | [`workers`] |
+//! | see what is amiss | [`health`], [`verify`] |
+//! | test jobs | [`testing`] |
 //!
 //! What a kind keeps from people's eyes: fields that are [redacted](kinds) wherever arguments are
 //! shown, or arguments that are [sealed](sealing) before they are stored. For tests of programs
