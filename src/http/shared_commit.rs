@@ -12,6 +12,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -35,8 +36,9 @@ pub const MAX_BATCH: usize = 256;
 /// After this long a request is answered that its outcome is not known.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// After this long a commit is given up and its connection dropped. Less than the above, so that
-/// those in the commit are answered by it.
-const COMMIT_WITHIN: Duration = Duration::from_secs(4);
+/// those in the commit are answered by it, and so much less that whoever then asks again is served
+/// within five seconds of what went wrong.
+const COMMIT_WITHIN: Duration = Duration::from_millis(2500);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// A connection that does not answer to `begin` by then is cut off, and there is still time to
 /// commit by another.
@@ -100,6 +102,7 @@ impl<W: Work> SharedCommit<W> {
     ) -> (Self, JoinSet<()>) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         let (work, receiver) = (Arc::new(work), Arc::new(Mutex::new(receiver)));
+        let unanswered = Arc::new(AtomicU64::new(0));
         let mut running = JoinSet::new();
         for _ in 0..committers {
             let committer = Committer {
@@ -107,6 +110,7 @@ impl<W: Work> SharedCommit<W> {
                 waiting: Arc::clone(&receiver),
                 database: database.clone(),
                 connection: None,
+                unanswered: Arc::clone(&unanswered),
                 notifier: notifier.clone(),
             };
             running.spawn(committer.run());
@@ -139,12 +143,22 @@ impl<W: Work> SharedCommit<W> {
     }
 }
 
+/// A connection between two commits.
+struct Kept {
+    connection: PgConnection,
+    /// [`Committer::unanswered`] when it was made.
+    made_at: u64,
+}
+
 /// One loop of take, commit, answer.
 struct Committer<W: Work> {
     work: Arc<W>,
     waiting: Arc<Mutex<mpsc::Receiver<Entry<W>>>>,
     database: PgConnectOptions,
-    connection: Option<PgConnection>,
+    connection: Option<Kept>,
+    /// Counts the commits that were not answered: connections from before are not used any more.
+    /// Most likely they are cut off as well, and to find that out takes [`BEGIN_WITHIN`] for each.
+    unanswered: Arc<AtomicU64>,
     notifier: Notifier,
 }
 
@@ -207,8 +221,11 @@ impl<W: Work> Committer<W> {
 
     /// One database transaction.
     async fn commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Outcome>, CommitError> {
-        let within = timeout(COMMIT_WITHIN, self.try_commit(items));
-        let outcomes = within.await.unwrap_or(Err(CommitError::TimedOut))?;
+        let Ok(committed) = timeout(COMMIT_WITHIN, self.try_commit(items)).await else {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+            return Err(CommitError::TimedOut);
+        };
+        let outcomes = committed?;
         self.notifier.notify();
         Ok(outcomes)
     }
@@ -216,16 +233,16 @@ impl<W: Work> Committer<W> {
     /// The connection is taken, and put back only when nothing about it is in doubt: an error, or a
     /// caller that stopped waiting, closes it, and with it whatever was open on it.
     async fn try_commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Outcome>, CommitError> {
-        let mut connection = self.begin().await?;
-        match self.work.write(&mut connection, items).await {
+        let mut kept = self.begin().await?;
+        match self.work.write(&mut kept.connection, items).await {
             Ok(outcomes) => {
-                raw_sql("commit").execute(&mut connection).await?;
-                self.connection = Some(connection);
+                raw_sql("commit").execute(&mut kept.connection).await?;
+                self.connection = Some(kept);
                 Ok(outcomes)
             }
             Err(error) if error.is_about_the_data() => {
-                raw_sql("rollback").execute(&mut connection).await?;
-                self.connection = Some(connection);
+                raw_sql("rollback").execute(&mut kept.connection).await?;
+                self.connection = Some(kept);
                 Err(error)
             }
             Err(error) => Err(error),
@@ -234,18 +251,20 @@ impl<W: Work> Committer<W> {
 
     /// A connection with a database transaction open. That `begin` fails on the one we had only
     /// means that the server was restarted, or the network, since; nothing was lost with it.
-    async fn begin(&mut self) -> Result<PgConnection, CommitError> {
-        if let Some(mut connection) = self.connection.take()
-            && let begun = timeout(BEGIN_WITHIN, raw_sql("begin").execute(&mut connection)).await
-            && matches!(begun, Ok(Ok(_)))
+    async fn begin(&mut self) -> Result<Kept, CommitError> {
+        let made_at = self.unanswered.load(Ordering::Relaxed);
+        if let Some(mut kept) = self.connection.take()
+            && kept.made_at == made_at
+            && let begin = raw_sql("begin").execute(&mut kept.connection)
+            && matches!(timeout(BEGIN_WITHIN, begin).await, Ok(Ok(_)))
         {
-            return Ok(connection);
+            return Ok(kept);
         }
         let connect = PgConnection::connect_with(&self.database);
         let mut connection =
             timeout(CONNECT_WITHIN, connect).await.map_err(|_| CommitError::TimedOut)??;
         raw_sql("begin").execute(&mut connection).await?;
-        Ok(connection)
+        Ok(Kept { connection, made_at })
     }
 }
 

@@ -36,7 +36,7 @@ const MAX_BATCH: usize = 256;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// After this long a lookup is given up and its connection dropped. Less than the above, so that
 /// those in it are answered by it.
-const LOOKUP_WITHIN: Duration = Duration::from_secs(4);
+const LOOKUP_WITHIN: Duration = Duration::from_millis(2500);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// A connection that does not answer by then is cut off, and there is still time to ask by another.
 const OLD_CONNECTION_WITHIN: Duration = Duration::from_secs(1);

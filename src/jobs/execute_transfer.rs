@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobState, promptly};
+use super::JobState;
 use crate::ids::OrderId;
 use crate::payments::orders::{self, Executed, Execution};
 use crate::queue::context::{BatchContext, Committed, JobContext};
+use crate::queue::deadline::within;
 use crate::queue::job::{BatchJob, Job, JobError};
 
 /// Posts the transfer of an order, releases what it holds, and moves it from `PENDING` to its
@@ -24,7 +25,7 @@ impl Job for ExecuteTransfer {
 
     async fn run(self, _state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
-        let executed = promptly(execute(&mut tx, &[self])).await?;
+        let executed = within(execute(&mut tx, &[self])).await?;
         let committed = cx.complete(tx).await?;
         log(&[self], &executed);
         Ok(committed)
@@ -40,7 +41,7 @@ impl BatchJob for ExecuteTransfer {
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
-        let executed = promptly(execute(&mut tx, &jobs)).await?;
+        let executed = within(execute(&mut tx, &jobs)).await?;
         let committed = cx.complete(tx).await?;
         log(&jobs, &executed);
         Ok(committed)

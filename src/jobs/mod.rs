@@ -23,27 +23,8 @@ use crate::bank::breaker::Breaker;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
 use crate::queue::backoff::Backoff;
-use crate::queue::job::JobError;
 use crate::queue::registry::Registry;
 use crate::queue::{QueueError, kinds};
-
-/// How long the statements of one database transaction may take. They take milliseconds, unless the
-/// connection was cut off without a word: then nobody would ever answer.
-const STATEMENTS_WITHIN: Duration = Duration::from_secs(4);
-
-/// Gives up statements that are not answered, to be tried again on another connection.
-async fn promptly<T, E: Into<JobError>>(
-    statements: impl Future<Output = Result<T, E>>,
-) -> Result<T, JobError> {
-    match tokio::time::timeout(STATEMENTS_WITHIN, statements).await {
-        Ok(done) => done.map_err(Into::into),
-        Err(_elapsed) => Err(Unanswered.into()),
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the database did not answer within {} s", STATEMENTS_WITHIN.as_secs())]
-struct Unanswered;
 
 /// The name under which all workers share the circuit breaker of the bank.
 pub const BANK_BREAKER: &str = "bank";

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobState, promptly};
+use super::JobState;
 use crate::ids::TransactionId;
 use crate::payments::settlement::{self, Settled};
 use crate::queue::context::{BatchContext, Committed, JobContext};
+use crate::queue::deadline::within;
 use crate::queue::job::{BatchJob, Job, JobError};
 
 /// Posts the transfer of a transaction and moves the transaction from `PROCESSING` to its outcome.
@@ -23,7 +24,7 @@ impl Job for SettleTransaction {
 
     async fn run(self, _state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
-        let settled = promptly(settlement::settle_many(&mut tx, &[self.transaction])).await?;
+        let settled = within(settlement::settle_many(&mut tx, &[self.transaction])).await?;
         require_all_found(&settled)?;
         let committed = cx.complete(tx).await?;
         log(&settled);
@@ -43,7 +44,7 @@ impl BatchJob for SettleTransaction {
     ) -> Result<Committed, JobError> {
         let transactions: Vec<TransactionId> = jobs.iter().map(|job| job.transaction).collect();
         let mut tx = cx.begin().await?;
-        let settled = promptly(settlement::settle_many(&mut tx, &transactions)).await?;
+        let settled = within(settlement::settle_many(&mut tx, &transactions)).await?;
         require_all_found(&settled)?;
         let committed = cx.complete(tx).await?;
         log(&settled);

@@ -63,28 +63,32 @@ impl ClaimTurns {
     /// are both.
     pub(super) async fn claim(&mut self, limit: usize) -> Result<Claimed, QueueError> {
         let mut claimed = Claimed { jobs: Vec::new(), again_in: None };
+        match self.claim_into(&mut claimed, limit).await {
+            // What was claimed before must be run.
+            Err(error) if !claimed.jobs.is_empty() => {
+                tracing::warn!(error = %super::chain(&error), "cannot claim more");
+                Ok(claimed)
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(claimed),
+        }
+    }
+
+    async fn claim_into(&mut self, claimed: &mut Claimed, limit: usize) -> Result<(), QueueError> {
         // With one slot at a time, they take turns.
         self.keys_first = !self.keys_first;
         if !self.by_key.is_empty() && (limit > 1 || self.keys_first) {
-            self.claim_by_key(limit.div_ceil(2), &mut claimed).await?;
+            self.claim_by_key(limit.div_ceil(2), claimed).await?;
         }
         let rest = limit.saturating_sub(claimed.jobs.len());
         if rest > 0 {
-            match self.claim_by_time(rest, &mut claimed).await {
-                Ok(()) => {}
-                // What was claimed before must be run.
-                Err(error) if !claimed.jobs.is_empty() => {
-                    tracing::warn!(error = %super::chain(&error), "cannot claim by time");
-                    return Ok(claimed);
-                }
-                Err(error) => return Err(error),
-            }
+            self.claim_by_time(rest, claimed).await?;
         }
         let rest = limit.saturating_sub(claimed.jobs.len());
         if rest > 0 {
-            self.claim_by_key(rest, &mut claimed).await?;
+            self.claim_by_key(rest, claimed).await?;
         }
-        Ok(claimed)
+        Ok(())
     }
 
     async fn claim_by_time(
@@ -131,15 +135,7 @@ impl ClaimTurns {
                 lease: self.lease,
                 after_key: self.after_keys.get(queue).map(String::as_str),
             };
-            let mut claim = match within(store::claim_by_key(&self.pool, &request)).await {
-                Ok(claim) => claim,
-                // What was claimed before must be run.
-                Err(error) if !claimed.jobs.is_empty() => {
-                    tracing::warn!(queue, error = %super::chain(&error), "cannot claim by key");
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
+            let mut claim = within(store::claim_by_key(&self.pool, &request)).await?;
             match claim.turn {
                 Some(key) => self.after_keys.insert(queue.clone(), key),
                 None => self.after_keys.remove(queue),

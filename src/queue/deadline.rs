@@ -1,5 +1,6 @@
 //! How long the engine waits for the database. A connection can be cut off without a word, and
-//! what is asked by it is then never answered: nobody who must go on may wait for that.
+//! what is asked by it is then never answered: nobody who must go on may wait for that. Handlers
+//! put what they ask inside a transaction [`within`] the same time.
 
 use std::time::Duration;
 
@@ -7,17 +8,24 @@ use tokio::time::timeout;
 
 /// The server itself ends a statement of the engine's after this: a claim that nobody waits for any
 /// more must not be committed.
-pub(super) const STATEMENT_TIMEOUT: &str = "3s";
+pub(super) const STATEMENT_TIMEOUT: &str = "2s";
 
 /// Later than the above, so that only what cannot be answered goes without an answer; and soon
-/// enough for a worker to be back within five seconds.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// enough for a busy worker to be back within five seconds: one such wait, and a second until the
+/// next connection is known to be cut off, too.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(2500);
 
 /// The longest wait for a connection of the engine's.
 pub(super) const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Gives up what is not answered in time. Whether it was done is then not known.
-pub(super) async fn within<T, E: From<sqlx::Error>>(
+/// Gives up what is not answered within 2.5 s: statements that take milliseconds unless their
+/// connection is cut off.
+///
+/// # Errors
+///
+/// Those of `work`, and [`sqlx::Error::Io`] when the time is over. Whether it was done is then not
+/// known; what was asked inside a transaction is undone with it.
+pub async fn within<T, E: From<sqlx::Error>>(
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     match timeout(ANSWER_WITHIN, work).await {

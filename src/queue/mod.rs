@@ -234,7 +234,7 @@ pub(crate) mod claim_floor;
 mod claim_turns;
 mod completer;
 mod copy;
-mod deadline;
+pub mod deadline;
 mod dispatch;
 mod executor;
 mod leases;

@@ -58,6 +58,36 @@ impl ClaimedJob {
     }
 }
 
+/// A column of a job that was claimed is null, which it never is.
+const MISSING: QueueError = QueueError::Database(sqlx::Error::RowNotFound);
+
+/// The job in a row of either claim. Each statement has a row type of its own, whose job has the
+/// same columns.
+macro_rules! claimed_job {
+    ($row:ident, $id:ident, $lane:expr, by_key: $by_key:literal) => {
+        ClaimedJob {
+            id: JobId($id),
+            queue: $row.queue.ok_or(MISSING)?,
+            kind: $row.kind.ok_or(MISSING)?,
+            attempt: $row.attempt.ok_or(MISSING)?,
+            max_attempts: $row.max_attempts.ok_or(MISSING)?,
+            crash_count: $row.crash_count.ok_or(MISSING)?,
+            prior_attempts: $row.prior_attempts.ok_or(MISSING)?,
+            fence: Fence($row.fence.ok_or(MISSING)?),
+            run_at: $row.run_at.ok_or(MISSING)?,
+            claimed_at: $row.claimed_at,
+            args: $row.args.ok_or(MISSING)?.0,
+            trace_context: $row.trace_context.map(|context| context.0),
+            last_traceparent: $row.last_traceparent,
+            key: $row.key,
+            args_key: $row.args_key,
+            checkpoint: $row.checkpoint,
+            lane: $lane,
+            by_key: $by_key,
+        }
+    };
+}
+
 /// What a claim brought, and what its snapshot says of transactions that are still open.
 #[derive(Debug)]
 pub(in crate::queue) struct Claim {
@@ -123,27 +153,8 @@ pub(in crate::queue) async fn claim(
     for row in rows {
         // The one row that says that nothing was due has no job in it.
         let Some(id) = row.id else { continue };
-        let missing = || QueueError::Database(sqlx::Error::RowNotFound);
-        claim.jobs.push(ClaimedJob {
-            id: JobId(id),
-            queue: row.queue.ok_or_else(missing)?,
-            kind: row.kind.ok_or_else(missing)?,
-            attempt: row.attempt.ok_or_else(missing)?,
-            max_attempts: row.max_attempts.ok_or_else(missing)?,
-            crash_count: row.crash_count.ok_or_else(missing)?,
-            prior_attempts: row.prior_attempts.ok_or_else(missing)?,
-            fence: Fence(row.fence.ok_or_else(missing)?),
-            run_at: row.run_at.ok_or_else(missing)?,
-            claimed_at: row.claimed_at,
-            args: row.args.ok_or_else(missing)?.0,
-            trace_context: row.trace_context.map(|context| context.0),
-            last_traceparent: row.last_traceparent,
-            key: row.key,
-            args_key: row.args_key,
-            checkpoint: row.checkpoint,
-            lane: row.lane.ok_or_else(missing)? as usize - 1,
-            by_key: false,
-        });
+        let lane = row.lane.ok_or(MISSING)? as usize - 1;
+        claim.jobs.push(claimed_job!(row, id, lane, by_key: false));
     }
     Ok(claim)
 }
@@ -192,27 +203,7 @@ pub(in crate::queue) async fn claim_by_key(
             claim.again_in = row.again_in.map(Duration::from_secs_f64);
             continue;
         };
-        let missing = || QueueError::Database(sqlx::Error::RowNotFound);
-        claim.jobs.push(ClaimedJob {
-            id: JobId(id),
-            queue: row.queue.ok_or_else(missing)?,
-            kind: row.kind.ok_or_else(missing)?,
-            attempt: row.attempt.ok_or_else(missing)?,
-            max_attempts: row.max_attempts.ok_or_else(missing)?,
-            crash_count: row.crash_count.ok_or_else(missing)?,
-            prior_attempts: row.prior_attempts.ok_or_else(missing)?,
-            fence: Fence(row.fence.ok_or_else(missing)?),
-            run_at: row.run_at.ok_or_else(missing)?,
-            claimed_at: row.claimed_at,
-            args: row.args.ok_or_else(missing)?.0,
-            trace_context: row.trace_context.map(|context| context.0),
-            last_traceparent: row.last_traceparent,
-            key: row.key,
-            args_key: row.args_key,
-            checkpoint: row.checkpoint,
-            lane: 0,
-            by_key: true,
-        });
+        claim.jobs.push(claimed_job!(row, id, 0, by_key: true));
     }
     Ok(claim)
 }
