@@ -94,6 +94,29 @@ drop table
 
 -- Jobs of a key that are not due wait by time again, as all do.
 alter table queue.jobs
+  alter column queue type text collate "C",
+  alter column kind type text collate "C",
+  alter column priority type smallint,
+  alter column attempt type smallint,
+  alter column max_attempts type smallint,
+  alter column crash_count type smallint,
+  alter column prior_attempts type smallint,
+  alter column on_discard type jsonb,
+  add constraint jobs_queue_is_named check (queue <> '' and length(queue) <= 100),
+  add constraint jobs_kind_is_named check (kind <> '' and length(kind) <= 100),
+  add constraint jobs_priority_is_known check (priority between 1 and 4),
+  add constraint jobs_attempts_are_bounded check (
+    max_attempts between 1 and 1000 and attempt >= 0 and crash_count >= 0
+  ),
+  add constraint jobs_on_discard_is_a_job check (
+    on_discard is null
+    or (
+      length(on_discard ->> 'kind') between 1 and 100
+      and length(on_discard ->> 'queue') between 1 and 100
+      and (on_discard ->> 'priority')::smallint between 1 and 4
+      and (on_discard ->> 'max_attempts')::smallint between 1 and 1000
+    ) is true
+  ),
   drop column key, drop column hold, drop column keeps_history, drop column batch_id, drop column tags,
   drop column cancel_requested_by, drop column cancel_reason, drop column progress, drop column progress_text,
   drop column checkpoint, drop column args_key;
@@ -101,6 +124,9 @@ alter table queue.finished_jobs
   drop column key, drop column batch_id, drop column tags, drop column output, drop column progress,
   drop column progress_text, drop column checkpoint, drop column args_key;
 drop type queue.hold;
+drop domain
+  queue.queue_name, queue.kind_name, queue.job_priority, queue.attempt_limit, queue.attempt_count, queue.job_key,
+  queue.percentage, queue.follow_up;
 
 create index jobs_waiting on queue.jobs (queue, priority, run_at, id) where not running;
 

@@ -339,15 +339,16 @@ begin
     returning jobs.*
   )
   select
-    statement_timestamp(), null::float8, claimed.id, claimed.queue, claimed.kind, claimed.run_at, claimed.attempt,
+    statement_timestamp(), null::float8, claimed.id, claimed.queue::text, claimed.kind::text, claimed.run_at,
+    claimed.attempt::smallint,
     -- Who gives way to those behind after some attempts is discarded then.
     case
       when rules.ordered and rules.skip_after is not null
         then least(claimed.max_attempts, claimed.prior_attempts + rules.skip_after)::smallint
-      else claimed.max_attempts
+      else claimed.max_attempts::smallint
     end,
-    claimed.crash_count, claimed.prior_attempts, claimed.fence, claimed.key, claimed.args, claimed.args_key,
-    claimed.checkpoint, claimed.trace_context, claimed.last_traceparent
+    claimed.crash_count::smallint, claimed.prior_attempts::smallint, claimed.fence, claimed.key::text, claimed.args,
+    claimed.args_key, claimed.checkpoint, claimed.trace_context, claimed.last_traceparent
   from claimed
   order by claimed.priority, claimed.run_at, claimed.id;
 

@@ -18,12 +18,13 @@ create table queue.schedules (
   policy_max          smallint,
   policy_max_age_secs bigint,
   -- The job of each tick, as queue.jobs has it.
-  kind          text collate "C" not null,
+  kind          queue.kind_name not null,
   args          jsonb not null,
-  queue         text collate "C" not null,
-  priority      smallint not null,
-  max_attempts  smallint not null,
-  -- What most jobs do without, as one object, or null: key, tags, on_discard, no_history, args_key.
+  queue         queue.queue_name not null,
+  priority      queue.job_priority not null,
+  max_attempts  queue.attempt_limit not null,
+  -- What most jobs do without, as one object, or null: key, tags, on_discard, no_history, args_key. What cannot be
+  -- enqueued when its time comes must not be taken now.
   extras        jsonb,
   -- Who stopped it, when and why; all null while it runs.
   paused_at    timestamptz,
@@ -50,20 +51,8 @@ create table queue.schedules (
       when 'catch_up' then policy_max between 1 and 1000 and policy_max_age_secs >= 0
     end is true
   ),
-  -- As of queue.jobs: what cannot be enqueued when its time comes must not be taken now.
-  constraint schedules_queue_is_named check (queue <> '' and length(queue) <= 100),
-  constraint schedules_kind_is_named check (kind <> '' and length(kind) <= 100),
-  constraint schedules_priority_is_known check (priority between 1 and 4),
-  constraint schedules_attempts_are_bounded check (max_attempts between 1 and 1000),
-  constraint schedules_key_is_short check (length(extras ->> 'key') between 1 and 200),
-  constraint schedules_on_discard_is_a_job check (
-    extras -> 'on_discard' is null
-    or (
-      length(extras #>> '{on_discard,kind}') between 1 and 100
-      and length(extras #>> '{on_discard,queue}') between 1 and 100
-      and (extras #>> '{on_discard,priority}')::smallint between 1 and 4
-      and (extras #>> '{on_discard,max_attempts}')::smallint between 1 and 1000
-    ) is true
+  constraint schedules_extras_are_a_jobs check (
+    num_nonnulls((extras ->> 'key')::queue.job_key, (extras -> 'on_discard')::queue.follow_up) >= 0
   ),
   constraint schedules_pause_is_told check (
     num_nonnulls(paused_at, paused_by, pause_reason) in (0, 3) and paused_by <> '' is not false

@@ -269,7 +269,7 @@ pub(super) async fn enqueue_all(
     if !plain.is_empty() {
         let plain_jobs: Vec<&NewJob> = plain.iter().map(|&position| &jobs[position]).collect();
         let (spans, contexts) = start_spans(&plain_jobs);
-        let ids = store::enqueue_many(conn, &plain_jobs, contexts).await?;
+        let ids = store::enqueue(conn, &plain_jobs, contexts).await?;
         end_spans(spans, &ids);
         for (position, id) in plain.into_iter().zip(ids) {
             enqueued[position] = Some(Enqueued::New(id));

@@ -5,7 +5,8 @@ use clap::ValueEnum;
 use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, PgConnection, Postgres};
 use tokio::task::JoinSet;
 
 use super::figures::{Figure, show};
@@ -110,10 +111,9 @@ async fn measure(
     };
     let gauges = Gauges::start(server, database).await?;
     let pool = db::connect(&database.url, clients, "surety-bench").await?;
-    let connected = try_join_all((0..clients).map(|_| pool.acquire())).await?;
-    drop(connected);
+    let connections = try_join_all((0..clients).map(|_| pool.acquire())).await?;
     let begun = std::time::Instant::now();
-    insert_by_all(&pool, form, clients, jobs, batch).await?;
+    insert_by_all(connections, form, jobs, batch).await?;
     let secs = begun.elapsed().as_secs_f64();
     pool.close().await;
     let counted = gauges.end(0, false).await?;
@@ -127,19 +127,18 @@ async fn measure(
     Ok(Round { form, jobs, rate: jobs as f64 / secs, counted })
 }
 
-/// Inserts so many jobs by so many clients at once.
+/// Inserts so many jobs by so many clients at once, each of which keeps its connection.
 async fn insert_by_all(
-    pool: &PgPool,
+    connections: Vec<PoolConnection<Postgres>>,
     form: Form,
-    clients: u32,
     jobs: u64,
     batch: u64,
 ) -> anyhow::Result<()> {
+    let clients = connections.len() as u64;
     let mut working = JoinSet::new();
-    for client in 0..u64::from(clients) {
-        let share = jobs / u64::from(clients) + u64::from(client < jobs % u64::from(clients));
-        let pool = pool.clone();
-        working.spawn(async move { insert(&pool, form, share, batch).await });
+    for (client, mut connection) in (0..).zip(connections) {
+        let share = jobs / clients + u64::from(client < jobs % clients);
+        working.spawn(async move { insert(&mut connection, form, share, batch).await });
     }
     while let Some(client) = working.join_next().await {
         client??;
@@ -147,12 +146,17 @@ async fn insert_by_all(
     Ok(())
 }
 
-async fn insert(pool: &PgPool, form: Form, jobs: u64, batch: u64) -> anyhow::Result<()> {
+async fn insert(
+    connection: &mut PgConnection,
+    form: Form,
+    jobs: u64,
+    batch: u64,
+) -> anyhow::Result<()> {
     for first in (0..jobs).step_by(usize::try_from(batch)?) {
         let mut new = (first..jobs.min(first + batch))
             .map(|_| new_job(Handling::PLAIN))
             .collect::<Result<Vec<NewJob>, _>>()?;
-        let mut tx = pool.begin().await?;
+        let mut tx = connection.begin().await?;
         match form {
             Form::Single => {
                 for job in new.drain(..) {

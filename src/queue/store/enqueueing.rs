@@ -9,7 +9,48 @@ use crate::queue::enqueue::{Enqueued, Extras, NewJob};
 use crate::queue::job::JobId;
 use crate::queue::trace_context::TraceContext;
 
-pub(in crate::queue) async fn enqueue_many(
+/// Enqueues jobs that are not unique.
+pub(in crate::queue) async fn enqueue(
+    conn: &mut PgConnection,
+    jobs: &[&NewJob],
+    mut trace_contexts: Vec<Option<TraceContext>>,
+) -> Result<Vec<JobId>, QueueError> {
+    match jobs {
+        [job] => Ok(vec![enqueue_one(conn, job, trace_contexts.pop().flatten()).await?]),
+        jobs => enqueue_many(conn, jobs, trace_contexts).await,
+    }
+}
+
+async fn enqueue_one(
+    conn: &mut PgConnection,
+    job: &NewJob,
+    trace_context: Option<TraceContext>,
+) -> Result<JobId, QueueError> {
+    let extras = &job.extras;
+    let id = sqlx::query_file_scalar!(
+        "src/queue/sql/enqueue_one.sql",
+        &*job.queue,
+        &*job.kind,
+        job.priority,
+        job.max_attempts,
+        job.delay.as_secs_f64(),
+        extras.run_at,
+        job.args,
+        trace_context.map(Json) as _,
+        extras.on_discard.as_ref().map(Json) as _,
+        extras.key,
+        extras.held,
+        !extras.no_history,
+        extras.batch_id,
+        (!extras.tags.is_empty()).then_some(extras.tags.as_slice()),
+        extras.args_key,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(JobId(id))
+}
+
+async fn enqueue_many(
     conn: &mut PgConnection,
     jobs: &[&NewJob],
     trace_contexts: Vec<Option<TraceContext>>,

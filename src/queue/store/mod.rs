@@ -16,7 +16,7 @@ use super::attempt::{AttemptOutcome, EndedAttempt};
 use super::job::{Fence, JobId};
 
 pub(super) use claims::{Claim, ClaimByKeyRequest, ClaimRequest, ClaimedJob, claim, claim_by_key};
-pub(super) use enqueueing::{enqueue_many, enqueue_unique};
+pub(super) use enqueueing::{enqueue, enqueue_unique};
 
 mod claims;
 mod enqueueing;

@@ -166,10 +166,10 @@ async fn what_the_schema_refuses_is_refused_by_copy_as_well() {
     let mut conn = db.pool.acquire().await.unwrap();
     let job = || NewJob::raw("k", json!({}));
     for (bad, constraint) in [
-        (job().queue(""), "jobs_queue_is_named"),
-        (job().priority(5), "jobs_priority_is_known"),
-        (job().max_attempts(0), "jobs_attempts_are_bounded"),
-        (job().key("k".repeat(201)), "jobs_key_is_short"),
+        (job().queue(""), "queue_is_named"),
+        (job().priority(5), "priority_is_known"),
+        (job().max_attempts(0), "attempts_are_bounded"),
+        (job().key("k".repeat(201)), "key_is_short"),
     ] {
         let jobs = [job(), bad];
         for refused in [
@@ -227,7 +227,7 @@ async fn a_job_by_the_sql_function_is_that_of_an_insert() {
     let refused = sqlx::query("select * from queue.enqueue('')").execute(&db.pool).await;
     let refused = refused.unwrap_err();
     let constraint = refused.as_database_error().and_then(|error| error.constraint());
-    assert_eq!(constraint, Some("jobs_kind_is_named"));
+    assert_eq!(constraint, Some("kind_is_named"));
     assert_eq!(idle_worker(&db.pool).run_until_idle().await.unwrap().completed, 2);
 }
 

@@ -234,6 +234,6 @@ async fn a_follow_up_that_could_not_be_enqueued_later_is_refused_at_once() {
                 .await
                 .unwrap_err();
         let constraint = refused.as_database_error().and_then(|error| error.constraint());
-        assert_eq!(constraint, Some("jobs_on_discard_is_a_job"), "{follow_up}: {refused}");
+        assert_eq!(constraint, Some("follow_up_is_a_job"), "{follow_up}: {refused}");
     }
 }

@@ -54,29 +54,31 @@ async fn no_more_jobs_of_a_key_run_at_once_than_its_limit_and_others_are_not_hel
 #[tokio::test]
 async fn no_more_jobs_start_in_a_period_than_the_rate_over_all_workers() {
     let db = database().await;
-    let rate_period = Duration::from_millis(500);
+    // What starts is counted in twentieths of the period: a machine that stalls for longer between
+    // the count and the start would seem to let more through.
+    let rate_period = Duration::from_secs(2);
     limit(&db, Limits { rate: Some(20), rate_period, ..Limits::default() }).await;
-    enqueue_all(&db, &vec![Work::new(0).job(); 80]).await;
+    enqueue_all(&db, &vec![Work::new(0).job(); 60]).await;
     work_off(&db, 3, 50).await;
     let most = count(
         &db,
         "select max(started) from (
            select count(*) over (
-             order by started_at range between interval '500 ms' preceding and current row
+             order by started_at range between interval '2 s' preceding and current row
            ) as started
            from queue.attempts
          ) as counted",
     )
     .await;
     assert_eq!(most, 20);
-    // 20 at once, and then 20 more each 525 ms at the earliest.
+    // 20 at once, and then 20 more each 2.1 s at the earliest.
     let millis = count(
         &db,
         "select (extract(epoch from max(started_at) - min(started_at)) * 1000)::bigint
          from queue.attempts",
     )
     .await;
-    assert!((1500..5000).contains(&millis), "{millis} ms");
+    assert!((4000..15_000).contains(&millis), "{millis} ms");
 }
 
 #[tokio::test]
