@@ -16,9 +16,11 @@
 //! reads has no id: it may hold the xmin horizon as long as it likes, and the floor rises all the
 //! same.
 //!
-//! What this cannot know is found by a *sweep*, a claim from the very start every few seconds: jobs
-//! whose claim was rolled back, jobs of a transaction that stayed open for longer than
-//! [`WRITER_PATIENCE`], and a clock that was set back.
+//! What this cannot know is found by a *sweep* from the very start every few seconds: jobs whose
+//! claim was rolled back, jobs of a transaction that stayed open for longer than
+//! [`WRITER_PATIENCE`], and a clock that was set back. A claim that fills its limit below the floor
+//! leaves the sweep to the next one, which goes on where it stopped: not even a sweep reads the
+//! dead rows of one moment twice.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -27,7 +29,7 @@ use time::OffsetDateTime;
 
 use super::store::Claim;
 
-/// How often a claim reads from the very start.
+/// From the end of one sweep to the begin of the next.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long an open writing transaction may hold the floors down; jobs that it commits later wait
@@ -55,7 +57,7 @@ pub(super) struct Lane {
 /// The floors of one worker.
 #[derive(Debug)]
 pub(super) struct ClaimFloors {
-    lanes: Vec<Lane>,
+    lanes: Vec<LaneFloor>,
     /// The time and the transaction id of an earlier claim: the floors rise to it once all lower
     /// ids have ended.
     candidate: Option<(OffsetDateTime, i64)>,
@@ -64,7 +66,23 @@ pub(super) struct ClaimFloors {
     ignored_xid: i64,
     last_claim_at: OffsetDateTime,
     next_sweep: Instant,
-    sweeping: bool,
+}
+
+/// A lane and what is known of it.
+#[derive(Debug)]
+struct LaneFloor {
+    queue: String,
+    priority: i16,
+    floor: OffsetDateTime,
+    /// How far a sweep has come, while it is below the floor.
+    swept_to: Option<OffsetDateTime>,
+}
+
+impl LaneFloor {
+    fn lane(&self) -> Lane {
+        let floor = self.swept_to.map_or(self.floor, |swept| swept.min(self.floor));
+        Lane { queue: self.queue.clone(), priority: self.priority, floor }
+    }
 }
 
 impl ClaimFloors {
@@ -72,10 +90,11 @@ impl ClaimFloors {
     pub(super) fn new(queues: &[String]) -> Self {
         let lanes = PRIORITIES
             .flat_map(|priority| {
-                queues.iter().map(move |queue| Lane {
+                queues.iter().map(move |queue| LaneFloor {
                     queue: queue.clone(),
                     priority,
                     floor: OffsetDateTime::UNIX_EPOCH,
+                    swept_to: None,
                 })
             })
             .collect();
@@ -85,8 +104,8 @@ impl ClaimFloors {
             candidate_since: Instant::now(),
             ignored_xid: 0,
             last_claim_at: OffsetDateTime::UNIX_EPOCH,
-            next_sweep: Instant::now(),
-            sweeping: false,
+            // From the very start is where the floors are.
+            next_sweep: Instant::now() + SWEEP_INTERVAL,
         }
     }
 
@@ -97,14 +116,16 @@ impl ClaimFloors {
         for of_priority in self.lanes.chunks_mut(queues) {
             of_priority.rotate_left(1);
         }
-        self.sweeping = Instant::now() >= self.next_sweep;
-        let mut lanes = self.lanes.clone();
-        if self.sweeping {
-            for lane in &mut lanes {
-                lane.floor = OffsetDateTime::UNIX_EPOCH;
+        if !self.is_sweeping() && Instant::now() >= self.next_sweep {
+            for lane in &mut self.lanes {
+                lane.swept_to = Some(OffsetDateTime::UNIX_EPOCH);
             }
         }
-        lanes
+        self.lanes.iter().map(LaneFloor::lane).collect()
+    }
+
+    fn is_sweeping(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.swept_to.is_some())
     }
 
     /// Whether the next claim should take a transaction id even when nothing is due: an idle
@@ -121,35 +142,35 @@ impl ClaimFloors {
 
     /// Learns from a claim that asked for `limit` jobs of [`Self::lanes_to_claim`].
     pub(super) fn observe(&mut self, claim: &Claim, limit: usize) {
-        let full = claim.jobs.len() >= limit;
-        // A sweep that came back full has not seen everything yet: the next claim goes on with it.
-        if self.sweeping && !full {
-            self.next_sweep = Instant::now() + SWEEP_INTERVAL;
-        }
         if claim.at < self.last_claim_at {
             // The database's clock was set back: nothing that is remembered holds.
             self.forget();
         }
         self.last_claim_at = claim.at;
 
-        let Some(settled) = self.settled_moment(claim) else { return };
-        let last_visited = match claim.jobs.last() {
-            Some(job) if full => job.lane,
-            _ => self.lanes.len(),
-        };
+        let was_sweeping = self.is_sweeping();
+        let settled = self.settled_moment(claim);
+        // A full claim did not read beyond its last job.
+        let last = claim.jobs.last().filter(|_| claim.jobs.len() >= limit);
         for (position, lane) in self.lanes.iter_mut().enumerate() {
             // Nothing was looked for there.
             if claim.closed_lanes.contains(&position) {
+                lane.swept_to = None;
                 continue;
             }
-            let passed = match position.cmp(&last_visited) {
-                std::cmp::Ordering::Less => settled,
-                std::cmp::Ordering::Equal => {
-                    claim.jobs.last().map_or(settled, |job| settled.min(job.run_at))
-                }
-                std::cmp::Ordering::Greater => continue,
+            let read_to = match last {
+                Some(job) if position > job.lane => continue,
+                Some(job) if position == job.lane => Some(job.run_at),
+                _ => None,
             };
-            lane.floor = lane.floor.max(passed);
+            lane.swept_to = lane.swept_to.and(read_to).filter(|swept| *swept < lane.floor);
+            if let Some(settled) = settled {
+                let passed = read_to.map_or(settled, |read_to| settled.min(read_to));
+                lane.floor = lane.floor.max(passed);
+            }
+        }
+        if was_sweeping && !self.is_sweeping() {
+            self.next_sweep = Instant::now() + SWEEP_INTERVAL;
         }
     }
 
@@ -181,6 +202,112 @@ impl ClaimFloors {
         self.candidate = None;
         for lane in &mut self.lanes {
             lane.floor = OffsetDateTime::UNIX_EPOCH;
+            lane.swept_to = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::queue::job::{Fence, JobId};
+    use crate::queue::store::ClaimedJob;
+
+    const LIMIT: usize = 1;
+    /// Far enough below the moments of all claims to be settled.
+    const LONG_AGO: i64 = 1_000;
+
+    fn at(secs: i64) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(secs)
+    }
+
+    fn job(lane: usize, run_at: OffsetDateTime) -> ClaimedJob {
+        ClaimedJob {
+            id: JobId(1),
+            queue: "a".to_owned(),
+            kind: "k".to_owned(),
+            attempt: 1,
+            max_attempts: 1,
+            crash_count: 0,
+            prior_attempts: 0,
+            fence: Fence(1),
+            run_at,
+            claimed_at: run_at,
+            args: RawValue::NULL.to_owned(),
+            trace_context: None,
+            last_traceparent: None,
+            key: None,
+            args_key: None,
+            checkpoint: None,
+            lane,
+            by_key: false,
+        }
+    }
+
+    /// A claim in the second `secs` of a database where nobody else writes.
+    fn claim(secs: i64, jobs: Vec<ClaimedJob>) -> Claim {
+        Claim {
+            jobs,
+            at: at(secs),
+            oldest_running_xid: secs,
+            own_xid: Some(secs),
+            closed_lanes: Vec::new(),
+            by_key: Vec::new(),
+        }
+    }
+
+    fn floors_of(floors: &mut ClaimFloors) -> Vec<OffsetDateTime> {
+        floors.lanes_to_claim().into_iter().map(|lane| lane.floor).collect()
+    }
+
+    /// One queue's floors after two claims that found nothing.
+    fn risen() -> (ClaimFloors, OffsetDateTime) {
+        let mut floors = ClaimFloors::new(&["a".to_owned()]);
+        for secs in [5_000, 5_001] {
+            assert_eq!(floors_of(&mut floors), [OffsetDateTime::UNIX_EPOCH; 4]);
+            floors.observe(&claim(secs, Vec::new()), LIMIT);
+        }
+        (floors, at(5_000) - CLOCK_MARGIN)
+    }
+
+    #[test]
+    fn a_backlog_is_read_once() {
+        let mut floors = ClaimFloors::new(&["a".to_owned()]);
+        for secs in 0..100 {
+            floors.lanes_to_claim();
+            floors.observe(&claim(5_000 + secs, vec![job(1, at(LONG_AGO + secs))]), LIMIT);
+        }
+        let last = floors_of(&mut floors);
+        assert_eq!(last[1], at(LONG_AGO + 99), "the next claim begins where the last one ended");
+        assert_eq!(last[2..], [OffsetDateTime::UNIX_EPOCH; 2], "nobody has looked there yet");
+    }
+
+    #[test]
+    fn a_sweep_goes_on_where_a_full_claim_left_it() {
+        let (mut floors, floor) = risen();
+        assert_eq!(floors_of(&mut floors), [floor; 4]);
+        floors.next_sweep = Instant::now();
+        assert_eq!(floors_of(&mut floors), [OffsetDateTime::UNIX_EPOCH; 4]);
+
+        // Below the floor: what a worker rolled back, say.
+        floors.observe(&claim(5_001, vec![job(1, at(LONG_AGO))]), LIMIT);
+        let unread = OffsetDateTime::UNIX_EPOCH;
+        assert_eq!(floors_of(&mut floors), [floor, at(LONG_AGO), unread, unread]);
+
+        floors.observe(&claim(5_001, Vec::new()), LIMIT);
+        assert!(floors_of(&mut floors).iter().all(|lane| *lane >= floor), "all has been read");
+        assert!(floors.next_sweep > Instant::now());
+    }
+
+    #[test]
+    fn a_sweep_ends_at_the_floor() {
+        let (mut floors, floor) = risen();
+        floors.next_sweep = Instant::now();
+        floors.lanes_to_claim();
+        floors.observe(&claim(5_001, vec![job(3, at(6_000))]), LIMIT);
+        assert!(floors_of(&mut floors).iter().all(|lane| *lane >= floor));
+        assert!(!floors.is_sweeping());
     }
 }

@@ -228,7 +228,7 @@ async fn measure(
     };
     let measured = measurement
         .run(async |stage| {
-            stage.until_empty().await?;
+            stage.until_empty(&waiting).await?;
             Ok(waiting)
         })
         .await?;

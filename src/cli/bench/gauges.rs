@@ -143,6 +143,11 @@ impl Gauges {
         &self.pool
     }
 
+    /// The last fence that was given before: each claim of a job gives the next.
+    pub(super) fn fence_before(&self) -> i64 {
+        self.before.fence
+    }
+
     /// How long claims took so far; none where nobody counts that.
     pub(super) async fn claim_times(&self) -> anyhow::Result<Option<ClaimTimes>> {
         if self.buffers_of != BuffersOf::Claims {

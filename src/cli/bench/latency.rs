@@ -139,7 +139,7 @@ async fn measure(
                     claims.extend(sample.claim_ms);
                 }
             }
-            stage.until_empty().await?;
+            stage.until_empty(&enqueued).await?;
             producer.pool.close().await;
             Ok(enqueued)
         })

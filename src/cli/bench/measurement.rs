@@ -202,17 +202,23 @@ struct End {
 }
 
 impl Stage<'_> {
-    /// Asks until no job is left that was enqueued here.
+    /// Asks until none of these jobs is left, nor others that they led to.
     ///
-    /// It looks from the end of the queue: the dead rows are at its beginning, and a look over all
-    /// of them would cost as much as many jobs.
-    pub(super) async fn until_empty(&self) -> anyhow::Result<()> {
+    /// Before as many claims as jobs were made, that needs no look at the queue: while dead rows
+    /// cannot be removed, a look reads all of them, and would cost as much as thousands of jobs.
+    pub(super) async fn until_empty(&self, enqueued: &Enqueued) -> anyhow::Result<()> {
+        let fence_at_end = self.gauges.fence_before() + enqueued.ids.len() as i64;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let is_empty: Result<bool, sqlx::Error> = sqlx::query_scalar(
-                "select not exists (select from queue.jobs where id > $1 order by id desc limit 1)",
+                "select case
+                   when last_value < $2 then false
+                   else not exists (select from queue.jobs where id > $1 order by id desc limit 1)
+                 end
+                 from queue.fence",
             )
             .bind(self.database.last_job)
+            .bind(fence_at_end)
             .fetch_one(self.gauges.look())
             .await;
             match is_empty {

@@ -128,7 +128,7 @@ async fn measure(
             let begun = Instant::now();
             let enqueued = produce(args, stage, handling).await?;
             secs = begun.elapsed().as_secs_f64();
-            stage.until_empty().await?;
+            stage.until_empty(&enqueued).await?;
             Ok(enqueued)
         })
         .await?;
