@@ -52,7 +52,7 @@ pub struct Args {
 #[derive(ClapArgs, Clone, Debug)]
 pub struct WorkerArgs {
     /// The most jobs in progress at once.
-    #[arg(long, env = "APP_WORKER_CONCURRENCY", default_value_t = 512, value_name = "JOBS")]
+    #[arg(long, env = "APP_WORKER_CONCURRENCY", default_value_t = 1024, value_name = "JOBS")]
     pub concurrency: usize,
 
     /// How long a claim is valid without a heartbeat: a dead worker's jobs run again after this

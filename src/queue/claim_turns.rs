@@ -10,11 +10,12 @@ use uuid::Uuid;
 use super::QueueError;
 use super::claim_floor::ClaimFloors;
 use super::deadline::within;
+use super::kept_connection::KeptConnection;
 use super::store::{self, ClaimByKeyRequest, ClaimRequest, ClaimedJob};
 
 /// Where a worker is in its turns.
 pub(super) struct ClaimTurns {
-    pool: PgPool,
+    connection: KeptConnection,
     worker_id: Uuid,
     kinds: Vec<String>,
     lease: Duration,
@@ -42,7 +43,7 @@ impl ClaimTurns {
         lease: Duration,
     ) -> Self {
         Self {
-            pool,
+            connection: KeptConnection::of(pool),
             worker_id,
             kinds,
             lease,
@@ -106,7 +107,9 @@ impl ClaimTurns {
             take_xid: self.floors.wants_xid(),
             ignored_xid: self.floors.ignored_xid(),
         };
-        let mut claim = within(store::claim(&self.pool, &request)).await?;
+        let claim =
+            self.connection.with(async |connection| store::claim(connection, &request).await);
+        let mut claim = within(claim).await?;
         self.floors.observe(&claim, limit);
         self.by_key = std::mem::take(&mut claim.by_key);
         claimed.jobs.append(&mut claim.jobs);
@@ -135,7 +138,8 @@ impl ClaimTurns {
                 lease: self.lease,
                 after_key: self.after_keys.get(queue).map(String::as_str),
             };
-            let mut claim = within(store::claim_by_key(&self.pool, &request)).await?;
+            let claim = async |connection: &mut _| store::claim_by_key(connection, &request).await;
+            let mut claim = within(self.connection.with(claim)).await?;
             match claim.turn {
                 Some(key) => self.after_keys.insert(queue.clone(), key),
                 None => self.after_keys.remove(queue),

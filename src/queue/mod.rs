@@ -237,6 +237,7 @@ mod copy;
 pub mod deadline;
 mod dispatch;
 mod executor;
+mod kept_connection;
 mod leases;
 mod listener;
 mod outcome;

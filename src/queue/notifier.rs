@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 
 use super::deadline::within;
+use super::kept_connection::KeptConnection;
 
 /// The channel that workers listen on.
 pub(super) const CHANNEL: &str = "surety_queue";
@@ -57,17 +58,24 @@ impl Notifier {
 /// Wakes the workers now: for programs that would end before a [`Notifier`] of theirs gets to it.
 /// Call it after the commit. Never fails: workers poll, too.
 pub async fn notify_now(pool: &PgPool) {
-    let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(pool);
-    let sent: Result<_, sqlx::Error> = within(sent).await;
+    notify_by(&mut KeptConnection::of(pool.clone())).await;
+}
+
+async fn notify_by(connection: &mut KeptConnection) {
+    let sent = connection.with(async |own| {
+        sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(own).await.map(drop)
+    });
+    let sent: Result<(), sqlx::Error> = within(sent).await;
     if let Err(error) = sent {
         tracing::debug!(%error, "workers could not be notified, they poll");
     }
 }
 
 async fn send(pool: PgPool, pending: Arc<Notify>) {
+    let mut connection = KeptConnection::of(pool);
     loop {
         pending.notified().await;
-        notify_now(&pool).await;
+        notify_by(&mut connection).await;
         tokio::time::sleep(MIN_INTERVAL).await;
     }
 }

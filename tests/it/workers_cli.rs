@@ -85,7 +85,7 @@ async fn all_are_drained_only_with_consent_and_waiting_has_an_end() {
     eventually_async("both are registered", async || ids(&db, "1.0").await.len() == 2).await;
     let (code, output) = workers(&db, &["list"]).await;
     assert_eq!(code, Some(0), "{output}");
-    assert!(output.contains("VERSION") && output.contains("0 of 512"), "{output}");
+    assert!(output.contains("VERSION") && output.contains("0 of 1024"), "{output}");
 
     let all = [&["drain", "--all"], &REASON[..]].concat();
     assert_eq!(workers(&db, &all).await.0, Some(2));

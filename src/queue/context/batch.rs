@@ -44,9 +44,9 @@ impl BatchContext {
     ///
     /// # Errors
     ///
-    /// When the database does not answer.
+    /// When the database does not answer, or other runs keep all connections, for 10 s.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.engine.pool.begin().await
+        self.engine.begin().await
     }
 
     /// Completes all jobs of the batch that did not [fail](Self::fail) in this transaction and

@@ -64,6 +64,9 @@ const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
 /// A progress text is cut at so many bytes.
 const MAX_PROGRESS_BYTES: usize = 500;
 
+/// A handler waits for a connection so many times as long as the pool allows, 2 s.
+const WAITS_FOR_CONNECTION: usize = 5;
+
 /// Proof that a job's outcome was committed: only a commit that the job's fence allowed makes one.
 #[derive(Debug)]
 pub struct Committed {
@@ -108,6 +111,20 @@ pub struct JobContext {
 pub(super) struct Engine {
     pub(super) pool: PgPool,
     pub(super) completer: Completer,
+}
+
+impl Engine {
+    /// Begins a transaction of a handler. There are many more runs than connections: to wait longer
+    /// than the pool allows is no failure of the job, which would cost it an attempt.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        for _ in 1..WAITS_FOR_CONNECTION {
+            match self.pool.begin().await {
+                Err(sqlx::Error::PoolTimedOut) => {}
+                begun => return begun,
+            }
+        }
+        self.pool.begin().await
+    }
 }
 
 impl JobContext {
@@ -232,9 +249,9 @@ impl JobContext {
     ///
     /// # Errors
     ///
-    /// When the database does not answer.
+    /// When the database does not answer, or other runs keep all connections, for 10 s.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.engine.pool.begin().await
+        self.engine.begin().await
     }
 
     /// Makes sure that the job is still this run's, until the transaction ends: for what is written

@@ -9,7 +9,8 @@ use crate::queue::sealing::Keyring;
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
-    /// The most jobs in progress at once. At least 1.
+    /// The most jobs in progress at once. At least 1. A claim brings up to 500: with twice as many
+    /// in progress, the next ones are claimed while the last ones run.
     pub concurrency: usize,
     /// How long a claim is valid without a heartbeat. A dead worker's jobs run again after this
     /// long.
@@ -34,7 +35,7 @@ pub struct WorkerSettings {
 impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
-            concurrency: 512,
+            concurrency: 1024,
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
             poll: Duration::from_secs(1),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use surety::db;
 use surety::queue::enqueue::{NewJob, enqueue};
 use surety::queue::inspect::JobState;
 use surety::queue::testing;
@@ -53,6 +54,21 @@ async fn a_failing_job_is_retried_then_discarded_and_keeps_every_error() {
         [1, 2, 3].map(|n| (n, "failed".to_owned(), error.clone()))
     );
     assert!(effects(&db.pool).await.is_empty(), "what a failed run wrote is rolled back");
+}
+
+#[tokio::test]
+async fn to_wait_for_a_connection_costs_no_attempt() {
+    let db = database().await;
+    let pool = db::connect(&db.url, 1, "test").await.unwrap();
+    let id = enqueue_job(&db.pool, &Act::new("a", End::Complete)).await;
+    // As other runs would, and for longer than the pool lets anybody wait.
+    let taken = pool.acquire().await.unwrap();
+    let run = tokio::spawn(async move { idle_worker(&pool).run_until_idle().await });
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(state_of(&db.pool, id).await, "running");
+    drop(taken);
+    run.await.unwrap().unwrap();
+    assert_eq!(attempts_of(&db.pool, id).await, [(1, "completed".into(), None)]);
 }
 
 #[tokio::test]
