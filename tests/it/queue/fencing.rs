@@ -8,8 +8,8 @@ use surety::queue::worker::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
-    Act, End, Gates, attempts_of, count, database, effects, enqueue_job, eventually, idle_worker,
-    let_lease_run_out, state_of, unattended, wake_with, worker,
+    Act, End, Gates, Linger, attempts_of, count, database, effects, enqueue_job, eventually,
+    idle_worker, let_lease_run_out, state_of, unattended, wake_with, worker,
 };
 
 /// Worker A is stopped in mid-run; its lease runs out, worker B is given the job by a rescue and
@@ -195,6 +195,26 @@ async fn a_long_run_keeps_its_lease_by_heartbeats() {
     gates.go_on.add_permits(1);
     assert_eq!(run.await.unwrap().unwrap().completed, 1);
     assert_eq!(attempts_of(&db.pool, id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_has_completed_its_job_is_not_taken_for_one_that_lost_it() {
+    let db = database().await;
+    let gates = Gates::new();
+    let settings = WorkerSettings {
+        lease: Duration::from_secs(6),
+        heartbeat: Duration::from_millis(100),
+        ..WorkerSettings::default()
+    };
+    let worker = worker(&db.pool, &gates, settings);
+    enqueue_job(&db.pool, &Linger {}).await;
+    let run = tokio::spawn(async move { worker.run_until_idle().await });
+    gates.wait_begun().await;
+    // Renewals find the job gone, while its run has yet to end.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    gates.go_on.add_permits(1);
+    let summary = run.await.unwrap().unwrap();
+    assert_eq!((summary.completed, summary.lease_lost, summary.failed), (1, 0, 0));
 }
 
 #[tokio::test]

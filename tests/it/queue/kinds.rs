@@ -172,6 +172,23 @@ impl Job for Hang {
     }
 }
 
+/// Completes at once, and does not end before the gate.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Linger {}
+
+impl Job for Linger {
+    const KIND: &'static str = "linger";
+    type State = Gates;
+
+    async fn run(self, gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
+        let tx = cx.begin().await?;
+        let committed = cx.complete(tx).await?;
+        gates.begun.add_permits(1);
+        gates.go_on.acquire().await?.forget();
+        Ok(committed)
+    }
+}
+
 /// Done in batches; one whose name is `poison` fails, alone and in company.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Batched {
@@ -253,6 +270,7 @@ pub(super) fn worker(pool: &PgPool, gates: &Gates, settings: WorkerSettings) -> 
         .register::<Pay>()
         .register::<Release>()
         .register::<Hang>()
+        .register::<Linger>()
         .register_batch::<Batched>();
     Arc::new(Worker::new(pool.clone(), registry, settings).expect("the settings work"))
 }
