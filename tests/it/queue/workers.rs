@@ -59,7 +59,7 @@ async fn a_worker_is_listed_with_what_it_is_and_does_until_it_ends() {
     let seen = only_worker(&db.pool).await;
     assert_eq!((seen.version.as_str(), seen.slots), ("1.2.3", 7));
     assert_eq!(seen.pid, std::process::id().cast_signed());
-    assert_eq!(seen.kinds, ["act", "batched", "hang", "pay", "release"]);
+    assert_eq!(seen.kinds, ["act", "batched", "hang", "linger", "pay", "release"]);
     assert_eq!(seen.queues, ["default", "releases"]);
     assert_eq!(seen.state, WorkerState::Working);
     assert!(!seen.host.is_empty() && seen.last_seen_at >= seen.started_at);
