@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{KEY, is_replay, rows};
 use crate::support::money::{Customer, over};
-use crate::support::{Answer, App, TestApi, TestDb, eventually, send};
+use crate::support::{Answer, App, Binary as _, TestApi, TestDb, eventually, send};
 
 /// A process that serves the API.
 struct Server {

@@ -9,7 +9,7 @@ use surety::http::rate_limits::LimitClass;
 use time::OffsetDateTime;
 
 use super::{Limited, api_with, limit, post, sum_of};
-use crate::support::{App, PATIENCE, TestApi, TestDb, WEBHOOKS, event, send};
+use crate::support::{App, Binary as _, PATIENCE, TestApi, TestDb, WEBHOOKS, event, send};
 
 #[tokio::test]
 async fn a_small_quota_is_kept_exactly() {
