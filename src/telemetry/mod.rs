@@ -28,6 +28,7 @@
 //! The two events that every request and every run ends with are described where they are made:
 //! `http::trace` and `queue::spans`. Deliberately absent: bodies, headers, query strings, secrets.
 
+mod collector_client;
 mod formats;
 mod logs;
 mod otlp;
@@ -50,14 +51,12 @@ use crate::queue::spans::LOG_CONTEXT_TARGET;
 /// How long the last spans may take to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away
-/// once per export. And not what the download of PostgreSQL tries again: it ends well, or in an
-/// error of its own.
-const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error,reqwest_retry=error";
+/// once per export.
+const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
 /// Someone waits for the result of a command, and wants to hear of trouble only.
 const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";
 /// What the exporter itself does is not to be traced, or it would never end.
-const UNTRACED: [&str; 6] =
-    [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "reqwest", "opentelemetry"];
+const UNTRACED: [&str; 5] = [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "opentelemetry"];
 
 /// What the telemetry of a process depends on beside the `OTEL_*` variables.
 #[derive(Clone, Copy, Debug)]
