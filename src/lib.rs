@@ -129,6 +129,7 @@ pub mod ids;
 pub mod invariants;
 pub mod jobs;
 pub mod money;
+pub mod operations;
 pub mod payments;
 pub mod queue;
 pub mod serve;

@@ -9,10 +9,11 @@ use super::list_of;
 use crate::http::json_body::{Fields, FromFields};
 use crate::http::lists::{self, cursor_after};
 use crate::http::money::CurrencyCode;
-use crate::identity::passwords::{self, Password};
-use crate::identity::users::{Change, Filter, User};
-use crate::identity::{Email, MAX_EMAIL_CHARS, Role, UserStatus};
+use crate::identity::{MAX_EMAIL_CHARS, passwords};
 use crate::money::Currency;
+use crate::operations::users::{
+    Email, Password, Role, UserChange as Change, UserFilter, UserStatus, UserView,
+};
 
 /// A user to be made.
 #[derive(Object)]
@@ -178,8 +179,8 @@ pub(super) struct UserOut {
     updated_at: OffsetDateTime,
 }
 
-impl From<User> for UserOut {
-    fn from(user: User) -> Self {
+impl From<UserView> for UserOut {
+    fn from(user: UserView) -> Self {
         Self {
             id: user.id.0,
             email: user.email,
@@ -203,7 +204,7 @@ pub(super) struct UserPage {
 }
 
 impl UserPage {
-    pub(super) fn new(found: Vec<User>, limit: u16, filter: &Filter) -> Self {
+    pub(super) fn new(found: Vec<UserView>, limit: u16, filter: &UserFilter) -> Self {
         let (found, last) = lists::page(found, limit);
         let next_cursor = last.map(|last| cursor_after(last.id.0.into_bytes(), &list_of(filter)));
         Self { users: found.into_iter().map(Into::into).collect(), next_cursor }
