@@ -6,7 +6,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
-use crate::http::trace::{LOG_TARGET as HTTP, REQUEST_ENDED};
+use crate::http::edge::trace::{LOG_TARGET as HTTP, REQUEST_ENDED};
 use crate::queue::job::JobId;
 use crate::queue::spans::{Ending, Failure, LOG_CONTEXT_TARGET, ProcessSpan, Run};
 use crate::telemetry::filter;
