@@ -8,7 +8,7 @@
 //! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
-//! - [`system`], [`docs`]: health, build and documentation.
+//! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
 //!
 //! Guaranteed: each operation names all codes that it refuses with ([`Refused`]); transaction and
@@ -24,6 +24,7 @@ pub mod dead_letters;
 pub mod deposits;
 pub mod docs;
 pub mod inbound_webhooks;
+pub mod metrics;
 pub mod openapi;
 pub mod orders;
 pub mod record_transactions;
@@ -42,6 +43,7 @@ use self::dead_letters::DeadLettersApi;
 use self::deposits::DepositsApi;
 use self::docs::DocsApi;
 use self::inbound_webhooks::InboundWebhooksApi;
+use self::metrics::MetricsApi;
 use self::system::SystemApi;
 use self::transactions::TransactionsApi;
 use self::transfers::TransfersApi;
@@ -49,7 +51,6 @@ use self::user_money::UserMoneyApi;
 use self::users::UsersApi;
 use self::wallets::WalletsApi;
 use self::withdrawals::WithdrawalsApi;
-use crate::http::edge::metrics::MetricsApi;
 
 /// All APIs, in the order of the document.
 pub type Apis = (

@@ -1,12 +1,14 @@
-//! `GET /metrics`: the figures of this process, for Prometheus.
+//! The figures of this process, for Prometheus.
 //!
-//! - Here: [`Metrics`], where each part of the program registers what it counts, and the scrape.
+//! - Here: [`Metrics`], where each part of the program registers what it counts.
 //! - `requests`: the middleware that counts and times requests.
+//! - `scrape`: the text format of what was read.
 //!
 //! What is counted on the way of a request is an atomic that was looked up before ([`Tally`]).
 //! Everything else is read when somebody scrapes. Labels have few values and never an id.
 
 mod requests;
+mod scrape;
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,23 +17,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use poem::{IntoResponse, Response};
-use poem_openapi::payload::Payload;
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
-use poem_openapi::{ApiResponse, OpenApi};
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use sqlx::PgPool;
-use tokio::time::timeout;
 
+use self::requests::Durations;
+pub use self::requests::RequestMetrics;
+use self::scrape::{Figures, Scrape};
 use crate::bank::breaker::{self, Phase};
-use crate::http::api::ApiTags;
-use crate::http::wire::refused::{Refusals, Refused};
 use crate::jobs::BANK_BREAKER;
-use requests::Durations;
-pub use requests::RequestMetrics;
 
 /// The media type of a scrape.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -214,115 +209,4 @@ impl fmt::Debug for Metrics {
 
 fn owned(labels: &[(&'static str, &str)]) -> Labels {
     labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
-}
-
-/// One line of a scrape, or, of durations, several.
-#[derive(Clone, Debug)]
-enum Point {
-    Count(Labels, f64),
-    Durations(Labels, Arc<Durations>),
-}
-
-impl Source {
-    async fn read(self) -> Vec<Point> {
-        match self {
-            Self::Tally(labels, tally) => vec![Point::Count(labels, tally.count() as f64)],
-            Self::Durations(labels, durations) => vec![Point::Durations(labels, durations)],
-            Self::Read(read) => {
-                let readings = timeout(READ_WITHIN, read()).await.unwrap_or_default();
-                readings.into_iter().map(|it| Point::Count(it.labels, it.value)).collect()
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Scrape(Vec<Figures>);
-
-#[derive(Debug)]
-struct Figures {
-    name: &'static str,
-    help: &'static str,
-    kind: MetricType,
-    points: Vec<Point>,
-}
-
-impl Collector for Scrape {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for Figures { name, help, kind, points } in &self.0 {
-            if points.is_empty() {
-                continue;
-            }
-            let mut metric = encoder.encode_descriptor(name, help, None, *kind)?;
-            for point in points {
-                let (Point::Count(labels, _) | Point::Durations(labels, _)) = point;
-                match labels.is_empty() {
-                    true => encode_point(&mut metric, *kind, point)?,
-                    false => encode_point(&mut metric.encode_family(labels)?, *kind, point)?,
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn encode_point(encoder: &mut MetricEncoder<'_>, kind: MetricType, point: &Point) -> fmt::Result {
-    match point {
-        Point::Count(_, value) if matches!(kind, MetricType::Counter) => {
-            encoder.encode_counter::<Labels, f64, f64>(value, None)
-        }
-        Point::Count(_, value) => encoder.encode_gauge(value),
-        Point::Durations(_, durations) => durations.encode(encoder),
-    }
-}
-
-/// The API of the figures.
-pub struct MetricsApi {
-    /// What is shown.
-    pub metrics: Metrics,
-}
-
-#[OpenApi]
-impl MetricsApi {
-    /// Get the figures of this process
-    ///
-    /// For Prometheus, in the text format of OpenMetrics: requests by operation and class of
-    /// status, with their durations; inbound webhooks by what became of them; decisions of the rate
-    /// limits; connections to the database. Each process counts for itself, from its start.
-    #[oai(path = "/metrics", method = "get", operation_id = "get_metrics", tag = "ApiTags::System")]
-    async fn get_metrics(&self) -> Result<MetricsGiven, Refused<NothingElse>> {
-        Ok(MetricsGiven::Ok(OpenMetrics(self.metrics.scrape().await)))
-    }
-}
-
-#[derive(ApiResponse)]
-enum MetricsGiven {
-    /// The figures.
-    #[oai(status = 200)]
-    Ok(OpenMetrics),
-}
-
-/// Text in the format of OpenMetrics.
-struct OpenMetrics(String);
-
-impl Payload for OpenMetrics {
-    const CONTENT_TYPE: &'static str = MEDIA_TYPE;
-
-    fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")))
-    }
-}
-
-impl IntoResponse for OpenMetrics {
-    fn into_response(self) -> Response {
-        Response::builder().content_type(Self::CONTENT_TYPE).body(self.0)
-    }
-}
-
-/// Nothing is refused.
-#[derive(Debug)]
-struct NothingElse;
-
-impl Refusals for NothingElse {
-    const CODES: &'static [&'static [crate::http::wire::problem::Code]] = &[];
 }

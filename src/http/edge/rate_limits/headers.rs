@@ -49,10 +49,10 @@ pub(super) fn note(class: LimitClass, standing: Standing) {
     });
 }
 
-/// The middleware that gives requests what they need to be limited, [`RateLimits`] and
-/// [`ClientAddress`](crate::http::edge::client_address::ClientAddress), as data, and writes the headers
-/// on each answer to one that was, refusals and errors included. So it is outside of whatever makes
-/// answers of errors.
+/// The middleware that gives requests, as data, the two things that limiting them needs,
+/// [`RateLimits`] and [`ClientAddress`](crate::http::edge::client_address::ClientAddress), and
+/// writes the headers on each answer to a limited one, refusals and errors included. Therefore it
+/// is outside of whatever makes answers of errors.
 pub struct RateLimitHeaders<E> {
     inner: E,
     limits: RateLimits,
