@@ -11,12 +11,13 @@ use crate::http::edge::caller::{self, Caller, Principal};
 use crate::http::edge::client_address::ClientAddress;
 use crate::http::edge::database::{in_transaction, within_seconds};
 use crate::http::edge::rate_limits::{LimitClass, RateLimits};
-use crate::http::wire::json_body::{self, Fields, FromFields, JsonBody};
+use crate::http::wire::field_types::{EmailIn, Text};
+use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::{Refusals, Refused};
 use crate::identity::passwords::{self, Hasher, Password};
-use crate::identity::{Email, MAX_EMAIL_CHARS, sessions, signing_keys, tokens, users};
+use crate::identity::{Email, sessions, signing_keys, tokens, users};
 
 /// The API of signing in and out.
 #[derive(Clone)]
@@ -101,27 +102,18 @@ impl AuthApi {
     }
 }
 
-/// What to sign in with.
-#[derive(Object)]
-struct Login {
-    /// The user's email address; case and space around it do not matter.
-    #[oai(validator(min_length = 3, max_length = 254))]
-    email: String,
-    /// The user's password.
-    #[oai(validator(min_length = 1, max_length = 128))]
-    password: String,
-}
+json_object! {
+    /// What to sign in with.
+    struct Login {
+        /// The user's email address; case and space around it do not matter.
+        email: EmailIn,
+        /// The user's password.
+        #[oai(validator(min_length = 1))]
+        password: Text<{ passwords::MAX_CHARS }>,
+    }
 
-impl FromFields for Login {
-    type Value = (Email, Password);
-
-    const FIELDS: &'static [&'static str] = &["email", "password"];
-
-    fn from_fields(fields: &mut Fields<'_>) -> Option<(Email, Password)> {
-        let email = fields.text("email", MAX_EMAIL_CHARS);
-        let password = fields.text("password", passwords::MAX_CHARS);
-        let email = fields.accept("email", email?.parse::<Email>());
-        Some((email?, Password::attempt(password?)))
+    fn value(fields) -> (Email, Password) {
+        Some((email?.0, Password::attempt(password?.0)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Deposits: money that comes in through the bank.
 
+use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
-use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use super::ApiTags;
@@ -10,7 +10,8 @@ use super::orders::{
 };
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::idempotency::{self, IdempotencyKey};
-use crate::http::wire::json_body::{self, Fields, FromFields, JsonBody};
+use crate::http::wire::field_types::Text;
+use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::money::{AmountIn, CurrencyCode};
 use crate::http::wire::problem::Code;
 use crate::http::wire::refused::{Refusals, Refused};
@@ -91,31 +92,24 @@ impl DepositsApi {
 
 const KINDS: [Kind; 1] = [Kind::Deposit];
 
-/// A deposit to be made.
-#[derive(Object)]
-#[allow(dead_code)] // Describes the body; `FromFields` reads it.
-struct NewDeposit {
-    /// The wallet, one of yours, that it reaches.
-    wallet_id: Uuid,
-    /// How much.
-    amount: AmountIn,
-    /// The currency of the wallet.
-    currency: CurrencyCode,
-    /// Your own words, for your own records.
-    #[oai(validator(max_length = 140))]
-    description: Option<String>,
-}
+json_object! {
+    /// A deposit to be made.
+    struct NewDeposit {
+        /// The wallet, one of yours, that it reaches.
+        wallet_id: Uuid,
+        /// How much.
+        amount: AmountIn,
+        /// The currency of the wallet.
+        currency: CurrencyCode,
+        /// Your own words, for your own records.
+        description: Option<Text<MAX_DESCRIPTION_CHARS>>,
+    }
 
-impl FromFields for NewDeposit {
-    type Value = (Instruction, Option<String>);
-
-    const FIELDS: &'static [&'static str] = &["wallet_id", "amount", "currency", "description"];
-
-    fn from_fields(fields: &mut Fields<'_>) -> Option<Self::Value> {
-        let wallet = fields.uuid("wallet_id");
-        let money = fields.money("amount", "currency");
-        let description = fields.optional_text("description", MAX_DESCRIPTION_CHARS);
-        Some((Instruction::Deposit { wallet: AccountId(wallet?), money: money? }, description?))
+    fn value(fields) -> (Instruction, Option<String>) {
+        let money = fields.money(amount, currency);
+        let instruction =
+            Instruction::Deposit { wallet: AccountId(wallet_id?), money: money? };
+        Some((instruction, description?.map(|Text(text)| text)))
     }
 }
 

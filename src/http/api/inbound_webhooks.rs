@@ -17,7 +17,8 @@ use crate::http::edge::rate_limits::{LimitClass, RateLimits};
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::signature::{SignatureHeader, SignatureHeaders, Verifier};
 use crate::http::edge::trace;
-use crate::http::wire::json_body::{self, Fields, FromFields, JsonBody};
+use crate::http::wire::field_types::Text;
+use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::money::{AmountIn, CurrencyCode};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
@@ -184,40 +185,30 @@ fn now_unix_secs() -> i64 {
     i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// A payment event of a provider's, as it is sent.
-#[derive(Object)]
-struct TransactionEvent {
-    /// The provider's id of the transaction. One id names one transaction for ever.
-    #[oai(validator(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
-    transaction_id: String,
-    /// The account that the money leaves.
-    #[oai(validator(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
-    source_account: String,
-    /// The account that the money reaches.
-    #[oai(validator(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
-    destination_account: String,
-    /// How much: greater than zero, with no more decimals than the currency has (ISO 4217).
-    amount: AmountIn,
-    /// The currency of the amount.
-    currency: CurrencyCode,
-}
+json_object! {
+    /// A payment event of a provider's, as it is sent.
+    struct TransactionEvent {
+        /// The provider's id of the transaction. One id names one transaction for ever.
+        #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
+        transaction_id: Text<MAX_NAME_CHARS>,
+        /// The account that the money leaves.
+        #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
+        source_account: Text<MAX_NAME_CHARS>,
+        /// The account that the money reaches.
+        #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
+        destination_account: Text<MAX_NAME_CHARS>,
+        /// How much: greater than zero, with no more decimals than the currency has (ISO 4217).
+        amount: AmountIn,
+        /// The currency of the amount.
+        currency: CurrencyCode,
+    }
 
-impl FromFields for TransactionEvent {
-    type Value = NewTransaction;
-
-    const FIELDS: &'static [&'static str] =
-        &["transaction_id", "source_account", "destination_account", "amount", "currency"];
-
-    fn from_fields(fields: &mut Fields<'_>) -> Option<NewTransaction> {
-        // All are looked at before the first `?`, so that all errors are told at once.
-        let transaction_id = fields.text("transaction_id", MAX_NAME_CHARS);
-        let source_account = fields.text("source_account", MAX_NAME_CHARS);
-        let destination_account = fields.text("destination_account", MAX_NAME_CHARS);
-        let money = fields.money("amount", "currency");
+    fn value(fields) -> NewTransaction {
+        let money = fields.money(amount, currency);
         Some(NewTransaction {
-            transaction_id: transaction_id?,
-            source_account: source_account?,
-            destination_account: destination_account?,
+            transaction_id: transaction_id?.0,
+            source_account: source_account?.0,
+            destination_account: destination_account?.0,
             money: money?,
             body: fields.body(),
         })

@@ -1,7 +1,7 @@
 //! Transfers: money that goes from one wallet to another, and refunds, which give it back.
 
+use poem_openapi::OpenApi;
 use poem_openapi::param::Path;
-use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
 use super::ApiTags;
@@ -11,7 +11,8 @@ use super::orders::{
 use super::wallets::IfMatch;
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::idempotency::{self, IdempotencyKey};
-use crate::http::wire::json_body::{self, Fields, FromFields, JsonBody};
+use crate::http::wire::field_types::Text;
+use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::money::{AmountIn, CurrencyCode};
 use crate::http::wire::problem::Code;
 use crate::http::wire::refused::{Refusals, Refused};
@@ -124,40 +125,29 @@ impl TransfersApi {
 
 const KINDS: [Kind; 2] = [Kind::Transfer, Kind::Refund];
 
-/// A transfer to be made.
-#[derive(Object)]
-#[allow(dead_code)] // Describes the body; `FromFields` reads it.
-struct NewTransfer {
-    /// The wallet that pays, one of yours.
-    source_wallet_id: Uuid,
-    /// The wallet that is paid.
-    destination_wallet_id: Uuid,
-    /// How much.
-    amount: AmountIn,
-    /// The currency of both wallets.
-    currency: CurrencyCode,
-    /// Your own words, which the recipient can read.
-    #[oai(validator(max_length = 140))]
-    description: Option<String>,
-}
+json_object! {
+    /// A transfer to be made.
+    struct NewTransfer {
+        /// The wallet that pays, one of yours.
+        source_wallet_id: Uuid,
+        /// The wallet that is paid.
+        destination_wallet_id: Uuid,
+        /// How much.
+        amount: AmountIn,
+        /// The currency of both wallets.
+        currency: CurrencyCode,
+        /// Your own words, which the recipient can read.
+        description: Option<Text<MAX_DESCRIPTION_CHARS>>,
+    }
 
-impl FromFields for NewTransfer {
-    type Value = (Instruction, Option<String>);
-
-    const FIELDS: &'static [&'static str] =
-        &["source_wallet_id", "destination_wallet_id", "amount", "currency", "description"];
-
-    fn from_fields(fields: &mut Fields<'_>) -> Option<Self::Value> {
-        let source = fields.uuid("source_wallet_id");
-        let destination = fields.uuid("destination_wallet_id");
-        let money = fields.money("amount", "currency");
-        let description = fields.optional_text("description", MAX_DESCRIPTION_CHARS);
+    fn value(fields) -> (Instruction, Option<String>) {
+        let money = fields.money(amount, currency);
         let instruction = Instruction::Transfer {
-            source: AccountId(source?),
-            destination: AccountId(destination?),
+            source: AccountId(source_wallet_id?),
+            destination: AccountId(destination_wallet_id?),
             money: money?,
         };
-        Some((instruction, description?))
+        Some((instruction, description?.map(|Text(text)| text)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The wire: the forms of requests and answers, for the code and for the OpenAPI document.
 //!
-//! - [`request_body`]: reads each body whole, within its limit and deadline. [`json_body`]: reads
-//!   its fields strictly and reports all errors at once.
+//! - [`request_body`]: reads each body whole, within its limit and deadline. [`json_body`]: the
+//!   shape of a JSON body, declared once; [`fields`] reads it strictly and reports all errors at
+//!   once; [`field_types`] are the types that its fields may have.
 //! - [`problem`]: refusals (RFC 9457), and the catch-all that gives every error that form;
 //!   [`Code`](problem::Code) is the catalogue of them. [`refused`]: the codes of one operation, as
 //!   a type.
@@ -16,6 +17,8 @@
 //! `api`.
 
 mod codes;
+pub mod field_types;
+pub mod fields;
 pub mod json_body;
 pub mod lists;
 pub mod moment;

@@ -8,30 +8,25 @@ use time::OffsetDateTime;
 use super::cursor_key;
 use crate::http::api::orders::OrderOut;
 use crate::http::api::transactions::TransactionOut;
-use crate::http::wire::json_body::{Fields, FromFields};
+use crate::http::wire::field_types::Text;
+use crate::http::wire::json_body::json_object;
 use crate::http::wire::lists::cursor_after;
 use crate::jobs::dead_letters::{DeadLetter, MAX_REASON_CHARS, Subject, is_undecided};
 use crate::queue::attempt::AttemptOutcome;
 use crate::queue::discarded::DiscardedJob;
 use crate::queue::inspect::{Attempt, Resolution, ResolutionKind};
 
-/// A decision over a dead letter.
-#[derive(Object)]
-#[oai(rename = "NewDecision")]
-#[allow(dead_code)] // Describes the body; `FromFields` reads it.
-pub(super) struct DecisionIn {
-    /// Why, for whoever asks later.
-    #[oai(validator(min_length = 1, max_length = 500))]
-    reason: String,
-}
+json_object! {
+    /// A decision over a dead letter.
+    #[oai(rename = "NewDecision")]
+    pub(super) struct DecisionIn {
+        /// Why, for whoever asks later.
+        #[oai(validator(min_length = 1))]
+        reason: Text<MAX_REASON_CHARS>,
+    }
 
-impl FromFields for DecisionIn {
-    type Value = String;
-
-    const FIELDS: &'static [&'static str] = &["reason"];
-
-    fn from_fields(fields: &mut Fields<'_>) -> Option<Self::Value> {
-        fields.text("reason", MAX_REASON_CHARS)
+    fn value(fields) -> String {
+        Some(reason?.0)
     }
 }
 

@@ -6,87 +6,77 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::list_of;
-use crate::http::wire::json_body::{Fields, FromFields};
+use crate::http::wire::field_types::{EmailIn, FieldType, Text};
+use crate::http::wire::fields::Fields;
+use crate::http::wire::json_body::json_object;
 use crate::http::wire::lists::{self, cursor_after};
 use crate::http::wire::money::CurrencyCode;
 use crate::identity::passwords::{self, Password};
 use crate::identity::users::{Change, Filter, User};
-use crate::identity::{Email, MAX_EMAIL_CHARS, Role, UserStatus};
+use crate::identity::{Email, Role, UserStatus};
 use crate::money::Currency;
 
-/// A user to be made.
-#[derive(Object)]
-pub(super) struct UserIn {
-    /// The address to sign in with; case and space around it do not matter.
-    #[oai(validator(min_length = 3, max_length = 254))]
-    email: String,
-    /// At least 8 characters of any kind, and not one of those that are tried first.
-    #[oai(validator(min_length = 15, max_length = 128))]
-    password: String,
-    /// The currency of the first wallet.
-    currency: CurrencyCode,
-}
+json_object! {
+    /// A user to be made.
+    pub(super) struct UserIn {
+        /// The address to sign in with; case and space around it do not matter.
+        email: EmailIn,
+        /// At least 8 characters of any kind, and not one of those that are tried first.
+        #[oai(validator(min_length = 15))]
+        password: Text<{ passwords::MAX_CHARS }>,
+        /// The currency of the first wallet.
+        currency: CurrencyCode,
+    }
 
-impl FromFields for UserIn {
-    type Value = (Email, Password, Currency);
-
-    const FIELDS: &'static [&'static str] = &["email", "password", "currency"];
-
-    fn from_fields(fields: &mut Fields<'_>) -> Option<Self::Value> {
-        // All are looked at before the first `?`, so that all errors are told at once.
-        let email = fields.text("email", MAX_EMAIL_CHARS);
-        let email = email.and_then(|text| fields.accept("email", text.parse::<Email>()));
-        let password = fields.text("password", passwords::MAX_CHARS);
-        let address = email.as_ref().map_or("", Email::as_str);
-        let password =
-            password.and_then(|it| fields.accept("password", Password::to_set(it, address)));
-        let currency = fields.currency("currency");
-        Some((email?, password?, currency?))
+    fn value(fields) -> (Email, Password, Currency) {
+        let address = email.as_ref().map_or("", |it| it.0.as_str());
+        let password = password.and_then(|Text(text)| {
+            fields.accept("password", Password::to_set(text, address))
+        });
+        Some((email?.0, password?, currency?.0))
     }
 }
 
-/// The password so far, and the one from now on.
-#[derive(Object)]
-pub(super) struct PasswordsIn {
-    /// The present password.
-    #[oai(validator(min_length = 1, max_length = 128))]
-    current_password: String,
-    /// At least 8 characters of any kind, and not one of those that are tried first.
-    #[oai(validator(min_length = 15, max_length = 128))]
-    new_password: String,
-}
+json_object! {
+    /// The password so far, and the one from now on.
+    pub(super) struct PasswordsIn {
+        /// The present password.
+        #[oai(validator(min_length = 1))]
+        current_password: Text<{ passwords::MAX_CHARS }>,
+        /// At least 8 characters of any kind, and not one of those that are tried first.
+        #[oai(validator(min_length = 15))]
+        new_password: Text<{ passwords::MAX_CHARS }>,
+    }
 
-impl FromFields for PasswordsIn {
-    /// The new one is still a text: whether it may be set depends on the user.
-    type Value = (Password, String);
-
-    const FIELDS: &'static [&'static str] = &["current_password", "new_password"];
-
-    fn from_fields(fields: &mut Fields<'_>) -> Option<Self::Value> {
-        let current = fields.text("current_password", passwords::MAX_CHARS);
-        let new = fields.text("new_password", passwords::MAX_CHARS);
-        Some((Password::attempt(current?), new?))
+    // The new one is still a text, because it depends on the user if it may be set.
+    fn value(fields) -> (Password, String) {
+        Some((Password::attempt(current_password?.0), new_password?.0))
     }
 }
 
-/// What to change of a user; what is absent stays.
-#[derive(Object)]
-pub(super) struct UserChange {
-    /// The role from now on.
-    role: Option<RoleName>,
-    /// The status from now on.
-    status: Option<StatusName>,
+json_object! {
+    /// What to change of a user; what is absent stays.
+    pub(super) struct UserChange {
+        /// The role from now on.
+        role: Option<RoleName>,
+        /// The status from now on.
+        status: Option<StatusName>,
+    }
+
+    fn value(fields) -> Change {
+        Some(Change { role: role?.map(Role::from), status: status?.map(UserStatus::from) })
+    }
 }
 
-impl FromFields for UserChange {
-    type Value = Change;
+impl FieldType for RoleName {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.word(name, &Role::ALL.map(|it| (it.as_str(), it.into())))
+    }
+}
 
-    const FIELDS: &'static [&'static str] = &["role", "status"];
-
-    fn from_fields(fields: &mut Fields<'_>) -> Option<Change> {
-        let role = fields.optional_word("role", &Role::ALL.map(|it| (it.as_str(), it)));
-        let status = fields.optional_word("status", &UserStatus::ALL.map(|it| (it.as_str(), it)));
-        Some(Change { role: role?, status: status? })
+impl FieldType for StatusName {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.word(name, &UserStatus::ALL.map(|it| (it.as_str(), it.into())))
     }
 }
 

@@ -5,28 +5,22 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::http::wire::json_body::{Fields, FromFields};
+use crate::http::wire::json_body::json_object;
 use crate::http::wire::lists;
 use crate::http::wire::money::{BalanceOut, CurrencyCode};
 use crate::ids::UserId;
 use crate::money::Currency;
 use crate::payments::wallets::{BalanceAt, Entry, Wallet};
 
-/// A wallet to be opened.
-#[derive(Object)]
-#[allow(dead_code)] // Describes the body; `FromFields` reads it.
-pub(super) struct NewWallet {
-    /// What it is to hold.
-    currency: CurrencyCode,
-}
+json_object! {
+    /// A wallet to be opened.
+    pub(super) struct NewWallet {
+        /// What it is to hold.
+        currency: CurrencyCode,
+    }
 
-impl FromFields for NewWallet {
-    type Value = Currency;
-
-    const FIELDS: &'static [&'static str] = &["currency"];
-
-    fn from_fields(fields: &mut Fields<'_>) -> Option<Currency> {
-        fields.currency("currency")
+    fn value(fields) -> Currency {
+        Some(currency?.0)
     }
 }
 
