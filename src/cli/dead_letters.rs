@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use super::database::Database;
 use super::output::{Output, moment, table};
 use super::report::{CONFLICT, NOT_FOUND};
-use crate::http::dead_letters::{DeadLetterDetails, DeadLetterOut};
+use crate::http::api::dead_letters::{DeadLetterDetails, DeadLetterOut};
 use crate::jobs::dead_letters::{self, DeadLetter, Refusal, Subject, is_undecided};
 use crate::queue::discarded::{self, Decision, DiscardedJob, Filter, MAX_LISTED};
 use crate::queue::inspect::ResolutionKind;
