@@ -26,8 +26,8 @@ test *args:
 # Format, clippy, documentation and the OpenAPI document, warnings denied
 lint:
     cargo fmt --check
-    cargo clippy --locked --all-targets -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
     .ci/openapi-lint
 
 # Write openapi/ anew after a change of the API
@@ -40,7 +40,8 @@ sqlx:
 
 # Measure: just bench ingest | money | enqueue | drain | steady | latency
 bench *args="ingest":
-    cargo run --release -- bench {{ args }}
+    cargo build --release --bin app
+    cargo run --release -p surety-bench -- {{ args }}
 
 # What the build server runs
 ci:

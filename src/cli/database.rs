@@ -3,6 +3,8 @@
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
+use surety_postgres::ConnectError;
+
 use crate::db;
 
 /// Which database.
@@ -18,7 +20,7 @@ impl Database {
     /// # Errors
     ///
     /// When it cannot be reached.
-    pub(super) async fn connect(&self, application_name: &str) -> Result<PgPool, db::DbError> {
+    pub(super) async fn connect(&self, application_name: &str) -> Result<PgPool, ConnectError> {
         self.connect_any(application_name, 1).await
     }
 
@@ -31,7 +33,7 @@ impl Database {
         &self,
         application_name: &str,
         connections: u32,
-    ) -> Result<PgPool, db::DbError> {
+    ) -> Result<PgPool, ConnectError> {
         self.args.connect(connections, application_name).await
     }
 
@@ -43,7 +45,7 @@ impl Database {
     pub(super) fn direct_options(
         &self,
         application_name: &str,
-    ) -> Result<Option<PgConnectOptions>, db::DbError> {
+    ) -> Result<Option<PgConnectOptions>, ConnectError> {
         self.args.direct_options(application_name)
     }
 
@@ -57,7 +59,7 @@ impl Database {
         &self,
         application_name: &str,
         what: &'static str,
-    ) -> Result<PgPool, db::DbError> {
+    ) -> Result<PgPool, ConnectError> {
         self.args.connect_session(application_name, what).await
     }
 

@@ -7,7 +7,6 @@
 
 mod actor;
 pub mod bank;
-pub mod bench;
 mod database;
 pub mod dead_letters;
 pub mod doctor;
@@ -34,7 +33,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::telemetry::{DefaultFilter, LogFormat, TelemetrySettings};
-use crate::{dev, serve, work};
+use crate::{dev, process, serve, work};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,7 +103,17 @@ enum Command {
     Workers(workers::Args),
     RotateJobKeys(rotate_job_keys::Args),
     Schedules(schedules::Args),
-    Bench(bench::Args),
+}
+
+/// The process of the binary `app`, from its arguments to its exit code.
+///
+/// Here and not in the binary, because a future is compiled where it is first polled: all of the
+/// application's code would be compiled for the binary, after the library.
+pub fn main() -> ExitCode {
+    process::run(|| {
+        let cli = Cli::from_process();
+        (cli.telemetry(), cli.run())
+    })
 }
 
 impl Cli {
@@ -147,8 +156,7 @@ impl Cli {
             | Command::Queues(_)
             | Command::Workers(_)
             | Command::RotateJobKeys(_)
-            | Command::Schedules(_)
-            | Command::Bench(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
+            | Command::Schedules(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
     }
@@ -181,7 +189,6 @@ impl Cli {
             Command::Workers(args) => return workers::run(args).await,
             Command::RotateJobKeys(args) => return rotate_job_keys::run(args).await,
             Command::Schedules(args) => return schedules::run(args).await,
-            Command::Bench(args) => return bench::run(args).await,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -9,6 +9,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use surety_postgres::ConnectError;
+
 use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::dials::DialsError;
@@ -78,17 +80,23 @@ fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
     if error.chain().any(is_bad_setting) {
         return (BAD_SETTING, None);
     }
-    let Some(db) = error.chain().find_map(|cause| cause.downcast_ref::<DbError>()) else {
-        return (FAILED, None);
-    };
-    match db {
-        DbError::Url(_) => (BAD_SETTING, Some("correct DATABASE_URL")),
-        DbError::Unreachable { .. } => (
+    if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(DbError::Schema(_)))) {
+        return (OTHER_SCHEMA, None);
+    }
+    match error.chain().find_map(connect_error) {
+        Some(ConnectError::Url(_)) => (BAD_SETTING, Some("correct DATABASE_URL")),
+        Some(ConnectError::Unreachable { .. }) => (
             DATABASE_UNREACHABLE,
             Some("start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own"),
         ),
-        DbError::Schema(_) => (OTHER_SCHEMA, None),
-        DbError::NeedsSession { .. } => (BAD_SETTING, None),
-        _ => (FAILED, None),
+        Some(ConnectError::NeedsSession { .. }) => (BAD_SETTING, None),
+        Some(ConnectError::Relay(_)) | None => (FAILED, None),
+    }
+}
+
+fn connect_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a ConnectError> {
+    match cause.downcast_ref() {
+        Some(DbError::Connect(error)) => Some(error),
+        _ => cause.downcast_ref(),
     }
 }

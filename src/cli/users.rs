@@ -1,5 +1,6 @@
-//! `app users`: flags, tables and exit codes of the [operations on users](crate::operations::users).
-//! The first admin is made here, as nobody else could.
+//! `app users`: flags, tables and exit codes of the
+//! [operations on users](crate::operations::users). The first admin is made here, as nobody else
+//! could.
 
 use std::process::ExitCode;
 

@@ -3,7 +3,8 @@
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
-use super::{DbError, connect, connect_options, connect_to_write, is_pooled, server_name};
+use surety_postgres::connect::{connect_options, require_session};
+use surety_postgres::{ConnectError, connect, connect_to_write};
 
 /// Where the database is.
 #[derive(clap::Args, Clone, Debug)]
@@ -28,7 +29,7 @@ impl DatabaseArgs {
         &self,
         max_connections: u32,
         application_name: &str,
-    ) -> Result<PgPool, DbError> {
+    ) -> Result<PgPool, ConnectError> {
         connect(&self.database_url, max_connections, application_name).await
     }
 
@@ -41,7 +42,7 @@ impl DatabaseArgs {
         &self,
         max_connections: u32,
         application_name: &str,
-    ) -> Result<PgPool, DbError> {
+    ) -> Result<PgPool, ConnectError> {
         connect_to_write(&self.database_url, max_connections, application_name).await
     }
 
@@ -49,12 +50,12 @@ impl DatabaseArgs {
     ///
     /// # Errors
     ///
-    /// As [`connect`], and [`DbError::NeedsSession`].
+    /// As [`connect`], and [`ConnectError::NeedsSession`].
     pub async fn connect_session(
         &self,
         application_name: &str,
         what: &'static str,
-    ) -> Result<PgPool, DbError> {
+    ) -> Result<PgPool, ConnectError> {
         let url = self.direct().unwrap_or(&self.database_url);
         let pool = connect(url, 1, application_name).await?;
         require_session(&pool, what)?;
@@ -65,29 +66,16 @@ impl DatabaseArgs {
     ///
     /// # Errors
     ///
-    /// [`DbError::Url`].
+    /// [`ConnectError::Url`].
     pub fn direct_options(
         &self,
         application_name: &str,
-    ) -> Result<Option<PgConnectOptions>, DbError> {
+    ) -> Result<Option<PgConnectOptions>, ConnectError> {
         self.direct().map(|url| connect_options(url, application_name)).transpose()
     }
 
     /// An empty variable is one that is not set.
     fn direct(&self) -> Option<&str> {
         self.database_direct_url.as_deref().filter(|url| !url.is_empty())
-    }
-}
-
-/// Fails when the pool goes through a connection pooler.
-///
-/// # Errors
-///
-/// [`DbError::NeedsSession`].
-pub(super) fn require_session(pool: &PgPool, what: &'static str) -> Result<(), DbError> {
-    let options = pool.connect_options();
-    match is_pooled(&options) {
-        true => Err(DbError::NeedsSession { server: server_name(&options), what }),
-        false => Ok(()),
     }
 }

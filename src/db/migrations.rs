@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection, PgPool};
+use surety_postgres::connect::require_session;
 use tokio::time::sleep;
 
 use super::DbError;
-use super::args::require_session;
 use super::schema::applied_versions;
 
 /// The migrations of `migrations/`, in the binary.

@@ -9,8 +9,8 @@ use sqlx::postgres::PgConnectOptions;
 use super::Args;
 use super::words::{say, step};
 use crate::db::{self, DatabaseArgs};
-use crate::embedded_postgres::locate::{self, Download};
-use crate::embedded_postgres::{
+use surety_postgres::embedded::locate::{self, Download};
+use surety_postgres::embedded::{
     Access, Cluster, ClusterSettings, Durability, Lifetime, default_data_dir,
 };
 

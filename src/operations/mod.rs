@@ -23,8 +23,8 @@
 //!   known to be possible, and rolls back.
 //!
 //! Deliberately absent: clap, poem, exit codes, tables, the names of commands, and who may call
-//! what, which the HTTP edge decides. Waking idle workers is left to the caller, too: a server has a
-//! notifier that coalesces wake-ups, a command [sends one](wake_workers) as it ends.
+//! what, which the HTTP edge decides. Waking idle workers is left to the caller, too: a server has
+//! a notifier that coalesces wake-ups, a command [sends one](wake_workers) as it ends.
 
 pub mod actor;
 pub mod api_keys;

@@ -1,6 +1,6 @@
 //! The command line as a person meets it.
 
-use crate::support::{App, TestDb};
+use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
 const COMMANDS: [&[&str]; 60] = [

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 use surety::bank::BankArgs;
 use surety::bank::simulator::{Simulator, SimulatorArgs};
-use surety::http::openapi::Document;
+use surety::http::api::openapi::Document;
 use surety::identity::Role;
 use surety::jobs::Bank;
 use tokio::net::TcpListener;

@@ -9,11 +9,11 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use sqlx::{Connection as _, PgConnection};
-use surety::embedded_postgres::{Access, Cluster, ClusterSettings, Lifetime};
+use surety_postgres::embedded::{Access, Cluster, ClusterSettings, Lifetime};
 
 use crate::support::{
-    App, AppCommand, ScratchDir, Signal, TestDb, eventually, is_root, scratch_dir, send_signal,
-    throwaway,
+    App, AppCommand, Binary as _, ScratchDir, Signal, TestDb, eventually, is_root, scratch_dir,
+    send_signal, throwaway,
 };
 
 /// The user `nobody` of every Linux.

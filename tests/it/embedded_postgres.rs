@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use sqlx::{Connection as _, PgConnection};
-use surety::embedded_postgres::{
+use surety_postgres::embedded::{
     Access, Cluster, ClusterError, ClusterSettings, Durability, Lifetime,
 };
 
 use crate::support::{
-    Signal, TestCluster, TestDb, eventually, is_root, scratch_dir, send_signal, throwaway,
+    Signal, TestCluster, TestDb, eventually, is_root, migrated, scratch_dir, send_signal, throwaway,
 };
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn test_databases_do_not_see_each_other() {
 #[tokio::test]
 async fn a_cluster_keeps_what_was_committed_over_an_immediate_stop() {
     let mut cluster = TestCluster::start().await;
-    let pool = cluster.migrated("app").await;
+    let pool = migrated(&cluster, "app").await;
     sqlx::query("create table kept as select 42 as answer").execute(&pool).await.unwrap();
     cluster.stop_immediate().await;
     sqlx::query("select 1").execute(&pool).await.expect_err("the server is gone");

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use surety::http::inbound_webhooks::ConflictAnswer;
-use surety::http::shared_commit::MAX_BATCH;
+use surety::http::api::inbound_webhooks::ConflictAnswer;
+use surety::http::edge::shared_commit::MAX_BATCH;
 use surety::ids::TransactionId;
 use surety::money::{Amount, Currency, Money};
 use surety::payments::transactions::{self, NewTransaction, Recorded};
@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Answer, PATIENCE, TestApi, TestCluster, TestDb, event, event_of, raw_post, send,
+    Answer, PATIENCE, TestApi, TestCluster, TestDb, event, event_of, migrated, raw_post, send,
 };
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn the_settlement_is_due_after_the_settle_delay() {
 #[tokio::test]
 async fn with_the_database_away_it_says_so_and_recovers_by_itself() {
     let mut cluster = TestCluster::start().await;
-    let pool = cluster.migrated("surety").await;
+    let pool = migrated(&cluster, "surety").await;
     let mut api = TestApi::start_on(pool, |_| {}).await;
     assert_eq!(api.post(event("before")).await.status, 202);
 

@@ -9,7 +9,7 @@ use surety::queue::enqueue::{NewJob, enqueue};
 use surety::queue::job::JobId;
 
 use crate::support::money::discarded_job;
-use crate::support::{App, TestDb};
+use crate::support::{App, Binary as _, TestDb};
 
 /// Runs `app jobs` on a database: the exit code, and what it said.
 async fn jobs(db: &TestDb, args: &[&str]) -> (Option<i32>, String) {

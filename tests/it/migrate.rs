@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::PgPool;
 use surety::db::{self, MigrationPatience, SchemaState};
 
-use crate::support::{App, AppCommand, TestDb};
+use crate::support::{App, AppCommand, Binary as _, TestDb};
 
 /// Everything in the schema that a migration can make, one line each.
 async fn objects(pool: &PgPool) -> BTreeSet<String> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use surety::http::openapi::Document;
+use surety::http::api::openapi::Document;
 
 use crate::support::TestApi;
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::support::ledger::{accepted, count};
-use crate::support::{App, TestDb, eventually_async};
+use crate::support::{App, Binary as _, TestDb, eventually_async};
 
 async fn queues(db: &TestDb, args: &[&str]) -> (Option<i32>, String) {
     let command = App::command([&["queues"], args].concat());

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use surety::ids::OrderId;
 
 use crate::support::money::{Customer, over};
-use crate::support::{App, SimulatedBank, TestApi, TestDb, scratch_dir};
+use crate::support::{App, Binary as _, SimulatedBank, TestApi, TestDb, scratch_dir};
 
 /// An API, a bank that books everything, and a customer who has deposited 100 dollars.
 struct World {

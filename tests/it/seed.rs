@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::ledger::run_jobs;
-use crate::support::{App, TestApi, sign_in};
+use crate::support::{App, Binary as _, TestApi, sign_in};
 
 /// Seeds the database of this API; what the command said.
 async fn seed(api: &TestApi, args: &[&str]) -> (bool, String) {

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{App, AppCommand, Signal, TestDb, WEBHOOKS, event};
+use crate::support::{App, AppCommand, Binary as _, Signal, TestDb, WEBHOOKS, event};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 

@@ -10,10 +10,10 @@ use surety::payments::settlement::{self, Settled};
 use surety::payments::transfers::Refusal;
 use surety::queue::enqueue::{NewJob, enqueue};
 
-use crate::support::TestDb;
 use crate::support::ledger::{
-    accepted, balance, count, external, outcome, run_jobs, settle, transaction, wait_for_locks,
+    accepted, balance, count, external, outcome, run_jobs, settle, transaction,
 };
+use crate::support::{TestDb, wait_for_locks};
 
 async fn new_transaction(
     pool: &PgPool,

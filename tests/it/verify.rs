@@ -13,11 +13,9 @@ use surety::payments::orders::{self, Execution, Instruction};
 use uuid::Uuid;
 
 use crate::support::ledger::money;
-use crate::support::ledger::{
-    accepted, count, external, post, run_jobs, transfer, wait_for_locks, wallet,
-};
+use crate::support::ledger::{accepted, count, external, post, run_jobs, transfer, wallet};
 use crate::support::money::{complete_job, open_wallet, take, taken};
-use crate::support::{App, TestDb};
+use crate::support::{App, Binary as _, TestDb, wait_for_locks};
 
 /// A database with a bit of everything: settled, failed and waiting transactions, transfers of
 /// other origin, orders of every kind and in every state, and a finished job of another kind,

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::ledger::{accepted, count};
-use crate::support::{App, Signal, TestDb, eventually_async};
+use crate::support::{App, Binary as _, Signal, TestDb, eventually_async};
 
 /// `app work`, once it works.
 async fn work(db: &TestDb, version: &str) -> App {

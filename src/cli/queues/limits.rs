@@ -108,10 +108,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Err(error @ QueuesError::Queue(_)) => return Err(error.into()),
     };
-    say(
-        args.output,
-        &format!("queue {name}: {limits}, from now on"),
-        &result("set", Some(&limits)),
-    );
+    let words = format!("queue {name}: {limits}, from now on");
+    say(args.output, &words, &result("set", Some(&limits)));
     Ok(ExitCode::SUCCESS)
 }

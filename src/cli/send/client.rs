@@ -26,7 +26,7 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
 /// Who receives the events.
 #[derive(Clone)]
-pub(crate) struct Target {
+pub struct Target {
     uri: Uri,
     host: HeaderValue,
     connector: TowerToHyperService<HttpsConnector<HttpConnector>>,
@@ -36,11 +36,11 @@ pub(crate) struct Target {
 /// The URL is not one that events can be sent to.
 #[derive(Debug, thiserror::Error)]
 #[error("'{0}' is not an http or https URL")]
-pub(crate) struct TargetError(String);
+pub struct TargetError(String);
 
 impl Target {
     /// Reads a URL. Without a path it means the API's own route for transactions.
-    pub(crate) fn parse(url: &str, timeout: Duration) -> Result<Self, TargetError> {
+    pub fn parse(url: &str, timeout: Duration) -> Result<Self, TargetError> {
         let refused = || TargetError(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| refused())?;
         let authority = uri.authority().ok_or_else(refused)?.clone();
@@ -66,7 +66,7 @@ impl Target {
     }
 
     /// The whole URL.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.uri.to_string()
     }
 }
@@ -90,7 +90,7 @@ pub(super) struct Answer {
 
 /// Why there is no answer. The receiver may have taken the event all the same.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoAnswer {
+pub enum NoAnswer {
     /// No connection.
     #[error("cannot connect")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -35,10 +35,13 @@ pub(super) enum Sighting {
 /// Which event each request sends: `firsts` events once, and `repeats` of them again, spread evenly
 /// among them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) firsts: u64,
-    pub(crate) repeats: u64,
-    pub(crate) seed: u64,
+pub struct Plan {
+    /// Requests with an event that was not sent before.
+    pub firsts: u64,
+    /// Requests with an event that was.
+    pub repeats: u64,
+    /// Seed of everything that is made up.
+    pub seed: u64,
 }
 
 impl Plan {
@@ -72,7 +75,7 @@ impl Plan {
 }
 
 /// Where the bodies come from.
-pub(crate) enum Source {
+pub enum Source {
     /// Transactions made up from the seed of the plan.
     Generated,
     /// The lines of a file, as they are.
@@ -111,16 +114,20 @@ impl Source {
 
 /// A payment as a provider tells it: one of many customers pays one of few merchants, some of whom
 /// are busy.
-pub(crate) struct Payment {
-    pub(crate) transaction_id: String,
-    pub(crate) source_account: String,
-    pub(crate) destination_account: String,
-    pub(crate) money: Money,
+pub struct Payment {
+    /// The id of the transaction.
+    pub transaction_id: String,
+    /// The account that pays.
+    pub source_account: String,
+    /// The account that is paid.
+    pub destination_account: String,
+    /// Amount and currency.
+    pub money: Money,
 }
 
 impl Payment {
     /// Payment number so-and-so of a seed: always the same one.
-    pub(crate) fn make_up(seed: u64, number: u64) -> Self {
+    pub fn make_up(seed: u64, number: u64) -> Self {
         let mut rng = rng(seed, number);
         let customer = rng.u64(..CUSTOMERS);
         // The square leans to small numbers: the first tenth of the merchants gets a third.
@@ -135,7 +142,7 @@ impl Payment {
     }
 
     /// The body of its webhook.
-    pub(crate) fn body(&self) -> Bytes {
+    pub fn body(&self) -> Bytes {
         // No name needs escaping: all are made of letters, digits and underscores.
         Bytes::from(format!(
             "{{\"transaction_id\":\"{}\",\"source_account\":\"{}\",\

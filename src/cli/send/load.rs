@@ -19,15 +19,17 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// How events are sent.
-pub(crate) struct Load {
-    pub(crate) target: Target,
+pub struct Load {
+    /// The address that is posted to.
+    pub target: Target,
     /// Connections, each with one request at a time.
-    pub(crate) connections: usize,
+    pub connections: usize,
     /// Requests begun per second, over all connections; as many as get through when none.
-    pub(crate) rate: Option<f64>,
+    pub rate: Option<f64>,
     /// How often an event is sent again when there is no answer, or one that asks to come back.
-    pub(crate) retries: u32,
-    pub(crate) signer: Option<Signer>,
+    pub retries: u32,
+    /// Signs each request, if there is one.
+    pub signer: Option<Signer>,
 }
 
 impl Load {
@@ -35,7 +37,7 @@ impl Load {
     ///
     /// All connections share one thread: their wake-ups then cost nothing, and one thread is enough
     /// for 100,000 requests a second.
-    pub(crate) async fn run(
+    pub async fn run(
         self,
         source: Source,
         plan: Plan,

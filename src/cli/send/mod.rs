@@ -27,11 +27,11 @@ use self::signature::Signer;
 use self::tally::Tally;
 use super::output::Output;
 
-pub(crate) mod client;
-pub(crate) mod events;
-pub(crate) mod load;
+pub mod client;
+pub mod events;
+pub mod load;
 mod signature;
-pub(crate) mod tally;
+pub mod tally;
 
 const EXAMPLES: &str = "\
 Examples:

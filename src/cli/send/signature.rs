@@ -20,7 +20,7 @@ pub(super) struct Signature {
 
 /// A secret shared with the receiver.
 #[derive(Clone)]
-pub(crate) struct Signer {
+pub struct Signer {
     key: Vec<u8>,
 }
 

@@ -16,30 +16,32 @@ const LONGEST_LATENCY_US: u64 = 3_600_000_000;
 const EXAMPLE_CHARS: usize = 300;
 
 /// What came of the events so far.
-pub(crate) struct Tally {
+pub struct Tally {
     /// First sightings answered with a 2xx.
-    pub(crate) accepted: u64,
+    pub accepted: u64,
     /// Repeats answered with a 2xx, as they must be.
-    pub(crate) duplicates: u64,
+    pub duplicates: u64,
     /// Answered 409: the receiver knows the id with other content.
-    pub(crate) conflicts: u64,
+    pub conflicts: u64,
     /// Not taken, by reason.
-    pub(crate) failures: BTreeMap<String, FailureCount>,
+    pub failures: BTreeMap<String, FailureCount>,
     /// How often an event was sent again.
-    pub(crate) retries: u64,
+    pub retries: u64,
     /// From the first request to the last answer.
-    pub(crate) elapsed: Duration,
+    pub elapsed: Duration,
     /// CPU time that sending took, where the system tells.
-    pub(crate) cpu: Option<Duration>,
+    pub cpu: Option<Duration>,
     /// Of every event until its last answer, retries included, in microseconds.
     latency_us: Histogram<u64>,
 }
 
 /// How often something failed in one way, and what was said the first time.
 #[derive(Clone, Serialize)]
-pub(crate) struct FailureCount {
-    pub(crate) count: u64,
-    pub(crate) example: String,
+pub struct FailureCount {
+    /// Number of requests.
+    pub count: u64,
+    /// One of them in words.
+    pub example: String,
 }
 
 /// Why an event was not taken.
@@ -129,22 +131,22 @@ impl Tally {
     }
 
     /// Events that were not taken, for whatever reason but a conflict.
-    pub(crate) fn failed(&self) -> u64 {
+    pub fn failed(&self) -> u64 {
         self.failures.values().map(|failures| failures.count).sum()
     }
 
     /// Events that are done with.
-    pub(crate) fn finished(&self) -> u64 {
+    pub fn finished(&self) -> u64 {
         self.accepted + self.duplicates + self.conflicts + self.failed()
     }
 
     /// Events finished per second.
-    pub(crate) fn rate(&self) -> f64 {
+    pub fn rate(&self) -> f64 {
         self.finished() as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// The latency that so many of a hundred events did not exceed, in milliseconds.
-    pub(crate) fn latency_ms(&self, percentile: f64) -> f64 {
+    pub fn latency_ms(&self, percentile: f64) -> f64 {
         self.latency_us.value_at_percentile(percentile) as f64 / 1_000.0
     }
 }

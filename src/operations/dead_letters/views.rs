@@ -155,8 +155,8 @@ pub struct DecisionView {
     pub decision: DecisionKind,
     /// The attempt at which the job had been discarded.
     pub attempt: i16,
-    /// The [`Identity`](crate::operations::Identity) of whoever decided, or the kind of the job that
-    /// did.
+    /// The [`Identity`](crate::operations::Identity) of whoever decided, or the kind of the job
+    /// that did.
     pub decided_by: String,
     /// The reason.
     pub reason: String,

@@ -1,7 +1,7 @@
 //! Other arguments for a job that waits, or that is discarded and to be redriven.
 
 use serde_json::{Map, Value};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::{JobChange, JobId, JobRefusal, JobResult, JobsError, known_kinds};
 use crate::jobs::dead_letters;
@@ -81,24 +81,37 @@ impl From<sqlx::Error> for EditError {
 ///
 /// [`EditError`]; nothing has changed then.
 pub async fn edit(pool: &PgPool, request: EditJob, actor: &Actor) -> Result<JobResult, EditError> {
-    let EditJob { id, edit, mode } = request;
-    let result = |outcome| JobResult { id, outcome, mode };
+    let (id, mode) = (request.id, request.mode);
     let mut tx = pool.begin().await?;
-    let found = standings(&mut tx, &[id]).await.map_err(JobsError::from)?;
-    let Some(standing) = found.get(&id) else { return Ok(result(Err(JobRefusal::NOT_FOUND))) };
-    if dead_letters::is_about_money(&standing.kind) {
-        return Ok(result(Err(JobRefusal::MoneyNotEdited)));
+    let outcome = edit_in(&mut tx, pool, request, actor).await;
+    match &outcome {
+        Ok(Ok(_)) => mode.end(tx).await?,
+        // At once, because of the lock: a transaction that is only dropped may keep it for a while.
+        Ok(Err(_)) | Err(_) => tx.rollback().await?,
     }
-    let edited = interventions::edit(&mut tx, id, |old| edit.apply(old), actor.decision());
+    Ok(JobResult { id, outcome: outcome?, mode })
+}
+
+async fn edit_in(
+    conn: &mut PgConnection,
+    pool: &PgPool,
+    EditJob { id, edit, mode: _ }: EditJob,
+    actor: &Actor,
+) -> Result<Result<JobChange, JobRefusal>, EditError> {
+    let found = standings(conn, &[id]).await.map_err(JobsError::from)?;
+    let Some(standing) = found.get(&id) else { return Ok(Err(JobRefusal::NOT_FOUND)) };
+    if dead_letters::is_about_money(&standing.kind) {
+        return Ok(Err(JobRefusal::MoneyNotEdited));
+    }
+    let edited = interventions::edit(conn, id, |old| edit.apply(old), actor.decision());
     let edited = match edited.await.map_err(JobsError::from)? {
         Ok(edited) => edited,
-        Err(refusal) => return Ok(result(Err(refusal.into()))),
+        Err(refusal) => return Ok(Err(refusal.into())),
     };
     known_kinds(pool)
         .check_args(&standing.kind, &edited.new)
         .map_err(|source| EditError::Args { kind: standing.kind.clone(), source })?;
-    mode.end(tx).await?;
-    Ok(result(Ok(JobChange::Edited)))
+    Ok(Ok(JobChange::Edited))
 }
 
 #[cfg(test)]

@@ -56,8 +56,8 @@ pub enum Due {
     At(OffsetDateTime),
 }
 
-/// The jobs that a new one must not repeat: unfinished ones, or with `window` all that were enqueued
-/// within it.
+/// The jobs that a new one must not repeat: unfinished ones, or with `window` all that were
+/// enqueued within it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Uniqueness {
     /// Those with the same values in these fields of the arguments; with the same arguments if

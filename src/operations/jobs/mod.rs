@@ -6,8 +6,8 @@
 //! - [`matching`]: the numbers of all jobs that match a filter, for [`change`].
 //! - [`edit`] and [`enqueue`]: other arguments for a job, and new jobs.
 //!
-//! Jobs about money have rules of their own: an order or transaction waits for each of them, so they
-//! are never cancelled and never edited, and a retry of a discarded one goes through
+//! Jobs about money have rules of their own: an order or transaction waits for each of them, so
+//! they are never cancelled and never edited, and a retry of a discarded one goes through
 //! [`crate::jobs::dead_letters`], which reopens the order in the same transaction.
 
 pub mod change;

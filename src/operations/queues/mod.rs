@@ -162,8 +162,8 @@ pub async fn drain(
     }
 }
 
-/// Lets a blocked key go on: a parked head is tried again, a discarded one stays behind. Returns the
-/// head; none if the key was not blocked.
+/// Lets a blocked key go on: a parked head is tried again, a discarded one stays behind. Returns
+/// the head; none if the key was not blocked.
 ///
 /// # Errors
 ///

@@ -7,7 +7,7 @@ use serde_json::json;
 use surety::bank::{BankError, Standing};
 
 use super::{LONG, SHORT, client, deposit, key, plain_http};
-use crate::support::{App, Signal, scratch_dir, send};
+use crate::support::{App, Binary as _, Signal, scratch_dir, send};
 
 /// A simulator that keeps its data here, and where it is.
 pub(crate) async fn spawn(data: &Path, flags: &[&str]) -> (App, String) {

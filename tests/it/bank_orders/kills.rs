@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::{PgPool, Postgres, Transaction};
-use surety::http::rate_limits::Limit;
+use surety::http::edge::rate_limits::Limit;
 use surety::ids::OrderId;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -18,10 +18,11 @@ use tokio::task::JoinSet;
 use super::gate::{Gate, Hold};
 use super::{assert_agreed, let_time_pass, place, unfinished};
 use crate::bank::process;
-use crate::support::ledger::wait_for_locks;
 use crate::support::money::Customer;
+use crate::support::wait_for_locks;
 use crate::support::{
-    App, PATIENCE, ScratchDir, Signal, TestApi, TestCluster, eventually_async, scratch_dir, send,
+    App, Binary as _, PATIENCE, ScratchDir, Signal, TestApi, TestCluster, eventually_async,
+    migrated, scratch_dir, send,
 };
 
 /// In each place, under each dial: with the defaults of three places and nine dials, 108.
@@ -201,7 +202,7 @@ async fn die_over_and_over(dial: &str, kills: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_crashes_in_the_middle_of_calls_has_what_the_bank_has() {
     let mut cluster = TestCluster::start().await;
-    let pool = cluster.migrated("surety").await;
+    let pool = migrated(&cluster, "surety").await;
     let url = cluster.url("surety");
     let api = TestApi::start_on(pool, |api| api.limits.limit_api = Limit::Off).await;
     let lane = Lane::open(api, &url).await;

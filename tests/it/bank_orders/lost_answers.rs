@@ -11,7 +11,7 @@ use surety::queue::discarded::{self, Decision, Filter, Resolved};
 use super::gate::Hold;
 use super::{SHORT, Scene};
 use crate::support::eventually_async;
-use crate::support::ledger::wait_for_locks;
+use crate::support::wait_for_locks;
 
 /// Runs the job of the only order until its attempts are used up, and not what follows.
 async fn exhaust(scene: &Scene) {

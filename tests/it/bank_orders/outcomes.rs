@@ -7,8 +7,8 @@ use surety::payments::orders;
 
 use super::Scene;
 use super::gate::Hold;
-use crate::support::PATIENCE;
-use crate::support::ledger::{money, wait_for_locks};
+use crate::support::ledger::money;
+use crate::support::{PATIENCE, wait_for_locks};
 
 fn declined(reason: &str) -> (String, Option<String>) {
     ("FAILED".to_owned(), Some(reason.to_owned()))

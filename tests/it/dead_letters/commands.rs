@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{World, failed, is, pair};
 use crate::support::money::discarded_job;
-use crate::support::{App, TestDb};
+use crate::support::{App, Binary as _, TestDb};
 
 impl World {
     /// Runs `app dead-letters` on the database of this world: the exit code, and what it said.

@@ -5,8 +5,8 @@ use serde_json::json;
 use surety::ids::OrderId;
 
 use super::{World, failed, is, pair};
-use crate::support::ledger::{count, wait_for_locks};
-use crate::support::{SimulatedBank, scratch_dir};
+use crate::support::ledger::count;
+use crate::support::{SimulatedBank, scratch_dir, wait_for_locks};
 
 /// How many jobs that find out are still to run.
 const RESOLVING: &str = "select count(*) from queue.jobs where kind = 'resolve_bank_order'";

@@ -1,7 +1,7 @@
 //! Jobs that wait for too long, leases that nobody takes back, and whether anybody works.
 
 use super::execute;
-use crate::support::{App, TestDb, eventually_async};
+use crate::support::{App, Binary as _, TestDb, eventually_async};
 
 const WAITING: &str = "oldest-available-job";
 

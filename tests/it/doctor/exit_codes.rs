@@ -1,10 +1,10 @@
 //! What a script learns from the exit code, and what people read.
 
 use surety::db;
-use surety::embedded_postgres::{Cluster, ClusterSettings, Durability, Lifetime};
+use surety_postgres::embedded::{Cluster, ClusterSettings, Durability, Lifetime};
 
 use super::{Answer, execute};
-use crate::support::{App, TestDb, eventually_async, scratch_dir, throwaway};
+use crate::support::{App, Binary as _, TestDb, eventually_async, scratch_dir, throwaway};
 
 #[tokio::test]
 async fn a_healthy_database_passes_and_a_warning_fails_only_under_strict() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Row as _;
 
 use super::{Answer, execute, patient_session};
-use crate::support::{TestCluster, TestDb};
+use crate::support::{TestCluster, TestDb, migrated};
 
 const OLDEST: &str = "oldest-transaction";
 
@@ -61,7 +61,7 @@ async fn a_transaction_that_wrote_is_named_and_one_of_another_database_is_not() 
 #[tokio::test]
 async fn a_forgotten_prepared_transaction_and_an_idle_slot_are_named_and_the_fixes_end_them() {
     let mut cluster = TestCluster::start().await;
-    let pool = cluster.migrated("app").await;
+    let pool = migrated(&cluster, "app").await;
     sqlx::query("alter system set max_prepared_transactions = 2").execute(&pool).await.unwrap();
     pool.close().await;
     cluster.stop_fast().await;

@@ -10,7 +10,7 @@ mod storage;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
-use crate::support::{App, TestDb};
+use crate::support::{App, Binary as _, TestDb};
 
 /// What one run of `app doctor` said.
 struct Answer {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 
 use crate::faults::count;
-use crate::support::App;
+use crate::support::{App, Binary as _};
 
 /// Within so much time everything must be back.
 const RECOVERY: Duration = Duration::from_secs(5);

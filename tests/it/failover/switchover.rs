@@ -8,7 +8,7 @@ use super::standby::Standby;
 use super::{Prober, RECOVERY, SETTLED, assert_stored, outage, settled_again, work};
 use crate::faults::load::serve;
 use crate::faults::{assert_verified, count, wait_until_settled};
-use crate::support::{Proxy, TestCluster};
+use crate::support::{Proxy, TestCluster, migrated};
 
 async fn execute(pool: &PgPool, statement: &str) {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(pool).await.unwrap();
@@ -24,7 +24,7 @@ async fn demote(primary: &PgPool) {
 async fn writes_go_on_at_the_new_primary_although_the_old_one_keeps_its_connections() {
     let cluster = TestCluster::start().await;
     let url = cluster.url("surety");
-    let old = cluster.migrated("surety").await;
+    let old = migrated(&cluster, "surety").await;
     let standby = Standby::of(&url).await;
     let network = Proxy::start(&url).await;
     let server = serve(&network.url(&url), None).await;
@@ -70,7 +70,7 @@ async fn wait_until_unused(old: &PgPool) {
 async fn a_server_that_is_read_only_for_a_while_is_written_to_again() {
     let cluster = TestCluster::start().await;
     let url = cluster.url("surety");
-    let pool = cluster.migrated("surety").await;
+    let pool = migrated(&cluster, "surety").await;
     let server = serve(&url, None).await;
     let worker = work(&url, &[]);
     let prober = Prober::start(server.address);

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::App;
+use crate::support::{App, Binary as _};
 
 /// A running `app serve`.
 pub(crate) struct Server {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 use self::load::{Load, post, serve, webhook};
-use crate::support::{App, Signal, TestCluster, TestDb};
+use crate::support::{App, Binary as _, Signal, TestCluster, TestDb, migrated};
 
 /// Leases short enough for a test to wait for, long enough for a busy machine.
 const SHORT_LEASE: [&str; 6] = ["--lease", "2s", "--heartbeat", "500ms", "--poll", "100ms"];
@@ -97,7 +97,7 @@ async fn whatever_a_killed_server_acknowledged_is_in_the_database() {
 async fn a_crashing_database_loses_no_acknowledged_webhook_and_needs_no_restart_of_ours() {
     let mut cluster = TestCluster::start().await;
     let url = cluster.url("surety");
-    cluster.migrated("surety").await.close().await;
+    migrated(&cluster, "surety").await.close().await;
     let mut server = serve(&url, None).await;
     let mut worker = work(&url);
     let load = Load::start(server.address, 16, None);

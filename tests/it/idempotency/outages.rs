@@ -1,8 +1,8 @@
 //! Requests of which the database keeps a client waiting.
 
 use super::{KEY, is_replay, open_api, rows};
-use crate::support::ledger::wait_for_locks;
 use crate::support::money::{Customer, over};
+use crate::support::wait_for_locks;
 use crate::support::{Answer, TestApi, send};
 
 async fn deposit(api: &TestApi, alice: &Customer, key: &str) -> Answer {

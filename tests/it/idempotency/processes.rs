@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use surety::cli::verify;
-use surety::http::rate_limits::Limit;
+use surety::http::edge::rate_limits::Limit;
 use tokio::task::JoinSet;
 
 use super::{KEY, is_replay, rows};
 use crate::support::money::{Customer, over};
-use crate::support::{Answer, App, TestApi, TestDb, eventually, send};
+use crate::support::{Answer, App, Binary as _, TestApi, TestDb, eventually, send};
 
 /// A process that serves the API.
 struct Server {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{App, TestApi, send, sign_in};
+use crate::support::{App, Binary as _, TestApi, send, sign_in};
 
 /// What a command that must succeed prints, as JSON.
 async fn json_of(api: &TestApi, args: &[&str], stdin: &str) -> Value {

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use surety::http::openapi::Document;
+use surety::http::api::openapi::Document;
 use surety::identity::api_keys::{self, ActsAs};
 use surety::identity::passwords::{Hasher, Password, PasswordHash};
 use surety::identity::users::{self, NewUser};

@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 use sqlx::Connection as _;
-use surety::http::sign_ins::SignIns;
+use surety::http::edge::sign_ins::SignIns;
 use surety::identity::Role;
 use surety::identity::api_keys::{self, ActsAs};
 use surety::identity::credentials::Credential;
 use surety::ids::{SessionId, UserId};
 
-use crate::support::{Answer, App, PASSWORD, Person, TestApi, TestCluster, send, sign_in};
+use crate::support::{
+    Answer, App, Binary as _, PASSWORD, Person, TestApi, TestCluster, migrated, send, sign_in,
+};
 
 /// `app serve` as a process of its own.
 struct Node {
@@ -125,7 +127,7 @@ async fn those_who_ask_while_a_lookup_is_under_way_share_the_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_database_is_away_callers_are_told_so_and_then_known_again() {
     let mut cluster = TestCluster::start().await;
-    let pool = cluster.migrated("surety").await;
+    let pool = migrated(&cluster, "surety").await;
     let api = TestApi::start_on(pool, |_| {}).await;
     let person = Person::new(&api, Role::User).await;
 

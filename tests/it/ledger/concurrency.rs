@@ -9,10 +9,10 @@ use surety::payments::transfers::NewTransfer;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::support::TestDb;
 use crate::support::ledger::{
-    count, external, in_dollars, post, settle, transaction, transfer, wait_for_locks, wallet,
+    count, external, in_dollars, post, settle, transaction, transfer, wallet,
 };
+use crate::support::{TestDb, wait_for_locks};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_over_the_same_accounts_in_opposite_order_do_not_deadlock() {

@@ -1,6 +1,6 @@
 //! What browsers are told: CORS and security headers.
 
-use crate::support::{Answer, App, TestApi, TestDb, WEBHOOKS, event, send};
+use crate::support::{Answer, App, Binary as _, TestApi, TestDb, WEBHOOKS, event, send};
 
 const APP: &str = "https://app.example";
 const EVIL: &str = "https://evil.example";

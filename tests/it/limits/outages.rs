@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use surety::http::problem::Code;
-use surety::http::rate_limits::LimitClass;
+use surety::http::edge::rate_limits::LimitClass;
+use surety::http::wire::problem::Code;
 
 use super::{Limited, limit};
-use crate::support::{PATIENCE, Signal, TestApi, TestCluster, event, send_signal};
+use crate::support::{PATIENCE, Signal, TestApi, TestCluster, event, migrated, send_signal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_database_is_away_webhooks_pass_and_all_else_is_refused_until_it_is_back() {
     let mut cluster = TestCluster::start().await;
-    let pool = cluster.migrated("surety").await;
+    let pool = migrated(&cluster, "surety").await;
     let limited = Limited::start(&pool, |args| args.limit_inbound_webhooks = limit("10/min"));
     limited.admit(LimitClass::Api, "user:1").await.unwrap();
     limited.admit(LimitClass::InboundWebhook, "address:1").await.unwrap();
@@ -40,7 +40,7 @@ async fn while_the_database_is_away_webhooks_pass_and_all_else_is_refused_until_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_hangs_keeps_nobody_waiting_for_long() {
     let cluster = TestCluster::start().await;
-    let pool = cluster.migrated("surety").await;
+    let pool = migrated(&cluster, "surety").await;
     let limited = Limited::start(&pool, |args| args.limit_inbound_webhooks = limit("10/min"));
     // The server takes connections and never says a word.
     send_signal(cluster.pid(), Signal::Stop);
@@ -61,7 +61,7 @@ async fn a_database_that_hangs_keeps_nobody_waiting_for_long() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_told_that_the_database_is_away_and_not_that_it_comes_too_often() {
     let mut cluster = TestCluster::start().await;
-    let pool = cluster.migrated("surety").await;
+    let pool = migrated(&cluster, "surety").await;
     let api = TestApi::start_on(pool, |settings| {
         settings.limits.limit_inbound_webhooks = limit("3/min");
     })

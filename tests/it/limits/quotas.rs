@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use surety::http::problem::Code;
-use surety::http::rate_limits::LimitClass;
+use surety::http::edge::rate_limits::LimitClass;
+use surety::http::wire::problem::Code;
 use time::OffsetDateTime;
 
 use super::{Limited, api_with, limit, post, sum_of};
-use crate::support::{App, PATIENCE, TestApi, TestDb, WEBHOOKS, event, send};
+use crate::support::{App, Binary as _, PATIENCE, TestApi, TestDb, WEBHOOKS, event, send};
 
 #[tokio::test]
 async fn a_small_quota_is_kept_exactly() {

@@ -9,9 +9,9 @@ use surety::payments::orders::{self, Instruction};
 use surety::queue::enqueue::{NewJob, enqueue};
 use uuid::Uuid;
 
-use crate::support::ledger::{count, money, wait_for_locks};
+use crate::support::ledger::{count, money};
 use crate::support::money::{discard_job, fund, open_wallet, take, taken};
-use crate::support::{SimulatedBank, TestDb};
+use crate::support::{SimulatedBank, TestDb, wait_for_locks};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_not_given_up_while_the_bank_is_being_called_for_it() {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::faults::load::{Load, post, serve, webhook};
 use crate::faults::{assert_verified, count, wait_until_settled};
-use crate::support::{App, PgBouncer, PgBouncerSettings, Signal, TestDb};
+use crate::support::{App, Binary as _, PgBouncer, PgBouncerSettings, Signal, TestDb};
 
 const SETTINGS: PgBouncerSettings = PgBouncerSettings { servers: Some(4), ignored_parameters: "" };
 

@@ -1,9 +1,10 @@
 //! What needs a session: refused through a pooler, or done past it.
 
 use sqlx::AssertSqlSafe;
-use surety::db::{self, DatabaseArgs, DbError};
+use surety::db::{self, DatabaseArgs};
+use surety_postgres::ConnectError;
 
-use crate::support::{App, PgBouncer, PgBouncerSettings, TestDb};
+use crate::support::{App, Binary as _, PgBouncer, PgBouncerSettings, TestDb};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_stay_behind_in_a_session_is_refused_with_the_way_out() {
@@ -66,7 +67,7 @@ async fn a_direct_url_that_leads_through_a_pooler_is_told_so() {
         database_direct_url: Some(bouncer.url.clone()),
     };
     let error = ways.connect_session("test", "migrations").await.unwrap_err();
-    assert!(matches!(error, DbError::NeedsSession { .. }), "{error}");
+    assert!(matches!(error, ConnectError::NeedsSession { .. }), "{error}");
 }
 
 #[tokio::test]

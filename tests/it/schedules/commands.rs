@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use surety::queue::schedules::{self, MissedPolicy};
 
 use super::{at, count_jobs, cron, every, find, look_at, put, put_at, ticks};
-use crate::support::{App, TestDb};
+use crate::support::{App, Binary as _, TestDb};
 
 /// Runs `app schedules` on this database: the exit code, and what it said.
 async fn run(db: &TestDb, args: &[&str]) -> (Option<i32>, String) {

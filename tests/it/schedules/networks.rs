@@ -5,7 +5,9 @@ use std::time::Duration;
 use surety::queue::schedules::MissedPolicy;
 
 use super::{assert_each_tick_has_its_own_job, every, put, run_and_missed, ticks};
-use crate::support::{App, PgBouncer, PgBouncerSettings, Proxy, TestDb, eventually_async};
+use crate::support::{
+    App, Binary as _, PgBouncer, PgBouncerSettings, Proxy, TestDb, eventually_async,
+};
 
 const CATCH_UP: MissedPolicy =
     MissedPolicy::CatchUp { max: 1000, max_age: Duration::from_secs(3600) };

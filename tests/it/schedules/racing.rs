@@ -14,7 +14,7 @@ use super::{
     assert_each_tick_has_its_own_job, at, count_jobs, every, look_at, put, put_at, registry,
     run_and_missed, ticks,
 };
-use crate::support::{App, TestDb, eventually_async};
+use crate::support::{App, Binary as _, TestDb, eventually_async};
 
 const CATCH_UP: MissedPolicy =
     MissedPolicy::CatchUp { max: 1000, max_age: Duration::from_secs(86_400) };

@@ -1,224 +1,23 @@
 //! The real binary as a child process.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-use super::{PATIENCE, eventually};
-
-/// Environment that must not leak from the developer's shell into a test.
-const FOREIGN_ENV: [&str; 5] = ["APP_", "OTEL_", "PG", "DATABASE_URL", "RUST_LOG"];
-
-/// What a test sends to a process.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Signal {
-    /// Ctrl-C.
-    Interrupt,
-    /// What a supervisor sends.
-    Terminate,
-    /// `kill -9`.
-    Kill,
-    /// Stops the process where it stands.
-    Stop,
-    /// Lets it go on.
-    Continue,
-}
-
-/// A child process to be.
-pub(crate) struct AppCommand {
-    command: Command,
-    stdin: Option<String>,
-}
+use surety_postgres::testing::{Process, ProcessCommand};
 
 /// The binary, running. Killed when this value is dropped.
-pub(crate) struct App {
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-}
+pub(crate) type App = Process;
+/// The binary, to be started.
+pub(crate) type AppCommand = ProcessCommand;
 
-impl App {
+/// Gives [`App`] the binary of this build.
+pub(crate) trait Binary {
     /// The binary with these arguments. It sees no `.env`, and none of our settings from the
     /// environment.
-    pub(crate) fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> AppCommand {
-        Self::command_of(env!("CARGO_BIN_EXE_app"), args)
-    }
-
-    /// The same of a copy of the binary in another place.
-    pub(crate) fn command_of<S: AsRef<OsStr>>(
-        program: impl AsRef<OsStr>,
-        args: impl IntoIterator<Item = S>,
-    ) -> AppCommand {
-        let mut command = Command::new(program);
-        command.args(args).current_dir("/").process_group(0);
-        for (key, _) in std::env::vars_os() {
-            let name = key.to_string_lossy();
-            if FOREIGN_ENV.iter().any(|prefix| name.starts_with(prefix)) {
-                command.env_remove(&key);
-            }
-        }
-        AppCommand { command, stdin: None }
-    }
-
-    /// The process.
-    pub(crate) fn pid(&self) -> i32 {
-        self.child.id().cast_signed()
-    }
-
-    /// Everything that it has said so far, on both of its outputs.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
-    }
-
-    /// The same in one piece.
-    pub(crate) fn output(&self) -> String {
-        self.lines().join("\n")
-    }
-
-    /// Waits for a line that contains `text` and returns it. Panics when the process ends without
-    /// having said it.
-    pub(crate) async fn wait_for_line(&mut self, text: &str) -> String {
-        self.wait_for_line_after(0, text).await
-    }
-
-    /// The same, but only of the lines from number `skip` on.
-    pub(crate) async fn wait_for_line_after(&mut self, skip: usize, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            // First whether it has ended, then what it said: the other way round would miss its
-            // last words.
-            let ended = self.has_exited() && Arc::strong_count(&self.lines) == 1;
-            if let Some(line) = self.lines().iter().skip(skip).find(|line| line.contains(text)) {
-                return line.clone();
-            }
-            assert!(!ended, "it ended without saying {text:?}, but:\n{}", self.output());
-            assert!(Instant::now() < deadline, "it does not say {text:?}, but:\n{}", self.output());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Sends a signal to the process, not to its children.
-    pub(crate) fn signal(&self, signal: Signal) {
-        send_signal(self.pid(), signal);
-    }
-
-    /// Sends a signal to the process and its group, as a terminal does on Ctrl-C.
-    pub(crate) fn signal_group(&self, signal: Signal) {
-        send_signal(-self.pid(), signal);
-    }
-
-    /// `kill -9`, and waits until it is gone.
-    pub(crate) async fn kill(&mut self) {
-        self.signal(Signal::Kill);
-        self.wait_for_exit().await;
-    }
-
-    /// Waits until the process has ended and all that it said is in [`lines`](Self::lines).
-    pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
-        let lines = Arc::clone(&self.lines);
-        eventually("the process ends", || {
-            // The readers hold a share each until the outputs are closed; we hold two.
-            self.has_exited() && Arc::strong_count(&lines) == 2
-        })
-        .await;
-        self.child.try_wait().unwrap().expect("it has ended")
-    }
-
-    fn has_exited(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
+    fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> AppCommand;
 }
 
-impl AppCommand {
-    /// Sets a variable of its environment.
-    pub(crate) fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
-        self.command.env(key, value);
-        self
+impl Binary for App {
+    fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> AppCommand {
+        Process::command_of(env!("CARGO_BIN_EXE_app"), args)
     }
-
-    /// Removes a variable of its environment.
-    pub(crate) fn env_remove(mut self, key: &str) -> Self {
-        self.command.env_remove(key);
-        self
-    }
-
-    /// What it can read from stdin.
-    pub(crate) fn stdin(mut self, text: &str) -> Self {
-        self.stdin = Some(text.to_owned());
-        self
-    }
-
-    /// Runs it as another user; only root can.
-    pub(crate) fn user(mut self, uid: u32, gid: u32) -> Self {
-        self.command.uid(uid).gid(gid);
-        self
-    }
-
-    /// Starts it.
-    pub(crate) fn spawn(mut self) -> App {
-        let Self { command, stdin } = &mut self;
-        kill_with_parent(command);
-        command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        if let (Some(text), Some(mut pipe)) = (stdin, child.stdin.take()) {
-            pipe.write_all(text.as_bytes()).unwrap();
-        }
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take().unwrap(), Arc::clone(&lines));
-        collect(child.stderr.take().unwrap(), Arc::clone(&lines));
-        App { child, lines }
-    }
-
-    /// Runs it to its end; what it said, and how it ended.
-    pub(crate) async fn run(self) -> (ExitStatus, String) {
-        let mut app = self.spawn();
-        let status = app.wait_for_exit().await;
-        (status, app.output())
-    }
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn collect(output: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            lines.lock().unwrap().push(line);
-        }
-    });
-}
-
-/// Sends a signal to a process, or with a negative number to a group.
-pub(crate) fn send_signal(pid: i32, signal: Signal) {
-    let number = match signal {
-        Signal::Interrupt => libc::SIGINT,
-        Signal::Terminate => libc::SIGTERM,
-        Signal::Kill => libc::SIGKILL,
-        Signal::Stop => libc::SIGSTOP,
-        Signal::Continue => libc::SIGCONT,
-    };
-    assert!(pid.abs() > 1);
-    // SAFETY: kill takes two numbers and touches no memory of ours.
-    let result = unsafe { libc::kill(pid, number) };
-    assert_eq!(result, 0, "kill: {}", std::io::Error::last_os_error());
-}
-
-/// A test that is itself killed leaves no process behind, where the system can see to that.
-fn kill_with_parent(command: &mut Command) {
-    #[cfg(target_os = "linux")]
-    // SAFETY: prctl is async-signal-safe, and the closure does nothing else.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        });
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = command;
 }

@@ -15,8 +15,6 @@ use surety::queue::job::JobId;
 use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
 use uuid::Uuid;
 
-use super::PATIENCE;
-
 /// `money("12.50 USD")`.
 pub(crate) fn money(text: &str) -> Money {
     let (amount, currency) = text.split_once(' ').unwrap();
@@ -144,15 +142,4 @@ pub(crate) async fn outcome(pool: &PgPool, id: TransactionId) -> (String, Option
 /// How many rows a query counts.
 pub(crate) async fn count(pool: &PgPool, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
-}
-
-/// Waits until so many sessions of the database wait for a lock.
-pub(crate) async fn wait_for_locks(pool: &PgPool, sessions: i64) {
-    let waiting = "select count(distinct pid) from pg_locks where not granted and pid in
-                   (select pid from pg_stat_activity where datname = current_database())";
-    let deadline = Instant::now() + PATIENCE;
-    while count(pool, waiting).await < sessions {
-        assert!(Instant::now() < deadline, "fewer than {sessions} sessions wait for a lock");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

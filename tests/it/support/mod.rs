@@ -21,53 +21,19 @@ pub(crate) mod ledger;
 pub(crate) mod money;
 mod otlp_receiver;
 mod person;
-mod pgbouncer;
-mod private_cluster;
-mod proxy;
-mod shared_cluster;
 mod simulated_bank;
 mod test_db;
 
 pub(crate) use api::{
     Answer, TestApi, WEBHOOKS, event, event_of, raw_post, read_to_end, send, try_write,
 };
-pub(crate) use app::{App, AppCommand, Signal, send_signal};
+pub(crate) use app::{App, AppCommand, Binary};
 pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
 pub(crate) use person::{PASSWORD, Person, sign_in};
-pub(crate) use pgbouncer::{PgBouncer, PgBouncerSettings};
-pub(crate) use private_cluster::TestCluster;
-pub(crate) use proxy::Proxy;
-pub(crate) use shared_cluster::{ScratchDir, binaries, scratch_dir, throwaway};
 pub(crate) use simulated_bank::SimulatedBank;
-pub(crate) use test_db::TestDb;
+pub(crate) use test_db::{TestDb, migrated};
 
-use std::os::unix::fs::MetadataExt as _;
-use std::time::{Duration, Instant};
-
-/// Whether the tests run as root, as in a container.
-pub(crate) fn is_root() -> bool {
-    // A file that we have just made is ours.
-    scratch_dir().metadata().unwrap().uid() == 0
-}
-
-/// How long a test waits for something that must happen. Long, because it only costs time when the
-/// test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Waits until `condition` holds; panics with `what` when it does not within [`PATIENCE`].
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// The same of a condition that has to be asked for.
-pub(crate) async fn eventually_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(Instant::now() < deadline, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
+pub(crate) use surety_postgres::testing::{
+    PATIENCE, PgBouncer, PgBouncerSettings, Proxy, ScratchDir, Signal, TestCluster, binaries,
+    eventually, eventually_async, is_root, scratch_dir, send_signal, throwaway, wait_for_locks,
+};

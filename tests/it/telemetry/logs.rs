@@ -4,7 +4,7 @@ use super::{
     CALLER, Server, TRACE_ID, enqueue_settlement, exporting, log_of, request_id_of, send, stop,
     wait_until_settled, work,
 };
-use crate::support::{App, AppCommand, OtlpReceiver, TestDb};
+use crate::support::{App, AppCommand, Binary as _, OtlpReceiver, TestDb};
 
 #[tokio::test]
 async fn a_server_logs_one_json_line_per_request_but_none_for_probes() {

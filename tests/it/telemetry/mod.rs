@@ -13,7 +13,7 @@ use surety::queue::enqueue::{NewJob, enqueue};
 use surety::queue::job::JobId;
 use surety::queue::trace_context::TraceContext;
 
-use crate::support::{App, AppCommand, OtlpReceiver, ReceivedSpan, Signal, TestDb};
+use crate::support::{App, AppCommand, Binary as _, OtlpReceiver, ReceivedSpan, Signal, TestDb};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER_SPAN_ID: &str = "00f067aa0ba902b7";

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::{CALLER, enqueue_settlement, exporting, stop, wait_until_settled, work};
-use crate::support::{App, OtlpReceiver, TestDb};
+use crate::support::{App, Binary as _, OtlpReceiver, TestDb};
 
 #[tokio::test]
 async fn the_sampler_is_that_of_the_environment() {

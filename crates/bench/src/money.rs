@@ -1,0 +1,301 @@
+//! Money by HTTP: `app serve` as a child process takes deposits and shows balances, as signed-in
+//! users ask for them.
+//!
+//! Each connection has one request at a time, the next as soon as the one before is answered. No
+//! worker runs: what becomes of a deposit is the bank's time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::figures::{Figure, Percentiles, show};
+use super::scratch::{Database, Server};
+use super::serve_process::Serve;
+
+/// Users that the connections are shared among: each takes two password hashes to make.
+const USERS: usize = 20;
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// What to measure of money.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Connections that post deposits, each one at a time.
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// Connections that read balances, each one at a time.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    readers: u16,
+    /// Length of one measurement, after a second to warm up.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    secs: u64,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Operation {
+    /// `POST /v1/deposits`.
+    Deposit,
+    /// `GET /v1/users/{id}/balance`.
+    Balance,
+}
+
+/// One operation in one round.
+struct Run {
+    operation: Operation,
+    rate: f64,
+    latency_ms: Percentiles,
+}
+
+/// A user who is signed in, with a wallet.
+#[derive(Clone, Debug)]
+struct Customer {
+    id: String,
+    wallet: String,
+    authorization: String,
+}
+
+/// Measures, prints a table unless JSON is wanted, and gives settings and results.
+pub(crate) async fn run(
+    args: &Args,
+    server: &Server,
+    rounds: u32,
+    is_json: bool,
+) -> anyhow::Result<(Value, Value)> {
+    let mut measured = Vec::new();
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        let database = server.fresh_database().await?;
+        measured.extend(measure(args, &database).await?);
+        database.end().await?;
+    }
+    let results: Vec<Summary> = [Operation::Deposit, Operation::Balance]
+        .into_iter()
+        .map(|operation| Summary::of(operation, &measured))
+        .collect();
+    if !is_json {
+        print_table(&results, args, rounds);
+    }
+    let settings = json!({
+        "connections": args.connections,
+        "readers": args.readers,
+        "secs": args.secs,
+        "users": USERS,
+    });
+    Ok((settings, json!(results)))
+}
+
+async fn measure(args: &Args, database: &Database<'_>) -> anyhow::Result<Vec<Run>> {
+    let mut serve = Serve::start(&database.url).await?;
+    let address = serve.address.to_string();
+    let customers = sign_up(&address).await?;
+    let mut runs = Vec::new();
+    let mut accepted = 0;
+    for (operation, connections) in
+        [(Operation::Deposit, args.connections), (Operation::Balance, args.readers)]
+    {
+        let length = Duration::from_secs(args.secs);
+        let warm = load(operation, &address, &customers, connections, WARM_UP).await?;
+        let samples = load(operation, &address, &customers, connections, length).await?;
+        if operation == Operation::Deposit {
+            accepted += warm.len() + samples.len();
+        }
+        let rate = samples.len() as f64 / length.as_secs_f64();
+        let latency_ms = Percentiles::of(samples).context("nothing was answered")?;
+        runs.push(Run { operation, rate, latency_ms });
+    }
+    serve.stop().await?;
+    require_stored(&database.url, accepted).await?;
+    Ok(runs)
+}
+
+/// Makes the users, each with a wallet, and signs them in.
+async fn sign_up(address: &str) -> anyhow::Result<Vec<Customer>> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let mut customers = Vec::with_capacity(USERS);
+    for number in 0..USERS {
+        let email = format!("user{number}@example.com");
+        let password = Uuid::new_v4().to_string();
+        let post = async |path: &str, body: Value| -> anyhow::Result<Value> {
+            let request = client.post(format!("http://{address}{path}")).json(&body);
+            Ok(request.send().await?.error_for_status()?.json().await?)
+        };
+        let new = json!({ "email": email, "password": password, "currency": "EUR" });
+        let user = post("/v1/users", new).await?;
+        let token = post("/v1/auth/login", json!({ "email": email, "password": password })).await?;
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("not a text");
+        let authorization = format!("Bearer {}", text(&token["access_token"])?);
+        let wallets: Value = client
+            .get(format!("http://{address}/v1/wallets"))
+            .header("authorization", &authorization)
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?;
+        let wallet = text(&wallets["wallets"][0]["id"])?;
+        customers.push(Customer { id: text(&user["id"])?, wallet, authorization });
+    }
+    Ok(customers)
+}
+
+/// Sends for so long on so many connections; gives the latency of each answer, in milliseconds.
+async fn load(
+    operation: Operation,
+    address: &str,
+    customers: &[Customer],
+    connections: u16,
+    length: Duration,
+) -> anyhow::Result<Vec<f64>> {
+    let until = Instant::now() + length;
+    let mut clients = JoinSet::new();
+    for number in 0..usize::from(connections) {
+        let customer = customers[number % customers.len()].clone();
+        clients.spawn(client(operation, address.to_owned(), customer, until));
+    }
+    let mut samples = Vec::new();
+    while let Some(one) = clients.join_next().await {
+        samples.extend(one??);
+    }
+    Ok(samples)
+}
+
+async fn client(
+    operation: Operation,
+    address: String,
+    customer: Customer,
+    until: Instant,
+) -> anyhow::Result<Vec<f64>> {
+    let stream = TcpStream::connect(&address).await?;
+    stream.set_nodelay(true)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let mut samples = Vec::new();
+    while Instant::now() < until {
+        let request = request(operation, &address, &customer)?;
+        let begun = Instant::now();
+        exchange(&mut sender, request, operation).await?;
+        samples.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(samples)
+}
+
+fn request(
+    operation: Operation,
+    address: &str,
+    customer: &Customer,
+) -> anyhow::Result<Request<Full<Bytes>>> {
+    let request =
+        Request::builder().header("host", address).header("authorization", &customer.authorization);
+    Ok(match operation {
+        Operation::Deposit => {
+            let wallet = &customer.wallet;
+            let body = format!(r#"{{"wallet_id":"{wallet}","amount":"12.50","currency":"EUR"}}"#);
+            request
+                .method(Method::POST)
+                .uri("/v1/deposits")
+                .header("content-type", "application/json")
+                .header("idempotency-key", Uuid::new_v4().to_string())
+                .body(Full::from(body))?
+        }
+        Operation::Balance => {
+            let uri = format!("/v1/users/{}/balance", customer.id);
+            request.method(Method::GET).uri(uri).body(Full::default())?
+        }
+    })
+}
+
+async fn exchange(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+    operation: Operation,
+) -> anyhow::Result<()> {
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    let expected = match operation {
+        Operation::Deposit => StatusCode::ACCEPTED,
+        Operation::Balance => StatusCode::OK,
+    };
+    ensure!(status == expected, "answered {status}: {}", String::from_utf8_lossy(&body));
+    Ok(())
+}
+
+/// A fast answer that stored nothing is not an answer.
+async fn require_stored(url: &str, accepted: usize) -> anyhow::Result<()> {
+    let mut conn = PgConnection::connect(url).await?;
+    let stored: (i64, i64, i64) = sqlx::query_as(
+        "select (select count(*) from payments.orders), (select count(*) from queue.jobs),
+                (select count(*) from api.idempotency_keys)",
+    )
+    .fetch_one(&mut conn)
+    .await?;
+    conn.close().await?;
+    let expected = i64::try_from(accepted)?;
+    ensure!(
+        stored == (expected, expected, expected),
+        "{accepted} were accepted, but orders, jobs and keys stored are {stored:?}"
+    );
+    Ok(())
+}
+
+/// One operation over all rounds.
+#[derive(Serialize)]
+struct Summary {
+    operation: Operation,
+    requests_per_second: Option<Figure>,
+    p50_ms: Option<Figure>,
+    p95_ms: Option<Figure>,
+    p99_ms: Option<Figure>,
+}
+
+impl Summary {
+    fn of(operation: Operation, measured: &[Run]) -> Self {
+        let figure = |of: fn(&Run) -> f64| {
+            Figure::of(measured.iter().filter(|run| run.operation == operation).map(of))
+        };
+        Self {
+            operation,
+            requests_per_second: figure(|run| run.rate),
+            p50_ms: figure(|run| run.latency_ms.p50),
+            p95_ms: figure(|run| run.latency_ms.p95),
+            p99_ms: figure(|run| run.latency_ms.p99),
+        }
+    }
+}
+
+fn print_table(results: &[Summary], args: &Args, rounds: u32) {
+    println!(
+        "money: {USERS} users, {} s each after 1 s to warm up, rate limits off, median of {rounds} \
+         rounds (min–max)",
+        args.secs
+    );
+    for result in results {
+        let (what, connections) = match result.operation {
+            Operation::Deposit => ("POST /v1/deposits", args.connections),
+            Operation::Balance => ("GET /v1/users/{id}/balance", args.readers),
+        };
+        println!("\n{what}, {connections} connections");
+        println!("  {} requests/s", show(result.requests_per_second, 0));
+        println!(
+            "  p50 {} ms, p95 {} ms, p99 {} ms",
+            show(result.p50_ms, 2),
+            show(result.p95_ms, 2),
+            show(result.p99_ms, 2),
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! `app serve` as a child process, to be measured.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+/// How long `app serve` may take until it is ready.
+const START_TIME: Duration = Duration::from_secs(20);
+/// The variables of its rate limits.
+const LIMITS: [&str; 5] = [
+    "APP_LIMIT_BALANCE",
+    "APP_LIMIT_TRANSACTION_LIST",
+    "APP_LIMIT_API",
+    "APP_LIMIT_LOGIN_ACCOUNT",
+    "APP_LIMIT_LOGIN_ADDRESS",
+];
+
+/// `app serve`, killed when dropped.
+pub(crate) struct Serve {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Serve {
+    pub(crate) async fn start(database_url: &str) -> anyhow::Result<Self> {
+        let address = free_address()?;
+        let child = Command::new(app_binary()?)
+            .args(["serve", "--listen", &address.to_string()])
+            .env("DATABASE_URL", database_url)
+            .env("APP_LOG", super::log_filter())
+            .env_remove("APP_WEBHOOK_SECRETS")
+            .env_remove("APP_WEBHOOK_SECRETS_FILE")
+            // How fast it can be is asked, not how fast it may.
+            .envs(LIMITS.map(|limit| (limit, "off")))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("app serve cannot be started")?;
+        let mut serve = Self { child, address };
+        serve.wait_until_ready().await?;
+        Ok(serve)
+    }
+
+    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let ready = format!("http://{}/readyz", self.address);
+        let begun = Instant::now();
+        while begun.elapsed() < START_TIME {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("app serve ended at once ({status}); what it said is above");
+            }
+            if reqwest::get(&ready).await.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        bail!("app serve was not ready within {} s", START_TIME.as_secs())
+    }
+
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("app serve cannot be stopped")
+    }
+}
+
+/// The binary `app`, which is built and shipped beside this one.
+fn app_binary() -> anyhow::Result<PathBuf> {
+    let app = std::env::current_exe()?.with_file_name("app");
+    if !app.is_file() {
+        bail!(
+            "there is no {}: build it in the same way (cargo build --release), or copy it there",
+            app.display()
+        );
+    }
+    Ok(app)
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}

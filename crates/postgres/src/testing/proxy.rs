@@ -1,0 +1,117 @@
+//! The network between us and a database.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex};
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A TCP address that leads to a server, until told otherwise. Ends with this value.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+struct Shared {
+    /// The server's socket, for connections to come.
+    target: Mutex<PathBuf>,
+    /// Connections from before this count stand still.
+    cut: watch::Sender<u64>,
+    /// Connections to come stand still from the beginning.
+    is_dark: watch::Sender<bool>,
+    made: Mutex<u64>,
+}
+
+impl Proxy {
+    /// In front of the server of this URL.
+    pub async fn start(database_url: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            target: Mutex::new(socket_of(database_url)),
+            cut: watch::Sender::new(0),
+            is_dark: watch::Sender::new(false),
+            made: Mutex::new(0),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Self { address, shared, accepting }
+    }
+
+    /// The URL of the same database by way of this network.
+    pub fn url(&self, database_url: &str) -> String {
+        let behind = PgConnectOptions::from_str(database_url).unwrap();
+        let (user, database) = (behind.get_username(), behind.get_database().unwrap());
+        format!("postgres://{user}@{}/{database}?sslmode=disable", self.address)
+    }
+
+    /// Connections to come lead to the server of this URL; those that there are stay where they
+    /// are.
+    pub fn lead_to(&self, database_url: &str) {
+        *self.shared.target.lock().unwrap() = socket_of(database_url);
+    }
+
+    /// Nothing passes any more on the connections that there are, and neither side is told.
+    pub fn cut_silently(&self) {
+        let made = *self.shared.made.lock().unwrap();
+        self.shared.cut.send_replace(made);
+    }
+
+    /// The same, and nothing passes on new ones either, until [`Self::heal`].
+    pub fn go_dark(&self) {
+        self.shared.is_dark.send_replace(true);
+        self.cut_silently();
+    }
+
+    /// New connections work again; those that were cut stay so.
+    pub fn heal(&self) {
+        self.cut_silently();
+        self.shared.is_dark.send_replace(false);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn socket_of(database_url: &str) -> PathBuf {
+    let behind = PgConnectOptions::from_str(database_url).unwrap();
+    let folder = behind.get_socket().expect("the tests' servers have sockets");
+    folder.join(format!(".s.PGSQL.{}", behind.get_port()))
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // Ended with the proxy, and with them the connections.
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let number = {
+            let mut made = shared.made.lock().unwrap();
+            *made += 1;
+            *made
+        };
+        connections.spawn(pass(client, number, Arc::clone(&shared)));
+    }
+}
+
+async fn pass(mut client: TcpStream, number: u64, shared: Arc<Shared>) {
+    let mut cut = shared.cut.subscribe();
+    if *shared.is_dark.borrow() {
+        return std::future::pending().await;
+    }
+    let target = shared.target.lock().unwrap().clone();
+    let Ok(mut server) = UnixStream::connect(target).await else { return };
+    tokio::select! {
+        _ended = copy_bidirectional(&mut client, &mut server) => {}
+        () = async { _ = cut.wait_for(|cut| number <= *cut).await.is_ok() } => {
+            // Both ends stay open.
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How a batch is doing.
+
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+
+use super::batch::BatchId;
+use crate::QueueError;
+
+/// Members in one state are counted up to this number.
+pub const MAX_COUNTED: i64 = 10_000;
+
+/// A batch, and what has become of its members.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct BatchStatus {
+    /// Its number.
+    pub id: BatchId,
+    /// What it is.
+    pub description: Option<String>,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// When the first member was found to be discarded or cancelled.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub failed_at: Option<OffsetDateTime>,
+    /// When all members were found to have ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub done_at: Option<OffsetDateTime>,
+    /// When all members were found to be completed.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub completed_at: Option<OffsetDateTime>,
+    /// Its members by state, without those that retention has dropped.
+    pub members: Members,
+}
+
+/// How many members of a batch are in which state. Each number is capped at [`MAX_COUNTED`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Members {
+    /// Those that no worker has: waiting for their time, for other jobs, or for a worker.
+    pub waiting: i64,
+    /// Those that a worker has.
+    pub running: i64,
+    /// Those that are done.
+    pub completed: i64,
+    /// Those that are no longer wanted.
+    pub cancelled: i64,
+    /// Those that have failed for good.
+    pub discarded: i64,
+    /// Whether a number reached the cap: there may be more.
+    pub is_capped: bool,
+}
+
+/// How this batch is doing; none if there is no such batch or retention has dropped it.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn batch_status(
+    conn: &mut PgConnection,
+    id: BatchId,
+) -> Result<Option<BatchStatus>, QueueError> {
+    let row = sqlx::query_file!("src/sql/batch_status.sql", id.0, MAX_COUNTED)
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.map(|row| {
+        let counts = [row.waiting, row.running, row.completed, row.cancelled, row.discarded];
+        BatchStatus {
+            id,
+            description: row.description,
+            created_at: row.created_at,
+            failed_at: row.failed_at,
+            done_at: row.done_at,
+            completed_at: row.completed_at,
+            members: Members {
+                waiting: row.waiting,
+                running: row.running,
+                completed: row.completed,
+                cancelled: row.cancelled,
+                discarded: row.discarded,
+                is_capped: counts.contains(&MAX_COUNTED),
+            },
+        }
+    }))
+}
+
+/// Drops batches that were done so many days ago.
+pub(crate) async fn prune(pool: &PgPool, keep_days: u16) -> Result<(), QueueError> {
+    sqlx::query!(
+        "delete from queue.batches where done_at < now() - make_interval(days => $1)",
+        i32::from(keep_days),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

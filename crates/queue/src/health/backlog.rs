@@ -1,0 +1,140 @@
+//! Jobs that wait for too long, leases that nobody takes back, and what is held up on purpose.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::{Finding, Level, judge, span};
+
+pub(super) const OLDEST_AVAILABLE: &str = "oldest-available-job";
+pub(super) const EXPIRED_LEASES: &str = "expired-leases";
+pub(super) const PAUSES: &str = "paused-queues";
+pub(super) const BLOCKED_KEYS: &str = "blocked-keys";
+
+/// A rescue comes within a third of the lease; who runs workers with a longer lease than the
+/// default knows why.
+const RESCUE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// One line for each queue whose oldest due job has waited for too long.
+pub(super) async fn oldest_available(
+    conn: &mut PgConnection,
+    limit: Duration,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    let queues = sqlx::query_file!("src/sql/health_oldest_available.sql").fetch_all(conn).await?;
+    let too_long: Vec<Finding> = queues
+        .iter()
+        .filter(|oldest| judge(oldest.waited_secs, limit) != Level::Ok)
+        .map(|oldest| {
+            let waited = span(oldest.waited_secs);
+            Finding::new(
+                OLDEST_AVAILABLE,
+                judge(oldest.waited_secs, limit),
+                format!(
+                    "queue {}: job {} of kind {} has been due for {waited}",
+                    oldest.queue, oldest.id, oldest.kind
+                ),
+                match oldest.is_limited {
+                    false => format!(
+                        "'app jobs show {}' says why; more workers: 'app work --queues {}'",
+                        oldest.id, oldest.queue
+                    ),
+                    true => format!(
+                        "'app jobs show {}' says why; 'app queues limits {}' says what the queue \
+                         is held to",
+                        oldest.id, oldest.queue
+                    ),
+                },
+            )
+        })
+        .collect();
+    if !too_long.is_empty() {
+        return Ok(too_long);
+    }
+    let longest = queues.iter().map(|oldest| oldest.waited_secs).reduce(f64::max);
+    let found = match longest {
+        None => "no job is due".to_owned(),
+        Some(secs) => format!("the oldest due job has waited {}", span(secs)),
+    };
+    Ok(vec![Finding::ok(OLDEST_AVAILABLE, found)])
+}
+
+struct Pause {
+    queue: String,
+    paused_by: String,
+    reason: String,
+    paused_secs: f64,
+}
+
+struct Blocked {
+    queue: String,
+    keys: i64,
+    longest_secs: f64,
+}
+
+/// Queues that somebody has paused, lest it be forgotten.
+pub(super) async fn pauses(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
+    let pauses = sqlx::query_file_as!(Pause, "src/sql/health_pauses.sql").fetch_all(conn).await?;
+    if pauses.is_empty() {
+        return Ok(vec![Finding::ok(PAUSES, "none")]);
+    }
+    let finding = |pause: &Pause| {
+        let Pause { queue, paused_by, reason, paused_secs } = pause;
+        let (what, which) = match queue.as_str() {
+            "*" => ("every queue is".to_owned(), "--all"),
+            name => (format!("queue {name} is"), name),
+        };
+        Finding::new(
+            PAUSES,
+            Level::Warn,
+            format!("{what} paused for {} by {paused_by}: {reason}", span(*paused_secs)),
+            format!("app queues resume {which}"),
+        )
+    };
+    Ok(pauses.iter().map(finding).collect())
+}
+
+/// Keys of ordered queues that wait for somebody to decide.
+pub(super) async fn blocked_keys(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
+    let queues =
+        sqlx::query_file_as!(Blocked, "src/sql/health_blocked_keys.sql").fetch_all(conn).await?;
+    if queues.is_empty() {
+        return Ok(vec![Finding::ok(BLOCKED_KEYS, "none")]);
+    }
+    let finding = |blocked: &Blocked| {
+        let Blocked { queue, keys, longest_secs } = blocked;
+        Finding::new(
+            BLOCKED_KEYS,
+            Level::Warn,
+            format!(
+                "blocked keys of queue {queue}: {keys}, the first for {}; they wait for somebody \
+                 to decide",
+                span(*longest_secs)
+            ),
+            format!("'app queues blocked {queue}' names them and the jobs at their heads"),
+        )
+    };
+    Ok(queues.iter().map(finding).collect())
+}
+
+/// Whether jobs of lost workers are taken back.
+pub(super) async fn expired_leases(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
+    let leases = sqlx::query_file!("src/sql/health_expired_leases.sql").fetch_one(conn).await?;
+    let (expired, longest) = (leases.expired, leases.longest_secs.unwrap_or(0.0));
+    let Some(first_id) = leases.first_id else {
+        return Ok(vec![Finding::ok(EXPIRED_LEASES, "no lease is over")]);
+    };
+    if longest < RESCUE_PATIENCE.as_secs_f64() {
+        let found = format!("jobs of lost workers, about to be taken back: {expired}");
+        return Ok(vec![Finding::ok(EXPIRED_LEASES, found)]);
+    }
+    Ok(vec![Finding::new(
+        EXPIRED_LEASES,
+        Level::Fail,
+        format!(
+            "running jobs that lost their worker and that nobody takes back: {expired}, job \
+             {first_id} among them; the first lease was over {} ago",
+            span(longest)
+        ),
+        "every worker rescues such jobs: start one that reaches this database, 'app work'",
+    )])
+}

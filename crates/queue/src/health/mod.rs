@@ -1,0 +1,117 @@
+//! Is the queue well? What an operator asks before anything has gone wrong, answered by reading
+//! alone. `app doctor` prints it; other programs can call [`check`] themselves.
+//!
+//! - `finding`: what a look found, how bad it is, and what mends it.
+//! - `backlog`: jobs that wait for too long, leases that nobody takes back, and what somebody holds
+//!   up on purpose.
+//! - `hands`: whether there are workers, and for every kind one that knows it.
+//! - `storage`: partitions, indexes, storage settings, dead rows.
+//!
+//! [`compare_relations`] and [`dead_rows`] can be asked of the tables of other schemas, too.
+//!
+//! ```
+//! use surety_queue::health::{self, Level, Limits};
+//!
+//! # async fn doc(pool: sqlx::PgPool) -> Result<(), sqlx::Error> {
+//! let mut conn = pool.acquire().await?;
+//! for finding in health::check(&mut conn, &Limits::default()).await? {
+//!     if finding.level == Level::Fail {
+//!         eprintln!("{}: {}", finding.check, finding.found);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod backlog;
+mod finding;
+mod hands;
+mod storage;
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+pub use finding::{Finding, Level, look, span};
+pub use storage::{ExpectedRelations, compare_relations, dead_rows};
+
+/// From when on something is worth a warning; from [`FAIL_FACTOR`] times as much on it is a
+/// failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// How long a due job may wait for a worker.
+    pub wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { wait: Duration::from_secs(60) }
+    }
+}
+
+/// What is so many times beyond its limit is no longer a warning.
+pub const FAIL_FACTOR: f64 = 10.0;
+
+/// How bad it is that `secs` have passed where `limit` is what is tolerated.
+pub fn judge(secs: f64, limit: Duration) -> Level {
+    match secs / limit.as_secs_f64() {
+        ..1.0 => Level::Ok,
+        ..FAIL_FACTOR => Level::Warn,
+        _ => Level::Fail,
+    }
+}
+
+/// Looks at everything that can be wrong with the queue. Reads only, each look within seconds.
+///
+/// # Errors
+///
+/// When the connection breaks. What the database refuses to tell is a finding.
+pub async fn check(conn: &mut PgConnection, limits: &Limits) -> Result<Vec<Finding>, sqlx::Error> {
+    let mut findings = Vec::new();
+    findings.extend(
+        look(conn, backlog::OLDEST_AVAILABLE, async |conn| {
+            backlog::oldest_available(conn, limits.wait).await
+        })
+        .await?,
+    );
+    findings.extend(look(conn, backlog::EXPIRED_LEASES, backlog::expired_leases).await?);
+    findings.extend(look(conn, backlog::PAUSES, backlog::pauses).await?);
+    findings.extend(look(conn, backlog::BLOCKED_KEYS, backlog::blocked_keys).await?);
+    findings.extend(look(conn, hands::WORKERS, hands::workers).await?);
+    findings.extend(
+        look(conn, hands::UNSERVED_KINDS, async |conn| {
+            hands::unserved_kinds(conn, limits.wait).await
+        })
+        .await?,
+    );
+    findings.extend(look(conn, storage::PARTITIONS, storage::partitions).await?);
+    findings.extend(
+        look(conn, storage::RELATIONS, async |conn| {
+            compare_relations(conn, storage::EXPECTED).await
+        })
+        .await?,
+    );
+    findings.extend(
+        look(conn, storage::DEAD_ROWS, async |conn| dead_rows(conn, &["queue"]).await).await?,
+    );
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_is_a_warning_and_ten_times_beyond_it_a_failure() {
+        let limit = Duration::from_secs(60);
+        let levels = [59.9, 60.0, 599.0, 600.0].map(|secs| judge(secs, limit));
+        assert_eq!(levels, [Level::Ok, Level::Warn, Level::Warn, Level::Fail]);
+    }
+
+    /// Others spawn it, so it must be `Send`.
+    #[allow(dead_code)]
+    fn a_check_can_be_spawned(conn: &'static mut PgConnection, limits: &'static Limits) {
+        fn is_send(_: impl Send) {}
+        is_send(check(conn, limits));
+    }
+}

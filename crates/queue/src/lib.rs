@@ -1,0 +1,349 @@
+//! The job queue: durable, on PostgreSQL alone, and nothing of payments in it. Other programs can
+//! use it as `surety_queue`.
+//!
+//! # Who is who
+//!
+//! - A [`Job`](job::Job) is what an application writes: a struct of arguments, a kind, a `run`.
+//! - [`enqueue`] inserts jobs in the caller's database transaction.
+//! - [`groups`] are jobs that belong together: batches, and jobs that wait for others.
+//! - A [`Worker`](worker::Worker) *claims* due jobs: in one short transaction each gets a *lease*
+//!   (the right to run until then), a *fence* (the number of this claim) and its attempt counted.
+//!   Then the executor runs the handler that the [`Registry`](registry::Registry) names, and
+//!   settles its outcome.
+//! - The lease keeper renews leases, and stops handlers whose lease it cannot renew, or whose job
+//!   is cancelled.
+//! - Each worker is in the registry of [`workers`]: who it is, what it knows, and whether it is to
+//!   drain.
+//! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
+//!   history.
+//! - [`schedules`] enqueue jobs by the clock; every worker sees to it that they do.
+//! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds
+//!   every job.
+//!
+//! # A job's life
+//!
+//! ```text
+//!            enqueue                 claim                    complete
+//!  (none) ───────────▶ available ───────────▶ running ─────────────────────▶ completed
+//!            ▲  run_at reached  ▲                │ │ │
+//!        scheduled          retryable ◀── fail ──┘ │ └── discard, attempts used up ─▶ discarded
+//!            ▲                                     │
+//!            └──────── snooze, hand back ──────────┘── cancel ──▶ cancelled
+//!                      (the attempt does not count)
+//!
+//!                              redrive, by an operator
+//!                available ◀──────────────────────────── discarded
+//! ```
+//!
+//! A running job whose lease runs out is *rescued*: available again before all others, its attempt
+//! recorded as crashed; a job that has taken [`MAX_CRASHES`](maintenance::MAX_CRASHES) workers
+//! down is discarded. In the database, a waiting job is one row of `queue.jobs` with
+//! `running = false`; whether people call it scheduled, available or retryable follows from
+//! `run_at` and `attempt`. A finished job is a row of `queue.finished_jobs`, every ended attempt
+//! one of `queue.attempts`.
+//!
+//! # What there is, and where it is explained
+//!
+//! | to | look at |
+//! |---|---|
+//! | enqueue in your transaction, by COPY, from SQL; unique jobs, keys, tags | [`enqueue`] |
+//! | run jobs one by one or in batches, retry, snooze, discard | [`job`], [`backoff`] |
+//! | complete with effects, keep an output, checkpoints and progress | [`context`] |
+//! | cancel a job, wherever it is | [`cancel`] |
+//! | pause, limit and order queues, take fair turns between keys | [`queues`] |
+//! | enqueue by the clock | [`schedules`] |
+//! | make jobs wait for others, or tell when many have ended | [`groups`] |
+//! | keep arguments secret | [`kinds`] (redacted), [`sealing`] (encrypted) |
+//! | find, explain, retry, edit jobs as an operator | [`inspect`], [`operators`], [`discarded`] |
+//! | know who works, and drain a worker | [`workers`] |
+//! | see what is amiss | [`health`], [`verify`] |
+//! | test jobs | [`testing`] |
+//!
+//! What a kind keeps from people's eyes: fields that are [redacted](kinds) wherever arguments are
+//! shown, or arguments that are [sealed](sealing) before they are stored. For tests of programs
+//! that use the queue there is [`testing`].
+//!
+//! What an operator asks of it all: [`health`] finds what is amiss and what mends it;
+//! [`inspect::find_job`] tells everything of one job, and [`inspect::why_not_run`] why it has not
+//! run; [`operators`] finds jobs and changes what becomes of them; [`discarded`] lists what has
+//! failed for good, to be redriven or dismissed.
+//!
+//! # What is guaranteed
+//!
+//! - At-least-once execution; exactly-once database effects, for what a handler writes in the
+//!   transaction that it completes the job with (G3).
+//! - Every write that a worker makes for a job compares the claim's fence (G4). A worker that was
+//!   stopped for too long, cut off or thought dead changes nothing when it comes back.
+//! - A lost worker's jobs run again within 45 s by default, and never while the worker still works
+//!   (G5).
+//! - Only the database's clock decides when a job is due or a lease over (G8).
+//! - A claim reads a small constant number of pages, whatever the history weighs, however many jobs
+//!   are scheduled, and while another transaction keeps vacuum from cleaning up (G10).
+//!
+//! # What is absent on purpose
+//!
+//! No leader, no lock that outlives a statement, no transaction that stays open while a handler
+//! runs, no trigger that enqueues or completes would fire, no NOTIFY inside the caller's
+//! transaction.
+//!
+//! # Example
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use surety_queue::context::{Committed, JobContext};
+//! use surety_queue::enqueue::{NewJob, enqueue};
+//! use surety_queue::job::{Job, JobError};
+//! use surety_queue::registry::Registry;
+//! use surety_queue::worker::{Worker, WorkerSettings};
+//!
+//! /// Greets somebody.
+//! #[derive(Serialize, Deserialize)]
+//! struct Greet {
+//!     name: String,
+//! }
+//!
+//! impl Job for Greet {
+//!     const KIND: &'static str = "greet";
+//!     type State = ();
+//!
+//!     async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
+//!         let mut tx = cx.begin().await?;
+//!         sqlx::query("insert into greetings (name) values ($1)")
+//!             .bind(&self.name)
+//!             .execute(&mut *tx)
+//!             .await?;
+//!         cx.complete(tx).await
+//!     }
+//! }
+//!
+//! # use surety_postgres::embedded::locate::{self, Download};
+//! # use surety_postgres::embedded::{Access, Cluster, ClusterSettings, Durability, Lifetime};
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let data_dir = std::env::temp_dir().join(format!("surety-doc-{}", std::process::id()));
+//! # let cluster = Cluster::start(ClusterSettings {
+//! #     binaries: locate::find_or_fetch(&data_dir, Download::Allowed, |line| println!("{line}"))
+//! #         .await?,
+//! #     data_dir: data_dir.clone(),
+//! #     durability: Durability::Throwaway,
+//! #     access: Access::Socket,
+//! #     lifetime: Lifetime::OfThisProcess,
+//! #     max_connections: 50,
+//! # })
+//! # .await?;
+//! # let url = cluster.url("postgres");
+//! let pool = surety_postgres::connect(&url, 5, "greeter").await?;
+//! surety_queue::migrate(&pool).await?;
+//! sqlx::query("create table greetings (name text)").execute(&pool).await?;
+//!
+//! // In the same transaction as whatever the job is about.
+//! let mut tx = pool.begin().await?;
+//! enqueue(&mut tx, NewJob::new(&Greet { name: "world".into() })?).await?;
+//! tx.commit().await?;
+//!
+//! let registry = Registry::new(()).register::<Greet>();
+//! let worker = Worker::new(pool.clone(), registry, WorkerSettings::default())?;
+//! let summary = worker.run_until_idle().await?; // in production: worker.run(shutdown).await
+//! assert_eq!(summary.completed, 1);
+//!
+//! let greeted: Vec<String> =
+//!     sqlx::query_scalar("select name from greetings").fetch_all(&pool).await?;
+//! assert_eq!(greeted, ["world"]);
+//! # pool.close().await;
+//! # cluster.stop().await;
+//! # std::fs::remove_dir_all(data_dir)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Example: a call to others
+//!
+//! A call cannot be undone, so its job must know each way to end: by an effect that is committed
+//! with it, later for a reason that whoever asks can read, or, when it never got to say so, by a
+//! [`FollowUp`](job::FollowUp).
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use serde::{Deserialize, Serialize};
+//! use surety_queue::context::{Committed, JobContext};
+//! use surety_queue::job::{FollowUp, Job, JobError, JobId};
+//! # #[derive(Clone)]
+//! # struct Bank;
+//! # enum Answer { Booked, Declined(String), Away }
+//! # impl Bank {
+//! #     async fn pay(&self, _order: i64, _key: &str) -> Result<Answer, std::io::Error> {
+//! #         Ok(Answer::Booked)
+//! #     }
+//! # }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Pay {
+//!     order: i64,
+//! }
+//!
+//! impl Job for Pay {
+//!     const KIND: &'static str = "pay";
+//!     const MAX_ATTEMPTS: i16 = 4;
+//!     // When all attempts have failed, or Pay took its workers down.
+//!     const ON_DISCARD: Option<FollowUp> = Some(FollowUp::job::<AskAboutPayment>());
+//!     type State = Bank;
+//!
+//!     async fn run(self, bank: &Bank, cx: JobContext) -> Result<Committed, JobError> {
+//!         // No database transaction is open here.
+//!         let answer = bank.pay(self.order, &cx.effect_key()).await?;
+//!         let mut tx = cx.begin().await?;
+//!         let set_status = sqlx::query("update orders set status = $2 where id = $1");
+//!         match answer {
+//!             Answer::Booked => {
+//!                 set_status.bind(self.order).bind("paid").execute(&mut *tx).await?;
+//!                 cx.complete(tx).await
+//!             }
+//!             Answer::Declined(reason) => {
+//!                 set_status.bind(self.order).bind("declined").execute(&mut *tx).await?;
+//!                 cx.discard(tx, anyhow::anyhow!(reason)).await
+//!             }
+//!             // Costs no attempt.
+//!             Answer::Away => {
+//!                 Err(JobError::snooze_because(Duration::from_secs(60), "the bank is away"))
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! /// Its arguments are what every follow-up gets.
+//! #[derive(Serialize, Deserialize)]
+//! struct AskAboutPayment {
+//!     job: JobId,
+//!     kind: String,
+//!     args: serde_json::Value,
+//! }
+//!
+//! impl Job for AskAboutPayment {
+//!     const KIND: &'static str = "ask_about_payment";
+//!     type State = Bank;
+//!
+//!     async fn run(self, _bank: &Bank, cx: JobContext) -> Result<Committed, JobError> {
+//!         let tx = cx.begin().await?;
+//!         // Settles what is known to be safe.
+//!         cx.complete(tx).await
+//!     }
+//! }
+//! ```
+pub(crate) mod claim_floor;
+mod claim_turns;
+mod completer;
+mod copy;
+pub mod deadline;
+mod dispatch;
+mod executor;
+mod kept_connection;
+mod leases;
+mod listener;
+mod outcome;
+mod slots;
+
+mod store;
+mod unique;
+
+pub mod attempt;
+pub mod backoff;
+pub mod cancel;
+pub mod context;
+pub mod discarded;
+pub mod draining;
+pub mod enqueue;
+pub mod groups;
+pub mod health;
+pub mod inspect;
+pub mod invariants;
+pub mod job;
+pub mod kinds;
+pub mod maintenance;
+mod migrations;
+pub mod notifier;
+pub mod operators;
+pub mod queues;
+pub mod registry;
+pub mod schedules;
+pub mod sealing;
+pub mod spans;
+pub mod testing;
+
+pub mod trace_context;
+pub mod verify;
+pub mod worker;
+pub mod workers;
+
+pub use migrations::migrate;
+
+/// What can go wrong in the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The database refused, or did not answer.
+    #[error("the queue's database refused or did not answer")]
+    Database(#[from] sqlx::Error),
+    /// Arguments that cannot be written as JSON.
+    #[error("the arguments of a {kind} job cannot be written as JSON")]
+    Args {
+        /// The kind of the job.
+        kind: &'static str,
+        /// What is wrong with them.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Jobs of a sealed kind must not be enqueued in plain.
+    #[error("the arguments of {kind} jobs are sealed: make such a job with NewJob::sealed")]
+    MustBeSealed {
+        /// The kind of the job.
+        kind: &'static str,
+    },
+    /// Arguments that cannot be sealed.
+    #[error("the arguments of a {kind} job cannot be sealed")]
+    Seal {
+        /// The kind of the job.
+        kind: &'static str,
+        /// Why not.
+        #[source]
+        source: sealing::SealError,
+    },
+    /// Unique jobs cannot be enqueued by COPY, which asks nobody.
+    #[error("a unique job cannot be enqueued by COPY")]
+    UniqueByCopy,
+    /// A batch that is done takes no more members.
+    #[error("batch {0} is done, or there is none: it takes no more members")]
+    NoOpenBatch(groups::BatchId),
+    /// A callback of a batch is enqueued when others have ended, and must be one that always can.
+    #[error("a callback of a batch {0}, which none can")]
+    Callback(&'static str),
+    /// The answer to a commit was lost, and the commit had not happened.
+    #[error("the commit did not happen")]
+    CommitLost,
+    /// Worker settings that cannot work.
+    #[error("{0}")]
+    Settings(&'static str),
+    /// The system refused a thread for the lease keeper.
+    #[error("the lease keeper's thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// A stored schedule that this program cannot read: of a time zone that it does not know.
+    #[error("the schedule {name} cannot be read")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: schedules::cadence::CadenceError,
+    },
+}
+
+/// An error and its sources in one line, for logs.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}

@@ -1,0 +1,374 @@
+//! The worker: claims due jobs in batches, as many as it has free slots, and has the executor run
+//! them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::QueueError;
+use crate::claim_turns::ClaimTurns;
+use crate::completer::Completer;
+use crate::context::Engine;
+use crate::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
+use crate::dispatch::Dispatcher;
+use crate::executor::Executor;
+use crate::groups::Resolver;
+use crate::kinds::{Declarations, KindDeclaration};
+use crate::leases::{LeaseKeeper, LeaseTimes, Leases};
+use crate::maintenance;
+use crate::outcome::Counts;
+use crate::registry::Registry;
+use crate::schedules;
+use crate::slots::Slots;
+use crate::workers::Registration;
+use crate::{listener, maintenance::rescue_all};
+
+pub use settings::WorkerSettings;
+pub use summary::WorkerSummary;
+
+mod settings;
+mod summary;
+
+/// The most jobs of one claim.
+const MAX_CLAIM: usize = 500;
+
+/// Connections that the engine has beside the handlers' pool: claim, completions, outcomes,
+/// registry. The listener, the maintenance and the lease keeper have their own.
+const ENGINE_CONNECTIONS: u32 = 5;
+
+/// The longest pause between claims while the database is away.
+const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
+
+/// A claim that is under way when the worker is told to stop may take so long.
+const LAST_CLAIM_TIME: Duration = Duration::from_secs(2);
+
+/// After the grace, so long for the outcomes of stopped runs to be recorded.
+const HAND_BACK_TIME: Duration = Duration::from_secs(5);
+
+/// Then, so long for the engine's connections to be closed.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// Claims and runs jobs of the registered kinds.
+pub struct Worker<S> {
+    id: Uuid,
+    settings: WorkerSettings,
+    kinds: Vec<String>,
+    declarations: Declarations,
+    queues: Vec<String>,
+    executor: Arc<Executor<S>>,
+    dispatcher: Dispatcher<S>,
+    resolver: Arc<Resolver>,
+    engine_pool: PgPool,
+    maintenance_pool: PgPool,
+    /// The way to a session that can listen.
+    session: PgConnectOptions,
+    _keeper: LeaseKeeper,
+}
+
+impl<S: Clone + Send + Sync + 'static> Worker<S> {
+    /// A worker whose handlers use `pool`. Its engine connects to the same database by connections
+    /// of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Settings`] when the settings cannot work, [`QueueError::Thread`] when the
+    /// system refuses a thread. Must be called inside a Tokio runtime.
+    pub fn new(
+        pool: PgPool,
+        registry: Registry<S>,
+        settings: WorkerSettings,
+    ) -> Result<Self, QueueError> {
+        settings.check()?;
+        if registry.kinds().is_empty() {
+            return Err(QueueError::Settings("the registry knows no job kind"));
+        }
+        let declarations = registry.declarations();
+        if settings.keyring.is_none() && declarations.iter().any(KindDeclaration::is_sealed) {
+            return Err(QueueError::Settings(
+                "a job kind is sealed and there are no keys to open it",
+            ));
+        }
+        let options = engine_options(&pool);
+        // Whatever watches over the handlers' connections watches over these, too.
+        let like_handlers = pool.options().clone().min_connections(0);
+        let like_handlers = like_handlers.acquire_timeout(ACQUIRE_WITHIN);
+        let engine_pool = like_handlers
+            .clone()
+            .max_connections(ENGINE_CONNECTIONS)
+            .connect_lazy_with(options.clone().options([("statement_timeout", STATEMENT_TIMEOUT)]));
+        // It may have to read much, and nobody waits for it.
+        let maintenance_pool = like_handlers.max_connections(1).connect_lazy_with(options.clone());
+        let times = LeaseTimes { lease: settings.lease, heartbeat: settings.heartbeat };
+        let leases = Leases::new(times);
+        let id = Uuid::now_v7();
+        let keeper = LeaseKeeper::start(Arc::clone(&leases), id, &engine_pool)
+            .map_err(QueueError::Thread)?;
+        let queues =
+            if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
+        let completer = Completer::start(engine_pool.clone());
+        let resolver = Resolver::new(engine_pool.clone());
+        let kinds = registry.kinds();
+        let executor = Arc::new(Executor {
+            worker_id: id,
+            registry,
+            engine: Arc::new(Engine { pool, completer }),
+            pool: engine_pool.clone(),
+            leases,
+            resolver: Arc::clone(&resolver),
+            hand_back: CancellationToken::new(),
+            wake: Arc::new(Notify::new()),
+            counts: Counts::default(),
+            keyring: settings.keyring.clone(),
+        });
+        Ok(Self {
+            id,
+            kinds,
+            declarations: Declarations::new(declarations),
+            queues,
+            dispatcher: Dispatcher::new(Arc::clone(&executor)),
+            executor,
+            resolver,
+            engine_pool,
+            maintenance_pool,
+            session: options,
+            settings,
+            _keeper: keeper,
+        })
+    }
+
+    /// The same worker, told of new jobs by connections of these options: past a connection pooler
+    /// that gives no session to listen in. Without it, a worker behind such a pooler polls.
+    #[must_use]
+    pub fn listening_by(mut self, session: PgConnectOptions) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// Works until `shutdown` is cancelled, or the worker is [asked to
+    /// drain](super::workers::request_drain); then claims nothing more, lets jobs in progress
+    /// finish within the grace, and hands the others back to be run by another worker at once. A
+    /// worker runs once: afterwards its connections are closed.
+    pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
+        let slots = Slots::new(self.settings.concurrency);
+        let wake = Arc::clone(&self.executor.wake);
+        // Before the first claim: after a pause of more than a week there would be no partition
+        // that a finished job could go to, and what its kind hides must be known before anybody
+        // asks. While the database is away this takes long, and a signal must end it.
+        let prepare = async {
+            maintenance::make_partitions(&self.maintenance_pool, self.settings.retention).await;
+            self.declarations.make_at_last(&self.engine_pool).await;
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return self.summary(),
+            () = prepare => {}
+        }
+        let helpers = self.start_helpers(&wake);
+        // Cancelled as well when the worker is asked to drain.
+        let stop = shutdown.child_token();
+        let registered = self.registration().start(self.engine_pool.clone(), stop.clone());
+        let tasks = TaskTracker::new();
+
+        self.claim_until(&stop, &slots, &wake, &tasks).await;
+        tasks.close();
+        self.drain(&tasks).await;
+        drop(helpers);
+        let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registered.end()).await;
+        // What cannot be resolved now, another worker's sweep finds.
+        let _resolved_or_late = tokio::time::timeout(CLOSE_TIME, self.resolver.resolve_all()).await;
+        // So that the database is not stopped under a connection that is still being tidied up.
+        let closing = async {
+            tokio::join!(self.engine_pool.close(), self.maintenance_pool.close());
+        };
+        let _closed_or_late = tokio::time::timeout(CLOSE_TIME, closing).await;
+        self.summary()
+    }
+
+    /// Runs what is due, and what becomes due by that, until nothing is; then returns. For tests:
+    /// no sleeping, no polling, and jobs of the future stay where they are.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Database`] when a claim fails.
+    pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
+        let before = self.summary();
+        self.declare_kinds().await?;
+        rescue_all(&self.maintenance_pool, &self.resolver).await?;
+        let mut turns = self.turns(&self.queues);
+        let limit = self.settings.concurrency.min(MAX_CLAIM);
+        loop {
+            turns.forget_floors(&self.queues);
+            let is_idle = self.run_one_claim(&mut turns, limit).await? == 0;
+            if is_idle && self.resolver.catch_up().await? == 0 {
+                return Ok(self.summary().since(before));
+            }
+        }
+    }
+
+    /// Gives how many jobs were run.
+    pub(super) async fn run_one_claim(
+        &self,
+        turns: &mut ClaimTurns,
+        limit: usize,
+    ) -> Result<usize, QueueError> {
+        let since = Instant::now();
+        let jobs = turns.claim(limit).await?.jobs;
+        let claimed = jobs.len();
+        let tasks = TaskTracker::new();
+        self.dispatcher.dispatch(jobs, since, &Slots::new(claimed), &tasks);
+        tasks.close();
+        tasks.wait().await;
+        Ok(claimed)
+    }
+
+    /// Makes its kinds known, unless it has done so before.
+    pub(super) async fn declare_kinds(&self) -> Result<(), QueueError> {
+        self.declarations.make(&self.engine_pool).await
+    }
+
+    /// The connections that its handlers use.
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.executor.engine.pool
+    }
+
+    /// What this worker did so far.
+    pub fn summary(&self) -> WorkerSummary {
+        let counts = &self.executor.counts;
+        WorkerSummary {
+            completed: counts.completed.load(Ordering::Relaxed),
+            failed: counts.failed.load(Ordering::Relaxed),
+            discarded: counts.discarded.load(Ordering::Relaxed),
+            lease_lost: counts.lease_lost.load(Ordering::Relaxed),
+            handed_back: counts.handed_back.load(Ordering::Relaxed),
+        }
+    }
+
+    fn registration(&self) -> Registration {
+        Registration {
+            id: self.id,
+            version: self.settings.version.clone(),
+            queues: self.queues.clone(),
+            kinds: self.kinds.clone(),
+            slots: self.settings.concurrency,
+            times: LeaseTimes { lease: self.settings.lease, heartbeat: self.settings.heartbeat },
+            leases: Arc::clone(&self.executor.leases),
+        }
+    }
+
+    /// The listener, the maintenance, the schedules and the resolver, until the guard is dropped.
+    fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
+        let stop = CancellationToken::new();
+        let listening = listener::listen(self.session.clone(), Arc::clone(wake));
+        let maintaining = maintenance::maintain(
+            self.maintenance_pool.clone(),
+            self.settings.lease,
+            self.settings.retention,
+            Arc::clone(wake),
+            Arc::clone(&self.resolver),
+        );
+        let scheduling = schedules::run_for_ever(
+            self.engine_pool.clone(),
+            self.executor.registry.schedules().to_vec(),
+            self.settings.retention,
+            Arc::clone(wake),
+        );
+        let (resolver, wake) = (Arc::clone(&self.resolver), Arc::clone(wake));
+        let helping =
+            async move { tokio::join!(listening, maintaining, scheduling, resolver.run(&wake)) };
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                ((), (), (), ()) = helping => {}
+            }
+        });
+        stop.drop_guard()
+    }
+
+    async fn claim_until(
+        &self,
+        stop: &CancellationToken,
+        slots: &Slots,
+        wake: &Notify,
+        tasks: &TaskTracker,
+    ) {
+        let mut turns = self.turns(&self.queues);
+        let mut failures = 0u32;
+        while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
+            let limit = free.min(MAX_CLAIM);
+            let since = Instant::now();
+            // A claim that is under way is not given up: its jobs would be nobody's until their
+            // leases are over, and be taken for jobs that cost a worker.
+            let claimed = tokio::select! {
+                claimed = turns.claim(limit) => claimed,
+                () = late(stop) => return,
+            };
+            match claimed {
+                Ok(claim) => {
+                    failures = 0;
+                    let found_all = claim.jobs.len() < limit;
+                    self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
+                    if found_all {
+                        stop.run_until_cancelled(self.wait_for_work(wake, claim.again_in)).await;
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        let error = super::chain(&error);
+                        tracing::warn!(error, "cannot claim jobs, trying on");
+                    }
+                    let pause = Duration::from_millis(50) * 2u32.pow(failures.min(6));
+                    let pause = tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE));
+                    stop.run_until_cancelled(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_work(&self, wake: &Notify, again_in: Option<Duration>) {
+        // Jittered, so that idle workers do not poll in step.
+        let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
+        let poll = poll.min(again_in.unwrap_or(poll));
+        let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
+    }
+
+    pub(super) fn turns(&self, queues: &[String]) -> ClaimTurns {
+        let (pool, kinds) = (self.engine_pool.clone(), self.kinds.clone());
+        ClaimTurns::new(pool, self.id, queues, kinds, self.settings.lease)
+    }
+
+    /// Waits for jobs in progress; after the grace, stops them and hands them back.
+    async fn drain(&self, tasks: &TaskTracker) {
+        if tokio::time::timeout(self.settings.grace, tasks.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(jobs = tasks.len(), "the grace is over, jobs in progress are handed back");
+        self.executor.hand_back.cancel();
+        let _recorded_or_late = tokio::time::timeout(HAND_BACK_TIME, tasks.wait()).await;
+    }
+}
+
+/// Ends a while after the worker was told to stop.
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_CLAIM_TIME).await;
+}
+
+/// The engine's statements read by index, each of them, and by one plan for the life of the
+/// connection: made while the table is small, it must not be tempted to read it from end to end.
+/// Nor may each claim be planned anew, which looks for the ends of the indexes and so reads the
+/// dead rows there.
+fn engine_options(pool: &PgPool) -> PgConnectOptions {
+    pool.connect_options().as_ref().clone().options([
+        ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+    ])
+}

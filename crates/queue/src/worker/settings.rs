@@ -1,0 +1,67 @@
+//! How a worker works.
+
+use std::time::Duration;
+
+use crate::QueueError;
+use crate::maintenance::Retention;
+use crate::sealing::Keyring;
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// The most jobs in progress at once. At least 1. A claim brings up to 500: with twice as many
+    /// in progress, the next ones are claimed while the last ones run.
+    pub concurrency: usize,
+    /// How long a claim is valid without a heartbeat. A dead worker's jobs run again after this
+    /// long.
+    pub lease: Duration,
+    /// How often leases are renewed; at most a third of the lease.
+    pub heartbeat: Duration,
+    /// How often an idle worker looks for due jobs without having been notified.
+    pub poll: Duration,
+    /// How long jobs in progress may go on after the worker was told to stop.
+    pub grace: Duration,
+    /// The queues to claim from; empty means all queues of the registered kinds.
+    pub queues: Vec<String>,
+    /// How long finished jobs are kept.
+    pub retention: Retention,
+    /// The keys that the arguments of sealed jobs are opened with. Needed where the registry has a
+    /// [sealed](crate::job::Job::SEALED) kind.
+    pub keyring: Option<Keyring>,
+    /// What the registry calls the version of this program.
+    pub version: String,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            concurrency: 1024,
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(10),
+            poll: Duration::from_secs(1),
+            grace: Duration::from_secs(25),
+            queues: Vec::new(),
+            retention: Retention::default(),
+            keyring: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+impl WorkerSettings {
+    /// Fails when they cannot work.
+    pub(super) fn check(&self) -> Result<(), QueueError> {
+        let problem = if self.concurrency == 0 {
+            "the concurrency must be at least 1"
+        } else if self.lease < Duration::from_millis(200) {
+            "the lease must be at least 200 ms"
+        } else if self.heartbeat.is_zero() || self.heartbeat > self.lease / 3 {
+            "the heartbeat must be at most a third of the lease"
+        } else if self.poll.is_zero() {
+            "the poll interval must be longer than nothing"
+        } else {
+            return Ok(());
+        };
+        Err(QueueError::Settings(problem))
+    }
+}

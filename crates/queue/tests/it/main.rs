@@ -1,0 +1,35 @@
+//! The queue as a library, with kinds of its own: what it guarantees, each with a test that fails
+//! without it.
+
+// A test that unwraps wrongly fails, which is what it is for.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod batch_handlers;
+mod cancelling;
+mod claiming;
+mod clocks;
+mod deciding;
+mod enqueueing;
+mod fences;
+mod fencing;
+mod flow;
+mod following_up;
+mod groups;
+mod kinds;
+mod lost_commits;
+mod model;
+mod operators;
+mod operators_list;
+mod outcomes;
+mod redaction;
+mod sealing;
+mod shutdown;
+mod statements;
+mod telling;
+mod testing;
+mod unique;
+mod why_not_run;
+mod without_history;
+mod workers;
