@@ -26,6 +26,7 @@ pub use self::settings::{ApiArgs, SecretText};
 
 use crate::db::{self, DatabaseArgs};
 use crate::http::api::inbound_webhooks::Counts;
+use crate::http::api::openapi::Document;
 use crate::http::edge::open_files;
 use crate::http::edge::server::{self, ConnectionLimits};
 use crate::jobs;
@@ -145,6 +146,17 @@ fn report(summary: ServeSummary) {
         "stopped: {accepted} webhooks accepted, {duplicates} duplicates, {conflicts} conflicts, \
          {rejected} rejected, {unavailable} answered 503"
     );
+}
+
+/// The OpenAPI document of the API that is served, as files: `openapi.json`, `openapi.yaml`, and a
+/// collection of requests for editors.
+pub fn openapi_files() -> [(&'static str, String); 3] {
+    let document = Document::new();
+    [
+        ("openapi.json", document.to_json()),
+        ("openapi.yaml", document.to_yaml()),
+        ("surety.http", document.to_http_collection()),
+    ]
 }
 
 /// Takes the address, so that a busy port is reported before anything else is done.

@@ -16,10 +16,10 @@ use serde_json::Value;
 use sqlx::PgPool;
 use surety::bank::simulator::SimulatorArgs;
 use surety::bank::{BankArgs, Direction, EffectKey};
-use surety::cli::verify;
 use surety::http::edge::rate_limits::Limit;
 use surety::ids::OrderId;
 use surety::jobs::{self, Bank, JobState};
+use surety::operations::verify;
 use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
 
 use self::gate::Gate;
