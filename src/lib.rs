@@ -139,6 +139,7 @@ pub mod identity;
 pub mod ids;
 pub mod jobs;
 pub mod money;
+pub mod operations;
 pub mod payments;
 pub mod process;
 pub mod serve;

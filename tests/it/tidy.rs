@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// joins two of them is an edge (`http`, `jobs`) or above. `money`, `ids` and `invariants` are
 /// words for every ring. `telemetry` is used by the binary alone: the others speak to `tracing` and
 /// `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -28,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
             "invariants",
             "jobs",
             "money",
+            "operations",
             "payments",
             "process",
             "queue",
@@ -39,7 +40,11 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("dev", &["bank", "db", "serve", "telemetry", "work", "queue"]),
     ("serve", &["bank", "db", "http", "identity", "jobs", "queue", "telemetry"]),
     ("work", &["bank", "db", "jobs", "queue", "telemetry"]),
-    ("http", &["bank", "db", "identity", "ids", "jobs", "money", "payments", "queue"]),
+    (
+        "http",
+        &["bank", "db", "identity", "ids", "jobs", "money", "operations", "payments", "queue"],
+    ),
+    ("operations", &["identity", "ids", "jobs", "money", "payments", "queue"]),
     ("jobs", &["bank", "ids", "money", "payments", "queue"]),
     ("payments", &["ids", "invariants", "money"]),
     ("bank", &["ids", "money"]),

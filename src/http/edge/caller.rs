@@ -17,6 +17,7 @@ use crate::identity::api_keys::{ApiKeySecret, SECRET_PREFIX};
 use crate::identity::credentials::{Credential, Known};
 use crate::identity::tokens::{TokenError, Unverified};
 use crate::ids::{ApiKeyId, SessionId, UserId};
+use crate::operations::Identity;
 
 /// What a caller is called in the document.
 const SECURITY_SCHEME: &str = "bearer";
@@ -97,6 +98,15 @@ impl Caller {
     /// it did not exist.
     pub fn may_read(&self, owner: UserId) -> bool {
         self.user == Some(owner) || self.role >= Role::Operator
+    }
+}
+
+impl From<Caller> for Identity {
+    fn from(caller: Caller) -> Self {
+        match caller.principal {
+            Principal::User { user, .. } => Self::user(user),
+            Principal::ApiKey(key) => Self::api_key(key),
+        }
     }
 }
 

@@ -11,10 +11,11 @@ use crate::http::api::transactions::TransactionOut;
 use crate::http::wire::field_types::Text;
 use crate::http::wire::json_body::json_object;
 use crate::http::wire::lists::cursor_after;
-use crate::jobs::dead_letters::{DeadLetter, MAX_REASON_CHARS, Subject, is_undecided};
-use crate::queue::attempt::AttemptOutcome;
-use crate::queue::discarded::DiscardedJob;
-use crate::queue::inspect::{Attempt, Resolution, ResolutionKind};
+use crate::operations::dead_letters::{
+    AttemptOutcome, AttemptView, DeadLetterView, DecisionKind as Decided, DecisionView,
+    ListedDeadLetter,
+};
+use crate::operations::{MAX_REASON_CHARS, Reason};
 
 json_object! {
     /// A decision over a dead letter.
@@ -25,15 +26,15 @@ json_object! {
         reason: Text<MAX_REASON_CHARS>,
     }
 
-    fn value(fields) -> String {
-        Some(reason?.0)
+    fn value(fields) -> Reason {
+        fields.accept("reason", reason?.0.parse())
     }
 }
 
 /// A job that was given up and waits for a decision.
 #[derive(Debug, Serialize, Object)]
 #[oai(rename = "DeadLetter")]
-pub struct DeadLetterOut {
+pub(super) struct DeadLetterOut {
     /// The number of the job.
     job_id: i64,
     /// What it was to do.
@@ -57,18 +58,18 @@ pub struct DeadLetterOut {
     error: Option<String>,
 }
 
-impl From<DiscardedJob> for DeadLetterOut {
-    fn from(job: DiscardedJob) -> Self {
+impl From<ListedDeadLetter> for DeadLetterOut {
+    fn from(letter: ListedDeadLetter) -> Self {
         Self {
-            job_id: job.id.0,
-            kind: job.kind,
-            queue: job.queue,
-            attempt: job.attempt,
-            max_attempts: job.max_attempts,
-            enqueued_at: job.enqueued_at,
-            discarded_at: job.discarded_at,
-            args: job.args,
-            error: job.error,
+            job_id: letter.job_id.0,
+            kind: letter.kind,
+            queue: letter.queue,
+            attempt: letter.attempt,
+            max_attempts: letter.max_attempts,
+            enqueued_at: letter.enqueued_at,
+            discarded_at: letter.discarded_at,
+            args: letter.args,
+            error: letter.error,
         }
     }
 }
@@ -85,11 +86,11 @@ pub(super) struct DeadLetterPage {
 }
 
 impl DeadLetterPage {
-    /// The page of these jobs, after which there may be more.
-    pub(super) fn new(jobs: Vec<DiscardedJob>, may_have_more: bool, list: &str) -> Self {
-        let last = jobs.last().filter(|_| may_have_more).map(DiscardedJob::position);
+    /// The page of these dead letters, after which there may be more.
+    pub(super) fn new(found: Vec<ListedDeadLetter>, may_have_more: bool, list: &str) -> Self {
+        let last = found.last().filter(|_| may_have_more).map(ListedDeadLetter::position);
         Self {
-            dead_letters: jobs.into_iter().map(Into::into).collect(),
+            dead_letters: found.into_iter().map(Into::into).collect(),
             next_cursor: last.map(|last| cursor_after(cursor_key(last), list)),
         }
     }
@@ -97,7 +98,7 @@ impl DeadLetterPage {
 
 /// A dead letter, with all that is known of it.
 #[derive(Debug, Serialize, Object)]
-pub struct DeadLetterDetails {
+pub(super) struct DeadLetterDetails {
     /// The number of the job.
     job_id: i64,
     /// What it was to do.
@@ -133,27 +134,22 @@ pub struct DeadLetterDetails {
     transaction: Option<TransactionOut>,
 }
 
-impl From<DeadLetter> for DeadLetterDetails {
-    fn from(DeadLetter { job, subject }: DeadLetter) -> Self {
-        let (order, transaction) = match subject {
-            Some(Subject::Order(order)) => (Some(order.into()), None),
-            Some(Subject::Transaction(transaction)) => (None, Some(transaction.into())),
-            None => (None, None),
-        };
+impl From<DeadLetterView> for DeadLetterDetails {
+    fn from(letter: DeadLetterView) -> Self {
         Self {
-            job_id: job.id.0,
-            is_open: is_undecided(&job),
-            kind: job.kind,
-            queue: job.queue,
-            attempt: job.attempt,
-            max_attempts: job.max_attempts,
-            enqueued_at: job.enqueued_at,
-            finished_at: job.finished_at,
-            args: job.args,
-            attempts: job.attempts.into_iter().map(Into::into).collect(),
-            decisions: job.resolutions.into_iter().map(Into::into).collect(),
-            order,
-            transaction,
+            job_id: letter.job_id.0,
+            kind: letter.kind,
+            queue: letter.queue,
+            is_open: letter.is_open,
+            attempt: letter.attempt,
+            max_attempts: letter.max_attempts,
+            enqueued_at: letter.enqueued_at,
+            finished_at: letter.finished_at,
+            args: letter.args,
+            attempts: letter.attempts.into_iter().map(Into::into).collect(),
+            decisions: letter.decisions.into_iter().map(Into::into).collect(),
+            order: letter.order.map(|order| order.0.into()),
+            transaction: letter.transaction.map(|transaction| transaction.0.into()),
         }
     }
 }
@@ -209,8 +205,8 @@ struct AttemptOut {
     error: Option<String>,
 }
 
-impl From<Attempt> for AttemptOut {
-    fn from(attempt: Attempt) -> Self {
+impl From<AttemptView> for AttemptOut {
+    fn from(attempt: AttemptView) -> Self {
         Self {
             attempt: attempt.attempt,
             started_at: attempt.started_at,
@@ -250,17 +246,17 @@ struct DecisionOut {
     decided_at: OffsetDateTime,
 }
 
-impl From<Resolution> for DecisionOut {
-    fn from(resolution: Resolution) -> Self {
+impl From<DecisionView> for DecisionOut {
+    fn from(view: DecisionView) -> Self {
         Self {
-            decision: match resolution.resolution {
-                ResolutionKind::Redriven => DecisionKind::Redriven,
-                ResolutionKind::Dismissed => DecisionKind::WrittenOff,
+            decision: match view.decision {
+                Decided::Redriven => DecisionKind::Redriven,
+                Decided::WrittenOff => DecisionKind::WrittenOff,
             },
-            attempt: resolution.attempt,
-            decided_by: resolution.resolved_by,
-            reason: resolution.reason,
-            decided_at: resolution.resolved_at,
+            attempt: view.attempt,
+            decided_by: view.decided_by,
+            reason: view.reason,
+            decided_at: view.decided_at,
         }
     }
 }

@@ -9,23 +9,23 @@ use poem_openapi::{ApiResponse, OpenApi};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-pub use self::bodies::{DeadLetterDetails, DeadLetterOut};
-
-use self::bodies::{DeadLetterPage, DecisionIn};
+use self::bodies::{DeadLetterDetails, DeadLetterPage, DecisionIn};
 use self::refusals::{GetDeadLetter, ListDeadLetters, Redrive, WriteOff};
 use super::ApiTags;
 use crate::http::edge::caller::Caller;
-use crate::http::edge::database::{in_transaction, within_seconds};
+use crate::http::edge::database::within_seconds;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::Refused;
-use crate::jobs::dead_letters::{self, DeadLetter, DeadLetterError, Refusal};
+use crate::operations::dead_letters::{
+    self, DeadLetterError, DeadLetterFilter, DeadLetterView, Decide, DecisionError, DecisionKind,
+    DecisionRefusal, JobId, Position,
+};
+use crate::operations::{Actor, Mode};
 use crate::payments::transactions::TransactionError;
 use crate::queue::QueueError;
-use crate::queue::discarded::{self, Decision, Filter, Position};
-use crate::queue::job::JobId;
 use crate::queue::notifier::Notifier;
 
 /// The API of dead letters.
@@ -68,11 +68,11 @@ impl DeadLettersApi {
         if kind.0.as_ref().is_some_and(|kind| kind.contains('\0')) {
             return Err(Problem::parameter("kind", "No kind's name has U+0000.").into());
         }
-        let filter = Filter { kind: kind.0, queue: None };
+        let filter = DeadLetterFilter { kind: kind.0, queue: None };
         let before = cursor.0.map(|text| read_position(&text, &list_of(&filter))).transpose()?;
         let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
         let page = within_seconds(&self.pool, async |conn| {
-            let found = discarded::list(conn, &filter, before, u32::from(limit)).await?;
+            let found = dead_letters::list(conn, &filter, before, u32::from(limit)).await?;
             // A full page may be the last: the next one tells, which is empty then.
             let is_full = found.len() == usize::from(limit);
             Ok(DeadLetterPage::new(found, is_full, &list_of(&filter)))
@@ -100,7 +100,8 @@ impl DeadLettersApi {
         let found = within_seconds(&self.pool, async |conn| {
             Ok(dead_letters::find(conn, JobId(job_id.0)).await?)
         });
-        Ok(found_or_absent(found.await?)?)
+        let letter = found.await?.ok_or_else(|| Problem::new(Code::DeadLetterNotFound))?;
+        Ok(Found::Ok(Json(letter.into())))
     }
 
     /// Run a job again
@@ -123,18 +124,10 @@ impl DeadLettersApi {
         body: JsonBody<DecisionIn>,
     ) -> Result<Found, Refused<Redrive>> {
         caller.require_operator()?;
-        let (id, reason, by) = (JobId(job_id.0), body.read()?, caller.subject());
-        let decision = Decision { by: &by, reason: &reason };
-
-        let redriven = in_transaction(&self.pool, async |conn| {
-            dead_letters::redrive(conn, id, decision).await?.map_err(refused)?;
-            Ok(dead_letters::find(conn, id).await?)
-        });
-        let redriven = redriven.await?;
+        let actor = Actor { identity: caller.into(), reason: body.read()? };
+        let redriven = self.decide(JobId(job_id.0), DecisionKind::Redriven, &actor).await?;
         self.notifier.notify();
-
-        tracing::info!(job_id = id.0, by, "job {id} was redriven by {by}");
-        Ok(found_or_absent(redriven)?)
+        Ok(Found::Ok(Json(redriven.into())))
     }
 
     /// Write off what a job was to do
@@ -156,24 +149,31 @@ impl DeadLettersApi {
         body: JsonBody<DecisionIn>,
     ) -> Result<Found, Refused<WriteOff>> {
         caller.require_operator()?;
-        let (id, reason, by) = (JobId(job_id.0), body.read()?, caller.subject());
-        let decision = Decision { by: &by, reason: &reason };
+        let actor = Actor { identity: caller.into(), reason: body.read()? };
+        let written_off = self.decide(JobId(job_id.0), DecisionKind::WrittenOff, &actor).await?;
+        Ok(Found::Ok(Json(written_off.into())))
+    }
+}
 
-        let written_off = in_transaction(&self.pool, async |conn| {
-            dead_letters::write_off(conn, id, decision).await?.map_err(refused)?;
-            Ok(dead_letters::find(conn, id).await?)
-        });
-        let written_off = written_off.await?;
-
-        tracing::info!(job_id = id.0, by, "job {id} was written off by {by}");
-        Ok(found_or_absent(written_off)?)
+impl DeadLettersApi {
+    async fn decide(
+        &self,
+        id: JobId,
+        verdict: DecisionKind,
+        actor: &Actor,
+    ) -> Result<DeadLetterView, Problem> {
+        let request = Decide { id, verdict, mode: Mode::Commit };
+        within_seconds(&self.pool, async |conn| {
+            Ok(dead_letters::decide(conn, request, actor).await?)
+        })
+        .await
     }
 }
 
 const LIST_PARAMETERS: [&str; 3] = ["kind", "limit", "cursor"];
 
 /// What a cursor is bound to.
-fn list_of(Filter { kind, queue: _ }: &Filter) -> String {
+fn list_of(DeadLetterFilter { kind, queue: _ }: &DeadLetterFilter) -> String {
     format!("list_dead_letters 1 {kind:?}")
 }
 
@@ -193,18 +193,18 @@ fn read_position(text: &str, list: &str) -> Result<Position, Problem> {
     Ok(Position { discarded_at, id: JobId(id.map_err(|_| Problem::new(Code::InvalidCursor))?) })
 }
 
-fn found_or_absent(found: Option<DeadLetter>) -> Result<Found, Problem> {
-    let letter = found.ok_or_else(|| Problem::new(Code::DeadLetterNotFound))?;
-    Ok(Found::Ok(Json(letter.into())))
-}
-
-fn refused(refusal: Refusal) -> Problem {
-    Problem::new(match refusal {
-        Refusal::NotFound => Code::DeadLetterNotFound,
-        Refusal::AlreadyDecided => Code::DeadLetterDecided,
-        Refusal::NothingToRedrive => Code::NothingToRedrive,
-        Refusal::InsufficientFunds => Code::InsufficientFunds,
-    })
+impl From<DecisionError> for Problem {
+    fn from(error: DecisionError) -> Self {
+        match error {
+            DecisionError::Refused(refusal) => Self::new(match refusal {
+                DecisionRefusal::NotFound => Code::DeadLetterNotFound,
+                DecisionRefusal::AlreadyDecided => Code::DeadLetterDecided,
+                DecisionRefusal::NothingToRedrive => Code::NothingToRedrive,
+                DecisionRefusal::InsufficientFunds => Code::InsufficientFunds,
+            }),
+            DecisionError::Failed(error) => error.into(),
+        }
+    }
 }
 
 impl From<DeadLetterError> for Problem {

@@ -11,10 +11,11 @@ use crate::http::wire::fields::Fields;
 use crate::http::wire::json_body::json_object;
 use crate::http::wire::lists::{self, cursor_after};
 use crate::http::wire::money::CurrencyCode;
-use crate::identity::passwords::{self, Password};
-use crate::identity::users::{Change, Filter, User};
-use crate::identity::{Email, Role, UserStatus};
+use crate::identity::passwords;
 use crate::money::Currency;
+use crate::operations::users::{
+    Email, Password, Role, UserChange as Change, UserFilter, UserStatus, UserView,
+};
 
 json_object! {
     /// A user to be made.
@@ -168,8 +169,8 @@ pub(super) struct UserOut {
     updated_at: OffsetDateTime,
 }
 
-impl From<User> for UserOut {
-    fn from(user: User) -> Self {
+impl From<UserView> for UserOut {
+    fn from(user: UserView) -> Self {
         Self {
             id: user.id.0,
             email: user.email,
@@ -193,7 +194,7 @@ pub(super) struct UserPage {
 }
 
 impl UserPage {
-    pub(super) fn new(found: Vec<User>, limit: u16, filter: &Filter) -> Self {
+    pub(super) fn new(found: Vec<UserView>, limit: u16, filter: &UserFilter) -> Self {
         let (found, last) = lists::page(found, limit);
         let next_cursor = last.map(|last| cursor_after(last.id.0.into_bytes(), &list_of(filter)));
         Self { users: found.into_iter().map(Into::into).collect(), next_cursor }

@@ -22,11 +22,12 @@ use crate::http::wire::lists::{DEFAULT_LIMIT, read_cursor, refuse_unknown_parame
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, FieldError, Problem};
 use crate::http::wire::refused::Refused;
-use crate::identity::passwords::{Hasher, HasherError, Password, WeakPassword};
-use crate::identity::users::{self, Changed, Filter, NewUser, PasswordChange};
-use crate::identity::{Email, IdentityError, Role};
+use crate::identity::users::{PasswordChange, change_password, find_password};
 use crate::ids::UserId;
-use crate::payments::wallets;
+use crate::operations::users::{
+    self, Email, Hasher, HasherError, IdentityError, NewUser, Password, Role, UserFilter, UserRef,
+    UsersError, WeakPassword,
+};
 
 /// The API of users.
 #[derive(Clone)]
@@ -65,11 +66,7 @@ impl UsersApi {
         let password_hash = self.hasher.hash(password).await.map_err(Problem::from)?;
         let new = NewUser { email, password_hash, role: Role::User, currency };
 
-        let user = in_transaction(&self.pool, async |conn| {
-            let user = users::create(conn, &new).await?;
-            wallets::open(conn, user.id, new.currency).await?;
-            Ok(user)
-        });
+        let user = within_seconds(&self.pool, async |conn| Ok(users::create(conn, &new).await?));
         let user = user.await?;
 
         let location = format!("/v1/users/{}", user.id);
@@ -97,8 +94,8 @@ impl UsersApi {
             return Err(not_found().into());
         }
         let user =
-            within_seconds(&self.pool, async |conn| Ok(users::find(conn, id).await?)).await?;
-        Ok(Found::Ok(Json(user.ok_or_else(not_found)?.into())))
+            within_seconds(&self.pool, async |conn| Ok(users::find(conn, &UserRef::Id(id)).await?));
+        Ok(Found::Ok(Json(user.await?.ok_or_else(not_found)?.into())))
     }
 
     /// List the users
@@ -128,7 +125,7 @@ impl UsersApi {
         let email = email.0.map(|text| text.parse::<Email>()).transpose();
         let email = email.map_err(|error| Problem::parameter("email", &error.to_string()))?;
         let (status, role) = (status.0.map(Into::into), role.0.map(Into::into));
-        let filter = Filter { status, role, email };
+        let filter = UserFilter { status, role, email };
         let before = cursor.0.map(|text| read_cursor(&text, &list_of(&filter))).transpose()?;
         let before = before.map(|id| UserId(Uuid::from_bytes(id)));
         let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
@@ -167,8 +164,7 @@ impl UsersApi {
         let (current, new) = body.read()?;
         self.rate_limits.admit(LimitClass::LoginByAccount, &caller.subject()).await?;
 
-        let stored =
-            within_seconds(&self.pool, async |conn| Ok(users::find_password(conn, id).await?));
+        let stored = within_seconds(&self.pool, async |conn| Ok(find_password(conn, id).await?));
         let stored = stored.await?.ok_or_else(|| Problem::new(Code::UserNotFound))?;
         let new = Password::to_set(new, &stored.email).map_err(weak)?;
         if !self.hasher.verify(current, Some(&stored.hash)).await.map_err(Problem::from)? {
@@ -177,7 +173,7 @@ impl UsersApi {
         let hash = self.hasher.hash(new).await.map_err(Problem::from)?;
 
         let changed = in_transaction(&self.pool, async |conn| {
-            Ok(users::change_password(conn, id, &stored.hash, &hash).await?)
+            Ok(change_password(conn, id, &stored.hash, &hash).await?)
         });
         match changed.await? {
             PasswordChange::Changed => Ok(PasswordChanged::NoContent),
@@ -205,26 +201,21 @@ impl UsersApi {
         caller.require_admin()?;
         let (id, change) = (UserId(user_id.0), body.read()?);
 
+        let by = caller.into();
         let changed =
-            in_transaction(&self.pool, async |conn| Ok(users::change(conn, id, change).await?));
-        match changed.await? {
-            Changed::Yes(user) => {
-                let (role, status) = (user.role.as_str(), user.status.as_str());
-                let by = caller.subject();
-                tracing::info!(%id, role, status, by, "user {id} was changed to {role}, {status}");
-                Ok(Found::Ok(Json(user.into())))
-            }
-            Changed::NoSuchUser => Err(Problem::new(Code::UserNotFound).into()),
-            Changed::LastAdmin => Err(Problem::new(Code::LastAdmin).into()),
-        }
+            within_seconds(
+                &self.pool,
+                async |conn| Ok(users::change(conn, id, change, &by).await?),
+            );
+        Ok(Found::Ok(Json(changed.await?.into())))
     }
 }
 
 const LIST_PARAMETERS: [&str; 5] = ["status", "role", "email", "limit", "cursor"];
 
 /// What a cursor is bound to.
-fn list_of(filter: &Filter) -> String {
-    let Filter { status, role, email } = filter;
+fn list_of(filter: &UserFilter) -> String {
+    let UserFilter { status, role, email } = filter;
     format!("list_users 1 {status:?} {role:?} {email:?}")
 }
 
@@ -243,6 +234,17 @@ fn weak(reason: WeakPassword) -> Problem {
 fn wrong_password() -> Problem {
     let detail = "current_password is not the present password".to_owned();
     field_problem("current_password", "wrong", detail)
+}
+
+impl From<UsersError> for Problem {
+    fn from(error: UsersError) -> Self {
+        match error {
+            UsersError::NotFound => Self::new(Code::UserNotFound),
+            UsersError::LastAdmin => Self::new(Code::LastAdmin),
+            UsersError::Identity(error) => error.into(),
+            UsersError::Wallet(error) => error.into(),
+        }
+    }
 }
 
 impl From<IdentityError> for Problem {
