@@ -3,7 +3,7 @@
 use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 60] = [
+const COMMANDS: [&[&str]; 53] = [
     &["dev"],
     &["serve"],
     &["work"],
