@@ -81,11 +81,11 @@ impl TransactionsApi {
         /// Only those from or to this account.
         #[oai(validator(min_length = 1, max_length = 255))]
         account: Query<Option<String>>,
-        /// Only those received at this time or later (RFC 3339).
+        /// Only those created at this time or later (RFC 3339).
         created_from: Query<Option<Moment>>,
-        /// Only those received before this time (RFC 3339).
+        /// Only those created before this time (RFC 3339).
         created_before: Query<Option<Moment>>,
-        /// How many transactions a page has at most; 50 when absent.
+        /// How many a page has at most; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
         /// The `next_cursor` of the page before.

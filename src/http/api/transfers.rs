@@ -47,8 +47,7 @@ impl TransfersApi {
         /// characters, bare or quoted.
         #[oai(name = "Idempotency-Key")]
         key: IdempotencyKey,
-        /// The ETag of the source wallet that it must still have; refused with 412 if it has
-        /// changed.
+        /// The ETag that the paying wallet must still have; refused with 412 if it has changed.
         #[oai(name = "If-Match")]
         if_match: IfMatch,
         body: JsonBody<NewTransfer>,

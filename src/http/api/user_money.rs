@@ -38,7 +38,7 @@ impl UserMoneyApi {
     async fn get_user_balance(
         &self,
         caller: Caller,
-        /// The id of the user.
+        /// The user's id.
         user_id: Path<Uuid>,
     ) -> Result<UserBalanceFound, Refused<GetUserBalance>> {
         let user = readable(&caller, user_id.0)?;
@@ -68,7 +68,7 @@ impl UserMoneyApi {
     async fn list_user_transactions(
         &self,
         caller: Caller,
-        /// The id of the user.
+        /// The user's id.
         user_id: Path<Uuid>,
         query: OrderQuery,
     ) -> Result<OrdersListed, Refused<ListUserTransactions>> {

@@ -47,7 +47,7 @@ impl WithdrawalsApi {
         /// characters, bare or quoted.
         #[oai(name = "Idempotency-Key")]
         key: IdempotencyKey,
-        /// The ETag of the wallet that it must still have; refused with 412 if it has changed.
+        /// The ETag that the paying wallet must still have; refused with 412 if it has changed.
         #[oai(name = "If-Match")]
         if_match: IfMatch,
         body: JsonBody<NewWithdrawal>,

@@ -49,7 +49,6 @@ fn amount_in() -> MetaSchema {
     let text = MetaSchema { pattern: Some(AMOUNT_PATTERN.to_owned()), ..MetaSchema::new("string") };
     let number = MetaSchema {
         minimum: Some(0.0001),
-        multiple_of: Some(0.0001),
         maximum: Some(99_999_999_999_999.0),
         ..MetaSchema::new("number")
     };

@@ -315,9 +315,9 @@ struct Operation {
 }
 
 fn operations() -> Vec<Operation> {
-    let document: Value = serde_json::from_str(&Document::new().to_json()).unwrap();
+    let document = Document::new();
     let mut all = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
+    for (path, methods) in document.described()["paths"].as_object().unwrap() {
         for (method, says) in methods.as_object().unwrap() {
             let id = says["operationId"].as_str().unwrap().to_owned();
             let method = method.to_uppercase();

@@ -1,20 +1,36 @@
-//! The OpenAPI document: what poem-openapi says by itself, and what it needs to be told.
+//! The OpenAPI document: poem-openapi writes it from the types, and three steps finish it.
+//!
+//! - [`describe`]: adds headers, [`examples`] and exact schemas, and removes defaults.
+//! - [`components`]: moves whatever recurs to `components`, under a name from [`names`];
+//!   constrained text such as amounts and currencies becomes a schema by [`scalars`].
+//! - [`layout`]: lays the JSON out for reviewers: whatever fits in a line is one.
+//! - [`collection`]: writes the same operations as requests for an editor.
+//!
+//! Guaranteed: the document depends on nothing but the code, and names are unique over all sections
+//! of `components`, so that generated clients compile (`tests/it/openapi`, `.ci/clients/run`).
+//!
+//! [`routes`] tells the layers around the operations which there are.
 
 mod collection;
+mod components;
+mod describe;
 mod examples;
+mod layout;
+mod names;
+mod routes;
+mod scalars;
 
 use std::collections::HashMap;
 
 use poem::endpoint::BoxEndpoint;
-use poem::http::{HeaderValue, Method};
-use poem_openapi::registry::{MetaApi, MetaPath, Registry};
+use poem::http::Method;
+use poem_openapi::registry::{MetaApi, Registry};
 use poem_openapi::{ContactObject, LicenseObject, OpenApi, OpenApiService, ServerObject};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use self::examples::Exchange;
-use super::{Apis, docs};
-use crate::http::edge::rate_limits;
-use crate::http::wire::problem::{Code, MEDIA_TYPE};
+use super::Apis;
+
+pub use self::routes::{allowed_methods, operation_ids, paths};
 
 const DESCRIPTION: &str = "\
 Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
@@ -24,7 +40,13 @@ the same request again, as often as you like. Errors are problem details (RFC 94
 their `code`, which is stable.
 
 Where the number of requests is limited, each answer says how many are left (`RateLimit`, \
-`X-RateLimit-Remaining`); a 429 says by `Retry-After` when to come back.";
+`X-RateLimit-Remaining`); a 429 says by `Retry-After` when to come back.
+
+Prometheus scrapes `GET /metrics`, which is no part of this document: the format is OpenMetrics.";
+
+/// Operations that the document leaves out: `/metrics` is for a scraper, and generators of clients
+/// do not know its media type.
+const LEFT_OUT: [&str; 1] = ["/metrics"];
 
 /// The service of these APIs, or of what stands for them.
 pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
@@ -32,48 +54,7 @@ pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
         .description(DESCRIPTION)
         .contact(ContactObject::new().name("The maintainers of Surety"))
         .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
-        .server(ServerObject::new("http://127.0.0.1:8000").description("What `app dev` starts"))
-}
-
-/// By poem's pattern of a path, what `Allow` says there. Paths outside of the document know only
-/// GET.
-pub fn allowed_methods() -> HashMap<String, HeaderValue> {
-    let paths = Apis::meta().into_iter().flat_map(|api| api.paths);
-    paths.map(|path| (poem_pattern(&path.path), allow(&path))).collect()
-}
-
-/// All paths, as the document and [`super::docs`] have them.
-pub fn paths() -> Vec<String> {
-    let documented = Apis::meta().into_iter().flat_map(|api| api.paths).map(|path| path.path);
-    documented.chain(docs::PATHS.map(str::to_owned)).collect()
-}
-
-/// The ids of all documented operations.
-pub fn operation_ids() -> impl Iterator<Item = String> {
-    let paths = Apis::meta().into_iter().flat_map(|api| api.paths);
-    paths.flat_map(|path| path.operations).filter_map(|it| it.operation_id.map(str::to_owned))
-}
-
-fn allow(path: &MetaPath) -> HeaderValue {
-    let mut methods: Vec<&str> = path.operations.iter().map(|it| it.method.as_str()).collect();
-    if methods.contains(&"GET") {
-        methods.push("HEAD");
-    }
-    methods.sort_unstable();
-    HeaderValue::from_str(&methods.join(", ")).expect("methods are ASCII")
-}
-
-/// `/a/{name}` is `/a/:param0` to poem.
-fn poem_pattern(path: &str) -> String {
-    let mut params = 0;
-    let segments = path.split('/').map(|segment| match segment.starts_with('{') {
-        true => {
-            params += 1;
-            format!(":param{}", params - 1)
-        }
-        false => segment.to_owned(),
-    });
-    segments.collect::<Vec<_>>().join("/")
+        .server(ServerObject::new("/"))
 }
 
 /// The APIs without any state: they can be described, not called.
@@ -94,6 +75,8 @@ impl OpenApi for Described {
 /// The finished document.
 #[derive(Debug)]
 pub struct Document {
+    /// Every operation in full, without references except to schemas.
+    described: Value,
     finished: Value,
 }
 
@@ -107,14 +90,23 @@ impl Document {
     /// Describes all APIs; needs neither settings nor a database.
     pub fn new() -> Self {
         let raw = service(Described).spec();
-        let mut finished = serde_json::from_str(&raw).expect("poem-openapi writes JSON");
-        finish(&mut finished);
-        Self { finished }
+        let mut described = serde_json::from_str(&raw).expect("poem-openapi writes JSON");
+        describe::complete(&mut described);
+        let mut finished = described.clone();
+        let paths = finished["paths"].as_object_mut().expect("a document has paths");
+        paths.retain(|path, _| !LEFT_OUT.contains(&path.as_str()));
+        components::share(&mut finished);
+        Self { described, finished }
+    }
+
+    /// Every operation in full, `/metrics` among them: before anything was moved to `components`.
+    pub fn described(&self) -> &Value {
+        &self.described
     }
 
     /// As JSON, for people to read.
     pub fn to_json(&self) -> String {
-        format!("{:#}\n", self.finished)
+        layout::json(&self.finished)
     }
 
     /// As YAML.
@@ -124,7 +116,7 @@ impl Document {
 
     /// As requests to be sent from an editor, in the order in which they work: an `.http` file.
     pub fn to_http_collection(&self) -> String {
-        collection::write(&self.finished)
+        collection::write(&self.described)
     }
 
     /// The page of Swagger UI, which needs nothing from any other server.
@@ -151,157 +143,5 @@ impl Document {
             "<title>Surety API</title>",
             1,
         )
-    }
-}
-
-/// Adds to the document what poem-openapi cannot say.
-fn finish(document: &mut Value) {
-    let schemas = document["components"]["schemas"].as_object_mut().expect("there are schemas");
-    for schema in schemas.values_mut() {
-        tidy(schema);
-    }
-    for name in names_of_bodies(document) {
-        // Bodies are read strictly (crate::http::wire::json_body).
-        document["components"]["schemas"][name]["additionalProperties"] = Value::Bool(false);
-    }
-    let paths = document["paths"].as_object_mut().expect("a document has paths");
-    for operation in paths.values_mut().flat_map(operations) {
-        let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-        explode_parameters(operation);
-        add_examples(operation, &id);
-        let responses = operation["responses"].as_object_mut().expect("operations have responses");
-        let is_limited = responses.contains_key("429");
-        for response in responses.values_mut() {
-            add_problem_examples(response);
-            add_request_id(response);
-            if is_limited {
-                add_rate_limit(response);
-            }
-        }
-    }
-}
-
-/// A field that may be null is there all the same; and a field that is a reference with a
-/// description of its own needs no second copy of it.
-fn tidy(schema: &mut Value) {
-    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
-        return;
-    };
-    let mut always_there = Vec::new();
-    for (name, field) in properties {
-        if field.get("nullable") == Some(&Value::Bool(true)) {
-            always_there.push(json!(name));
-        }
-        if let Some(parts) = field.get_mut("allOf").and_then(Value::as_array_mut) {
-            parts.retain(|part| part.get("$ref").is_some());
-        }
-    }
-    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-        required.extend(always_there);
-    }
-}
-
-/// A parameter that is an object stands for several, which one extractor reads: each of its
-/// properties is a parameter of its own.
-fn explode_parameters(operation: &mut Value) {
-    let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else {
-        return;
-    };
-    let mut exploded = Vec::new();
-    for parameter in parameters.drain(..) {
-        let Some(properties) = parameter["schema"]["properties"].as_object() else {
-            exploded.push(parameter);
-            continue;
-        };
-        for (name, schema) in properties {
-            let mut schema = schema.clone();
-            let parts = schema.get("allOf").and_then(Value::as_array);
-            let described = parts.and_then(|parts| parts.last()).unwrap_or(&schema);
-            let description = described["description"].clone();
-            if let Some(reference) = parts.and_then(|parts| parts.first()) {
-                schema = reference.clone();
-            } else if let Some(schema) = schema.as_object_mut() {
-                schema.remove("description");
-            }
-            let mut one = parameter.clone();
-            one["name"] = json!(name);
-            one["description"] = description;
-            one["schema"] = schema;
-            exploded.push(one);
-        }
-    }
-    *parameters = exploded;
-}
-
-/// The schemas that request bodies refer to.
-fn names_of_bodies(document: &Value) -> Vec<String> {
-    let paths = document["paths"].as_object().into_iter().flat_map(|paths| paths.values());
-    let operations = paths.flat_map(|path| path.as_object().into_iter().flat_map(|it| it.values()));
-    operations
-        .filter_map(|it| it.pointer("/requestBody/content/application~1json/schema/$ref")?.as_str())
-        .filter_map(|reference| Some(reference.rsplit_once('/')?.1.to_owned()))
-        .collect()
-}
-
-fn operations(path: &mut Value) -> impl Iterator<Item = &mut Value> {
-    path.as_object_mut().into_iter().flat_map(|methods| methods.values_mut())
-}
-
-/// `X-Request-Id` is on every answer.
-fn add_request_id(response: &mut Value) {
-    response["headers"]["X-Request-Id"] = json!({
-        "description": "The id of the request: yours if you sent one, otherwise ours.",
-        "required": true,
-        "schema": { "type": "string" },
-    });
-}
-
-/// On every answer to a request that was measured by a limit; a request may fail before that, and
-/// limits may be off.
-fn add_rate_limit(response: &mut Value) {
-    for (name, kind, description) in rate_limits::HEADERS {
-        response["headers"][name] = json!({
-            "description": description,
-            "required": false,
-            "schema": { "type": kind },
-        });
-    }
-}
-
-/// The description of a refusal names its codes; each becomes an example.
-fn add_problem_examples(response: &mut Value) {
-    let description = response["description"].as_str().unwrap_or_default().to_owned();
-    let content = response.get_mut("content").and_then(|it| it.get_mut(MEDIA_TYPE));
-    let Some(content) = content else { return };
-    let named = |code: &&Code| description.contains(&format!("`{}`:", code.as_str()));
-    for code in Code::ALL.iter().filter(named) {
-        content["examples"][code.as_str()] = json!({
-            "summary": code.title(),
-            "value": examples::of_problem(*code),
-        });
-    }
-}
-
-/// What goes in and what comes out when all is well.
-fn add_examples(operation: &mut Value, id: &str) {
-    let Exchange { request, answer } = examples::of_operation(id);
-    if let Some(answer) = answer {
-        let responses = operation["responses"].as_object_mut().into_iter().flatten();
-        for (_, success) in responses.filter(|(status, _)| status.starts_with('2')) {
-            let media_types = success["content"].as_object_mut().into_iter().flatten();
-            for (_, content) in media_types {
-                content["example"] = answer.clone();
-            }
-        }
-    }
-    if let Some(request) = request {
-        operation["requestBody"]["content"]["application/json"]["example"] = request;
-    }
-    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
-    for parameter in parameters.into_iter().flatten() {
-        let name = parameter["name"].as_str().unwrap_or_default();
-        if let Some(example) = examples::of_parameter(id, name) {
-            parameter["example"] = example;
-        }
     }
 }

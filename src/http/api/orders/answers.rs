@@ -67,7 +67,7 @@ impl ApiResponse for OrderAnswer {
                     schema: OrderOut::schema_ref(),
                 }],
                 headers: vec![
-                    header("Location", "Where to read what became of it.", true),
+                    header("Location", "The path at which to read it.", true),
                     header(IDEMPOTENT_REPLAYED, "`true` when this answer was given before.", false),
                 ],
             }],

@@ -114,7 +114,7 @@ impl UsersApi {
         role: Query<Option<RoleName>>,
         /// Only the one with this email address.
         email: Query<Option<String>>,
-        /// How many users a page has at most; 50 when absent.
+        /// How many a page has at most; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
         /// The `next_cursor` of the page before.
@@ -271,7 +271,7 @@ enum Created {
     #[oai(status = 201)]
     Created(
         Json<UserOut>,
-        /// The path of the user.
+        /// The path at which to read it.
         #[oai(header = "Location")]
         String,
     ),

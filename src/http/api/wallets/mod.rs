@@ -279,7 +279,7 @@ enum WalletOpened {
         /// The version of the wallet.
         #[oai(header = "ETag")]
         String,
-        /// Where the wallet is.
+        /// The path at which to read it.
         #[oai(header = "Location")]
         String,
     ),

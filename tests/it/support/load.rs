@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rust_decimal::Decimal;
+use sqlx::PgPool;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::{App, Binary as _};
+use super::{App, Binary as _};
 
 /// A running `app serve`.
 pub(crate) struct Server {
@@ -166,4 +167,42 @@ async fn send_until_accepted(
         }
     }
     None
+}
+
+/// `app verify` finds nothing wrong.
+pub(crate) async fn assert_verified(database_url: &str) {
+    let (status, output) = App::command(["verify"]).env("DATABASE_URL", database_url).run().await;
+    assert!(status.success(), "{output}");
+}
+
+/// The only number that this query gives.
+pub(crate) async fn count(pool: &PgPool, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
+}
+
+/// Waits until so many transactions are completed.
+pub(crate) async fn wait_until_settled(pool: &PgPool, transactions: i64) {
+    let settled = "select count(*) from payments.transactions where status = 'COMPLETED'";
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
+    loop {
+        let done = count(pool, settled).await;
+        if done == transactions {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{done} of {transactions} after 90 s");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Each acknowledged webhook is in the database.
+pub(crate) async fn assert_all_stored(pool: &PgPool, accepted: &[Accepted]) {
+    let ids: Vec<&str> = accepted.iter().map(|accepted| accepted.transaction_id.as_str()).collect();
+    let stored: i64 = sqlx::query_scalar(
+        "select count(*) from payments.transactions where transaction_id = any ($1)",
+    )
+    .bind(&ids)
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert_eq!(stored as usize, ids.len(), "acknowledged, but not in the database");
 }

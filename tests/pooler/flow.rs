@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::faults::load::{Load, post, serve, webhook};
-use crate::faults::{assert_verified, count, wait_until_settled};
+use crate::support::load::{Load, post, serve, webhook};
+use crate::support::load::{assert_verified, count, wait_until_settled};
 use crate::support::{App, Binary as _, PgBouncer, PgBouncerSettings, Signal, TestDb};
 
 const SETTINGS: PgBouncerSettings = PgBouncerSettings { servers: Some(4), ignored_parameters: "" };

@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Prober, RECOVERY, assert_stored, outage, settled_again, work};
-use crate::faults::assert_verified;
-use crate::faults::load::serve;
+use crate::support::load::{assert_verified, serve};
+use crate::support::prober::{Prober, RECOVERY, assert_stored, outage, settled_again, work};
 use crate::support::{PgBouncer, PgBouncerSettings, TestDb};
 
 #[tokio::test(flavor = "multi_thread")]
