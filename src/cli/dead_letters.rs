@@ -11,7 +11,7 @@ use super::database::Database;
 use super::output::{Output, moment, table};
 use super::report::{CONFLICT, NOT_FOUND};
 use crate::http::api::dead_letters::{DeadLetterDetails, DeadLetterOut};
-use crate::jobs::dead_letters::{self, DeadLetter, Refusal, Subject, is_undecided};
+use crate::jobs::dead_letters::{self, DeadLetter, DecisionRefusal, Subject, is_undecided};
 use crate::queue::discarded::{self, Decision, DiscardedJob, Filter, MAX_LISTED};
 use crate::queue::inspect::ResolutionKind;
 use crate::queue::job::JobId;
@@ -299,7 +299,7 @@ struct Session {
     /// What came of each, for programs that want one array.
     results: Vec<Value>,
     done: usize,
-    refused: Option<Refusal>,
+    refused: Option<DecisionRefusal>,
 }
 
 impl Session {
@@ -312,7 +312,7 @@ impl Session {
         for id in ids {
             let refused = self.decide(JobId(*id)).await?.err();
             // That something does not exist is most likely a slip, and worth saying first.
-            if self.refused != Some(Refusal::NotFound) {
+            if self.refused != Some(DecisionRefusal::NotFound) {
                 self.refused = refused.or(self.refused);
             }
         }
@@ -332,14 +332,14 @@ impl Session {
             for job in page {
                 match self.decide(job.id).await? {
                     // By somebody else, since the page was read.
-                    Ok(()) | Err(Refusal::AlreadyDecided | Refusal::NotFound) => {}
+                    Ok(()) | Err(DecisionRefusal::AlreadyDecided | DecisionRefusal::NotFound) => {}
                     Err(refusal) => self.refused = Some(refusal),
                 }
             }
         }
     }
 
-    async fn decide(&mut self, id: JobId) -> anyhow::Result<Result<(), Refusal>> {
+    async fn decide(&mut self, id: JobId) -> anyhow::Result<Result<(), DecisionRefusal>> {
         let by = self.why.who();
         let decision = Decision { by: &by, reason: &self.why.reason };
         let mut tx = self.pool.begin().await?;
@@ -357,7 +357,7 @@ impl Session {
         Ok(decided)
     }
 
-    fn tell(&mut self, id: JobId, decided: Result<(), Refusal>) {
+    fn tell(&mut self, id: JobId, decided: Result<(), DecisionRefusal>) {
         let (code, words) = match (decided, self.verb, self.mode) {
             (Err(refusal), _, _) => (refusal.code(), refusal.to_string()),
             (Ok(()), Verb::Redrive, Mode::Commit) => ("redriven", "runs again".to_owned()),
@@ -388,7 +388,7 @@ impl Session {
         }
         match self.refused {
             None => ExitCode::SUCCESS,
-            Some(Refusal::NotFound) => ExitCode::from(NOT_FOUND),
+            Some(DecisionRefusal::NotFound) => ExitCode::from(NOT_FOUND),
             Some(_) => ExitCode::from(CONFLICT),
         }
     }

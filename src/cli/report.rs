@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
-use crate::bank::simulator::dials::DialsError;
+use crate::bank::simulator::behaviour::BehaviourError;
 use crate::db::DbError;
 use crate::queue::schedules::{CadenceError, ScheduleError};
 use crate::queue::sealing::KeyringError;
@@ -58,7 +58,7 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<TelemetryError>()
         || cause.is::<BankSettingsError>()
-        || cause.is::<DialsError>()
+        || cause.is::<BehaviourError>()
         || cause.is::<KeyringError>()
 }
 

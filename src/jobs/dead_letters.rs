@@ -49,7 +49,7 @@ pub enum Subject {
 
 /// Why a decision cannot be. Nothing that was done for it may be committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum DecisionRefusal {
     /// No job with this number was ever discarded, or retention has dropped it.
     #[error("there is no such dead letter")]
     NotFound,
@@ -64,7 +64,7 @@ pub enum Refusal {
     InsufficientFunds,
 }
 
-impl Refusal {
+impl DecisionRefusal {
     /// Its stable name.
     pub const fn code(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl Refusal {
     }
 }
 
-/// What can go wrong beside a [`Refusal`].
+/// What can go wrong beside a [`DecisionRefusal`].
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
     /// In the queue.
@@ -100,9 +100,9 @@ pub async fn find(
     id: JobId,
 ) -> Result<Option<DeadLetter>, DeadLetterError> {
     let Some(job) = find_discarded(conn, id).await? else { return Ok(None) };
-    let subject = match About::of(&job) {
-        Some(About::Order(order)) => orders::find(conn, order).await?.map(Subject::Order),
-        Some(About::Transaction(number)) => {
+    let subject = match JobSubject::of(&job) {
+        Some(JobSubject::Order(order)) => orders::find(conn, order).await?.map(Subject::Order),
+        Some(JobSubject::Transaction(number)) => {
             transactions::find_by_number(conn, number).await?.map(Subject::Transaction)
         }
         None => None,
@@ -115,15 +115,17 @@ pub async fn find(
 ///
 /// # Errors
 ///
-/// [`DeadLetterError`]. After a [`Refusal`], too, nothing may be committed.
+/// [`DeadLetterError`]. After a [`DecisionRefusal`], too, nothing may be committed.
 pub async fn redrive(
     conn: &mut PgConnection,
     id: JobId,
     decision: Decision<'_>,
-) -> Result<Result<(), Refusal>, DeadLetterError> {
-    let Some(job) = find_discarded(conn, id).await? else { return Ok(Err(Refusal::NotFound)) };
-    let to_reopen = match About::of(&job) {
-        Some(About::Order(order)) => {
+) -> Result<Result<(), DecisionRefusal>, DeadLetterError> {
+    let Some(job) = find_discarded(conn, id).await? else {
+        return Ok(Err(DecisionRefusal::NotFound));
+    };
+    let to_reopen = match JobSubject::of(&job) {
+        Some(JobSubject::Order(order)) => {
             let order = orders::find_locked(conn, order).await?;
             match order.map(|order| Redrivable::of(&order, &job.kind)) {
                 Some(Redrivable::AsItIs) => None,
@@ -131,7 +133,7 @@ pub async fn redrive(
                 Some(Redrivable::No) | None => return Ok(Err(undecided(conn, id).await?)),
             }
         }
-        Some(About::Transaction(number)) => {
+        Some(JobSubject::Transaction(number)) => {
             let found = transactions::find_by_number(conn, number).await?;
             if !found.is_some_and(|transaction| transaction.status == Status::Processing) {
                 return Ok(Err(undecided(conn, id).await?));
@@ -141,13 +143,13 @@ pub async fn redrive(
         None => None,
     };
     if discarded::redrive(conn, id, decision).await? == Resolved::NotOpen {
-        return Ok(Err(Refusal::AlreadyDecided));
+        return Ok(Err(DecisionRefusal::AlreadyDecided));
     }
     let Some(order) = to_reopen else { return Ok(Ok(())) };
     Ok(match orders::reopen(conn, order, BANK_UNAVAILABLE).await? {
         Ok(()) => Ok(()),
-        Err(ReopenRefusal::InsufficientFunds) => Err(Refusal::InsufficientFunds),
-        Err(ReopenRefusal::OtherOutcome) => Err(Refusal::NothingToRedrive),
+        Err(ReopenRefusal::InsufficientFunds) => Err(DecisionRefusal::InsufficientFunds),
+        Err(ReopenRefusal::OtherOutcome) => Err(DecisionRefusal::NothingToRedrive),
     })
 }
 
@@ -164,24 +166,26 @@ pub async fn write_off(
     conn: &mut PgConnection,
     id: JobId,
     decision: Decision<'_>,
-) -> Result<Result<(), Refusal>, DeadLetterError> {
-    let Some(job) = find_discarded(conn, id).await? else { return Ok(Err(Refusal::NotFound)) };
-    let about = About::of(&job);
-    if let Some(About::Order(order)) = about {
+) -> Result<Result<(), DecisionRefusal>, DeadLetterError> {
+    let Some(job) = find_discarded(conn, id).await? else {
+        return Ok(Err(DecisionRefusal::NotFound));
+    };
+    let about = JobSubject::of(&job);
+    if let Some(JobSubject::Order(order)) = about {
         orders::find_locked(conn, order).await?;
     }
     if discarded::dismiss(conn, id, decision).await? == Resolved::NotOpen {
-        return Ok(Err(Refusal::AlreadyDecided));
+        return Ok(Err(DecisionRefusal::AlreadyDecided));
     }
     let is_left_to_another = is_left_to_original(conn, &job, decision).await?;
     match about {
-        Some(About::Order(order)) if !is_left_to_another => {
+        Some(JobSubject::Order(order)) if !is_left_to_another => {
             orders::fail(conn, order, WRITTEN_OFF).await?;
         }
-        Some(About::Transaction(number)) => {
+        Some(JobSubject::Transaction(number)) => {
             settlement::write_off(conn, number, WRITTEN_OFF).await?;
         }
-        Some(About::Order(_)) | None => {}
+        Some(JobSubject::Order(_)) | None => {}
     }
     Ok(Ok(()))
 }
@@ -229,12 +233,12 @@ impl Redrivable {
 
 /// What the arguments of a job name.
 #[derive(Clone, Copy)]
-enum About {
+enum JobSubject {
     Order(OrderId),
     Transaction(TransactionId),
 }
 
-impl About {
+impl JobSubject {
     fn of(job: &JobDetails) -> Option<Self> {
         let args = &job.stored_args;
         match job.kind.as_str() {
@@ -266,10 +270,10 @@ async fn find_discarded(
 }
 
 /// Why a job is not to run again whose subject needs it no more: who came second is told so.
-async fn undecided(conn: &mut PgConnection, id: JobId) -> Result<Refusal, QueueError> {
+async fn undecided(conn: &mut PgConnection, id: JobId) -> Result<DecisionRefusal, QueueError> {
     Ok(match is_open(conn, id).await? {
-        true => Refusal::NothingToRedrive,
-        false => Refusal::AlreadyDecided,
+        true => DecisionRefusal::NothingToRedrive,
+        false => DecisionRefusal::AlreadyDecided,
     })
 }
 

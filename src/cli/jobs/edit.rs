@@ -8,7 +8,7 @@ use super::tell::{Meant, Outcome, Teller};
 use super::{APPLICATION, Output, typed, usage};
 use crate::cli::database::Database;
 use crate::cli::dead_letters::Why;
-use crate::jobs::{self, JobState, dead_letters};
+use crate::jobs::{self, Services, dead_letters};
 use crate::queue::discarded::Decision;
 use crate::queue::job::JobId;
 use crate::queue::operators::interventions::{self, Refusal, standings};
@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             match interventions::edit(&mut tx, id, change, decision).await? {
                 Err(refusal) => refusal.into(),
                 Ok(edited) => {
-                    let registry = jobs::registry(JobState { pool: pool.clone(), bank: None });
+                    let registry = jobs::registry(Services { pool: pool.clone(), bank: None });
                     if let Err(error) = registry.check_args(kind, &edited.new) {
                         tx.rollback().await?;
                         let error = format!("arguments of kind {kind} cannot be these: {error}");

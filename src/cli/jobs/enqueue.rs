@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use super::filters::at;
 use super::{APPLICATION, Output, usage};
 use crate::cli::database::Database;
-use crate::jobs::{self, JobState, ResolveBankOrder};
+use crate::jobs::{self, ResolveBankOrder, Services};
 use crate::queue::enqueue::{Enqueued, NewJob, Unique, enqueue};
 use crate::queue::job::Job as _;
 use crate::queue::kinds::KindDeclaration;
@@ -104,7 +104,7 @@ fn parse(text: &str) -> anyhow::Result<Result<Value, serde_json::Error>> {
 
 /// As its kind has it; or what is wrong with it, and what to do.
 fn new_job(pool: &PgPool, args: &Args, job_args: Value) -> Result<NewJob, (String, String)> {
-    let registry = jobs::registry(JobState { pool: pool.clone(), bank: None });
+    let registry = jobs::registry(Services { pool: pool.clone(), bank: None });
     let kinds = registry.declarations();
     let kind = args.kind.as_str();
     let Some(known) = kinds.iter().find(|known| known.kind() == kind) else {

@@ -63,14 +63,13 @@ impl From<Refusal> for Outcome {
     }
 }
 
-impl From<dead_letters::Refusal> for Outcome {
-    fn from(refusal: dead_letters::Refusal) -> Self {
+impl From<dead_letters::DecisionRefusal> for Outcome {
+    fn from(refusal: dead_letters::DecisionRefusal) -> Self {
         let verdict = match refusal {
-            dead_letters::Refusal::NotFound => Verdict::NotFound,
-            dead_letters::Refusal::AlreadyDecided => Verdict::MovedOn,
-            dead_letters::Refusal::NothingToRedrive | dead_letters::Refusal::InsufficientFunds => {
-                Verdict::Refused
-            }
+            dead_letters::DecisionRefusal::NotFound => Verdict::NotFound,
+            dead_letters::DecisionRefusal::AlreadyDecided => Verdict::MovedOn,
+            dead_letters::DecisionRefusal::NothingToRedrive
+            | dead_letters::DecisionRefusal::InsufficientFunds => Verdict::Refused,
         };
         Self { code: refusal.code(), words: refusal.to_string(), verdict }
     }

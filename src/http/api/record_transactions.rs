@@ -34,7 +34,7 @@ impl ReceivedTransaction {
 
 impl Work for RecordTransactions {
     type Item = ReceivedTransaction;
-    type Outcome = Recorded;
+    type Output = Recorded;
 
     async fn write(
         &self,

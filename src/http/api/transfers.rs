@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::ApiTags;
 use super::orders::{
-    FindOrder, ListOrders, OrderAnswer, OrderDesk, OrderFound, OrderQuery, OrdersListed,
+    FindOrder, ListOrders, OrderAnswer, OrderFound, OrderQuery, OrderService, OrdersListed,
 };
 use super::wallets::IfMatch;
 use crate::http::edge::caller::{self, Caller};
@@ -23,7 +23,7 @@ use crate::payments::orders::{Instruction, Kind, MAX_DESCRIPTION_CHARS, NewOrder
 #[derive(Clone)]
 pub struct TransfersApi {
     /// Takes and shows them.
-    pub desk: OrderDesk,
+    pub orders: OrderService,
 }
 
 #[OpenApi]
@@ -57,7 +57,7 @@ impl TransfersApi {
         let (instruction, description) = body.read()?;
         let order = NewOrder { owner, instruction, description, if_version: if_match.0 };
         let path = "/v1/transfers".to_owned();
-        Ok(self.desk.take(&caller, key, path, order).await?)
+        Ok(self.orders.place(&caller, key, path, order).await?)
     }
 
     /// Refund a transfer
@@ -84,7 +84,7 @@ impl TransfersApi {
         let instruction = Instruction::Refund { transfer: OrderId(transfer_id.0) };
         let order = NewOrder { owner, instruction, description: None, if_version: None };
         let path = format!("/v1/transfers/{}/refund", transfer_id.0);
-        Ok(self.desk.take(&caller, key, path, order).await?)
+        Ok(self.orders.place(&caller, key, path, order).await?)
     }
 
     /// Get a transfer
@@ -102,7 +102,7 @@ impl TransfersApi {
         /// The id of the transfer.
         transfer_id: Path<Uuid>,
     ) -> Result<OrderFound, Refused<FindOrder>> {
-        Ok(self.desk.find(&caller, transfer_id.0, &KINDS).await?)
+        Ok(self.orders.find(&caller, transfer_id.0, &KINDS).await?)
     }
 
     /// List your transfers
@@ -119,7 +119,7 @@ impl TransfersApi {
         caller: Caller,
         query: OrderQuery,
     ) -> Result<OrdersListed, Refused<ListOrders>> {
-        Ok(self.desk.list_own(&caller, &KINDS, query).await?)
+        Ok(self.orders.list_own(&caller, &KINDS, query).await?)
     }
 }
 

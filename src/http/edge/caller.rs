@@ -14,7 +14,7 @@ use super::sign_ins::SignIns;
 use crate::http::wire::problem::{Code, Problem};
 use crate::identity::Role;
 use crate::identity::api_keys::{ApiKeySecret, SECRET_PREFIX};
-use crate::identity::credentials::{Credential, Known};
+use crate::identity::credentials::{Credential, KnownCaller};
 use crate::identity::tokens::{TokenError, Unverified};
 use crate::ids::{ApiKeyId, SessionId, UserId};
 
@@ -112,79 +112,85 @@ async fn authenticate(sign_ins: &SignIns, headers: &HeaderMap) -> Result<Caller,
         Err(stranger) => Err(stranger),
     };
     authenticated.map_err(|stranger| match stranger {
-        Stranger::Unanswered(problem) => problem,
-        Stranger::Unknown(reason) => {
+        AuthenticationFailure::Unanswered(problem) => problem,
+        AuthenticationFailure::Unknown(reason) => {
             tracing::debug!("not authenticated: {reason:#}");
             Problem::new(Code::Unauthenticated)
         }
     })
 }
 
-async fn by_token(sign_ins: &SignIns, token: &str) -> Result<Caller, Stranger> {
+async fn by_token(sign_ins: &SignIns, token: &str) -> Result<Caller, AuthenticationFailure> {
     let token = Unverified::read(token)?;
     match sign_ins.find(Credential::Session(token.session())).await? {
-        Some(Known::Session(session)) => {
+        Some(KnownCaller::Session(session)) => {
             token.verify(&session)?;
             let principal = Principal::User { user: session.user, session: session.id };
             Ok(Caller { principal, role: session.role, user: Some(session.user) })
         }
-        Some(Known::ApiKey(_)) | None => Err(Stranger::because("the session does not hold")),
+        Some(KnownCaller::ApiKey(_)) | None => {
+            Err(AuthenticationFailure::because("the session does not hold"))
+        }
     }
 }
 
-async fn by_api_key(sign_ins: &SignIns, secret: &str) -> Result<Caller, Stranger> {
+async fn by_api_key(sign_ins: &SignIns, secret: &str) -> Result<Caller, AuthenticationFailure> {
     let secret = ApiKeySecret::parse(secret)
-        .ok_or_else(|| Stranger::because("that is no secret of an API key"))?;
+        .ok_or_else(|| AuthenticationFailure::because("that is no secret of an API key"))?;
     match sign_ins.find(Credential::ApiKey(secret.hash())).await? {
-        Some(Known::ApiKey(key)) => {
+        Some(KnownCaller::ApiKey(key)) => {
             Ok(Caller { principal: Principal::ApiKey(key.id), role: key.role, user: key.user })
         }
-        Some(Known::Session(_)) | None => Err(Stranger::because("the API key does not hold")),
+        Some(KnownCaller::Session(_)) | None => {
+            Err(AuthenticationFailure::because("the API key does not hold"))
+        }
     }
 }
 
 /// The credentials of a request that has one `Authorization: Bearer`.
-fn bearer(headers: &HeaderMap) -> Result<&str, Stranger> {
+fn bearer(headers: &HeaderMap) -> Result<&str, AuthenticationFailure> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (Some(value), None) => value,
-        (None, _) => return Err(Stranger::because("there is no Authorization")),
+        (None, _) => return Err(AuthenticationFailure::because("there is no Authorization")),
         (Some(_), Some(_)) => {
-            return Err(Stranger::because("there is more than one Authorization"));
+            return Err(AuthenticationFailure::because("there is more than one Authorization"));
         }
     };
     let (scheme, credentials) = value
         .to_str()
         .ok()
         .and_then(|value| value.split_once(' '))
-        .ok_or_else(|| Stranger::because("the Authorization cannot be read"))?;
+        .ok_or_else(|| AuthenticationFailure::because("the Authorization cannot be read"))?;
     match scheme.eq_ignore_ascii_case("bearer") {
         true => Ok(credentials.trim_matches(' ')),
-        false => Err(Stranger::because("the scheme of the Authorization is not Bearer")),
+        false => {
+            Err(AuthenticationFailure::because("the scheme of the Authorization is not Bearer"))
+        }
     }
 }
 
 /// Why a caller is not known.
-enum Stranger {
+enum AuthenticationFailure {
     /// For this reason, of which the caller learns nothing.
     Unknown(anyhow::Error),
     /// The database could not be asked.
     Unanswered(Problem),
 }
 
-impl Stranger {
+impl AuthenticationFailure {
     fn because(reason: &'static str) -> Self {
         Self::Unknown(anyhow::Error::msg(reason))
     }
 }
 
-impl From<TokenError> for Stranger {
+impl From<TokenError> for AuthenticationFailure {
     fn from(error: TokenError) -> Self {
         Self::Unknown(error.into())
     }
 }
 
-impl From<Problem> for Stranger {
+impl From<Problem> for AuthenticationFailure {
     fn from(problem: Problem) -> Self {
         Self::Unanswered(problem)
     }

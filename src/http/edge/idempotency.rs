@@ -195,7 +195,7 @@ pub async fn claim_many(
     let mut stored = find_stored(conn, claims).await?;
     // A session may take its own lock again; the second of two here comes too early all the same.
     let mut taken = HashSet::new();
-    let judge = |(position, (claim, locked)): (usize, (&&Claim, bool))| match stored[position]
+    let decide = |(position, (claim, locked)): (usize, (&&Claim, bool))| match stored[position]
         .take()
     {
         Some((fingerprint, answer)) if fingerprint == claim.fingerprint => Claimed::Done(answer),
@@ -203,7 +203,7 @@ pub async fn claim_many(
         None if locked && taken.insert(claim.lock()) => Claimed::Fresh,
         None => Claimed::InFlight,
     };
-    Ok(claims.iter().zip(locked).enumerate().map(judge).collect())
+    Ok(claims.iter().zip(locked).enumerate().map(decide).collect())
 }
 
 type Stored = Option<(Vec<u8>, StoredAnswer)>;

@@ -17,6 +17,14 @@ pub trait Refusals: Send + Sync + 'static {
     const CODES: &'static [&'static [Code]];
 }
 
+/// The refusals of an operation that has none but [`Code::InternalError`].
+#[derive(Debug)]
+pub struct NoRefusals;
+
+impl Refusals for NoRefusals {
+    const CODES: &'static [&'static [Code]] = &[];
+}
+
 /// The error side of an operation's result: a [`Problem`] whose code is one of `R`'s.
 #[derive(Debug)]
 pub struct Refused<R> {

@@ -21,7 +21,7 @@ use crate::http::wire::lists::{DEFAULT_LIMIT, read_cursor, refuse_unknown_parame
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::Refused;
-use crate::jobs::dead_letters::{self, DeadLetter, DeadLetterError, Refusal};
+use crate::jobs::dead_letters::{self, DeadLetter, DeadLetterError, DecisionRefusal};
 use crate::payments::transactions::TransactionError;
 use crate::queue::QueueError;
 use crate::queue::discarded::{self, Decision, Filter, Position};
@@ -198,12 +198,12 @@ fn found_or_absent(found: Option<DeadLetter>) -> Result<Found, Problem> {
     Ok(Found::Ok(Json(letter.into())))
 }
 
-fn refused(refusal: Refusal) -> Problem {
+fn refused(refusal: DecisionRefusal) -> Problem {
     Problem::new(match refusal {
-        Refusal::NotFound => Code::DeadLetterNotFound,
-        Refusal::AlreadyDecided => Code::DeadLetterDecided,
-        Refusal::NothingToRedrive => Code::NothingToRedrive,
-        Refusal::InsufficientFunds => Code::InsufficientFunds,
+        DecisionRefusal::NotFound => Code::DeadLetterNotFound,
+        DecisionRefusal::AlreadyDecided => Code::DeadLetterDecided,
+        DecisionRefusal::NothingToRedrive => Code::NothingToRedrive,
+        DecisionRefusal::InsufficientFunds => Code::InsufficientFunds,
     })
 }
 

@@ -22,14 +22,14 @@ use crate::queue::trace_context::TraceContext;
 
 /// What the APIs of deposits, withdrawals and transfers need.
 #[derive(Clone)]
-pub struct OrderDesk {
+pub struct OrderService {
     /// Takes orders.
     pub shared_commit: SharedCommit<PlaceOrders>,
     /// Where they are read from.
     pub pool: PgPool,
 }
 
-impl OrderDesk {
+impl OrderService {
     /// Takes the order that a request to this path is for, once for each key of the caller's.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl OrderDesk {
     /// [`Code::IdempotencyKeyInUse`], [`Code::IdempotencyKeyReused`],
     /// [`Code::PreconditionFailed`], and those of [`SharedCommit::commit`]. A refusal for reasons
     /// of business is an answer and no error.
-    pub async fn take(
+    pub async fn place(
         &self,
         caller: &Caller,
         IdempotencyKey(key): IdempotencyKey,
