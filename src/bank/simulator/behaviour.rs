@@ -406,8 +406,9 @@ mod tests {
 
         #[test]
         fn a_behaviour_that_never_happens_is_never_drawn(point in 0.0_f64..1.0) {
-            let settings: BehaviourSettings = serde_json::from_str(r#"{"late_rate": 0.5, "cut_body_rate": 0.5}"#)
-                .expect("these are rates");
+            let json = r#"{"late_rate": 0.5, "cut_body_rate": 0.5}"#;
+            let settings: BehaviourSettings =
+                serde_json::from_str(json).expect("these are rates");
             let settled = ResolvedBehaviour::default().with(&settings).expect("they sum to 1");
             let expected = if point < 0.5 { Behaviour::Late } else { Behaviour::CutBody };
             prop_assert_eq!(settled.behaviour(point), expected);

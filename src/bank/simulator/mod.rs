@@ -13,8 +13,8 @@
 //! How it behaves towards a key follows from its seed, the key and how often the key was sent: the
 //! order in which requests arrive changes nothing.
 //!
-//! Deliberately absent: accounts and balances (funds are insufficient when the settings say so), and
-//! failing enquiries: stop the process for these.
+//! Deliberately absent: accounts and balances (funds are insufficient when the settings say so),
+//! and failing enquiries: stop the process for these.
 
 pub mod behaviour;
 mod books;

@@ -113,7 +113,7 @@ json_object! {
     }
 }
 
-/// What `create_deposit` can answer besides.
+/// The refusals of `create_deposit`.
 #[derive(Debug)]
 struct CreateDeposit;
 

@@ -11,7 +11,7 @@ use crate::http::wire::refused::{NoRefusals, Refused};
 
 /// The API of the figures.
 pub struct MetricsApi {
-    /// What is shown.
+    /// The registry that is shown.
     pub metrics: Metrics,
 }
 

@@ -31,11 +31,11 @@ pub struct SystemApi {
     last_check: Mutex<Option<(Instant, DatabaseCheck)>>,
 }
 
-/// What a look at the database found.
+/// The result of a check of the database.
 #[derive(Clone, Debug)]
 struct DatabaseCheck {
     reasons: Vec<Unready>,
-    /// What the circuit breaker of the bank lets through; not known when the database is away.
+    /// The phase of the bank's circuit breaker; not known when the database is away.
     bank: Option<Phase>,
 }
 
@@ -220,7 +220,7 @@ enum VersionGiven {
     Ok(Json<Version>),
 }
 
-/// What `check_readiness` can answer besides.
+/// The refusals of `check_readiness`.
 #[derive(Debug)]
 struct CheckReadiness;
 

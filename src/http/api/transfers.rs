@@ -151,7 +151,7 @@ json_object! {
     }
 }
 
-/// What `create_transfer` can answer besides.
+/// The refusals of `create_transfer`.
 #[derive(Debug)]
 struct CreateTransfer;
 
@@ -173,7 +173,7 @@ impl Refusals for CreateTransfer {
     ];
 }
 
-/// What `refund_transfer` can answer besides.
+/// The refusals of `refund_transfer`.
 #[derive(Debug)]
 struct RefundTransfer;
 

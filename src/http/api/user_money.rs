@@ -1,4 +1,4 @@
-//! What a user has and did, over all of the user's wallets.
+//! A user's balances and orders, over all of the user's wallets.
 
 use poem_openapi::param::Path;
 use poem_openapi::{ApiResponse, Object, OpenApi};
@@ -110,7 +110,7 @@ enum UserBalanceFound {
     Ok(Json<UserBalance>),
 }
 
-/// What `get_user_balance` can answer besides.
+/// The refusals of `get_user_balance`.
 #[derive(Debug)]
 struct GetUserBalance;
 
@@ -119,7 +119,7 @@ impl Refusals for GetUserBalance {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::UserNotFound]];
 }
 
-/// What `list_user_transactions` can answer besides.
+/// The refusals of `list_user_transactions`.
 #[derive(Debug)]
 struct ListUserTransactions;
 

@@ -118,7 +118,7 @@ json_object! {
     }
 }
 
-/// What `create_withdrawal` can answer besides.
+/// The refusals of `create_withdrawal`.
 #[derive(Debug)]
 struct CreateWithdrawal;
 

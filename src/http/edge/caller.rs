@@ -1,4 +1,4 @@
-//! Who calls: the extractor that an operation takes to be for known callers only.
+//! The caller of an operation: the extractor that makes an operation one for known callers only.
 //!
 //! It authenticates, and then asks the rate limiter: in this order, so that strangers cannot use up
 //! somebody's quota, and in one place, so that no operation can forget either. That every operation
@@ -18,25 +18,25 @@ use crate::identity::credentials::{Credential, KnownCaller};
 use crate::identity::tokens::{TokenError, Unverified};
 use crate::ids::{ApiKeyId, SessionId, UserId};
 
-/// What a caller is called in the document.
+/// The name of the security scheme in the document.
 const SECURITY_SCHEME: &str = "bearer";
 
-/// What an operation that takes a [`Caller`] can answer besides.
+/// The codes that an operation refuses with because it takes a [`Caller`].
 pub const REFUSALS: &[Code] =
     &[Code::Unauthenticated, Code::RateLimited, Code::Unavailable, Code::Overloaded];
 
 /// A caller whose credential holds right now, and who has not asked too often.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Caller {
-    /// What the caller signed in with.
+    /// The identity that the caller signed in with.
     pub principal: Principal,
-    /// What the caller may do, as of now.
+    /// The caller's role, as of now.
     pub role: Role,
-    /// Whose wallets the caller owns, if anybody's.
+    /// The user whose wallets the caller owns; none for a key that acts for nobody.
     pub user: Option<UserId>,
 }
 
-/// What a caller signed in with.
+/// The identity of a caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Principal {
     /// A person, by the token of a session.
@@ -51,7 +51,8 @@ pub enum Principal {
 }
 
 impl Caller {
-    /// Whose quota and whose idempotency keys these are: `user:<uuid>` or `key:<uuid>`.
+    /// The name of the caller's quota and of the owner of idempotency keys: `user:<uuid>` or
+    /// `key:<uuid>`.
     pub fn subject(&self) -> String {
         match self.principal {
             Principal::User { user, .. } => format!("user:{user}"),
@@ -93,14 +94,14 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may read what belongs to this user. Who may not is to be answered as if
-    /// it did not exist.
+    /// Tells if the caller may read the data of this user. A caller who may not is answered as if
+    /// the data did not exist.
     pub fn may_read(&self, owner: UserId) -> bool {
         self.user == Some(owner) || self.role >= Role::Operator
     }
 }
 
-/// Who sends these headers.
+/// Identifies the sender of these headers.
 ///
 /// # Errors
 ///
@@ -170,9 +171,9 @@ fn bearer(headers: &HeaderMap) -> Result<&str, AuthenticationFailure> {
     }
 }
 
-/// Why a caller is not known.
+/// The reason that a caller is not known.
 enum AuthenticationFailure {
-    /// For this reason, of which the caller learns nothing.
+    /// The credential does not hold; the reason is for the log and never for the caller.
     Unknown(anyhow::Error),
     /// The database could not be asked.
     Unanswered(Problem),
@@ -239,10 +240,10 @@ impl<'a> ApiExtractor<'a> for Caller {
     }
 }
 
-/// Who may read the transactions that providers sent.
+/// The callers who may read the transactions that providers sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum TransactionReaders {
-    /// Whoever can reach the port.
+    /// Anybody who can reach the port.
     Anybody,
     /// Operators and admins.
     Operators,

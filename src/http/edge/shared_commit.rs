@@ -44,11 +44,11 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// commit by another.
 const BEGIN_WITHIN: Duration = Duration::from_secs(1);
 
-/// What is written for requests that share a commit.
+/// The writing of requests that share a commit.
 pub trait Work: Send + Sync + 'static {
-    /// What a request hands in.
+    /// The item that a request hands in.
     type Item: Send + Sync + 'static;
-    /// What became of it.
+    /// The result of writing an item.
     type Output: Send + 'static;
 
     /// Writes all that commits together for these items, and gives one outcome each, in their
@@ -60,7 +60,7 @@ pub trait Work: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Self::Output>, CommitError>> + Send;
 }
 
-/// Why nothing was written for a request, or may not have been.
+/// The reason that nothing was written for a request, or may not have been.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum NotWritten {
     /// The database is away, or nobody knows whether it committed. Sending again is safe.
@@ -70,8 +70,8 @@ enum NotWritten {
     Refused,
 }
 
-/// Where requests hand their items in. Clones share the same committers, which end when the last is
-/// dropped and everything handed in was committed.
+/// The queue into which requests hand their items. Clones share the same committers, which end when
+/// the last is dropped and everything handed in was committed.
 pub struct SharedCommit<W: Work> {
     waiting: mpsc::Sender<WaitingItem<W>>,
 }
@@ -84,7 +84,7 @@ impl<W: Work> Clone for SharedCommit<W> {
 
 struct WaitingItem<W: Work> {
     item: W::Item,
-    /// From then on nobody waits for the answer.
+    /// The moment from which nobody waits for the answer.
     answer_by: Instant,
     answer: Waiter<W>,
 }
@@ -273,10 +273,10 @@ fn send_output<W: Work>(waiter: Waiter<W>, outcome: Result<W::Output, NotWritten
     let _ = waiter.send(outcome);
 }
 
-/// Why a shared commit did not happen.
+/// The reason that a shared commit did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// It took too long.
+    /// The commit took too long.
     #[error("the database did not commit in time")]
     TimedOut,
     /// The database did not do it.
@@ -304,8 +304,7 @@ impl CommitError {
         }
     }
 
-    /// Whether the server said no because of what it was given, in which case nothing is wrong with
-    /// the connection.
+    /// Tells errors about the data, after which nothing is wrong with the connection.
     fn is_about_the_data(&self) -> bool {
         self.database().is_some_and(is_about_the_data)
     }

@@ -40,11 +40,12 @@ const LOOKUP_WITHIN: Duration = Duration::from_millis(2500);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// A connection that does not answer by then is cut off, and there is still time to ask by another.
 const OLD_CONNECTION_WITHIN: Duration = Duration::from_secs(1);
-/// How often it is asked whether the server is still the one that is written to. One that was
-/// demoted knows nothing of sessions that have ended since.
+/// The interval at which the loader checks that the server is still the one that is written to. One
+/// that was demoted knows nothing of sessions that have ended since.
 const ROLE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where requests ask. Clones share the same loader, which ends when the last is dropped.
+/// The queue of credentials to look up. Clones share the same loader, which ends when the last is
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct SignIns {
     waiting: mpsc::Sender<Lookup>,
@@ -54,12 +55,12 @@ pub struct SignIns {
 #[derive(Debug)]
 struct Lookup {
     credential: Credential,
-    /// From then on nobody waits for the answer.
+    /// The moment from which nobody waits for the answer.
     answer_by: Instant,
     answer: oneshot::Sender<LookupResult>,
 }
 
-/// What is known of a credential, or that the database is away.
+/// The caller that a credential stands for, unless the database is away.
 type LookupResult = Result<Option<KnownCaller>, DatabaseAway>;
 
 #[derive(Clone, Copy, Debug)]
@@ -82,13 +83,12 @@ impl SignIns {
         (Self { waiting: sender, lookups }, tokio::spawn(loader.run()))
     }
 
-    /// How often the database was asked: less often than there were requests, where they come
-    /// together.
+    /// The number of questions to the database: fewer than requests, where these come together.
     pub fn lookups(&self) -> u64 {
         self.lookups.load(Ordering::Relaxed)
     }
 
-    /// What the database knows of this credential now; none when it does not hold.
+    /// Looks this credential up in the database as it is now; none when it does not hold.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ const MAX_ERRORS: usize = 20;
 /// The length to which an unknown field's name is cut where it is repeated.
 const MAX_ECHOED_CHARS: usize = 64;
 
-/// How bad a wrong field is: the worst decides what the whole body is answered.
+/// The severity of a wrong field: the worst decides the code of the whole body.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
     Unacceptable,

@@ -74,7 +74,7 @@ impl<R: Refusals> ApiResponse for Refused<R> {
 
 type Groups = &'static [&'static [Code]];
 
-/// All of these and [`Code::InternalError`], in the order of the catalogue.
+/// The codes of these groups and [`Code::InternalError`], in the order of the catalogue.
 fn codes(groups: Groups) -> impl Iterator<Item = Code> {
     let is_among = |code: &Code| groups.iter().any(|group| group.contains(code));
     Code::ALL.iter().copied().filter(move |code| *code == Code::InternalError || is_among(code))

@@ -1,9 +1,9 @@
-//! What deposits, withdrawals and transfers have in common: each is an order.
+//! Orders: the common part of deposits, withdrawals, transfers and refunds.
 //!
-//! - [`OrderService`]: takes orders, and shows them.
-//! - [`PlaceOrders`]: what is written when one is taken.
+//! - [`OrderService`]: places, finds and lists orders.
+//! - [`PlaceOrders`]: the rows of orders that share a commit.
 //! - [`OrderQuery`]: the parameters of every list of orders.
-//! - `bodies`: what orders look like. `answers`: what those who ask for them can be answered.
+//! - `bodies`: orders on the wire. `answers`: the answers to those who place, read and list them.
 //!
 //! The operations themselves are in [`super::deposits`], [`super::withdrawals`],
 //! [`super::transfers`] and [`super::user_money`].

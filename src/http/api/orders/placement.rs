@@ -1,5 +1,5 @@
-//! What a shared commit writes for orders: the claim of the idempotency key, the order with its
-//! hold, the job that will execute it, and the answer that is kept. All of that, or nothing.
+//! The shared commit of orders: the claim of the idempotency key, the order with its hold, the job
+//! that will execute it, and the answer that is kept. All of that, or nothing.
 
 use sqlx::PgConnection;
 
@@ -21,9 +21,9 @@ pub struct PlaceOrders;
 /// A request for an order.
 #[derive(Clone, Debug)]
 pub struct OrderRequest {
-    /// What makes it the same request when it comes again.
+    /// The key by which the request is the same when it comes again.
     pub claim: Claim,
-    /// What is wanted.
+    /// The order to place.
     pub order: NewOrder,
     /// The path that it was sent to.
     pub path: String,
@@ -31,14 +31,14 @@ pub struct OrderRequest {
     pub trace_context: Option<TraceContext>,
 }
 
-/// What became of a request for an order.
+/// The result of a request for an order.
 #[derive(Clone, Debug)]
 pub enum Placed {
-    /// It was answered now.
+    /// The order was answered now.
     Answered(StoredAnswer),
-    /// It was answered before, by this.
+    /// The order was answered before, by this.
     Replayed(StoredAnswer),
-    /// It is not to be done, and may be sent again: nothing is kept.
+    /// The order is not to be placed, and may be sent again: nothing is kept.
     Refused(Code),
 }
 

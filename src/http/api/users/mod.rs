@@ -31,7 +31,7 @@ use crate::payments::wallets;
 /// The API of users.
 #[derive(Clone)]
 pub struct UsersApi {
-    /// Where users are.
+    /// The database of users.
     pub pool: PgPool,
     /// Hashes and compares passwords.
     pub hasher: Hasher,
@@ -222,7 +222,7 @@ impl UsersApi {
 
 const LIST_PARAMETERS: [&str; 5] = ["status", "role", "email", "limit", "cursor"];
 
-/// What a cursor is bound to.
+/// The list that a cursor is bound to.
 fn list_of(filter: &Filter) -> String {
     let Filter { status, role, email } = filter;
     format!("list_users 1 {status:?} {role:?} {email:?}")

@@ -1,5 +1,5 @@
-//! What this node knows of one bucket: the tokens that it has leased and not spent, whether it is
-//! leasing more, and until when it need not ask.
+//! One bucket, as this node knows it: the tokens that it has leased and not spent, the lease under
+//! way, and the time until which it need not ask.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,12 +15,12 @@ use super::settings::Quota;
 const LEASE_SHARE: u32 = 20;
 /// While leases are spent before they end, each is so many times the one before.
 const LEASE_GROWTH: u32 = 4;
-/// How long a lease may be spent, at most; also at most a sixth of the window.
+/// The most time that a lease may be spent; also at most a sixth of the window.
 const SPEND_WITHIN_MAX: Duration = Duration::from_secs(10);
-/// After the database could not be asked, it is not asked again for so long.
+/// The time that the database is left alone after it could not be asked.
 const AWAY_FOR: Duration = Duration::from_millis(500);
 
-/// Whether a request may pass.
+/// The decision on a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Admission {
     Pass(QuotaLeft),
@@ -29,38 +29,38 @@ pub(super) enum Admission {
     Unknown,
 }
 
-/// What is left of a quota, as far as this node knows.
+/// The rest of a quota, as far as this node knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct QuotaLeft {
     pub(super) quota: Quota,
-    /// How many more requests may follow at once.
+    /// The number of further requests that may follow at once.
     pub(super) remaining: u32,
-    /// When there will be one more.
+    /// The time until there is one more.
     pub(super) more_in: Duration,
 }
 
 /// An admission, or the channel on which it will come.
 pub(super) enum AdmissionDecision {
     Known(Admission),
-    /// By the lease that is under way.
+    /// The lease under way will decide.
     OnLease(oneshot::Receiver<Admission>),
-    /// By the lease that the caller of [`Bucket::decide`] is to begin.
+    /// A lease will decide that the caller of [`Bucket::decide`] is to begin.
     OnNewLease(oneshot::Receiver<Admission>),
 }
 
-/// What to ask of the shared bucket.
+/// The tokens to ask of the shared bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LeasePlan {
     pub(super) wanted: u32,
-    /// Of the lease before, not spent in its time.
+    /// Tokens of the lease before that were not spent in its time.
     pub(super) given_back: u32,
 }
 
-/// What the shared bucket gave.
+/// The tokens that the shared bucket gave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Lease {
     pub(super) granted: u32,
-    /// When the bucket would be full if nothing more were taken.
+    /// The time until the bucket would be full if nothing more were taken.
     pub(super) full_in: Duration,
 }
 
@@ -71,23 +71,23 @@ pub(super) struct Bucket {
 }
 
 struct BucketState {
-    /// Leased and not spent.
+    /// Tokens that are leased and not spent.
     tokens: u32,
-    /// Of these, so many were leased.
+    /// Tokens of the last lease.
     granted: u32,
-    /// Until then they may be spent here; afterwards they are given back with the next lease.
+    /// The end of the lease: tokens left by then are given back with the next one.
     spend_until: Instant,
-    /// When the shared bucket is full, by what the last lease was told.
+    /// The moment at which the shared bucket is full, according to the last lease.
     full_at: Instant,
-    /// Until then there is nothing to be had but the tokens above.
+    /// The moment before which there are no tokens but those above.
     refused_until: Instant,
-    /// Until then the database is not asked.
+    /// The moment before which the database is not asked.
     unknown_until: Instant,
-    /// How much the next lease is.
+    /// Tokens that the next lease asks for.
     lease_size: u32,
-    /// Whether a lease is under way; there is never more than one.
+    /// A lease is under way; there is never more than one.
     leasing: bool,
-    /// Who waits for it, in order.
+    /// Requests that wait for the lease, in order.
     waiting: VecDeque<oneshot::Sender<Admission>>,
 }
 
@@ -135,7 +135,7 @@ impl Bucket {
         }
     }
 
-    /// What the lease that is to begin asks: enough for all who wait, in one piece.
+    /// The size of the lease that is to begin: enough for all who wait, in one piece.
     pub(super) fn plan(&self, now: Instant) -> LeasePlan {
         let mut state = self.lock();
         let given_back = std::mem::take(&mut state.tokens);
@@ -194,7 +194,7 @@ impl Bucket {
         }
     }
 
-    /// Whether to forget it would make a difference, other than an earlier lease.
+    /// Tells if forgetting the bucket would change more than the time of the next lease.
     pub(super) fn is_in_use(&self, now: Instant) -> bool {
         let state = self.lock();
         let remembers = state.spend_until.max(state.refused_until).max(state.unknown_until);

@@ -1,4 +1,4 @@
-//! What an answer says of the limits that its request was measured by.
+//! The headers of an answer that tell the limits its request was measured by.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -84,7 +84,7 @@ impl<E: Endpoint> Endpoint for RateLimitHeaders<E> {
 }
 
 impl QuotaLeft {
-    /// Of a limit that cannot be looked up: nothing is allowed until it can.
+    /// The rest of a limit that cannot be looked up: nothing is allowed until it can.
     pub(super) fn unknown(quota: Quota) -> Self {
         let more_in = Duration::from_secs(u64::from(RETRY_AFTER_SECS));
         Self { quota, remaining: 0, more_in }

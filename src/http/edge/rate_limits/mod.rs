@@ -1,4 +1,4 @@
-//! How often one caller may ask: token buckets, shared by all nodes through PostgreSQL.
+//! Rate limits per caller: token buckets, shared by all nodes through PostgreSQL.
 //!
 //! The cast:
 //!
@@ -57,17 +57,17 @@ const SHARDS: usize = 16;
 /// The most buckets of one map. One that is full forgets: each of its buckets is then asked for
 /// again.
 const BUCKETS_PER_SHARD_MAX: usize = 4096;
-/// How often what is no longer needed is cleared away, here and in the database.
+/// The interval at which buckets and rows that are no longer needed are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// What is limited together: each class has one bucket per subject.
+/// A class of requests that are limited together: each has one bucket per subject.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LimitClass {
     /// A user's balance.
     Balance,
     /// A user's list of transactions.
     TransactionList,
-    /// All else that a caller asks.
+    /// Any other request of a known caller.
     Api,
     /// Attempts to sign in to one account.
     LoginByAccount,
@@ -88,7 +88,7 @@ impl LimitClass {
         Self::InboundWebhook,
     ];
 
-    /// What an authenticated request belongs to.
+    /// The class of an authenticated request.
     pub fn of(method: &Method, path: &str) -> Self {
         let segments: Vec<&str> = path.split('/').collect();
         match (method, segments.as_slice()) {
@@ -112,12 +112,12 @@ impl LimitClass {
         }
     }
 
-    /// Whether its requests pass while the database cannot be asked.
+    /// Lets requests of this class pass while the database cannot be asked.
     const fn fails_open(self) -> bool {
         matches!(self, Self::InboundWebhook)
     }
 
-    /// How long a request waits for the database at most.
+    /// The most time that a request waits for the database.
     const fn patience(self) -> Duration {
         Duration::from_millis(if self.fails_open() { 250 } else { 1500 })
     }
@@ -132,12 +132,12 @@ struct Limiter {
     proxies: TrustedProxies,
     buckets: [Mutex<HashMap<Uuid, Arc<Bucket>>>; SHARDS],
     leases: Leases,
-    /// Whether there may be rows that can be deleted later.
+    /// There may be rows that can be deleted later.
     has_leased: AtomicBool,
     tallies: Tallies,
 }
 
-/// What was decided, by class, and how often the database was asked.
+/// The decisions by class, and the number of questions to the database.
 struct Tallies {
     passed: [Tally; LimitClass::ALL.len()],
     refused: [Tally; LimitClass::ALL.len()],
@@ -217,7 +217,7 @@ impl RateLimits {
         self.0.sweep().await
     }
 
-    /// How many buckets this node remembers.
+    /// The number of buckets that this node remembers.
     pub fn remembered(&self) -> usize {
         self.0.buckets.iter().map(|shard| lock(shard).len()).sum()
     }

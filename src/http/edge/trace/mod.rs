@@ -1,4 +1,4 @@
-//! What a request leaves behind: a SERVER span, one log line, and its id on the answer.
+//! The trace of a request: a SERVER span, one log line, and its id on the answer.
 //!
 //! [`Trace`] is the outermost middleware, so that it sees every answer, errors included. Span names
 //! and attributes follow the HTTP conventions of OpenTelemetry 1.44. poem's own middlewares do not,
