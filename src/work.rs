@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bank::BankArgs;
 use crate::db::{self, DatabaseArgs};
-use crate::jobs::{self, Bank, JobState};
+use crate::jobs::{self, Bank, Services};
 use crate::queue::maintenance::Retention;
 use crate::queue::sealing::Keyring;
 use crate::queue::worker::{Worker, WorkerSettings, WorkerSummary};
@@ -205,9 +205,9 @@ pub fn worker(
     pool: PgPool,
     args: &WorkerArgs,
     direct: Option<PgConnectOptions>,
-) -> anyhow::Result<Arc<Worker<JobState>>> {
+) -> anyhow::Result<Arc<Worker<Services>>> {
     let bank = Bank::new(&args.bank)?;
-    let registry = jobs::registry(JobState { pool: pool.clone(), bank });
+    let registry = jobs::registry(Services { pool: pool.clone(), bank });
     let worker =
         Worker::new(pool, registry, args.settings()?).context("the worker cannot start")?;
     Ok(Arc::new(match direct {

@@ -64,14 +64,14 @@ pub enum Pass {
 
 /// What a call says of the bank.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum BankHealth {
     /// It answers. To decline is an answer.
     Works,
     /// It does not.
     Fails,
 }
 
-impl Verdict {
+impl BankHealth {
     /// What the result of a call says of the bank.
     pub fn of<T>(result: &Result<T, BankError>) -> Self {
         match result {
@@ -158,13 +158,13 @@ impl Breaker {
         &self,
         conn: &mut PgConnection,
         pass: Pass,
-        verdict: Verdict,
+        health: BankHealth,
     ) -> sqlx::Result<()> {
-        match (pass, verdict) {
-            (Pass::Go, Verdict::Works) => self.forget_failures(conn).await,
-            (Pass::Go, Verdict::Fails) => self.count_failure(conn).await,
-            (Pass::Probe(probe), Verdict::Works) => self.close(conn, probe).await,
-            (Pass::Probe(probe), Verdict::Fails) => self.open_again(conn, probe).await,
+        match (pass, health) {
+            (Pass::Go, BankHealth::Works) => self.forget_failures(conn).await,
+            (Pass::Go, BankHealth::Fails) => self.count_failure(conn).await,
+            (Pass::Probe(probe), BankHealth::Works) => self.close(conn, probe).await,
+            (Pass::Probe(probe), BankHealth::Fails) => self.open_again(conn, probe).await,
         }
     }
 

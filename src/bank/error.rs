@@ -28,7 +28,7 @@ pub enum BankError {
     Pending,
     /// Something came back that is not an answer to the question.
     #[error("the bank's answer cannot be relied on: {0}")]
-    Malformed(Mistrust),
+    Malformed(InvalidAnswer),
 }
 
 /// How we know that the bank did not take an instruction.
@@ -42,7 +42,7 @@ pub enum Unavailable {
 
 /// Why an answer is not believed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Mistrust {
+pub enum InvalidAnswer {
     /// The connection broke before the whole answer was there.
     Cut,
     /// It is larger than any answer may be.
@@ -78,7 +78,7 @@ impl BankError {
     pub fn counts_against_breaker(&self) -> bool {
         match self {
             Self::Declined { .. } | Self::Pending => false,
-            Self::Malformed(Mistrust::Status(status)) => !REFUSALS.contains(status),
+            Self::Malformed(InvalidAnswer::Status(status)) => !REFUSALS.contains(status),
             Self::Unavailable(_) | Self::TimedOut | Self::Malformed(_) => true,
         }
     }
@@ -95,7 +95,7 @@ impl BankError {
     }
 }
 
-impl Mistrust {
+impl InvalidAnswer {
     fn code(&self) -> String {
         match self {
             Self::Cut => "cut".to_owned(),
@@ -118,7 +118,7 @@ impl fmt::Display for Unavailable {
     }
 }
 
-impl fmt::Display for Mistrust {
+impl fmt::Display for InvalidAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cut => f.write_str("the connection broke before the whole answer was there"),

@@ -38,7 +38,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::BankClient;
-pub use self::error::{BankError, Mistrust, Unavailable};
+pub use self::error::{BankError, InvalidAnswer, Unavailable};
 pub use self::settings::BankArgs;
 use crate::ids::OrderId;
 use crate::money::Money;
@@ -125,7 +125,7 @@ pub enum Direction {
 
 /// What the bank is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Instruction {
+pub struct BankInstruction {
     /// Under which it does it at most once.
     pub effect_key: EffectKey,
     /// Which way the money goes.
@@ -169,7 +169,7 @@ pub struct StatementPage {
 
 /// What the bank knows of an effect key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum PaymentStatus {
     /// It has moved this. That it is what the instruction said is for the caller to compare: an
     /// enquiry names the key alone.
     Booked(Receipt),

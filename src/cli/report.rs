@@ -13,7 +13,7 @@ use surety_postgres::ConnectError;
 
 use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
-use crate::bank::simulator::dials::DialsError;
+use crate::bank::simulator::behaviour::BehaviourError;
 use crate::db::DbError;
 use crate::operations::job_keys::KeyringError;
 use crate::operations::schedules::{CadenceError, ScheduleError};
@@ -60,7 +60,7 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<TelemetryError>()
         || cause.is::<BankSettingsError>()
-        || cause.is::<DialsError>()
+        || cause.is::<BehaviourError>()
         || cause.is::<KeyringError>()
 }
 

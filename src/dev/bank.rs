@@ -30,7 +30,7 @@ impl Bank {
             return Ok(Self { place: "the one of APP_BANK_URL".to_owned(), simulator: None });
         }
         let mut settings = args.simulator.clone();
-        settings.dials.latency.get_or_insert(LATENCY.parse().expect("a range"));
+        settings.behaviour.latency.get_or_insert(LATENCY.parse().expect("a range"));
         if settings.data.is_none() {
             settings.data = database.data_dir().map(|dir| dir.join(BOOKS));
         }

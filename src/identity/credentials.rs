@@ -20,7 +20,7 @@ pub enum Credential {
 
 /// A credential that holds now.
 #[derive(Clone, Debug)]
-pub enum Known {
+pub enum KnownCaller {
     /// A session that has neither ended nor expired, of an active user.
     Session(KnownSession),
     /// A key that is neither revoked nor expired, and acts for an active user or for none.
@@ -63,7 +63,7 @@ pub struct KnownApiKey {
 pub async fn find_many(
     conn: &mut PgConnection,
     credentials: &[Credential],
-) -> Result<Vec<(Credential, Known)>, IdentityError> {
+) -> Result<Vec<(Credential, KnownCaller)>, IdentityError> {
     let (mut sessions, mut hashes) = (Vec::<Uuid>::new(), Vec::<Vec<u8>>::new());
     for credential in credentials {
         match credential {
@@ -125,12 +125,12 @@ struct Row {
 }
 
 impl Row {
-    fn known(self) -> Option<(Credential, Known)> {
+    fn known(self) -> Option<(Credential, KnownCaller)> {
         if let Some(id) = self.session {
             let key = SigningKey { number: self.key_number?, secret: self.key_secret? };
             let (user, role, now) = (self.user?, self.role, self.now);
             let known = KnownSession { id, user, role, key, now };
-            return Some((Credential::Session(id), Known::Session(known)));
+            return Some((Credential::Session(id), KnownCaller::Session(known)));
         }
         let hash = SecretHash(self.hash?.try_into().ok()?);
         let known = KnownApiKey {
@@ -139,6 +139,6 @@ impl Row {
             user: self.user,
             is_use_to_be_noted: is_use_to_be_noted(self.last_used_at, self.now),
         };
-        Some((Credential::ApiKey(hash), Known::ApiKey(known)))
+        Some((Credential::ApiKey(hash), KnownCaller::ApiKey(known)))
     }
 }

@@ -97,9 +97,9 @@ pub async fn find(
     id: JobId,
 ) -> Result<Option<DeadLetter>, DeadLetterError> {
     let Some(job) = find_discarded(conn, id).await? else { return Ok(None) };
-    let subject = match About::of(&job) {
-        Some(About::Order(order)) => orders::find(conn, order).await?.map(Subject::Order),
-        Some(About::Transaction(number)) => {
+    let subject = match JobSubject::of(&job) {
+        Some(JobSubject::Order(order)) => orders::find(conn, order).await?.map(Subject::Order),
+        Some(JobSubject::Transaction(number)) => {
             transactions::find_by_number(conn, number).await?.map(Subject::Transaction)
         }
         None => None,
@@ -121,8 +121,8 @@ pub async fn redrive(
     let Some(job) = find_discarded(conn, id).await? else {
         return Ok(Err(DecisionRefusal::NotFound));
     };
-    let to_reopen = match About::of(&job) {
-        Some(About::Order(order)) => {
+    let to_reopen = match JobSubject::of(&job) {
+        Some(JobSubject::Order(order)) => {
             let order = orders::find_locked(conn, order).await?;
             match order.map(|order| Redrivable::of(&order, &job.kind)) {
                 Some(Redrivable::AsItIs) => None,
@@ -130,7 +130,7 @@ pub async fn redrive(
                 Some(Redrivable::No) | None => return Ok(Err(undecided(conn, id).await?)),
             }
         }
-        Some(About::Transaction(number)) => {
+        Some(JobSubject::Transaction(number)) => {
             let found = transactions::find_by_number(conn, number).await?;
             if !found.is_some_and(|transaction| transaction.status == Status::Processing) {
                 return Ok(Err(undecided(conn, id).await?));
@@ -167,8 +167,8 @@ pub async fn write_off(
     let Some(job) = find_discarded(conn, id).await? else {
         return Ok(Err(DecisionRefusal::NotFound));
     };
-    let about = About::of(&job);
-    if let Some(About::Order(order)) = about {
+    let about = JobSubject::of(&job);
+    if let Some(JobSubject::Order(order)) = about {
         orders::find_locked(conn, order).await?;
     }
     if discarded::dismiss(conn, id, decision).await? == Resolved::NotOpen {
@@ -176,13 +176,13 @@ pub async fn write_off(
     }
     let is_left_to_another = is_left_to_original(conn, &job, decision).await?;
     match about {
-        Some(About::Order(order)) if !is_left_to_another => {
+        Some(JobSubject::Order(order)) if !is_left_to_another => {
             orders::fail(conn, order, WRITTEN_OFF).await?;
         }
-        Some(About::Transaction(number)) => {
+        Some(JobSubject::Transaction(number)) => {
             settlement::write_off(conn, number, WRITTEN_OFF).await?;
         }
-        Some(About::Order(_)) | None => {}
+        Some(JobSubject::Order(_)) | None => {}
     }
     Ok(Ok(()))
 }
@@ -230,12 +230,12 @@ impl Redrivable {
 
 /// What the arguments of a job name.
 #[derive(Clone, Copy)]
-enum About {
+enum JobSubject {
     Order(OrderId),
     Transaction(TransactionId),
 }
 
-impl About {
+impl JobSubject {
     fn of(job: &JobDetails) -> Option<Self> {
         let args = &job.stored_args;
         match job.kind.as_str() {

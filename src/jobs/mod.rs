@@ -31,7 +31,7 @@ pub const BANK_BREAKER: &str = "bank";
 
 /// What every run of a job gets.
 #[derive(Clone, Debug)]
-pub struct JobState {
+pub struct Services {
     /// For reads. What a job writes goes into the transaction that completes it.
     pub pool: PgPool,
     /// Where deposits come from and withdrawals go to; without one they wait.
@@ -70,12 +70,12 @@ impl Bank {
 ///
 /// When the database refuses.
 pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
-    let registry = registry(JobState { pool: pool.clone(), bank: None });
+    let registry = registry(Services { pool: pool.clone(), bank: None });
     kinds::declare(pool, &registry.declarations()).await
 }
 
 /// All kinds of job that this binary knows.
-pub fn registry(state: JobState) -> Registry<JobState> {
+pub fn registry(state: Services) -> Registry<Services> {
     Registry::new(state)
         .register_batch::<SettleTransaction>()
         .register_batch::<ExecuteTransfer>()

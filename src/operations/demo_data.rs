@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::users::role;
 use crate::bank::BankArgs;
-use crate::bank::simulator::dials::Dials;
+use crate::bank::simulator::behaviour::BehaviourSettings;
 use crate::bank::simulator::{Simulator, SimulatorArgs};
 use crate::db;
 use crate::identity::passwords::{Hasher, Password};
 use crate::identity::users::{self, NewUser};
 use crate::identity::{Email, Role};
 use crate::ids::{AccountId, OrderId, UserId};
-use crate::jobs::{self, Bank, ExecuteBankOrder, ExecuteTransfer, JobState};
+use crate::jobs::{self, Bank, ExecuteBankOrder, ExecuteTransfer, Services};
 use crate::money::{Amount, Currency, Money};
 use crate::payments::orders::{self, Instruction, NewOrder, Order, Status};
 use crate::payments::wallets;
@@ -201,11 +201,11 @@ async fn finish(
 async fn run_jobs(pool: &PgPool, answer: BankAnswer) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    let settings = SimulatorArgs { dials: answer.dials(), ..SimulatorArgs::default() };
+    let settings = SimulatorArgs { behaviour: answer.behaviour(), ..SimulatorArgs::default() };
     let simulator = Simulator::start(listener, &settings, stop.clone())?;
     let bank_url = Some(format!("http://{}", simulator.address));
     let bank = Bank::new(&BankArgs { bank_url, ..BankArgs::default() })?;
-    let registry = jobs::registry(JobState { pool: pool.clone(), bank });
+    let registry = jobs::registry(Services { pool: pool.clone(), bank });
     Worker::new(pool.clone(), registry, WorkerSettings::default())?.run_until_idle().await?;
     stop.cancel();
     simulator.stopped().await;
@@ -245,16 +245,16 @@ enum BankAnswer {
 }
 
 impl BankAnswer {
-    fn dials(self) -> Dials {
+    fn behaviour(self) -> BehaviourSettings {
         let (success, insufficient_funds) = match self {
             Self::Books => (1.0, 0.0),
             Self::Declines => (0.0, 1.0),
         };
-        Dials {
+        BehaviourSettings {
             success_rate: Some(success),
             insufficient_funds_rate: Some(insufficient_funds),
             latency: Some("0s".parse().expect("a duration")),
-            ..Dials::default()
+            ..BehaviourSettings::default()
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::ids::TransactionId;
 use crate::money::MoneyError;
 
 /// What can go wrong in the ledger. None of it is a rule that a transfer broke: those are
-/// [`transfers::Refusal`], an outcome and no error.
+/// [`transfers::TransferRefusal`], an outcome and no error.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The transaction has its transfer already, although it was not settled.

@@ -45,7 +45,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-use self::formats::Look;
+use self::formats::LineFormat;
 use self::logs::LogLayer;
 use crate::queue::spans::LOG_CONTEXT_TARGET;
 
@@ -242,16 +242,16 @@ where
         .with_filter(traced)
 }
 
-fn look(format: LogFormat) -> Look {
+fn look(format: LogFormat) -> LineFormat {
     let terminal = std::io::stderr().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
     let colored = terminal && !no_color && !dumb;
     match format {
-        LogFormat::Auto if terminal => Look::Pretty { colored },
-        LogFormat::Pretty => Look::Pretty { colored },
-        LogFormat::Auto | LogFormat::Json => Look::Json,
-        LogFormat::Console => Look::Console { colored },
+        LogFormat::Auto if terminal => LineFormat::Pretty { colored },
+        LogFormat::Pretty => LineFormat::Pretty { colored },
+        LogFormat::Auto | LogFormat::Json => LineFormat::Json,
+        LogFormat::Console => LineFormat::Console { colored },
     }
 }
 
@@ -285,7 +285,7 @@ mod tests {
         let spans = span_layer(opentelemetry::global::tracer("surety"));
         // Without a subscriber for the log context, too, its spans would be made by nobody.
         let logs =
-            LogLayer::to_stderr(Look::Json).with_filter(filter("warn").expect("it is valid"));
+            LogLayer::to_stderr(LineFormat::Json).with_filter(filter("warn").expect("it is valid"));
         tracing::subscriber::with_default(Registry::default().with(spans).with(logs), || {
             let process = ProcessSpan::start(&run);
             let handler = process.scope(&run, async {

@@ -13,7 +13,7 @@ use super::journal::{Journal, Pen};
 use super::kinds;
 use super::worker_process::{WorkerProcess, WorkerTask};
 use surety::db;
-use surety::jobs::{self, JobState};
+use surety::jobs::{self, Services};
 use surety_queue::registry::Registry;
 use surety_queue::worker::{Worker, WorkerSettings, WorkerSummary};
 
@@ -99,7 +99,7 @@ impl Workers {
                     start(pool, registry, settings, &stop)?
                 }
                 Work::Money => {
-                    let registry = jobs::registry(JobState { pool: pool.clone(), bank: None });
+                    let registry = jobs::registry(Services { pool: pool.clone(), bank: None });
                     start(pool, registry, settings, &stop)?
                 }
             });

@@ -28,7 +28,7 @@ pub use crate::queue::operators::list::{JobSummary, MAX_LISTED};
 use sqlx::PgPool;
 
 use crate::jobs::dead_letters::DeadLetterError;
-use crate::jobs::{self, JobState as Services};
+use crate::jobs::{self, Services};
 use crate::queue::QueueError;
 use crate::queue::registry::Registry;
 

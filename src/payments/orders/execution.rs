@@ -11,7 +11,7 @@ use super::{Kind, Order, Status};
 use crate::ids::{AccountId, OrderId, UserId};
 use crate::payments::LedgerError;
 use crate::payments::accounts::{self, AccountChange};
-use crate::payments::transfers::{self, NewTransfer, Reason, Refusal};
+use crate::payments::transfers::{self, NewTransfer, Reason, TransferRefusal};
 
 /// An order that is to be executed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +28,7 @@ pub enum Executed {
     /// Its transfer is posted; it is now `COMPLETED`.
     Completed,
     /// It broke a rule of the ledger and moved no money; it is now `FAILED`.
-    Failed(Refusal),
+    Failed(TransferRefusal),
     /// It had its outcome before. Nothing was changed.
     AlreadyFinished,
     /// There is no such order. Nothing was changed.

@@ -18,8 +18,8 @@
 //! finish an order one does, and the hold is released with it, once.
 
 mod execution;
-mod judgement;
 mod placement;
+mod placement_snapshot;
 mod reading;
 pub mod verify;
 

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::judgement::Bench;
+use super::placement_snapshot::PlacementSnapshot;
 use super::{Kind, Order, Status};
 use crate::ids::{AccountId, OrderId, UserId};
 use crate::money::{Currency, Money};
@@ -111,17 +111,17 @@ pub async fn place_many(
     conn: &mut PgConnection,
     orders: &[&NewOrder],
 ) -> Result<Vec<Result<Order, PlacementRefusal>>, LedgerError> {
-    let mut bench = Bench::prepare(&mut *conn, orders).await?;
-    let judged: Vec<Result<Draft, PlacementRefusal>> =
-        orders.iter().map(|order| bench.judge(order)).collect();
-    let taken: Vec<&Draft> = judged.iter().flatten().collect();
+    let mut snapshot = PlacementSnapshot::prepare(&mut *conn, orders).await?;
+    let decided: Vec<Result<Draft, PlacementRefusal>> =
+        orders.iter().map(|order| snapshot.decide(order)).collect();
+    let taken: Vec<&Draft> = decided.iter().flatten().collect();
     let bank = open_bank(&mut *conn, &taken).await?;
     let created_at = insert(&mut *conn, &taken, &bank).await?;
-    let holds = bench.holds();
+    let holds = snapshot.holds();
     if !holds.is_empty() {
         accounts::change(conn, &holds).await?;
     }
-    Ok(judged
+    Ok(decided
         .into_iter()
         .map(|draft| {
             let draft = draft?;
