@@ -15,7 +15,7 @@ use super::{
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CallId(pub i64);
 
-/// What the bank is asked to do.
+/// The operation that the bank is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
 #[sqlx(type_name = "bank.call_operation", rename_all = "snake_case")]
 pub enum CallOperation {
@@ -25,7 +25,7 @@ pub enum CallOperation {
     Enquire,
 }
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
 #[sqlx(type_name = "bank.call_outcome", rename_all = "snake_case")]
 pub enum CallOutcome {
@@ -45,26 +45,26 @@ pub enum CallOutcome {
     Malformed,
 }
 
-/// What came of a call, as the log keeps it.
+/// The result of a call, as the log keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CallResult {
     outcome: CallOutcome,
     reason: Option<String>,
-    /// What the bank says that it moved, whether it is believed or not.
+    /// The receipt that the bank gave, whether it is believed or not.
     answered: Option<Receipt>,
 }
 
-/// Whether a call's ending is in the log.
+/// The result of writing a call's result into the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Finished {
-    /// It is now.
+    /// The result is in the log now.
     Now,
-    /// It has another already, or the call was never begun: nothing changed.
+    /// The call has another result already, or was never begun: nothing changed.
     NotOpen,
 }
 
 impl CallResult {
-    /// How a [`send`](super::BankClient::send) ended.
+    /// The result of a [`send`](super::BankClient::send).
     pub fn of_send(result: &Result<Receipt, BankError>) -> Self {
         match result {
             Ok(receipt) => Self::booked(receipt),
@@ -72,7 +72,7 @@ impl CallResult {
         }
     }
 
-    /// How an [`enquire`](super::BankClient::enquire) ended.
+    /// The result of an [`enquire`](super::BankClient::enquire).
     pub fn of_enquiry(result: &Result<PaymentStatus, BankError>) -> Self {
         let (outcome, reason) = match result {
             Ok(PaymentStatus::Booked(receipt)) => return Self::booked(receipt),
@@ -171,7 +171,7 @@ pub async fn finish(
     Ok(if finished == 1 { Finished::Now } else { Finished::NotOpen })
 }
 
-/// Whether the bank may have acted on this key, by what we know: it was sent, nobody knows for
+/// Tells if the bank may have acted on this key, by what we know: it was sent, nobody knows for
 /// certain that the bank did not take it, and the bank has not said since that it knows nothing of
 /// it. While this holds, enquire; send only when it does not.
 ///
@@ -204,8 +204,8 @@ pub async fn may_have_acted(conn: &mut PgConnection, effect_key: &EffectKey) -> 
     .await
 }
 
-/// How much longer something that was sent under this key may be on its way to the bank, which did
-/// not know the key when it was asked by the call `unknown_to`; none when nothing can be.
+/// The time that something sent under this key may still be on its way to the bank, which did not
+/// know the key when it was asked by the call `unknown_to`; none when nothing can be.
 ///
 /// That the bank does not know a key says nothing of what has not arrived there yet. So its word is
 /// final only when it was asked `lost_after` later than the last send that it may have taken, or

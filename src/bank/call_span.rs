@@ -15,7 +15,8 @@ const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
 /// The span of one call. Dropped before its end, it says that the caller gave up.
 pub(super) struct CallSpan {
-    /// What the bank is to continue: this span where it is recorded, else the one around it.
+    /// The context that the bank is to continue: this span where it is recorded, else the one
+    /// around it.
     cx: Context,
     recorded: bool,
     status: Option<u16>,

@@ -24,7 +24,7 @@ use super::{
 /// The header that carries the effect key.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// What a call may take. Beyond it, a call fails.
+/// The limits of a call. Beyond it, a call fails.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
     /// The time for a connection.
@@ -99,7 +99,7 @@ impl BankClient {
         let mut span = CallSpan::start(&Method::GET, "/payments/{key}", &url);
         let request = self.http.request(Method::GET, url);
         let result = match self.ask(request, effect_key, &mut span).await {
-            Ok((status, answer)) => standing(status, answer),
+            Ok((status, answer)) => payment_status(status, answer),
             Err(error) => Err(error),
         };
         span.end(result.as_ref().err());
@@ -204,7 +204,7 @@ fn read<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, BankError> {
     })
 }
 
-/// What the bank's answer to an instruction means.
+/// Reads the bank's answer to an instruction.
 fn receipt(
     instruction: &BankInstruction,
     status: u16,
@@ -231,8 +231,8 @@ fn receipt(
     }
 }
 
-/// What the bank's answer to an enquiry means.
-fn standing(status: u16, answer: Answer) -> Result<PaymentStatus, BankError> {
+/// Reads the bank's answer to an enquiry.
+fn payment_status(status: u16, answer: Answer) -> Result<PaymentStatus, BankError> {
     match (status, answer) {
         (200, Answer::Booked(booking)) => {
             let receipt =

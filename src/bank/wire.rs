@@ -1,4 +1,4 @@
-//! What goes over the wire: the bank's API, as the client and the simulator agree on it.
+//! The bank's API on the wire, as the client and the simulator agree on it.
 //!
 //! ```text
 //! POST /payments          Idempotency-Key: <effect key>, PaymentRequest
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{BankInstruction, Direction, EffectKey, Receipt, is_word};
 use crate::money::{Amount, Currency, Money};
 
-/// What an instruction says beside its key.
+/// The body of an instruction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PaymentRequest {
@@ -25,7 +25,7 @@ pub(super) struct PaymentRequest {
     pub(super) account: String,
 }
 
-/// What the bank says of a payment.
+/// The bank's answer about a payment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(super) enum Answer {
@@ -52,7 +52,7 @@ pub(super) struct Booking {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct StatementAnswer {
     pub(super) bookings: Vec<Booking>,
-    /// What to ask for with `after` to get the next page; null on the last.
+    /// The value of `after` to get the next page; null on the last.
     pub(super) next: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Who tokens and keys belong to, as of now: one statement for however many requests wait.
+//! The owners of tokens and keys, as of now: one statement for however many requests wait.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -9,7 +9,7 @@ use super::signing_keys::SigningKey;
 use super::{IdentityError, Role};
 use crate::ids::{ApiKeyId, SessionId, UserId};
 
-/// What a request shows of itself, to be looked up.
+/// The credential of a request, to be looked up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Credential {
     /// A token's session: the token is still to be [verified](super::tokens::Unverified::verify).
@@ -32,11 +32,11 @@ pub enum KnownCaller {
 pub struct KnownSession {
     /// The session.
     pub id: SessionId,
-    /// Whose it is.
+    /// The user of the session.
     pub user: UserId,
-    /// What the user may do now.
+    /// The role of the user now.
     pub role: Role,
-    /// What its token must be signed with.
+    /// The key that the session's token must be signed with.
     pub(super) key: SigningKey,
     /// The database's time.
     pub(super) now: OffsetDateTime,
@@ -47,11 +47,11 @@ pub struct KnownSession {
 pub struct KnownApiKey {
     /// The key.
     pub id: ApiKeyId,
-    /// What it may do.
+    /// The role of the key.
     pub role: Role,
     /// Whom it acts for.
     pub user: Option<UserId>,
-    /// Whether this use is worth [writing down](super::api_keys::note_use).
+    /// The use is worth [writing down](super::api_keys::note_use).
     pub is_use_to_be_noted: bool,
 }
 

@@ -22,7 +22,7 @@ use crate::queue::discarded::{self, Decision, Resolved};
 use crate::queue::inspect::{self, JobDetails, JobState};
 use crate::queue::job::{Job, JobId};
 
-/// Why an order or transaction failed that an operator has given up.
+/// The failure reason of an order or transaction that an operator has written off.
 pub const WRITTEN_OFF: &str = "written-off";
 
 /// A job that was discarded at least once, and what it is about.
@@ -30,12 +30,12 @@ pub const WRITTEN_OFF: &str = "written-off";
 pub struct DeadLetter {
     /// The job, with its attempts and what was decided over it.
     pub job: JobDetails,
-    /// What it was to do something about; none when that does not exist, or the kind of the job is
+    /// The order or transaction of the job; none when it does not exist, or the kind of the job is
     /// none of ours.
     pub subject: Option<Subject>,
 }
 
-/// What a job is about.
+/// The order or transaction that a job is about.
 #[derive(Clone, Debug)]
 pub enum Subject {
     /// A user's order.
@@ -44,7 +44,7 @@ pub enum Subject {
     Transaction(Transaction),
 }
 
-/// Why a decision cannot be. Nothing that was done for it may be committed.
+/// The reason that a decision is refused. Nothing that was done for it may be committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DecisionRefusal {
     /// No job with this number was ever discarded, or retention has dropped it.
@@ -53,16 +53,16 @@ pub enum DecisionRefusal {
     /// Somebody has decided over it by now.
     #[error("somebody has decided over it already")]
     AlreadyDecided,
-    /// What the job is about has its outcome, so that running it again would do nothing.
+    /// The order or transaction has its outcome, so that running the job again would do nothing.
     #[error("what it is about needs no other run; it can be written off")]
     NothingToRedrive,
-    /// What the order would move is no longer available in the wallet.
+    /// The amount of the order is no longer available in the wallet.
     #[error("too little is available in the wallet")]
     InsufficientFunds,
 }
 
 impl DecisionRefusal {
-    /// Its stable name.
+    /// The stable name of the refusal.
     pub const fn code(self) -> &'static str {
         match self {
             Self::NotFound => "not-found",
@@ -73,10 +73,10 @@ impl DecisionRefusal {
     }
 }
 
-/// What can go wrong beside a [`DecisionRefusal`].
+/// An error beside a [`DecisionRefusal`].
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
-    /// In the queue.
+    /// The queue's error.
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// With an order.
@@ -187,33 +187,33 @@ pub async fn write_off(
     Ok(Ok(()))
 }
 
-/// Whether nobody has decided over this job since it was discarded. With the lock on its order in
+/// Tells if nobody has decided over this job since it was discarded. With the lock on its order in
 /// hand, this stays so until the transaction ends.
 pub(super) async fn is_open(conn: &mut PgConnection, id: JobId) -> Result<bool, QueueError> {
     // Nobody can redrive what retention has dropped.
     Ok(inspect::find_job(conn, id).await?.is_none_or(|job| is_undecided(&job)))
 }
 
-/// Whether a job is discarded, and waits for a decision.
+/// Tells if a job is discarded and waits for a decision.
 pub fn is_undecided(job: &JobDetails) -> bool {
     let is_decided = job.resolutions.iter().any(|decided| decided.attempt == job.attempt);
     job.state == JobState::Discarded && !is_decided
 }
 
-/// Whether jobs of this kind are about an order or a transaction, which waits for them: cancelled,
+/// Tells if jobs of this kind are about an order or a transaction, which waits for them: cancelled,
 /// or with other arguments, they would leave it waiting for ever.
 pub fn is_about_money(kind: &str) -> bool {
     [ExecuteBankOrder::KIND, ResolveBankOrder::KIND, ExecuteTransfer::KIND, SettleTransaction::KIND]
         .contains(&kind)
 }
 
-/// What a redrive means for an order.
+/// The meaning of a redrive for an order.
 enum Redrivable {
-    /// It waits for its job.
+    /// The order waits for its job.
     AsItIs,
-    /// It failed because its job was given up, and can be reopened.
+    /// The order failed because its job was given up, and can be reopened.
     Reopened(OrderId),
-    /// It has its outcome.
+    /// The order has its outcome.
     No,
 }
 
@@ -228,7 +228,7 @@ impl Redrivable {
     }
 }
 
-/// What the arguments of a job name.
+/// The id in the arguments of a job.
 #[derive(Clone, Copy)]
 enum JobSubject {
     Order(OrderId),
@@ -266,7 +266,8 @@ async fn find_discarded(
     Ok(found.filter(was_discarded))
 }
 
-/// Why a job is not to run again whose subject needs it no more: who came second is told so.
+/// The refusal to run a job again whose subject needs it no more: a second decision is told that
+/// there was a first.
 async fn undecided(conn: &mut PgConnection, id: JobId) -> Result<DecisionRefusal, QueueError> {
     Ok(match is_open(conn, id).await? {
         true => DecisionRefusal::NothingToRedrive,

@@ -25,7 +25,7 @@ const WITHOUT_BANK: Duration = Duration::from_secs(30);
 /// A bank that has not decided is asked again after a tenth of the order's age, within these
 /// bounds: soon when it takes seconds, and with few calls when it takes days.
 const UNDECIDED: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30 * 60)];
-/// For the commits around the calls of a run.
+/// The time for the commits around the calls of a run.
 const COMMITS: Duration = Duration::from_secs(10);
 const _: () = assert!(
     ExecuteBankOrder::TIMEOUT.as_secs() >= 2 * MAX_TIMEOUT.as_secs() + COMMITS.as_secs(),
@@ -191,7 +191,7 @@ pub(super) async fn write_intent(
     Ok(Intent { order, instruction, call, operation })
 }
 
-/// What an order means to the bank.
+/// Translates an order into an instruction for the bank.
 fn instruction(order: &Order) -> Result<BankInstruction, JobError> {
     let (direction, wallet) = match order.kind {
         Kind::Deposit => (Direction::Deposit, order.destination),

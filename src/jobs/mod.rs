@@ -29,12 +29,12 @@ use crate::queue::{QueueError, kinds};
 /// The name under which all workers share the circuit breaker of the bank.
 pub const BANK_BREAKER: &str = "bank";
 
-/// What every run of a job gets.
+/// The services that every run of a job gets.
 #[derive(Clone, Debug)]
 pub struct Services {
-    /// For reads. What a job writes goes into the transaction that completes it.
+    /// The database, for reads. What a job writes goes into the transaction that completes it.
     pub pool: PgPool,
-    /// Where deposits come from and withdrawals go to; without one they wait.
+    /// The bank that deposits come from and withdrawals go to; without one they wait.
     pub bank: Option<Bank>,
 }
 
@@ -74,7 +74,7 @@ pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
     kinds::declare(pool, &registry.declarations()).await
 }
 
-/// All kinds of job that this binary knows.
+/// Registers all kinds of job that this binary knows.
 pub fn registry(state: Services) -> Registry<Services> {
     Registry::new(state)
         .register_batch::<SettleTransaction>()

@@ -19,8 +19,8 @@ use crate::queue::context::{Committed, JobContext};
 use crate::queue::discarded::{self, Decision, Resolved};
 use crate::queue::job::{Job, JobError, JobId};
 
-/// Why an order failed that the bank could not be brought to execute. An operator can have it tried
-/// again ([`dead_letters::redrive`]).
+/// The failure reason of an order that the bank could not be brought to execute. An operator can
+/// have it tried again ([`dead_letters::redrive`]).
 pub const BANK_UNAVAILABLE: &str = "bank-unavailable";
 
 /// Brings an order whose [`ExecuteBankOrder`] was discarded to its outcome: by what we know, if the

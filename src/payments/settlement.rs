@@ -15,14 +15,14 @@ use super::transfers::{self, NewTransfer, Reason, TransferRefusal};
 use crate::ids::TransactionId;
 use crate::money::Money;
 
-/// What became of a transaction that was to be settled.
+/// The result of settling a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Settled {
-    /// Its transfer is posted; it is now `COMPLETED`.
+    /// The transfer is posted; the transaction is now `COMPLETED`.
     Completed,
-    /// It broke a rule and moved no money; it is now `FAILED`, with this reason.
+    /// The transaction broke a rule and moved no money; it is now `FAILED`, with this reason.
     Failed(TransferRefusal),
-    /// It had its outcome before. Nothing was changed.
+    /// The transaction had its outcome before. Nothing was changed.
     AlreadySettled,
     /// There is no such transaction, or it is not for settlement yet (`PENDING`). Nothing was
     /// changed.

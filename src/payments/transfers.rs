@@ -24,17 +24,17 @@ const BALANCE_LIMIT: i128 = 10_i128.pow(24);
 /// Money to be moved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewTransfer {
-    /// What it is the movement of.
+    /// The cause of the movement.
     pub reason: Reason,
-    /// Who pays.
+    /// The account that pays.
     pub source: AccountId,
-    /// Who receives.
+    /// The account that receives.
     pub destination: AccountId,
-    /// What.
+    /// The amount and its currency.
     pub money: Money,
 }
 
-/// What a transfer is the movement of. Each transaction and each order has at most one.
+/// The cause of a transfer. Each transaction and each order has at most one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
     /// Nothing that is recorded elsewhere.
@@ -76,7 +76,7 @@ pub enum TransferRefusal {
     /// A transfer has one currency, and so have its accounts.
     #[error("the account holds another currency")]
     CurrencyMismatch,
-    /// What is available on the source would go below its floor.
+    /// The amount that is available on the source would go below its floor.
     #[error("too little is available on the source account")]
     InsufficientFunds,
     /// A balance would leave the range that the ledger can hold.

@@ -98,7 +98,7 @@ pub(super) fn assemble(
     Ok((http::endpoint(apis, edge), background))
 }
 
-/// What runs beside the API.
+/// The tasks that run beside the API.
 pub(super) struct Background {
     committers: JoinSet<()>,
     order_committers: JoinSet<()>,

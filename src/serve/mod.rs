@@ -42,7 +42,7 @@ const APPLICATION: &str = "surety serve";
 The first SIGINT or SIGTERM stops accepting, finishes the requests under way within --serve-grace
 and exits 0. The second exits at once; what was answered 202 is in the database either way.")]
 pub struct Args {
-    /// Where the database is.
+    /// Settings of the database.
     #[command(flatten)]
     pub database: DatabaseArgs,
 
@@ -59,23 +59,23 @@ pub struct Args {
     #[arg(long)]
     pub allow_unsigned: bool,
 
-    /// How the API behaves.
+    /// Settings of the API.
     #[command(flatten)]
     pub api: ApiArgs,
 }
 
-/// What serving the API needs.
+/// The listener, database and settings to serve the API with.
 #[derive(Debug)]
 pub struct ServeSettings {
-    /// From [`bind`].
+    /// The listener, from [`bind`].
     pub listener: TcpListener,
     /// The database, with a current schema.
     pub pool: PgPool,
-    /// How the API behaves.
+    /// Settings of the API.
     pub api: ApiArgs,
 }
 
-/// What was served.
+/// The numbers of webhooks by their answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ServeSummary {
     /// Webhooks that brought a new transaction.

@@ -21,7 +21,7 @@ const CLOCK: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]:[s
 /// Keys that a line has by itself: a field of such a name is written with `field_` before it.
 const OWN_KEYS: [&str; 5] = ["timestamp", "level", "target", "trace_id", "span_id"];
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineFormat {
     Json,

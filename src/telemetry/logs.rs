@@ -1,4 +1,4 @@
-//! From a `tracing` event to one line on stderr.
+//! Writes one line on stderr for each `tracing` event.
 //!
 //! A line says what its event says and what the enclosing spans say, the inner ones first where
 //! both have a field of the same name. Trace and span ids come from the OpenTelemetry context,
@@ -27,11 +27,11 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// All that a line can say.
+/// The content of a line.
 pub(super) struct LogLine<'a> {
     pub(super) time: OffsetDateTime,
     pub(super) metadata: &'a Metadata<'a>,
-    /// Of the span that the event happened in, invalid outside of any trace.
+    /// The span that the event happened in, invalid outside of any trace.
     pub(super) span_context: SpanContext,
     /// The event's own fields, then those of its spans from the innermost out; no name twice.
     /// `message` is among them.

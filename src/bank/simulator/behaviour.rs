@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What may be missing to a whole when floats are summed.
+/// The gap to a whole that summing floats may leave.
 const ROUNDING: f64 = 1e-9;
 /// The share of instructions that succeed, unless the settings say otherwise.
 const DEFAULT_SUCCESS_RATE: f64 = 0.9;
@@ -35,7 +35,7 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    /// Those that the rest of 1 falls on: what every bank does now and then.
+    /// Tells the behaviours that the rest of 1 falls on: what every bank does now and then.
     fn is_ordinary_failure(self) -> bool {
         match self {
             Self::Timeout | Self::Unavailable | Self::InsufficientFunds => true,
@@ -90,11 +90,11 @@ pub struct BehaviourSettings {
     #[arg(long, value_name = "RATE")]
     pub wrong_amount_rate: Option<f64>,
 
-    /// How long answers take: a duration, or a range to draw from. [default: 2s..10s]
+    /// Time that answers take: a duration, or a range to draw from. [default: 2s..10s]
     #[arg(long, env = "APP_BANK_SIMULATOR_LATENCY", value_name = "MIN..MAX")]
     pub latency: Option<DurationRange>,
 
-    /// How long a late decision takes. [default: 30s]
+    /// Time that a late decision takes. [default: 30s]
     #[arg(long, value_name = "MIN..MAX")]
     pub late_after: Option<DurationRange>,
 }
@@ -117,7 +117,7 @@ pub enum BehaviourError {
 }
 
 impl BehaviourSettings {
-    /// All rates, each with its behaviour: the one place that puts these together.
+    /// The rates, each with its behaviour: the one place that puts these together.
     fn table(&mut self) -> [(Behaviour, &mut Option<f64>); 9] {
         [
             (Behaviour::Success, &mut self.success_rate),
@@ -214,7 +214,7 @@ impl ResolvedBehaviour {
         Ok(Self { settings })
     }
 
-    /// All settings, each with a value.
+    /// The settings, each with a value.
     pub(super) fn settings(&self) -> &BehaviourSettings {
         &self.settings
     }

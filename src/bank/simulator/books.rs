@@ -1,4 +1,4 @@
-//! What the simulator decided: one decision per effect key, for ever.
+//! The decisions of the simulator: one per effect key, for ever.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -29,7 +29,7 @@ pub(super) enum PaymentDecision {
 }
 
 impl PaymentRecord {
-    /// What the bank says of it at this time, which is the truth.
+    /// The bank's answer about the payment at this time, which is the truth.
     pub(super) fn answer(&self, now: OffsetDateTime) -> Answer {
         let effect_key = self.effect_key.clone();
         if self.decided_at > now {
@@ -51,21 +51,22 @@ impl PaymentRecord {
     }
 }
 
-/// All decisions, in the order in which they were made.
+/// The decisions, in the order in which they were made.
 #[derive(Debug, Default)]
 pub(super) struct Books {
     entries: Vec<PaymentRecord>,
     by_key: HashMap<EffectKey, usize>,
-    /// How often each key was sent. Forgotten at a restart: only the dice need it.
+    /// The number of times that each key was sent. Forgotten at a restart: only chance needs it.
+    /// Forgotten at a restart: only the dice need it.
     sends: HashMap<EffectKey, u32>,
     file: Option<File>,
 }
 
-/// What of a statement is asked for.
+/// The period of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Period {
     pub(super) from: OffsetDateTime,
-    /// Not included.
+    /// The end, which is not included.
     pub(super) until: OffsetDateTime,
 }
 

@@ -35,15 +35,14 @@ use self::behaviour::{BehaviourError, BehaviourSettings, ResolvedBehaviour};
 use self::books::Books;
 use self::treatment::SimulatorState;
 
-/// How the simulator behaves; shared by `app bank` and whoever embeds it.
+/// Settings of the simulator; shared by `app bank` and whoever embeds it.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct SimulatorArgs {
-    /// How it behaves at first.
+    /// Behaviour at first.
     #[command(flatten)]
     pub behaviour: BehaviourSettings,
 
-    /// What chance follows from: with the same seed, the same key meets the same fate. [default:
-    /// random]
+    /// Seed of chance: with the same seed, the same key meets the same fate. [default: random]
     #[arg(long, env = "APP_BANK_SIMULATOR_SEED")]
     pub seed: Option<u64>,
 
@@ -53,7 +52,7 @@ pub struct SimulatorArgs {
     pub data: Option<PathBuf>,
 }
 
-/// Why the simulator cannot start.
+/// The reason that the simulator cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {
     /// The settings of its behaviour contradict each other.
@@ -67,7 +66,7 @@ pub enum SimulatorError {
     Data {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -75,9 +74,9 @@ pub enum SimulatorError {
 /// A running simulator. It runs on when this is dropped.
 #[derive(Debug)]
 pub struct Simulator {
-    /// Where it listens.
+    /// The address that the simulator listens on.
     pub address: SocketAddr,
-    /// What its chance follows from.
+    /// The seed of chance.
     pub seed: u64,
     serving: JoinHandle<()>,
 }

@@ -35,7 +35,7 @@ const MAX_REQUEST_BYTES: usize = 64 << 10;
 const MAX_PAGE: usize = 100;
 /// Between the first half of an answer and the end of the connection: the half must get out.
 const CUT_PAUSE: Duration = Duration::from_millis(20);
-/// How long the accept loop rests when the system refuses it a connection.
+/// The pause of the accept loop when the system refuses it a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type Body = BoxBody<Bytes, io::Error>;

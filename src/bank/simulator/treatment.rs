@@ -1,4 +1,4 @@
-//! How the simulator treats an instruction.
+//! The treatment of an instruction by the simulator.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard};
@@ -16,7 +16,7 @@ use super::books::{Books, PaymentDecision, PaymentRecord};
 use crate::bank::wire::{Answer, PaymentRequest};
 use crate::bank::{BankInstruction, EffectKey};
 
-/// Who gets no answer and does not hang up is disconnected after this.
+/// The time after which a client is disconnected that gets no answer and does not hang up.
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// The bank, shared by all connections.
@@ -28,7 +28,7 @@ pub(super) struct SimulatorState {
     pub(super) shutdown: CancellationToken,
 }
 
-/// How an instruction is treated.
+/// The treatment of an instruction.
 pub(super) struct Treatment {
     /// `None` for a payment that was decided before.
     pub(super) behaviour: Option<Behaviour>,
@@ -38,7 +38,7 @@ pub(super) struct Treatment {
 
 pub(super) enum Reply {
     Nothing,
-    /// That another payment has the key.
+    /// Another payment has the key.
     Conflict,
     Answer(StatusCode, Answer),
 }

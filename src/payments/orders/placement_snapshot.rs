@@ -1,5 +1,5 @@
-//! Judgement: whether an order is taken, by what stands in the wallet that it takes money from,
-//! under that wallet's lock.
+//! The snapshot by which new orders are accepted or refused: the wallets that money is taken from,
+//! under their locks, the wallets that it reaches, and the transfers to be refunded.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::money::Money;
 use crate::payments::LedgerError;
 use crate::payments::accounts::{self, AccountChange, LockedAccount};
 
-/// All that orders are judged by.
+/// The wallets and transfers by which new orders are decided.
 pub(super) struct PlacementSnapshot {
     /// The transfers that are to be refunded.
     originals: HashMap<OrderId, Original>,
@@ -268,8 +268,8 @@ async fn find_originals(
     Ok(found.filter(|order| order.kind == Kind::Transfer).map(|order| (order.id, order)).collect())
 }
 
-/// How these transfers stand. Who wants to refund one locks the wallet that it reached, so of
-/// several at once each sees here what the one before has done.
+/// Reads the status of these transfers. A refund locks the wallet that the transfer reached, so
+/// each of several at once sees here what the one before has done.
 async fn read_originals(
     conn: &mut PgConnection,
     originals: HashMap<OrderId, Order>,
