@@ -12,15 +12,15 @@ const METRICS: &str = "\
 surety_http_requests_total{operation=\"receive_transaction\",status=\"2xx\"} 42
 ";
 
-/// A cursor.
+/// What a cursor looks like.
 const CURSOR: &str = "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk";
 const USER_ID: &str = "019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93";
 const ORDER_ID: &str = "019a3f60-11d7-7b02-8f4e-0c9d5b7a6e21";
-/// The error of a dead letter's last attempt.
+/// What the last attempt of a dead letter ended with.
 const GIVEN_UP: &str = "the bank did not take it: 503 not_accepted";
 const AT: &str = "2026-11-02T09:30:00.123456Z";
 
-/// The bodies of a request that is granted and of its answer.
+/// What an operation is sent and answers when all is well.
 #[derive(Default)]
 pub(super) struct Exchange {
     /// The body that is sent, where there is one.
