@@ -25,7 +25,7 @@ const HEAD: &str = "\
 @password = three otters on a raft
 ";
 
-/// The sender of a request.
+/// Who sends a request.
 #[derive(Clone, Copy)]
 enum By {
     Anybody,
