@@ -45,7 +45,7 @@ use crate::http::wallets::WalletsApi;
 use crate::http::withdrawals::WithdrawalsApi;
 use crate::identity::passwords::Hasher;
 use crate::jobs;
-use crate::queue::notifier::Notifier;
+use crate::queue::Notifier;
 
 const APPLICATION: &str = "surety serve";
 

@@ -12,9 +12,9 @@ use super::output::{Output, moment, table};
 use super::report::{CONFLICT, NOT_FOUND};
 use crate::http::dead_letters::{DeadLetterDetails, DeadLetterOut};
 use crate::jobs::dead_letters::{self, DeadLetter, Refusal, Subject, is_undecided};
-use crate::queue::discarded::{self, Decision, DiscardedJob, Filter, MAX_LISTED};
-use crate::queue::inspect::ResolutionKind;
-use crate::queue::job::JobId;
+use crate::queue::JobId;
+use crate::queue::operate::discarded::{self, Decision, DiscardedJob, Filter, MAX_LISTED};
+use crate::queue::operate::inspect::ResolutionKind;
 
 const APPLICATION: &str = "surety-dead-letters";
 

@@ -30,8 +30,7 @@ use crate::jobs::{self, Bank, ExecuteBankOrder, ExecuteTransfer, JobState};
 use crate::money::{Amount, Currency, Money};
 use crate::payments::orders::{self, Instruction, NewOrder, Order, Status};
 use crate::payments::wallets;
-use crate::queue::enqueue::{NewJob, enqueue};
-use crate::queue::worker::{Worker, WorkerSettings};
+use crate::queue::{NewJob, Worker, WorkerSettings, enqueue};
 use crate::serve;
 
 /// A worker and its jobs need several.

@@ -14,7 +14,7 @@ use super::dead_letters::Why;
 use super::output::{Output, table};
 use super::report::{CONFLICT, FAILED, NOT_FOUND, TIMED_OUT};
 use crate::queue::health::span;
-use crate::queue::workers::{self, WorkerInfo, WorkerState};
+use crate::queue::operate::workers::{self, WorkerInfo, WorkerState};
 
 const APPLICATION: &str = "surety-workers";
 

@@ -30,7 +30,7 @@ use self::bank::Bank;
 use self::database::Database;
 use self::words::{banner, farewell, say};
 use crate::bank::simulator::SimulatorArgs;
-use crate::queue::worker::WorkerSummary;
+use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, ServeSettings, ServeSummary};
 use crate::work::WorkerArgs;
 use crate::{serve, work};

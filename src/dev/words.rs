@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::bank::Bank;
 use super::database::Database;
 use super::{Summary, Webhooks};
-use crate::queue::worker::WorkerSummary;
+use crate::queue::WorkerSummary;
 use crate::serve::ServeSummary;
 
 /// For people, on standard output; nobody is left to tell when that is closed.

@@ -22,7 +22,7 @@ use tracing::{Instrument, field};
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::route_names::RouteNames;
 use super::server_span::{self, Loss, cut};
-use crate::queue::spans::LOG_CONTEXT_TARGET;
+use crate::queue::telemetry::LOG_CONTEXT_TARGET;
 
 /// The name of the `tracing` event that tells how a request ended.
 pub const REQUEST_ENDED: &str = "request_ended";

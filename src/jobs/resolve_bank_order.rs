@@ -14,10 +14,8 @@ use super::{Bank, JobState, dead_letters};
 use crate::bank::call_log::{self, CallId, Operation};
 use crate::bank::{EffectKey, Receipt};
 use crate::payments::orders::{self, Order, Status};
-use crate::queue::backoff::Backoff;
-use crate::queue::context::{Committed, JobContext};
-use crate::queue::discarded::{self, Decision, Resolved};
-use crate::queue::job::{Job, JobError, JobId};
+use crate::queue::operate::discarded::{self, Decision, Resolved};
+use crate::queue::{Backoff, Committed, Job, JobContext, JobError, JobId};
 
 /// Why an order failed that the bank could not be brought to execute. An operator can have it tried
 /// again ([`dead_letters::redrive`]).

@@ -90,11 +90,11 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::context::{Committed, JobContext};
-//! use surety_queue::enqueue::{NewJob, enqueue};
-//! use surety_queue::job::{Job, JobError};
-//! use surety_queue::registry::Registry;
-//! use surety_queue::worker::{Worker, WorkerSettings};
+//! use surety_queue::{Committed, JobContext};
+//! use surety_queue::{NewJob, enqueue};
+//! use surety_queue::{Job, JobError};
+//! use surety_queue::Registry;
+//! use surety_queue::{Worker, WorkerSettings};
 //!
 //! /// Greets somebody.
 //! #[derive(Serialize, Deserialize)]
@@ -166,8 +166,8 @@
 //! use std::time::Duration;
 //!
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::context::{Committed, JobContext};
-//! use surety_queue::job::{FollowUp, Job, JobError, JobId};
+//! use surety_queue::{Committed, JobContext};
+//! use surety_queue::{FollowUp, Job, JobError, JobId};
 //! # #[derive(Clone)]
 //! # struct Bank;
 //! # enum Answer { Booked, Declined(String), Away }
@@ -230,120 +230,31 @@
 //!     }
 //! }
 //! ```
-pub(crate) mod claim_floor;
-mod claim_turns;
-mod completer;
-mod copy;
 pub mod deadline;
-mod dispatch;
-mod executor;
-mod kept_connection;
-mod leases;
-mod listener;
-mod outcome;
-mod slots;
-
-mod store;
-mod unique;
-
-pub mod attempt;
-pub mod backoff;
-pub mod cancel;
-pub mod context;
-pub mod discarded;
-pub mod draining;
 pub mod enqueue;
+mod error;
 pub mod groups;
+pub mod handler;
 pub mod health;
-pub mod inspect;
-pub mod invariants;
-pub mod job;
-pub mod kinds;
-pub mod maintenance;
+mod ids;
+mod kept_connection;
 mod migrations;
-pub mod notifier;
-pub mod operators;
-pub mod queues;
-pub mod registry;
+pub mod operate;
+mod retention;
 pub mod schedules;
 pub mod sealing;
-pub mod spans;
+mod state;
+pub mod telemetry;
 pub mod testing;
-
-pub mod trace_context;
-pub mod verify;
 pub mod worker;
-pub mod workers;
 
+pub use enqueue::{Enqueued, NewJob, Notifier, Unique, enqueue, enqueue_by_copy, enqueue_many};
+pub use error::{QueueError, chain};
+pub use handler::{
+    AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError,
+};
+pub use ids::{Fence, JobId};
 pub use migrations::migrate;
-
-/// What can go wrong in the queue.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// The database refused, or did not answer.
-    #[error("the queue's database refused or did not answer")]
-    Database(#[from] sqlx::Error),
-    /// Arguments that cannot be written as JSON.
-    #[error("the arguments of a {kind} job cannot be written as JSON")]
-    Args {
-        /// The kind of the job.
-        kind: &'static str,
-        /// What is wrong with them.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Jobs of a sealed kind must not be enqueued in plain.
-    #[error("the arguments of {kind} jobs are sealed: make such a job with NewJob::sealed")]
-    MustBeSealed {
-        /// The kind of the job.
-        kind: &'static str,
-    },
-    /// Arguments that cannot be sealed.
-    #[error("the arguments of a {kind} job cannot be sealed")]
-    Seal {
-        /// The kind of the job.
-        kind: &'static str,
-        /// Why not.
-        #[source]
-        source: sealing::SealError,
-    },
-    /// Unique jobs cannot be enqueued by COPY, which asks nobody.
-    #[error("a unique job cannot be enqueued by COPY")]
-    UniqueByCopy,
-    /// A batch that is done takes no more members.
-    #[error("batch {0} is done, or there is none: it takes no more members")]
-    NoOpenBatch(groups::BatchId),
-    /// A callback of a batch is enqueued when others have ended, and must be one that always can.
-    #[error("a callback of a batch {0}, which none can")]
-    Callback(&'static str),
-    /// The answer to a commit was lost, and the commit had not happened.
-    #[error("the commit did not happen")]
-    CommitLost,
-    /// Worker settings that cannot work.
-    #[error("{0}")]
-    Settings(&'static str),
-    /// The system refused a thread for the lease keeper.
-    #[error("the lease keeper's thread could not be started")]
-    Thread(#[source] std::io::Error),
-    /// A stored schedule that this program cannot read: of a time zone that it does not know.
-    #[error("the schedule {name} cannot be read")]
-    Schedule {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        #[source]
-        source: schedules::cadence::CadenceError,
-    },
-}
-
-/// An error and its sources in one line, for logs.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    line
-}
+pub use retention::Retention;
+pub use state::JobState;
+pub use worker::{Registry, Worker, WorkerSettings, WorkerSummary};

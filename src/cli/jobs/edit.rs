@@ -9,9 +9,9 @@ use super::{APPLICATION, Output, typed, usage};
 use crate::cli::database::Database;
 use crate::cli::dead_letters::Why;
 use crate::jobs::{self, JobState, dead_letters};
-use crate::queue::discarded::Decision;
-use crate::queue::job::JobId;
-use crate::queue::operators::interventions::{self, Refusal, standings};
+use crate::queue::JobId;
+use crate::queue::operate::discarded::Decision;
+use crate::queue::operate::interventions::{self, Refusal, standings};
 
 /// Gives a job that waits or is discarded other arguments; both are kept.
 #[derive(clap::Args, Debug)]

@@ -15,10 +15,9 @@ use super::filters::at;
 use super::{APPLICATION, Output, usage};
 use crate::cli::database::Database;
 use crate::jobs::{self, JobState, ResolveBankOrder};
-use crate::queue::enqueue::{Enqueued, NewJob, Unique, enqueue};
-use crate::queue::job::Job as _;
-use crate::queue::kinds::KindDeclaration;
-use crate::queue::notifier;
+use crate::queue::enqueue::kinds::KindDeclaration;
+use crate::queue::enqueue::notify_now;
+use crate::queue::{Enqueued, Job as _, NewJob, Unique, enqueue};
 
 /// Enqueues a job, with the queue, priority and bounds of its kind.
 #[derive(clap::Args, Debug)]
@@ -88,7 +87,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut tx = pool.begin().await?;
     let enqueued = enqueue(&mut tx, with_flags(job, &args)).await?;
     tx.commit().await?;
-    notifier::notify_now(&pool).await;
+    notify_now(&pool).await;
     tell(enqueued, args.output);
     Ok(ExitCode::SUCCESS)
 }

@@ -9,9 +9,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::database_now;
-use crate::queue::inspect::JobState;
-use crate::queue::operators::JobFilter;
-use crate::queue::operators::filter::ArgsMatch;
+use crate::queue::JobState;
+use crate::queue::operate::{ArgsMatch, JobFilter};
 
 /// Which jobs are meant: those that match all that is given.
 #[derive(clap::Args, Debug, Default)]

@@ -19,10 +19,10 @@ use super::verb::{Mode, Session, Verb};
 use super::{APPLICATION, Output, usage};
 use crate::cli::database::Database;
 use crate::cli::dead_letters::Why;
-use crate::queue::job::JobId;
-use crate::queue::operators::JobFilter;
-use crate::queue::operators::interventions::{Refusal, standings};
-use crate::queue::operators::list::{self, JobSummary};
+use crate::queue::JobId;
+use crate::queue::operate::JobFilter;
+use crate::queue::operate::interventions::{Refusal, standings};
+use crate::queue::operate::list::{self, JobSummary};
 
 /// How many jobs are counted before it is asked whether they are meant.
 const MAX_COUNTED: usize = 100_000;

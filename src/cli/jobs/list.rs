@@ -10,9 +10,8 @@ use super::filters::FilterArgs;
 use super::{APPLICATION, Output};
 use crate::cli::database::Database;
 use crate::cli::output::{moment, table};
-use crate::queue::inspect::JobState;
-use crate::queue::job::JobId;
-use crate::queue::operators::list::{self, JobSummary, MAX_LISTED};
+use crate::queue::operate::list::{self, JobSummary, MAX_LISTED};
+use crate::queue::{JobId, JobState};
 
 /// Lists jobs, newest first.
 #[derive(clap::Args, Debug)]

@@ -8,8 +8,8 @@ use super::APPLICATION;
 use crate::cli::database::Database;
 use crate::cli::output::{Output, moment, table};
 use crate::cli::report::NOT_FOUND;
-use crate::queue::inspect::{self, Explanation, JobDetails, ResolutionKind};
-use crate::queue::job::JobId;
+use crate::queue::JobId;
+use crate::queue::operate::inspect::{self, Explanation, JobDetails, ResolutionKind};
 
 /// Says why a job has not run, and all that is known of it.
 #[derive(clap::Args, Debug)]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::Output;
 use crate::cli::report::{CONFLICT, NOT_FOUND};
 use crate::jobs::dead_letters;
-use crate::queue::job::JobId;
-use crate::queue::operators::interventions::Refusal;
+use crate::queue::JobId;
+use crate::queue::operate::interventions::Refusal;
 
 /// So many jobs are told one by one; beyond, people are better served by numbers.
 const MAX_TOLD: usize = 20;

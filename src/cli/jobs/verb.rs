@@ -7,12 +7,11 @@ use sqlx::PgPool;
 
 use super::tell::{Outcome, Teller};
 use crate::jobs::dead_letters;
-use crate::queue::cancel::{self, CancelOutcome};
-use crate::queue::discarded::Decision;
-use crate::queue::inspect::JobState;
-use crate::queue::job::JobId;
-use crate::queue::notifier;
-use crate::queue::operators::interventions::{self, Each, Refusal, Retried};
+use crate::queue::enqueue::notify_now;
+use crate::queue::operate::discarded::Decision;
+use crate::queue::operate::interventions::{self, Each, Refusal, Retried};
+use crate::queue::operate::{CancelOutcome, cancel};
+use crate::queue::{JobId, JobState};
 
 /// What is done to jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,7 +85,7 @@ impl Session {
     /// Ends with what was told, once workers know.
     pub(super) async fn finish(&self, teller: Teller) -> ExitCode {
         if self.mode == Mode::Commit {
-            notifier::notify_now(&self.pool).await;
+            notify_now(&self.pool).await;
         }
         teller.finish("'app jobs show' tells of each")
     }
@@ -163,7 +162,7 @@ impl Session {
                 continue;
             }
             let mut tx = self.pool.begin().await?;
-            let cancelled = cancel::cancel(&mut tx, *id, &self.by, &self.reason).await?;
+            let cancelled = cancel(&mut tx, *id, &self.by, &self.reason).await?;
             self.end(tx).await?;
             outcomes.push((
                 *id,

@@ -10,9 +10,8 @@ use super::chosen::Chosen;
 use super::{APPLICATION, Output, usage};
 use crate::cli::database::Database;
 use crate::cli::report::{FAILED, NOT_FOUND, TIMED_OUT};
-use crate::queue::inspect::JobState;
-use crate::queue::job::JobId;
-use crate::queue::operators::waiting;
+use crate::queue::operate::waiting;
+use crate::queue::{JobId, JobState};
 
 /// Waits until jobs have ended; fails if one did not complete.
 #[derive(clap::Args, Debug)]

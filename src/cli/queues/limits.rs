@@ -12,7 +12,7 @@ use crate::cli::database::Database;
 use crate::cli::dead_letters::operator;
 use crate::cli::output::Output;
 use crate::cli::report::{CONFLICT, NOT_FOUND, USAGE};
-use crate::queue::queues::{self, Limits, OnPoison};
+use crate::queue::operate::queues::{self, Limits, OnPoison};
 
 const HELP: &str = "\
 Without any limit, the ones that are set are shown. What is not named stays as it is; 'off' takes

@@ -9,9 +9,8 @@ use time::OffsetDateTime;
 use super::limits;
 use crate::cli::output::{Output, moment, table};
 use crate::cli::report::NOT_FOUND;
-use crate::queue::draining;
 use crate::queue::health::span;
-use crate::queue::queues::{self, BlockCause, BlockedKey, COUNT_CAP, Pause, QueueSummary};
+use crate::queue::operate::queues::{self, BlockCause, BlockedKey, COUNT_CAP, Pause, QueueSummary};
 
 /// So many blocked keys are shown of one queue.
 const SHOWN_KEYS: u32 = 20;
@@ -35,7 +34,7 @@ pub(super) async fn list(pool: &PgPool, output: Output) -> anyhow::Result<ExitCo
             ];
             let rows: Vec<_> = queues.iter().map(|queue| row(queue, now)).collect();
             print!("{}", table(header, &rows));
-            for (_all, pause) in draining::pauses(&mut conn).await?.iter().filter(is_of_all) {
+            for (_all, pause) in queues::pauses(&mut conn).await?.iter().filter(is_of_all) {
                 let (by, at) = (&pause.paused_by, moment(Some(pause.paused_at)));
                 println!("every queue is paused since {at} by {by}: {}", pause.reason);
             }

@@ -18,8 +18,7 @@ use super::database::Database;
 use super::dead_letters::Why;
 use super::output::{Output, moment};
 use super::report::{CONFLICT, NOT_FOUND, TIMED_OUT};
-use crate::queue::draining;
-use crate::queue::queues::{self, Which};
+use crate::queue::operate::queues::{self, Which};
 
 const APPLICATION: &str = "surety-queues";
 
@@ -235,7 +234,7 @@ async fn resume(
     let resumed = queues::resume(conn, which).await?;
     let (what, argument) = named(which);
     // Pauses of the other sort may be left: of all, or of single queues.
-    let left = draining::pauses(conn).await?.into_iter().find(|(queue, _)| match which {
+    let left = queues::pauses(conn).await?.into_iter().find(|(queue, _)| match which {
         Which::One(_) => queue.is_none(),
         Which::All => true,
     });
@@ -276,7 +275,7 @@ async fn drain(
     let deadline = Instant::now() + timeout;
     let mut none_since = None;
     loop {
-        let running = draining::running(&mut conn, name).await?;
+        let running = queues::running(&mut conn, name).await?;
         let now = Instant::now();
         none_since = if running == 0 { none_since.or(Some(now)) } else { None };
         if none_since.is_some_and(|since| now - since >= DRAINED_FOR) {

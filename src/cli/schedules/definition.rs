@@ -6,7 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 use humantime::parse_duration;
 use serde_json::Value;
 
-use crate::queue::enqueue::NewJob;
+use crate::queue::NewJob;
 use crate::queue::schedules::{DEFAULT_GRACE, MissedPolicy, Schedule, ScheduleError};
 
 /// When, and which job.

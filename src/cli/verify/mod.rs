@@ -133,7 +133,7 @@ pub fn invariants() -> impl Iterator<Item = Invariant> {
         idempotency_keys::INVARIANTS,
         payments::verify::INVARIANTS,
         payments::orders::verify::INVARIANTS,
-        queue::verify::INVARIANTS,
+        queue::health::verify::INVARIANTS,
     ];
     all.into_iter().flatten().copied()
 }

@@ -11,9 +11,9 @@ use crate::http::lists::cursor_after;
 use crate::http::orders::OrderOut;
 use crate::http::transactions::TransactionOut;
 use crate::jobs::dead_letters::{DeadLetter, MAX_REASON_CHARS, Subject, is_undecided};
-use crate::queue::attempt::AttemptOutcome;
-use crate::queue::discarded::DiscardedJob;
-use crate::queue::inspect::{Attempt, Resolution, ResolutionKind};
+use crate::queue::AttemptOutcome;
+use crate::queue::operate::discarded::DiscardedJob;
+use crate::queue::operate::inspect::{Attempt, Resolution, ResolutionKind};
 
 /// A decision over a dead letter.
 #[derive(Object)]

@@ -23,10 +23,8 @@ use super::problem::{Code, Problem};
 use super::refused::Refused;
 use crate::jobs::dead_letters::{self, DeadLetter, DeadLetterError, Refusal};
 use crate::payments::transactions::TransactionError;
-use crate::queue::QueueError;
-use crate::queue::discarded::{self, Decision, Filter, Position};
-use crate::queue::job::JobId;
-use crate::queue::notifier::Notifier;
+use crate::queue::operate::discarded::{self, Decision, Filter, Position};
+use crate::queue::{JobId, Notifier, QueueError};
 
 /// The API of dead letters.
 #[derive(Clone)]

@@ -18,7 +18,7 @@ use crate::http::shared_commit::SharedCommit;
 use crate::ids::{AccountId, OrderId, UserId};
 use crate::payments::orders::{self, Filter, Instruction, Kind, NewOrder};
 use crate::payments::wallets;
-use crate::queue::trace_context::TraceContext;
+use crate::queue::telemetry::TraceContext;
 
 /// What the APIs of deposits, withdrawals and transfers need.
 #[derive(Clone)]

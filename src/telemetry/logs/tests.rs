@@ -7,8 +7,8 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::http::trace::{LOG_TARGET as HTTP, REQUEST_ENDED};
-use crate::queue::job::JobId;
-use crate::queue::spans::{Ending, Failure, LOG_CONTEXT_TARGET, ProcessSpan, Run};
+use crate::queue::JobId;
+use crate::queue::telemetry::{Ending, Failure, LOG_CONTEXT_TARGET, ProcessSpan, Run};
 use crate::telemetry::filter;
 
 const CONSOLE: Look = Look::Console { colored: false };

@@ -20,7 +20,7 @@ use surety::cli::verify;
 use surety::http::rate_limits::Limit;
 use surety::ids::OrderId;
 use surety::jobs::{self, Bank, JobState};
-use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use surety::queue::{Worker, WorkerSettings, WorkerSummary};
 
 use self::gate::Gate;
 use crate::bank::{TestBank, client};

@@ -10,9 +10,7 @@ use surety::payments::LedgerError;
 use surety::payments::accounts::{self, ExternalAccount};
 use surety::payments::settlement::{self, Settled};
 use surety::payments::transfers::{self, NewTransfer, Reason, Refusal};
-use surety::queue::enqueue::{NewJob, enqueue};
-use surety::queue::job::JobId;
-use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use surety::queue::{JobId, NewJob, Worker, WorkerSettings, WorkerSummary, enqueue};
 use uuid::Uuid;
 
 /// `money("12.50 USD")`.

@@ -25,8 +25,10 @@
 
 mod backlog;
 mod finding;
-mod hands;
+pub mod invariants;
 mod storage;
+pub mod verify;
+mod workers;
 
 use std::time::Duration;
 
@@ -77,10 +79,10 @@ pub async fn check(conn: &mut PgConnection, limits: &Limits) -> Result<Vec<Findi
     findings.extend(look(conn, backlog::EXPIRED_LEASES, backlog::expired_leases).await?);
     findings.extend(look(conn, backlog::PAUSES, backlog::pauses).await?);
     findings.extend(look(conn, backlog::BLOCKED_KEYS, backlog::blocked_keys).await?);
-    findings.extend(look(conn, hands::WORKERS, hands::workers).await?);
+    findings.extend(look(conn, workers::WORKERS, workers::workers).await?);
     findings.extend(
-        look(conn, hands::UNSERVED_KINDS, async |conn| {
-            hands::unserved_kinds(conn, limits.wait).await
+        look(conn, workers::UNSERVED_KINDS, async |conn| {
+            workers::unserved_kinds(conn, limits.wait).await
         })
         .await?,
     );
