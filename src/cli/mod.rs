@@ -5,6 +5,7 @@
 //! `dev`, `serve` and `work` are composition roots of their own, the operator's commands are in
 //! this folder.
 
+mod actor;
 pub mod bank;
 mod database;
 pub mod dead_letters;

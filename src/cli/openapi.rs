@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::http::openapi::Document;
+use crate::http::api::openapi::Document;
 
 /// Writes the OpenAPI document as openapi.json and openapi.yaml, and as requests to be sent from an
 /// editor, surety.http.

@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use anyhow::{Context as _, bail};
 
-use crate::identity::passwords::Password;
+use crate::operations::users::Password;
 
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(super) struct PasswordSource {

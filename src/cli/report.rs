@@ -15,8 +15,8 @@ use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::dials::DialsError;
 use crate::db::DbError;
-use crate::queue::schedules::{CadenceError, ScheduleError};
-use crate::queue::sealing::KeyringError;
+use crate::operations::job_keys::KeyringError;
+use crate::operations::schedules::{CadenceError, ScheduleError};
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.

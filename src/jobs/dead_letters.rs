@@ -24,9 +24,6 @@ use crate::queue::{Job, JobId, JobState, QueueError};
 /// Why an order or transaction failed that an operator has given up.
 pub const WRITTEN_OFF: &str = "written-off";
 
-/// The most characters of the reason for a decision.
-pub const MAX_REASON_CHARS: usize = 500;
-
 /// A job that was discarded at least once, and what it is about.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
@@ -48,7 +45,7 @@ pub enum Subject {
 
 /// Why a decision cannot be. Nothing that was done for it may be committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum DecisionRefusal {
     /// No job with this number was ever discarded, or retention has dropped it.
     #[error("there is no such dead letter")]
     NotFound,
@@ -63,7 +60,7 @@ pub enum Refusal {
     InsufficientFunds,
 }
 
-impl Refusal {
+impl DecisionRefusal {
     /// Its stable name.
     pub const fn code(self) -> &'static str {
         match self {
@@ -75,7 +72,7 @@ impl Refusal {
     }
 }
 
-/// What can go wrong beside a [`Refusal`].
+/// What can go wrong beside a [`DecisionRefusal`].
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
     /// In the queue.
@@ -114,13 +111,15 @@ pub async fn find(
 ///
 /// # Errors
 ///
-/// [`DeadLetterError`]. After a [`Refusal`], too, nothing may be committed.
+/// [`DeadLetterError`]. After a [`DecisionRefusal`], too, nothing may be committed.
 pub async fn redrive(
     conn: &mut PgConnection,
     id: JobId,
     decision: Decision<'_>,
-) -> Result<Result<(), Refusal>, DeadLetterError> {
-    let Some(job) = find_discarded(conn, id).await? else { return Ok(Err(Refusal::NotFound)) };
+) -> Result<Result<(), DecisionRefusal>, DeadLetterError> {
+    let Some(job) = find_discarded(conn, id).await? else {
+        return Ok(Err(DecisionRefusal::NotFound));
+    };
     let to_reopen = match About::of(&job) {
         Some(About::Order(order)) => {
             let order = orders::find_locked(conn, order).await?;
@@ -140,13 +139,13 @@ pub async fn redrive(
         None => None,
     };
     if discarded::redrive(conn, id, decision).await? == Resolved::NotOpen {
-        return Ok(Err(Refusal::AlreadyDecided));
+        return Ok(Err(DecisionRefusal::AlreadyDecided));
     }
     let Some(order) = to_reopen else { return Ok(Ok(())) };
     Ok(match orders::reopen(conn, order, BANK_UNAVAILABLE).await? {
         Ok(()) => Ok(()),
-        Err(ReopenRefusal::InsufficientFunds) => Err(Refusal::InsufficientFunds),
-        Err(ReopenRefusal::OtherOutcome) => Err(Refusal::NothingToRedrive),
+        Err(ReopenRefusal::InsufficientFunds) => Err(DecisionRefusal::InsufficientFunds),
+        Err(ReopenRefusal::OtherOutcome) => Err(DecisionRefusal::NothingToRedrive),
     })
 }
 
@@ -163,14 +162,16 @@ pub async fn write_off(
     conn: &mut PgConnection,
     id: JobId,
     decision: Decision<'_>,
-) -> Result<Result<(), Refusal>, DeadLetterError> {
-    let Some(job) = find_discarded(conn, id).await? else { return Ok(Err(Refusal::NotFound)) };
+) -> Result<Result<(), DecisionRefusal>, DeadLetterError> {
+    let Some(job) = find_discarded(conn, id).await? else {
+        return Ok(Err(DecisionRefusal::NotFound));
+    };
     let about = About::of(&job);
     if let Some(About::Order(order)) = about {
         orders::find_locked(conn, order).await?;
     }
     if discarded::dismiss(conn, id, decision).await? == Resolved::NotOpen {
-        return Ok(Err(Refusal::AlreadyDecided));
+        return Ok(Err(DecisionRefusal::AlreadyDecided));
     }
     let is_left_to_another = is_left_to_original(conn, &job, decision).await?;
     match about {
@@ -265,10 +266,10 @@ async fn find_discarded(
 }
 
 /// Why a job is not to run again whose subject needs it no more: who came second is told so.
-async fn undecided(conn: &mut PgConnection, id: JobId) -> Result<Refusal, QueueError> {
+async fn undecided(conn: &mut PgConnection, id: JobId) -> Result<DecisionRefusal, QueueError> {
     Ok(match is_open(conn, id).await? {
-        true => Refusal::NothingToRedrive,
-        false => Refusal::AlreadyDecided,
+        true => DecisionRefusal::NothingToRedrive,
+        false => DecisionRefusal::AlreadyDecided,
     })
 }
 

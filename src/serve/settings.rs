@@ -8,11 +8,11 @@ use anyhow::Context;
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
 
-use crate::http::caller::TransactionReaders;
-use crate::http::cors::CorsOrigins;
-use crate::http::inbound_webhooks::ConflictAnswer;
-use crate::http::rate_limits::LimitArgs;
-use crate::http::signature::WebhookSecret;
+use crate::http::api::inbound_webhooks::ConflictAnswer;
+use crate::http::edge::caller::TransactionReaders;
+use crate::http::edge::cors::CorsOrigins;
+use crate::http::edge::rate_limits::LimitArgs;
+use crate::http::edge::signature::WebhookSecret;
 
 /// How the API behaves; shared by `app serve` and `app dev`.
 #[derive(ClapArgs, Clone, Debug)]

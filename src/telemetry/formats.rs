@@ -10,7 +10,7 @@ use time::macros::format_description;
 use tracing::Level;
 
 use super::logs::{Line, Value};
-use crate::http::trace::REQUEST_ENDED;
+use crate::http::edge::trace::REQUEST_ENDED;
 use crate::queue::telemetry::JOB_ENDED;
 
 /// RFC 3339, always with six decimals, so that lines sort as text.

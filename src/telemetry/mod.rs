@@ -11,11 +11,12 @@
 //!
 //! # Spans
 //!
-//! `http::trace` and `queue::telemetry` make their spans through the OpenTelemetry API itself, which
-//! gives exact names, links and kinds, and costs some 100 ns per span when nothing is exported. A
-//! trace context that comes with a request then goes on to the job row and to whatever the job
-//! calls as it came in: a process that exports nothing makes no sampling decision for those that
-//! do. Spans that handlers make with `tracing` become their children while an exporter is there.
+//! `http::edge::trace` and `queue::telemetry` make their spans through the OpenTelemetry API, which
+//! gives exact names, links and kinds, and costs some 100 ns per span when nothing is
+//! exported. A trace context that comes with a request then goes on to the job row and to whatever
+//! the job calls as it came in: a process that exports nothing makes no sampling decision for those
+//! that do. Spans that handlers make with `tracing` become their children while an exporter is
+//! there.
 //!
 //! # Log lines
 //!
@@ -26,7 +27,8 @@
 //! request, `job_id`, `kind`, `queue` and `attempt` inside of a job.
 //!
 //! The two events that every request and every run ends with are described where they are made:
-//! `http::trace` and `queue::telemetry`. Deliberately absent: bodies, headers, query strings, secrets.
+//! `http::edge::trace` and `queue::telemetry`. Deliberately absent: bodies, headers, query strings,
+//! secrets.
 
 mod formats;
 mod logs;

@@ -1,24 +1,23 @@
-//! The job queue: durable, on PostgreSQL alone, and nothing of payments in it. Other programs can
-//! use it as `surety_queue`.
+//! A durable job queue on PostgreSQL alone, for any Rust program: jobs are enqueued in the caller's
+//! database transaction, and a handler's writes commit together with the completion of its job.
 //!
-//! # Who is who
+//! # Nouns
 //!
-//! - A [`Job`](job::Job) is what an application writes: a struct of arguments, a kind, a `run`.
-//! - [`enqueue`] inserts jobs in the caller's database transaction.
-//! - [`groups`] are jobs that belong together: batches, and jobs that wait for others.
-//! - A [`Worker`](worker::Worker) *claims* due jobs: in one short transaction each gets a *lease*
-//!   (the right to run until then), a *fence* (the number of this claim) and its attempt counted.
-//!   Then the executor runs the handler that the [`Registry`](registry::Registry) names, and
-//!   settles its outcome.
-//! - The lease keeper renews leases, and stops handlers whose lease it cannot renew, or whose job
-//!   is cancelled.
-//! - Each worker is in the registry of [`workers`]: who it is, what it knows, and whether it is to
-//!   drain.
-//! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
-//!   history.
-//! - [`schedules`] enqueue jobs by the clock; every worker sees to it that they do.
-//! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds
-//!   every job.
+//! | module | holds |
+//! |---|---|
+//! | [`handler`] | a kind of job and its runs: [`Job`], [`JobContext`], [`JobError`] |
+//! | [`enqueue`](mod@enqueue) | new jobs: one, many, by COPY; unique jobs, keys, tags; declared kinds |
+//! | [`worker`] | claiming and running: [`Registry`], [`Worker`], leases, rescue, retention |
+//! | [`groups`] | jobs that belong together: batches with callbacks, dependencies, graphs |
+//! | [`schedules`] | jobs by the clock: cron in a time zone, intervals, missed ticks |
+//! | [`sealing`] | arguments that are encrypted before they are stored, and changes of keys |
+//! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, redrive, pause, limit, drain |
+//! | [`health`] | findings about a queue in operation, and the invariants that always hold |
+//! | [`telemetry`] | spans, trace contexts and the log line of each run |
+//! | [`testing`] | tests of programs that use the queue: inline runs, a clock that moves |
+//!
+//! The everyday types are here at the root. Dependencies point one way: `testing`, `operate` and
+//! `worker` use `groups`, `schedules` and `sealing`; these use `enqueue`; that uses `handler`.
 //!
 //! # A job's life
 //!
@@ -36,37 +35,17 @@
 //! ```
 //!
 //! A running job whose lease runs out is *rescued*: available again before all others, its attempt
-//! recorded as crashed; a job that has taken [`MAX_CRASHES`](maintenance::MAX_CRASHES) workers
+//! recorded as crashed; a job that has taken [`MAX_CRASHES`](worker::MAX_CRASHES) workers
 //! down is discarded. In the database, a waiting job is one row of `queue.jobs` with
 //! `running = false`; whether people call it scheduled, available or retryable follows from
 //! `run_at` and `attempt`. A finished job is a row of `queue.finished_jobs`, every ended attempt
 //! one of `queue.attempts`.
 //!
-//! # What there is, and where it is explained
-//!
-//! | to | look at |
-//! |---|---|
-//! | enqueue in your transaction, by COPY, from SQL; unique jobs, keys, tags | [`enqueue`] |
-//! | run jobs one by one or in batches, retry, snooze, discard | [`job`], [`backoff`] |
-//! | complete with effects, keep an output, checkpoints and progress | [`context`] |
-//! | cancel a job, wherever it is | [`cancel`] |
-//! | pause, limit and order queues, take fair turns between keys | [`queues`] |
-//! | enqueue by the clock | [`schedules`] |
-//! | make jobs wait for others, or tell when many have ended | [`groups`] |
-//! | keep arguments secret | [`kinds`] (redacted), [`sealing`] (encrypted) |
-//! | find, explain, retry, edit jobs as an operator | [`inspect`], [`operators`], [`discarded`] |
-//! | know who works, and drain a worker | [`workers`] |
-//! | see what is amiss | [`health`], [`verify`] |
-//! | test jobs | [`testing`] |
-//!
-//! What a kind keeps from people's eyes: fields that are [redacted](kinds) wherever arguments are
-//! shown, or arguments that are [sealed](sealing) before they are stored. For tests of programs
-//! that use the queue there is [`testing`].
-//!
-//! What an operator asks of it all: [`health`] finds what is amiss and what mends it;
-//! [`inspect::find_job`] tells everything of one job, and [`inspect::why_not_run`] why it has not
-//! run; [`operators`] finds jobs and changes what becomes of them; [`discarded`] lists what has
-//! failed for good, to be redriven or dismissed.
+//! A worker *claims* due jobs in one short transaction: each gets a *lease* (the right to run until
+//! then), a *fence* (the number of this claim) and its attempt counted. The executor runs the
+//! handler that the registry names, and settles its outcome. The lease keeper renews leases, and
+//! stops handlers whose lease it cannot renew or whose job is cancelled. Notifications make new jobs
+//! start sooner; polling finds every job without them.
 //!
 //! # What is guaranteed
 //!
@@ -90,11 +69,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::{Committed, JobContext};
-//! use surety_queue::{NewJob, enqueue};
-//! use surety_queue::{Job, JobError};
-//! use surety_queue::Registry;
-//! use surety_queue::{Worker, WorkerSettings};
+//! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings, enqueue};
 //!
 //! /// Greets somebody.
 //! #[derive(Serialize, Deserialize)]
@@ -132,7 +107,7 @@
 //! # })
 //! # .await?;
 //! # let url = cluster.url("postgres");
-//! let pool = surety_postgres::connect(&url, 5, "greeter").await?;
+//! let pool = sqlx::PgPool::connect(&url).await?;
 //! surety_queue::migrate(&pool).await?;
 //! sqlx::query("create table greetings (name text)").execute(&pool).await?;
 //!
@@ -160,14 +135,13 @@
 //!
 //! A call cannot be undone, so its job must know each way to end: by an effect that is committed
 //! with it, later for a reason that whoever asks can read, or, when it never got to say so, by a
-//! [`FollowUp`](job::FollowUp).
+//! [`FollowUp`].
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::{Committed, JobContext};
-//! use surety_queue::{FollowUp, Job, JobError, JobId};
+//! use surety_queue::{Committed, FollowUp, Job, JobContext, JobError, JobId};
 //! # #[derive(Clone)]
 //! # struct Bank;
 //! # enum Answer { Booked, Declined(String), Away }

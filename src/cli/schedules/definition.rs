@@ -1,4 +1,4 @@
-//! `app schedules add`: the arguments that define a schedule.
+//! `app schedules add`: the flags that define a schedule.
 
 use std::time::Duration;
 
@@ -6,12 +6,11 @@ use clap::builder::NonEmptyStringValueParser;
 use humantime::parse_duration;
 use serde_json::Value;
 
-use crate::queue::NewJob;
-use crate::queue::schedules::{DEFAULT_GRACE, MissedPolicy, Schedule, ScheduleError};
+use crate::operations::schedules::{DEFAULT_GRACE, MissedPolicy, ScheduleDefinition, Timing};
 
-/// When, and which job.
+/// The times and the job of a schedule.
 #[derive(clap::Args, Debug)]
-pub(super) struct Definition {
+pub(super) struct DefinitionArgs {
     /// When: a cron expression of five fields, or six with seconds.
     #[arg(
         long,
@@ -87,24 +86,29 @@ fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))
 }
 
-impl Definition {
-    /// The schedule of this name.
-    ///
-    /// # Errors
-    ///
-    /// [`ScheduleError`], when there can be none.
-    pub(super) fn schedule(&self, name: &str) -> Result<Schedule, ScheduleError> {
-        let draft = match (&self.cron, self.every) {
-            (Some(expression), _) => Schedule::cron(name, expression),
-            (None, interval) => Schedule::every(name, interval.unwrap_or_default()),
+impl From<DefinitionArgs> for ScheduleDefinition {
+    fn from(args: DefinitionArgs) -> Self {
+        let policy = args.policy();
+        let timing = match (args.cron, args.every) {
+            (Some(expression), _) => Timing::Cron(expression),
+            (None, interval) => Timing::Every(interval.unwrap_or_default()),
         };
-        let draft = match &self.tz {
-            Some(zone) => draft.time_zone(zone),
-            None => draft,
-        };
-        draft.policy(self.policy()).new_job(self.job())
+        Self {
+            timing,
+            time_zone: args.tz,
+            policy,
+            kind: args.kind,
+            args: args.args,
+            queue: args.queue,
+            priority: args.priority,
+            max_attempts: args.max_attempts,
+            key: args.key,
+            tags: args.tags,
+        }
     }
+}
 
+impl DefinitionArgs {
     fn policy(&self) -> MissedPolicy {
         match self.policy {
             Policy::Skip => MissedPolicy::Skip { grace: self.grace.unwrap_or(DEFAULT_GRACE) },
@@ -114,17 +118,5 @@ impl Definition {
                 max_age: self.max_age.unwrap_or_default(),
             },
         }
-    }
-
-    fn job(&self) -> NewJob {
-        let job = NewJob::raw(self.kind.clone(), self.args.clone())
-            .queue(self.queue.clone())
-            .priority(self.priority)
-            .max_attempts(self.max_attempts);
-        let job = match &self.key {
-            Some(key) => job.key(key),
-            None => job,
-        };
-        self.tags.iter().fold(job, |job, tag| job.tag(tag))
     }
 }

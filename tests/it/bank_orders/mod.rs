@@ -17,7 +17,7 @@ use sqlx::PgPool;
 use surety::bank::simulator::SimulatorArgs;
 use surety::bank::{BankArgs, Direction, EffectKey};
 use surety::cli::verify;
-use surety::http::rate_limits::Limit;
+use surety::http::edge::rate_limits::Limit;
 use surety::ids::OrderId;
 use surety::jobs::{self, Bank, JobState};
 use surety::queue::{Worker, WorkerSettings, WorkerSummary};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use surety::cli::verify;
-use surety::http::rate_limits::Limit;
+use surety::http::edge::rate_limits::Limit;
 use tokio::task::JoinSet;
 
 use super::{KEY, is_replay, rows};

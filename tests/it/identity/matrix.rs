@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use surety::http::openapi::Document;
+use surety::http::api::openapi::Document;
 use surety::identity::api_keys::{self, ActsAs};
 use surety::identity::passwords::{Hasher, Password, PasswordHash};
 use surety::identity::users::{self, NewUser};
@@ -315,9 +315,9 @@ struct Operation {
 }
 
 fn operations() -> Vec<Operation> {
-    let document: Value = serde_json::from_str(&Document::new().to_json()).unwrap();
+    let document = Document::new();
     let mut all = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
+    for (path, methods) in document.described()["paths"].as_object().unwrap() {
         for (method, says) in methods.as_object().unwrap() {
             let id = says["operationId"].as_str().unwrap().to_owned();
             let method = method.to_uppercase();

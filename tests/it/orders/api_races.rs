@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use surety::bank::BankArgs;
 use surety::bank::simulator::{Simulator, SimulatorArgs};
-use surety::http::rate_limits::Limit;
+use surety::http::edge::rate_limits::Limit;
 use surety::jobs::Bank;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
-use surety::http::idempotency::Claim;
-use surety::http::orders::{OrderRequest, PlaceOrders, Placed};
-use surety::http::shared_commit::Work as _;
+use surety::http::api::orders::{OrderRequest, PlaceOrders, Placed};
+use surety::http::edge::idempotency::Claim;
+use surety::http::edge::shared_commit::Work as _;
 use surety::identity::Role;
 use surety::ids::{AccountId, OrderId, UserId};
 use surety::jobs::{self, Bank, JobState};

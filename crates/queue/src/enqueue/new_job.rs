@@ -200,7 +200,8 @@ impl NewJob {
         self
     }
 
-    /// The batch that the job is a member of. The batch must not be done; see [`Batch`].
+    /// The batch that the job is a member of. The batch must not be done; see
+    /// [`Batch`](crate::groups::Batch).
     #[must_use]
     pub fn batch(mut self, id: BatchId) -> Self {
         self.extras.batch_id = Some(id.0);

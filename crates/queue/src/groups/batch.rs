@@ -44,8 +44,7 @@ impl Batch {
     ///
     /// ```
     /// # use serde::{Deserialize, Serialize};
-    /// # use surety_queue::QueueError;
-    /// # use surety_queue::NewJob;
+    /// # use surety_queue::{NewJob, QueueError};
     /// # use surety_queue::groups::Batch;
     /// # async fn example(tx: &mut sqlx::PgConnection, parts: Vec<NewJob>)
     /// #     -> Result<(), QueueError> {

@@ -4,8 +4,7 @@
 //!
 //! ```
 //! # use serde::{Deserialize, Serialize};
-//! use surety_queue::{Committed, JobContext};
-//! use surety_queue::{Job, JobError};
+//! use surety_queue::{Committed, Job, JobContext, JobError};
 //!
 //! #[derive(Serialize, Deserialize)]
 //! struct Import {

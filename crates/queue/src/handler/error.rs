@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub enum JobError {
     /// The attempt failed. The job runs again after the backoff, or after `delay` when given, until
-    /// [`Job::MAX_ATTEMPTS`] is reached; then it is discarded.
+    /// [`Job::MAX_ATTEMPTS`](crate::Job::MAX_ATTEMPTS) is reached; then it is discarded.
     Retry {
         /// What went wrong; its whole chain is kept with the attempt.
         error: anyhow::Error,

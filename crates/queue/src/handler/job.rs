@@ -111,8 +111,7 @@ impl FollowUp {
 /// ```
 /// # use std::time::Duration;
 /// # use serde::{Deserialize, Serialize};
-/// use surety_queue::{BatchContext, Committed, JobContext};
-/// use surety_queue::{BatchJob, Job, JobError};
+/// use surety_queue::{BatchContext, BatchJob, Committed, Job, JobContext, JobError};
 ///
 /// #[derive(Serialize, Deserialize)]
 /// struct Count {

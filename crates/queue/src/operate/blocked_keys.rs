@@ -15,7 +15,8 @@ use crate::ids::JobId;
 pub enum BlockCause {
     /// Its head was discarded.
     Discarded,
-    /// Its head failed, and the queue's rule is [`OnPoison::Park`].
+    /// Its head failed, and the queue's rule is
+    /// [`OnPoison::Park`](super::queues::OnPoison::Park).
     Parked,
 }
 

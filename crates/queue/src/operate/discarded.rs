@@ -58,8 +58,8 @@ pub enum Resolved {
 /// them, and the count of workers lost, begin anew. Of several calls at once one wins. Workers
 /// learn of it as they do of a job that is [enqueued](crate::enqueue::enqueue).
 ///
-/// What its [`FollowUp`](crate::handler::FollowUp) does or has done stays done: a handler whose kind
-/// has one must look before it acts.
+/// What its [`FollowUp`](crate::FollowUp) does or has done stays done: a handler whose kind has one
+/// must look before it acts.
 ///
 /// # Errors
 ///

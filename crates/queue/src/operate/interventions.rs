@@ -1,5 +1,5 @@
 //! What operators do to jobs, with who and why. A job that runs is its worker's: it can be
-//! [cancelled](super::cancel), and nothing else.
+//! [cancelled](super::cancel()), and nothing else.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -3,15 +3,15 @@
 //! - [`list`](list::list) finds jobs by a [`JobFilter`];
 //!   [`why_not_run`](inspect::why_not_run) says of one in a sentence what it waits for.
 //! - [`interventions`] make a waiting job due, [redrive](discarded) a discarded one, discard
-//!   one that waits, change its arguments; [`cancel`](cancel) stops one wherever it is. Each
+//!   one that waits, change its arguments; [`cancel`](cancel()) stops one wherever it is. Each
 //!   keeps who did it and why in `queue.interventions`, redrives in `queue.resolutions`.
 //! - [`wait`](waiting::wait) waits until jobs have ended.
 //!
 //! ```
 //! # use surety_queue::QueueError;
-//! use surety_queue::operate::discarded::Decision;
 //! use surety_queue::JobState;
 //! use surety_queue::operate::{JobFilter, interventions, list};
+//! use surety_queue::operate::discarded::Decision;
 //!
 //! # async fn example(conn: &mut sqlx::PgConnection) -> Result<(), QueueError> {
 //! // All that failed because the mail server was away runs again, a hundred at a time.

@@ -295,7 +295,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<QueueSummary>, QueueErr
     Ok(queues)
 }
 
-/// How many jobs of a queue run. After a [pause](super::pause) it falls to 0; a claim that
+/// How many jobs of a queue run. After a [pause] it falls to 0; a claim that
 /// began before the pause may still be on its way for a moment.
 ///
 /// # Errors

@@ -246,7 +246,8 @@ pub(crate) async fn run_for_ever(
     }
 }
 
-/// The statement's own transaction, after that of the jobs: see [`crate::enqueue::notifier`].
+/// The statement's own transaction, after that of the jobs: see
+/// [`Notifier`](crate::Notifier).
 async fn wake_others(pool: &PgPool) {
     let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(pool);
     let sent: Result<_, sqlx::Error> = within(sent).await;

@@ -35,9 +35,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::{Committed, JobContext};
-//! use surety_queue::{Job, JobError};
-//! use surety_queue::Registry;
+//! use surety_queue::{Committed, Job, JobContext, JobError, Registry};
 //! use surety_queue::schedules::{self, MissedPolicy, Schedule, ScheduleError};
 //! use time::macros::datetime;
 //!

@@ -11,10 +11,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::QueueError;
-//! use surety_queue::{Committed, JobContext};
-//! use surety_queue::{NewJob, enqueue};
-//! use surety_queue::{Job, JobError};
+//! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, QueueError, enqueue};
 //! use surety_queue::sealing::Keyring;
 //!
 //! #[derive(Serialize, Deserialize)]

@@ -19,12 +19,8 @@
 //! use std::time::Duration;
 //!
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::{Committed, JobContext};
-//! use surety_queue::{NewJob, enqueue};
-//! use surety_queue::{Job, JobError};
-//! use surety_queue::Registry;
+//! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings, enqueue};
 //! use surety_queue::testing::{self, Ended};
-//! use surety_queue::{Worker, WorkerSettings};
 //!
 //! /// Reminds somebody, but not at night.
 //! #[derive(Debug, PartialEq, Serialize, Deserialize)]

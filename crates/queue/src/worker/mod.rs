@@ -160,10 +160,12 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Works until `shutdown` is cancelled, or the worker is [asked to
-    /// drain](crate::operate::workers::request_drain); then claims nothing more, lets jobs in progress
-    /// finish within the grace, and hands the others back to be run by another worker at once. A
-    /// worker runs once: afterwards its connections are closed.
+    /// Works until `shutdown` is cancelled, or the worker is [asked to drain][request_drain]; then
+    /// claims nothing more, lets jobs in progress finish within the grace, and hands the others
+    /// back to be run by another worker at once. A worker runs once: afterwards its connections are
+    /// closed.
+    ///
+    /// [request_drain]: crate::operate::workers::request_drain
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::clone(&self.executor.wake);

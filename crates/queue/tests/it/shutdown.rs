@@ -127,8 +127,7 @@ async fn a_worker_survives_the_loss_of_all_its_connections() {
 async fn a_worker_that_knows_no_kind_is_refused() {
     let db = database().await;
     let registry = surety_queue::Registry::new(());
-    let worker =
-        surety_queue::worker::Worker::new(db.pool.clone(), registry, WorkerSettings::default());
+    let worker = surety_queue::Worker::new(db.pool.clone(), registry, WorkerSettings::default());
     assert_eq!(worker.err().unwrap().to_string(), "the registry knows no job kind");
 }
 

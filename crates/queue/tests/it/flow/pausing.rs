@@ -23,7 +23,7 @@ async fn a_paused_queue_starts_nothing_and_holds_up_no_other() {
         ..Default::default()
     };
     let registry = surety_queue::Registry::new(db.pool.clone()).register::<Work>();
-    let worker = surety_queue::worker::Worker::new(db.pool.clone(), registry, settings).unwrap();
+    let worker = surety_queue::Worker::new(db.pool.clone(), registry, settings).unwrap();
     assert_eq!(worker.run_until_idle().await.unwrap().completed, 1);
 
     let queues = list(&mut conn).await.unwrap();

@@ -1,0 +1,60 @@
+//! What the operations on dead letters can answer when all is not well.
+
+use crate::http::edge::caller;
+use crate::http::wire::json_body;
+use crate::http::wire::problem::Code;
+use crate::http::wire::refused::Refusals;
+
+/// What `list_dead_letters` can answer besides.
+#[derive(Debug)]
+pub(super) struct ListDeadLetters;
+
+impl Refusals for ListDeadLetters {
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::InvalidCursor, Code::Forbidden]];
+}
+
+/// What `get_dead_letter` can answer besides.
+#[derive(Debug)]
+pub(super) struct GetDeadLetter;
+
+impl Refusals for GetDeadLetter {
+    const CODES: &'static [&'static [Code]] =
+        &[caller::REFUSALS, &[Code::InvalidParameter, Code::Forbidden, Code::DeadLetterNotFound]];
+}
+
+/// What `redrive_dead_letter` can answer besides.
+#[derive(Debug)]
+pub(super) struct Redrive;
+
+impl Refusals for Redrive {
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        json_body::REFUSALS,
+        &[
+            Code::InvalidParameter,
+            Code::Forbidden,
+            Code::DeadLetterNotFound,
+            Code::DeadLetterDecided,
+            Code::NothingToRedrive,
+            Code::InsufficientFunds,
+        ],
+    ];
+}
+
+/// What `write_off_dead_letter` can answer besides.
+#[derive(Debug)]
+pub(super) struct WriteOff;
+
+impl Refusals for WriteOff {
+    const CODES: &'static [&'static [Code]] = &[
+        caller::REFUSALS,
+        json_body::REFUSALS,
+        &[
+            Code::InvalidParameter,
+            Code::Forbidden,
+            Code::DeadLetterNotFound,
+            Code::DeadLetterDecided,
+        ],
+    ];
+}
