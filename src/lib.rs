@@ -147,4 +147,4 @@ pub mod telemetry;
 pub mod work;
 
 pub use surety_queue as queue;
-pub use surety_queue::invariants;
+pub use surety_queue::health::invariants;

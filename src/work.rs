@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::bank::BankArgs;
 use crate::db::{self, DatabaseArgs};
 use crate::jobs::{self, Bank, Services};
-use crate::queue::maintenance::Retention;
+use crate::queue::Retention;
 use crate::queue::sealing::Keyring;
-use crate::queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use crate::queue::{Worker, WorkerSettings, WorkerSummary};
 
 /// Connections of the handlers' pool. A handler holds one only while it writes, so few serve many
 /// jobs.

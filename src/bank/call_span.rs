@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
     use crate::bank::{InvalidAnswer, Unavailable};
-    use crate::queue::spans::collected::{attribute, new_trace, spans_of, within};
+    use crate::queue::telemetry::collected::{attribute, new_trace, spans_of, within};
 
     /// The span of a call that ended so, and what the bank was sent.
     fn call(

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::bank::Bank;
 use super::database::Database;
 use super::{Summary, Webhooks};
-use crate::queue::worker::WorkerSummary;
+use crate::queue::WorkerSummary;
 use crate::serve::ServeSummary;
 
 /// Prints to standard output. Nobody is left to read when that is closed.

@@ -30,7 +30,7 @@ use self::bank::Bank;
 use self::database::Database;
 use self::messages::{banner, print, summary_text};
 use crate::bank::simulator::SimulatorArgs;
-use crate::queue::worker::WorkerSummary;
+use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, ServeSettings, ServeSummary};
 use crate::work::WorkerArgs;
 use crate::{serve, work};

@@ -17,10 +17,9 @@ use crate::ids::{OrderId, TransactionId};
 use crate::payments::orders::{self, Order, ReopenRefusal};
 use crate::payments::transactions::{self, Status, Transaction, TransactionError};
 use crate::payments::{LedgerError, settlement};
-use crate::queue::QueueError;
-use crate::queue::discarded::{self, Decision, Resolved};
-use crate::queue::inspect::{self, JobDetails, JobState};
-use crate::queue::job::{Job, JobId};
+use crate::queue::operate::discarded::{self, Decision, Resolved};
+use crate::queue::operate::inspect::{self, JobDetails};
+use crate::queue::{Job, JobId, JobState, QueueError};
 
 /// The failure reason of an order or transaction that an operator has written off.
 pub const WRITTEN_OFF: &str = "written-off";

@@ -17,8 +17,8 @@ use crate::ids::OrderId;
 use crate::money::Money;
 use crate::payments::orders::{self, Executed, Execution, Kind, Order, Status};
 use crate::payments::transfers::TransferRefusal;
-use crate::queue::context::{Committed, JobContext};
-use crate::queue::job::{FollowUp, Job, JobError};
+use crate::queue::{Committed, JobContext};
+use crate::queue::{FollowUp, Job, JobError};
 
 /// A worker without a bank looks again after this long whether it was given one: after a restart.
 const WITHOUT_BANK: Duration = Duration::from_secs(30);

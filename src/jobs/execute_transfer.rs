@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::Services;
 use crate::ids::OrderId;
 use crate::payments::orders::{self, Executed, Execution};
-use crate::queue::context::{BatchContext, Committed, JobContext};
 use crate::queue::deadline::within;
-use crate::queue::job::{BatchJob, Job, JobError};
+use crate::queue::{BatchContext, BatchJob, Committed, Job, JobContext, JobError};
 
 /// Posts the transfer of an order, releases what it holds, and moves it from `PENDING` to its
 /// outcome.

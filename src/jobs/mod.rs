@@ -22,9 +22,8 @@ pub use settle_transaction::SettleTransaction;
 use crate::bank::breaker::Breaker;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
-use crate::queue::backoff::Backoff;
-use crate::queue::registry::Registry;
-use crate::queue::{QueueError, kinds};
+use crate::queue::enqueue::kinds;
+use crate::queue::{Backoff, QueueError, Registry};
 
 /// The name under which all workers share the circuit breaker of the bank.
 pub const BANK_BREAKER: &str = "bank";

@@ -14,10 +14,8 @@ use super::{Bank, Services, dead_letters};
 use crate::bank::call_log::{self, CallId, CallOperation};
 use crate::bank::{EffectKey, PaymentStatus, Receipt};
 use crate::payments::orders::{self, Order, Status};
-use crate::queue::backoff::Backoff;
-use crate::queue::context::{Committed, JobContext};
-use crate::queue::discarded::{self, Decision, Resolved};
-use crate::queue::job::{Job, JobError, JobId};
+use crate::queue::operate::discarded::{self, Decision, Resolved};
+use crate::queue::{Backoff, Committed, Job, JobContext, JobError, JobId};
 
 /// The failure reason of an order that the bank could not be brought to execute. An operator can
 /// have it tried again ([`dead_letters::redrive`]).

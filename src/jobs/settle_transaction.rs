@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::Services;
 use crate::ids::TransactionId;
 use crate::payments::settlement::{self, Settled};
-use crate::queue::context::{BatchContext, Committed, JobContext};
 use crate::queue::deadline::within;
-use crate::queue::job::{BatchJob, Job, JobError};
+use crate::queue::{BatchContext, BatchJob, Committed, Job, JobContext, JobError};
 
 /// Posts the transfer of a transaction and moves the transaction from `PROCESSING` to its outcome.
 ///

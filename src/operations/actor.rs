@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::ids::{ApiKeyId, UserId};
-use crate::queue::discarded::Decision;
+use crate::queue::operate::discarded::Decision;
 
 /// The most characters of a reason.
 pub const MAX_REASON_CHARS: usize = 500;

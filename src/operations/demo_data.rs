@@ -30,8 +30,8 @@ use crate::jobs::{self, Bank, ExecuteBankOrder, ExecuteTransfer, Services};
 use crate::money::{Amount, Currency, Money};
 use crate::payments::orders::{self, Instruction, NewOrder, Order, Status};
 use crate::payments::wallets;
-use crate::queue::enqueue::{NewJob, enqueue};
-use crate::queue::worker::{Worker, WorkerSettings};
+use crate::queue::{NewJob, enqueue};
+use crate::queue::{Worker, WorkerSettings};
 
 /// Connections that are needed: a worker and its jobs hold several.
 pub const CONNECTIONS: u32 = 4;

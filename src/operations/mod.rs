@@ -50,7 +50,7 @@ pub use crate::queue::health::span;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
 
-use crate::queue::notifier;
+use crate::queue::enqueue::notify_now;
 
 /// The mode of an operation that can be tried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,5 +82,5 @@ pub async fn database_now(conn: &mut PgConnection) -> Result<OffsetDateTime, sql
 
 /// Wakes idle workers, which would otherwise find new jobs at their next poll.
 pub async fn wake_workers(pool: &PgPool) {
-    notifier::notify_now(pool).await;
+    notify_now(pool).await;
 }

@@ -7,10 +7,11 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use crate::queue::workers::{WorkerInfo, WorkerState};
+pub use crate::queue::operate::workers::{WorkerInfo, WorkerState};
 
 use super::{Actor, Mode, database_now};
-use crate::queue::{QueueError, workers};
+use crate::queue::QueueError;
+use crate::queue::operate::workers;
 
 /// The interval between two looks at workers that drain.
 const POLL: Duration = Duration::from_millis(200);

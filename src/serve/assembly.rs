@@ -34,7 +34,7 @@ use crate::http::edge::signature::Verifier;
 use crate::http::wire::request_body::BodyLimits;
 use crate::http::{self, Edge};
 use crate::identity::passwords::Hasher;
-use crate::queue::notifier::Notifier;
+use crate::queue::Notifier;
 
 /// The API, and what runs beside it.
 pub(super) fn assemble(

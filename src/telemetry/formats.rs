@@ -11,7 +11,7 @@ use tracing::Level;
 
 use super::logs::{FieldValue, LogLine};
 use crate::http::edge::trace::REQUEST_ENDED;
-use crate::queue::spans::JOB_ENDED;
+use crate::queue::telemetry::JOB_ENDED;
 
 /// RFC 3339, always with six decimals, so that lines sort as text.
 const RFC_3339: &[BorrowedFormatItem<'_>] =

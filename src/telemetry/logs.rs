@@ -182,8 +182,8 @@ mod tests {
 
     use super::*;
     use crate::http::edge::trace::{LOG_TARGET as HTTP, REQUEST_ENDED};
-    use crate::queue::job::JobId;
-    use crate::queue::spans::{Ending, Failure, LOG_CONTEXT_TARGET, ProcessSpan, Run};
+    use crate::queue::JobId;
+    use crate::queue::telemetry::{Ending, Failure, LOG_CONTEXT_TARGET, ProcessSpan, Run};
     use crate::telemetry::filter;
 
     const CONSOLE: LineFormat = LineFormat::Console { colored: false };

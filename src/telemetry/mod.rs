@@ -11,8 +11,8 @@
 //!
 //! # Spans
 //!
-//! `http::edge::trace` and `queue::spans` make their spans through the OpenTelemetry API itself,
-//! which gives exact names, links and kinds, and costs some 100 ns per span when nothing is
+//! `http::edge::trace` and `queue::telemetry` make their spans through the OpenTelemetry API, which
+//! gives exact names, links and kinds, and costs some 100 ns per span when nothing is
 //! exported. A trace context that comes with a request then goes on to the job row and to whatever
 //! the job calls as it came in: a process that exports nothing makes no sampling decision for those
 //! that do. Spans that handlers make with `tracing` become their children while an exporter is
@@ -27,7 +27,7 @@
 //! request, `job_id`, `kind`, `queue` and `attempt` inside of a job.
 //!
 //! The two events that every request and every run ends with are described where they are made:
-//! `http::edge::trace` and `queue::spans`. Deliberately absent: bodies, headers, query strings,
+//! `http::edge::trace` and `queue::telemetry`. Deliberately absent: bodies, headers, query strings,
 //! secrets.
 
 mod formats;
@@ -47,7 +47,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use self::formats::LineFormat;
 use self::logs::LogLayer;
-use crate::queue::spans::LOG_CONTEXT_TARGET;
+use crate::queue::telemetry::LOG_CONTEXT_TARGET;
 
 /// The time that the last spans have to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -264,10 +264,9 @@ mod tests {
     use opentelemetry::trace::TraceFlags;
 
     use super::*;
-    use crate::queue::job::JobId;
-    use crate::queue::spans::collected::{attribute, new_trace, spans_of, within};
-    use crate::queue::spans::{Ending, EnqueueSpan, ProcessSpan, Run};
-    use crate::queue::trace_context::TraceContext;
+    use crate::queue::JobId;
+    use crate::queue::telemetry::collected::{attribute, new_trace, spans_of, within};
+    use crate::queue::telemetry::{Ending, EnqueueSpan, ProcessSpan, Run, TraceContext};
 
     #[test]
     fn a_handlers_own_spans_are_part_of_the_trace_and_the_log_context_is_not() {

@@ -8,7 +8,7 @@ use surety::ids::TransactionId;
 use surety::jobs::SettleTransaction;
 use surety::payments::settlement::{self, Settled};
 use surety::payments::transfers::TransferRefusal;
-use surety::queue::enqueue::{NewJob, enqueue};
+use surety::queue::{NewJob, enqueue};
 
 use crate::support::ledger::{
     accepted, balance, count, external, outcome, run_jobs, settle, transaction,

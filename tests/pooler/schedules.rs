@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::PgPool;
-use surety::queue::enqueue::NewJob;
+use surety::queue::NewJob;
 use surety::queue::schedules::{self, MissedPolicy, Schedule, Tick};
 
 use crate::support::{App, Binary as _, PgBouncer, PgBouncerSettings, TestDb, eventually_async};

@@ -14,8 +14,8 @@ use super::kinds;
 use super::worker_process::{WorkerProcess, WorkerTask};
 use surety::db;
 use surety::jobs::{self, Services};
-use surety_queue::registry::Registry;
-use surety_queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use surety_queue::Registry;
+use surety_queue::{Worker, WorkerSettings, WorkerSummary};
 
 /// Connections of each worker's handlers, as `app work` has.
 pub(crate) const HANDLER_CONNECTIONS: u32 = 10;

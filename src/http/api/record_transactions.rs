@@ -8,8 +8,8 @@ use sqlx::PgConnection;
 use crate::http::edge::shared_commit::{CommitError, Work};
 use crate::jobs::SettleTransaction;
 use crate::payments::transactions::{self, NewTransaction, Recorded};
-use crate::queue::enqueue::{NewJob, enqueue_many};
-use crate::queue::trace_context::TraceContext;
+use crate::queue::telemetry::TraceContext;
+use crate::queue::{NewJob, enqueue_many};
 
 /// Records transactions.
 #[derive(Clone, Copy, Debug)]

@@ -25,8 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::http::wire::problem::{Code, Problem, is_about_the_data};
 use crate::payments::LedgerError;
 use crate::payments::transactions::TransactionError;
-use crate::queue::QueueError;
-use crate::queue::notifier::Notifier;
+use crate::queue::{Notifier, QueueError};
 
 /// The most requests that wait for a commit. Beyond that they are refused at once instead of after
 /// a wait in vain.

@@ -13,16 +13,16 @@ mod views;
 pub use self::subject::{OrderView, TransactionView};
 pub use self::views::{AttemptView, DeadLetterView, DecisionView, ListedDeadLetter};
 pub use crate::jobs::dead_letters::{DeadLetterError, DecisionRefusal};
-pub use crate::queue::attempt::AttemptOutcome;
-pub use crate::queue::discarded::{Filter as DeadLetterFilter, MAX_LISTED, Position};
-pub use crate::queue::job::JobId;
+pub use crate::queue::AttemptOutcome;
+pub use crate::queue::JobId;
+pub use crate::queue::operate::discarded::{Filter as DeadLetterFilter, MAX_LISTED, Position};
 
 use serde::Serialize;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{Actor, Mode};
 use crate::jobs::dead_letters;
-use crate::queue::discarded;
+use crate::queue::operate::discarded;
 
 /// A decision that was not made. Nothing has changed.
 #[derive(Debug, thiserror::Error)]

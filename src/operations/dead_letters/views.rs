@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 
 use super::{AttemptOutcome, DecisionKind, JobId, OrderView, Position, TransactionView};
 use crate::jobs::dead_letters::{DeadLetter, Subject, is_undecided};
-use crate::queue::discarded::DiscardedJob;
-use crate::queue::inspect::{Attempt, Resolution, ResolutionKind};
+use crate::queue::operate::discarded::DiscardedJob;
+use crate::queue::operate::inspect::{Attempt, Resolution, ResolutionKind};
 
 /// A dead letter in a list.
 #[derive(Clone, Debug, Serialize)]

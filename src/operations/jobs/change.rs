@@ -8,8 +8,8 @@ use sqlx::{Connection as _, PgConnection};
 use super::{JobId, JobState, JobsError};
 use crate::jobs::dead_letters;
 use crate::operations::{Actor, Mode};
-use crate::queue::cancel::{self, CancelOutcome};
-use crate::queue::operators::interventions::{self, Retried, standings};
+use crate::queue::operate::interventions::{self, Retried, standings};
+use crate::queue::operate::{self, CancelOutcome};
 
 /// The most jobs that one transaction changes: others wait for the rows that it locks.
 pub const MAX_PER_TRANSACTION: usize = 100;
@@ -322,7 +322,7 @@ async fn cancel(
             continue;
         }
         let mut tx = conn.begin().await?;
-        let cancelled = cancel::cancel(&mut tx, *id, by, reason).await?;
+        let cancelled = operate::cancel(&mut tx, *id, by, reason).await?;
         mode.end(tx).await?;
         let outcome = match cancelled {
             Some(CancelOutcome::Cancelled) => Ok(JobChange::Cancelled),

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgPool};
 use super::{JobChange, JobId, JobRefusal, JobResult, JobsError, known_kinds};
 use crate::jobs::dead_letters;
 use crate::operations::{Actor, Mode};
-use crate::queue::operators::interventions::{self, standings};
+use crate::queue::operate::interventions::{self, standings};
 
 /// A change of a job's arguments.
 #[derive(Clone, Debug)]

@@ -9,10 +9,8 @@ use time::OffsetDateTime;
 
 use super::{JobId, JobsError, known_kinds};
 use crate::jobs::ResolveBankOrder;
-use crate::queue::QueueError;
-use crate::queue::enqueue::{NewJob, Unique, enqueue as enqueue_job};
-use crate::queue::job::Job as _;
-use crate::queue::kinds::KindDeclaration;
+use crate::queue::enqueue::kinds::KindDeclaration;
+use crate::queue::{Job as _, NewJob, QueueError, Unique, enqueue as enqueue_job};
 
 /// Priorities, from the one that is claimed first.
 pub const PRIORITIES: std::ops::RangeInclusive<i16> = 1..=4;

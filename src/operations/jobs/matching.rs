@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::{JobFilter, JobId, JobSummary, JobsError};
-use crate::queue::operators::list;
+use crate::queue::operate::list;
 
 /// The most jobs that are counted before a change.
 pub const MAX_COUNTED: usize = 100_000;

@@ -19,18 +19,19 @@ pub mod selection;
 
 pub use self::change::{ChangeJobs, JobAction, JobChange, JobRefusal, JobResult, RefusalClass};
 pub use self::selection::JobSelection;
-pub use crate::queue::inspect::{Attempt, Explanation, JobDetails, JobState, ResolutionKind};
-pub use crate::queue::job::JobId;
-pub use crate::queue::operators::JobFilter;
-pub use crate::queue::operators::filter::ArgsMatch;
-pub use crate::queue::operators::list::{JobSummary, MAX_LISTED};
+pub use crate::queue::JobId;
+pub use crate::queue::JobState;
+pub use crate::queue::operate::ArgsMatch;
+pub use crate::queue::operate::JobFilter;
+pub use crate::queue::operate::inspect::{Attempt, Explanation, JobDetails, ResolutionKind};
+pub use crate::queue::operate::list::{JobSummary, MAX_LISTED};
 
 use sqlx::PgPool;
 
 use crate::jobs::dead_letters::DeadLetterError;
 use crate::jobs::{self, Services};
 use crate::queue::QueueError;
-use crate::queue::registry::Registry;
+use crate::queue::Registry;
 
 /// An operation on jobs that could not be carried out. Refusals of single jobs are
 /// [`JobRefusal`]s.

@@ -6,8 +6,7 @@ use serde::Serialize;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::{Explanation, JobDetails, JobFilter, JobId, JobState, JobSummary, JobsError};
-use crate::queue::inspect;
-use crate::queue::operators::{list as lists, waiting};
+use crate::queue::operate::{inspect, list as lists, waiting};
 
 /// A page of a list, newest first.
 #[derive(Clone, PartialEq, Debug, Serialize)]

@@ -11,16 +11,18 @@ mod views;
 
 pub use self::limits::{LimitChange, LimitsView};
 pub use self::views::{QueueView, ShownQueue, blocked_keys, find, list};
-pub use crate::queue::queues::{BlockCause, BlockedKey, COUNT_CAP, Limits, OnPoison, Pause};
+pub use crate::queue::operate::queues::{
+    BlockCause, BlockedKey, COUNT_CAP, Limits, OnPoison, Pause,
+};
 
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::{Actor, Identity};
-use crate::queue::job::JobId;
-use crate::queue::queues::Which;
-use crate::queue::{QueueError, draining, queues};
+use crate::queue::operate::queues;
+use crate::queue::operate::queues::Which;
+use crate::queue::{JobId, QueueError};
 
 /// An operation on a queue that could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +109,7 @@ pub async fn resume(
     scope: &QueueScope,
 ) -> Result<ResumeResult, QueuesError> {
     let was_paused = queues::resume(conn, scope.which()).await?;
-    let mut pauses = draining::pauses(conn).await?.into_iter();
+    let mut pauses = queues::pauses(conn).await?.into_iter();
     let remaining = pauses.find(|(queue, _)| match scope {
         QueueScope::One(_) => queue.is_none(),
         QueueScope::All => true,
@@ -149,7 +151,7 @@ pub async fn drain(
     let deadline = Instant::now() + timeout;
     let mut none_since = None;
     loop {
-        let running = draining::running(&mut conn, queue).await?;
+        let running = queues::running(&mut conn, queue).await?;
         let now = Instant::now();
         none_since = if running == 0 { none_since.or(Some(now)) } else { None };
         if none_since.is_some_and(|since| now - since >= DRAINED_FOR) {

@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 
 use super::{BlockedKey, COUNT_CAP, LimitsView, Pause, QueuesError};
 use crate::operations::database_now;
-use crate::queue::queues::QueueSummary;
-use crate::queue::{draining, queues};
+use crate::queue::operate::queues;
+use crate::queue::operate::queues::QueueSummary;
 
 /// The blocked keys that are listed with a queue.
 const SHOWN_KEYS: u32 = 20;
@@ -73,7 +73,7 @@ pub struct QueueList {
 /// [`QueuesError::Queue`].
 pub async fn list(conn: &mut PgConnection) -> Result<QueueList, QueuesError> {
     let queues = queues::list(conn).await?.into_iter().map(QueueView::from).collect();
-    let pauses = draining::pauses(conn).await?;
+    let pauses = queues::pauses(conn).await?;
     let of_all = pauses.into_iter().find(|(queue, _)| queue.is_none());
     let pause_of_all = of_all.map(|(_, pause)| pause);
     Ok(QueueList { queues, pause_of_all, as_of: database_now(conn).await? })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{MissedPolicy, Schedule, ScheduleError};
-use crate::queue::enqueue::NewJob;
+use crate::queue::NewJob;
 
 /// The times and the job of a schedule.
 #[derive(Clone, Debug)]

@@ -18,9 +18,8 @@ use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
 use super::{Actor, Identity, Mode};
-use crate::queue::QueueError;
-use crate::queue::job::JobId;
 use crate::queue::schedules::{self, PauseOutcome, Put, ResumeOutcome};
+use crate::queue::{JobId, QueueError};
 
 /// An operation on a schedule that was not carried out. Nothing has changed.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use time::OffsetDateTime;
 
 pub use self::report::{FindingStatus, Report};
-pub use crate::queue::invariants::{Finding, Invariant, Weight};
+pub use crate::queue::health::invariants::{Finding, Invariant, Weight};
 
 use crate::{payments, queue};
 
@@ -88,7 +88,7 @@ pub fn invariants() -> impl Iterator<Item = Invariant> {
         idempotency_keys::INVARIANTS,
         payments::verify::INVARIANTS,
         payments::orders::verify::INVARIANTS,
-        queue::verify::INVARIANTS,
+        queue::health::verify::INVARIANTS,
     ];
     all.into_iter().flatten().copied()
 }

@@ -153,7 +153,7 @@ const NONE_WAITS_FOR_AN_OPERATOR: Invariant = Invariant {
 mod tests {
     use super::*;
     use crate::jobs::{ExecuteBankOrder, ExecuteTransfer, ResolveBankOrder};
-    use crate::queue::job::Job;
+    use crate::queue::Job;
 
     #[test]
     fn they_look_at_the_kinds_that_execute() {

@@ -126,7 +126,7 @@ const NONE_WAITS_FOR_AN_OPERATOR: Invariant = Invariant {
 mod tests {
     use super::*;
     use crate::jobs::SettleTransaction;
-    use crate::queue::job::Job;
+    use crate::queue::Job;
 
     #[test]
     fn they_look_at_the_kind_that_settles() {

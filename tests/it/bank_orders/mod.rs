@@ -20,7 +20,7 @@ use surety::http::edge::rate_limits::Limit;
 use surety::ids::OrderId;
 use surety::jobs::{self, Bank, Services};
 use surety::operations::verify;
-use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use surety::queue::{Worker, WorkerSettings, WorkerSummary};
 
 use self::gate::Gate;
 use crate::bank::{TestBank, client};

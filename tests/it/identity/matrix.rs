@@ -14,7 +14,7 @@ use surety::ids::{AccountId, OrderId, UserId};
 use surety::money::Currency;
 use surety::payments::orders::Instruction;
 use surety::payments::wallets;
-use surety::queue::job::JobId;
+use surety::queue::JobId;
 use uuid::Uuid;
 
 use self::Caller::*;

@@ -6,7 +6,7 @@ use surety::bank::{Direction, EffectKey};
 use surety::ids::UserId;
 use surety::jobs::{ExecuteBankOrder, ResolveBankOrder};
 use surety::payments::orders::{self, Instruction};
-use surety::queue::enqueue::{NewJob, enqueue};
+use surety::queue::{NewJob, enqueue};
 use uuid::Uuid;
 
 use crate::support::ledger::{count, money};

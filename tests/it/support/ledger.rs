@@ -10,9 +10,9 @@ use surety::payments::LedgerError;
 use surety::payments::accounts::{self, ExternalAccount};
 use surety::payments::settlement::{self, Settled};
 use surety::payments::transfers::{self, NewTransfer, Reason, TransferRefusal};
-use surety::queue::enqueue::{NewJob, enqueue};
-use surety::queue::job::JobId;
-use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use surety::queue::JobId;
+use surety::queue::{NewJob, enqueue};
+use surety::queue::{Worker, WorkerSettings, WorkerSummary};
 use uuid::Uuid;
 
 /// `money("12.50 USD")`.

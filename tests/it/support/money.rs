@@ -14,9 +14,8 @@ use surety::payments::orders::{
     self, Executed, Execution, Instruction, NewOrder, Order, PlacementRefusal,
 };
 use surety::payments::wallets;
-use surety::queue::discarded::{self, Decision, Resolved};
-use surety::queue::job::JobId;
-use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use surety::queue::operate::discarded::{self, Decision, Resolved};
+use surety::queue::{JobId, Worker, WorkerSettings, WorkerSummary};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

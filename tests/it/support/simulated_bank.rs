@@ -9,7 +9,7 @@ use surety::bank::BankArgs;
 use surety::bank::simulator::{Simulator, SimulatorArgs};
 use surety::ids::OrderId;
 use surety::jobs::{self, Bank, Services};
-use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use surety::queue::{Worker, WorkerSettings, WorkerSummary};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use super::{Finding, Fix, Level, judge, span};
-use crate::job::JobId;
+use crate::ids::JobId;
 
 pub(super) const OLDEST_AVAILABLE: &str = "oldest-available-job";
 pub(super) const EXPIRED_LEASES: &str = "expired-leases";

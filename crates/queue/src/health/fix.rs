@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::job::JobId;
+use crate::ids::JobId;
 
 /// A remedy for a finding. `Display` words it without naming commands, of which each application
 /// has its own: one that has some words the remedies itself.

@@ -26,7 +26,9 @@
 mod backlog;
 mod finding;
 mod fix;
+pub mod invariants;
 mod storage;
+pub mod verify;
 mod workers;
 
 use std::time::Duration;

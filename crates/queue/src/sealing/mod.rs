@@ -1,6 +1,6 @@
 //! Arguments at rest: jobs whose arguments nobody who reads the database may know.
 //!
-//! A kind with [`Job::SEALED`](super::job::Job::SEALED) has the arguments of its jobs *sealed*
+//! A kind with [`Job::SEALED`](crate::handler::Job::SEALED) has the arguments of its jobs *sealed*
 //! before they leave the process that enqueues them, and opened just before the handler parses
 //! them, by a worker that knows the key.
 //!
@@ -11,10 +11,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::QueueError;
-//! use surety_queue::context::{Committed, JobContext};
-//! use surety_queue::enqueue::{NewJob, enqueue};
-//! use surety_queue::job::{Job, JobError};
+//! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, QueueError, enqueue};
 //! use surety_queue::sealing::Keyring;
 //!
 //! #[derive(Serialize, Deserialize)]
@@ -99,7 +96,6 @@ mod keyring;
 mod new_job;
 pub mod rotation;
 
-pub(super) use self::envelope::open_args;
-pub use self::envelope::{OpenError, SealError, SealedArgs};
-pub use self::keyring::{Keyring, KeyringError, MAX_KEY_ID_CHARS};
-pub(super) use self::new_job::PlainArgs;
+pub(super) use envelope::open_args;
+pub use envelope::{OpenError, SealError, SealedArgs};
+pub use keyring::{Keyring, KeyringError, MAX_KEY_ID_CHARS};

@@ -25,8 +25,7 @@ use crate::operations::dead_letters::{
 };
 use crate::operations::{Actor, Mode};
 use crate::payments::transactions::TransactionError;
-use crate::queue::QueueError;
-use crate::queue::notifier::Notifier;
+use crate::queue::{Notifier, QueueError};
 
 /// The API of dead letters.
 #[derive(Clone)]

@@ -10,9 +10,8 @@ use crate::http::wire::problem::{self, Code, Problem};
 use crate::ids::OrderId;
 use crate::jobs::{ExecuteBankOrder, ExecuteTransfer};
 use crate::payments::orders::{self, Kind, NewOrder, Order, PlacementRefusal};
-use crate::queue::QueueError;
-use crate::queue::enqueue::{NewJob, enqueue_many};
-use crate::queue::trace_context::TraceContext;
+use crate::queue::telemetry::TraceContext;
+use crate::queue::{NewJob, QueueError, enqueue_many};
 
 /// Places orders.
 #[derive(Clone, Copy, Debug)]

@@ -18,7 +18,7 @@ use crate::http::wire::problem::{Code, Problem};
 use crate::ids::{AccountId, OrderId, UserId};
 use crate::payments::orders::{self, Filter, Instruction, Kind, NewOrder};
 use crate::payments::wallets;
-use crate::queue::trace_context::TraceContext;
+use crate::queue::telemetry::TraceContext;
 
 /// Places, finds and lists orders, for the APIs of deposits, withdrawals and transfers.
 #[derive(Clone)]

@@ -25,7 +25,7 @@ use tracing::{Instrument, field};
 use self::route_names::RouteNames;
 use self::server_span::{Loss, cut};
 use crate::http::wire::request_id::{RequestId, X_REQUEST_ID};
-use crate::queue::spans::LOG_CONTEXT_TARGET;
+use crate::queue::telemetry::LOG_CONTEXT_TARGET;
 
 /// The name of the `tracing` event that tells how a request ended.
 pub const REQUEST_ENDED: &str = "request_ended";

@@ -8,7 +8,7 @@ use poem::http::{HeaderMap, Method, StatusCode, Version, header};
 use poem::{Addr, Request};
 
 use crate::http::wire::request_id::RequestId;
-use crate::queue::trace_context::TraceContext;
+use crate::queue::telemetry::TraceContext;
 
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 /// The length to which a caller's text is cut before it goes to a span or a log line.

@@ -4,8 +4,8 @@ use poem::web::{Data, Path};
 use poem::{EndpointExt, Route, get, handler};
 
 use super::*;
-use crate::queue::spans::collected::{attribute, new_trace, spans_of, within};
-use crate::queue::trace_context::TraceContext;
+use crate::queue::telemetry::TraceContext;
+use crate::queue::telemetry::collected::{attribute, new_trace, spans_of, within};
 
 #[handler]
 fn show(Path(_id): Path<String>, request_id: Data<&RequestId>) -> String {
