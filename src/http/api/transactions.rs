@@ -85,7 +85,7 @@ impl TransactionsApi {
         created_from: Query<Option<Moment>>,
         /// Only those received before this time (RFC 3339).
         created_before: Query<Option<Moment>>,
-        /// How many transactions a page has at most; 50 when absent.
+        /// The most transactions on a page; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
         /// The `next_cursor` of the page before.
@@ -137,7 +137,7 @@ fn list_of(filter: &Filter) -> String {
     format!("list_transactions 2 {status:?} {currency:?} {account:?} {created:?}")
 }
 
-/// Where a transaction stands.
+/// The status of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Enum)]
 #[serde(rename_all = "UPPERCASE")]
 #[oai(rename_all = "UPPERCASE")]
@@ -148,7 +148,7 @@ pub enum TransactionStatus {
     Processing,
     /// Settled: its transfer is in the ledger.
     Completed,
-    /// It broke a rule and moved no money; `failure_reason` says which.
+    /// The transaction broke a rule and moved no money; `failure_reason` says which.
     Failed,
 }
 
@@ -184,19 +184,19 @@ pub struct TransactionOut {
     source_account: String,
     /// The account that the money reaches.
     destination_account: String,
-    /// How much, with exactly the decimals of the currency (ISO 4217).
+    /// The amount, with exactly the decimals of the currency (ISO 4217).
     amount: AmountOut,
     /// The currency of the amount.
     currency: CurrencyCode,
-    /// Where the transaction stands.
+    /// The status of the transaction.
     status: TransactionStatus,
-    /// Why it failed, as a stable code; null unless it did.
+    /// The reason of the failure, as a stable code; null unless the transaction failed.
     #[oai(nullable)]
     failure_reason: Option<String>,
-    /// When it was first received.
+    /// The moment at which the transaction was first received.
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
-    /// When it reached its outcome; null until then.
+    /// The moment at which the transaction reached its outcome; null until then.
     #[serde(with = "time::serde::rfc3339::option")]
     #[oai(nullable)]
     processed_at: Option<OffsetDateTime>,
@@ -223,7 +223,7 @@ impl From<Transaction> for TransactionOut {
 struct TransactionPage {
     /// The transactions of this page.
     transactions: Vec<TransactionOut>,
-    /// What to send as `cursor` to get the next page; null on the last page.
+    /// The `cursor` of the next page; null on the last page.
     #[oai(nullable)]
     next_cursor: Option<String>,
 }

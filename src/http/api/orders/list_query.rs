@@ -18,13 +18,13 @@ use crate::http::wire::problem::Problem;
 /// ([`crate::http::api::openapi`]) shows each of its properties as a parameter of its own.
 #[derive(Clone, Debug)]
 pub struct OrderQuery {
-    /// Only those in this state.
+    /// The status of the orders.
     pub status: Option<TransactionStatus>,
-    /// Only those given at this time or later.
+    /// The earliest time at which the orders were given.
     pub created_from: Option<OffsetDateTime>,
-    /// Only those given before this time.
+    /// The time before which the orders were given.
     pub created_before: Option<OffsetDateTime>,
-    /// How many are on a page.
+    /// The number of orders on a page.
     pub limit: u16,
     /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
@@ -61,7 +61,7 @@ impl<'a> ApiExtractor<'a> for OrderQuery {
             described(status, "Only those in this state."),
             described(moment.clone(), "Only those given at this time or later (RFC 3339)."),
             described(moment, "Only those given before this time (RFC 3339)."),
-            described(limit, "How many a page has at most; 50 when absent."),
+            described(limit, "The most orders on a page; 50 when absent."),
             described(String::schema_ref(), "The `next_cursor` of the page before."),
         ];
         let properties = NAMES.into_iter().zip(schemas).collect();

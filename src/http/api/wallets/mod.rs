@@ -190,7 +190,7 @@ impl WalletsApi {
         uri: &Uri,
         /// The id of the wallet.
         wallet_id: Path<Uuid>,
-        /// How many a page has at most; 50 when absent.
+        /// The most entries on a page; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
         /// The `next_cursor` of the page before.
@@ -279,7 +279,7 @@ enum WalletOpened {
         /// The version of the wallet.
         #[oai(header = "ETag")]
         String,
-        /// Where the wallet is.
+        /// The path of the wallet.
         #[oai(header = "Location")]
         String,
     ),
@@ -332,7 +332,7 @@ enum StatementMade {
     #[oai(status = 200)]
     Ok(
         Csv,
-        /// That it is a file, and its name.
+        /// `attachment`, and the name of the file.
         #[oai(header = "Content-Disposition")]
         String,
     ),
