@@ -16,9 +16,9 @@
 //! ```
 //!
 //! **In**: the HTTP edge verifies the signature over the raw bytes, parses, and hands the
-//! transaction to the [shared commit](http): requests that arrive together are written by one
-//! database transaction, each answered after it. The payment and its job exist together or not at
-//! all, so an accepted webhook cannot be lost between the two.
+//! transaction to the [shared commit](http::edge::shared_commit): requests that arrive together are
+//! written by one database transaction, each answered after it. The payment and its job exist
+//! together or not at all, so an accepted webhook cannot be lost between the two.
 //!
 //! **Out**: a worker claims due jobs in a short transaction of its own. Whatever a handler writes,
 //! it commits together with the completion of its job, guarded by the fence of its claim. A worker
@@ -67,8 +67,8 @@
 //!
 //! # Code map, in reading order
 //!
-//! - [`http`], way in 1: one file per API; the only place that knows poem. Owns database
-//!   transactions.
+//! - [`http`], way in 1: `edge` accepts requests, `wire` has the forms of what is sent, `api` one
+//!   file per API; the only place that knows poem. Owns database transactions.
 //! - [`jobs`], way in 2: one file per job kind, and the registry. Owns database transactions.
 //! - [`payments`]: the money. Transactions and orders, accounts and wallets, transfers, and what
 //!   `app verify` checks of them.

@@ -1,4 +1,4 @@
-//! Inbound webhooks: where providers tell us of transactions.
+//! Inbound webhooks: the transactions that payment providers send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

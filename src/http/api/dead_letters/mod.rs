@@ -1,4 +1,4 @@
-//! Dead letters: what was given up, and what operators decide over it.
+//! Dead letters: discarded jobs, and operators' decisions over them.
 
 mod bodies;
 mod refusals;

@@ -1,4 +1,4 @@
-//! Wallets: what users have.
+//! Wallets of users: opening, closing, balances, entries and statements.
 
 mod bodies;
 mod etag;
