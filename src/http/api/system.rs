@@ -156,7 +156,7 @@ impl Unready {
     }
 }
 
-/// That the service is there.
+/// The service is there.
 #[derive(Serialize, Object)]
 struct ServiceStatus {
     /// Always `HEALTHY`.
@@ -166,14 +166,14 @@ struct ServiceStatus {
     current_time: OffsetDateTime,
 }
 
-/// That the process lives.
+/// The process lives.
 #[derive(Serialize, Object)]
 struct Health {
     /// Always `ok`.
     status: String,
 }
 
-/// That the process can serve.
+/// The process can serve.
 #[derive(Serialize, Object)]
 struct Readiness {
     /// Always `ready`.
@@ -183,7 +183,7 @@ struct Readiness {
     bank_breaker: String,
 }
 
-/// Which build this is.
+/// The build of the program.
 #[derive(Serialize, Object)]
 struct Version {
     /// The name of the program.
