@@ -92,8 +92,7 @@ fn undocumented_flags(help: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_main_commands_show_examples() {
-    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["doctor"]]
-    {
+    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["doctor"]] {
         let (_, help) = run(&[command, &["--help"]].concat()).await;
         assert!(help.contains("Examples:") && help.contains("  app "), "{command:?}: {help}");
     }
