@@ -55,7 +55,7 @@ enum Command {
         /// The number of migrations to undo [default: 1]
         #[arg(long, value_name = "N", conflicts_with = "to")]
         steps: Option<usize>,
-        /// Only say which.
+        /// Only list them.
         #[arg(long)]
         dry_run: bool,
         /// Do not ask.
