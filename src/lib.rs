@@ -67,26 +67,38 @@
 //!
 //! # Code map, in reading order
 //!
-//! - [`http`], way in 1: one file per API; the only place that knows poem. Owns database
-//!   transactions.
-//! - [`jobs`], way in 2: one file per job kind, and the registry. Owns database transactions.
+//! A workspace, so that the compiler holds the outer walls: `crates/bench → app → crates/queue,
+//! crates/postgres`. In the app:
+//!
+//! - [`http`], way in 1: `edge` accepts connections and stands around every request, `wire` reads
+//!   and writes bodies, `api` has one file per API. The only place that knows poem.
+//! - [`jobs`], way in 2: one file per job kind, and the registry.
+//! - [`operations`]: what operators do, once, for command line, API and pages.
 //! - [`payments`]: the money. Transactions and orders, accounts and wallets, transfers, and what
 //!   `app verify` checks of them.
 //! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
-//! - [`queue`]: the engine. It knows no job kind and no payment, and stands on its own as a
-//!   library.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
-//! - [`cli`]: the operator's commands.
-//! - [`db`], [`telemetry`], [`embedded_postgres`]: the way to PostgreSQL, to whoever watches, and
-//!   to a PostgreSQL of our own.
+//! - [`cli`]: the operator's commands: arguments, and results in a terminal.
+//! - [`db`], [`telemetry`], [`process`]: the application's schema, whoever watches, and a process
+//!   from its settings to its exit code.
 //! - [`money`], [`ids`], [`invariants`]: words that everything may use.
+//!
+//! Beside it:
+//!
+//! - `crates/queue` ([`queue`]): the engine. It knows no job kind and no payment, and stands on its
+//!   own as a library, with a schema and a README of its own.
+//! - `crates/postgres`: pools that recover, connection poolers, a PostgreSQL of our own, and
+//!   servers and networks for tests.
+//! - `crates/bench`: what is measured, and the binary `surety-bench`.
+//! - `tests/it` tests the app through its edges; `tests/pooler` what needs PgBouncer; each crate
+//!   has tests of its own.
 //!
 //! # Rules that hold everywhere
 //!
-//! - Dependencies point one way: `cli | serve | work | dev → http | jobs →
-//!   payments | bank | identity | queue`. Those last four do not know each other. A test reads the
-//!   sources and enforces it (`tests/it/tidy.rs`).
+//! - Dependencies point one way: `cli | http → operations → jobs → payments | bank | identity |
+//!   queue`. Those last four do not know each other. Cargo holds it between crates, and inside the
+//!   app a test that reads the sources (`tests/it/tidy.rs`).
 //! - Only the edges begin and commit a database transaction, and only they enqueue. Everything
 //!   below takes `&mut PgConnection`, so one function shows all that commits together.
 //! - No network call while a database transaction is open.
@@ -127,6 +139,7 @@ pub mod identity;
 pub mod ids;
 pub mod jobs;
 pub mod money;
+pub mod operations;
 pub mod payments;
 pub mod process;
 pub mod serve;
@@ -134,4 +147,4 @@ pub mod telemetry;
 pub mod work;
 
 pub use surety_queue as queue;
-pub use surety_queue::invariants;
+pub use surety_queue::health::invariants;

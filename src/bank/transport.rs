@@ -24,9 +24,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::service::TowerToHyperService;
 use url::{Position, Url};
 
-use super::error::{BankError, Mistrust, Unavailable};
+use super::error::{BankError, InvalidAnswer, Unavailable};
 
-/// What a call may take. Beyond it, a call fails.
+/// The limits of a call. Beyond them, a call fails.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
     /// The time for a connection.
@@ -101,7 +101,7 @@ impl Transport {
         while let Some(frame) = incoming.frame().await {
             let Ok(piece) = frame.map_err(|_| CUT)?.into_data() else { continue };
             if body.len() + piece.len() > self.limits.max_answer_bytes {
-                return Err(BankError::Malformed(Mistrust::TooLarge));
+                return Err(BankError::Malformed(InvalidAnswer::TooLarge));
             }
             body.extend_from_slice(&piece);
         }
@@ -109,7 +109,7 @@ impl Transport {
     }
 }
 
-const CUT: BankError = BankError::Malformed(Mistrust::Cut);
+const CUT: BankError = BankError::Malformed(InvalidAnswer::Cut);
 const NOT_CONNECTED: BankError = BankError::Unavailable(Unavailable::NotConnected);
 
 /// The request with what HTTP/1.1 wants to know of its URL.

@@ -7,7 +7,7 @@ use surety_postgres::ConnectError;
 
 use crate::db;
 
-/// Which database.
+/// The database of a command.
 #[derive(clap::Args, Debug)]
 pub(super) struct Database {
     #[command(flatten)]
@@ -24,7 +24,7 @@ impl Database {
         self.connect_any(application_name, 1).await
     }
 
-    /// The same with so many connections.
+    /// The same with a pool of this size.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Database {
         self.connect_many(application_name, 1).await
     }
 
-    /// The same with so many connections.
+    /// The same with a pool of this size.
     ///
     /// # Errors
     ///

@@ -1,20 +1,20 @@
-//! `app dead-letters`: what was given up, and what an operator decides over it; by the same steps
-//! as the API.
+//! `app dead-letters`: flags, tables and exit codes of the
+//! [operations on dead letters](crate::operations::dead_letters).
 
 use std::process::ExitCode;
 
-use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use super::actor::ActorArgs;
 use super::database::Database;
 use super::output::{Output, moment, table};
 use super::report::{CONFLICT, NOT_FOUND};
-use crate::http::dead_letters::{DeadLetterDetails, DeadLetterOut};
-use crate::jobs::dead_letters::{self, DeadLetter, Refusal, Subject, is_undecided};
-use crate::queue::discarded::{self, Decision, DiscardedJob, Filter, MAX_LISTED};
-use crate::queue::inspect::ResolutionKind;
-use crate::queue::job::JobId;
+use crate::operations::dead_letters::{
+    self, DeadLetterFilter, DeadLetterView, Decide, DecisionError, DecisionKind, DecisionRefusal,
+    JobId, ListedDeadLetter, MAX_LISTED,
+};
+use crate::operations::{Actor, Mode};
 
 const APPLICATION: &str = "surety-dead-letters";
 
@@ -50,11 +50,11 @@ enum Command {
         /// Only jobs of this kind.
         #[arg(long)]
         kind: Option<String>,
-        /// How many at most.
+        /// The most that are listed.
         #[arg(long, default_value_t = 50,
               value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -64,7 +64,7 @@ enum Command {
         database: Database,
         /// The number of the job.
         job_id: i64,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -88,8 +88,8 @@ enum Command {
         #[arg(long, group = "consent")]
         yes: bool,
         #[command(flatten)]
-        why: Why,
-        /// How to print it.
+        actor: ActorArgs,
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -104,62 +104,11 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        why: Why,
-        /// How to print it.
+        actor: ActorArgs,
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
-}
-
-/// What is kept of a decision.
-#[derive(clap::Args, Debug)]
-pub(super) struct Why {
-    /// Why, for whoever asks later.
-    #[arg(long, value_parser = reason)]
-    pub(super) reason: String,
-
-    /// Who decides. [default: the user of the system]
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-    by: Option<String>,
-}
-
-impl Why {
-    pub(super) fn who(&self) -> String {
-        operator(self.by.as_deref())
-    }
-}
-
-/// What is kept of who works at the terminal: the name given, or the user of the system.
-pub(super) fn operator(name: Option<&str>) -> String {
-    let name = name.map(str::to_owned).or_else(|| std::env::var("USER").ok());
-    format!("cli:{}", name.filter(|name| !name.is_empty()).as_deref().unwrap_or("unknown"))
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    match text.trim().is_empty() || text.chars().count() > dead_letters::MAX_REASON_CHARS {
-        true => Err(format!("a reason has 1 to {} characters", dead_letters::MAX_REASON_CHARS)),
-        false => Ok(text.to_owned()),
-    }
-}
-
-/// What an operator does with a dead letter.
-#[derive(Clone, Copy)]
-enum Verb {
-    Redrive,
-    WriteOff,
-}
-
-/// Whether what is done is meant.
-#[derive(Clone, Copy)]
-enum Mode {
-    Commit,
-    DryRun,
-}
-
-impl Mode {
-    fn of(dry_run: bool) -> Self {
-        if dry_run { Self::DryRun } else { Self::Commit }
-    }
 }
 
 /// Does what `args` ask for.
@@ -177,22 +126,28 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let pool = database.connect_current(APPLICATION).await?;
             show(&pool, JobId(job_id), output).await
         }
-        Command::Redrive { database, job_ids, all, kind, dry_run, yes: _, why, output } => {
+        Command::Redrive { database, job_ids, all, kind, dry_run, yes: _, actor, output } => {
             let pool = database.connect_current(APPLICATION).await?;
-            let mut session = Session::new(pool, Verb::Redrive, Mode::of(dry_run), why, output);
+            let (verdict, mode) = (DecisionKind::Redriven, mode(dry_run));
+            let mut command = Decisions::new(pool, verdict, mode, actor.into_actor(), output);
             match all {
-                true => session.decide_over_all(kind).await?,
-                false => session.decide_over(&job_ids).await?,
+                true => command.decide_over_all(kind).await?,
+                false => command.decide_over(&job_ids).await?,
             }
-            Ok(session.finish())
+            Ok(command.finish())
         }
-        Command::WriteOff { database, job_ids, dry_run, why, output } => {
+        Command::WriteOff { database, job_ids, dry_run, actor, output } => {
             let pool = database.connect_current(APPLICATION).await?;
-            let mut session = Session::new(pool, Verb::WriteOff, Mode::of(dry_run), why, output);
-            session.decide_over(&job_ids).await?;
-            Ok(session.finish())
+            let (verdict, mode) = (DecisionKind::WrittenOff, mode(dry_run));
+            let mut command = Decisions::new(pool, verdict, mode, actor.into_actor(), output);
+            command.decide_over(&job_ids).await?;
+            Ok(command.finish())
         }
     }
+}
+
+fn mode(dry_run: bool) -> Mode {
+    if dry_run { Mode::DryRun } else { Mode::Commit }
 }
 
 async fn list(
@@ -202,42 +157,40 @@ async fn list(
     output: Output,
 ) -> anyhow::Result<ExitCode> {
     let mut conn = pool.acquire().await?;
-    let filter = Filter { kind, queue: None };
-    let mut jobs: Vec<DiscardedJob> = Vec::new();
+    let filter = DeadLetterFilter { kind, queue: None };
+    let mut letters: Vec<ListedDeadLetter> = Vec::new();
     loop {
-        let wanted = (limit - u32::try_from(jobs.len())?).min(MAX_LISTED);
-        let before = jobs.last().map(DiscardedJob::position);
-        let page = discarded::list(&mut conn, &filter, before, wanted).await?;
+        let wanted = (limit - u32::try_from(letters.len())?).min(MAX_LISTED);
+        let before = letters.last().map(ListedDeadLetter::position);
+        let page = dead_letters::list(&mut conn, &filter, before, wanted).await?;
         let is_last = page.len() < wanted as usize;
-        jobs.extend(page);
-        if is_last || jobs.len() >= limit as usize {
+        letters.extend(page);
+        if is_last || letters.len() >= limit as usize {
             break;
         }
     }
-    let json = |job: DiscardedJob| serde_json::to_value(DeadLetterOut::from(job));
     match output {
         Output::Table => {
-            let rows: Vec<_> = jobs.iter().map(row).collect();
+            let rows: Vec<_> = letters.iter().map(row).collect();
             print!("{}", table(["JOB", "KIND", "ATTEMPT", "GIVEN UP", "ERROR"], &rows));
         }
-        Output::Json => {
-            println!("{}", Value::Array(jobs.into_iter().map(json).collect::<Result<_, _>>()?));
-        }
+        Output::Json => println!("{}", serde_json::to_value(&letters)?),
         Output::Jsonl => {
-            for job in jobs {
-                println!("{}", json(job)?);
+            for letter in &letters {
+                println!("{}", serde_json::to_value(letter)?);
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(job: &DiscardedJob) -> [String; 5] {
-    let attempt = format!("{} of {}", job.attempt, job.max_attempts);
+fn row(letter: &ListedDeadLetter) -> [String; 5] {
+    let attempt = format!("{} of {}", letter.attempt, letter.max_attempts);
     // The whole chain is for `show`.
-    let error: String = job.error.as_deref().unwrap_or("-").chars().take(80).collect();
+    let error: String = letter.error.as_deref().unwrap_or("-").chars().take(80).collect();
     let error = error.replace(char::is_control, " ");
-    [job.id.to_string(), job.kind.clone(), attempt, moment(Some(job.discarded_at)), error]
+    let discarded_at = moment(Some(letter.discarded_at));
+    [letter.job_id.to_string(), letter.kind.clone(), attempt, discarded_at, error]
 }
 
 async fn show(pool: &PgPool, id: JobId, output: Output) -> anyhow::Result<ExitCode> {
@@ -248,29 +201,32 @@ async fn show(pool: &PgPool, id: JobId, output: Output) -> anyhow::Result<ExitCo
     match output {
         Output::Table => print!("{}", details(&letter)),
         Output::Json | Output::Jsonl => {
-            println!("{}", serde_json::to_value(DeadLetterDetails::from(letter))?);
+            println!("{}", serde_json::to_value(&letter)?);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn details(DeadLetter { job, subject }: &DeadLetter) -> String {
-    let state = if is_undecided(job) { "waits for a decision" } else { "is decided over" };
-    let mut text = format!("job {} ({}) {state}\nargs: {}\n", job.id, job.kind, job.args);
-    text += &match subject {
-        Some(Subject::Order(order)) => {
+fn details(letter: &DeadLetterView) -> String {
+    let state = if letter.is_open { "waits for a decision" } else { "is decided over" };
+    let (id, kind, args) = (letter.job_id, &letter.kind, &letter.args);
+    let mut text = format!("job {id} ({kind}) {state}\nargs: {args}\n");
+    text += &match (&letter.order, &letter.transaction) {
+        (Some(order), _) => {
+            let order = &order.0;
             let (kind, status) = (order.kind.as_str(), order.status);
             let reason = order.failure_reason.as_deref().unwrap_or("-");
             format!("{kind} {} of {}: {status:?}, reason {reason}\n", order.id, order.money)
         }
-        Some(Subject::Transaction(it)) => {
+        (None, Some(transaction)) => {
+            let it = &transaction.0;
             let reason = it.failure_reason.as_deref().unwrap_or("-");
             let (id, money, status) = (&it.transaction_id, it.money, it.status);
             format!("transaction {id} of {money}: {status:?}, reason {reason}\n")
         }
-        None => "about nothing that exists\n".to_owned(),
+        (None, None) => "about nothing that exists\n".to_owned(),
     };
-    let attempts = job.attempts.iter().map(|attempt| {
+    let attempts = letter.attempts.iter().map(|attempt| {
         [
             attempt.attempt.to_string(),
             moment(Some(attempt.ended_at)),
@@ -278,94 +234,84 @@ fn details(DeadLetter { job, subject }: &DeadLetter) -> String {
         ]
     });
     text += &table(["ATTEMPT", "ENDED", "ERROR"], &attempts.collect::<Vec<_>>());
-    for decided in &job.resolutions {
-        let what = match decided.resolution {
-            ResolutionKind::Redriven => "redriven",
-            ResolutionKind::Dismissed => "written off",
-        };
-        let (at, by) = (moment(Some(decided.resolved_at)), &decided.resolved_by);
-        text += &format!("{what} at {at} by {by}: {}\n", decided.reason);
+    for decision in &letter.decisions {
+        let (at, by) = (moment(Some(decision.decided_at)), &decision.decided_by);
+        text += &format!("{} at {at} by {by}: {}\n", decision.decision.in_words(), decision.reason);
     }
     text
 }
 
 /// Decisions that one command makes, each in a transaction of its own.
-struct Session {
+struct Decisions {
     pool: PgPool,
-    verb: Verb,
+    verdict: DecisionKind,
     mode: Mode,
-    why: Why,
+    actor: Actor,
     output: Output,
-    /// What came of each, for programs that want one array.
+    /// Results that are printed at the end, as one array.
     results: Vec<Value>,
     done: usize,
-    refused: Option<Refusal>,
+    refused: Option<DecisionRefusal>,
 }
 
-impl Session {
-    fn new(pool: PgPool, verb: Verb, mode: Mode, why: Why, output: Output) -> Self {
+impl Decisions {
+    fn new(pool: PgPool, verdict: DecisionKind, mode: Mode, actor: Actor, output: Output) -> Self {
         let (results, done, refused) = (Vec::new(), 0, None);
-        Self { pool, verb, mode, why, output, results, done, refused }
+        Self { pool, verdict, mode, actor, output, results, done, refused }
     }
 
     async fn decide_over(&mut self, ids: &[i64]) -> anyhow::Result<()> {
         for id in ids {
             let refused = self.decide(JobId(*id)).await?.err();
-            // That something does not exist is most likely a slip, and worth saying first.
-            if self.refused != Some(Refusal::NotFound) {
+            // A dead letter that does not exist is most likely a slip, and worth saying first.
+            if self.refused != Some(DecisionRefusal::NotFound) {
                 self.refused = refused.or(self.refused);
             }
         }
         Ok(())
     }
 
-    /// From the newest down, so that what is discarded again meanwhile is not met again.
+    /// From the newest down, so that a job that is discarded again meanwhile is not met again.
     async fn decide_over_all(&mut self, kind: Option<String>) -> anyhow::Result<()> {
-        let filter = Filter { kind, queue: None };
+        let filter = DeadLetterFilter { kind, queue: None };
         let mut before = None;
         loop {
             let mut conn = self.pool.acquire().await?;
-            let page = discarded::list(&mut conn, &filter, before, MAX_LISTED).await?;
+            let page = dead_letters::list(&mut conn, &filter, before, MAX_LISTED).await?;
             drop(conn);
             let Some(last) = page.last() else { return Ok(()) };
             before = Some(last.position());
-            for job in page {
-                match self.decide(job.id).await? {
-                    // By somebody else, since the page was read.
-                    Ok(()) | Err(Refusal::AlreadyDecided | Refusal::NotFound) => {}
+            for letter in page {
+                match self.decide(letter.job_id).await? {
+                    // Somebody else has decided since the page was read.
+                    Ok(()) | Err(DecisionRefusal::AlreadyDecided | DecisionRefusal::NotFound) => {}
                     Err(refusal) => self.refused = Some(refusal),
                 }
             }
         }
     }
 
-    async fn decide(&mut self, id: JobId) -> anyhow::Result<Result<(), Refusal>> {
-        let by = self.why.who();
-        let decision = Decision { by: &by, reason: &self.why.reason };
-        let mut tx = self.pool.begin().await?;
-        let decided = match self.verb {
-            Verb::Redrive => dead_letters::redrive(&mut tx, id, decision).await?,
-            Verb::WriteOff => dead_letters::write_off(&mut tx, id, decision).await?,
+    async fn decide(&mut self, id: JobId) -> anyhow::Result<Result<(), DecisionRefusal>> {
+        let request = Decide { id, verdict: self.verdict, mode: self.mode };
+        let mut conn = self.pool.acquire().await?;
+        let decided = match dead_letters::decide(&mut conn, request, &self.actor).await {
+            Ok(_letter) => Ok(()),
+            Err(DecisionError::Refused(refusal)) => Err(refusal),
+            Err(DecisionError::Failed(error)) => return Err(error.into()),
         };
-        match (decided, self.mode) {
-            (Ok(()), Mode::Commit) => tx.commit().await?,
-            // All was done, so that it is known to be possible, and is undone.
-            (Ok(()), Mode::DryRun) | (Err(_), _) => tx.rollback().await?,
-        }
         self.done += usize::from(decided.is_ok());
-        self.tell(id, decided);
+        self.print(id, decided);
         Ok(decided)
     }
 
-    fn tell(&mut self, id: JobId, decided: Result<(), Refusal>) {
-        let (code, words) = match (decided, self.verb, self.mode) {
+    fn print(&mut self, id: JobId, decided: Result<(), DecisionRefusal>) {
+        use DecisionKind::{Redriven, WrittenOff};
+        let (code, words) = match (decided, self.verdict, self.mode) {
             (Err(refusal), _, _) => (refusal.code(), refusal.to_string()),
-            (Ok(()), Verb::Redrive, Mode::Commit) => ("redriven", "runs again".to_owned()),
-            (Ok(()), Verb::Redrive, Mode::DryRun) => {
-                ("would-redrive", "would run again".to_owned())
-            }
-            (Ok(()), Verb::WriteOff, Mode::Commit) => ("written-off", "is written off".to_owned()),
-            (Ok(()), Verb::WriteOff, Mode::DryRun) => {
+            (Ok(()), Redriven, Mode::Commit) => ("redriven", "runs again".to_owned()),
+            (Ok(()), Redriven, Mode::DryRun) => ("would-redrive", "would run again".to_owned()),
+            (Ok(()), WrittenOff, Mode::Commit) => ("written-off", "is written off".to_owned()),
+            (Ok(()), WrittenOff, Mode::DryRun) => {
                 ("would-write-off", "would be written off".to_owned())
             }
         };
@@ -380,15 +326,16 @@ impl Session {
     fn finish(self) -> ExitCode {
         match self.output {
             Output::Table => {
-                let (done, dry) = (self.done, matches!(self.mode, Mode::DryRun));
-                println!("{done} done{}", if dry { ", if it were not for --dry-run" } else { "" });
+                let dry =
+                    if self.mode == Mode::DryRun { ", if it were not for --dry-run" } else { "" };
+                println!("{} done{dry}", self.done);
             }
             Output::Json => println!("{}", Value::Array(self.results)),
             Output::Jsonl => {}
         }
         match self.refused {
             None => ExitCode::SUCCESS,
-            Some(Refusal::NotFound) => ExitCode::from(NOT_FOUND),
+            Some(DecisionRefusal::NotFound) => ExitCode::from(NOT_FOUND),
             Some(_) => ExitCode::from(CONFLICT),
         }
     }

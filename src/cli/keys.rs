@@ -1,21 +1,21 @@
-//! `app keys`: API keys for machines, and the keys that tokens are signed with.
+//! `app keys`: flags, tables and exit codes of the
+//! [operations on API keys](crate::operations::api_keys).
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use humantime::parse_duration;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::database::Database;
 use super::output::{Output, moment, table};
-use super::users::UserRef;
-use crate::identity::Role;
-use crate::identity::api_keys::{self, ActsAs, ApiKey, ApiKeySecret};
-use crate::identity::signing_keys;
+use super::users;
 use crate::ids::ApiKeyId;
+use crate::operations::api_keys::{self, ActsAs, ApiKeyView, ApiKeysError, IssuedKey};
+use crate::operations::users::{Role, UserRef};
 
 const APPLICATION: &str = "surety-keys";
 
@@ -46,7 +46,7 @@ enum Command {
     Create {
         #[command(flatten)]
         database: Database,
-        /// What to call it: who uses it, and for what.
+        /// The name of the key: who uses it, and for what.
         #[arg(long)]
         name: String,
         /// A key that acts for nobody, as operator or admin.
@@ -55,10 +55,10 @@ enum Command {
         /// A key that acts for this user, by id or email address, with a user's rights.
         #[arg(long)]
         user: Option<UserRef>,
-        /// How long it holds, such as 90d [default: until it is revoked]
+        /// The time for which it holds, such as 90d [default: until it is revoked]
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         expires_in: Option<Duration>,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -66,7 +66,7 @@ enum Command {
     List {
         #[command(flatten)]
         database: Database,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -83,10 +83,10 @@ enum Command {
         database: Database,
         /// The key's id.
         id: Uuid,
-        /// How long the secret before still holds.
+        /// The time for which the secret before still holds.
         #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
         grace: Duration,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -98,7 +98,7 @@ enum Command {
     },
 }
 
-/// What a key that acts for nobody may be.
+/// The rights of a key that acts for nobody.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum MachineRole {
     /// Reads everything.
@@ -116,37 +116,32 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Create { database, name, role, user, expires_in, output } => {
             let pool = database.connect_current(APPLICATION).await?;
-            let mut tx = pool.begin().await?;
-            let acts_as = acts_as(&mut tx, role, user).await?;
-            let (key, secret) = api_keys::create(&mut tx, &name, acts_as, expires_in).await?;
-            tx.commit().await?;
-            show_secret(&key, &secret, output);
+            let mut conn = pool.acquire().await?;
+            let acts_as = acts_as(&mut conn, role, user).await?;
+            let created = api_keys::create(&mut conn, &name, acts_as, expires_in).await;
+            show_secret(&created.map_err(|error| in_words(error, None))?, output)?;
         }
         Command::List { database, output } => {
             list(&database.connect_current(APPLICATION).await?, output).await?;
         }
         Command::Revoke { database, id } => {
             let mut conn = database.connect_current(APPLICATION).await?.acquire().await?;
-            let key = api_keys::revoke(&mut conn, ApiKeyId(id)).await?;
-            let key = key.with_context(|| no_such_key(id))?;
+            let revoked = api_keys::revoke(&mut conn, ApiKeyId(id)).await;
+            let key = revoked.map_err(|error| in_words(error, Some(no_such_key(id))))?;
             println!("API key {id} ({}) is revoked; nothing brings it back", key.name);
         }
         Command::Rotate { database, id, grace, output } => {
             let mut conn = database.connect_current(APPLICATION).await?.acquire().await?;
-            let rotated = api_keys::rotate(&mut conn, ApiKeyId(id), grace).await?;
-            let Some((key, secret)) = rotated else {
-                bail!("{}, or it is revoked", no_such_key(id));
-            };
-            show_secret(&key, &secret, output);
+            let rotated = api_keys::rotate(&mut conn, ApiKeyId(id), grace).await;
+            let missing = format!("{}, or it is revoked", no_such_key(id));
+            show_secret(&rotated.map_err(|error| in_words(error, Some(missing)))?, output)?;
         }
         Command::RotateSigning { database } => {
             let pool = database.connect_current(APPLICATION).await?;
-            let mut tx = pool.begin().await?;
-            let key = signing_keys::rotate(&mut tx).await?;
-            tx.commit().await?;
+            let rotated = api_keys::rotate_signing_key(&mut *pool.acquire().await?).await;
+            let number = rotated.map_err(|error| in_words(error, None))?;
             println!(
-                "signing key {} signs from now on; only it and the one before it verify",
-                key.number
+                "signing key {number} signs from now on; only it and the one before it verify"
             );
         }
     }
@@ -157,6 +152,15 @@ fn no_such_key(id: Uuid) -> String {
     format!("no API key has the id {id}; 'app keys list' shows them")
 }
 
+fn in_words(error: ApiKeysError, missing: Option<String>) -> anyhow::Error {
+    match error {
+        ApiKeysError::Identity(error) => error.into(),
+        ApiKeysError::NotFound => {
+            anyhow::Error::msg(missing.unwrap_or_else(|| ApiKeysError::NotFound.to_string()))
+        }
+    }
+}
+
 async fn acts_as(
     conn: &mut PgConnection,
     role: Option<MachineRole>,
@@ -165,12 +169,12 @@ async fn acts_as(
     Ok(match (role, user) {
         (Some(MachineRole::Operator), _) => ActsAs::Operator,
         (Some(MachineRole::Admin), _) => ActsAs::Admin,
-        (None, Some(user)) => ActsAs::User(user.find(conn).await?.id),
+        (None, Some(user)) => ActsAs::User(users::find(conn, &user).await?.id),
         (None, None) => bail!("say --role or --user"),
     })
 }
 
-fn show_secret(key: &ApiKey, secret: &ApiKeySecret, output: Output) {
+fn show_secret(IssuedKey { key, secret }: &IssuedKey, output: Output) -> anyhow::Result<()> {
     match output {
         Output::Table => {
             let (id, name, role) = (key.id, &key.name, key.role.as_str());
@@ -178,15 +182,17 @@ fn show_secret(key: &ApiKey, secret: &ApiKeySecret, output: Output) {
             println!("secret, shown only now: {}", secret.reveal());
         }
         Output::Json | Output::Jsonl => {
-            let mut shown = to_json(key);
+            let mut shown = serde_json::to_value(key)?;
             shown["secret"] = json!(secret.reveal());
             println!("{shown}");
         }
     }
+    Ok(())
 }
 
 async fn list(pool: &PgPool, output: Output) -> anyhow::Result<()> {
-    let keys = api_keys::list(&mut *pool.acquire().await?).await?;
+    let keys = api_keys::list(&mut *pool.acquire().await?).await;
+    let keys = keys.map_err(|error| in_words(error, None))?;
     match output {
         Output::Table => {
             let rows: Vec<_> = keys
@@ -206,30 +212,15 @@ async fn list(pool: &PgPool, output: Output) -> anyhow::Result<()> {
             let header = ["ID", "NAME", "ACTS AS", "SECRET", "EXPIRES", "REVOKED", "LAST USED"];
             print!("{}", table(header, &rows));
         }
-        Output::Json => println!("{}", Value::Array(keys.iter().map(to_json).collect())),
-        Output::Jsonl => keys.iter().map(to_json).for_each(|it| println!("{it}")),
+        Output::Json => println!("{}", serde_json::to_value(&keys)?),
+        Output::Jsonl => keys.iter().for_each(|key| println!("{}", json!(key))),
     }
     Ok(())
 }
 
-fn acting(key: &ApiKey) -> String {
-    match (key.role, key.user) {
+fn acting(key: &ApiKeyView) -> String {
+    match (key.role, key.user_id) {
         (Role::User, Some(user)) => format!("user {user}"),
         (role, _) => role.as_str().to_owned(),
     }
-}
-
-fn to_json(key: &ApiKey) -> Value {
-    let moment = |at: Option<time::OffsetDateTime>| at.map(|at| moment(Some(at)));
-    json!({
-        "id": key.id,
-        "name": key.name,
-        "role": key.role.as_str(),
-        "user_id": key.user,
-        "prefix": key.prefix,
-        "created_at": moment(Some(key.created_at)),
-        "expires_at": moment(key.expires_at),
-        "revoked_at": moment(key.revoked_at),
-        "last_used_at": moment(key.last_used_at),
-    })
 }

@@ -1,7 +1,9 @@
-//! How results are printed.
+//! Output formats.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+pub(crate) use crate::operations::span;
 
 /// For people, or for programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]

@@ -1,11 +1,11 @@
-//! Where operators' commands have passwords from: never from arguments, which others on the machine
+//! The source of passwords for operators' commands: never arguments, which others on the machine
 //! could read.
 
 use std::io::Read as _;
 
 use anyhow::{Context as _, bail};
 
-use crate::identity::passwords::Password;
+use crate::operations::users::Password;
 
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(super) struct PasswordSource {

@@ -1,16 +1,14 @@
-//! Gives the jobs that are sealed with an older key the current one, so that the older one can be
-//! retired.
+//! `app rotate-job-keys`: seals the jobs that have an older key with the current one, so that the
+//! older one can be retired.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
 
 use super::database::Database;
 use super::output::{Output, table};
 use super::report::FAILED;
-use crate::queue::sealing::Keyring;
-use crate::queue::sealing::rotation::{KeyUse, Resealed, keys_in_use, reseal};
+use crate::operations::job_keys::{self, KeyNeed, KeyRotation, Keyring, Resealed};
 use crate::work::JobKeyArgs;
 
 const APPLICATION: &str = "surety-rotate-job-keys";
@@ -44,12 +42,12 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
 
-    /// How many jobs are changed at a time; as many are kept from being claimed for a moment.
+    /// Jobs changed at a time; as many are kept from being claimed for a moment.
     #[arg(long, value_name = "JOBS", default_value_t = 200,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
 
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -63,36 +61,34 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let keyring = args.keys.keyring()?;
     let keyring = keyring.context("there are no keys: set APP_JOB_KEYS or APP_JOB_KEYS_FILE")?;
     let pool = args.database.connect_current(APPLICATION).await?;
-    let done = match args.dry_run {
-        true => None,
-        false => Some(reseal(&pool, &keyring, args.batch).await?),
+    let rotation = match args.dry_run {
+        true => job_keys::count(&pool, &keyring).await?,
+        false => job_keys::rotate(&pool, &keyring, args.batch).await?,
     };
-    let used = keys_in_use(&pool).await?;
     match args.output {
-        Output::Table => print!("{}", in_words(&keyring, done, &used)),
-        Output::Json | Output::Jsonl => println!("{}", to_json(&keyring, done, &used)),
+        Output::Table => print!("{}", in_words(&keyring, &rotation)),
+        Output::Json | Output::Jsonl => println!("{}", serde_json::to_value(&rotation)?),
     }
-    Ok(match done {
+    Ok(match rotation.done {
         Some(Resealed { unopened: 1.., .. }) => ExitCode::from(FAILED),
         Some(_) | None => ExitCode::SUCCESS,
     })
 }
 
-/// What is to be known of a key that jobs have.
-fn remark(keyring: &Keyring, used: &KeyUse) -> &'static str {
-    match &used.key {
-        Some(key) if key == keyring.current() => "current",
-        Some(key) if used.may_run() == 0 && keyring.knows(key) => "can be retired",
-        Some(key) if keyring.knows(key) => "still needed",
-        Some(_) if used.may_run() == 0 => "not in APP_JOB_KEYS",
-        Some(_) => "not in APP_JOB_KEYS, and needed",
-        None if used.may_run() == 0 => "history",
-        None => "to be sealed",
+fn remark(need: KeyNeed) -> &'static str {
+    match need {
+        KeyNeed::Current => "current",
+        KeyNeed::CanBeRetired => "can be retired",
+        KeyNeed::StillNeeded => "still needed",
+        KeyNeed::UnknownAndUnneeded => "not in APP_JOB_KEYS",
+        KeyNeed::UnknownAndNeeded => "not in APP_JOB_KEYS, and needed",
+        KeyNeed::PlainHistory => "history",
+        KeyNeed::ToBeSealed => "to be sealed",
     }
 }
 
-fn in_words(keyring: &Keyring, done: Option<Resealed>, used: &[KeyUse]) -> String {
-    let current = keyring.current();
+fn in_words(keyring: &Keyring, rotation: &KeyRotation) -> String {
+    let KeyRotation { current, done, keys, can_be_retired: _ } = rotation;
     let mut text = match done {
         None => format!("the current key is {current}; nothing was changed\n"),
         Some(Resealed { resealed, skipped, unopened }) => format!(
@@ -100,31 +96,21 @@ fn in_words(keyring: &Keyring, done: Option<Resealed>, used: &[KeyUse]) -> Strin
              opened\n"
         ),
     };
-    let rows = used.iter().map(|it| {
+    let rows = keys.iter().map(|it| {
         [
             it.key.clone().unwrap_or_else(|| "in plain".to_owned()),
             it.waiting.to_string(),
             it.running.to_string(),
             it.discarded.to_string(),
             it.history.to_string(),
-            remark(keyring, it).to_owned(),
+            remark(KeyNeed::of(keyring, it)).to_owned(),
         ]
     });
     let header = ["KEY", "WAITING", "RUNNING", "DISCARDED", "HISTORY", ""];
     text += &table(header, &rows.collect::<Vec<_>>());
-    let unused = keyring.ids().skip(1).filter(|id| used.iter().all(|it| !it.is_key(id)));
+    let unused = keyring.ids().skip(1).filter(|id| keys.iter().all(|it| !it.is_key(id)));
     for id in unused {
         text += &format!("no job has key {id}: it can be retired\n");
     }
     text
-}
-
-fn to_json(keyring: &Keyring, done: Option<Resealed>, used: &[KeyUse]) -> Value {
-    let can_be_retired = |id: &&str| !used.iter().any(|it| it.is_key(id) && it.may_run() > 0);
-    json!({
-        "current": keyring.current(),
-        "can_be_retired": keyring.ids().skip(1).filter(can_be_retired).collect::<Vec<_>>(),
-        "done": done,
-        "keys": used,
-    })
 }

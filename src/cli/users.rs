@@ -1,22 +1,22 @@
-//! `app users`: users, for operators. The first admin is made here, as nobody else could.
+//! `app users`: flags, tables and exit codes of the
+//! [operations on users](crate::operations::users). The first admin is made here, as nobody else
+//! could.
 
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use anyhow::{Context as _, bail};
-use serde_json::{Value, json};
+use anyhow::Context as _;
+use serde_json::json;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
+use super::actor::NameArg;
 use super::database::Database;
 use super::output::{Output, moment, table};
 use super::password_source::PasswordSource;
-use crate::identity::passwords::Hasher;
-use crate::identity::users::{self, Change, Changed, Filter, NewUser, User};
-use crate::identity::{Email, Role, UserStatus};
-use crate::ids::UserId;
 use crate::money::{Currency, UnknownCurrency};
-use crate::payments::wallets;
+use crate::operations::users::{
+    self, Email, Hasher, NewUser, Role, UserChange, UserFilter, UserRef, UserStatus, UserView,
+    UsersError,
+};
 
 const APPLICATION: &str = "surety-users";
 
@@ -50,7 +50,7 @@ enum Command {
         database: Database,
         /// The address to sign in with.
         email: Email,
-        /// What the user may do.
+        /// The rights of the user.
         #[arg(long, value_enum, default_value_t = Role::User)]
         role: Role,
         /// The currency of the first wallet.
@@ -58,7 +58,7 @@ enum Command {
         currency: Currency,
         #[command(flatten)]
         password: PasswordSource,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -72,11 +72,11 @@ enum Command {
         /// Only those in this status.
         #[arg(long, value_enum)]
         status: Option<UserStatus>,
-        /// How many at most.
+        /// The most that are listed.
         #[arg(long, default_value_t = 50,
               value_parser = clap::value_parser!(u16).range(1..=10_000))]
         limit: u16,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -115,37 +115,18 @@ fn currency(code: &str) -> Result<Currency, UnknownCurrency> {
     Currency::parse(code)
 }
 
-/// A user as an operator names one.
-#[derive(Clone, Debug)]
-pub(super) enum UserRef {
-    Id(UserId),
-    Email(Email),
-}
-
-impl FromStr for UserRef {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(id) = text.parse::<Uuid>() {
-            return Ok(Self::Id(UserId(id)));
-        }
-        text.parse().map(Self::Email).map_err(|_| "neither a user's id nor an address".to_owned())
-    }
-}
-
-impl UserRef {
-    /// The user who is meant.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such user, or the database refuses.
-    pub(super) async fn find(&self, conn: &mut PgConnection) -> anyhow::Result<User> {
-        let (found, name) = match self {
-            Self::Id(id) => (users::find(conn, *id).await?, id.to_string()),
-            Self::Email(email) => (users::find_by_email(conn, email).await?, email.to_string()),
-        };
-        found.with_context(|| format!("there is no user {name}; 'app users list' shows them"))
-    }
+/// The user who is meant.
+///
+/// # Errors
+///
+/// When there is no such user, or the database refuses.
+pub(super) async fn find(conn: &mut PgConnection, user: &UserRef) -> anyhow::Result<UserView> {
+    let name = match user {
+        UserRef::Id(id) => id.to_string(),
+        UserRef::Email(email) => email.to_string(),
+    };
+    let found = users::find(conn, user).await?;
+    found.with_context(|| format!("there is no user {name}; 'app users list' shows them"))
 }
 
 /// Does what `args` ask for.
@@ -160,31 +141,30 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let password_hash = Hasher::default().hash(password).await?;
             let new = NewUser { email, password_hash, role, currency };
             let pool = database.connect_current(APPLICATION).await?;
-            let mut tx = pool.begin().await?;
-            let user = users::create(&mut tx, &new).await?;
-            wallets::open(&mut tx, user.id, currency).await?;
-            tx.commit().await?;
-            show_made(&user, shown.as_deref(), output);
+            let user = match users::create(&mut *pool.acquire().await?, &new).await {
+                Ok(user) => user,
+                Err(error) => return Err(in_words(error)),
+            };
+            show_made(&user, shown.as_deref(), output)?;
         }
         Command::List { database, role, status, limit, output } => {
             let mut conn = database.connect_current(APPLICATION).await?.acquire().await?;
-            let filter = Filter { status, role, email: None };
-            list(&users::list(&mut conn, &filter, None, limit).await?, output);
+            let filter = UserFilter { status, role, email: None };
+            list(&users::list(&mut conn, &filter, None, limit).await?, output)?;
         }
         Command::SetRole { database, user, role } => {
-            change(&database, &user, Change { role: Some(role), status: None }).await?;
+            change(&database, &user, UserChange { role: Some(role), status: None }).await?;
         }
         Command::SetStatus { database, user, status } => {
-            change(&database, &user, Change { role: None, status: Some(status) }).await?;
+            change(&database, &user, UserChange { role: None, status: Some(status) }).await?;
         }
         Command::SetPassword { database, user, password } => {
             let pool = database.connect_current(APPLICATION).await?;
-            let user = user.find(&mut *pool.acquire().await?).await?;
+            let user = find(&mut *pool.acquire().await?, &user).await?;
             let (password, shown) = password.read(&user.email)?;
             let hash = Hasher::default().hash(password).await?;
-            let mut tx = pool.begin().await?;
-            users::set_password(&mut tx, user.id, &hash).await?;
-            tx.commit().await?;
+            let set = users::set_password(&mut *pool.acquire().await?, user.id, &hash).await;
+            set.map_err(in_words)?;
             println!("user {} has another password and is signed out everywhere", user.email);
             if let Some(password) = shown {
                 println!("password, shown only now: {password}");
@@ -194,23 +174,28 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn change(database: &Database, user: &UserRef, change: Change) -> anyhow::Result<()> {
+async fn change(database: &Database, user: &UserRef, change: UserChange) -> anyhow::Result<()> {
     let pool = database.connect_current(APPLICATION).await?;
-    let mut tx = pool.begin().await?;
-    let id = user.find(&mut tx).await?.id;
-    match users::change(&mut tx, id, change).await? {
-        Changed::Yes(user) => {
-            tx.commit().await?;
-            let (role, status) = (user.role.as_str(), user.status.as_str());
-            println!("user {} is {role}, {status}", user.email);
-            Ok(())
+    let mut conn = pool.acquire().await?;
+    let id = find(&mut conn, user).await?.id;
+    let by = NameArg::default().identity();
+    let user = users::change(&mut conn, id, change, &by).await.map_err(in_words)?;
+    println!("user {} is {}, {}", user.email, user.role.as_str(), user.status.as_str());
+    Ok(())
+}
+
+fn in_words(error: UsersError) -> anyhow::Error {
+    match error {
+        UsersError::NotFound => anyhow::anyhow!("there is no such user any more"),
+        UsersError::LastAdmin => {
+            anyhow::anyhow!("the last active admin stays one: make another one first")
         }
-        Changed::NoSuchUser => bail!("there is no such user any more"),
-        Changed::LastAdmin => bail!("the last active admin stays one: make another one first"),
+        UsersError::Identity(error) => error.into(),
+        UsersError::Wallet(error) => error.into(),
     }
 }
 
-fn show_made(user: &User, password: Option<&str>, output: Output) {
+fn show_made(user: &UserView, password: Option<&str>, output: Output) -> anyhow::Result<()> {
     match output {
         Output::Table => {
             println!("user {} ({}, {}) is made", user.id, user.email, user.role.as_str());
@@ -219,16 +204,17 @@ fn show_made(user: &User, password: Option<&str>, output: Output) {
             }
         }
         Output::Json | Output::Jsonl => {
-            let mut made = to_json(user);
+            let mut made = serde_json::to_value(user)?;
             if let Some(password) = password {
                 made["password"] = json!(password);
             }
             println!("{made}");
         }
     }
+    Ok(())
 }
 
-fn list(users: &[User], output: Output) {
+fn list(users: &[UserView], output: Output) -> anyhow::Result<()> {
     match output {
         Output::Table => {
             let rows: Vec<_> = users
@@ -245,19 +231,8 @@ fn list(users: &[User], output: Output) {
                 .collect();
             print!("{}", table(["ID", "EMAIL", "ROLE", "STATUS", "MADE"], &rows));
         }
-        Output::Json => println!("{}", Value::Array(users.iter().map(to_json).collect())),
-        Output::Jsonl => users.iter().map(to_json).for_each(|it| println!("{it}")),
+        Output::Json => println!("{}", serde_json::to_value(users)?),
+        Output::Jsonl => users.iter().for_each(|user| println!("{}", json!(user))),
     }
-}
-
-fn to_json(user: &User) -> Value {
-    json!({
-        "id": user.id,
-        "email": user.email,
-        "role": user.role.as_str(),
-        "status": user.status.as_str(),
-        "default_currency": user.default_currency,
-        "created_at": moment(Some(user.created_at)),
-        "updated_at": moment(Some(user.updated_at)),
-    })
+    Ok(())
 }

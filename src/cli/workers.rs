@@ -1,20 +1,23 @@
-//! `app workers`: who works on the queue, and ending workers in good order from anywhere.
+//! `app workers`: flags, tables and exit codes of the
+//! [operations on workers](crate::operations::workers).
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use humantime::parse_duration;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::actor::ActorArgs;
 use super::database::Database;
-use super::dead_letters::Why;
-use super::output::{Output, table};
+use super::output::{Output, span, table};
 use super::report::{CONFLICT, FAILED, NOT_FOUND, TIMED_OUT};
-use crate::queue::health::span;
-use crate::queue::workers::{self, WorkerInfo, WorkerState};
+use crate::operations::Mode;
+use crate::operations::workers::{
+    self, DrainWorkers, DrainedWorker, WorkerDrain, WorkerInfo, WorkerScope, WorkerState,
+};
 
 const APPLICATION: &str = "surety-workers";
 
@@ -46,7 +49,7 @@ enum Command {
     List {
         #[command(flatten)]
         database: Database,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -61,25 +64,25 @@ struct Drain {
     /// Which ones, as 'app workers list' names them.
     #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "WORKER")]
     ids: Vec<Uuid>,
-    /// All that work.
+    /// All workers that are not lost.
     #[arg(long, requires = "consent")]
     all: bool,
-    /// Only say which.
+    /// Only list them.
     #[arg(long, group = "consent")]
     dry_run: bool,
     /// Do it to all, however many there are.
     #[arg(long, group = "consent")]
     yes: bool,
     #[command(flatten)]
-    why: Why,
+    actor: ActorArgs,
     /// Wait until they have ended.
     #[arg(long)]
     wait: bool,
-    /// With --wait: for so long at most.
+    /// With --wait: the longest time to wait.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration,
           requires = "wait")]
     timeout: Duration,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -97,18 +100,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Drain(args) => {
             let pool = args.database.connect_current(APPLICATION).await?;
-            drain(&pool, &args).await
+            drain(&pool, args).await
         }
     }
 }
 
 async fn list(pool: &PgPool, output: Output) -> anyhow::Result<ExitCode> {
-    let workers = workers::list(pool).await?;
+    let workers::WorkerList { workers, as_of } = workers::list(&mut *pool.acquire().await?).await?;
     match output {
         Output::Table => {
-            let now: OffsetDateTime =
-                sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await?;
-            let rows: Vec<_> = workers.iter().map(|worker| row(worker, now)).collect();
+            let rows: Vec<_> = workers.iter().map(|worker| row(worker, as_of)).collect();
             let header =
                 ["WORKER", "STATE", "VERSION", "HOST", "PID", "JOBS", "UP", "SEEN", "QUEUES"];
             print!("{}", table(header, &rows));
@@ -146,138 +147,54 @@ fn word(state: WorkerState) -> &'static str {
     }
 }
 
-/// What came of the request for one worker.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Drained {
-    WouldAsk,
-    Asked,
-    AlreadyDraining,
-    Ended,
-    NotInTime,
-    LostAlready,
-    LostMeanwhile,
-    NotThere,
-}
-
-impl Drained {
-    fn code(self) -> &'static str {
-        match self {
-            Self::WouldAsk => "would-drain",
-            Self::Asked => "requested",
-            Self::AlreadyDraining => "already-draining",
-            Self::Ended => "ended",
-            Self::NotInTime => "not-in-time",
-            Self::LostAlready => "lost",
-            Self::LostMeanwhile => "lost-meanwhile",
-            Self::NotThere => "not-found",
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::WouldAsk => "would be asked to end",
-            Self::Asked => "is asked to end: 'app workers list' shows it until it has",
-            Self::AlreadyDraining => "is draining already",
-            Self::Ended => "has ended",
-            Self::NotInTime => "has not ended in time: its jobs go on until its grace is over",
-            Self::LostAlready => "is lost: it was not seen for longer than its lease",
-            Self::LostMeanwhile => "was lost while it drained: others take its jobs back",
-            Self::NotThere => "is not there: 'app workers list' shows who is",
-        }
-    }
-
-    fn exit_code(self) -> u8 {
-        match self {
-            Self::WouldAsk | Self::Asked | Self::AlreadyDraining | Self::Ended => 0,
-            Self::LostMeanwhile => FAILED,
-            Self::NotThere => NOT_FOUND,
-            Self::LostAlready => CONFLICT,
-            Self::NotInTime => TIMED_OUT,
-        }
-    }
-}
-
-async fn drain(pool: &PgPool, args: &Drain) -> anyhow::Result<ExitCode> {
-    let there = workers::list(pool).await?;
-    let ids: Vec<Uuid> = match args.all {
-        true => {
-            let alive = there.iter().filter(|worker| worker.state != WorkerState::Lost);
-            alive.map(|worker| worker.id).collect()
-        }
-        false => args.ids.clone(),
+async fn drain(pool: &PgPool, args: Drain) -> anyhow::Result<ExitCode> {
+    let request = DrainWorkers {
+        scope: if args.all { WorkerScope::All } else { WorkerScope::These(args.ids) },
+        mode: if args.dry_run { Mode::DryRun } else { Mode::Commit },
+        wait: args.wait.then_some(args.timeout),
     };
-    let mut results: Vec<(Uuid, Drained)> =
-        ids.iter().map(|id| (*id, standing(*id, &there))).collect();
-    if !args.dry_run {
-        let who = args.why.who();
-        let asked = workers::request_drain(pool, &ids, &who, &args.why.reason).await?;
-        for (id, result) in &mut results {
-            // Who has begun to drain since the list was read is asked in vain, and drains.
-            if *result == Drained::WouldAsk {
-                let was_asked = asked.contains(id);
-                *result = if was_asked { Drained::Asked } else { Drained::AlreadyDraining };
-            }
-        }
-        if args.wait {
-            wait(pool, &mut results, args.timeout).await?;
-        }
-    }
-    print(&results, args.output);
-    let worst = results.iter().map(|(_, result)| result.exit_code()).max();
+    let drained = workers::drain(pool, request, &args.actor.into_actor()).await?;
+    print(&drained, args.output)?;
+    let worst = drained.iter().map(|it| exit_code(it.result)).max();
     Ok(ExitCode::from(worst.unwrap_or(0)))
 }
 
-/// What a request would come to.
-fn standing(id: Uuid, there: &[WorkerInfo]) -> Drained {
-    let worker = there.iter().find(|worker| worker.id == id);
-    match worker.map(|worker| worker.state) {
-        None => Drained::NotThere,
-        Some(WorkerState::Working) => Drained::WouldAsk,
-        Some(WorkerState::Draining) => Drained::AlreadyDraining,
-        Some(WorkerState::Lost) => Drained::LostAlready,
+fn in_words(result: WorkerDrain) -> &'static str {
+    match result {
+        WorkerDrain::WouldBeAsked => "would be asked to end",
+        WorkerDrain::Requested => "is asked to end: 'app workers list' shows it until it has",
+        WorkerDrain::AlreadyDraining => "is draining already",
+        WorkerDrain::Ended => "has ended",
+        WorkerDrain::NotInTime => "has not ended in time: its jobs go on until its grace is over",
+        WorkerDrain::Lost => "is lost: it was not seen for longer than its lease",
+        WorkerDrain::LostMeanwhile => "was lost while it drained: others take its jobs back",
+        WorkerDrain::NotFound => "is not there: 'app workers list' shows who is",
     }
 }
 
-/// Waits until all that drain have taken their rows away.
-async fn wait(
-    pool: &PgPool,
-    results: &mut [(Uuid, Drained)],
-    timeout: Duration,
-) -> anyhow::Result<()> {
-    const POLL: Duration = Duration::from_millis(200);
-    let deadline = Instant::now() + timeout;
-    loop {
-        let there = workers::list(pool).await?;
-        for (id, result) in &mut *results {
-            if matches!(result, Drained::Asked | Drained::AlreadyDraining) {
-                match standing(*id, &there) {
-                    Drained::NotThere => *result = Drained::Ended,
-                    Drained::LostAlready => *result = Drained::LostMeanwhile,
-                    _ if Instant::now() >= deadline => *result = Drained::NotInTime,
-                    _ => {}
-                }
-            }
-        }
-        let any_drains = results
-            .iter()
-            .any(|(_, result)| matches!(result, Drained::Asked | Drained::AlreadyDraining));
-        if !any_drains {
-            return Ok(());
-        }
-        tokio::time::sleep(POLL).await;
+fn exit_code(result: WorkerDrain) -> u8 {
+    match result {
+        WorkerDrain::WouldBeAsked
+        | WorkerDrain::Requested
+        | WorkerDrain::AlreadyDraining
+        | WorkerDrain::Ended => 0,
+        WorkerDrain::LostMeanwhile => FAILED,
+        WorkerDrain::NotFound => NOT_FOUND,
+        WorkerDrain::Lost => CONFLICT,
+        WorkerDrain::NotInTime => TIMED_OUT,
     }
 }
 
-fn print(results: &[(Uuid, Drained)], output: Output) {
-    let json = |(id, result): &(Uuid, Drained)| json!({"worker": id, "result": result.code()});
+fn print(drained: &[DrainedWorker], output: Output) -> anyhow::Result<()> {
     match output {
-        Output::Table if results.is_empty() => println!("no worker is there"),
+        Output::Table if drained.is_empty() => println!("no worker is there"),
         Output::Table => {
-            for (id, result) in results {
-                println!("worker {id} {}", result.words());
+            for DrainedWorker { worker, result } in drained {
+                println!("worker {worker} {}", in_words(*result));
             }
         }
-        Output::Json => println!("{}", Value::Array(results.iter().map(json).collect())),
-        Output::Jsonl => results.iter().for_each(|result| println!("{}", json(result))),
+        Output::Json => println!("{}", serde_json::to_value(drained)?),
+        Output::Jsonl => drained.iter().for_each(|result| println!("{}", json!(result))),
     }
+    Ok(())
 }

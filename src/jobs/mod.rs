@@ -1,4 +1,4 @@
-//! The second way in: what happens after the answer was sent. One file per kind of job, and
+//! The second way in: the jobs that run after the answer was sent. One file per kind of job, and
 //! [`dead_letters`] for those that were given up.
 //!
 //! A job reads like a list of steps: begin, call the rules, complete. It owns the database
@@ -22,19 +22,18 @@ pub use settle_transaction::SettleTransaction;
 use crate::bank::breaker::Breaker;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
-use crate::queue::backoff::Backoff;
-use crate::queue::registry::Registry;
-use crate::queue::{QueueError, kinds};
+use crate::queue::enqueue::kinds;
+use crate::queue::{Backoff, QueueError, Registry};
 
 /// The name under which all workers share the circuit breaker of the bank.
 pub const BANK_BREAKER: &str = "bank";
 
-/// What every run of a job gets.
+/// The services that every run of a job gets.
 #[derive(Clone, Debug)]
-pub struct JobState {
-    /// For reads. What a job writes goes into the transaction that completes it.
+pub struct Services {
+    /// The database, for reads. What a job writes goes into the transaction that completes it.
     pub pool: PgPool,
-    /// Where deposits come from and withdrawals go to; without one they wait.
+    /// The bank that deposits come from and withdrawals go to; without one they wait.
     pub bank: Option<Bank>,
 }
 
@@ -70,12 +69,12 @@ impl Bank {
 ///
 /// When the database refuses.
 pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
-    let registry = registry(JobState { pool: pool.clone(), bank: None });
+    let registry = registry(Services { pool: pool.clone(), bank: None });
     kinds::declare(pool, &registry.declarations()).await
 }
 
-/// All kinds of job that this binary knows.
-pub fn registry(state: JobState) -> Registry<JobState> {
+/// Registers all kinds of job that this binary knows.
+pub fn registry(state: Services) -> Registry<Services> {
     Registry::new(state)
         .register_batch::<SettleTransaction>()
         .register_batch::<ExecuteTransfer>()

@@ -1,14 +1,14 @@
-//! The money: what providers tell us, who holds it, and the double-entry ledger between them.
+//! The money: providers' transactions, holders of money, and the double-entry ledger between them.
 //!
 //! The cast:
 //!
 //! - [`transactions`]: a provider's payment events, recorded once each however often they come
 //!   (G2).
-//! - [`settlement`]: what moves a transaction to its outcome, once (G3).
+//! - [`settlement`]: the one step of a transaction to its outcome (G3).
 //! - [`transfers`]: movements between two accounts, each with entries that sum to zero (G7).
-//! - [`accounts`]: who holds money, made on first sight.
+//! - [`accounts`]: holders of money, made on first sight.
 //! - [`wallets`]: the accounts of users, with what they hold and what is available.
-//! - [`orders`]: what users want done with their money: deposits, withdrawals, transfers, refunds.
+//! - [`orders`]: users' deposits, withdrawals, transfers and refunds.
 //!
 //! Every function takes a `&mut PgConnection` and neither begins nor commits: the two edges, `http`
 //! and `jobs`, do, so that one function there shows all that commits together.
@@ -26,8 +26,8 @@ pub mod wallets;
 use crate::ids::TransactionId;
 use crate::money::MoneyError;
 
-/// What can go wrong in the ledger. None of it is a rule that a transfer broke: those are
-/// [`transfers::Refusal`], an outcome and no error.
+/// An error of the ledger. None of it is a rule that a transfer broke: those are
+/// [`transfers::TransferRefusal`], an outcome and no error.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The transaction has its transfer already, although it was not settled.
@@ -44,7 +44,7 @@ pub enum LedgerError {
     UnreadableTransaction {
         /// The transaction.
         id: TransactionId,
-        /// What is wrong with it.
+        /// The error of reading it.
         #[source]
         source: MoneyError,
     },

@@ -3,7 +3,7 @@
 use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 60] = [
+const COMMANDS: [&[&str]; 53] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -57,13 +57,6 @@ const COMMANDS: [&[&str]; 60] = [
     &["workers"],
     &["workers", "list"],
     &["workers", "drain"],
-    &["bench"],
-    &["bench", "ingest"],
-    &["bench", "money"],
-    &["bench", "enqueue"],
-    &["bench", "drain"],
-    &["bench", "steady"],
-    &["bench", "latency"],
 ];
 
 async fn run(args: &[&str]) -> (Option<i32>, String) {
@@ -99,8 +92,7 @@ fn undocumented_flags(help: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_main_commands_show_examples() {
-    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["bench"], &["doctor"]]
-    {
+    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["doctor"]] {
         let (_, help) = run(&[command, &["--help"]].concat()).await;
         assert!(help.contains("Examples:") && help.contains("  app "), "{command:?}: {help}");
     }

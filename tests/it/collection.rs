@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 use surety::bank::BankArgs;
 use surety::bank::simulator::{Simulator, SimulatorArgs};
-use surety::http::openapi::Document;
+use surety::http::api::openapi::Document;
 use surety::identity::Role;
 use surety::jobs::Bank;
 use tokio::net::TcpListener;
@@ -117,13 +117,14 @@ async fn sent(
 async fn the_collection_runs_from_top_to_bottom_and_knows_every_operation() {
     let file = format!("{}/openapi/surety.http", env!("CARGO_MANIFEST_DIR"));
     let (mut variables, requests) = parse(&std::fs::read_to_string(file).unwrap());
-    let document: Value = serde_json::from_str(&Document::new().to_json()).unwrap();
+    let document = Document::new().described().clone();
     let api = TestApi::start().await;
     let admin = Person::new(&api, Role::Admin).await;
     variables.insert("admin_token".to_owned(), admin.token.clone());
 
-    let dials = serde_json::from_value(json!({ "latency": "0s", "success_rate": 1.0 })).unwrap();
-    let args = SimulatorArgs { dials, ..SimulatorArgs::default() };
+    let behaviour =
+        serde_json::from_value(json!({ "latency": "0s", "success_rate": 1.0 })).unwrap();
+    let args = SimulatorArgs { behaviour, ..SimulatorArgs::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stop = CancellationToken::new();
     let simulator = Simulator::start(listener, &args, stop.clone()).unwrap();

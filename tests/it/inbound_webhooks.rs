@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use surety::http::inbound_webhooks::ConflictAnswer;
-use surety::http::shared_commit::MAX_BATCH;
+use surety::http::api::inbound_webhooks::ConflictAnswer;
+use surety::http::edge::shared_commit::MAX_BATCH;
 use surety::ids::TransactionId;
 use surety::money::{Amount, Currency, Money};
 use surety::payments::transactions::{self, NewTransaction, Recorded};

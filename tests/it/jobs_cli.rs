@@ -4,9 +4,8 @@ use std::process::ExitStatus;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use surety::queue::cancel::cancel;
-use surety::queue::enqueue::{NewJob, enqueue};
-use surety::queue::job::JobId;
+use surety::queue::operate::cancel;
+use surety::queue::{JobId, NewJob, enqueue};
 
 use crate::support::money::discarded_job;
 use crate::support::{App, Binary as _, TestDb};

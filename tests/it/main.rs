@@ -27,7 +27,6 @@ mod migrate;
 mod money_api;
 mod openapi;
 mod orders;
-mod pooler;
 
 mod queues_cli;
 mod reconcile;

@@ -3,13 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use surety::queue::context::{Committed, JobContext};
-use surety::queue::enqueue::{NewJob, enqueue};
-use surety::queue::job::{Job, JobError};
-use surety::queue::registry::Registry;
 use surety::queue::sealing::Keyring;
 use surety::queue::sealing::rotation::{KeyUse, keys_in_use};
-use surety::queue::worker::{Worker, WorkerSettings};
+use surety::queue::{
+    Committed, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings, enqueue,
+};
 
 use crate::support::{App, Binary as _, TestDb, scratch_dir};
 

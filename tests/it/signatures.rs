@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use standardwebhooks::Webhook;
-use surety::http::signature::{
+use surety::http::edge::signature::{
     SignatureError, SignatureHeader, SignatureHeaders, Verifier, WebhookSecret,
 };
 use surety::serve::ApiArgs;

@@ -1,6 +1,6 @@
 //! Who may read the transactions that providers sent.
 
-use surety::http::caller::TransactionReaders;
+use surety::http::edge::caller::TransactionReaders;
 use surety::identity::Role;
 
 use crate::support::{Person, TestApi, event};

@@ -22,7 +22,7 @@ use super::transfers::{open_wallets, place_transfers};
 use super::workers::{Work, WorkerArgs};
 use surety::db;
 use surety::jobs::{ExecuteTransfer, SettleTransaction};
-use surety_queue::job::BatchJob;
+use surety_queue::BatchJob;
 
 /// What to measure of drain.
 #[derive(clap::Args, Debug)]

@@ -16,7 +16,7 @@ use super::kinds::new_job;
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
 use surety::db;
-use surety_queue::enqueue::{NewJob, enqueue, enqueue_by_copy, enqueue_many};
+use surety_queue::{NewJob, enqueue, enqueue_by_copy, enqueue_many};
 
 /// What to measure of enqueueing.
 #[derive(clap::Args, Debug)]

@@ -10,7 +10,7 @@ use super::scratch::Database;
 use surety::cli::send::events::Payment;
 use surety::jobs::SettleTransaction;
 use surety::payments::transactions::{self, NewTransaction, Recorded};
-use surety_queue::enqueue::{NewJob, enqueue_many};
+use surety_queue::{NewJob, enqueue_many};
 
 /// Jobs per enqueueing statement and commit.
 pub(crate) const ENQUEUE_BATCH: u64 = 1_000;

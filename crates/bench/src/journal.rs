@@ -13,8 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::Notify;
 
-use surety_queue::context::Committed;
-use surety_queue::job::{JobError, JobId};
+use surety_queue::{Committed, JobError, JobId};
 
 /// The clock of all entries, in microseconds. Producer and workers are on one machine.
 pub(crate) fn now_us() -> u64 {

@@ -5,11 +5,10 @@ use sqlx::PgConnection;
 
 use super::handling::{Commit, Handler, Handling};
 use super::journal::{Pen, now_us};
-use surety_queue::QueueError;
-use surety_queue::context::{BatchContext, Committed, JobContext};
-use surety_queue::enqueue::NewJob;
-use surety_queue::job::{BatchJob, Fence, Job, JobError, JobId};
-use surety_queue::registry::Registry;
+use surety_queue::{
+    BatchContext, BatchJob, Committed, Fence, Job, JobContext, JobError, JobId, NewJob, QueueError,
+    Registry,
+};
 
 /// The name under which the last job of a past is known: jobs that nobody runs.
 pub(crate) const PLAIN_KIND: &str = OneByOne::<true>::KIND;

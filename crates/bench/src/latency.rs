@@ -27,9 +27,7 @@ use super::rounds::Rounds;
 use super::scratch::{Database, Server};
 use super::workers::{Work, WorkerArgs};
 use surety::db;
-use surety_queue::enqueue::enqueue;
-use surety_queue::job::JobId;
-use surety_queue::notifier::Notifier;
+use surety_queue::{JobId, Notifier, enqueue};
 
 /// Jobs before the first that counts: connections are opened, statements prepared.
 const WARM_UP: u32 = 20;

@@ -26,9 +26,7 @@ use super::rounds::Rounds;
 use super::scratch::{Database, Server};
 use super::workers::{Work, WorkerArgs};
 use surety::db;
-use surety_queue::enqueue::enqueue_many;
-use surety_queue::job::JobId;
-use surety_queue::notifier::Notifier;
+use surety_queue::{JobId, Notifier, enqueue_many};
 
 /// Before the producer tries again to reach a database that is away on purpose.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);

@@ -8,7 +8,7 @@ use surety::jobs::ExecuteTransfer;
 use surety::money::{Amount, Currency, Money};
 use surety::payments::orders::{self, Execution, Instruction, NewOrder, Order};
 use surety::payments::wallets;
-use surety_queue::enqueue::{NewJob, enqueue_many};
+use surety_queue::{NewJob, enqueue_many};
 
 /// What every wallet has at first; more than all transfers together can take.
 const FUNDS: &str = "1000000.00";

@@ -17,7 +17,7 @@ use super::journal::{Journal, Pen};
 use super::kinds;
 use super::workers::{APPLICATION_NAME, HANDLER_CONNECTIONS};
 use surety::db;
-use surety_queue::worker::{Worker, WorkerSettings};
+use surety_queue::{Worker, WorkerSettings};
 
 /// Longer than a worker's grace.
 const STOP_TIME: Duration = Duration::from_secs(60);

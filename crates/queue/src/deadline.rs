@@ -8,15 +8,15 @@ use tokio::time::timeout;
 
 /// The server itself ends a statement of the engine's after this: a claim that nobody waits for any
 /// more must not be committed.
-pub(super) const STATEMENT_TIMEOUT: &str = "2s";
+pub(crate) const STATEMENT_TIMEOUT: &str = "2s";
 
 /// Later than the above, so that only what cannot be answered goes without an answer; and soon
 /// enough for a busy worker to be back within five seconds: one such wait, and a second until the
 /// next connection is known to be cut off, too.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(2500);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(2500);
 
 /// The longest wait for a connection of the engine's.
-pub(super) const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Gives up what is not answered within 2.5 s: statements that take milliseconds unless their
 /// connection is cut off.

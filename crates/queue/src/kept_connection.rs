@@ -10,13 +10,13 @@ use sqlx::{PgConnection, PgPool, Postgres};
 const KEEP_FOR: Duration = Duration::from_millis(250);
 
 /// A connection of a pool that is kept from one use to the next while these come fast.
-pub(super) struct KeptConnection {
+pub(crate) struct KeptConnection {
     pool: PgPool,
     kept: Option<(PoolConnection<Postgres>, Instant)>,
 }
 
 impl KeptConnection {
-    pub(super) fn of(pool: PgPool) -> Self {
+    pub(crate) fn of(pool: PgPool) -> Self {
         Self { pool, kept: None }
     }
 
@@ -26,7 +26,7 @@ impl KeptConnection {
     /// # Errors
     ///
     /// Those of `work`, and when the pool has no connection to give.
-    pub(super) async fn with<T, E: From<sqlx::Error>>(
+    pub(crate) async fn with<T, E: From<sqlx::Error>>(
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E> {

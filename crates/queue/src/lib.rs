@@ -1,24 +1,23 @@
-//! The job queue: durable, on PostgreSQL alone, and nothing of payments in it. Other programs can
-//! use it as `surety_queue`.
+//! A durable job queue on PostgreSQL alone, for any Rust program: jobs are enqueued in the caller's
+//! database transaction, and a handler's writes commit together with the completion of its job.
 //!
-//! # Who is who
+//! # Nouns
 //!
-//! - A [`Job`](job::Job) is what an application writes: a struct of arguments, a kind, a `run`.
-//! - [`enqueue`] inserts jobs in the caller's database transaction.
-//! - [`groups`] are jobs that belong together: batches, and jobs that wait for others.
-//! - A [`Worker`](worker::Worker) *claims* due jobs: in one short transaction each gets a *lease*
-//!   (the right to run until then), a *fence* (the number of this claim) and its attempt counted.
-//!   Then the executor runs the handler that the [`Registry`](registry::Registry) names, and
-//!   settles its outcome.
-//! - The lease keeper renews leases, and stops handlers whose lease it cannot renew, or whose job
-//!   is cancelled.
-//! - Each worker is in the registry of [`workers`]: who it is, what it knows, and whether it is to
-//!   drain.
-//! - The maintenance takes back the jobs of lost workers, and makes and drops partitions of the
-//!   history.
-//! - [`schedules`] enqueue jobs by the clock; every worker sees to it that they do.
-//! - The [`Notifier`](notifier::Notifier) and the listener only make all this faster; polling finds
-//!   every job.
+//! | module | holds |
+//! |---|---|
+//! | [`handler`] | a kind of job and its runs: [`Job`], [`JobContext`], [`JobError`] |
+//! | [`enqueue`](mod@enqueue) | new jobs: one, many, by COPY; unique jobs, keys, tags; declared kinds |
+//! | [`worker`] | claiming and running: [`Registry`], [`Worker`], leases, rescue, retention |
+//! | [`groups`] | jobs that belong together: batches with callbacks, dependencies, graphs |
+//! | [`schedules`] | jobs by the clock: cron in a time zone, intervals, missed ticks |
+//! | [`sealing`] | arguments that are encrypted before they are stored, and changes of keys |
+//! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, redrive, pause, limit, drain |
+//! | [`health`] | findings about a queue in operation, and the invariants that always hold |
+//! | [`telemetry`] | spans, trace contexts and the log line of each run |
+//! | [`testing`] | tests of programs that use the queue: inline runs, a clock that moves |
+//!
+//! The everyday types are here at the root. Dependencies point one way: `testing`, `operate` and
+//! `worker` use `groups`, `schedules` and `sealing`; these use `enqueue`; that uses `handler`.
 //!
 //! # A job's life
 //!
@@ -36,37 +35,17 @@
 //! ```
 //!
 //! A running job whose lease runs out is *rescued*: available again before all others, its attempt
-//! recorded as crashed; a job that has taken [`MAX_CRASHES`](maintenance::MAX_CRASHES) workers
+//! recorded as crashed; a job that has taken [`MAX_CRASHES`](worker::MAX_CRASHES) workers
 //! down is discarded. In the database, a waiting job is one row of `queue.jobs` with
 //! `running = false`; whether people call it scheduled, available or retryable follows from
 //! `run_at` and `attempt`. A finished job is a row of `queue.finished_jobs`, every ended attempt
 //! one of `queue.attempts`.
 //!
-//! # What there is, and where it is explained
-//!
-//! | to | look at |
-//! |---|---|
-//! | enqueue in your transaction, by COPY, from SQL; unique jobs, keys, tags | [`enqueue`] |
-//! | run jobs one by one or in batches, retry, snooze, discard | [`job`], [`backoff`] |
-//! | complete with effects, keep an output, checkpoints and progress | [`context`] |
-//! | cancel a job, wherever it is | [`cancel`] |
-//! | pause, limit and order queues, take fair turns between keys | [`queues`] |
-//! | enqueue by the clock | [`schedules`] |
-//! | make jobs wait for others, or tell when many have ended | [`groups`] |
-//! | keep arguments secret | [`kinds`] (redacted), [`sealing`] (encrypted) |
-//! | find, explain, retry, edit jobs as an operator | [`inspect`], [`operators`], [`discarded`] |
-//! | know who works, and drain a worker | [`workers`] |
-//! | see what is amiss | [`health`], [`verify`] |
-//! | test jobs | [`testing`] |
-//!
-//! What a kind keeps from people's eyes: fields that are [redacted](kinds) wherever arguments are
-//! shown, or arguments that are [sealed](sealing) before they are stored. For tests of programs
-//! that use the queue there is [`testing`].
-//!
-//! What an operator asks of it all: [`health`] finds what is amiss and what mends it;
-//! [`inspect::find_job`] tells everything of one job, and [`inspect::why_not_run`] why it has not
-//! run; [`operators`] finds jobs and changes what becomes of them; [`discarded`] lists what has
-//! failed for good, to be redriven or dismissed.
+//! A worker *claims* due jobs in one short transaction: each gets a *lease* (the right to run until
+//! then), a *fence* (the number of this claim) and its attempt counted. The executor runs the
+//! handler that the registry names, and settles its outcome. The lease keeper renews leases, and
+//! stops handlers whose lease it cannot renew or whose job is cancelled. Notifications make new jobs
+//! start sooner; polling finds every job without them.
 //!
 //! # What is guaranteed
 //!
@@ -90,11 +69,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::context::{Committed, JobContext};
-//! use surety_queue::enqueue::{NewJob, enqueue};
-//! use surety_queue::job::{Job, JobError};
-//! use surety_queue::registry::Registry;
-//! use surety_queue::worker::{Worker, WorkerSettings};
+//! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings, enqueue};
 //!
 //! /// Greets somebody.
 //! #[derive(Serialize, Deserialize)]
@@ -132,7 +107,7 @@
 //! # })
 //! # .await?;
 //! # let url = cluster.url("postgres");
-//! let pool = surety_postgres::connect(&url, 5, "greeter").await?;
+//! let pool = sqlx::PgPool::connect(&url).await?;
 //! surety_queue::migrate(&pool).await?;
 //! sqlx::query("create table greetings (name text)").execute(&pool).await?;
 //!
@@ -160,14 +135,13 @@
 //!
 //! A call cannot be undone, so its job must know each way to end: by an effect that is committed
 //! with it, later for a reason that whoever asks can read, or, when it never got to say so, by a
-//! [`FollowUp`](job::FollowUp).
+//! [`FollowUp`].
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::context::{Committed, JobContext};
-//! use surety_queue::job::{FollowUp, Job, JobError, JobId};
+//! use surety_queue::{Committed, FollowUp, Job, JobContext, JobError, JobId};
 //! # #[derive(Clone)]
 //! # struct Bank;
 //! # enum Answer { Booked, Declined(String), Away }
@@ -230,120 +204,31 @@
 //!     }
 //! }
 //! ```
-pub(crate) mod claim_floor;
-mod claim_turns;
-mod completer;
-mod copy;
 pub mod deadline;
-mod dispatch;
-mod executor;
-mod kept_connection;
-mod leases;
-mod listener;
-mod outcome;
-mod slots;
-
-mod store;
-mod unique;
-
-pub mod attempt;
-pub mod backoff;
-pub mod cancel;
-pub mod context;
-pub mod discarded;
-pub mod draining;
 pub mod enqueue;
+mod error;
 pub mod groups;
+pub mod handler;
 pub mod health;
-pub mod inspect;
-pub mod invariants;
-pub mod job;
-pub mod kinds;
-pub mod maintenance;
+mod ids;
+mod kept_connection;
 mod migrations;
-pub mod notifier;
-pub mod operators;
-pub mod queues;
-pub mod registry;
+pub mod operate;
+mod retention;
 pub mod schedules;
 pub mod sealing;
-pub mod spans;
+mod state;
+pub mod telemetry;
 pub mod testing;
-
-pub mod trace_context;
-pub mod verify;
 pub mod worker;
-pub mod workers;
 
+pub use enqueue::{Enqueued, NewJob, Notifier, Unique, enqueue, enqueue_by_copy, enqueue_many};
+pub use error::{QueueError, chain};
+pub use handler::{
+    AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError,
+};
+pub use ids::{Fence, JobId};
 pub use migrations::migrate;
-
-/// What can go wrong in the queue.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// The database refused, or did not answer.
-    #[error("the queue's database refused or did not answer")]
-    Database(#[from] sqlx::Error),
-    /// Arguments that cannot be written as JSON.
-    #[error("the arguments of a {kind} job cannot be written as JSON")]
-    Args {
-        /// The kind of the job.
-        kind: &'static str,
-        /// What is wrong with them.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Jobs of a sealed kind must not be enqueued in plain.
-    #[error("the arguments of {kind} jobs are sealed: make such a job with NewJob::sealed")]
-    MustBeSealed {
-        /// The kind of the job.
-        kind: &'static str,
-    },
-    /// Arguments that cannot be sealed.
-    #[error("the arguments of a {kind} job cannot be sealed")]
-    Seal {
-        /// The kind of the job.
-        kind: &'static str,
-        /// Why not.
-        #[source]
-        source: sealing::SealError,
-    },
-    /// Unique jobs cannot be enqueued by COPY, which asks nobody.
-    #[error("a unique job cannot be enqueued by COPY")]
-    UniqueByCopy,
-    /// A batch that is done takes no more members.
-    #[error("batch {0} is done, or there is none: it takes no more members")]
-    NoOpenBatch(groups::BatchId),
-    /// A callback of a batch is enqueued when others have ended, and must be one that always can.
-    #[error("a callback of a batch {0}, which none can")]
-    Callback(&'static str),
-    /// The answer to a commit was lost, and the commit had not happened.
-    #[error("the commit did not happen")]
-    CommitLost,
-    /// Worker settings that cannot work.
-    #[error("{0}")]
-    Settings(&'static str),
-    /// The system refused a thread for the lease keeper.
-    #[error("the lease keeper's thread could not be started")]
-    Thread(#[source] std::io::Error),
-    /// A stored schedule that this program cannot read: of a time zone that it does not know.
-    #[error("the schedule {name} cannot be read")]
-    Schedule {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        #[source]
-        source: schedules::cadence::CadenceError,
-    },
-}
-
-/// An error and its sources in one line, for logs.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    line
-}
+pub use retention::Retention;
+pub use state::JobState;
+pub use worker::{Registry, Worker, WorkerSettings, WorkerSummary};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::queue::job::JobId;
+use crate::operations::jobs::JobId;
 
 /// Jobs by number.
 #[derive(clap::Args, Debug, Default)]

@@ -4,14 +4,13 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::tell::{Meant, Outcome, Teller};
+use super::results::{ResultPrinter, Selected};
 use super::{APPLICATION, Output, typed, usage};
+use crate::cli::actor::ActorArgs;
 use crate::cli::database::Database;
-use crate::cli::dead_letters::Why;
-use crate::jobs::{self, JobState, dead_letters};
-use crate::queue::discarded::Decision;
-use crate::queue::job::JobId;
-use crate::queue::operators::interventions::{self, Refusal, standings};
+use crate::operations::Mode;
+use crate::operations::jobs::JobId;
+use crate::operations::jobs::edit::{ArgsEdit, EditError, EditJob, edit};
 
 /// Gives a job that waits or is discarded other arguments; both are kept.
 #[derive(clap::Args, Debug)]
@@ -35,8 +34,8 @@ pub(super) struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    why: Why,
-    /// How to print it.
+    actor: ActorArgs,
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -54,54 +53,21 @@ fn assignment(text: &str) -> Result<(String, Value), String> {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pool = args.database.connect_current(APPLICATION).await?;
-    let id = JobId(args.id);
-    let mut teller = Teller::new(args.output, Meant::Named, args.dry_run);
-    let mut tx = pool.begin().await?;
-    let found = standings(&mut tx, &[id]).await?;
-    let outcome = match found.get(&id).map(|standing| standing.kind.as_str()) {
-        None => Refusal::NotFound.into(),
-        Some(kind) if dead_letters::is_about_money(kind) => Outcome::refused(
-            "about-money",
-            "its arguments name what it is about, and are not changed",
-        ),
-        Some(kind) => {
-            let by = args.why.who();
-            let decision = Decision { by: &by, reason: &args.why.reason };
-            let change = |old| changed(old, args.args, args.set, &args.unset);
-            match interventions::edit(&mut tx, id, change, decision).await? {
-                Err(refusal) => refusal.into(),
-                Ok(edited) => {
-                    let registry = jobs::registry(JobState { pool: pool.clone(), bank: None });
-                    if let Err(error) = registry.check_args(kind, &edited.new) {
-                        tx.rollback().await?;
-                        let error = format!("arguments of kind {kind} cannot be these: {error}");
-                        return Ok(usage(&error, "correct them; nothing was changed"));
-                    }
-                    Outcome::done("edited", "has other arguments; 'app jobs show' tells them")
-                }
-            }
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Commit };
+    let change = match args.args {
+        Some(args) => ArgsEdit::Replace(args),
+        None => ArgsEdit::Fields { set: args.set, unset: args.unset },
+    };
+    let request = EditJob { id: JobId(args.id), edit: change, mode };
+    let result = match edit(&pool, request, &args.actor.into_actor()).await {
+        Ok(result) => result,
+        Err(EditError::Args { kind, source }) => {
+            let error = format!("arguments of kind {kind} cannot be these: {source}");
+            return Ok(usage(&error, "correct them; nothing was changed"));
         }
+        Err(EditError::Jobs(error)) => return Err(error.into()),
     };
-    match outcome.is_done() && !args.dry_run {
-        true => tx.commit().await?,
-        false => tx.rollback().await?,
-    }
-    teller.tell(id, &outcome);
-    Ok(teller.finish("a discarded job runs again after 'app jobs retry'"))
-}
-
-/// Arguments that are no object become one when a field is set.
-fn changed(old: Value, whole: Option<Value>, set: Vec<(String, Value)>, unset: &[String]) -> Value {
-    if let Some(whole) = whole {
-        return whole;
-    }
-    let mut fields = match old {
-        Value::Object(fields) => fields,
-        _ => serde_json::Map::new(),
-    };
-    for field in unset {
-        fields.shift_remove(field);
-    }
-    fields.extend(set);
-    Value::Object(fields)
+    let mut printer = ResultPrinter::new(args.output, Selected::ByNumber, mode);
+    printer.print(&result);
+    Ok(printer.finish("a discarded job runs again after 'app jobs retry'"))
 }

@@ -8,17 +8,15 @@ use anyhow::Context as _;
 use clap::builder::NonEmptyStringValueParser;
 use humantime::parse_duration;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use super::filters::at;
 use super::{APPLICATION, Output, usage};
 use crate::cli::database::Database;
-use crate::jobs::{self, JobState, ResolveBankOrder};
-use crate::queue::enqueue::{Enqueued, NewJob, Unique, enqueue};
-use crate::queue::job::Job as _;
-use crate::queue::kinds::KindDeclaration;
-use crate::queue::notifier;
+use crate::operations::jobs::enqueue::{
+    Due, EnqueueError, EnqueueJob, EnqueuedJob, Uniqueness, enqueue,
+};
+use crate::operations::jobs::selection::parse_time;
+use crate::operations::wake_workers;
 
 /// Enqueues a job, with the queue, priority and bounds of its kind.
 #[derive(clap::Args, Debug)]
@@ -41,15 +39,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "run_at")]
     delay: Option<Duration>,
     /// Due then, like 2026-11-21T08:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = at)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     run_at: Option<OffsetDateTime>,
-    /// Whom the job is for.
+    /// The key: jobs of one key share fairness, limits and order.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
     /// A word to find it by; several for several.
     #[arg(long, value_delimiter = ',')]
     tag: Vec<String>,
-    /// Discarded after so many failed attempts, instead of the kind's number.
+    /// The number of failed attempts after which it is discarded, instead of the kind's.
     #[arg(long, value_parser = clap::value_parser!(i16).range(1..=1000))]
     max_attempts: Option<i16>,
     /// Only if no unfinished job of the kind has the same arguments.
@@ -64,7 +62,7 @@ pub(super) struct Args {
     /// Even if this program does not know the kind: other workers may.
     #[arg(long)]
     allow_unknown_kind: bool,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -81,16 +79,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(usage("--unique-for alone says not by what", "add --unique or --unique-by"));
     }
     let pool = args.database.connect_current(APPLICATION).await?;
-    let job = match new_job(&pool, &args, job_args) {
-        Ok(job) => job,
-        Err((error, fix)) => return Ok(usage(&error, &fix)),
-    };
-    let mut tx = pool.begin().await?;
-    let enqueued = enqueue(&mut tx, with_flags(job, &args)).await?;
-    tx.commit().await?;
-    notifier::notify_now(&pool).await;
-    tell(enqueued, args.output);
-    Ok(ExitCode::SUCCESS)
+    let output = args.output;
+    match enqueue(&pool, request(args, job_args)).await {
+        Ok(enqueued) => {
+            wake_workers(&pool).await;
+            print(enqueued, output);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(EnqueueError::Jobs(error)) => Err(error.into()),
+        Err(refusal) => Ok(refused(&refusal)),
+    }
 }
 
 fn parse(text: &str) -> anyhow::Result<Result<Value, serde_json::Error>> {
@@ -102,72 +100,50 @@ fn parse(text: &str) -> anyhow::Result<Result<Value, serde_json::Error>> {
     Ok(serde_json::from_str(&text))
 }
 
-/// As its kind has it; or what is wrong with it, and what to do.
-fn new_job(pool: &PgPool, args: &Args, job_args: Value) -> Result<NewJob, (String, String)> {
-    let registry = jobs::registry(JobState { pool: pool.clone(), bank: None });
-    let kinds = registry.declarations();
-    let kind = args.kind.as_str();
-    let Some(known) = kinds.iter().find(|known| known.kind() == kind) else {
-        if args.allow_unknown_kind {
-            return Ok(NewJob::raw(kind, job_args));
+fn request(args: Args, job_args: Value) -> EnqueueJob {
+    let uniqueness = (args.unique || !args.unique_by.is_empty())
+        .then_some(Uniqueness { fields: args.unique_by, window: args.unique_for });
+    EnqueueJob {
+        kind: args.kind,
+        args: job_args,
+        queue: args.queue,
+        priority: args.priority,
+        due: match (args.delay, args.run_at) {
+            (Some(delay), _) => Due::After(delay),
+            (None, Some(moment)) => Due::At(moment),
+            (None, None) => Due::Now,
+        },
+        key: args.key,
+        tags: args.tag,
+        max_attempts: args.max_attempts,
+        uniqueness,
+        allow_unknown_kind: args.allow_unknown_kind,
+    }
+}
+
+fn refused(refusal: &EnqueueError) -> ExitCode {
+    let fix = match refusal {
+        EnqueueError::UnknownKind { known, .. } => {
+            format!("there are {}; or add --allow-unknown-kind", known.join(", "))
         }
-        let names: Vec<&str> = kinds.iter().map(KindDeclaration::kind).collect();
-        let fix = format!("there are {}; or add --allow-unknown-kind", names.join(", "));
-        return Err((format!("this program does not know the kind {kind}"), fix));
+        EnqueueError::FollowUpOnly { .. } => "to run that one again: 'app jobs retry'".to_owned(),
+        EnqueueError::Args { source, .. } => {
+            return usage(&format!("{refusal}: {source}"), "correct them");
+        }
+        EnqueueError::Sealed(_) => "enqueue it from the program that has the keys".to_owned(),
+        EnqueueError::Priority | EnqueueError::MaxAttempts | EnqueueError::Jobs(_) => {
+            "correct it".to_owned()
+        }
     };
-    if kind == ResolveBankOrder::KIND {
-        let error = format!("jobs of kind {kind} only ever follow up a discarded one");
-        return Err((error, "to run that one again: 'app jobs retry'".to_owned()));
-    }
-    registry.check_args(kind, &job_args).map_err(|error| {
-        let error = format!("arguments of kind {kind} cannot be these: {error}");
-        (error, "correct them".to_owned())
-    })?;
-    known.job(job_args).map_err(|error| {
-        (error.to_string(), "enqueue it from the program that has the keys".to_owned())
-    })
+    usage(&refusal.to_string(), &fix)
 }
 
-fn with_flags(mut job: NewJob, args: &Args) -> NewJob {
-    if let Some(queue) = &args.queue {
-        job = job.queue(queue.clone());
-    }
-    if let Some(priority) = args.priority {
-        job = job.priority(priority);
-    }
-    if let Some(max_attempts) = args.max_attempts {
-        job = job.max_attempts(max_attempts);
-    }
-    if let Some(delay) = args.delay {
-        job = job.delay(delay);
-    }
-    if let Some(run_at) = args.run_at {
-        job = job.run_at(run_at);
-    }
-    if let Some(key) = &args.key {
-        job = job.key(key.clone());
-    }
-    for tag in &args.tag {
-        job = job.tag(tag.clone());
-    }
-    let fields: Vec<&str> = args.unique_by.iter().map(String::as_str).collect();
-    let unique = match (args.unique, fields.is_empty()) {
-        (true, _) => Unique::by_args(),
-        (false, false) => Unique::by_fields(&fields),
-        (false, true) => return job,
-    };
-    job.unique(match args.unique_for {
-        Some(window) => unique.lasting(window),
-        None => unique,
-    })
-}
-
-fn tell(enqueued: Enqueued, output: Output) {
-    let (id, is_new) = (enqueued.id(), !enqueued.is_existing());
+fn print(enqueued: EnqueuedJob, output: Output) {
+    let EnqueuedJob { id, is_new } = enqueued;
     match output {
         Output::Table if is_new => println!("job {id} is enqueued; see: app jobs show {id}"),
         Output::Table => println!("job {id} does that already; nothing was enqueued"),
-        Output::Json | Output::Jsonl => println!("{}", json!({ "id": id, "is_new": is_new })),
+        Output::Json | Output::Jsonl => println!("{}", json!(enqueued)),
         Output::Id => println!("{id}"),
     }
 }

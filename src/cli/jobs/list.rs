@@ -10,9 +10,8 @@ use super::filters::FilterArgs;
 use super::{APPLICATION, Output};
 use crate::cli::database::Database;
 use crate::cli::output::{moment, table};
-use crate::queue::inspect::JobState;
-use crate::queue::job::JobId;
-use crate::queue::operators::list::{self, JobSummary, MAX_LISTED};
+use crate::operations::jobs::reading::list;
+use crate::operations::jobs::{JobId, JobSelection, JobState, JobSummary, MAX_LISTED};
 
 /// Lists jobs, newest first.
 #[derive(clap::Args, Debug)]
@@ -23,13 +22,13 @@ pub(super) struct Args {
     chosen: Chosen,
     #[command(flatten)]
     filter: FilterArgs,
-    /// How many at most.
+    /// The most that are listed.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Only jobs enqueued before this one: where another list ended.
     #[arg(long, value_name = "JOB")]
     before: Option<i64>,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -37,14 +36,14 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pool = args.database.connect_current(APPLICATION).await?;
     let ids = args.chosen.read()?;
-    let mut filter = args.filter.filter(&pool).await?;
     let mut conn = pool.acquire().await?;
+    let mut filter = JobSelection::from(args.filter).into_filter(&mut conn).await?;
     let mut printer = Printer::new(args.output);
     let mut left = args.limit;
     if let Some(ids) = ids {
         for ids in ids.chunks(MAX_LISTED as usize) {
             filter.ids = Some(ids.to_vec());
-            let mut jobs = list::list(&mut conn, &filter, None, MAX_LISTED).await?.jobs;
+            let mut jobs = list(&mut conn, &filter, None, MAX_LISTED).await?.jobs;
             jobs.truncate(left as usize);
             left -= u32::try_from(jobs.len())?;
             printer.print(jobs)?;
@@ -53,7 +52,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let mut before = args.before.map(JobId);
     loop {
-        let page = list::list(&mut conn, &filter, before, left.min(MAX_LISTED)).await?;
+        let page = list(&mut conn, &filter, before, left.min(MAX_LISTED)).await?;
         left -= u32::try_from(page.jobs.len())?;
         printer.print(page.jobs)?;
         before = page.next;
@@ -65,7 +64,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 struct Printer {
     output: Output,
-    /// What is printed at the end, as its columns or brackets need all of it.
+    /// Jobs that are printed at the end, as columns or brackets need all of them.
     jobs: Vec<JobSummary>,
 }
 

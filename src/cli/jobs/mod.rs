@@ -1,27 +1,20 @@
-//! `app jobs`: finds jobs, says why they have not run, and changes what becomes of them.
-//!
-//! Jobs about money need more than the queue knows: [`dead_letters`](crate::jobs::dead_letters)
-//! redrives them, and nothing cancels or edits them.
+//! `app jobs`: flags, tables and exit codes of the [operations on jobs](crate::operations::jobs).
 
+mod change;
 mod chosen;
 mod edit;
 mod enqueue;
 mod filters;
-mod intervene;
 mod list;
 mod pace;
+mod results;
 mod show;
-mod tell;
-mod verb;
 mod wait;
 
 use std::process::ExitCode;
 
-use sqlx::PgPool;
-use time::OffsetDateTime;
-
-use self::verb::Verb;
 use super::report::USAGE;
+use crate::operations::jobs::JobAction;
 
 const APPLICATION: &str = "surety-jobs";
 
@@ -55,19 +48,19 @@ enum Command {
     Show(show::Args),
     Enqueue(enqueue::Args),
     /// Runs jobs now: those that wait for their time or their retry, and discarded ones.
-    Retry(intervene::Args),
+    Retry(change::Args),
     /// Cancels jobs; one that runs is stopped by its worker.
-    Cancel(intervene::Args),
+    Cancel(change::Args),
     /// Discards jobs that wait; they can be edited, and redriven by a retry.
-    Discard(intervene::Args),
+    Discard(change::Args),
     Edit(edit::Args),
     Wait(wait::Args),
 }
 
-/// How results are printed.
+/// Output formats.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Output {
-    /// Words and columns, for people.
+    /// Columns, for people.
     Table,
     /// One JSON value, for programs.
     Json,
@@ -87,9 +80,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::List(args) => list::run(args).await,
         Command::Show(args) => show::run(args).await,
         Command::Enqueue(args) => enqueue::run(args).await,
-        Command::Retry(args) => intervene::run(Verb::Retry, args).await,
-        Command::Cancel(args) => intervene::run(Verb::Cancel, args).await,
-        Command::Discard(args) => intervene::run(Verb::Discard, args).await,
+        Command::Retry(args) => change::run(JobAction::Retry, args).await,
+        Command::Cancel(args) => change::run(JobAction::Cancel, args).await,
+        Command::Discard(args) => change::run(JobAction::Discard, args).await,
         Command::Edit(args) => edit::run(args).await,
         Command::Wait(args) => wait::run(args).await,
     }
@@ -101,12 +94,7 @@ fn usage(error: &str, fix: &str) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-/// The moment by the database's clock, which is the only one that counts.
-async fn database_now(pool: &PgPool) -> anyhow::Result<OffsetDateTime> {
-    Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await?)
-}
-
-/// What a person typed as a value: JSON if it is some, else text.
+/// A value as it was typed: JSON if it is some, else text.
 fn typed(value: &str) -> serde_json::Value {
     serde_json::from_str(value).unwrap_or_else(|_| value.into())
 }

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::APPLICATION;
 use crate::cli::database::Database;
 use crate::cli::output::{Output, moment, table};
 use crate::cli::report::NOT_FOUND;
-use crate::queue::inspect::{self, Explanation, JobDetails, ResolutionKind};
-use crate::queue::job::JobId;
+use crate::operations::jobs::reading::{ExplainedJob, explain};
+use crate::operations::jobs::{Attempt, JobDetails, JobId, ResolutionKind};
 
 /// Says why a job has not run, and all that is known of it.
 #[derive(clap::Args, Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// The number of the job.
     #[arg(value_name = "JOB")]
     id: i64,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -27,37 +27,21 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pool = args.database.connect_current(APPLICATION).await?;
     let id = JobId(args.id);
-    // All of it is of one moment.
-    let mut tx = pool.begin_with("begin isolation level repeatable read, read only").await?;
-    let why = inspect::why_not_run(&mut tx, id).await?;
-    let job = inspect::find_job(&mut tx, id).await?;
-    tx.rollback().await?;
-    let (Some(why), Some(job)) = (why, job) else {
+    let Some(explained) = explain(&mut *pool.acquire().await?, id).await? else {
         eprintln!("error: there is no job {id}, or retention has dropped it");
         return Ok(ExitCode::from(NOT_FOUND));
     };
     match args.output {
-        Output::Table => print!("{}", in_words(&why, &job)),
-        Output::Json | Output::Jsonl => println!("{}", as_json(&why, &job)?),
+        Output::Table => print!("{}", in_words(&explained)),
+        Output::Json | Output::Jsonl => println!("{}", serde_json::to_value(&explained)?),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(why: &Explanation, job: &JobDetails) -> anyhow::Result<Value> {
-    let mut shown = json!({
-        "explanation": why.sentence,
-        "also": why.also().collect::<Vec<_>>(),
-        "causes": why.causes,
-    });
-    if let (Value::Object(shown), Value::Object(job)) = (&mut shown, serde_json::to_value(job)?) {
-        shown.extend(job);
-    }
-    Ok(shown)
-}
-
-fn in_words(why: &Explanation, job: &JobDetails) -> String {
-    let mut text = format!("{}\n", why.sentence);
-    for also in why.also() {
+fn in_words(explained: &ExplainedJob) -> String {
+    let job = &explained.job;
+    let mut text = format!("{}\n", explained.explanation);
+    for also in &explained.also {
         text += &format!("Also: {also}\n");
     }
     text.push('\n');
@@ -77,7 +61,7 @@ fn in_words(why: &Explanation, job: &JobDetails) -> String {
     text
 }
 
-/// What there is of it, line by line; what it has not is left out.
+/// The fields of a job that have a value, with their names.
 fn fields(job: &JobDetails) -> Vec<(&'static str, String)> {
     let json = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
     let attempts = format!("{} of {} begun", job.attempt, job.max_attempts);
@@ -108,7 +92,7 @@ fn fields(job: &JobDetails) -> Vec<(&'static str, String)> {
     fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn attempt(attempt: &inspect::Attempt) -> [String; 6] {
+fn attempt(attempt: &Attempt) -> [String; 6] {
     let took = attempt.ended_at - attempt.started_at;
     [
         attempt.attempt.to_string(),
@@ -123,7 +107,7 @@ fn attempt(attempt: &inspect::Attempt) -> [String; 6] {
     ]
 }
 
-/// What operators did, in order.
+/// Decisions and interventions of operators, in order.
 fn decisions(job: &JobDetails) -> Vec<[String; 4]> {
     let resolutions = job.resolutions.iter().map(|resolved| {
         let what = match resolved.resolution {

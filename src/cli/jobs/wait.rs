@@ -4,15 +4,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use humantime::parse_duration;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::chosen::Chosen;
 use super::{APPLICATION, Output, usage};
 use crate::cli::database::Database;
 use crate::cli::report::{FAILED, NOT_FOUND, TIMED_OUT};
-use crate::queue::inspect::JobState;
-use crate::queue::job::JobId;
-use crate::queue::operators::waiting;
+use crate::operations::jobs::JobState;
+use crate::operations::jobs::reading::{JobEnd, WaitedJob, wait};
 
 /// Waits until jobs have ended; fails if one did not complete.
 #[derive(clap::Args, Debug)]
@@ -21,10 +20,10 @@ pub(super) struct Args {
     database: Database,
     #[command(flatten)]
     chosen: Chosen,
-    /// How long at most; for ever without.
+    /// The longest time to wait; for ever without.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// How to print it; id prints those that completed.
+    /// The output format; id prints the jobs that completed.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -34,34 +33,33 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(usage("no job is given", "name some by number, or --id-file"));
     };
     let pool = args.database.connect_current(APPLICATION).await?;
-    let waited = waiting::wait(&pool, &ids, args.timeout).await?;
-    let result = |id: &JobId| match waited.ended.get(id) {
-        Some(state) => state.name(),
-        None if waited.unfinished.contains(id) => "unfinished",
-        None => "not-found",
-    };
+    let waited = wait(&pool, &ids, args.timeout).await?;
     match args.output {
-        Output::Table => ids.iter().for_each(|id| match result(id) {
-            "unfinished" => println!("job {id}: has not ended; 'app jobs show {id}' says why"),
-            "not-found" => println!("job {id}: there is no such job, or it has left no trace"),
-            state => println!("job {id}: is {state}"),
-        }),
-        Output::Json | Output::Jsonl => {
-            let results = ids.iter().map(|id| json!({ "id": id, "result": result(id) }));
-            match args.output {
-                Output::Json => println!("{}", Value::Array(results.collect())),
-                _ => results.for_each(|result| println!("{result}")),
-            }
-        }
+        Output::Table => waited.iter().for_each(|job| println!("{}", in_words(job))),
+        Output::Json => println!("{}", serde_json::to_value(&waited)?),
+        Output::Jsonl => waited.iter().for_each(|job| println!("{}", json!(job))),
         Output::Id => {
-            ids.iter().filter(|id| result(id) == "completed").for_each(|id| println!("{id}"));
+            let completed = waited.iter().filter(|job| job.end == COMPLETED);
+            completed.for_each(|job| println!("{}", job.id));
         }
     }
-    let all_completed = waited.ended.values().all(|state| *state == JobState::Completed);
-    Ok(match (waited.unknown.is_empty(), waited.unfinished.is_empty(), all_completed) {
-        (false, ..) => ExitCode::from(NOT_FOUND),
-        (true, false, _) => ExitCode::from(TIMED_OUT),
-        (true, true, false) => ExitCode::from(FAILED),
-        (true, true, true) => ExitCode::SUCCESS,
+    let any = |end| waited.iter().any(|job| job.end == end);
+    let all_completed = waited.iter().all(|job| job.end == COMPLETED);
+    Ok(match (any(JobEnd::NotFound), any(JobEnd::Unfinished), all_completed) {
+        (true, ..) => ExitCode::from(NOT_FOUND),
+        (false, true, _) => ExitCode::from(TIMED_OUT),
+        (false, false, false) => ExitCode::from(FAILED),
+        (false, false, true) => ExitCode::SUCCESS,
     })
+}
+
+const COMPLETED: JobEnd = JobEnd::Ended(JobState::Completed);
+
+fn in_words(job: &WaitedJob) -> String {
+    let id = job.id;
+    match job.end {
+        JobEnd::Unfinished => format!("job {id}: has not ended; 'app jobs show {id}' says why"),
+        JobEnd::NotFound => format!("job {id}: there is no such job, or it has left no trace"),
+        JobEnd::Ended(state) => format!("job {id}: is {}", state.name()),
+    }
 }

@@ -1,25 +1,26 @@
-//! `app queues`: what waits in which queue, and holding queues up.
+//! `app queues`: flags, tables and exit codes of the
+//! [operations on queues](crate::operations::queues).
 //!
 //! - Here: the commands, and those that change one thing.
-//! - `listing`: what a queue looks like.
-//! - `limits`: reading and changing what a queue is held to.
+//! - `listing`: tables of queues and of blocked keys.
+//! - `limits`: flags that show and change limits.
 
 mod limits;
 mod listing;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use humantime::parse_duration;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
+use super::actor::ActorArgs;
 use super::database::Database;
-use super::dead_letters::Why;
 use super::output::{Output, moment};
 use super::report::{CONFLICT, NOT_FOUND, TIMED_OUT};
-use crate::queue::draining;
-use crate::queue::queues::{self, Which};
+use crate::operations::Actor;
+use crate::operations::queues::{self, DrainResult, PauseResult, QueueScope};
 
 const APPLICATION: &str = "surety-queues";
 
@@ -54,7 +55,7 @@ enum Command {
     List {
         #[command(flatten)]
         database: Database,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -64,7 +65,7 @@ enum Command {
         database: Database,
         /// The queue.
         name: String,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -75,8 +76,8 @@ enum Command {
         #[command(flatten)]
         which: OneOrAll,
         #[command(flatten)]
-        why: Why,
-        /// How to print it.
+        actor: ActorArgs,
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -86,7 +87,7 @@ enum Command {
         database: Database,
         #[command(flatten)]
         which: OneOrAll,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -97,11 +98,11 @@ enum Command {
         /// The queue.
         name: String,
         #[command(flatten)]
-        why: Why,
-        /// How long to wait at most.
+        actor: ActorArgs,
+        /// The longest time to wait.
         #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
         timeout: Duration,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -113,11 +114,11 @@ enum Command {
         database: Database,
         /// The queue.
         name: String,
-        /// How many at most.
+        /// The most that are listed.
         #[arg(long, default_value_t = 50,
               value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -130,8 +131,8 @@ enum Command {
         /// The key.
         key: String,
         #[command(flatten)]
-        why: Why,
-        /// How to print it.
+        actor: ActorArgs,
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -148,16 +149,24 @@ struct OneOrAll {
 }
 
 impl OneOrAll {
-    fn which(&self) -> Which<'_> {
-        self.name.as_deref().map_or(Which::All, Which::One)
+    fn scope(self) -> QueueScope {
+        self.name.map_or(QueueScope::All, QueueScope::One)
     }
 }
 
-/// In words, and what to write behind `app queues pause`.
-fn named(which: Which<'_>) -> (String, &str) {
-    match which {
-        Which::All => ("every queue".to_owned(), "--all"),
-        Which::One(name) => (format!("queue {name}"), name),
+/// The scope in words.
+fn named(scope: &QueueScope) -> String {
+    match scope {
+        QueueScope::All => "every queue".to_owned(),
+        QueueScope::One(name) => format!("queue {name}"),
+    }
+}
+
+/// The scope as an argument of `app queues pause`.
+fn argument(scope: &QueueScope) -> &str {
+    match scope {
+        QueueScope::All => "--all",
+        QueueScope::One(name) => name,
     }
 }
 
@@ -176,32 +185,34 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let pool = database.connect_current(APPLICATION).await?;
             listing::show(&pool, &name, output).await
         }
-        Command::Pause { database, which, why, output } => {
+        Command::Pause { database, which, actor, output } => {
             let pool = database.connect_current(APPLICATION).await?;
-            pause(&mut *pool.acquire().await?, which.which(), &why, output).await
+            let (scope, actor) = (which.scope(), actor.into_actor());
+            pause(&mut *pool.acquire().await?, &scope, &actor, output).await
         }
         Command::Resume { database, which, output } => {
             let pool = database.connect_current(APPLICATION).await?;
-            resume(&mut *pool.acquire().await?, which.which(), output).await
+            resume(&mut *pool.acquire().await?, &which.scope(), output).await
         }
-        Command::Drain { database, name, why, timeout, output } => {
+        Command::Drain { database, name, actor, timeout, output } => {
             let pool = database.connect_current(APPLICATION).await?;
-            drain(&pool, &name, &why, timeout, output).await
+            drain(&pool, &name, &actor.into_actor(), timeout, output).await
         }
         Command::Limits(args) => limits::run(args).await,
         Command::Blocked { database, name, limit, output } => {
             let pool = database.connect_current(APPLICATION).await?;
             listing::blocked(&pool, &name, limit, output).await
         }
-        Command::Unblock { database, name, key, why, output } => {
+        Command::Unblock { database, name, key, actor, output } => {
             let pool = database.connect_current(APPLICATION).await?;
-            unblock(&mut *pool.acquire().await?, &name, &key, &why, output).await
+            let actor = actor.into_actor();
+            unblock(&mut *pool.acquire().await?, &name, &key, &actor, output).await
         }
     }
 }
 
-/// What a command did, for people or for programs.
-fn say(output: Output, words: &str, result: &Value) {
+/// Prints a result, in words or as JSON.
+fn print_result(output: Output, words: &str, result: &Value) {
     match output {
         Output::Table => println!("{words}"),
         Output::Json | Output::Jsonl => println!("{result}"),
@@ -210,87 +221,72 @@ fn say(output: Output, words: &str, result: &Value) {
 
 async fn pause(
     conn: &mut PgConnection,
-    which: Which<'_>,
-    why: &Why,
+    scope: &QueueScope,
+    actor: &Actor,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let paused = queues::pause(conn, which, &why.who(), &why.reason).await?;
-    let (what, argument) = named(which);
-    let result = json!({"queue": argument, "result": if paused { "paused" } else { "was-paused" }});
-    if !paused {
-        say(output, &format!("{what} was paused before: 'app queues list' says by whom"), &result);
-        return Ok(ExitCode::from(CONFLICT));
+    let (what, argument) = (named(scope), argument(scope));
+    let result = |word| json!({"queue": argument, "result": word});
+    match queues::pause(conn, scope, actor).await? {
+        PauseResult::WasPaused => {
+            let words = format!("{what} was paused before: 'app queues list' says by whom");
+            print_result(output, &words, &result("was-paused"));
+            Ok(ExitCode::from(CONFLICT))
+        }
+        PauseResult::Paused => {
+            let words = format!(
+                "{what} is paused, what runs goes on; undo it with 'app queues resume {argument}'"
+            );
+            print_result(output, &words, &result("paused"));
+            Ok(ExitCode::SUCCESS)
+        }
     }
-    let words =
-        format!("{what} is paused, what runs goes on; undo it with 'app queues resume {argument}'");
-    say(output, &words, &result);
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn resume(
     conn: &mut PgConnection,
-    which: Which<'_>,
+    scope: &QueueScope,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let resumed = queues::resume(conn, which).await?;
-    let (what, argument) = named(which);
-    // Pauses of the other sort may be left: of all, or of single queues.
-    let left = draining::pauses(conn).await?.into_iter().find(|(queue, _)| match which {
-        Which::One(_) => queue.is_none(),
-        Which::All => true,
-    });
-    let mut words = match resumed {
-        true => format!("{what} is resumed"),
-        false => format!("{what} was not paused"),
+    let resumed = queues::resume(conn, scope).await?;
+    let (what, argument) = (named(scope), argument(scope));
+    let (mut words, code, word) = match resumed.was_paused {
+        true => (format!("{what} is resumed"), ExitCode::SUCCESS, "resumed"),
+        false => (format!("{what} was not paused"), ExitCode::from(CONFLICT), "was-not-paused"),
     };
-    if let Some((queue, pause)) = &left {
-        let stays = queue.as_deref().map_or(named(Which::All).0, |name| named(Which::One(name)).0);
-        let (by, at) = (&pause.paused_by, moment(Some(pause.paused_at)));
+    if let Some((remaining, pause)) = &resumed.remaining {
+        let (stays, by, at) = (named(remaining), &pause.paused_by, moment(Some(pause.paused_at)));
         words += &format!("; but {stays} stays paused, by {by} at {at}: {}", pause.reason);
     }
     let result = json!({
         "queue": argument,
-        "result": if resumed { "resumed" } else { "was-not-paused" },
-        "stays_paused": left.is_some(),
+        "result": word,
+        "stays_paused": resumed.remaining.is_some(),
     });
-    say(output, &words, &result);
-    Ok(if resumed { ExitCode::SUCCESS } else { ExitCode::from(CONFLICT) })
+    print_result(output, &words, &result);
+    Ok(code)
 }
-
-/// How often it is looked whether jobs still run.
-const DRAIN_POLL: Duration = Duration::from_millis(200);
-
-/// No job must be seen for so long: a claim that began before the pause may just be coming.
-const DRAINED_FOR: Duration = Duration::from_secs(1);
 
 async fn drain(
     pool: &PgPool,
     name: &str,
-    why: &Why,
+    actor: &Actor,
     timeout: Duration,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let mut conn = pool.acquire().await?;
-    // Whoever paused it before keeps the word.
-    queues::pause(&mut conn, Which::One(name), &why.who(), &why.reason).await?;
-    let deadline = Instant::now() + timeout;
-    let mut none_since = None;
-    loop {
-        let running = draining::running(&mut conn, name).await?;
-        let now = Instant::now();
-        none_since = if running == 0 { none_since.or(Some(now)) } else { None };
-        if none_since.is_some_and(|since| now - since >= DRAINED_FOR) {
+    let result = |word, running: i64| json!({"queue": name, "result": word, "running": running});
+    match queues::drain(pool, name, timeout, actor).await? {
+        DrainResult::Drained => {
             let words =
                 format!("queue {name} is drained and paused: 'app queues resume {name}' undoes it");
-            say(output, &words, &json!({"queue": name, "result": "drained", "running": 0}));
-            return Ok(ExitCode::SUCCESS);
+            print_result(output, &words, &result("drained", 0));
+            Ok(ExitCode::SUCCESS)
         }
-        if now >= deadline {
+        DrainResult::StillRunning(running) => {
             let words = format!("queue {name} is paused, but {running} of its jobs still run");
-            say(output, &words, &json!({"queue": name, "result": "paused", "running": running}));
-            return Ok(ExitCode::from(TIMED_OUT));
+            print_result(output, &words, &result("paused", running));
+            Ok(ExitCode::from(TIMED_OUT))
         }
-        tokio::time::sleep(DRAIN_POLL).await;
     }
 }
 
@@ -298,21 +294,21 @@ async fn unblock(
     conn: &mut PgConnection,
     name: &str,
     key: &str,
-    why: &Why,
+    actor: &Actor,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let head = queues::unblock_key(conn, name, key, &why.who(), &why.reason).await?;
+    let head = queues::unblock_key(conn, name, key, actor).await?;
     let result = |word| json!({"queue": name, "key": key, "result": word, "job_id": head});
     match head {
         Some(id) => {
             let words = format!("key {key} of queue {name} goes on; job {id} was at its head");
-            say(output, &words, &result("unblocked"));
+            print_result(output, &words, &result("unblocked"));
             Ok(ExitCode::SUCCESS)
         }
         None => {
             let words =
                 format!("key {key} of queue {name} is not blocked: 'app queues blocked {name}'");
-            say(output, &words, &result("not-found"));
+            print_result(output, &words, &result("not-found"));
             Ok(ExitCode::from(NOT_FOUND))
         }
     }

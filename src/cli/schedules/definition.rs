@@ -1,4 +1,4 @@
-//! `app schedules add`: the arguments that define a schedule.
+//! `app schedules add`: the flags that define a schedule.
 
 use std::time::Duration;
 
@@ -6,13 +6,12 @@ use clap::builder::NonEmptyStringValueParser;
 use humantime::parse_duration;
 use serde_json::Value;
 
-use crate::queue::enqueue::NewJob;
-use crate::queue::schedules::{DEFAULT_GRACE, MissedPolicy, Schedule, ScheduleError};
+use crate::operations::schedules::{DEFAULT_GRACE, MissedPolicy, ScheduleDefinition, Timing};
 
-/// When, and which job.
+/// The times and the job of a schedule.
 #[derive(clap::Args, Debug)]
-pub(super) struct Definition {
-    /// When: a cron expression of five fields, or six with seconds.
+pub(super) struct DefinitionArgs {
+    /// The times: a cron expression of five fields, or six with seconds.
     #[arg(
         long,
         value_name = "EXPRESSION",
@@ -21,7 +20,7 @@ pub(super) struct Definition {
     )]
     cron: Option<String>,
 
-    /// When: every so often since 1970-01-01T00:00:00Z, such as 90s, 15m or 1h.
+    /// The times: in an interval since 1970-01-01T00:00:00Z, such as 90s, 15m or 1h.
     #[arg(long, value_name = "INTERVAL", value_parser = parse_duration)]
     every: Option<Duration>,
 
@@ -45,11 +44,11 @@ pub(super) struct Definition {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i16).range(1..=4))]
     priority: i16,
 
-    /// How many failed attempts the job may have.
+    /// The number of failed attempts after which the job is discarded.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i16).range(1..=1000))]
     max_attempts: i16,
 
-    /// Whom the job is for, where queues have limits or an order per key.
+    /// The key of the job, where queues have limits or an order per key.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
 
@@ -57,7 +56,7 @@ pub(super) struct Definition {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
 
-    /// What becomes of ticks that nobody ran in time: skip all but one that is a little late, make
+    /// The treatment of ticks that nobody ran in time: skip all but one that is a little late, make
     /// one job for all, or catch up with each.
     #[arg(long, value_enum, default_value_t = Policy::Skip)]
     policy: Policy,
@@ -87,24 +86,29 @@ fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))
 }
 
-impl Definition {
-    /// The schedule of this name.
-    ///
-    /// # Errors
-    ///
-    /// [`ScheduleError`], when there can be none.
-    pub(super) fn schedule(&self, name: &str) -> Result<Schedule, ScheduleError> {
-        let draft = match (&self.cron, self.every) {
-            (Some(expression), _) => Schedule::cron(name, expression),
-            (None, interval) => Schedule::every(name, interval.unwrap_or_default()),
+impl From<DefinitionArgs> for ScheduleDefinition {
+    fn from(args: DefinitionArgs) -> Self {
+        let policy = args.policy();
+        let timing = match (args.cron, args.every) {
+            (Some(expression), _) => Timing::Cron(expression),
+            (None, interval) => Timing::Every(interval.unwrap_or_default()),
         };
-        let draft = match &self.tz {
-            Some(zone) => draft.time_zone(zone),
-            None => draft,
-        };
-        draft.policy(self.policy()).new_job(self.job())
+        Self {
+            timing,
+            time_zone: args.tz,
+            policy,
+            kind: args.kind,
+            args: args.args,
+            queue: args.queue,
+            priority: args.priority,
+            max_attempts: args.max_attempts,
+            key: args.key,
+            tags: args.tags,
+        }
     }
+}
 
+impl DefinitionArgs {
     fn policy(&self) -> MissedPolicy {
         match self.policy {
             Policy::Skip => MissedPolicy::Skip { grace: self.grace.unwrap_or(DEFAULT_GRACE) },
@@ -114,17 +118,5 @@ impl Definition {
                 max_age: self.max_age.unwrap_or_default(),
             },
         }
-    }
-
-    fn job(&self) -> NewJob {
-        let job = NewJob::raw(self.kind.clone(), self.args.clone())
-            .queue(self.queue.clone())
-            .priority(self.priority)
-            .max_attempts(self.max_attempts);
-        let job = match &self.key {
-            Some(key) => job.key(key),
-            None => job,
-        };
-        self.tags.iter().fold(job, |job, tag| job.tag(tag))
     }
 }

@@ -1,4 +1,10 @@
-//! `app schedules`: jobs that are enqueued by the clock, and what an operator does with them.
+//! `app schedules`: flags, tables and exit codes of the
+//! [operations on schedules](crate::operations::schedules).
+//!
+//! - Here: the commands.
+//! - `definition`: the flags that define a schedule.
+//! - `preview`: the ticks of an expression, without a database.
+//! - `shown`: tables.
 
 mod definition;
 mod preview;
@@ -6,21 +12,21 @@ mod shown;
 
 use std::process::ExitCode;
 
-use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::PgPool;
 
-use self::definition::Definition;
+use self::definition::DefinitionArgs;
 use self::preview::Preview;
+use super::actor::NameArg;
 use super::database::Database;
 use super::output::{Output, moment};
 use super::report::{CONFLICT, NOT_FOUND};
-use crate::queue::schedules::{self, PauseOutcome, Put, ResumeOutcome};
+use crate::operations::schedules::{
+    self, DefinitionChange, IfTaken, ScheduleDefinition, SchedulesError,
+};
+use crate::operations::{Actor, Mode, Reason};
 
 const APPLICATION: &str = "surety-schedules";
-
-/// The longest reason for a pause.
-const MAX_REASON_CHARS: usize = 500;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,7 +62,7 @@ enum Command {
     Show {
         /// The name of the schedule.
         name: String,
-        /// How many of the latest ticks.
+        /// The number of the latest ticks that are shown.
         #[arg(long, default_value_t = 10,
               value_parser = clap::value_parser!(u32).range(0..=1000))]
         ticks: u32,
@@ -71,9 +77,9 @@ enum Command {
     Pause {
         #[command(flatten)]
         change: Change,
-        /// Why, for whoever asks later.
-        #[arg(long, value_parser = reason)]
-        reason: String,
+        /// The reason, which is kept for later.
+        #[arg(long)]
+        reason: Reason,
     },
     /// Lets a paused schedule tick again; what came meanwhile is passed over.
     Resume(Change),
@@ -81,7 +87,7 @@ enum Command {
     Remove {
         #[command(flatten)]
         change: Change,
-        /// It is meant.
+        /// Remove it without asking.
         #[arg(long, required_unless_present = "dry_run", conflicts_with = "dry_run")]
         yes: bool,
     },
@@ -93,7 +99,7 @@ enum Command {
 struct Common {
     #[command(flatten)]
     database: Database,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -101,7 +107,7 @@ struct Common {
 #[derive(clap::Args, Debug)]
 struct Add {
     #[command(flatten)]
-    definition: Definition,
+    definition: DefinitionArgs,
     #[command(flatten)]
     change: Change,
     /// Give the schedule of this name, if there is one, this definition.
@@ -109,7 +115,7 @@ struct Add {
     replace: bool,
 }
 
-/// What is done to which schedule, and by whom.
+/// The schedule that is changed, and by whom.
 #[derive(clap::Args, Debug)]
 struct Change {
     /// The name of the schedule.
@@ -117,18 +123,10 @@ struct Change {
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
-    /// Who does it. [default: the user of the system]
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-    by: Option<String>,
+    #[command(flatten)]
+    name_of_operator: NameArg,
     #[command(flatten)]
     common: Common,
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    match text.trim().is_empty() || text.chars().count() > MAX_REASON_CHARS {
-        true => Err(format!("a reason has 1 to {MAX_REASON_CHARS} characters")),
-        false => Ok(text.to_owned()),
-    }
 }
 
 /// Does what `args` ask for.
@@ -142,7 +140,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Show { name, ticks, common } => show(&common, &name, ticks).await,
         Command::Add(add) => add.run().await,
         Command::Run(change) => change.run_now().await,
-        Command::Pause { change, reason } => change.pause(&reason).await,
+        Command::Pause { change, reason } => change.pause(reason).await,
         Command::Resume(change) => change.resume().await,
         Command::Remove { change, yes: _ } => change.remove().await,
         Command::Preview(preview) => preview.run(),
@@ -173,13 +171,12 @@ async fn list(common: &Common) -> anyhow::Result<ExitCode> {
 async fn show(common: &Common, name: &str, ticks: u32) -> anyhow::Result<ExitCode> {
     let pool = common.connect().await?;
     let mut conn = pool.acquire().await?;
-    let Some(schedule) = schedules::find(&mut conn, name).await? else {
+    let Some(shown) = schedules::find(&mut conn, name, ticks).await? else {
         return Ok(not_found(name));
     };
-    let ticks = schedules::list_ticks(&mut conn, name, ticks).await?;
     match common.output {
-        Output::Table => print!("{}", shown::one(&schedule, &ticks)),
-        Output::Json | Output::Jsonl => println!("{}", shown::one_as_json(&schedule, &ticks)?),
+        Output::Table => print!("{}", shown::one(&shown)),
+        Output::Json | Output::Jsonl => println!("{}", serde_json::to_value(&shown)?),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -190,50 +187,41 @@ fn not_found(name: &str) -> ExitCode {
 }
 
 impl Add {
-    async fn run(&self) -> anyhow::Result<ExitCode> {
-        let change = &self.change;
-        let schedule = self.definition.schedule(&change.name)?;
-        let mut tx = change.begin().await?;
-        let put = schedules::put(&mut tx, &schedule, &change.who()).await?;
-        if put != Put::Created && !self.replace {
-            // Undone with the transaction.
-            return Ok(change.conflict(&format!(
-                "exists; 'app schedules show {}' shows it, --replace gives it this definition",
-                change.name
-            )));
-        }
-        let status = schedules::find(&mut tx, &change.name).await?;
-        let next = status.and_then(|status| status.next_tick_at);
-        change.end(tx).await?;
-        let (result, words) = match put {
-            Put::Created => ("created", "is defined"),
-            Put::Changed => ("changed", "has another definition"),
-            Put::Unchanged => ("unchanged", "was defined like this already"),
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let change = self.change;
+        let schedule = ScheduleDefinition::from(self.definition).into_schedule(&change.name)?;
+        let if_taken = if self.replace { IfTaken::Replace } else { IfTaken::Refuse };
+        let pool = change.common.connect().await?;
+        let mut conn = pool.acquire().await?;
+        let (by, mode) = (change.name_of_operator.identity(), change.mode());
+        let defined = match schedules::define(&mut conn, &schedule, if_taken, &by, mode).await {
+            Ok(defined) => defined,
+            Err(error) => return change.refused(error),
         };
+        let (result, words) = match defined.change {
+            DefinitionChange::Created => ("created", "is defined"),
+            DefinitionChange::Changed => ("changed", "has another definition"),
+            DefinitionChange::Unchanged => ("unchanged", "was defined like this already"),
+        };
+        let next = defined.next_tick_at;
         let next_local = next.map(|next| schedule.cadence().local(next));
         let words = format!("{words}; next tick {}", moment(next_local));
-        change.tell(result, &words, json!({ "next_tick_at": next.map(|at| moment(Some(at))) }));
+        change.print_result(
+            result,
+            &words,
+            json!({ "next_tick_at": next.map(|at| moment(Some(at))) }),
+        );
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Change {
-    fn who(&self) -> String {
-        let name = self.by.clone().or_else(|| std::env::var("USER").ok());
-        format!("cli:{}", name.filter(|name| !name.is_empty()).as_deref().unwrap_or("unknown"))
+    fn mode(&self) -> Mode {
+        if self.dry_run { Mode::DryRun } else { Mode::Commit }
     }
 
-    async fn begin(&self) -> anyhow::Result<Transaction<'static, Postgres>> {
-        Ok(self.common.connect().await?.begin().await?)
-    }
-
-    /// In a dry run all was done, so that it is known to be possible, and is undone.
-    async fn end(&self, tx: Transaction<'static, Postgres>) -> Result<(), sqlx::Error> {
-        if self.dry_run { tx.rollback().await } else { tx.commit().await }
-    }
-
-    /// What was done, in words and for programs.
-    fn tell(&self, result: &str, words: &str, details: Value) {
+    /// Prints a result, in words or as JSON.
+    fn print_result(&self, result: &str, words: &str, details: Value) {
         match self.common.output {
             Output::Table => {
                 let dry = if self.dry_run { " (not done: --dry-run)" } else { "" };
@@ -250,77 +238,78 @@ impl Change {
         }
     }
 
-    fn conflict(&self, words: &str) -> ExitCode {
-        eprintln!("error: the schedule {} {words}", self.name);
-        ExitCode::from(CONFLICT)
+    fn refused(&self, error: SchedulesError) -> anyhow::Result<ExitCode> {
+        let name = &self.name;
+        let words = match error {
+            SchedulesError::NotFound => return Ok(not_found(name)),
+            SchedulesError::NameTaken => format!(
+                "exists; 'app schedules show {name}' shows it, --replace gives it this definition"
+            ),
+            SchedulesError::AlreadyPaused(pause) => {
+                let at = moment(Some(pause.at));
+                format!("was paused at {at} by {}: {}", pause.by, pause.reason)
+            }
+            SchedulesError::NotPaused => "is not paused".to_owned(),
+            SchedulesError::Queue(error) => return Err(error.into()),
+        };
+        eprintln!("error: the schedule {name} {words}");
+        Ok(ExitCode::from(CONFLICT))
     }
 
     async fn run_now(&self) -> anyhow::Result<ExitCode> {
-        let mut tx = self.begin().await?;
-        let Some(job) = schedules::run_now(&mut tx, &self.name, &self.who()).await? else {
-            return Ok(not_found(&self.name));
+        let pool = self.common.connect().await?;
+        let mut conn = pool.acquire().await?;
+        let by = self.name_of_operator.identity();
+        let job = match schedules::run_now(&mut conn, &self.name, &by, self.mode()).await {
+            Ok(job) => job,
+            Err(error) => return self.refused(error),
         };
-        self.end(tx).await?;
-        let words = match self.dry_run {
-            true => "its job would be enqueued".to_owned(),
-            false => format!("job {job} is enqueued"),
+        let words = match job {
+            None => "its job would be enqueued".to_owned(),
+            Some(job) => format!("job {job} is enqueued"),
         };
-        // The number of a job that was undone would lead nowhere.
-        let job_id = if self.dry_run { Value::Null } else { json!(job) };
-        self.tell("enqueued", &words, json!({ "job_id": job_id }));
+        self.print_result("enqueued", &words, json!({ "job_id": job }));
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn pause(&self, reason: &str) -> anyhow::Result<ExitCode> {
-        let mut tx = self.begin().await?;
-        match schedules::pause(&mut tx, &self.name, &self.who(), reason).await? {
-            None => Ok(not_found(&self.name)),
-            Some(PauseOutcome::AlreadyPaused(pause)) => Ok(self.conflict(&format!(
-                "was paused at {} by {}: {}",
-                moment(Some(pause.at)),
-                pause.by,
-                pause.reason
-            ))),
-            Some(PauseOutcome::Paused) => {
-                self.end(tx).await?;
-                let words = format!("is paused; 'app schedules resume {}' ends that", self.name);
-                self.tell("paused", &words, json!({}));
-                Ok(ExitCode::SUCCESS)
-            }
+    async fn pause(&self, reason: Reason) -> anyhow::Result<ExitCode> {
+        let pool = self.common.connect().await?;
+        let mut conn = pool.acquire().await?;
+        let actor = Actor { identity: self.name_of_operator.identity(), reason };
+        if let Err(error) = schedules::pause(&mut conn, &self.name, &actor, self.mode()).await {
+            return self.refused(error);
         }
+        let words = format!("is paused; 'app schedules resume {}' ends that", self.name);
+        self.print_result("paused", &words, json!({}));
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn resume(&self) -> anyhow::Result<ExitCode> {
-        let mut tx = self.begin().await?;
-        match schedules::resume(&mut tx, &self.name).await? {
-            None => Ok(not_found(&self.name)),
-            Some(ResumeOutcome::NotPaused) => Ok(self.conflict("is not paused")),
-            Some(ResumeOutcome::Resumed(next)) => {
-                self.end(tx).await?;
-                let next = moment(next);
-                let details = json!({ "next_tick_at": next });
-                self.tell("resumed", &format!("runs again; next tick {next}"), details);
-                Ok(ExitCode::SUCCESS)
-            }
-        }
+        let pool = self.common.connect().await?;
+        let mut conn = pool.acquire().await?;
+        let next = match schedules::resume(&mut conn, &self.name, self.mode()).await {
+            Ok(next) => moment(next),
+            Err(error) => return self.refused(error),
+        };
+        let details = json!({ "next_tick_at": next });
+        self.print_result("resumed", &format!("runs again; next tick {next}"), details);
+        Ok(ExitCode::SUCCESS)
     }
 
     async fn remove(&self) -> anyhow::Result<ExitCode> {
-        let mut tx = self.begin().await?;
-        let Some(schedule) = schedules::find(&mut tx, &self.name).await? else {
-            return Ok(not_found(&self.name));
+        let pool = self.common.connect().await?;
+        let mut conn = pool.acquire().await?;
+        let schedule = match schedules::remove(&mut conn, &self.name, self.mode()).await {
+            Ok(schedule) => schedule,
+            Err(error) => return self.refused(error),
         };
-        if !schedules::remove(&mut tx, &self.name).await? {
-            return Ok(not_found(&self.name));
-        }
-        self.end(tx).await?;
         let words = match schedule.is_of_code() {
             true => {
                 "is removed, until a worker that defines it in its code starts: pause it instead"
             }
             false => "is removed",
         };
-        self.tell("removed", words, json!({ "defined_by": schedule.defined_by }));
+        self.print_result("removed", words, json!({ "defined_by": schedule.defined_by }));
         Ok(ExitCode::SUCCESS)
     }
 }

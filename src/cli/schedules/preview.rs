@@ -1,13 +1,12 @@
-//! `app schedules preview`: when an expression ticks.
+//! `app schedules preview`: the ticks of an expression.
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::output::{Output, moment, table};
-use crate::queue::schedules::Cadence;
+use crate::operations::schedules::{PreviewedTick, preview};
 
 /// Which expression, and from when on.
 #[derive(clap::Args, Debug)]
@@ -17,14 +16,14 @@ pub(super) struct Preview {
     /// The time zone that it is read in.
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
-    /// How many ticks.
+    /// The number of ticks.
     #[arg(short = 'n', long, default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
     /// The ticks after this moment, as 2026-11-21T09:00:00Z. [default: now]
     #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
     after: Option<OffsetDateTime>,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -35,26 +34,18 @@ fn parse_moment(text: &str) -> Result<OffsetDateTime, String> {
 
 impl Preview {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let cadence = Cadence::cron(&self.expression, &self.tz)?;
         // Nothing is decided by it, so the clock of this machine will do.
         let after = self.after.unwrap_or_else(OffsetDateTime::now_utc);
-        let ticks: Vec<OffsetDateTime> =
-            cadence.ticks_after(after).take(self.count as usize).collect();
-        let as_json = |tick: &OffsetDateTime| {
-            json!({
-                "tick_at": moment(Some(*tick)),
-                "local": moment(Some(cadence.local(*tick))),
-            })
-        };
+        let ticks = preview(&self.expression, &self.tz, after, self.count as usize)?;
         match self.output {
             Output::Table => {
-                let rows: Vec<_> = ticks.iter().map(|tick| row(&cadence, *tick)).collect();
+                let rows: Vec<_> = ticks.iter().map(row).collect();
                 print!("{}", table(["DAY", "LOCAL", "UTC"], &rows));
             }
-            Output::Json => println!("{}", ticks.iter().map(as_json).collect::<Value>()),
+            Output::Json => println!("{}", serde_json::to_value(&ticks)?),
             Output::Jsonl => {
                 for tick in &ticks {
-                    println!("{}", as_json(tick));
+                    println!("{}", serde_json::to_value(tick)?);
                 }
             }
         }
@@ -62,7 +53,6 @@ impl Preview {
     }
 }
 
-fn row(cadence: &Cadence, tick: OffsetDateTime) -> [String; 3] {
-    let local = cadence.local(tick);
-    [local.weekday().to_string(), moment(Some(local)), moment(Some(tick))]
+fn row(PreviewedTick { tick_at, local }: &PreviewedTick) -> [String; 3] {
+    [local.weekday().to_string(), moment(Some(*local)), moment(Some(*tick_at))]
 }

@@ -1,16 +1,14 @@
-//! How schedules are shown to people.
+//! Tables of schedules.
 
 use humantime::format_duration;
-use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::cli::output::{moment, table};
-use crate::queue::schedules::{Cadence, MissedPolicy, ON_TIME, ScheduleStatus, Tick};
+use crate::operations::schedules::{
+    Cadence, MissedPolicy, ON_TIME, ScheduleStatus, ShownSchedule, Tick,
+};
 
-/// How many of the coming ticks are shown.
-const UPCOMING: usize = 5;
-
-/// A line for each.
+/// A table with a line for each schedule.
 pub(super) fn all(schedules: &[ScheduleStatus]) -> String {
     let rows: Vec<_> = schedules
         .iter()
@@ -29,8 +27,8 @@ pub(super) fn all(schedules: &[ScheduleStatus]) -> String {
     table(["NAME", "WHEN", "KIND", "MISSED TICKS", "LAST", "NEXT"], &rows)
 }
 
-/// All of one.
-pub(super) fn one(schedule: &ScheduleStatus, ticks: &[Tick]) -> String {
+/// All that is known of one schedule.
+pub(super) fn one(ShownSchedule { schedule, upcoming, ticks }: &ShownSchedule) -> String {
     let read = schedule.cadence();
     let cadence = read.as_ref().ok();
     let mut text = format!(
@@ -55,40 +53,13 @@ pub(super) fn one(schedule: &ScheduleStatus, ticks: &[Tick]) -> String {
     if let Some(pause) = &schedule.pause {
         text += &format!("paused at {}: {}\n", moment(Some(pause.at)), pause.reason);
     }
-    let rows: Vec<_> =
-        upcoming(schedule).map(|tick| [local(cadence, Some(tick)), moment(Some(tick))]).collect();
+    let coming = |tick: &OffsetDateTime| [local(cadence, Some(*tick)), moment(Some(*tick))];
+    let rows: Vec<_> = upcoming.iter().map(coming).collect();
     text += &table(["COMING", "UTC"], &rows);
     if !ticks.is_empty() {
         text += &table(["TICK", "JOB", "LATE", "ASKED FOR BY"], &done(cadence, ticks));
     }
     text
-}
-
-/// The same for programs.
-///
-/// # Errors
-///
-/// When it cannot be written as JSON.
-pub(super) fn one_as_json(
-    schedule: &ScheduleStatus,
-    ticks: &[Tick],
-) -> Result<Value, serde_json::Error> {
-    let mut value = serde_json::to_value(schedule)?;
-    let upcoming: Vec<_> = upcoming(schedule).map(|tick| moment(Some(tick))).collect();
-    value["upcoming"] = json!(upcoming);
-    value["ticks"] = serde_json::to_value(ticks)?;
-    Ok(value)
-}
-
-/// As if it were not paused.
-fn upcoming(schedule: &ScheduleStatus) -> impl Iterator<Item = OffsetDateTime> + use<> {
-    let (cadence, as_of) = (schedule.cadence().ok(), schedule.as_of);
-    let mut last = Some(as_of);
-    std::iter::from_fn(move || {
-        last = cadence.as_ref()?.next_after(last?);
-        last
-    })
-    .take(UPCOMING)
 }
 
 fn done(cadence: Option<&Cadence>, ticks: &[Tick]) -> Vec<[String; 4]> {

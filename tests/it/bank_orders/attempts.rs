@@ -6,9 +6,8 @@ use serde_json::json;
 use surety::ids::OrderId;
 use surety::jobs::BANK_UNAVAILABLE;
 use surety::payments::orders;
-use surety::queue::discarded::{self, Decision, Filter, Resolved};
-use surety::queue::testing;
-use surety::queue::worker::WorkerSettings;
+use surety::queue::operate::discarded::{self, Decision, Filter, Resolved};
+use surety::queue::{WorkerSettings, testing};
 
 use super::Scene;
 use super::gate::Hold;

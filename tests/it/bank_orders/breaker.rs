@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use surety::ids::OrderId;
-use surety::queue::worker::WorkerSettings;
+use surety::queue::WorkerSettings;
 
 use super::Scene;
 use super::gate::Hold;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::{PgPool, Postgres, Transaction};
-use surety::http::rate_limits::Limit;
+use surety::http::edge::rate_limits::Limit;
 use surety::ids::OrderId;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

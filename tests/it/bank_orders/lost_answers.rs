@@ -6,7 +6,7 @@ use serde_json::json;
 use surety::ids::OrderId;
 use surety::jobs::BANK_UNAVAILABLE;
 use surety::payments::orders;
-use surety::queue::discarded::{self, Decision, Filter, Resolved};
+use surety::queue::operate::discarded::{self, Decision, Filter, Resolved};
 
 use super::gate::Hold;
 use super::{SHORT, Scene};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use surety::ids::OrderId;
-use surety::queue::worker::WorkerSettings;
+use surety::queue::WorkerSettings;
 
 use super::{Scene, unfinished};
 use crate::support::money::{TestWorker, fund};

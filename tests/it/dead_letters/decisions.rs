@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use surety::jobs::SettleTransaction;
-use surety::queue::enqueue::{NewJob, enqueue};
+use surety::queue::{NewJob, enqueue};
 
 use super::{World, failed, is, pair};
 use crate::support::ledger::{accepted, balance, count, external, outcome, run_jobs};

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Prober, RECOVERY, assert_stored, outage, settled_again, work};
-use crate::faults::load::{post, serve, webhook};
-use crate::faults::{assert_verified, count, wait_until_settled};
+use crate::support::load::{assert_verified, count, wait_until_settled};
+use crate::support::load::{post, serve, webhook};
+use crate::support::prober::{Prober, RECOVERY, assert_stored, outage, settled_again, work};
 use crate::support::{Proxy, TestDb};
 
 #[tokio::test(flavor = "multi_thread")]

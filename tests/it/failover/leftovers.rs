@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, raw_sql};
 use surety::db;
 
-use crate::faults::count;
+use crate::support::load::count;
+use crate::support::prober::RECOVERY;
 use crate::support::{Proxy, TestDb};
 
 #[tokio::test]
@@ -45,11 +46,11 @@ async fn callers_that_give_up_do_not_use_up_the_pool() {
     let one: i32 = loop {
         match sqlx::query_scalar("select 1").fetch_one(&pool).await {
             Ok(one) => break one,
-            Err(_) => assert!(began.elapsed() < super::RECOVERY, "no connection is free"),
+            Err(_) => assert!(began.elapsed() < RECOVERY, "no connection is free"),
         }
     };
     assert_eq!(one, 1);
-    assert!(began.elapsed() < super::RECOVERY, "{:?}", began.elapsed());
+    assert!(began.elapsed() < RECOVERY, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 
-use super::{RECOVERY, work};
-use crate::faults::load::{post, serve, webhook};
-use crate::faults::{count, wait_until_settled};
+use crate::support::load::{count, wait_until_settled};
+use crate::support::load::{post, serve, webhook};
+use crate::support::prober::{RECOVERY, work};
 use crate::support::{Proxy, TestDb, eventually_async};
 
 const LISTENING: &str = "select count(*) from pg_stat_activity

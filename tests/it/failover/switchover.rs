@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::standby::Standby;
-use super::{Prober, RECOVERY, SETTLED, assert_stored, outage, settled_again, work};
-use crate::faults::load::serve;
-use crate::faults::{assert_verified, count, wait_until_settled};
+use crate::support::load::serve;
+use crate::support::load::{assert_verified, count, wait_until_settled};
+use crate::support::prober::{
+    Prober, RECOVERY, SETTLED, assert_stored, outage, settled_again, work,
+};
 use crate::support::{Proxy, TestCluster, migrated};
 
 async fn execute(pool: &PgPool, statement: &str) {

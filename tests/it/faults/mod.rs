@@ -1,13 +1,13 @@
 //! Real processes, killed, frozen and cut off while they work: what was acknowledged is there, and
 //! nothing happened twice.
 
-pub(crate) mod load;
-
 use std::time::Duration;
 
 use sqlx::PgPool;
 
-use self::load::{Load, post, serve, webhook};
+use crate::support::load::{
+    self, Load, assert_all_stored, assert_verified, count, post, serve, wait_until_settled, webhook,
+};
 use crate::support::{App, Binary as _, Signal, TestCluster, TestDb, migrated};
 
 /// Leases short enough for a test to wait for, long enough for a busy machine.
@@ -17,34 +17,11 @@ fn work(database_url: &str) -> App {
     App::command(["work"].into_iter().chain(SHORT_LEASE)).env("DATABASE_URL", database_url).spawn()
 }
 
-/// `app verify` finds nothing wrong.
-pub(crate) async fn assert_verified(database_url: &str) {
-    let (status, output) = App::command(["verify"]).env("DATABASE_URL", database_url).run().await;
-    assert!(status.success(), "{output}");
-}
-
-pub(crate) async fn count(pool: &PgPool, sql: &'static str) -> i64 {
-    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
-}
-
 /// In one statement, since the server may still be committing what its last clients sent.
 async fn assert_every_transaction_has_its_job(pool: &PgPool) {
     let difference = "select (select count(*) from payments.transactions)
                            - (select count(*) from queue.jobs)";
     assert_eq!(count(pool, difference).await, 0);
-}
-
-pub(crate) async fn wait_until_settled(pool: &PgPool, transactions: i64) {
-    let settled = "select count(*) from payments.transactions where status = 'COMPLETED'";
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
-    loop {
-        let done = count(pool, settled).await;
-        if done == transactions {
-            return;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{done} of {transactions} after 90 s");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,16 +173,4 @@ async fn wait_for_count(pool: &PgPool, sql: &'static str, wanted: i64) {
         assert!(tokio::time::Instant::now() < deadline, "not within 30 s: {sql}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-async fn assert_all_stored(pool: &PgPool, accepted: &[load::Accepted]) {
-    let ids: Vec<&str> = accepted.iter().map(|accepted| accepted.transaction_id.as_str()).collect();
-    let stored: i64 = sqlx::query_scalar(
-        "select count(*) from payments.transactions where transaction_id = any ($1)",
-    )
-    .bind(&ids)
-    .fetch_one(pool)
-    .await
-    .unwrap();
-    assert_eq!(stored as usize, ids.len(), "acknowledged, but not in the database");
 }

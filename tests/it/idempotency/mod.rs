@@ -7,7 +7,7 @@ mod processes;
 mod replays;
 
 use serde_json::{Value, json};
-use surety::http::rate_limits::Limit;
+use surety::http::edge::rate_limits::Limit;
 use uuid::Uuid;
 
 use crate::support::money::{Customer, between, over};

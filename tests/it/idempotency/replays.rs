@@ -1,10 +1,10 @@
 //! What the second of two requests with one key is answered.
 
 use serde_json::{Value, json};
-use surety::http::idempotency;
-use surety::http::orders::{PlaceOrders, Placed};
-use surety::http::problem::Code;
-use surety::http::shared_commit::Work as _;
+use surety::http::api::orders::{PlaceOrders, Placed};
+use surety::http::edge::idempotency;
+use surety::http::edge::shared_commit::Work as _;
+use surety::http::wire::problem::Code;
 use surety::payments::orders::Instruction;
 
 use super::{KEY, ask, is_replay, new_key, one_of_each, open_api, request, rows};

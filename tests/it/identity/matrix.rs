@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use surety::http::openapi::Document;
+use surety::http::api::openapi::Document;
 use surety::identity::api_keys::{self, ActsAs};
 use surety::identity::passwords::{Hasher, Password, PasswordHash};
 use surety::identity::users::{self, NewUser};
@@ -14,7 +14,7 @@ use surety::ids::{AccountId, OrderId, UserId};
 use surety::money::Currency;
 use surety::payments::orders::Instruction;
 use surety::payments::wallets;
-use surety::queue::job::JobId;
+use surety::queue::JobId;
 use uuid::Uuid;
 
 use self::Caller::*;
@@ -315,9 +315,9 @@ struct Operation {
 }
 
 fn operations() -> Vec<Operation> {
-    let document: Value = serde_json::from_str(&Document::new().to_json()).unwrap();
+    let document = Document::new();
     let mut all = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
+    for (path, methods) in document.described()["paths"].as_object().unwrap() {
         for (method, says) in methods.as_object().unwrap() {
             let id = says["operationId"].as_str().unwrap().to_owned();
             let method = method.to_uppercase();

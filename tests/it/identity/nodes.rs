@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sqlx::Connection as _;
-use surety::http::sign_ins::SignIns;
+use surety::http::edge::sign_ins::SignIns;
 use surety::identity::Role;
 use surety::identity::api_keys::{self, ActsAs};
 use surety::identity::credentials::Credential;

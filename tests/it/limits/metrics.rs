@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use surety::http::metrics::{Metrics, Reading};
+use surety::http::edge::metrics::{Metrics, Reading};
 
 use super::{api_with, post, sum_of};
 use crate::support::{TestApi, event};
@@ -88,7 +88,7 @@ async fn requests_webhooks_limits_and_connections_are_shown() {
 
     let answer = api.get("/metrics").await;
 
-    assert_eq!(answer.header("content-type"), surety::http::metrics::MEDIA_TYPE);
+    assert_eq!(answer.header("content-type"), surety::http::edge::metrics::MEDIA_TYPE);
     let (kinds, samples) = parse(&answer.text);
     let is = |name: &str, labels: &[(&str, &str)], expected: f64| {
         let value = value(&samples, name, labels);

@@ -11,9 +11,9 @@ use std::collections::HashMap;
 
 use poem::{Endpoint, Request, Response, endpoint};
 use sqlx::PgPool;
-use surety::http::metrics::Metrics;
-use surety::http::problem::{Code, Problem, Problems};
-use surety::http::rate_limits::{Limit, LimitArgs, LimitClass, RateLimitHeaders, RateLimits};
+use surety::http::edge::metrics::Metrics;
+use surety::http::edge::rate_limits::{Limit, LimitArgs, LimitClass, RateLimitHeaders, RateLimits};
+use surety::http::wire::problem::{Code, Problem, Problems};
 use surety::serve::ApiArgs;
 
 use crate::support::{Answer, TestApi, event};

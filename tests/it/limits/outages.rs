@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use surety::http::problem::Code;
-use surety::http::rate_limits::LimitClass;
+use surety::http::edge::rate_limits::LimitClass;
+use surety::http::wire::problem::Code;
 
 use super::{Limited, limit};
 use crate::support::{PATIENCE, Signal, TestApi, TestCluster, event, migrated, send_signal};

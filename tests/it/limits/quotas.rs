@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use surety::http::problem::Code;
-use surety::http::rate_limits::LimitClass;
+use surety::http::edge::rate_limits::LimitClass;
+use surety::http::wire::problem::Code;
 use time::OffsetDateTime;
 
 use super::{Limited, api_with, limit, post, sum_of};

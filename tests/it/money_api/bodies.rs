@@ -2,7 +2,7 @@
 //! knows.
 
 use serde_json::{Value, json};
-use surety::http::openapi::Document;
+use surety::http::api::openapi::Document;
 use surety::identity::Role;
 use uuid::Uuid;
 

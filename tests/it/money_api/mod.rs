@@ -9,7 +9,7 @@ mod user_money;
 mod wallets;
 
 use serde_json::Value;
-use surety::http::rate_limits::Limit;
+use surety::http::edge::rate_limits::Limit;
 
 use crate::support::{Answer, TestApi};
 

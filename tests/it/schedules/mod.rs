@@ -12,11 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgPool;
-use surety::queue::context::{Committed, JobContext};
-use surety::queue::enqueue::NewJob;
-use surety::queue::job::{FollowUp, Job, JobError};
-use surety::queue::registry::Registry;
 use surety::queue::schedules::{self, MissedPolicy, Ran, Schedule, ScheduleStatus, Tick};
+use surety::queue::{Committed, FollowUp, Job, JobContext, JobError, NewJob, Registry};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 

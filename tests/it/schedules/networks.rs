@@ -5,9 +5,7 @@ use std::time::Duration;
 use surety::queue::schedules::MissedPolicy;
 
 use super::{assert_each_tick_has_its_own_job, every, put, run_and_missed, ticks};
-use crate::support::{
-    App, Binary as _, PgBouncer, PgBouncerSettings, Proxy, TestDb, eventually_async,
-};
+use crate::support::{App, Binary as _, Proxy, TestDb, eventually_async};
 
 const CATCH_UP: MissedPolicy =
     MissedPolicy::CatchUp { max: 1000, max_age: Duration::from_secs(3600) };
@@ -43,15 +41,4 @@ async fn connections_that_are_cut_without_a_word_cost_five_seconds_at_most_and_n
     .await
     .unwrap();
     assert!(latest_secs < 5.0, "{latest_secs} s");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn behind_a_pooler_that_shares_connections_everything_goes_on_as_without() {
-    let db = TestDb::new().await;
-    put(&db.pool, &every("s", 1, CATCH_UP)).await;
-    let pooler = PgBouncer::start(&db.url, PgBouncerSettings::default()).await;
-    let _workers =
-        [(); 2].map(|()| App::command(["work"]).env("DATABASE_URL", &pooler.url).spawn());
-    wait_for_ticks(&db, 5).await;
-    assert_every_second_ran_once(&db).await;
 }

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use surety::queue::enqueue::{NewJob, Unique};
 use surety::queue::schedules::{
     self, MissedPolicy, PauseOutcome, Put, ResumeOutcome, Schedule, ScheduleError,
 };
-use surety::queue::worker::{Worker, WorkerSettings};
+use surety::queue::{NewJob, Unique, Worker, WorkerSettings};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +28,7 @@ async fn resume(pool: &PgPool, name: &str) -> Option<ResumeOutcome> {
     schedules::resume(&mut pool.acquire().await.unwrap(), name).await.unwrap()
 }
 
-async fn run_now(pool: &PgPool, name: &str) -> Option<surety::queue::job::JobId> {
+async fn run_now(pool: &PgPool, name: &str) -> Option<surety::queue::JobId> {
     schedules::run_now(&mut pool.acquire().await.unwrap(), name, "ada").await.unwrap()
 }
 
@@ -198,7 +197,7 @@ async fn what_is_not_there_is_told_and_nothing_is_made() {
     assert_eq!(resume(&db.pool, "none").await, None);
     assert_eq!(run_now(&db.pool, "none").await, None);
     let mut conn = db.pool.acquire().await.unwrap();
-    assert!(schedules::find_tick(&mut conn, surety::queue::job::JobId(1)).await.unwrap().is_none());
+    assert!(schedules::find_tick(&mut conn, surety::queue::JobId(1)).await.unwrap().is_none());
     assert_eq!(count_jobs(&db.pool).await, 0);
 }
 

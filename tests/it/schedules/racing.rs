@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use surety::queue::schedules::{self, MissedPolicy, Put};
-use surety::queue::worker::{Worker, WorkerSettings};
+use surety::queue::{Worker, WorkerSettings};
 use time::OffsetDateTime;
 use tokio::sync::Barrier;
 use tokio_util::sync::CancellationToken;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use surety::queue::schedules::{self, MissedPolicy, ON_TIME, Schedule};
-use surety::queue::worker::{Worker, WorkerSettings};
+use surety::queue::{Worker, WorkerSettings};
 use time::Duration as Time;
 
 use super::{

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use surety::http::rate_limits::Limit;
+use surety::http::edge::rate_limits::Limit;
 use surety::serve::{self, ApiArgs, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

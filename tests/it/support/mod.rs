@@ -8,19 +8,23 @@
 //! - [`Person::new`]: a user who has signed in there.
 //! - [`money`]: users with wallets, orders over them, and a worker that executes them.
 //! - [`SimulatedBank::start`]: the bank behind deposits and withdrawals, and who runs their jobs.
+//! - [`load`] and [`prober`]: providers that post webhooks while something is broken.
 //! - [`PgBouncer::start`]: a connection pooler in front of a database.
 //! - [`Proxy::start`]: a network between us and a database, to be cut and to lead elsewhere.
 //! - [`OtlpReceiver::start`]: a collector that keeps the spans it is sent.
 
-// Every feature's tests use a part of this.
+// Every feature's tests, and every test target, use a part of this.
 #![allow(dead_code, unused_imports)]
 
 mod api;
 mod app;
+pub(crate) mod doctor;
 pub(crate) mod ledger;
+pub(crate) mod load;
 pub(crate) mod money;
 mod otlp_receiver;
 mod person;
+pub(crate) mod prober;
 mod simulated_bank;
 mod test_db;
 

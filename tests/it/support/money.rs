@@ -4,19 +4,18 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
-use surety::http::idempotency::Claim;
-use surety::http::orders::{OrderRequest, PlaceOrders, Placed};
-use surety::http::shared_commit::Work as _;
+use surety::http::api::orders::{OrderRequest, PlaceOrders, Placed};
+use surety::http::edge::idempotency::Claim;
+use surety::http::edge::shared_commit::Work as _;
 use surety::identity::Role;
 use surety::ids::{AccountId, OrderId, UserId};
-use surety::jobs::{self, Bank, JobState};
+use surety::jobs::{self, Bank, Services};
 use surety::payments::orders::{
     self, Executed, Execution, Instruction, NewOrder, Order, PlacementRefusal,
 };
 use surety::payments::wallets;
-use surety::queue::discarded::{self, Decision, Resolved};
-use surety::queue::job::JobId;
-use surety::queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use surety::queue::operate::discarded::{self, Decision, Resolved};
+use surety::queue::{JobId, Worker, WorkerSettings, WorkerSummary};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -292,7 +291,7 @@ impl TestWorker {
 
     /// The same with other settings.
     pub(crate) fn start_with(pool: &PgPool, bank: Option<Bank>, settings: WorkerSettings) -> Self {
-        let registry = jobs::registry(JobState { pool: pool.clone(), bank });
+        let registry = jobs::registry(Services { pool: pool.clone(), bank });
         let worker = Worker::new(pool.clone(), registry, settings).unwrap();
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 use surety::ids::TransactionId;
 use surety::jobs::SettleTransaction;
-use surety::queue::enqueue::{NewJob, enqueue};
-use surety::queue::job::JobId;
-use surety::queue::trace_context::TraceContext;
+use surety::queue::telemetry::TraceContext;
+use surety::queue::{JobId, NewJob, enqueue};
 
 use crate::support::{App, AppCommand, Binary as _, OtlpReceiver, ReceivedSpan, Signal, TestDb};
 

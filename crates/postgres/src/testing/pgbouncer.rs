@@ -117,8 +117,8 @@ fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders =
         std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    folders.map(|folder| folder.join("pgbouncer")).find(|program| program.is_file()).expect(
-        "these tests need PgBouncer, which is not installed: apt-get install pgbouncer (or leave \
-         them out: cargo test -- --skip pooler)",
-    )
+    folders
+        .map(|folder| folder.join("pgbouncer"))
+        .find(|program| program.is_file())
+        .expect("these tests need PgBouncer, which is not installed: apt-get install pgbouncer")
 }

@@ -1,29 +1,14 @@
 //! Batches: jobs that are done when all of them are.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 
 use crate::QueueError;
 use crate::enqueue::{Enqueued, Extras, NewJob, enqueue_many};
-use crate::trace_context::TraceContext;
-
-/// The number of a batch.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, sqlx::Type,
-)]
-#[serde(transparent)]
-#[sqlx(transparent)]
-pub struct BatchId(pub i64);
-
-impl fmt::Display for BatchId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::ids::BatchId;
+use crate::telemetry::TraceContext;
 
 /// A batch that is about to be made.
 ///
@@ -59,8 +44,7 @@ impl Batch {
     ///
     /// ```
     /// # use serde::{Deserialize, Serialize};
-    /// # use surety_queue::QueueError;
-    /// # use surety_queue::enqueue::NewJob;
+    /// # use surety_queue::{NewJob, QueueError};
     /// # use surety_queue::groups::Batch;
     /// # async fn example(tx: &mut sqlx::PgConnection, parts: Vec<NewJob>)
     /// #     -> Result<(), QueueError> {
@@ -190,16 +174,5 @@ impl<'a> StoredJob<'a> {
             trace_context: job.trace_context.as_ref(),
             extras: &job.extras,
         })
-    }
-}
-
-impl NewJob {
-    /// The batch that the job is a member of. The batch must not be done; see [`Batch`].
-    #[must_use]
-    pub fn batch(mut self, id: BatchId) -> Self {
-        self.extras.batch_id = Some(id.0);
-        // What became of the members is told of the batch.
-        self.extras.no_history = false;
-        self
     }
 }

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use sqlx::{Connection, PgConnection};
 
-use super::dependencies::{self, NewDependency};
 use crate::QueueError;
-use crate::enqueue::{NewJob, enqueue_many};
-use crate::job::JobId;
+use crate::enqueue::{NewDependency, NewJob, enqueue_many, insert_dependencies};
+use crate::ids::JobId;
 
 /// The numbers of a graph's jobs, by their names in it.
 pub type GraphIds = BTreeMap<String, JobId>;
@@ -109,7 +108,7 @@ impl Graph {
                 })
             })
             .collect();
-        dependencies::insert(&mut tx, &edges).await?;
+        insert_dependencies(&mut tx, &edges).await?;
         tx.commit().await.map_err(QueueError::from)?;
         let named = self.jobs.into_iter().enumerate();
         Ok(named.map(|(position, (name, _job))| (name, ids[&position])).collect())

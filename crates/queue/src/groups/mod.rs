@@ -1,6 +1,6 @@
 //! Jobs that belong together: dependencies, small graphs of them, and batches with callbacks.
 //!
-//! - A job [`after`](super::enqueue::NewJob::after) others waits until they have ended. What
+//! - A job [`after`](crate::enqueue::NewJob::after) others waits until they have ended. What
 //!   becomes of it when one is discarded or cancelled is up to it: [`IfFailed`].
 //! - A [`Graph`] enqueues jobs that depend on each other. What is no graph is refused before
 //!   anything is written.
@@ -9,7 +9,7 @@
 //!
 //! ```
 //! # use serde::{Deserialize, Serialize};
-//! # use surety_queue::enqueue::{NewJob, enqueue};
+//! # use surety_queue::{NewJob, enqueue};
 //! # use surety_queue::groups::{Batch, Graph, GraphError, IfFailed};
 //! # async fn example(
 //! #     tx: &mut sqlx::PgConnection, import: NewJob, check: NewJob, publish: NewJob, mail: NewJob,
@@ -79,15 +79,15 @@
 mod batch;
 mod dependencies;
 mod graph;
-mod joining;
 mod resolver;
 mod status;
 
-pub use batch::{Batch, BatchId, NewBatch};
-pub use dependencies::{Dependency, Groups, IfFailed, waits_for};
+pub use batch::{Batch, NewBatch};
+pub use dependencies::{Dependency, Groups, waits_for};
 pub use graph::{Graph, GraphError, GraphIds};
+pub(crate) use resolver::Resolver;
+pub(crate) use status::prune;
 pub use status::{BatchStatus, MAX_COUNTED, Members, batch_status};
 
-pub(super) use joining::{belongs_to_others, enqueue_by_copy, enqueue_many};
-pub(super) use resolver::Resolver;
-pub(super) use status::prune;
+pub use crate::enqueue::IfFailed;
+pub use crate::ids::BatchId;

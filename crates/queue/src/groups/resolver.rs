@@ -8,8 +8,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::deadline::within;
-use crate::notifier::Notifier;
-use crate::{QueueError, chain, job::JobId};
+use crate::enqueue::Notifier;
+use crate::ids::JobId;
+use crate::{QueueError, chain};
 
 /// The most ended jobs that are resolved at once.
 const MAX_RESOLVED: usize = 1000;

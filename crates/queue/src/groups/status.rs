@@ -4,8 +4,8 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::batch::BatchId;
 use crate::QueueError;
+use crate::ids::BatchId;
 
 /// Members in one state are counted up to this number.
 pub const MAX_COUNTED: i64 = 10_000;

@@ -6,7 +6,7 @@ use super::cadence::{Cadence, CadenceError};
 use super::policy::{MAX_AGE, MAX_CATCH_UP, MissedPolicy};
 use crate::QueueError;
 use crate::enqueue::NewJob;
-use crate::job::Job;
+use crate::handler::Job;
 
 /// The longest name.
 pub const MAX_NAME_CHARS: usize = 100;
@@ -184,7 +184,7 @@ mod tests {
         let mut of_a_batch = job();
         of_a_batch.extras.batch_id = Some(1);
         assert!(matches!(every().new_job(of_a_batch), Err(ScheduleError::SingularJob)));
-        let waiting = job().after(&[crate::job::JobId(1)]);
+        let waiting = job().after(&[crate::ids::JobId(1)]);
         assert!(matches!(every().new_job(waiting), Err(ScheduleError::SingularJob)));
         let mut sealed = job();
         sealed.extras.args_key = Some("2026".to_owned());

@@ -14,10 +14,9 @@ use super::store::{self, Due, Row};
 use super::{CODE, Put, policy, put, ticks};
 use crate::QueueError;
 use crate::deadline::within;
-use crate::enqueue::{Enqueued, enqueue_many};
-use crate::job::JobId;
-use crate::maintenance::Retention;
-use crate::notifier::CHANNEL;
+use crate::enqueue::{CHANNEL, Enqueued, enqueue_many};
+use crate::ids::JobId;
+use crate::retention::Retention;
 
 /// How often a worker looks, at the least: a schedule may have been defined or resumed meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -247,7 +246,8 @@ pub(crate) async fn run_for_ever(
     }
 }
 
-/// The statement's own transaction, after that of the jobs: see [`crate::notifier`].
+/// The statement's own transaction, after that of the jobs: see
+/// [`Notifier`](crate::Notifier).
 async fn wake_others(pool: &PgPool) {
     let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(pool);
     let sent: Result<_, sqlx::Error> = within(sent).await;

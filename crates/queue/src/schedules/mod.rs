@@ -4,14 +4,14 @@
 //!
 //! - A [`Schedule`] has a name, a [`Cadence`] (a cron expression in a time zone, or an interval), a
 //!   [`MissedPolicy`], and the job that each of its *ticks* enqueues. Those of a program's code are
-//!   [registered](super::registry::Registry::schedule) with its kinds, and every worker makes sure
+//!   [registered](crate::worker::Registry::schedule) with its kinds, and every worker makes sure
 //!   at its start that they are defined; others are [put](put()) at run time. Both are rows of
 //!   `queue.schedules`.
 //! - Every worker looks once a second, and at the moment of the next tick, whether something is
 //!   due. Whoever locks a due schedule first settles its ticks: for each a row of
 //!   `queue.schedule_ticks`, and its job, in one transaction.
 //! - An operator [pauses](pause), [resumes](resume) or [removes](remove) a schedule, or has its job
-//!   [run now](run_now); `app schedules` does so on the command line.
+//!   [run now](run_now).
 //!
 //! # What is guaranteed
 //!
@@ -35,9 +35,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::context::{Committed, JobContext};
-//! use surety_queue::job::{Job, JobError};
-//! use surety_queue::registry::Registry;
+//! use surety_queue::{Committed, Job, JobContext, JobError, Registry};
 //! use surety_queue::schedules::{self, MissedPolicy, Schedule, ScheduleError};
 //! use time::macros::datetime;
 //!
@@ -93,7 +91,7 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use surety_queue::enqueue::NewJob;
+//! use surety_queue::NewJob;
 //! use surety_queue::schedules::{self, PauseOutcome, Schedule};
 //!
 //! # async fn example(conn: &mut sqlx::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
@@ -132,9 +130,9 @@ pub use policy::{DEFAULT_GRACE, MAX_AGE, MAX_CATCH_UP, MissedPolicy, ON_TIME};
 pub use status::{Pause, ScheduleStatus};
 pub use ticks::{Tick, TickOfJob};
 
-use super::QueueError;
-use super::enqueue::enqueue;
-use super::job::JobId;
+use crate::QueueError;
+use crate::enqueue::enqueue;
+use crate::ids::JobId;
 
 /// The most ticks of one [`list_ticks`].
 pub const MAX_TICKS_LISTED: u32 = 1000;

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::QueueError;
-use crate::job::JobId;
+use crate::ids::JobId;
 
 /// The most old ticks that one statement drops.
 const PRUNE_LIMIT: i64 = 10_000;

@@ -20,7 +20,7 @@ const TAG_BYTES: usize = 16;
 /// What is stored instead of the arguments of a job: `{"sealed": …, "key": …}`.
 ///
 /// The id of the key is in it, although `args_key` says the same, because a
-/// [`FollowUp`](crate::job::FollowUp) is given these arguments within its own.
+/// [`FollowUp`](crate::handler::FollowUp) is given these arguments within its own.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedArgs {

@@ -1,6 +1,6 @@
 //! Arguments at rest: jobs whose arguments nobody who reads the database may know.
 //!
-//! A kind with [`Job::SEALED`](super::job::Job::SEALED) has the arguments of its jobs *sealed*
+//! A kind with [`Job::SEALED`](crate::handler::Job::SEALED) has the arguments of its jobs *sealed*
 //! before they leave the process that enqueues them, and opened just before the handler parses
 //! them, by a worker that knows the key.
 //!
@@ -11,10 +11,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::QueueError;
-//! use surety_queue::context::{Committed, JobContext};
-//! use surety_queue::enqueue::{NewJob, enqueue};
-//! use surety_queue::job::{Job, JobError};
+//! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, QueueError, enqueue};
 //! use surety_queue::sealing::Keyring;
 //!
 //! #[derive(Serialize, Deserialize)]
@@ -71,8 +68,8 @@
 //! A new key is first made known to every process, at the end of the ring; once all know it, it is
 //! moved to the front. A worker that meets a key that it does not know hands the job back, at no
 //! cost to its attempts, and says why in `wait_reason`; so a mistake in the order of the roll-out
-//! delays jobs and loses none. Then `app rotate-job-keys` seals again what still has the old key
-//! and tells what is left, and the old key can be taken out of the ring.
+//! delays jobs and loses none. Then [`rotation::reseal`] seals again what still has the old key,
+//! [`rotation::keys_in_use`] tells what is left, and the old key can be taken out of the ring.
 //!
 //! ```
 //! use surety_queue::sealing::Keyring;
@@ -99,7 +96,6 @@ mod keyring;
 mod new_job;
 pub mod rotation;
 
-pub(super) use self::envelope::open_args;
-pub use self::envelope::{OpenError, SealError, SealedArgs};
-pub use self::keyring::{Keyring, KeyringError, MAX_KEY_ID_CHARS};
-pub(super) use self::new_job::PlainArgs;
+pub(super) use envelope::open_args;
+pub use envelope::{OpenError, SealError, SealedArgs};
+pub use keyring::{Keyring, KeyringError, MAX_KEY_ID_CHARS};

@@ -66,8 +66,8 @@ pub async fn mark_as_test_database(pool: &PgPool) -> Result<(), TestingError> {
 ///
 /// [`run_until_idle`](crate::worker::Worker::run_until_idle) finds at once what has become
 /// due by this. A worker that is running remembers up to when it has seen all
-/// (`queue/claim_floor.rs`), and jobs do not become due in the past in any other way: it finds them
-/// when it next reads from the very start, within ten seconds.
+/// (`worker/claim/floor.rs`), and jobs do not become due in the past in any other way: it finds
+/// them when it next reads from the very start, within ten seconds.
 ///
 /// # Errors
 ///

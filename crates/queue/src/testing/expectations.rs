@@ -6,9 +6,10 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::TestingError;
-use crate::inspect::JobState;
-use crate::job::{Job, JobId};
+use crate::handler::Job;
+use crate::ids::JobId;
 use crate::sealing::{Keyring, open_args};
+use crate::state::JobState;
 
 /// A job that is not finished: it waits, or runs.
 #[derive(Clone, PartialEq, Debug)]

@@ -8,12 +8,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::TestingError;
-use crate::attempt::AttemptOutcome;
 use crate::enqueue::{Enqueued, NewJob, enqueue};
-use crate::inspect::JobState;
-use crate::job::{Job, JobId};
-use crate::registry::Registry;
-use crate::worker::{Worker, WorkerSettings};
+use crate::handler::{AttemptOutcome, Job};
+use crate::ids::JobId;
+use crate::state::JobState;
+use crate::worker::{Registry, Worker, WorkerSettings};
 
 /// What became of a job that was run inline.
 #[derive(Clone, PartialEq, Debug)]

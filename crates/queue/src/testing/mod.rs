@@ -4,7 +4,7 @@
 //! - [`assert_enqueued`], [`refute_enqueued`], [`enqueued`]: which jobs of a kind wait, with their
 //!   arguments as the kind's own type. In a transaction they see what it has enqueued, so a test
 //!   need not commit.
-//! - [`Worker::run_until_idle`](super::worker::Worker::run_until_idle): runs all that is due.
+//! - [`Worker::run_until_idle`](crate::worker::Worker::run_until_idle): runs all that is due.
 //! - [`run_inline`]: enqueues one job, runs it at once by the worker's own steps, and tells how
 //!   that ended.
 //! - [`advance`]: makes all that is scheduled come closer, as if so much time had passed.
@@ -19,12 +19,8 @@
 //! use std::time::Duration;
 //!
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::context::{Committed, JobContext};
-//! use surety_queue::enqueue::{NewJob, enqueue};
-//! use surety_queue::job::{Job, JobError};
-//! use surety_queue::registry::Registry;
+//! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings, enqueue};
 //! use surety_queue::testing::{self, Ended};
-//! use surety_queue::worker::{Worker, WorkerSettings};
 //!
 //! /// Reminds somebody, but not at night.
 //! #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -97,14 +93,14 @@ mod clock;
 mod expectations;
 mod inline;
 
-pub use self::clock::{advance, mark_as_test_database};
-pub use self::expectations::{
+pub use clock::{advance, mark_as_test_database};
+pub use expectations::{
     UnfinishedJob, assert_enqueued, enqueued, enqueued_sealed, refute_enqueued,
 };
-pub use self::inline::{Ended, InlineRun, run_inline, run_inline_by};
+pub use inline::{Ended, InlineRun, run_inline, run_inline_by};
 
-use super::QueueError;
-use super::job::JobId;
+use crate::QueueError;
+use crate::ids::JobId;
 
 /// Why a test helper could not do what it is for.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +126,7 @@ pub enum TestingError {
         job: JobId,
         /// Why not.
         #[source]
-        source: super::sealing::OpenError,
+        source: crate::sealing::OpenError,
     },
     /// A unique job was to be run inline, and there is one.
     #[error("job {0} is there already")]

@@ -1,6 +1,19 @@
 //! The worker: claims due jobs in batches, as many as it has free slots, and has the executor run
 //! them.
 
+mod claim;
+mod dispatcher;
+mod executor;
+mod leases;
+mod listener;
+mod maintenance;
+mod registration;
+mod registry;
+mod run_outcome;
+mod settings;
+mod slots;
+mod summary;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,29 +25,25 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::QueueError;
-use crate::claim_turns::ClaimTurns;
-use crate::completer::Completer;
-use crate::context::Engine;
-use crate::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
-use crate::dispatch::Dispatcher;
-use crate::executor::Executor;
-use crate::groups::Resolver;
-use crate::kinds::{Declarations, KindDeclaration};
-use crate::leases::{LeaseKeeper, LeaseTimes, Leases};
-use crate::maintenance;
-use crate::outcome::Counts;
-use crate::registry::Registry;
-use crate::schedules;
-use crate::slots::Slots;
-use crate::workers::Registration;
-use crate::{listener, maintenance::rescue_all};
-
+pub use maintenance::MAX_CRASHES;
+pub use registry::Registry;
 pub use settings::WorkerSettings;
 pub use summary::WorkerSummary;
 
-mod settings;
-mod summary;
+use claim::ClaimTurns;
+use dispatcher::Dispatcher;
+use executor::Executor;
+use leases::{LeaseKeeper, LeaseTimes, Leases};
+use maintenance::rescue_all;
+use registration::Registration;
+use run_outcome::Counts;
+use slots::Slots;
+
+use crate::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
+use crate::enqueue::kinds::{Declarations, KindDeclaration};
+use crate::groups::Resolver;
+use crate::handler::{Completer, Engine};
+use crate::{QueueError, schedules};
 
 /// The most jobs of one claim.
 const MAX_CLAIM: usize = 500;
@@ -151,10 +160,12 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Works until `shutdown` is cancelled, or the worker is [asked to
-    /// drain](super::workers::request_drain); then claims nothing more, lets jobs in progress
-    /// finish within the grace, and hands the others back to be run by another worker at once. A
-    /// worker runs once: afterwards its connections are closed.
+    /// Works until `shutdown` is cancelled, or the worker is [asked to drain][request_drain]; then
+    /// claims nothing more, lets jobs in progress finish within the grace, and hands the others
+    /// back to be run by another worker at once. A worker runs once: afterwards its connections are
+    /// closed.
+    ///
+    /// [request_drain]: crate::operate::workers::request_drain
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
         let slots = Slots::new(self.settings.concurrency);
         let wake = Arc::clone(&self.executor.wake);
@@ -321,7 +332,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                 Err(error) => {
                     failures += 1;
                     if failures == 1 {
-                        let error = super::chain(&error);
+                        let error = crate::chain(&error);
                         tracing::warn!(error, "cannot claim jobs, trying on");
                     }
                     let pause = Duration::from_millis(50) * 2u32.pow(failures.min(6));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::QueueError;
-use crate::maintenance::Retention;
+use crate::retention::Retention;
 use crate::sealing::Keyring;
 
 /// How a worker works.
@@ -26,7 +26,7 @@ pub struct WorkerSettings {
     /// How long finished jobs are kept.
     pub retention: Retention,
     /// The keys that the arguments of sealed jobs are opened with. Needed where the registry has a
-    /// [sealed](crate::job::Job::SEALED) kind.
+    /// [sealed](crate::handler::Job::SEALED) kind.
     pub keyring: Option<Keyring>,
     /// What the registry calls the version of this program.
     pub version: String,

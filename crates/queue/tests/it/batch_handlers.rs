@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use surety_queue::backoff::Backoff;
-use surety_queue::context::{BatchContext, Committed, JobContext};
-use surety_queue::job::{BatchJob, Job, JobError, JobId};
-use surety_queue::registry::Registry;
-use surety_queue::worker::{Worker, WorkerSettings};
+use surety_queue::{
+    Backoff, BatchContext, BatchJob, Committed, Job, JobContext, JobError, JobId, Registry, Worker,
+    WorkerSettings,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
@@ -357,7 +356,7 @@ async fn a_cancel_while_the_batch_is_filled_ends_that_job_alone() {
     })
     .await;
     let mut conn = db.pool.acquire().await.unwrap();
-    surety_queue::cancel::cancel(&mut conn, ids[1], "ada", "not wanted").await.unwrap();
+    surety_queue::operate::cancel(&mut conn, ids[1], "ada", "not wanted").await.unwrap();
     eventually("all have ended", async || {
         count(&db.pool, "select count(*) from queue.jobs").await == 0
     })

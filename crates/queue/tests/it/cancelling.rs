@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use surety_queue::cancel::{CancelOutcome, cancel};
-use surety_queue::context::{BatchContext, Committed, JobContext};
-use surety_queue::enqueue::NewJob;
-use surety_queue::job::{BatchJob, Job, JobError, JobId};
-use surety_queue::registry::Registry;
-use surety_queue::worker::{Worker, WorkerSettings};
+use surety_queue::operate::{CancelOutcome, cancel};
+use surety_queue::{
+    BatchContext, BatchJob, Committed, Job, JobContext, JobError, JobId, NewJob, Registry, Worker,
+    WorkerSettings,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
@@ -331,7 +330,7 @@ async fn of_a_cancel_and_a_completion_at_once_exactly_one_holds() {
         let stop = stop.clone();
         async move { worker.run(stop).await }
     });
-    let notifier = surety_queue::notifier::Notifier::start(&db.pool);
+    let notifier = surety_queue::Notifier::start(&db.pool);
     let mut ids = Vec::new();
     for round in 0..ROUNDS {
         let id = enqueue_job(&db.pool, &Act::new(&round.to_string(), End::Complete)).await;

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use surety_queue::enqueue::{NewJob, enqueue, enqueue_many};
-use surety_queue::notifier::Notifier;
-use surety_queue::worker::WorkerSettings;
+use surety_queue::{NewJob, Notifier, WorkerSettings, enqueue, enqueue_many};
 use tokio_util::sync::CancellationToken;
 
 use surety_postgres::testing::TestCluster;

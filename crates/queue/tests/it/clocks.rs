@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgPool};
 use surety_postgres::connect;
-use surety_queue::enqueue::{NewJob, enqueue_by_copy};
-use surety_queue::worker::WorkerSettings;
+use surety_queue::{NewJob, WorkerSettings, enqueue_by_copy};
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use surety_queue::attempt::AttemptOutcome;
-use surety_queue::discarded::{self, Decision, DiscardedJob, Filter, Position, Resolved};
-use surety_queue::enqueue::{NewJob, enqueue_many};
-use surety_queue::inspect::{JobState, ResolutionKind, find_job};
-use surety_queue::job::JobId;
+use surety_queue::operate::discarded::{self, Decision, DiscardedJob, Filter, Position, Resolved};
+use surety_queue::operate::inspect::{ResolutionKind, find_job};
+use surety_queue::{AttemptOutcome, JobId, JobState, NewJob, enqueue_many};
 
 use super::kinds::{
     Act, Batched, End, Gates, Pay, assert_invariants_hold, count, database, effects, enqueue_job,

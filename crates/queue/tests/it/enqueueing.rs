@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::PgPool;
-use surety_queue::QueueError;
-use surety_queue::enqueue::{NewJob, Unique, enqueue_by_copy, enqueue_many};
-use surety_queue::job::JobId;
-use surety_queue::trace_context::TraceContext;
-use surety_queue::worker::WorkerSettings;
+use surety_queue::telemetry::TraceContext;
+use surety_queue::{
+    JobId, NewJob, QueueError, Unique, WorkerSettings, enqueue_by_copy, enqueue_many,
+};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 

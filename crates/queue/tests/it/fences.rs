@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
-use surety_queue::attempt::AttemptOutcome;
+use surety_queue::AttemptOutcome;
 use uuid::Uuid;
 
 use super::kinds::database;
@@ -281,7 +281,7 @@ const WRITE_WITHOUT_FENCE: [(&str, &str); 17] = [
     ("enqueue_one.sql", "makes jobs"),
     ("enqueue_many.sql", "makes jobs"),
     ("queue.enqueue", "makes jobs"),
-    ("src/queue/copy.rs", "makes jobs"),
+    ("src/enqueue/copy.rs", "makes jobs"),
     ("redrive.sql", "makes waiting jobs of discarded ones; the key of resolutions lets one pass"),
     ("queue.claim", "takes jobs that nobody has, and gives out the fence"),
     ("queue.claim_by_key", "takes jobs that nobody has, and gives out the fence"),
@@ -292,7 +292,7 @@ const WRITE_WITHOUT_FENCE: [(&str, &str); 17] = [
     ("queue.settle_waiting", "releases or cancels jobs that wait for others, so nobody has them"),
     ("run_now.sql", "makes jobs due that nobody has"),
     ("discard_waiting.sql", "ends jobs that nobody has"),
-    ("src/queue/operators/interventions.rs", "edits jobs that it has locked while nobody has them"),
+    ("src/operate/interventions.rs", "edits jobs that it has locked while nobody has them"),
     ("reseal_waiting.sql", "seals anew the arguments of jobs that nobody has"),
     ("advance_jobs.sql", "moves the times of all jobs, for tests; a lease only becomes shorter"),
 ];
@@ -333,12 +333,12 @@ async fn whatever_writes_jobs_asks_the_fence_or_has_a_reason_not_to() {
     let db = database().await;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut texts: Vec<(String, String)> = Vec::new();
-    for path in files(&root.join("src/queue/sql"), "sql") {
-        let name = path.strip_prefix(root.join("src/queue/sql")).unwrap().display().to_string();
+    for path in files(&root.join("src/sql"), "sql") {
+        let name = path.strip_prefix(root.join("src/sql")).unwrap().display().to_string();
         texts.push((name, plain(&std::fs::read_to_string(&path).unwrap())));
     }
     // There are short ones in the sources, too.
-    for path in files(&root.join("src/queue"), "rs") {
+    for path in files(&root.join("src"), "rs") {
         let source = std::fs::read_to_string(&path).unwrap();
         let code = source.split("\n#[cfg(test)]").next().unwrap_or("").to_owned();
         texts.push((path.strip_prefix(root).unwrap().display().to_string(), plain(&code)));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use surety_queue::worker::WorkerSettings;
+use surety_queue::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
@@ -264,7 +264,7 @@ async fn four_workers_at_once_run_every_job_exactly_once() {
             surety_queue::enqueue::NewJob::new(&job).unwrap()
         })
         .collect();
-    surety_queue::enqueue::enqueue_many(&mut conn, &jobs).await.unwrap();
+    surety_queue::enqueue_many(&mut conn, &jobs).await.unwrap();
     drop(conn);
 
     let stop = CancellationToken::new();

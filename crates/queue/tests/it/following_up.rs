@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use surety_queue::inspect::JobState;
-use surety_queue::job::JobId;
-use surety_queue::registry::Registry;
-use surety_queue::worker::{Worker, WorkerSettings};
+use surety_queue::{JobId, JobState, Registry, Worker, WorkerSettings};
 
 use super::kinds::{
     Act, Batched, End, Gates, Pay, assert_invariants_hold, attempts_of, count, database, effects,

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use surety_queue::context::{Committed, JobContext};
-use surety_queue::enqueue::{NewJob, enqueue};
 use surety_queue::groups::{BatchId, BatchStatus, batch_status};
-use surety_queue::job::{Job, JobError, JobId};
-use surety_queue::registry::Registry;
-use surety_queue::worker::{Worker, WorkerSettings, WorkerSummary};
+use surety_queue::{
+    Committed, Job, JobContext, JobError, JobId, NewJob, Registry, Worker, WorkerSettings,
+    WorkerSummary, enqueue,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

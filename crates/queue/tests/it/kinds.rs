@@ -6,14 +6,11 @@ use std::time::Duration;
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use surety_queue::backoff::Backoff;
-use surety_queue::context::{BatchContext, Committed, JobContext};
-use surety_queue::enqueue::{NewJob, enqueue};
-use surety_queue::inspect::{JobDetails, find_job};
-use surety_queue::job::{BatchJob, FollowUp, Job, JobError, JobId};
-use surety_queue::registry::Registry;
-use surety_queue::testing;
-use surety_queue::worker::{Worker, WorkerSettings};
+use surety_queue::operate::inspect::{JobDetails, find_job};
+use surety_queue::{
+    Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError, JobId, NewJob,
+    Registry, Worker, WorkerSettings, enqueue, testing,
+};
 use tokio::sync::Semaphore;
 
 use crate::support::TestDb;
@@ -307,7 +304,7 @@ pub(super) async fn wake_with<J: Job>(pool: &PgPool, id: JobId, args: &J) {
 /// `app verify` would find nothing wrong with the queue.
 pub(super) async fn assert_invariants_hold(pool: &PgPool) {
     let mut conn = pool.acquire().await.expect("the database is up");
-    for invariant in surety_queue::verify::INVARIANTS {
+    for invariant in surety_queue::health::verify::INVARIANTS {
         let finding = invariant.check(&mut conn).await.expect("it can be checked");
         assert_eq!(finding.violations, 0, "{}: {:?}", invariant.name, finding.samples);
     }

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use surety_queue::discarded::{self, Decision, Resolved};
-use surety_queue::enqueue::NewJob;
-use surety_queue::inspect::{Intervention, JobState};
-use surety_queue::job::JobId;
-use surety_queue::operators::interventions::{
+use surety_queue::operate::discarded::{self, Decision, Resolved};
+use surety_queue::operate::inspect::Intervention;
+use surety_queue::operate::interventions::{
     Each, Edited, Refusal, Retried, discard, edit, retry, run_now,
 };
-use surety_queue::operators::waiting;
-use surety_queue::queues::{self, Limits, OnPoison};
+use surety_queue::operate::queues::{self, Limits, OnPoison};
+use surety_queue::operate::waiting;
+use surety_queue::{JobId, JobState, NewJob};
 
 use super::kinds::{
     Act, End, Gates, Pay, assert_invariants_hold, count, database, effects, enqueue_job,
@@ -205,7 +204,7 @@ async fn a_discarded_job_that_tells_nobody_why_is_found() {
     let id = enqueue_job(&db.pool, &Act::new("a", End::Complete)).await;
     discards(&db.pool, id).await.unwrap();
     sqlx::query("delete from queue.interventions").execute(&db.pool).await.unwrap();
-    let invariants = surety_queue::verify::INVARIANTS;
+    let invariants = surety_queue::health::verify::INVARIANTS;
     let tell_why = invariants.iter().find(|it| it.name == "discarded-jobs-tell-why").unwrap();
     let finding = tell_why.check(&mut db.pool.acquire().await.unwrap()).await.unwrap();
     assert_eq!(finding.samples, [format!("job {id}")]);

@@ -2,12 +2,9 @@
 
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
-use surety_queue::enqueue::NewJob;
-use surety_queue::inspect::JobState;
-use surety_queue::job::JobId;
-use surety_queue::operators::JobFilter;
-use surety_queue::operators::filter::ArgsMatch;
-use surety_queue::operators::list::{MAX_EXAMINED, Page, list};
+use surety_queue::operate::list::{MAX_EXAMINED, Page, list};
+use surety_queue::operate::{ArgsMatch, JobFilter};
+use surety_queue::{JobId, JobState, NewJob};
 use time::{Duration, OffsetDateTime};
 
 use super::kinds::{Act, End, Pay, database, enqueue_job, enqueue_new, idle_worker, job};

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use surety_postgres::connect;
-use surety_queue::enqueue::{NewJob, enqueue};
-use surety_queue::inspect::JobState;
-use surety_queue::testing;
-use surety_queue::worker::WorkerSettings;
+use surety_queue::{JobState, NewJob, WorkerSettings, enqueue, testing};
 
 use super::kinds::{
     Act, Batched, End, Gates, Hang, attempts_of, count, database, effects, enqueue_job,

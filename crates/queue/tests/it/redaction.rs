@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use surety_queue::context::{Committed, JobContext};
-use surety_queue::discarded::{self, Filter};
-use surety_queue::enqueue::NewJob;
-use surety_queue::job::{FollowUp, Job, JobError};
-use surety_queue::kinds;
-use surety_queue::registry::Registry;
+use surety_queue::enqueue::kinds;
+use surety_queue::operate::discarded::{self, Filter};
 use surety_queue::schedules::{self, Schedule};
-use surety_queue::worker::{Worker, WorkerSettings};
+use surety_queue::{
+    Committed, FollowUp, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings,
+};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -140,7 +138,7 @@ async fn a_follow_up_shows_nothing_of_what_the_job_that_it_follows_hides() {
             .fetch_one(&db.pool)
             .await
             .unwrap();
-    let found = job(&db.pool, surety_queue::job::JobId(apology)).await;
+    let found = job(&db.pool, surety_queue::JobId(apology)).await;
     let expected = json!({ "job": failed.0, "kind": "charge_card", "args": shown(1) });
     assert_eq!(found.args, expected);
 }

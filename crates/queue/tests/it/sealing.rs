@@ -6,18 +6,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use surety_queue::QueueError;
-use surety_queue::backoff::Backoff;
-use surety_queue::context::{BatchContext, Committed, JobContext};
-use surety_queue::discarded::{self, Decision, Resolved};
-use surety_queue::enqueue::{NewJob, Unique, enqueue_by_copy};
-use surety_queue::inspect::JobState;
-use surety_queue::job::{BatchJob, FollowUp, Job, JobError, JobId};
-use surety_queue::registry::Registry;
+use surety_queue::operate::discarded::{self, Decision, Resolved};
 use surety_queue::sealing::Keyring;
 use surety_queue::sealing::rotation::{KeyUse, Resealed, keys_in_use, reseal};
 use surety_queue::testing::{self, Ended};
-use surety_queue::worker::{Worker, WorkerSettings};
+use surety_queue::{
+    Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError, JobId,
+    JobState, NewJob, QueueError, Registry, Unique, Worker, WorkerSettings, enqueue_by_copy,
+};
 use tokio::sync::Semaphore;
 
 use super::kinds::{

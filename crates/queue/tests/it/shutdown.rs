@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use surety_queue::worker::WorkerSettings;
+use surety_queue::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
@@ -76,7 +76,7 @@ async fn a_worker_notices_new_jobs_without_waiting_for_its_poll() {
         let stop = stop.clone();
         async move { worker.run(stop).await }
     });
-    let notifier = surety_queue::notifier::Notifier::start(&db.pool);
+    let notifier = surety_queue::Notifier::start(&db.pool);
     // The first one may come before the worker listens; it is found when listening begins, or by
     // the second.
     for name in ["a", "b"] {
@@ -126,9 +126,8 @@ async fn a_worker_survives_the_loss_of_all_its_connections() {
 #[tokio::test]
 async fn a_worker_that_knows_no_kind_is_refused() {
     let db = database().await;
-    let registry = surety_queue::registry::Registry::new(());
-    let worker =
-        surety_queue::worker::Worker::new(db.pool.clone(), registry, WorkerSettings::default());
+    let registry = surety_queue::Registry::new(());
+    let worker = surety_queue::Worker::new(db.pool.clone(), registry, WorkerSettings::default());
     assert_eq!(worker.err().unwrap().to_string(), "the registry knows no job kind");
 }
 

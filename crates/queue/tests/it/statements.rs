@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use sqlx::{PgConnection, Row as _};
-use surety_queue::attempt::AttemptOutcome;
+use surety_queue::AttemptOutcome;
 use uuid::Uuid;
 
 macro_rules! file {

@@ -7,11 +7,7 @@ use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use surety_queue::backoff::Backoff;
-use surety_queue::context::{Committed, JobContext};
-use surety_queue::job::{Job, JobError, JobId};
-use surety_queue::registry::Registry;
-use surety_queue::worker::Worker;
+use surety_queue::{Backoff, Committed, Job, JobContext, JobError, JobId, Registry, Worker};
 
 use super::kinds::{
     Gates, assert_invariants_hold, attempts_of, database, effects, enqueue_job, eventually,
@@ -282,8 +278,8 @@ async fn what_was_told_is_there_again_after_a_redrive() {
     let worker = worker(&db.pool, &Gates::new());
     worker.run_until_idle().await.unwrap();
     let mut conn = db.pool.acquire().await.unwrap();
-    let by = surety_queue::discarded::Decision { by: "ada", reason: "again" };
-    let _done = surety_queue::discarded::redrive(&mut conn, id, by).await.unwrap();
+    let by = surety_queue::operate::discarded::Decision { by: "ada", reason: "again" };
+    let _done = surety_queue::operate::discarded::redrive(&mut conn, id, by).await.unwrap();
     eventually("it waits", async || state_of(&db.pool, id).await == "available").await;
     wake_with(&db.pool, id, &Steps { ends: vec![] }).await;
     worker.run_until_idle().await.unwrap();

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
-use surety_queue::attempt::AttemptOutcome;
-use surety_queue::context::{Committed, JobContext};
-use surety_queue::enqueue::{Enqueued, NewJob, Unique, enqueue};
-use surety_queue::inspect::JobState;
-use surety_queue::job::{Job, JobError};
-use surety_queue::queues::{self, Limits};
+use surety_queue::operate::queues::{self, Limits};
 use surety_queue::testing::{self, Ended, TestingError};
-use surety_queue::worker::WorkerSettings;
+use surety_queue::{
+    AttemptOutcome, Committed, Enqueued, Job, JobContext, JobError, JobState, NewJob, Unique,
+    WorkerSettings, enqueue,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{

@@ -6,10 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use surety_queue::cancel::cancel;
-use surety_queue::enqueue::{Enqueued, NewJob, Unique, enqueue, enqueue_many};
-use surety_queue::inspect::JobState;
-use surety_queue::job::JobId;
+use surety_queue::operate::cancel;
+use surety_queue::{Enqueued, JobId, JobState, NewJob, Unique, enqueue, enqueue_many};
 
 use super::kinds::{
     Act, End, Gates, attempts_of, count, database, enqueue_job, enqueue_new, idle_worker, state_of,

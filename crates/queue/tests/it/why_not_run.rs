@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::PgPool;
-use surety_queue::cancel::cancel;
-use surety_queue::discarded::{Decision, Resolved, redrive};
-use surety_queue::enqueue::NewJob;
-use surety_queue::inspect::why_not_run;
-use surety_queue::job::JobId;
-use surety_queue::operators::interventions::discard;
-use surety_queue::queues::{self, Limits, OnPoison, Which};
+use surety_queue::operate::cancel;
+use surety_queue::operate::discarded::{Decision, Resolved, redrive};
+use surety_queue::operate::inspect::why_not_run;
+use surety_queue::operate::interventions::discard;
+use surety_queue::operate::queues::{self, Limits, OnPoison, Which};
+use surety_queue::{JobId, NewJob};
 
 use super::kinds::{
     Act, End, Gates, database, enqueue_job, enqueue_new, idle_worker, let_lease_run_out,

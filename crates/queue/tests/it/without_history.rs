@@ -5,14 +5,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use surety_queue::backoff::Backoff;
-use surety_queue::cancel::{CancelOutcome, cancel};
-use surety_queue::context::{BatchContext, Committed, JobContext};
-use surety_queue::enqueue::{Enqueued, NewJob, Unique, enqueue, enqueue_by_copy};
-use surety_queue::inspect::find_job;
-use surety_queue::job::{BatchJob, Job, JobError, JobId};
-use surety_queue::registry::Registry;
-use surety_queue::worker::{Worker, WorkerSettings};
+use surety_queue::operate::inspect::find_job;
+use surety_queue::operate::{CancelOutcome, cancel};
+use surety_queue::{
+    Backoff, BatchContext, BatchJob, Committed, Enqueued, Job, JobContext, JobError, JobId, NewJob,
+    Registry, Unique, Worker, WorkerSettings, enqueue, enqueue_by_copy,
+};
 
 use super::kinds::{
     Gates, assert_invariants_hold, attempts_of, count, database, effects, enqueue_job, job,
@@ -80,7 +78,7 @@ fn worker(pool: &PgPool, gates: &Gates, settings: WorkerSettings) -> Worker<Gate
     Worker::new(pool.clone(), registry, settings).unwrap()
 }
 
-async fn run_all(pool: &PgPool) -> surety_queue::worker::WorkerSummary {
+async fn run_all(pool: &PgPool) -> surety_queue::WorkerSummary {
     worker(pool, &Gates::new(), unattended()).run_until_idle().await.unwrap()
 }
 
@@ -142,8 +140,8 @@ async fn discarded_and_cancelled_jobs_are_kept_and_a_redriven_one_keeps_its_hist
     assert_eq!(told, Some(CancelOutcome::Cancelled));
     assert_eq!(state_of(&db.pool, cancelled).await, "cancelled");
 
-    let by = surety_queue::discarded::Decision { by: "ada", reason: "again" };
-    let _done = surety_queue::discarded::redrive(&mut conn, discarded, by).await.unwrap();
+    let by = surety_queue::operate::discarded::Decision { by: "ada", reason: "again" };
+    let _done = surety_queue::operate::discarded::redrive(&mut conn, discarded, by).await.unwrap();
     run_all(&db.pool).await;
     assert_eq!(state_of(&db.pool, discarded).await, "completed");
     assert_eq!(job(&db.pool, discarded).await.attempts.len(), 4);

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use surety_queue::context::{Committed, JobContext};
-use surety_queue::job::{Job, JobError};
-use surety_queue::registry::Registry;
-use surety_queue::worker::{Worker, WorkerSettings, WorkerSummary};
-use surety_queue::workers::{self, WorkerInfo, WorkerState};
+use surety_queue::operate::workers::{self, WorkerInfo, WorkerState};
+use surety_queue::{
+    Committed, Job, JobContext, JobError, Registry, Worker, WorkerSettings, WorkerSummary,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

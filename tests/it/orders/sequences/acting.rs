@@ -8,9 +8,9 @@ use std::task::Poll;
 use std::time::Instant;
 
 use sqlx::{Connection as _, PgConnection, PgPool};
-use surety::http::idempotency::{Claim, StoredAnswer};
-use surety::http::orders::{OrderRequest, PlaceOrders, Placed};
-use surety::http::shared_commit::Work as _;
+use surety::http::api::orders::{OrderRequest, PlaceOrders, Placed};
+use surety::http::edge::idempotency::{Claim, StoredAnswer};
+use surety::http::edge::shared_commit::Work as _;
 use surety::ids::{AccountId, OrderId, UserId};
 use surety::payments::orders::{self, Executed, Execution, Instruction, NewOrder, ReopenRefusal};
 use surety::payments::wallets::{self, CloseRefusal};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use surety_queue::QueueError;
-use surety_queue::queues::{Limits, OnPoison, clear_limits, list, set_limits};
+use surety_queue::operate::queues::{Limits, OnPoison, clear_limits, list, set_limits};
 
 use super::{Work, count, database, enqueue_all, limit, order_of, work_off, worker};
 

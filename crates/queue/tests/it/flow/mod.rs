@@ -6,13 +6,11 @@ use std::time::Duration;
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use surety_queue::backoff::Backoff;
-use surety_queue::context::{Committed, JobContext};
-use surety_queue::enqueue::{NewJob, enqueue_many};
-use surety_queue::job::{Job, JobError, JobId};
-use surety_queue::queues::{Limits, set_limits};
-use surety_queue::registry::Registry;
-use surety_queue::worker::{Worker, WorkerSettings};
+use surety_queue::operate::queues::{Limits, set_limits};
+use surety_queue::{
+    Backoff, Committed, Job, JobContext, JobError, JobId, NewJob, Registry, Worker, WorkerSettings,
+    enqueue_many,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::TestDb;

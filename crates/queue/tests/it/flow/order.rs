@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use surety_queue::cancel::{CancelOutcome, cancel};
-use surety_queue::discarded::{self, Decision, Resolved};
-use surety_queue::job::JobId;
-use surety_queue::queues::{BlockCause, Limits, OnPoison, blocked_keys, unblock_key};
+use surety_queue::JobId;
+use surety_queue::operate::discarded::{self, Decision, Resolved};
+use surety_queue::operate::queues::{BlockCause, Limits, OnPoison, blocked_keys, unblock_key};
+use surety_queue::operate::{CancelOutcome, cancel};
 
 use super::{Work, count, database, enqueue_all, limit, order_of, work_off, worker};
 use crate::support::TestDb;
@@ -139,7 +139,7 @@ async fn a_parked_key_waits_for_somebody_before_its_head_is_tried_again() {
     assert_eq!(nobody, None);
 
     // Without the rule nothing is in its way.
-    surety_queue::queues::clear_limits(&mut conn, "default").await.unwrap();
+    surety_queue::operate::queues::clear_limits(&mut conn, "default").await.unwrap();
     run_out(&db).await;
     assert_eq!(completed(&db).await, [ids[3], ids[1], ids[2]]);
     let interventions: Vec<(String, String)> =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use surety_queue::queues::{Limits, Which, list, pause, resume};
+use surety_queue::operate::queues::{Limits, Which, list, pause, resume};
 
 use super::{Work, count, database, enqueue_all, limit, order_of, worker};
 
@@ -18,12 +18,12 @@ async fn a_paused_queue_starts_nothing_and_holds_up_no_other() {
     enqueue_all(&db, &jobs).await;
     assert!(pause(&mut conn, Which::One("default"), "ada", "the bank is down").await.unwrap());
     assert!(!pause(&mut conn, Which::One("default"), "bob", "again").await.unwrap());
-    let settings = surety_queue::worker::WorkerSettings {
+    let settings = surety_queue::WorkerSettings {
         queues: vec!["default".into(), "other".into()],
         ..Default::default()
     };
-    let registry = surety_queue::registry::Registry::new(db.pool.clone()).register::<Work>();
-    let worker = surety_queue::worker::Worker::new(db.pool.clone(), registry, settings).unwrap();
+    let registry = surety_queue::Registry::new(db.pool.clone()).register::<Work>();
+    let worker = surety_queue::Worker::new(db.pool.clone(), registry, settings).unwrap();
     assert_eq!(worker.run_until_idle().await.unwrap().completed, 1);
 
     let queues = list(&mut conn).await.unwrap();

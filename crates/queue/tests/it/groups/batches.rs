@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::PgPool;
-use surety_queue::QueueError;
-use surety_queue::discarded::{self, Decision, Resolved};
-use surety_queue::enqueue::{NewJob, Unique, enqueue, enqueue_by_copy};
 use surety_queue::groups::{Batch, BatchId, BatchStatus, Members, NewBatch};
-use surety_queue::job::JobId;
+use surety_queue::operate::discarded::{self, Decision, Resolved};
+use surety_queue::{JobId, NewJob, QueueError, Unique, enqueue, enqueue_by_copy};
 
 use super::super::kinds::{
     Act, Batched, End, Pay, assert_invariants_hold, count, database, effects, enqueue_new, job,

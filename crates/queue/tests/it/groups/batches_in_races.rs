@@ -1,7 +1,7 @@
 //! Batches: several workers at once, crashes, and unlucky moments.
 
-use surety_queue::enqueue::{NewJob, enqueue};
 use surety_queue::groups::{Batch, BatchId};
+use surety_queue::{NewJob, enqueue};
 
 use super::super::kinds::{End, assert_invariants_hold, count, database, effects, enqueue_new};
 use super::{Running, act, complete_and_be_lost, execute, fleeting, run_until_idle, soon, status};
@@ -86,9 +86,9 @@ async fn of_a_redriven_member_too() {
     run_until_idle(&db.pool).await;
     let id = batch.members[0].id();
     let mut conn = db.pool.acquire().await.unwrap();
-    let by_ada = surety_queue::discarded::Decision { by: "ada", reason: "again" };
-    let redriven = surety_queue::discarded::redrive(&mut conn, id, by_ada).await.unwrap();
-    assert_eq!(redriven, surety_queue::discarded::Resolved::Done);
+    let by_ada = surety_queue::operate::discarded::Decision { by: "ada", reason: "again" };
+    let redriven = surety_queue::operate::discarded::redrive(&mut conn, id, by_ada).await.unwrap();
+    assert_eq!(redriven, surety_queue::operate::discarded::Resolved::Done);
     complete_and_be_lost(&db.pool, id).await;
     let workers = Running::start(&db.pool, 1);
     soon("the callback has run", async || {

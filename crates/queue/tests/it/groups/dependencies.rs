@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use sqlx::PgPool;
-use surety_queue::cancel::cancel;
-use surety_queue::discarded::{self, Decision, Resolved};
-use surety_queue::enqueue::{NewJob, Unique, enqueue_by_copy, enqueue_many};
 use surety_queue::groups::{Dependency, IfFailed};
-use surety_queue::inspect::JobState;
-use surety_queue::job::JobId;
+use surety_queue::operate::cancel;
+use surety_queue::operate::discarded::{self, Decision, Resolved};
+use surety_queue::{JobId, JobState, NewJob, Unique, enqueue_by_copy, enqueue_many};
 use time::OffsetDateTime;
 
 use super::super::kinds::{

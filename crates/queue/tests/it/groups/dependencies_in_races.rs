@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
+use surety_queue::JobId;
 use surety_queue::groups::IfFailed;
-use surety_queue::job::JobId;
 
 use super::super::kinds::{
     End, assert_invariants_hold, count, database, effects, enqueue_new, let_lease_run_out, state_of,

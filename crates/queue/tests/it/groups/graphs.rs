@@ -1,6 +1,6 @@
 //! Small graphs of jobs.
 
-use surety_queue::enqueue::Unique;
+use surety_queue::Unique;
 use surety_queue::groups::{Batch, Graph, GraphError, GraphIds, IfFailed};
 
 use super::super::kinds::{

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use serde_json::json;
 use sqlx::{PgConnection, Row as _};
-use surety_queue::attempt::AttemptOutcome;
+use surety_queue::AttemptOutcome;
 use uuid::Uuid;
 
 use super::machine::{Ended, FOLLOW_UP, MAX_CRASHES, Model, QUEUES, WORKERS, kinds_of, queues_of};

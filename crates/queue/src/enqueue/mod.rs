@@ -1,0 +1,174 @@
+//! Way in: jobs are enqueued in the caller's database transaction, so that they exist exactly when
+//! the rows that they are about exist.
+//!
+//! - [`enqueue`] and [`enqueue_many`]: one statement, whatever the number.
+//! - [`enqueue_by_copy`]: for thousands at once.
+//! - `queue.enqueue(kind, args, …)` in SQL: for other languages and for triggers.
+//!
+//! # Unique jobs
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use serde::{Deserialize, Serialize};
+//! # use surety_queue::{Enqueued, NewJob, QueueError, Unique, enqueue};
+//! # async fn example(conn: &mut sqlx::PgConnection, job: NewJob) -> Result<(), QueueError> {
+//! // At most one such job for the same customer in an hour, completed ones included.
+//! let unique = Unique::by_fields(&["customer"]).lasting(Duration::from_secs(3600));
+//! match enqueue(conn, job.unique(unique)).await? {
+//!     Enqueued::New(id) => println!("job {id}"),
+//!     Enqueued::Existing(id) => println!("job {id} does that already"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod copy;
+mod joining;
+pub mod kinds;
+mod new_job;
+mod notifier;
+mod statements;
+mod unique;
+
+use serde_json::Value;
+use sqlx::PgConnection;
+
+pub(crate) use joining::{NewDependency, insert_dependencies};
+pub use new_job::{Enqueued, IfFailed, NewJob};
+pub(crate) use new_job::{Extras, PlainArgs};
+pub(crate) use notifier::CHANNEL;
+pub use notifier::{Notifier, notify_now};
+pub use unique::Unique;
+
+use crate::QueueError;
+use crate::ids::JobId;
+use crate::telemetry::{EnqueueSpan, TraceContext};
+
+/// Enqueues one job in the caller's transaction.
+///
+/// A worker learns of it at its next poll, or at once if
+/// [`Notifier::notify`](notifier::Notifier::notify) is called after the commit.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn enqueue(conn: &mut PgConnection, job: NewJob) -> Result<Enqueued, QueueError> {
+    let enqueued = enqueue_many(conn, std::slice::from_ref(&job)).await?;
+    enqueued.first().copied().ok_or(QueueError::Database(sqlx::Error::RowNotFound))
+}
+
+/// Enqueues many jobs in the caller's transaction by one statement, and one for each unique job.
+/// The answers are in the order of the jobs.
+///
+/// # Errors
+///
+/// [`QueueError::Database`]; then none is enqueued.
+pub async fn enqueue_many(
+    conn: &mut PgConnection,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, QueueError> {
+    if joining::belongs_to_others(jobs) {
+        return joining::enqueue_many(conn, jobs).await;
+    }
+    enqueue_all(conn, jobs).await
+}
+
+/// All that [`enqueue_many`] does for jobs that belong to no others.
+pub(crate) async fn enqueue_all(
+    conn: &mut PgConnection,
+    jobs: &[NewJob],
+) -> Result<Vec<Enqueued>, QueueError> {
+    let (unique, plain): (Vec<_>, Vec<_>) =
+        (0..jobs.len()).partition(|&position| jobs[position].unique.is_some());
+    let mut enqueued = vec![None; jobs.len()];
+    if !plain.is_empty() {
+        let plain_jobs: Vec<&NewJob> = plain.iter().map(|&position| &jobs[position]).collect();
+        let (spans, contexts) = start_spans(&plain_jobs);
+        let ids = statements::enqueue(conn, &plain_jobs, contexts).await?;
+        end_spans(spans, &ids);
+        for (position, id) in plain.into_iter().zip(ids) {
+            enqueued[position] = Some(Enqueued::New(id));
+        }
+    }
+    for (position, value) in in_lock_order(jobs, unique) {
+        enqueued[position] = Some(enqueue_unique(conn, &jobs[position], value).await?);
+    }
+    Ok(enqueued.into_iter().flatten().collect())
+}
+
+/// The unique jobs in an order that is the same for everybody, so that two transactions that
+/// enqueue the same ones do not wait for each other in a circle.
+fn in_lock_order(jobs: &[NewJob], unique: Vec<usize>) -> Vec<(usize, Value)> {
+    let mut values: Vec<_> = unique
+        .into_iter()
+        .filter_map(|position| Some((position, jobs[position].unique_value()?)))
+        .collect();
+    values.sort_by_cached_key(|(position, value)| {
+        (jobs[*position].kind.clone().into_owned(), value.to_string())
+    });
+    values
+}
+
+async fn enqueue_unique(
+    conn: &mut PgConnection,
+    job: &NewJob,
+    value: Value,
+) -> Result<Enqueued, QueueError> {
+    let span = EnqueueSpan::start(&job.queue, &job.kind, job.trace_context.as_ref());
+    let enqueued =
+        statements::enqueue_unique(conn, job, value, span.trace_context().cloned()).await?;
+    if let Enqueued::New(id) = enqueued {
+        span.enqueued(id);
+    }
+    Ok(enqueued)
+}
+
+/// Enqueues thousands of jobs in the caller's transaction by COPY. The ids are in the order of the
+/// jobs.
+///
+/// # Errors
+///
+/// [`QueueError::UniqueByCopy`] when one of them is unique; [`QueueError::Database`]. Then none is
+/// enqueued.
+pub async fn enqueue_by_copy(
+    conn: &mut PgConnection,
+    jobs: &[NewJob],
+) -> Result<Vec<JobId>, QueueError> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    if jobs.iter().any(|job| job.unique.is_some()) {
+        return Err(QueueError::UniqueByCopy);
+    }
+    if joining::belongs_to_others(jobs) {
+        return joining::enqueue_by_copy(conn, jobs).await;
+    }
+    copy_all(conn, jobs).await
+}
+
+/// All that [`enqueue_by_copy`] does for jobs that belong to no others.
+pub(crate) async fn copy_all(
+    conn: &mut PgConnection,
+    jobs: &[NewJob],
+) -> Result<Vec<JobId>, QueueError> {
+    let jobs: Vec<&NewJob> = jobs.iter().collect();
+    let (spans, contexts) = start_spans(&jobs);
+    let ids = copy::enqueue(conn, &jobs, &contexts).await?;
+    end_spans(spans, &ids);
+    Ok(ids)
+}
+
+fn start_spans(jobs: &[&NewJob]) -> (Vec<EnqueueSpan>, Vec<Option<TraceContext>>) {
+    let spans: Vec<EnqueueSpan> = jobs
+        .iter()
+        .map(|job| EnqueueSpan::start(&job.queue, &job.kind, job.trace_context.as_ref()))
+        .collect();
+    let contexts = spans.iter().map(|span| span.trace_context().cloned()).collect();
+    (spans, contexts)
+}
+
+fn end_spans(spans: Vec<EnqueueSpan>, ids: &[JobId]) {
+    for (span, id) in spans.into_iter().zip(ids) {
+        span.enqueued(*id);
+    }
+}

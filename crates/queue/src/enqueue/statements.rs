@@ -1,0 +1,122 @@
+//! How jobs come to be.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+
+use super::new_job::{Enqueued, Extras, NewJob};
+use crate::QueueError;
+use crate::ids::JobId;
+use crate::telemetry::TraceContext;
+
+/// Enqueues jobs that are not unique.
+pub(crate) async fn enqueue(
+    conn: &mut PgConnection,
+    jobs: &[&NewJob],
+    mut trace_contexts: Vec<Option<TraceContext>>,
+) -> Result<Vec<JobId>, QueueError> {
+    match jobs {
+        [job] => Ok(vec![enqueue_one(conn, job, trace_contexts.pop().flatten()).await?]),
+        jobs => enqueue_many(conn, jobs, trace_contexts).await,
+    }
+}
+
+async fn enqueue_one(
+    conn: &mut PgConnection,
+    job: &NewJob,
+    trace_context: Option<TraceContext>,
+) -> Result<JobId, QueueError> {
+    let extras = &job.extras;
+    let id = sqlx::query_file_scalar!(
+        "src/sql/enqueue_one.sql",
+        &*job.queue,
+        &*job.kind,
+        job.priority,
+        job.max_attempts,
+        job.delay.as_secs_f64(),
+        extras.run_at,
+        job.args,
+        trace_context.map(Json) as _,
+        extras.on_discard.as_ref().map(Json) as _,
+        extras.key,
+        extras.held,
+        !extras.no_history,
+        extras.batch_id,
+        (!extras.tags.is_empty()).then_some(extras.tags.as_slice()),
+        extras.args_key,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(JobId(id))
+}
+
+async fn enqueue_many(
+    conn: &mut PgConnection,
+    jobs: &[&NewJob],
+    trace_contexts: Vec<Option<TraceContext>>,
+) -> Result<Vec<JobId>, QueueError> {
+    let queues: Vec<String> = jobs.iter().map(|job| job.queue.to_string()).collect();
+    let kinds: Vec<String> = jobs.iter().map(|job| job.kind.to_string()).collect();
+    let priorities: Vec<i16> = jobs.iter().map(|job| job.priority).collect();
+    let max_attempts: Vec<i16> = jobs.iter().map(|job| job.max_attempts).collect();
+    let delays: Vec<f64> = jobs.iter().map(|job| job.delay.as_secs_f64()).collect();
+    let args: Vec<Json<&Value>> = jobs.iter().map(|job| Json(&job.args)).collect();
+    let none = Extras::default();
+    let extras: Vec<Option<Json<&Extras>>> =
+        jobs.iter().map(|job| (job.extras != none).then_some(Json(&job.extras))).collect();
+    let trace_contexts: Vec<Option<Json<TraceContext>>> =
+        trace_contexts.into_iter().map(|context| context.map(Json)).collect();
+    let ids = sqlx::query_file_scalar!(
+        "src/sql/enqueue_many.sql",
+        &queues,
+        &kinds,
+        &priorities,
+        &max_attempts,
+        &delays,
+        &args as _,
+        &trace_contexts as _,
+        &extras as _,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(JobId).collect())
+}
+
+/// Enqueues a job that is unique by `value`, unless there is one.
+pub(crate) async fn enqueue_unique(
+    conn: &mut PgConnection,
+    job: &NewJob,
+    value: Value,
+    trace_context: Option<TraceContext>,
+) -> Result<Enqueued, QueueError> {
+    let extras = &job.extras;
+    let lasts = job.unique.as_ref().and_then(|unique| unique.lasts());
+    let states = job.unique.as_ref().and_then(|unique| unique.states());
+    let after: Vec<i64> = job.after.iter().map(|id| id.0).collect();
+    let row = sqlx::query_file!(
+        "src/sql/enqueue_unique.sql",
+        &*job.kind,
+        job.args,
+        &*job.queue,
+        i32::from(job.priority),
+        extras.run_at,
+        job.delay.as_secs_f64(),
+        i32::from(job.max_attempts),
+        extras.key,
+        (!extras.tags.is_empty()).then_some(extras.tags.as_slice()),
+        value,
+        lasts.map(|window| window.as_secs_f64()),
+        states.as_deref(),
+        !extras.no_history,
+        extras.on_discard.clone().map(Json) as _,
+        extras.batch_id,
+        extras.args_key,
+        trace_context.map(Json) as _,
+        &after,
+        job.if_failed.name(),
+    )
+    .fetch_one(conn)
+    .await?;
+    let id = JobId(row.job_id);
+    Ok(if row.is_new { Enqueued::New(id) } else { Enqueued::Existing(id) })
+}

@@ -1,0 +1,72 @@
+//! What can go wrong.
+
+/// What can go wrong in the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The database refused, or did not answer.
+    #[error("the queue's database refused or did not answer")]
+    Database(#[from] sqlx::Error),
+    /// Arguments that cannot be written as JSON.
+    #[error("the arguments of a {kind} job cannot be written as JSON")]
+    Args {
+        /// The kind of the job.
+        kind: &'static str,
+        /// What is wrong with them.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Jobs of a sealed kind must not be enqueued in plain.
+    #[error("the arguments of {kind} jobs are sealed: make such a job with NewJob::sealed")]
+    MustBeSealed {
+        /// The kind of the job.
+        kind: &'static str,
+    },
+    /// Arguments that cannot be sealed.
+    #[error("the arguments of a {kind} job cannot be sealed")]
+    Seal {
+        /// The kind of the job.
+        kind: &'static str,
+        /// Why not.
+        #[source]
+        source: crate::sealing::SealError,
+    },
+    /// Unique jobs cannot be enqueued by COPY, which asks nobody.
+    #[error("a unique job cannot be enqueued by COPY")]
+    UniqueByCopy,
+    /// A batch that is done takes no more members.
+    #[error("batch {0} is done, or there is none: it takes no more members")]
+    NoOpenBatch(crate::ids::BatchId),
+    /// A callback of a batch is enqueued when others have ended, and must be one that always can.
+    #[error("a callback of a batch {0}, which none can")]
+    Callback(&'static str),
+    /// The answer to a commit was lost, and the commit had not happened.
+    #[error("the commit did not happen")]
+    CommitLost,
+    /// Worker settings that cannot work.
+    #[error("{0}")]
+    Settings(&'static str),
+    /// The system refused a thread for the lease keeper.
+    #[error("the lease keeper's thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// A stored schedule that this program cannot read: of a time zone that it does not know.
+    #[error("the schedule {name} cannot be read")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: crate::schedules::cadence::CadenceError,
+    },
+}
+
+/// An error and its sources in one line, for logs.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}

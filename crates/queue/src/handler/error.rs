@@ -1,0 +1,58 @@
+//! How a run says that it did not complete its job.
+
+use std::time::Duration;
+
+/// Why a run did not complete its job, and so what the worker does with it.
+#[derive(Debug)]
+pub enum JobError {
+    /// The attempt failed. The job runs again after the backoff, or after `delay` when given, until
+    /// [`Job::MAX_ATTEMPTS`](crate::Job::MAX_ATTEMPTS) is reached; then it is discarded.
+    Retry {
+        /// What went wrong; its whole chain is kept with the attempt.
+        error: anyhow::Error,
+        /// How long to wait instead of the usual backoff.
+        delay: Option<Duration>,
+    },
+    /// The job can never succeed: it is discarded at once, and kept.
+    Discard(anyhow::Error),
+    /// Not now: the job runs again later, and the attempt does not count and leaves no trace.
+    Snooze {
+        /// How much later. Where many jobs snooze for one reason, jitter is for the handler to add.
+        delay: Duration,
+        /// Why the job waits, for whoever asks while it does.
+        reason: Option<String>,
+    },
+    /// The job is no longer wanted.
+    Cancel(String),
+    /// Another worker has the job, or had: everything that this run wrote is rolled back, and
+    /// nothing is recorded.
+    LeaseLost,
+}
+
+impl JobError {
+    /// The job can never succeed, for this reason.
+    pub fn discard(error: impl Into<anyhow::Error>) -> Self {
+        Self::Discard(error.into())
+    }
+
+    /// Not now; run again after `delay`.
+    pub fn snooze(delay: Duration) -> Self {
+        Self::Snooze { delay, reason: None }
+    }
+
+    /// Not now; run again after `delay`, and tell whoever asks meanwhile why the job waits.
+    pub fn snooze_because(delay: Duration, reason: impl Into<String>) -> Self {
+        Self::Snooze { delay, reason: Some(reason.into()) }
+    }
+
+    /// The attempt failed; try again after `delay`.
+    pub fn retry_after(delay: Duration, error: impl Into<anyhow::Error>) -> Self {
+        Self::Retry { error: error.into(), delay: Some(delay) }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for JobError {
+    fn from(error: E) -> Self {
+        Self::Retry { error: error.into(), delay: None }
+    }
+}

@@ -1,0 +1,58 @@
+//! Cancelling jobs, wherever they are.
+//!
+//! ```
+//! # use surety_queue::{JobId, QueueError};
+//! # use surety_queue::operate::{CancelOutcome, cancel};
+//! # async fn example(conn: &mut sqlx::PgConnection) -> Result<(), QueueError> {
+//! match cancel(conn, JobId(812), "ada", "the order was withdrawn").await? {
+//!     Some(CancelOutcome::Cancelled) => println!("it waited, and is cancelled"),
+//!     Some(CancelOutcome::Requested) => println!("it runs, and is told within a second"),
+//!     Some(CancelOutcome::Finished) => println!("it had ended before"),
+//!     None => println!("there is no such job"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::QueueError;
+use crate::ids::JobId;
+
+/// What became of the wish to cancel a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum CancelOutcome {
+    /// The job waited, and is cancelled.
+    Cancelled,
+    /// The job runs; its worker was asked and looks twice a second. The handler is told, and
+    /// stopped 2 s later. It may complete the job before that.
+    Requested,
+    /// The job had ended before.
+    Finished,
+}
+
+/// Cancels a job: a waiting one at once, a running one by asking its worker, wherever that is. None
+/// when there is no such job. Who wanted it, and why, is kept in `queue.interventions`.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn cancel(
+    conn: &mut PgConnection,
+    id: JobId,
+    by: &str,
+    reason: &str,
+) -> Result<Option<CancelOutcome>, QueueError> {
+    let outcome = sqlx::query_scalar!(
+        r#"select queue.cancel($1, $2, $3) as "outcome: CancelOutcome""#,
+        id.0,
+        by,
+        reason,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(outcome)
+}

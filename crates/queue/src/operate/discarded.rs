@@ -1,0 +1,188 @@
+//! Discarded jobs: what has failed for good waits here for an operator.
+//!
+//! A discarded job is *open* until somebody decides over it, once: it is [*redriven*](redrive), and
+//! runs again under its old number, or [*dismissed*](dismiss), and stays in the history as it is.
+//! Who decided, when and why is kept in `queue.resolutions`, which outlives the history. A job that
+//! is discarded again after a redrive is open again.
+//!
+//! ```
+//! # use sqlx::PgConnection;
+//! use surety_queue::operate::discarded::{self, Decision, Filter, Resolved};
+//!
+//! # async fn example(conn: &mut PgConnection) -> Result<(), surety_queue::QueueError> {
+//! let by_ada = Decision { by: "ada", reason: "the bank is back" };
+//! for job in discarded::list(conn, &Filter::default(), None, 50).await? {
+//!     match discarded::redrive(conn, job.id, by_ada).await? {
+//!         Resolved::Done => println!("job {} runs again", job.id),
+//!         Resolved::NotOpen => println!("somebody else has decided over job {}", job.id),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use serde::Serialize;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use crate::QueueError;
+use crate::ids::JobId;
+
+/// The most jobs of one [`list`].
+pub const MAX_LISTED: u32 = 200;
+
+/// Who decides over a discarded job, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision<'a> {
+    /// Who; not empty.
+    pub by: &'a str,
+    /// Why, for whoever asks later.
+    pub reason: &'a str,
+}
+
+/// What became of a decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Resolved {
+    /// It holds once the caller's transaction is committed.
+    Done,
+    /// There is nothing to decide: no such job is discarded, or somebody has decided over it by
+    /// now. [`find_job`](super::inspect::find_job) tells. A job that has been run 1,000 times is
+    /// not redriven either.
+    NotOpen,
+}
+
+/// Runs a discarded job again, under its old number: with the same effect key, due now.
+///
+/// Its attempts are numbered on, and it may have as many more as it had at first; the waits between
+/// them, and the count of workers lost, begin anew. Of several calls at once one wins. Workers
+/// learn of it as they do of a job that is [enqueued](crate::enqueue::enqueue).
+///
+/// What its [`FollowUp`](crate::FollowUp) does or has done stays done: a handler whose kind has one
+/// must look before it acts.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn redrive(
+    conn: &mut PgConnection,
+    id: JobId,
+    decision: Decision<'_>,
+) -> Result<Resolved, QueueError> {
+    let moved = redrive_many(conn, &[id], decision).await?;
+    Ok(if moved.is_empty() { Resolved::NotOpen } else { Resolved::Done })
+}
+
+/// The same for several jobs by one statement: those that now run again. The others are
+/// [not open](Resolved::NotOpen).
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn redrive_many(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+    decision: Decision<'_>,
+) -> Result<Vec<JobId>, QueueError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let moved = sqlx::query_file_scalar!("src/sql/redrive.sql", &ids, decision.by, decision.reason)
+        .fetch_all(conn)
+        .await?;
+    Ok(moved.into_iter().map(JobId).collect())
+}
+
+/// Writes a discarded job off: it stays in the history, and is open no more. It cannot be redriven,
+/// because whoever wrote it off may have settled by hand what it was about.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn dismiss(
+    conn: &mut PgConnection,
+    id: JobId,
+    decision: Decision<'_>,
+) -> Result<Resolved, QueueError> {
+    let dismissed = sqlx::query_file!("src/sql/dismiss.sql", id.0, decision.by, decision.reason)
+        .fetch_optional(conn)
+        .await?;
+    Ok(if dismissed.is_some() { Resolved::Done } else { Resolved::NotOpen })
+}
+
+/// Which discarded jobs to list; all by default.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only of this queue.
+    pub queue: Option<String>,
+}
+
+/// A place in the list, newest first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// When the job of this place was discarded.
+    pub discarded_at: OffsetDateTime,
+    /// Its number.
+    pub id: JobId,
+}
+
+/// A discarded job that nobody has decided over.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiscardedJob {
+    /// Its number.
+    pub id: JobId,
+    /// The queue that it was in.
+    pub queue: String,
+    /// Its kind.
+    pub kind: String,
+    /// How often it has run.
+    pub attempt: i16,
+    /// How many failed attempts it was allowed.
+    pub max_attempts: i16,
+    /// How many of its attempts ended with their worker; since the last redrive.
+    pub crash_count: i16,
+    /// When it was enqueued.
+    #[serde(with = "time::serde::rfc3339")]
+    pub enqueued_at: OffsetDateTime,
+    /// When it was discarded.
+    #[serde(with = "time::serde::rfc3339")]
+    pub discarded_at: OffsetDateTime,
+    /// Its arguments as people may see them: without what its kind
+    /// [redacts](crate::handler::Job::REDACTED), and not opened if they are sealed.
+    pub args: serde_json::Value,
+    /// The error of its last attempt; null only if retention has dropped it.
+    pub error: Option<String>,
+}
+
+impl DiscardedJob {
+    /// Its place in the list: the next page is of those before it.
+    pub fn position(&self) -> Position {
+        Position { discarded_at: self.discarded_at, id: self.id }
+    }
+}
+
+/// The open discarded jobs, newest first: those before `before`, or from the newest on. At most
+/// `limit`, which is capped at [`MAX_LISTED`].
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn list(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    before: Option<Position>,
+    limit: u32,
+) -> Result<Vec<DiscardedJob>, QueueError> {
+    let jobs = sqlx::query_file_as!(
+        DiscardedJob,
+        "src/sql/list_discarded.sql",
+        filter.kind.as_deref(),
+        filter.queue.as_deref(),
+        before.map(|position| position.discarded_at),
+        before.map(|position| position.id.0),
+        i64::from(limit.min(MAX_LISTED)),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(jobs)
+}

@@ -1,0 +1,117 @@
+//! Which jobs an operator means.
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::ids::JobId;
+use crate::state::JobState;
+
+/// Which jobs are meant: those that match all that is given. By default, all.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct JobFilter {
+    /// In one of these states.
+    pub states: Vec<JobState>,
+    /// Of one of these kinds.
+    pub kinds: Vec<String>,
+    /// In one of these queues.
+    pub queues: Vec<String>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// With one of these keys.
+    pub keys: Vec<String>,
+    /// Whose last error contains this, in upper or lower case: that of the last ended attempt, or
+    /// the reason that an operator gave who discarded the job.
+    pub error: Option<String>,
+    /// That have begun at least so many attempts.
+    pub min_attempt: Option<i16>,
+    /// Enqueued at this moment or later.
+    pub since: Option<OffsetDateTime>,
+    /// Enqueued before this moment.
+    pub until: Option<OffsetDateTime>,
+    /// Whose arguments have these values.
+    pub args: Vec<ArgsMatch>,
+    /// Among these.
+    pub ids: Option<Vec<JobId>>,
+}
+
+impl JobFilter {
+    /// The states that are meant, all if none is named.
+    pub fn states(&self) -> &[JobState] {
+        match self.states.is_empty() {
+            true => &JobState::ALL,
+            false => &self.states,
+        }
+    }
+
+    /// Whether jobs must be looked at one by one, beyond which state they are in.
+    pub(super) fn is_selective(&self) -> bool {
+        let is_any = Self { states: self.states.clone(), ..Self::default() } == *self;
+        // Of the unfinished all four states are told from one index.
+        let unfinished = JobState::UNFINISHED.iter().filter(|state| self.states().contains(state));
+        !is_any || !matches!(unfinished.count(), 0 | 4)
+    }
+
+    pub(super) fn unfinished(&self) -> Vec<String> {
+        self.names(JobState::is_unfinished)
+    }
+
+    /// An error is sought where there can be one.
+    pub(super) fn finished(&self) -> Vec<String> {
+        let has_none = |state| self.error.is_some() && state == JobState::Completed;
+        self.names(|state| !state.is_unfinished() && !has_none(state))
+    }
+
+    fn names(&self, are: impl Fn(JobState) -> bool) -> Vec<String> {
+        let states = self.states().iter().filter(|state| are(**state));
+        states.map(|state| state.name().to_owned()).collect()
+    }
+}
+
+/// A field of the arguments and its value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArgsMatch {
+    field: String,
+    value: String,
+}
+
+impl ArgsMatch {
+    /// The arguments have at their top this field with this value; `42` matches the number and the
+    /// text, as do `true` and `null`. If `value` is a JSON object or array, what it has must be in
+    /// that of the arguments.
+    pub fn new(field: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { field: field.into(), value: value.into() }
+    }
+
+    /// Two JSON objects; the arguments are to contain one of them.
+    pub(super) fn wanted(&self) -> (Value, Value) {
+        let text = json!({ &self.field: self.value });
+        match serde_json::from_str::<Value>(&self.value) {
+            Ok(value) => (json!({ &self.field: value }), text),
+            Err(_) => (text.clone(), text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_a_number_or_a_text_as_it_may_be_both() {
+        let wanted = |value| ArgsMatch::new("a", value).wanted();
+        assert_eq!(wanted("42"), (json!({"a": 42}), json!({"a": "42"})));
+        assert_eq!(wanted("ada"), (json!({"a": "ada"}), json!({"a": "ada"})));
+        assert_eq!(wanted(r#"{"b":1}"#).0, json!({"a": {"b": 1}}));
+    }
+
+    #[test]
+    fn only_what_an_index_cannot_tell_is_selective() {
+        let states =
+            |states: &[JobState]| JobFilter { states: states.to_vec(), ..JobFilter::default() };
+        assert!(!JobFilter::default().is_selective());
+        assert!(!states(&[JobState::Discarded]).is_selective());
+        assert!(!states(&JobState::UNFINISHED).is_selective());
+        assert!(states(&[JobState::Retryable, JobState::Discarded]).is_selective());
+        assert!(JobFilter { min_attempt: Some(2), ..JobFilter::default() }.is_selective());
+    }
+}

@@ -1,0 +1,357 @@
+//! What operators do to jobs, with who and why. A job that runs is its worker's: it can be
+//! [cancelled](super::cancel()), and nothing else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use super::discarded::{self, Decision};
+use crate::QueueError;
+use crate::ids::JobId;
+use crate::state::JobState;
+
+/// What became of a job that was to run again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Retried {
+    /// It waited, and is due now.
+    DueNow,
+    /// It was due already. Nothing has changed, and nothing is kept of it.
+    AlreadyDue,
+    /// It had been discarded, and runs again under its old number.
+    Redriven,
+}
+
+impl fmt::Display for Retried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DueNow => "is due now",
+            Self::AlreadyDue => "is due already",
+            Self::Redriven => "runs again",
+        })
+    }
+}
+
+/// Why an intervention cannot be. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such job, or retention has dropped it.
+    #[error("there is no such job")]
+    NotFound,
+    /// A worker has it.
+    #[error("it runs: wait for its end, or cancel it")]
+    Running,
+    /// It is done.
+    #[error("it is completed; enqueue it anew to have it done once more")]
+    Completed,
+    /// It was cancelled, and so is no longer wanted.
+    #[error("it was cancelled; enqueue it anew if it is wanted after all")]
+    Cancelled,
+    /// It is discarded.
+    #[error("it is discarded already")]
+    Discarded,
+    /// It waits for other jobs to end.
+    #[error("it waits for other jobs to end")]
+    Held,
+    /// Somebody has decided over it since it was discarded.
+    #[error("somebody has decided over it already")]
+    Decided,
+    /// It was redriven, and has not run since.
+    #[error("it was redriven and has not run since; it can be cancelled")]
+    Redriven,
+    /// It has begun as many attempts as can be counted.
+    #[error("it has been run 1,000 times, which is all that a job may; enqueue it anew")]
+    Exhausted,
+    /// Its arguments are sealed.
+    #[error("its arguments are sealed; cancel it, and enqueue it anew with others")]
+    Sealed,
+    /// Somebody changed it in this moment.
+    #[error("it changed in this moment; try again")]
+    Changed,
+}
+
+impl Refusal {
+    /// Its stable name.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Discarded => "discarded",
+            Self::Held => "held",
+            Self::Decided => "already-decided",
+            Self::Redriven => "redriven",
+            Self::Exhausted => "exhausted",
+            Self::Sealed => "sealed",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// What became of one of several jobs.
+pub type Each<T> = Vec<(JobId, Result<T, Refusal>)>;
+
+/// Runs jobs again: those that wait for their time or their retry are due now, and discarded ones
+/// are [redriven](discarded::redrive). The answers are in the order of `ids`.
+///
+/// # Errors
+///
+/// [`QueueError::Database`]; then nothing may be committed.
+pub async fn retry(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+    decision: Decision<'_>,
+) -> Result<Each<Retried>, QueueError> {
+    let redriven = discarded::redrive_many(conn, ids, decision).await?;
+    let waiting: Vec<JobId> = ids.iter().copied().filter(|id| !redriven.contains(id)).collect();
+    let rest: BTreeMap<JobId, _> = run_now(conn, &waiting, decision).await?.into_iter().collect();
+    let each = |id: &JobId| {
+        let retried = rest.get(id).copied().unwrap_or(Ok(Retried::Redriven));
+        // What is discarded and was not redriven has been decided over in this moment.
+        (
+            *id,
+            retried.map_err(|refusal| match refusal {
+                Refusal::Discarded => Refusal::Changed,
+                other => other,
+            }),
+        )
+    };
+    Ok(ids.iter().map(each).collect())
+}
+
+/// Makes waiting jobs due now, and leaves discarded ones: [`Refusal::Discarded`]. For applications
+/// whose discarded jobs need more than a redrive to run again.
+///
+/// # Errors
+///
+/// [`QueueError::Database`]; then nothing may be committed.
+pub async fn run_now(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+    decision: Decision<'_>,
+) -> Result<Each<Retried>, QueueError> {
+    let due: Vec<i64> = sqlx::query_file_scalar!(
+        "src/sql/run_now.sql",
+        &numbers(ids),
+        decision.by,
+        decision.reason,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let rest = others(ids, &due);
+    let standing = standings(conn, &rest).await?;
+    let each = |id: &JobId| match standing.get(id) {
+        None if rest.contains(id) => Err(Refusal::NotFound),
+        None => Ok(Retried::DueNow),
+        Some(standing) => match standing.state {
+            JobState::Available => Ok(Retried::AlreadyDue),
+            _ if standing.is_held => Err(Refusal::Held),
+            JobState::Scheduled | JobState::Retryable => Err(Refusal::Changed),
+            JobState::Discarded => Err(standing.why_not_redriven()),
+            _ => Err(standing.why_not_changed()),
+        },
+    };
+    Ok(ids.iter().map(|id| (*id, each(id))).collect())
+}
+
+/// Discards waiting jobs, for somebody to decide over later: they can be edited and redriven, or
+/// dismissed. What their [`FollowUp`](crate::handler::FollowUp) is, is enqueued. The answers are
+/// in the order of `ids`.
+///
+/// # Errors
+///
+/// [`QueueError::Database`]; then nothing may be committed.
+pub async fn discard(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+    decision: Decision<'_>,
+) -> Result<Each<()>, QueueError> {
+    let discarded: Vec<i64> = sqlx::query_file!(
+        "src/sql/discard_waiting.sql",
+        &numbers(ids),
+        decision.by,
+        decision.reason,
+    )
+    .fetch_all(&mut *conn)
+    .await?
+    .into_iter()
+    .map(|row| row.id)
+    .collect();
+    let rest = others(ids, &discarded);
+    let standing = standings(conn, &rest).await?;
+    let each = |id: &JobId| match standing.get(id) {
+        None if rest.contains(id) => Err(Refusal::NotFound),
+        None => Ok(()),
+        Some(standing) if standing.state.is_waiting() && standing.is_decided => {
+            Err(Refusal::Redriven)
+        }
+        Some(standing) => Err(standing.why_not_changed()),
+    };
+    Ok(ids.iter().map(|id| (*id, each(id))).collect())
+}
+
+/// The arguments of a job before and after [`edit`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct Edited {
+    /// Those it had.
+    pub old: Value,
+    /// Those it has.
+    pub new: Value,
+}
+
+/// Gives a job that waits or is discarded other arguments: what `edit` makes of those that it has.
+/// Both are kept. Nobody else changes the job until the caller's transaction ends, so this must be
+/// in one.
+///
+/// What a unique job reserves, it keeps.
+///
+/// # Errors
+///
+/// [`QueueError::Database`]; then nothing may be committed.
+pub async fn edit(
+    conn: &mut PgConnection,
+    id: JobId,
+    edit: impl FnOnce(Value) -> Value,
+    decision: Decision<'_>,
+) -> Result<Result<Edited, Refusal>, QueueError> {
+    let Some(job) = lock(conn, id).await? else {
+        let standing = standings(conn, &[id]).await?;
+        return Ok(Err(match standing.get(&id) {
+            None => Refusal::NotFound,
+            Some(standing) if standing.state == JobState::Discarded => Refusal::Decided,
+            Some(standing) => standing.why_not_changed(),
+        }));
+    };
+    if job.args_key.is_some() {
+        return Ok(Err(Refusal::Sealed));
+    }
+    let edited = Edited { new: edit(job.args.clone()), old: job.args };
+    sqlx::query!(
+        r#"
+        with waiting as (
+          update queue.jobs set args = $2 where id = $1
+        ),
+        discarded as (
+          update queue.finished_jobs set args = $2 where id = $1 and state = 'discarded'
+        )
+        insert into queue.interventions (job_id, action, made_by, reason, detail)
+        values ($1, 'edit', $3, $4, jsonb_build_object('old', $5::jsonb, 'new', $2::jsonb))
+        "#,
+        id.0,
+        edited.new,
+        decision.by,
+        decision.reason,
+        edited.old,
+    )
+    .execute(conn)
+    .await?;
+    Ok(Ok(edited))
+}
+
+struct LockedArgs {
+    args: Value,
+    args_key: Option<String>,
+}
+
+/// Locks a job that waits, or is discarded and open; none if it is neither.
+async fn lock(conn: &mut PgConnection, id: JobId) -> Result<Option<LockedArgs>, QueueError> {
+    let waiting = sqlx::query_as!(
+        LockedArgs,
+        "select args, args_key from queue.jobs where id = $1 and not running for update",
+        id.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    if waiting.is_some() {
+        return Ok(waiting);
+    }
+    let discarded = sqlx::query_as!(
+        LockedArgs,
+        r#"
+        select args, args_key
+        from queue.finished_jobs
+        where id = $1
+          and state = 'discarded'
+          and not exists (
+            select from queue.resolutions as resolved
+            where resolved.job_id = finished_jobs.id and resolved.attempt = finished_jobs.attempt
+          )
+        for update
+        "#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(discarded)
+}
+
+/// What there is to know of a job before something is done to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Its number.
+    pub id: JobId,
+    /// Its kind, which never changes.
+    pub kind: String,
+    /// Its state at this moment.
+    pub state: JobState,
+    /// It waits for other jobs.
+    is_held: bool,
+    /// Once completed, it leaves a trace.
+    pub(super) keeps_history: bool,
+    /// It has begun as many attempts as can be counted.
+    is_exhausted: bool,
+    /// Somebody decided over its last discard.
+    is_decided: bool,
+}
+
+impl Standing {
+    /// For what only waiting jobs can undergo.
+    fn why_not_changed(&self) -> Refusal {
+        match self.state {
+            JobState::Running => Refusal::Running,
+            JobState::Completed => Refusal::Completed,
+            JobState::Cancelled => Refusal::Cancelled,
+            JobState::Discarded => Refusal::Discarded,
+            JobState::Scheduled | JobState::Available | JobState::Retryable => Refusal::Changed,
+        }
+    }
+
+    fn why_not_redriven(&self) -> Refusal {
+        match self {
+            Self { is_decided: true, .. } => Refusal::Decided,
+            Self { is_exhausted: true, .. } => Refusal::Exhausted,
+            _ => Refusal::Discarded,
+        }
+    }
+}
+
+/// What there is to know of jobs before something is done to them. Those that do not exist are
+/// missing.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn standings(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+) -> Result<BTreeMap<JobId, Standing>, QueueError> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = sqlx::query_file_as!(Standing, "src/sql/standing.sql", &numbers(ids))
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+fn numbers(ids: &[JobId]) -> Vec<i64> {
+    ids.iter().map(|id| id.0).collect()
+}
+
+fn others(ids: &[JobId], done: &[i64]) -> Vec<JobId> {
+    ids.iter().copied().filter(|id| !done.contains(&id.0)).collect()
+}

@@ -1,0 +1,108 @@
+//! Which workers there are, and how one is told to end.
+//!
+//! A worker says every heartbeat that it is there, and takes its row away when it ends. Nothing
+//! that it does for jobs depends on that: leases and fences are what keeps jobs safe, and a worker
+//! that cannot write here works on. Whoever rolls out a new version reads who is left of the old
+//! one, and asks it to *drain*: to claim nothing more, finish its jobs and end.
+//!
+//! ```
+//! # use surety_queue::QueueError;
+//! # use surety_queue::operate::workers;
+//! # async fn example(pool: &sqlx::PgPool) -> Result<(), QueueError> {
+//! for worker in workers::list(pool).await? {
+//!     if worker.version != "2.0.0" {
+//!         workers::request_drain(pool, &[worker.id], "ada", "2.0.0 takes over").await?;
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Workers that know different kinds can work side by side: each claims jobs of its own kinds only
+//! (G9), so a job that only the new version knows waits for the new version.
+
+use serde::Serialize;
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::QueueError;
+
+/// Whether a worker works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
+#[serde(rename_all = "snake_case")]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub enum WorkerState {
+    /// It claims and runs jobs.
+    Working,
+    /// It was told to end, claims nothing more and finishes what it has.
+    Draining,
+    /// It was not seen for so long that its leases are over: it is gone, or cut off.
+    Lost,
+}
+
+/// A worker, as it was last seen.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerInfo {
+    /// The number under which it claims jobs.
+    pub id: Uuid,
+    /// The machine.
+    pub host: String,
+    /// The process on that machine.
+    pub pid: i32,
+    /// The version of the program.
+    pub version: String,
+    /// The queues that it claims from.
+    pub queues: Vec<String>,
+    /// The kinds that it knows.
+    pub kinds: Vec<String>,
+    /// How many jobs it may have in progress.
+    pub slots: i32,
+    /// How many it had when it was last seen.
+    pub running: i32,
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// When it last said that it is there.
+    #[serde(with = "time::serde::rfc3339")]
+    pub last_seen_at: OffsetDateTime,
+    /// Whether it works.
+    pub state: WorkerState,
+    /// When it was asked to drain.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub drain_requested_at: Option<OffsetDateTime>,
+    /// Who asked.
+    pub drain_requested_by: Option<String>,
+    /// Why.
+    pub drain_reason: Option<String>,
+    /// Since when it has claimed nothing more.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub draining_at: Option<OffsetDateTime>,
+}
+
+/// Every worker that was seen within the last day, the oldest first.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<WorkerInfo>, QueueError> {
+    Ok(sqlx::query_file_as!(WorkerInfo, "src/sql/list_workers.sql").fetch_all(executor).await?)
+}
+
+/// Asks workers to drain, wherever they run; each sees it within a second. Gives those that were
+/// asked: not those that are draining already, and not those that are lost or were never there.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn request_drain(
+    executor: impl PgExecutor<'_>,
+    ids: &[Uuid],
+    by: &str,
+    reason: &str,
+) -> Result<Vec<Uuid>, QueueError> {
+    let asked = sqlx::query_file_scalar!("src/sql/request_drain.sql", ids, by, reason)
+        .fetch_all(executor)
+        .await?;
+    Ok(asked)
+}

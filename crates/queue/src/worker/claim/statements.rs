@@ -1,0 +1,216 @@
+//! How a worker gets jobs.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sqlx::PgExecutor;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::QueueError;
+use crate::ids::{Fence, JobId};
+use crate::telemetry::TraceContext;
+
+/// A job that this worker holds the lease of.
+#[derive(Debug)]
+pub(crate) struct ClaimedJob {
+    pub(crate) id: JobId,
+    pub(crate) queue: String,
+    pub(crate) kind: String,
+    pub(crate) attempt: i16,
+    pub(crate) max_attempts: i16,
+    pub(crate) crash_count: i16,
+    pub(crate) prior_attempts: i16,
+    pub(crate) fence: Fence,
+    pub(crate) run_at: OffsetDateTime,
+    pub(crate) claimed_at: OffsetDateTime,
+    pub(crate) args: Box<RawValue>,
+    pub(crate) trace_context: Option<TraceContext>,
+    pub(crate) last_traceparent: Option<String>,
+    pub(crate) key: Option<String>,
+    /// The id of the key that the arguments are sealed with.
+    pub(crate) args_key: Option<String>,
+    pub(crate) checkpoint: Option<Value>,
+    /// Which lane of the claim it came from, from 0; those that were claimed by key have none.
+    pub(crate) lane: usize,
+    /// Others may be waiting for it to end: it has a key, or its queue has limits.
+    pub(crate) by_key: bool,
+}
+
+impl ClaimedJob {
+    /// The attempts that count against the job's bound, this one included: those whose worker was
+    /// lost do not, the rescue caps them.
+    pub(crate) fn counted_attempts(&self) -> i16 {
+        self.attempt - self.crash_count
+    }
+
+    /// The attempts that its waits follow from: a redriven job begins them anew.
+    pub(crate) fn backoff_attempt(&self) -> i16 {
+        self.counted_attempts() - self.prior_attempts
+    }
+
+    /// Whether the job is discarded if this attempt fails.
+    pub(crate) fn is_last_attempt(&self) -> bool {
+        self.counted_attempts() >= self.max_attempts
+    }
+}
+
+/// A column of a job that was claimed is null, which it never is.
+const MISSING: QueueError = QueueError::Database(sqlx::Error::RowNotFound);
+
+/// The job in a row of either claim. Each statement has a row type of its own, whose job has the
+/// same columns.
+macro_rules! claimed_job {
+    ($row:ident, $id:ident, $lane:expr, by_key: $by_key:literal) => {
+        ClaimedJob {
+            id: JobId($id),
+            queue: $row.queue.ok_or(MISSING)?,
+            kind: $row.kind.ok_or(MISSING)?,
+            attempt: $row.attempt.ok_or(MISSING)?,
+            max_attempts: $row.max_attempts.ok_or(MISSING)?,
+            crash_count: $row.crash_count.ok_or(MISSING)?,
+            prior_attempts: $row.prior_attempts.ok_or(MISSING)?,
+            fence: Fence($row.fence.ok_or(MISSING)?),
+            run_at: $row.run_at.ok_or(MISSING)?,
+            claimed_at: $row.claimed_at,
+            args: $row.args.ok_or(MISSING)?.0,
+            trace_context: $row.trace_context.map(|context| context.0),
+            last_traceparent: $row.last_traceparent,
+            key: $row.key,
+            args_key: $row.args_key,
+            checkpoint: $row.checkpoint,
+            lane: $lane,
+            by_key: $by_key,
+        }
+    };
+}
+
+/// What a claim brought, and what its snapshot says of transactions that are still open.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// In the order in which they are due, lane by lane.
+    pub(crate) jobs: Vec<ClaimedJob>,
+    /// The database's clock when the claim began.
+    pub(crate) at: OffsetDateTime,
+    /// Every transaction with a lower id had ended, those aside that the request ignores.
+    pub(crate) oldest_running_xid: i64,
+    /// The id of the claim's own transaction, if it took one: ids that are higher were given out
+    /// after `at`.
+    pub(crate) own_xid: Option<i64>,
+    /// The lanes, from 0, that were passed over: their queues are paused or have limits.
+    pub(crate) closed_lanes: Vec<usize>,
+    /// The queues to claim from by key: they have limits, or jobs with keys that are due.
+    pub(crate) by_key: Vec<String>,
+}
+
+/// The waiting jobs of one priority of one queue, from a moment on.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Lane {
+    pub(crate) queue: String,
+    pub(crate) priority: i16,
+    pub(crate) floor: OffsetDateTime,
+}
+
+/// What a claim asks for.
+pub(crate) struct ClaimRequest<'a> {
+    pub(crate) lanes: &'a [Lane],
+    pub(crate) kinds: &'a [String],
+    pub(crate) limit: usize,
+    pub(crate) worker_id: Uuid,
+    pub(crate) lease: Duration,
+    /// Take a transaction id even when nothing is due.
+    pub(crate) take_xid: bool,
+    /// Transactions with this id or a lower one are not waited for, though they may still run.
+    pub(crate) ignored_xid: i64,
+}
+
+pub(crate) async fn claim(
+    executor: impl PgExecutor<'_>,
+    request: &ClaimRequest<'_>,
+) -> Result<Claim, QueueError> {
+    let queues: Vec<String> = request.lanes.iter().map(|lane| lane.queue.clone()).collect();
+    let priorities: Vec<i16> = request.lanes.iter().map(|lane| lane.priority).collect();
+    let floors: Vec<OffsetDateTime> = request.lanes.iter().map(|lane| lane.floor).collect();
+    let rows = sqlx::query_file!(
+        "src/sql/claim.sql",
+        &queues,
+        &priorities,
+        &floors,
+        request.kinds,
+        request.limit as i32,
+        request.worker_id,
+        request.lease.as_secs_f64(),
+        request.take_xid,
+        request.ignored_xid,
+    )
+    .fetch_all(executor)
+    .await?;
+
+    let first = rows.first().ok_or(QueueError::Database(sqlx::Error::RowNotFound))?;
+    let mut claim = Claim {
+        jobs: Vec::with_capacity(rows.len()),
+        at: first.claimed_at,
+        oldest_running_xid: first.oldest_running_xid,
+        own_xid: first.own_xid,
+        closed_lanes: first.closed_lanes.iter().flatten().map(|lane| *lane as usize - 1).collect(),
+        by_key: first.by_key.clone().unwrap_or_default(),
+    };
+    for row in rows {
+        // The one row that says that nothing was due has no job in it.
+        let Some(id) = row.id else { continue };
+        let lane = row.lane.ok_or(MISSING)? as usize - 1;
+        claim.jobs.push(claimed_job!(row, id, lane, by_key: false));
+    }
+    Ok(claim)
+}
+
+/// What a claim by key asks for, of one queue.
+pub(crate) struct ClaimByKeyRequest<'a> {
+    pub(crate) queue: &'a str,
+    pub(crate) kinds: &'a [String],
+    pub(crate) limit: usize,
+    pub(crate) worker_id: Uuid,
+    pub(crate) lease: Duration,
+    /// Where the last claim ended.
+    pub(crate) after_key: Option<&'a str>,
+}
+
+/// What a claim by key brought.
+#[derive(Debug, Default)]
+pub(crate) struct ClaimByKey {
+    pub(crate) jobs: Vec<ClaimedJob>,
+    /// Where the next claim should go on.
+    pub(crate) turn: Option<String>,
+    /// When a rate allows the next job, if only that is in the way.
+    pub(crate) again_in: Option<Duration>,
+}
+
+pub(crate) async fn claim_by_key(
+    executor: impl PgExecutor<'_>,
+    request: &ClaimByKeyRequest<'_>,
+) -> Result<ClaimByKey, QueueError> {
+    let rows = sqlx::query_file!(
+        "src/sql/claim_by_key.sql",
+        request.queue,
+        request.kinds,
+        request.limit as i32,
+        request.worker_id,
+        request.lease.as_secs_f64(),
+        request.after_key,
+    )
+    .fetch_all(executor)
+    .await?;
+    let mut claim = ClaimByKey::default();
+    for row in rows {
+        // The last row.
+        let Some(id) = row.id else {
+            claim.turn = row.key;
+            claim.again_in = row.again_in.map(Duration::from_secs_f64);
+            continue;
+        };
+        claim.jobs.push(claimed_job!(row, id, 0, by_key: true));
+    }
+    Ok(claim)
+}

@@ -1,0 +1,151 @@
+//! What every worker does beside running jobs: take back the jobs of lost workers, make partitions,
+//! drop old ones.
+//!
+//! There is no leader. Each of these is safe when several workers do it at once: the rescue skips
+//! rows that another one has locked, and making and dropping partitions is idempotent.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use tokio::sync::Notify;
+
+use crate::QueueError;
+use crate::groups::{self, Resolver};
+use crate::ids::JobId;
+use crate::retention::Retention;
+
+/// A job that has taken so many workers down is discarded.
+pub const MAX_CRASHES: i16 = 5;
+
+/// The most jobs that one rescue takes back; it is repeated until none is left.
+const RESCUE_LIMIT: i64 = 500;
+
+/// The most unique keys that one statement forgets.
+const PRUNE_LIMIT: i64 = 5_000;
+
+const PARTITIONS_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Partitions are made so many days ahead, so that a worker can be down for a week and still start.
+const PARTITIONS_DAYS_AHEAD: i32 = 7;
+
+/// Maintains for ever. `wake` is told when rescued jobs wait to be run.
+pub(crate) async fn maintain(
+    pool: PgPool,
+    lease: Duration,
+    retention: Retention,
+    wake: Arc<Notify>,
+    resolver: Arc<Resolver>,
+) {
+    let mut partitions_made = Instant::now();
+    loop {
+        if partitions_made.elapsed() >= PARTITIONS_INTERVAL {
+            make_partitions(&pool, retention).await;
+            if let Err(error) = prune_unique_keys(&pool).await {
+                tracing::warn!(error = %crate::chain(&error), "unique keys could not be pruned");
+            }
+            partitions_made = Instant::now();
+        }
+        if let Err(error) = cancel_left_over(&pool).await {
+            tracing::warn!(error = %crate::chain(&error), "jobs could not be cancelled");
+        }
+        match rescue_all(&pool, &resolver).await {
+            Ok(0) => {}
+            Ok(_rescued) => wake.notify_one(),
+            Err(error) => {
+                tracing::warn!(error = %crate::chain(&error), "lost jobs could not be rescued");
+            }
+        }
+        // A quarter of the lease, and a random part so that workers that started together spread
+        // out: a dead worker's job runs again within lease * 4 / 3, which is 40 s of the 45 s
+        // promised (G5). Not more often, because a rescue has no floor to start from: while vacuum
+        // is held up, it reads all that was claimed since.
+        tokio::time::sleep(lease / 4 + (lease / 12).mul_f64(fastrand::f64())).await;
+    }
+}
+
+/// Forgets all reservations of unique jobs that refuse nobody any more.
+pub(crate) async fn prune_unique_keys(pool: &PgPool) -> Result<(), QueueError> {
+    while prune_some_unique_keys(pool, PRUNE_LIMIT).await? == PRUNE_LIMIT as u64 {}
+    Ok(())
+}
+
+/// Takes back all jobs whose lease has run out. Returns how many.
+pub(crate) async fn rescue_all(pool: &PgPool, resolver: &Resolver) -> Result<usize, QueueError> {
+    let mut total = 0;
+    loop {
+        let rescued = rescue(pool, RESCUE_LIMIT, MAX_CRASHES).await?;
+        for job in &rescued {
+            if job.poison {
+                resolver.resolve_soon([job.id]);
+                tracing::error!(
+                    job_id = job.id.0,
+                    "job discarded: it has taken {MAX_CRASHES} workers down"
+                );
+            } else {
+                tracing::warn!(job_id = job.id.0, "job rescued from a lost worker");
+            }
+        }
+        total += rescued.len();
+        if (rescued.len() as i64) < RESCUE_LIMIT {
+            return Ok(total);
+        }
+    }
+}
+
+/// Makes the partitions of the coming days, and drops those that retention no longer keeps. What
+/// fails is tried again by the next call.
+pub(crate) async fn make_partitions(pool: &PgPool, retention: Retention) {
+    let tables = [
+        ("queue.finished_jobs_completed", retention.completed_days),
+        ("queue.finished_jobs_cancelled", retention.cancelled_days),
+        ("queue.finished_jobs_discarded", retention.discarded_days),
+        ("queue.attempts", retention.attempts_days()),
+    ];
+    for (table, keep_days) in tables {
+        let made = sqlx::query(
+            "select
+               queue.ensure_partitions($1::regclass, $2),
+               queue.drop_old_partitions($1::regclass, $3)",
+        )
+        .bind(table)
+        .bind(PARTITIONS_DAYS_AHEAD)
+        .bind(i32::from(keep_days))
+        .execute(pool)
+        .await;
+        if let Err(error) = made {
+            let error = crate::chain(&error);
+            tracing::warn!(table, error, "partitions could not be maintained");
+        }
+    }
+    if let Err(error) = groups::prune(pool, retention.attempts_days()).await {
+        tracing::warn!(error = %crate::chain(&error), "old batches could not be dropped");
+    }
+}
+
+/// Forgets reservations of unique jobs that refuse nobody any more; at most `limit`.
+async fn prune_some_unique_keys(pool: &PgPool, limit: i64) -> Result<u64, QueueError> {
+    let pruned = sqlx::query_file!("src/sql/prune_unique_keys.sql", limit).execute(pool).await?;
+    Ok(pruned.rows_affected())
+}
+
+/// Cancels waiting jobs whose worker ended before it could see that they were to be cancelled.
+async fn cancel_left_over(pool: &PgPool) -> Result<(), QueueError> {
+    sqlx::query_file!("src/sql/cancel_left_over.sql").fetch_all(pool).await?;
+    Ok(())
+}
+
+/// A job whose worker was lost.
+#[derive(Clone, Copy, Debug)]
+struct Rescued {
+    id: JobId,
+    /// It has taken too many workers down, and was discarded instead of being run again.
+    poison: bool,
+}
+
+async fn rescue(pool: &PgPool, limit: i64, max_crashes: i16) -> Result<Vec<Rescued>, QueueError> {
+    let rows = sqlx::query_file!("src/sql/rescue.sql", limit, i32::from(max_crashes))
+        .fetch_all(pool)
+        .await?;
+    Ok(rows.into_iter().map(|row| Rescued { id: JobId(row.id), poison: row.poison }).collect())
+}

@@ -1,0 +1,236 @@
+//! `app jobs retry`, `cancel` and `discard`: of jobs by number, or of all that match a filter.
+//!
+//! All that match are changed in small transactions, so that nobody waits for long. The command can
+//! be stopped at any time, and the same command goes on with the rest.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::chosen::Chosen;
+use super::filters::FilterArgs;
+use super::pace::{Pace, Rate};
+use super::results::{ResultPrinter, Selected};
+use super::{APPLICATION, Output, usage};
+use crate::cli::actor::ActorArgs;
+use crate::cli::database::Database;
+use crate::operations::jobs::matching::{JobCount, JobScope};
+use crate::operations::jobs::{ChangeJobs, JobAction, JobId, JobSelection, change};
+use crate::operations::{Actor, Mode, wake_workers};
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    chosen: Chosen,
+    /// All that match the filter.
+    #[arg(long)]
+    all_matching: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// With --all-matching: the most jobs, the newest first.
+    #[arg(long, requires = "all_matching", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// The most jobs in a second or minute, like 50/s or 600/m.
+    #[arg(long)]
+    rate: Option<Rate>,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do it to more than one job without asking.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    actor: ActorArgs,
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+pub(super) async fn run(action: JobAction, args: Args) -> anyhow::Result<ExitCode> {
+    let ids = args.chosen.read()?;
+    let mut selection = JobSelection::from(args.filter);
+    if let Some((error, fix)) =
+        contradiction(ids.is_some(), args.all_matching, selection.is_everything())
+    {
+        return Ok(usage(error, fix));
+    }
+    selection.states = match action.states(&selection.states) {
+        Ok(states) => states,
+        Err(unsuitable) => {
+            let fix = format!("leave it out: {} cannot be undergone by such jobs", action.name());
+            let error = format!("--state {} is of no use here", unsuitable.state.name());
+            return Ok(usage(&error, &fix));
+        }
+    };
+    let pool = args.database.connect_current(APPLICATION).await?;
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Commit };
+    let (rate, yes, output) = (args.rate, args.yes, args.output);
+    let actor = args.actor.into_actor();
+    let command = Command { pool, action, mode, actor, rate, yes, output };
+    match ids {
+        Some(ids) => command.by_number(&ids).await,
+        None => {
+            let limit = args.limit.map_or(usize::MAX, |it| it.try_into().unwrap_or(usize::MAX));
+            command.by_filter(selection, limit).await
+        }
+    }
+}
+
+/// The contradiction in the flags that select jobs, and its fix.
+fn contradiction(
+    by_number: bool,
+    all_matching: bool,
+    is_everything: bool,
+) -> Option<(&'static str, &'static str)> {
+    match (by_number, all_matching, is_everything) {
+        (true, false, true) | (false, true, _) => None,
+        (true, ..) => Some(("jobs are given by number and by a filter", "choose one of them")),
+        (false, false, false) => {
+            Some(("a filter alone changes nothing", "add --all-matching if they are meant"))
+        }
+        (false, false, true) => {
+            Some(("no job is given", "name some by number, or a filter and --all-matching"))
+        }
+    }
+}
+
+/// A command that changes jobs.
+struct Command {
+    pool: PgPool,
+    action: JobAction,
+    mode: Mode,
+    actor: Actor,
+    rate: Option<Rate>,
+    yes: bool,
+    output: Output,
+}
+
+impl Command {
+    async fn by_number(&self, ids: &[JobId]) -> anyhow::Result<ExitCode> {
+        if self.mode == Mode::Commit && !self.consents(&ids.len().to_string(), ids.len())? {
+            return Ok(self.no_consent());
+        }
+        let mut printer = ResultPrinter::new(self.output, Selected::ByNumber, self.mode);
+        let mut pace = Pace::new(self.rate);
+        let (mut rest, total) = (ids, ids.len().to_string());
+        while !rest.is_empty() {
+            let (chunk, others) = rest.split_at(pace.chunk().min(rest.len()));
+            rest = others;
+            self.change(chunk, &mut printer).await?;
+            pace.keep(chunk.len(), &total, rest.is_empty()).await;
+        }
+        Ok(self.finish(printer).await)
+    }
+
+    async fn by_filter(&self, selection: JobSelection, limit: usize) -> anyhow::Result<ExitCode> {
+        let mut conn = self.pool.acquire().await?;
+        let filter = selection.into_filter(&mut conn).await?;
+        let Some(mut scope) = JobScope::take(&mut conn, filter, limit).await? else {
+            return Ok(self.none_match());
+        };
+        let count = scope.count(&mut conn).await?;
+        drop(conn);
+        if self.mode == Mode::DryRun {
+            return self.print_count(&count);
+        }
+        if count.matching == 0 {
+            return Ok(self.none_match());
+        }
+        if !self.yes && self.output == Output::Table {
+            count.sample.iter().for_each(|job| eprintln!("  job {} {}", job.id, job.kind));
+        }
+        if !self.consents(&total(&count), count.matching)? {
+            return Ok(self.no_consent());
+        }
+        let mut printer = ResultPrinter::new(self.output, Selected::ByFilter, self.mode);
+        let mut pace = Pace::new(self.rate);
+        while let Some(ids) = self.next_page(&mut scope).await? {
+            let mut rest = ids.as_slice();
+            while !rest.is_empty() {
+                let (chunk, others) = rest.split_at(pace.chunk().min(rest.len()));
+                rest = others;
+                self.change(chunk, &mut printer).await?;
+                let is_last = rest.is_empty() && scope.is_exhausted();
+                pace.keep(chunk.len(), &total(&count), is_last).await;
+            }
+        }
+        Ok(self.finish(printer).await)
+    }
+
+    /// The next jobs of the scope. The connection goes back to the pool, which has one only.
+    async fn next_page(&self, scope: &mut JobScope) -> anyhow::Result<Option<Vec<JobId>>> {
+        let mut conn = self.pool.acquire().await?;
+        Ok(scope.next_page(&mut conn).await?)
+    }
+
+    async fn change(&self, ids: &[JobId], printer: &mut ResultPrinter) -> anyhow::Result<()> {
+        let request = ChangeJobs { action: self.action, ids, mode: self.mode };
+        let mut conn = self.pool.acquire().await?;
+        let results = change::change(&mut conn, request, &self.actor).await?;
+        results.iter().for_each(|result| printer.print(result));
+        Ok(())
+    }
+
+    async fn finish(&self, printer: ResultPrinter) -> ExitCode {
+        if self.mode == Mode::Commit {
+            wake_workers(&self.pool).await;
+        }
+        printer.finish("'app jobs show' tells of each")
+    }
+
+    fn print_count(&self, count: &JobCount) -> anyhow::Result<ExitCode> {
+        match self.output {
+            Output::Table => {
+                println!("would {} {} jobs, such as", self.action.name(), total(count));
+                for job in &count.sample {
+                    let (id, kind, state, args) = (job.id, &job.kind, job.state.name(), &job.args);
+                    println!("  job {id}: {kind}, {state}, {args}");
+                }
+                println!("nothing was changed, because of --dry-run");
+            }
+            Output::Json | Output::Jsonl => println!("{}", json!(count)),
+            Output::Id => count.sample.iter().for_each(|job| println!("{}", job.id)),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Asks on a terminal; anywhere else only `--yes` is consent to more than one.
+    fn consents(&self, total: &str, number: usize) -> anyhow::Result<bool> {
+        if self.yes || number <= 1 {
+            return Ok(true);
+        }
+        if !std::io::stdin().is_terminal() {
+            return Ok(false);
+        }
+        eprint!("This will {} {total} jobs. Type yes to go on: ", self.action.name());
+        std::io::stderr().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        Ok(answer.trim() == "yes")
+    }
+
+    fn no_consent(&self) -> ExitCode {
+        let action = self.action.name();
+        usage(
+            &format!("nothing was changed: to {action} more than one job needs consent"),
+            "add --yes to do it, or --dry-run to see which",
+        )
+    }
+
+    fn none_match(&self) -> ExitCode {
+        match self.output {
+            Output::Json => println!("[]"),
+            Output::Table => println!("no job matches that could undergo it; nothing was changed"),
+            Output::Jsonl | Output::Id => {}
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+fn total(count: &JobCount) -> String {
+    format!("{}{}", if count.is_more { "more than " } else { "" }, count.matching)
+}

@@ -1,0 +1,96 @@
+//! Messages of `app dev` on standard output.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::bank::Bank;
+use super::database::Database;
+use super::{Summary, Webhooks};
+use crate::queue::WorkerSummary;
+use crate::serve::ServeSummary;
+
+/// Prints to standard output. Nobody is left to read when that is closed.
+pub(super) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// A step of the start that is done.
+pub(super) fn print_step(done: &str, began: Instant) {
+    print(&format!("  ok  {done:<60} {:>5.1} s\n", began.elapsed().as_secs_f64()));
+}
+
+/// The addresses of everything, and commands to try.
+pub(super) fn banner(
+    address: SocketAddr,
+    webhooks: Webhooks,
+    workers: u8,
+    bank: &Bank,
+    database: &Database,
+) -> String {
+    let api = format!("http://{address}");
+    let signatures = match webhooks {
+        Webhooks::Signed => "signatures required, as a webhook secret is set",
+        Webhooks::Unsigned => "taken unsigned, as no webhook secret is set; loopback only",
+    };
+    // An unsigned webhook would be refused: then only 'app send' can show one.
+    let by_hand = match webhooks {
+        Webhooks::Signed => String::new(),
+        Webhooks::Unsigned => format!(
+            "  curl -i {api}/v1/webhooks/transactions -H 'content-type: application/json' -d '{{
+    \"transaction_id\": \"txn_1\", \"amount\": \"15.00\", \"currency\": \"EUR\",
+    \"source_account\": \"acc_anna\", \"destination_account\": \"acc_ben\"}}'
+  curl {api}/v1/transactions/txn_1
+"
+        ),
+    };
+    format!(
+        "
+  API         {api}/v1/webhooks/transactions
+  Swagger UI  {api}/docs
+  Webhooks    {signatures}
+  Workers     {workers}
+  Bank        {bank}
+  Database    {database_url}
+  Data        {place}
+
+Try it, in another terminal:
+
+{by_hand}  app send --url {api} --count 100
+
+",
+        bank = bank.place,
+        database_url = database.psql,
+        place = database.place,
+    )
+}
+
+/// The totals, and where the data stays.
+pub(super) fn summary_text(summary: &Summary, waiting: u64, took: Duration, place: &str) -> String {
+    // What was handed back is among those that wait.
+    let WorkerSummary { completed, failed, discarded, lease_lost: _, handed_back: _ } =
+        summary.worked;
+    let mut text = format!(
+        "Stopped after {} s: {} webhooks accepted, {completed} jobs done",
+        took.as_secs(),
+        summary.served.accepted
+    );
+    let ServeSummary { accepted: _, duplicates, conflicts, rejected, unavailable } = summary.served;
+    for (count, what) in [
+        (duplicates, "duplicates"),
+        (conflicts, "conflicts"),
+        (rejected, "webhooks rejected"),
+        (unavailable, "requests answered 503"),
+        (failed, "attempts failed"),
+        (discarded, "jobs discarded"),
+        (waiting, "jobs waiting for the next start"),
+    ] {
+        if count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    let _ = writeln!(text, ". The data stays in {place}.");
+    text
+}

@@ -1,0 +1,105 @@
+//! The APIs: one file per poem-openapi `Api`, and the document that describes them all.
+//!
+//! An operation reads as its steps: check, begin, domain calls, enqueue, commit, respond.
+//!
+//! - [`inbound_webhooks`]: takes transactions from payment providers; [`record_transactions`] is
+//!   its shared commit. [`transactions`]: shows them.
+//! - [`auth`], [`users`]: sign-in and sign-out, users and their roles.
+//! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
+//! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
+//! - [`dead_letters`]: discarded jobs and operators' decisions over them.
+//! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
+//! - [`openapi`]: the document with its examples, and the collection of requests made from it.
+//!
+//! Guaranteed: each operation names all codes that it refuses with ([`Refused`]); transaction and
+//! job commit together (G2), and for orders so do the claim of the key and the stored answer.
+//!
+//! Deliberately absent: rules about money (`payments`), and whatever all requests have in common
+//! (`edge`, `wire`).
+//!
+//! [`Refused`]: crate::http::wire::refused::Refused
+
+pub mod auth;
+pub mod dead_letters;
+pub mod deposits;
+pub mod docs;
+pub mod inbound_webhooks;
+pub mod metrics;
+pub mod openapi;
+pub mod orders;
+pub mod record_transactions;
+pub mod system;
+pub mod transactions;
+pub mod transfers;
+pub mod user_money;
+pub mod users;
+pub mod wallets;
+pub mod withdrawals;
+
+use poem_openapi::Tags;
+
+use self::auth::AuthApi;
+use self::dead_letters::DeadLettersApi;
+use self::deposits::DepositsApi;
+use self::docs::DocsApi;
+use self::inbound_webhooks::InboundWebhooksApi;
+use self::metrics::MetricsApi;
+use self::system::SystemApi;
+use self::transactions::TransactionsApi;
+use self::transfers::TransfersApi;
+use self::user_money::UserMoneyApi;
+use self::users::UsersApi;
+use self::wallets::WalletsApi;
+use self::withdrawals::WithdrawalsApi;
+
+/// The APIs, in the order of the document.
+pub type Apis = (
+    InboundWebhooksApi,
+    TransactionsApi,
+    AuthApi,
+    UsersApi,
+    UserMoneyApi,
+    WalletsApi,
+    DepositsApi,
+    WithdrawalsApi,
+    TransfersApi,
+    DeadLettersApi,
+    SystemApi,
+    MetricsApi,
+    DocsApi,
+);
+
+/// The groups of operations in the document.
+#[derive(Tags)]
+pub enum ApiTags {
+    /// Transactions, as payment providers send them.
+    #[oai(rename = "inbound webhooks")]
+    InboundWebhooks,
+    /// Transactions with their outcome.
+    #[oai(rename = "transactions")]
+    Transactions,
+    /// Signing in and out.
+    #[oai(rename = "auth")]
+    Auth,
+    /// Users and their roles.
+    #[oai(rename = "users")]
+    Users,
+    /// Wallets of users.
+    #[oai(rename = "wallets")]
+    Wallets,
+    /// Money that comes in through the bank.
+    #[oai(rename = "deposits")]
+    Deposits,
+    /// Money that goes out through the bank.
+    #[oai(rename = "withdrawals")]
+    Withdrawals,
+    /// Money that goes from one wallet to another.
+    #[oai(rename = "transfers")]
+    Transfers,
+    /// Discarded jobs, for operators.
+    #[oai(rename = "dead letters")]
+    DeadLetters,
+    /// The service itself.
+    #[oai(rename = "system")]
+    System,
+}

@@ -1,0 +1,50 @@
+//! The paths, methods and ids of all operations, for the layers around them.
+
+use std::collections::HashMap;
+
+use poem::http::HeaderValue;
+use poem_openapi::OpenApi;
+use poem_openapi::registry::MetaPath;
+
+use crate::http::api::{Apis, docs};
+
+/// By poem's pattern of a path, what `Allow` says there. Paths outside of the document know only
+/// GET.
+pub fn allowed_methods() -> HashMap<String, HeaderValue> {
+    let paths = Apis::meta().into_iter().flat_map(|api| api.paths);
+    paths.map(|path| (poem_pattern(&path.path), allow(&path))).collect()
+}
+
+/// All paths, as the document and [`crate::http::api::docs`] have them.
+pub fn paths() -> Vec<String> {
+    let documented = Apis::meta().into_iter().flat_map(|api| api.paths).map(|path| path.path);
+    documented.chain(docs::PATHS.map(str::to_owned)).collect()
+}
+
+/// The ids of all documented operations.
+pub fn operation_ids() -> impl Iterator<Item = String> {
+    let paths = Apis::meta().into_iter().flat_map(|api| api.paths);
+    paths.flat_map(|path| path.operations).filter_map(|it| it.operation_id.map(str::to_owned))
+}
+
+fn allow(path: &MetaPath) -> HeaderValue {
+    let mut methods: Vec<&str> = path.operations.iter().map(|it| it.method.as_str()).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.sort_unstable();
+    HeaderValue::from_str(&methods.join(", ")).expect("methods are ASCII")
+}
+
+/// `/a/{name}` is `/a/:param0` to poem.
+fn poem_pattern(path: &str) -> String {
+    let mut params = 0;
+    let segments = path.split('/').map(|segment| match segment.starts_with('{') {
+        true => {
+            params += 1;
+            format!(":param{}", params - 1)
+        }
+        false => segment.to_owned(),
+    });
+    segments.collect::<Vec<_>>().join("/")
+}

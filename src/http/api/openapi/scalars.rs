@@ -1,0 +1,142 @@
+//! Constrained text: amounts, currencies, ids, names and secrets, each a schema of its own.
+//!
+//! Generators of clients make a type of every text with a pattern or a length. Without a name of
+//! its own they call it after the place where it stands, once for every place, and a
+//! `WalletBalance` of `Wallet.balance` meets the schema `WalletBalance`.
+
+use serde_json::{Map, Value, json};
+
+use crate::money::AMOUNT_PATTERN;
+
+/// Keys that say nothing of which texts are allowed.
+const ANNOTATIONS: [&str; 3] = ["description", "example", "nullable"];
+
+/// A kind of text.
+struct Scalar {
+    name: &'static str,
+    description: &'static str,
+    /// The schema wherever it is used, but for [`ANNOTATIONS`].
+    schema: Value,
+}
+
+/// All kinds. Those that others refer to come first.
+fn all() -> [Scalar; 14] {
+    let scalar = |name, description, schema| Scalar { name, description, schema };
+    let text = |min: u32, max: u32| json!({ "type": "string", "minLength": min, "maxLength": max });
+    let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+    [
+        scalar(
+            "Amount",
+            "An amount of money, in decimal notation. Answers have exactly the decimals of the \
+             currency (ISO 4217).",
+            pattern(AMOUNT_PATTERN),
+        ),
+        scalar(
+            "AmountInput",
+            "An amount of money, greater than zero: text, or a number whose digits are read as \
+             they were sent. It has no more decimals than the currency has (ISO 4217).",
+            json!({ "oneOf": [
+                { "$ref": reference("Amount") },
+                { "type": "number", "minimum": 0.0001, "maximum": 99_999_999_999_999.0 },
+            ]}),
+        ),
+        scalar(
+            "SignedAmount",
+            "An amount of money that may be zero or negative, with exactly the decimals of the \
+             currency (ISO 4217).",
+            pattern(r"^-?(0|[1-9][0-9]*)(\.[0-9]{1,4})?$"),
+        ),
+        scalar(
+            "Currency",
+            "The three-letter code of a currency (ISO 4217).",
+            pattern("^[A-Z]{3}$"),
+        ),
+        scalar(
+            "ProviderId",
+            "An id of a provider's, without control characters.",
+            json!({
+                "type": "string", "minLength": 1, "maxLength": 255,
+                "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$",
+            }),
+        ),
+        scalar(
+            "WalletVersion",
+            "The ETag of a wallet, or `*` for any.",
+            pattern(r#"^(\*|"(0|[1-9][0-9]{0,18})")$"#),
+        ),
+        scalar(
+            "IdempotencyKey",
+            "A key that names one request.",
+            json!({ "type": "string", "minLength": 1 }),
+        ),
+        scalar("AccountName", "The name of an account of a provider's.", text(1, 255)),
+        scalar("EmailAddress", "An email address.", text(3, 254)),
+        scalar("Password", "A password, as it was set.", text(1, 128)),
+        scalar("NewPassword", "A password to be set.", text(15, 128)),
+        scalar(
+            "OrderDescription",
+            "Words of the payer's about an order.",
+            json!({ "type": "string", "maxLength": 140 }),
+        ),
+        scalar("JobKind", "The name of a kind of jobs.", text(1, 100)),
+        scalar("DecisionReason", "Words of an operator's about a decision.", text(1, 500)),
+    ]
+}
+
+/// Puts a reference in the place of each such text, and the schemas that are used to the others.
+pub(super) fn share(document: &mut Value) {
+    for Scalar { name, description, schema } in all() {
+        let mut examples = Vec::new();
+        replace(document, name, &schema, &mut examples);
+        let Some(example) = examples.into_iter().next() else { continue };
+        let mut component = json!({ "description": description });
+        for (key, value) in schema.as_object().into_iter().flatten() {
+            component[key] = value.clone();
+        }
+        if let Some(example) = example {
+            component["example"] = example;
+        }
+        document["components"]["schemas"][name] = component;
+    }
+}
+
+fn reference(name: &str) -> String {
+    format!("#/components/schemas/{name}")
+}
+
+/// Replaces the schema wherever it stands in `part`, and gathers the example of each place.
+fn replace(part: &mut Value, name: &str, schema: &Value, examples: &mut Vec<Option<Value>>) {
+    match part {
+        Value::Object(fields) if is_of_schema(fields, schema) => {
+            examples.push(fields.get("example").cloned());
+            *part = refer(fields, name);
+        }
+        Value::Object(fields) => {
+            let schemas = fields.iter_mut().filter(|(key, _)| !key.starts_with("example"));
+            schemas.for_each(|(_, value)| replace(value, name, schema, examples));
+        }
+        Value::Array(items) => {
+            items.iter_mut().for_each(|value| replace(value, name, schema, examples));
+        }
+        _ => {}
+    }
+}
+
+fn is_of_schema(fields: &Map<String, Value>, schema: &Value) -> bool {
+    let schema = schema.as_object().expect("a schema is an object");
+    let constraints = fields.iter().filter(|(key, _)| !ANNOTATIONS.contains(&key.as_str()));
+    constraints.clone().count() == schema.len()
+        && constraints.into_iter().all(|(key, value)| schema.get(key) == Some(value))
+}
+
+/// A reference with the field's own description, which must not stand beside `$ref`.
+fn refer(fields: &Map<String, Value>, name: &str) -> Value {
+    let reference = json!({ "$ref": reference(name) });
+    let mut own = fields.clone();
+    own.retain(|key, _| key == "description" || key == "nullable");
+    if own.is_empty() {
+        return reference;
+    }
+    own.insert("allOf".to_owned(), json!([reference]));
+    Value::Object(own)
+}

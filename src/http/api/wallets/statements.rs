@@ -1,0 +1,89 @@
+//! Statements: the history of a wallet as a file for spreadsheets.
+
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::payments::wallets::Statement;
+
+/// The columns. Money in and money out have one each, so that no number begins with a minus, which
+/// a spreadsheet could take for a formula.
+const COLUMNS: [&str; 8] =
+    ["number", "time", "description", "in", "out", "balance", "currency", "order_id"];
+
+/// The characters that formulas begin with.
+const FORMULAS: [char; 10] =
+    ['=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
+/// Writes a statement of this period as CSV (RFC 4180).
+pub(super) fn to_csv(
+    statement: &Statement,
+    (from, until): (OffsetDateTime, OffsetDateTime),
+) -> String {
+    let mut csv = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(Vec::with_capacity(128 * (statement.entries.len() + 3)));
+    let mut write = |cells: [String; 8]| {
+        csv.write_record(cells.map(harmless)).expect("memory takes every record");
+    };
+    let currency = statement.opening.currency().code();
+    let total = |time, words: &str, balance: String| {
+        let nothing = String::new;
+        let cells = [nothing(), rfc3339(time), words.to_owned(), nothing(), nothing()];
+        let [number, time, words, money_in, money_out] = cells;
+        [number, time, words, money_in, money_out, balance, currency.to_owned(), nothing()]
+    };
+    write(COLUMNS.map(str::to_owned));
+    write(total(from, "opening balance", statement.opening.amount_text()));
+    for entry in &statement.entries {
+        let amount = entry.amount.amount_text();
+        let (money_in, money_out) = match amount.strip_prefix('-') {
+            Some(out) => (String::new(), out.to_owned()),
+            None => (amount, String::new()),
+        };
+        write([
+            entry.number.to_string(),
+            rfc3339(entry.created_at),
+            entry.description.clone().unwrap_or_default(),
+            money_in,
+            money_out,
+            entry.balance_after.amount_text(),
+            currency.to_owned(),
+            entry.order.map(|id| id.to_string()).unwrap_or_default(),
+        ]);
+    }
+    write(total(until, "closing balance", statement.closing.amount_text()));
+    let bytes = csv.into_inner().expect("memory takes every record");
+    String::from_utf8(bytes).expect("it was written from strings")
+}
+
+/// Puts an apostrophe before text that a spreadsheet could take for a formula, which spreadsheets
+/// read as: this is text. The last four are the full-width forms of the first four.
+fn harmless(cell: String) -> String {
+    match cell.starts_with(FORMULAS) {
+        true => format!("'{cell}"),
+        false => cell,
+    }
+}
+
+fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
+}
+
+/// Comma-separated values.
+pub(super) struct Csv(pub(super) String);
+
+impl Payload for Csv {
+    const CONTENT_TYPE: &'static str = "text/csv; charset=utf-8; header=present";
+
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")))
+    }
+}
+
+impl poem::IntoResponse for Csv {
+    fn into_response(self) -> poem::Response {
+        poem::Response::builder().content_type(Self::CONTENT_TYPE).body(self.0)
+    }
+}

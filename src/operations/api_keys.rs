@@ -1,0 +1,148 @@
+//! API keys for machines, and the keys that tokens are signed with.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::{Connection as _, PgConnection};
+use time::OffsetDateTime;
+
+pub use crate::identity::api_keys::{ActsAs, ApiKeySecret};
+
+use super::users::role;
+use crate::identity::api_keys::{self, ApiKey};
+use crate::identity::{IdentityError, Role, signing_keys};
+use crate::ids::{ApiKeyId, UserId};
+
+/// An operation on an API key that was not carried out. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiKeysError {
+    /// No key has this id; for a rotation, or it is revoked.
+    #[error("there is no such API key")]
+    NotFound,
+    /// The user does not exist, or the database refused.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl From<sqlx::Error> for ApiKeysError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Identity(error.into())
+    }
+}
+
+/// An API key as callers see it: without its secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ApiKeyView {
+    /// The key; the same through all rotations.
+    pub id: ApiKeyId,
+    /// The name that people gave it.
+    pub name: String,
+    /// The rights of the key.
+    #[serde(serialize_with = "role")]
+    pub role: Role,
+    /// The user for whom it acts; null if it acts for nobody.
+    pub user_id: Option<UserId>,
+    /// The beginning of its secret.
+    pub prefix: String,
+    /// The time at which it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// The time from which it no longer holds; null if it holds until it is revoked.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub expires_at: Option<OffsetDateTime>,
+    /// The time at which it was revoked; null if it was not.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub revoked_at: Option<OffsetDateTime>,
+    /// The time of its latest use, to the minute; null if it was never used.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_used_at: Option<OffsetDateTime>,
+}
+
+impl From<ApiKey> for ApiKeyView {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            id: key.id,
+            name: key.name,
+            role: key.role,
+            user_id: key.user,
+            prefix: key.prefix,
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+            revoked_at: key.revoked_at,
+            last_used_at: key.last_used_at,
+        }
+    }
+}
+
+/// A key with its secret, which is not stored and cannot be had again.
+#[derive(Debug)]
+pub struct IssuedKey {
+    /// The key.
+    pub key: ApiKeyView,
+    /// Its secret.
+    pub secret: ApiKeySecret,
+}
+
+/// All keys that there ever were, newest first.
+///
+/// # Errors
+///
+/// [`ApiKeysError::Identity`].
+pub async fn list(conn: &mut PgConnection) -> Result<Vec<ApiKeyView>, ApiKeysError> {
+    Ok(api_keys::list(conn).await?.into_iter().map(ApiKeyView::from).collect())
+}
+
+/// Makes a key.
+///
+/// # Errors
+///
+/// [`ApiKeysError::Identity`].
+pub async fn create(
+    conn: &mut PgConnection,
+    name: &str,
+    acts_as: ActsAs,
+    expires_in: Option<Duration>,
+) -> Result<IssuedKey, ApiKeysError> {
+    let mut tx = conn.begin().await?;
+    let (key, secret) = api_keys::create(&mut tx, name, acts_as, expires_in).await?;
+    tx.commit().await?;
+    Ok(IssuedKey { key: key.into(), secret })
+}
+
+/// Ends a key at once and for good.
+///
+/// # Errors
+///
+/// [`ApiKeysError`].
+pub async fn revoke(conn: &mut PgConnection, id: ApiKeyId) -> Result<ApiKeyView, ApiKeysError> {
+    let key = api_keys::revoke(conn, id).await?;
+    key.map(ApiKeyView::from).ok_or(ApiKeysError::NotFound)
+}
+
+/// Gives a key another secret; the one before still holds for `grace`.
+///
+/// # Errors
+///
+/// [`ApiKeysError`].
+pub async fn rotate(
+    conn: &mut PgConnection,
+    id: ApiKeyId,
+    grace: Duration,
+) -> Result<IssuedKey, ApiKeysError> {
+    let rotated = api_keys::rotate(conn, id, grace).await?;
+    let (key, secret) = rotated.ok_or(ApiKeysError::NotFound)?;
+    Ok(IssuedKey { key: key.into(), secret })
+}
+
+/// Makes a new key that tokens are signed with, and returns its number. Tokens of the one before
+/// still hold.
+///
+/// # Errors
+///
+/// [`ApiKeysError::Identity`].
+pub async fn rotate_signing_key(conn: &mut PgConnection) -> Result<i64, ApiKeysError> {
+    let mut tx = conn.begin().await?;
+    let key = signing_keys::rotate(&mut tx).await?;
+    tx.commit().await?;
+    Ok(key.number)
+}

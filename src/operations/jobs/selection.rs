@@ -1,0 +1,183 @@
+//! The filter language of jobs: which texts stand for a state, a moment, a field of the arguments.
+//!
+//! Flags of the command line and parameters of a URL have the same names and the same spelling of
+//! values, so both fill a [`JobSelection`].
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use humantime::parse_duration;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{ArgsMatch, JobFilter, JobState, JobsError};
+use crate::operations::database_now;
+
+/// Jobs that match all that is given; every job by default.
+#[derive(Clone, Debug, Default)]
+pub struct JobSelection {
+    /// States, any of which a job may have.
+    pub states: Vec<JobState>,
+    /// Kinds, any of which a job may be of.
+    pub kinds: Vec<String>,
+    /// Queues, any of which a job may be in.
+    pub queues: Vec<String>,
+    /// Tags, all of which a job must have.
+    pub tags: Vec<String>,
+    /// Keys, any of which a job may have.
+    pub keys: Vec<String>,
+    /// A text in the last error, whatever its case.
+    pub error: Option<String>,
+    /// The least number of attempts begun.
+    pub min_attempt: Option<i16>,
+    /// The time from which on a job was enqueued.
+    pub since: Option<Moment>,
+    /// The time before which a job was enqueued.
+    pub until: Option<Moment>,
+    /// Values in the arguments, all of which a job must have.
+    pub args: Vec<ArgsMatch>,
+}
+
+impl JobSelection {
+    /// True if nothing is given, so that every job is selected.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        let Self { states, kinds, queues, tags, keys, error, min_attempt, since, until, args } =
+            self;
+        let lists = [kinds, queues, tags, keys];
+        states.is_empty()
+            && lists.into_iter().all(Vec::is_empty)
+            && args.is_empty()
+            && error.is_none()
+            && min_attempt.is_none()
+            && since.is_none()
+            && until.is_none()
+    }
+
+    /// The filter, with relative times counted back from the database's clock.
+    ///
+    /// # Errors
+    ///
+    /// [`JobsError::Queue`].
+    pub async fn into_filter(self, conn: &mut PgConnection) -> Result<JobFilter, JobsError> {
+        let now = match (&self.since, &self.until) {
+            (None, None) => OffsetDateTime::UNIX_EPOCH,
+            _ => database_now(conn).await?,
+        };
+        Ok(JobFilter {
+            states: self.states,
+            kinds: self.kinds,
+            queues: self.queues,
+            tags: self.tags,
+            keys: self.keys,
+            error: self.error,
+            min_attempt: self.min_attempt,
+            since: self.since.map(|since| since.before(now)),
+            until: self.until.map(|until| until.before(now)),
+            args: self.args,
+            ids: None,
+        })
+    }
+}
+
+/// A time as people give it: `2026-11-21T08:00:00Z`, or a time ago such as `2h`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// A point in time.
+    At(OffsetDateTime),
+    /// A time before now.
+    Ago(Duration),
+}
+
+impl Moment {
+    fn before(self, now: OffsetDateTime) -> OffsetDateTime {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => {
+                let ago = time::Duration::try_from(ago).unwrap_or(time::Duration::MAX);
+                now.checked_sub(ago).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+            }
+        }
+    }
+}
+
+/// A text that is no value of a filter.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum InvalidValue {
+    /// No RFC 3339 time.
+    #[error("not a time like 2026-11-21T08:00:00Z")]
+    Time,
+    /// Neither a time nor a duration.
+    #[error("neither a time like 2026-11-21T08:00:00Z nor so long ago, like 90m or 2h")]
+    Moment,
+    /// No state of a job.
+    #[error("there are {}", JobState::ALL.map(JobState::name).join(", "))]
+    State,
+    /// No assignment.
+    #[error("not FIELD=VALUE")]
+    Field,
+}
+
+impl FromStr for Moment {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if let Ok(at) = parse_time(text) {
+            return Ok(Self::At(at));
+        }
+        parse_duration(text).map(Self::Ago).map_err(|_| InvalidValue::Moment)
+    }
+}
+
+/// A time in RFC 3339.
+///
+/// # Errors
+///
+/// [`InvalidValue::Time`].
+pub fn parse_time(text: &str) -> Result<OffsetDateTime, InvalidValue> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidValue::Time)
+}
+
+/// The state of this name.
+///
+/// # Errors
+///
+/// [`InvalidValue::State`].
+pub fn parse_state(text: &str) -> Result<JobState, InvalidValue> {
+    JobState::ALL.into_iter().find(|state| state.name() == text).ok_or(InvalidValue::State)
+}
+
+/// A field at the top of the arguments and its value, as `FIELD=VALUE`.
+///
+/// # Errors
+///
+/// [`InvalidValue::Field`].
+pub fn parse_args_match(text: &str) -> Result<ArgsMatch, InvalidValue> {
+    match text.split_once('=') {
+        Some((field, value)) if !field.is_empty() => Ok(ArgsMatch::new(field, value)),
+        _ => Err(InvalidValue::Field),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_time_or_a_time_ago() {
+        let now = time::macros::datetime!(2026-11-21 8:00 UTC);
+        let before = |text: &str| text.parse::<Moment>().map(|moment| moment.before(now));
+        assert_eq!(before("2026-11-20T08:00:00Z"), Ok(now - time::Duration::DAY));
+        assert_eq!(before("2h"), Ok(now - time::Duration::hours(2)));
+        assert_eq!(before("90000y"), Ok(OffsetDateTime::UNIX_EPOCH));
+        assert_eq!(before("yesterday"), Err(InvalidValue::Moment));
+    }
+
+    #[test]
+    fn a_selection_of_nothing_in_particular_is_everything() {
+        assert!(JobSelection::default().is_everything());
+        let states = vec![JobState::Discarded];
+        assert!(!JobSelection { states, ..JobSelection::default() }.is_everything());
+    }
+}

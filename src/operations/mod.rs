@@ -1,0 +1,86 @@
+//! Operations: what operators do, each written once, for the command line, the HTTP API and pages.
+//!
+//! # Cast
+//!
+//! - [`Actor`]: who acts, by which way in, and why; [`Identity`] alone where no reason is kept.
+//! - [`jobs`]: list, explain, retry, cancel, discard, edit, enqueue, wait.
+//! - [`dead_letters`]: discarded jobs that wait for a decision, and the decisions.
+//! - [`queues`], [`workers`], [`schedules`]: reading them, holding them up, draining them.
+//! - [`users`], [`api_keys`]: the people and machines that may call.
+//! - [`job_keys`]: sealing stored jobs again under the current key.
+//! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
+//!   comparing the ledger with the bank's statement.
+//! - [`demo_data`]: users with money and a history.
+//!
+//! # Rules of this layer
+//!
+//! - An operation takes a connection or the pool, an [`Actor`] where it changes something that is
+//!   kept with who and why, and a typed request. It checks the request, begins a database
+//!   transaction, calls the nouns below, commits, and returns a view or a typed refusal.
+//! - Rules live here and nowhere above: which jobs may not be cancelled, which arguments a kind
+//!   takes, how long a reason may be. The callers parse, authorise and present.
+//! - A view implements `Serialize`. Its JSON is the same for every caller.
+//! - Each noun has one error enum; a variant is something that a caller can act on. The command
+//!   line words them for terminals, HTTP maps them to problems.
+//! - A request that can be tried out carries a [`Mode`]. A dry run does all the work, so that it is
+//!   known to be possible, and rolls back.
+//!
+//! Deliberately absent: clap, poem, exit codes, tables, the names of commands, and who may call
+//! what, which the HTTP edge decides. Waking idle workers is left to the caller, too: a server has
+//! a notifier that coalesces wake-ups, a command [sends one](wake_workers) as it ends.
+
+pub mod actor;
+pub mod api_keys;
+pub mod dead_letters;
+pub mod demo_data;
+pub mod health;
+pub mod job_keys;
+pub mod jobs;
+pub mod queues;
+pub mod reconciliation;
+pub mod schedules;
+pub mod users;
+pub mod verify;
+pub mod workers;
+
+pub use actor::{Actor, Identity, InvalidReason, MAX_REASON_CHARS, Reason};
+
+pub use crate::queue::health::span;
+
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use time::OffsetDateTime;
+
+use crate::queue::enqueue::notify_now;
+
+/// The mode of an operation that can be tried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Changes are committed.
+    Commit,
+    /// Changes are made, so that they are known to be possible, and rolled back.
+    DryRun,
+}
+
+impl Mode {
+    /// Ends the transaction of an operation that succeeded.
+    async fn end(self, tx: Transaction<'_, Postgres>) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Commit => tx.commit().await,
+            Self::DryRun => tx.rollback().await,
+        }
+    }
+}
+
+/// The present moment by the database's clock, the only one that decides over jobs (G8).
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn database_now(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
+    sqlx::query_scalar("select clock_timestamp()").fetch_one(conn).await
+}
+
+/// Wakes idle workers, which would otherwise find new jobs at their next poll.
+pub async fn wake_workers(pool: &PgPool) {
+    notify_now(pool).await;
+}

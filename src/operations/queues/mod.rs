@@ -1,0 +1,221 @@
+//! Queues: reading them, pausing, draining and limiting them, and letting blocked keys go on.
+//!
+//! - Here: the operations that change something.
+//! - `views`: a queue as callers see it.
+//! - [`limits`]: reading limits as people write them, and changing some of them.
+//!
+//! A queue exists by its name alone, so one that has no job yet can be paused and limited.
+
+pub mod limits;
+mod views;
+
+pub use self::limits::{LimitChange, LimitsView};
+pub use self::views::{QueueView, ShownQueue, blocked_keys, find, list};
+pub use crate::queue::operate::queues::{
+    BlockCause, BlockedKey, COUNT_CAP, Limits, OnPoison, Pause,
+};
+
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use super::{Actor, Identity};
+use crate::queue::operate::queues;
+use crate::queue::operate::queues::Which;
+use crate::queue::{JobId, QueueError};
+
+/// An operation on a queue that could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum QueuesError {
+    /// The two rates of a queue would have different periods.
+    #[error(
+        "a queue has one period for both of its rates, not {} and {}",
+        humantime::format_duration(*.0),
+        humantime::format_duration(*.1)
+    )]
+    TwoPeriods(Duration, Duration),
+    /// The queue's database refused or did not answer, or the limits cannot work.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl From<sqlx::Error> for QueuesError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Queue(error.into())
+    }
+}
+
+/// One queue, or all of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum QueueScope {
+    /// The queue of this name.
+    One(String),
+    /// All queues, those included that do not exist yet.
+    All,
+}
+
+impl QueueScope {
+    fn which(&self) -> Which<'_> {
+        match self {
+            Self::One(name) => Which::One(name),
+            Self::All => Which::All,
+        }
+    }
+}
+
+/// The result of a pause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PauseResult {
+    /// No more jobs are started; those that run go on.
+    Paused,
+    /// Somebody had paused it before; that pause stays as it was.
+    WasPaused,
+}
+
+/// Starts no more jobs of a queue, or of all.
+///
+/// # Errors
+///
+/// [`QueuesError::Queue`].
+pub async fn pause(
+    conn: &mut PgConnection,
+    scope: &QueueScope,
+    actor: &Actor,
+) -> Result<PauseResult, QueuesError> {
+    let (by, reason) = (actor.identity.as_str(), actor.reason.as_str());
+    Ok(match queues::pause(conn, scope.which(), by, reason).await? {
+        true => PauseResult::Paused,
+        false => PauseResult::WasPaused,
+    })
+}
+
+/// The result of a resume.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResumeResult {
+    /// True if there was a pause to undo.
+    pub was_paused: bool,
+    /// A pause of the other sort that stays, of all queues or of a single one, and its scope.
+    pub remaining: Option<(QueueScope, Pause)>,
+}
+
+/// Undoes the pause of a queue, or of all. A queue that was paused by itself stays paused when all
+/// are resumed.
+///
+/// # Errors
+///
+/// [`QueuesError::Queue`].
+pub async fn resume(
+    conn: &mut PgConnection,
+    scope: &QueueScope,
+) -> Result<ResumeResult, QueuesError> {
+    let was_paused = queues::resume(conn, scope.which()).await?;
+    let mut pauses = queues::pauses(conn).await?.into_iter();
+    let remaining = pauses.find(|(queue, _)| match scope {
+        QueueScope::One(_) => queue.is_none(),
+        QueueScope::All => true,
+    });
+    let remaining =
+        remaining.map(|(queue, pause)| (queue.map_or(QueueScope::All, QueueScope::One), pause));
+    Ok(ResumeResult { was_paused, remaining })
+}
+
+/// The interval between two counts of the jobs that still run.
+const DRAIN_POLL: Duration = Duration::from_millis(200);
+
+/// No job may be seen running for this long: a claim that began before the pause may still commit.
+const DRAINED_FOR: Duration = Duration::from_secs(1);
+
+/// The result of a drain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DrainResult {
+    /// The queue is paused and none of its jobs runs.
+    Drained,
+    /// The queue is paused, but this many of its jobs still run.
+    StillRunning(i64),
+}
+
+/// Pauses a queue and waits until none of its jobs runs, at most for `timeout`. An earlier pause
+/// stays as it was.
+///
+/// # Errors
+///
+/// [`QueuesError::Queue`].
+pub async fn drain(
+    pool: &PgPool,
+    queue: &str,
+    timeout: Duration,
+    actor: &Actor,
+) -> Result<DrainResult, QueuesError> {
+    let mut conn = pool.acquire().await?;
+    pause(&mut conn, &QueueScope::One(queue.to_owned()), actor).await?;
+    let deadline = Instant::now() + timeout;
+    let mut none_since = None;
+    loop {
+        let running = queues::running(&mut conn, queue).await?;
+        let now = Instant::now();
+        none_since = if running == 0 { none_since.or(Some(now)) } else { None };
+        if none_since.is_some_and(|since| now - since >= DRAINED_FOR) {
+            return Ok(DrainResult::Drained);
+        }
+        if now >= deadline {
+            return Ok(DrainResult::StillRunning(running));
+        }
+        tokio::time::sleep(DRAIN_POLL).await;
+    }
+}
+
+/// Lets a blocked key go on: a parked head is tried again, a discarded one stays behind. Returns
+/// the head; none if the key was not blocked.
+///
+/// # Errors
+///
+/// [`QueuesError::Queue`].
+pub async fn unblock_key(
+    conn: &mut PgConnection,
+    queue: &str,
+    key: &str,
+    actor: &Actor,
+) -> Result<Option<JobId>, QueuesError> {
+    let (by, reason) = (actor.identity.as_str(), actor.reason.as_str());
+    Ok(queues::unblock_key(conn, queue, key, by, reason).await?)
+}
+
+/// The limits of a queue, if it has any.
+///
+/// # Errors
+///
+/// [`QueuesError::Queue`].
+pub async fn limits(conn: &mut PgConnection, queue: &str) -> Result<Option<Limits>, QueuesError> {
+    Ok(queues::limits(conn, queue).await?)
+}
+
+/// Changes some limits of a queue, and returns all that it has from then on.
+///
+/// # Errors
+///
+/// [`QueuesError`]; nothing has changed then.
+pub async fn change_limits(
+    conn: &mut PgConnection,
+    queue: &str,
+    change: LimitChange,
+    by: &Identity,
+) -> Result<Limits, QueuesError> {
+    let mut tx = conn.begin().await?;
+    let current = queues::limits(&mut tx, queue).await?;
+    let limits = change.apply(current.unwrap_or_default())?;
+    queues::set_limits(&mut tx, queue, &limits, by.as_str()).await?;
+    tx.commit().await?;
+    Ok(limits)
+}
+
+/// Takes all limits from a queue, so that its blocked keys go on. False when it had none.
+///
+/// # Errors
+///
+/// [`QueuesError::Queue`].
+pub async fn clear_limits(conn: &mut PgConnection, queue: &str) -> Result<bool, QueuesError> {
+    let mut tx = conn.begin().await?;
+    let had_some = queues::clear_limits(&mut tx, queue).await?;
+    tx.commit().await?;
+    Ok(had_some)
+}

@@ -1,0 +1,119 @@
+//! The parts of a serving process, put together.
+
+use std::sync::Arc;
+
+use poem::{Endpoint, Response};
+use sqlx::PgPool;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::ApiArgs;
+use crate::http::api::auth::AuthApi;
+use crate::http::api::dead_letters::DeadLettersApi;
+use crate::http::api::deposits::DepositsApi;
+use crate::http::api::docs::DocsApi;
+use crate::http::api::inbound_webhooks::{Counts, InboundWebhooksApi};
+use crate::http::api::metrics::MetricsApi;
+use crate::http::api::openapi::Document;
+use crate::http::api::orders::{OrderService, PlaceOrders};
+use crate::http::api::record_transactions::RecordTransactions;
+use crate::http::api::system::SystemApi;
+use crate::http::api::transactions::TransactionsApi;
+use crate::http::api::transfers::TransfersApi;
+use crate::http::api::user_money::UserMoneyApi;
+use crate::http::api::users::UsersApi;
+use crate::http::api::wallets::WalletsApi;
+use crate::http::api::withdrawals::WithdrawalsApi;
+use crate::http::edge::caller::TransactionReaders;
+use crate::http::edge::idempotency;
+use crate::http::edge::metrics::Metrics;
+use crate::http::edge::rate_limits::RateLimits;
+use crate::http::edge::shared_commit::SharedCommit;
+use crate::http::edge::sign_ins::SignIns;
+use crate::http::edge::signature::Verifier;
+use crate::http::wire::request_body::BodyLimits;
+use crate::http::{self, Edge};
+use crate::identity::passwords::Hasher;
+use crate::queue::Notifier;
+
+/// The API, and what runs beside it.
+pub(super) fn assemble(
+    api: &ApiArgs,
+    is_loopback: bool,
+    pool: PgPool,
+    counts: &Arc<Counts>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Background)> {
+    let metrics = Metrics::new();
+    let notifier = Notifier::start(&pool);
+    counts.show(&metrics);
+    metrics.watch_pool(&pool);
+    metrics.watch_bank(&pool);
+    let (sign_ins, loader) = SignIns::start(&pool.connect_options());
+    let readers_by_place = match is_loopback {
+        true => TransactionReaders::Anybody,
+        false => TransactionReaders::Operators,
+    };
+    let edge = Edge {
+        readers: api.transaction_readers.unwrap_or(readers_by_place),
+        bodies: BodyLimits { max_bytes: api.max_body, timeout: api.body_timeout },
+        counts: Arc::clone(counts),
+        sign_ins,
+        limits: RateLimits::start(&pool.connect_options(), &api.limits, &metrics),
+        origins: api.cors_origins.clone(),
+        metrics: metrics.clone(),
+    };
+    let (shared_commit, committers) = SharedCommit::start(
+        RecordTransactions { settle_delay: api.settle_delay },
+        api.committers,
+        &pool.connect_options(),
+        &notifier,
+    );
+    let (order_commit, order_committers) =
+        SharedCommit::start(PlaceOrders, api.committers, &pool.connect_options(), &notifier);
+    let orders = OrderService { shared_commit: order_commit, pool: pool.clone() };
+    let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
+    let background = Background { committers, order_committers, loader, pruner };
+    let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
+    let apis = (
+        InboundWebhooksApi {
+            verifier: Verifier::new(&api.secrets()?),
+            shared_commit,
+            conflict_answer: api.conflict_answer,
+            counts: Arc::clone(counts),
+        },
+        TransactionsApi { pool: pool.clone() },
+        AuthApi { pool: pool.clone(), hasher: hasher.clone(), rate_limits: rate_limits.clone() },
+        UsersApi { pool: pool.clone(), hasher, rate_limits },
+        UserMoneyApi { orders: orders.clone() },
+        WalletsApi { pool: pool.clone() },
+        DepositsApi { orders: orders.clone() },
+        WithdrawalsApi { orders: orders.clone() },
+        TransfersApi { orders },
+        DeadLettersApi { pool: pool.clone(), notifier },
+        SystemApi::new(pool, shutdown.clone()),
+        MetricsApi { metrics },
+        DocsApi::new(&Document::new()),
+    );
+    Ok((http::endpoint(apis, edge), background))
+}
+
+/// The tasks that run beside the API.
+pub(super) struct Background {
+    committers: JoinSet<()>,
+    order_committers: JoinSet<()>,
+    loader: JoinHandle<()>,
+    pruner: JoinHandle<()>,
+}
+
+impl Background {
+    /// Waits for the committers, who commit what was handed in and end, and for the loader of
+    /// sign-ins. The pruner goes on where it was the next time.
+    pub(super) async fn finish(self) -> anyhow::Result<()> {
+        self.committers.join_all().await;
+        self.order_committers.join_all().await;
+        self.loader.await?;
+        self.pruner.abort();
+        Ok(())
+    }
+}

@@ -1,6 +1,0 @@
-//! Behind PgBouncer in transaction mode: everything works, and nothing depends on which server a
-//! statement meets.
-
-mod flow;
-mod sessions;
-mod statements;
