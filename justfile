@@ -34,6 +34,10 @@ lint:
 openapi:
     cargo run -- openapi
 
+# Generate clients from openapi/ in Rust, Python and TypeScript, and send requests with each
+clients:
+    .ci/clients/run
+
 # Write .sqlx/ anew after a change of a query or of the schema
 sqlx:
     .ci/sqlx-prepare

@@ -23,10 +23,10 @@ pub const AMOUNT_PATTERN: &str = r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$";
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Amount(Decimal);
 
-/// Why a text is not an [`Amount`].
+/// The reason that a text is not an [`Amount`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AmountError {
-    /// Not `digits[.digits]`.
+    /// The text is not `digits[.digits]`.
     #[error("an amount is written as digits with an optional decimal point, such as 12.50")]
     Malformed,
     /// A well-written number that is zero or negative.
@@ -88,7 +88,7 @@ impl Amount {
         self.0
     }
 
-    /// How many decimals were written, trailing zeros included.
+    /// The number of decimals that were written, trailing zeros included.
     pub fn decimals(self) -> u32 {
         self.0.scale()
     }
@@ -137,7 +137,7 @@ impl Currency {
         self.0.code()
     }
 
-    /// How many decimals an amount of this currency has: 0 for JPY, 2 for EUR, 3 for KWD, 4 for
+    /// The number of decimals of an amount in this currency: 0 for JPY, 2 for EUR, 3 for KWD, 4 for
     /// CLF.
     pub fn decimals(self) -> u32 {
         self.0.exponent().map(u32::from).expect("parse refuses currencies without")
@@ -171,7 +171,7 @@ pub struct Money {
     currency: Currency,
 }
 
-/// Why an amount and a currency do not go together.
+/// The reason that an amount and a currency do not go together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MoneyError {
     /// More decimals than the currency has. Trailing zeros count: `1.0` is no amount of yen, as a
@@ -244,8 +244,8 @@ impl fmt::Display for Money {
     }
 }
 
-/// What an account has: like [`Money`], but it may be zero, or negative where an account has no
-/// floor, and is as large as the ledger allows.
+/// The balance of an account: like [`Money`], but it may be zero, or negative where an account has
+/// no floor, and is as large as the ledger allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Balance {
     amount: Decimal,
@@ -272,7 +272,7 @@ impl Balance {
         self.currency
     }
 
-    /// Whether there is nothing.
+    /// Tells if there is nothing.
     pub fn is_zero(self) -> bool {
         self.amount.is_zero()
     }

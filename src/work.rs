@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bank::BankArgs;
 use crate::db::{self, DatabaseArgs};
-use crate::jobs::{self, Bank, JobState};
+use crate::jobs::{self, Bank, Services};
+use crate::queue::Retention;
 use crate::queue::sealing::Keyring;
-use crate::queue::{Retention, Worker, WorkerSettings, WorkerSummary};
+use crate::queue::{Worker, WorkerSettings, WorkerSummary};
 
 /// Connections of the handlers' pool. A handler holds one only while it writes, so few serve many
 /// jobs.
@@ -24,7 +25,7 @@ const HANDLER_CONNECTIONS: u32 = 10;
 
 const APPLICATION: &str = "surety work";
 
-/// Runs jobs from the queue until told to stop.
+/// Runs jobs from the queue until it is asked to stop.
 #[derive(ClapArgs, Clone, Debug)]
 #[command(after_help = "Examples:
   app work
@@ -34,7 +35,7 @@ The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within 
 others back and exits 0. The second exits at once; leases then bring the jobs back. 'app workers
 drain' does what the first signal does, from anywhere.")]
 pub struct Args {
-    /// Where the database is.
+    /// The database.
     #[command(flatten)]
     pub database: DatabaseArgs,
 
@@ -42,32 +43,32 @@ pub struct Args {
     #[arg(long)]
     pub migrate: bool,
 
-    /// How jobs are run.
+    /// The settings of the worker.
     #[command(flatten)]
     pub worker: WorkerArgs,
 }
 
-/// How jobs are run; shared by `app work` and `app dev`.
+/// Settings of a worker, shared by `app work` and `app dev`.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct WorkerArgs {
     /// The most jobs in progress at once.
     #[arg(long, env = "APP_WORKER_CONCURRENCY", default_value_t = 1024, value_name = "JOBS")]
     pub concurrency: usize,
 
-    /// How long a claim is valid without a heartbeat: a dead worker's jobs run again after this
-    /// long.
+    /// The time for which a claim is valid without a heartbeat: a dead worker's jobs run again
+    /// after it.
     #[arg(long, env = "APP_WORKER_LEASE", default_value = "30s", value_parser = parse_duration)]
     pub lease: Duration,
 
-    /// How often leases are renewed; at most a third of the lease.
+    /// The interval at which leases are renewed; at most a third of the lease.
     #[arg(long, env = "APP_WORKER_HEARTBEAT", default_value = "10s", value_parser = parse_duration)]
     pub heartbeat: Duration,
 
-    /// How often an idle worker looks for due jobs without having been notified.
+    /// The interval at which an idle worker looks for due jobs without a notification.
     #[arg(long, env = "APP_WORKER_POLL", default_value = "1s", value_parser = parse_duration)]
     pub poll: Duration,
 
-    /// How long jobs in progress may go on after the first signal to stop.
+    /// The time for which jobs in progress may go on after the first signal to stop.
     #[arg(long, env = "APP_WORKER_GRACE", default_value = "25s", value_parser = parse_duration)]
     pub grace: Duration,
 
@@ -83,7 +84,7 @@ pub struct WorkerArgs {
     #[arg(long, env = "APP_WORKER_QUEUES", value_delimiter = ',', value_name = "QUEUE")]
     pub queues: Vec<String>,
 
-    /// What the registry of workers calls the version of this one, such as an image's tag.
+    /// The version that the registry of workers shows, such as an image's tag.
     #[arg(long, env = "APP_WORKER_VERSION", default_value = env!("CARGO_PKG_VERSION"),
           value_name = "VERSION")]
     pub worker_version: String,
@@ -97,7 +98,7 @@ pub struct WorkerArgs {
     pub retention_discarded_days: u16,
 }
 
-/// Where the keys of sealed jobs come from.
+/// The source of the keys of sealed jobs.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct JobKeyArgs {
     /// The keys that arguments of sealed jobs are encrypted with, each 'id:' and 32 bytes in
@@ -204,9 +205,9 @@ pub fn worker(
     pool: PgPool,
     args: &WorkerArgs,
     direct: Option<PgConnectOptions>,
-) -> anyhow::Result<Arc<Worker<JobState>>> {
+) -> anyhow::Result<Arc<Worker<Services>>> {
     let bank = Bank::new(&args.bank)?;
-    let registry = jobs::registry(JobState { pool: pool.clone(), bank });
+    let registry = jobs::registry(Services { pool: pool.clone(), bank });
     let worker =
         Worker::new(pool, registry, args.settings()?).context("the worker cannot start")?;
     Ok(Arc::new(match direct {

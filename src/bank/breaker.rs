@@ -21,15 +21,16 @@ use sqlx::PgConnection;
 
 use super::BankError;
 
-/// How long others wait while a probe is under way, at the most: it ends long before its lease.
+/// The time that others wait while a probe is under way, at the most: it ends long before its
+/// lease.
 const PROBE_RECHECK: Duration = Duration::from_secs(5);
 
-/// When a breaker opens, and for how long.
+/// The settings of a breaker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BreakerSettings {
-    /// It opens after so many failures in a row.
+    /// The number of failures in a row that open the breaker.
     pub threshold: u16,
-    /// How long it is open before a probe.
+    /// The time that the breaker is open before a probe.
     pub open_for: Duration,
     /// A probe that has not reported after so long is taken for dead. Longer than a call.
     pub probe_lease: Duration,
@@ -42,13 +43,13 @@ pub struct Breaker {
     settings: BreakerSettings,
 }
 
-/// Whether a call may be made.
+/// The breaker's answer to a request for a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Permit {
-    /// It may; report with [`Breaker::record`] what came of it, or give it back.
+    /// The call may be made; report its result with [`Breaker::record`], or give the right back.
     Call(Pass),
-    /// Not now. Ask again after this time.
+    /// The call may not be made now. Ask again after this time.
     Wait(Duration),
 }
 
@@ -62,17 +63,17 @@ pub enum Pass {
     Probe(i64),
 }
 
-/// What a call says of the bank.
+/// The health of the bank, as a call shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It answers. To decline is an answer.
+pub enum BankHealth {
+    /// The bank answers. To decline is an answer.
     Works,
-    /// It does not.
+    /// The bank does not answer.
     Fails,
 }
 
-impl Verdict {
-    /// What the result of a call says of the bank.
+impl BankHealth {
+    /// Reads the health of the bank from the result of a call.
     pub fn of<T>(result: &Result<T, BankError>) -> Self {
         match result {
             Err(error) if error.counts_against_breaker() => Self::Fails,
@@ -84,38 +85,38 @@ impl Verdict {
 /// The state of a breaker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BreakerState {
-    /// Its name.
+    /// The name of the breaker.
     pub name: String,
     /// Closed, open or half-open.
     pub phase: Phase,
     /// Failures in a row so far; while not closed, those that opened it.
     pub failures: i32,
-    /// Since when it is not closed; `None` while it is.
+    /// The moment since which the breaker is not closed; `None` while it is.
     pub opened_at: Option<time::OffsetDateTime>,
 }
 
-/// What a breaker lets through.
+/// The phase of a breaker, which decides the calls that it lets through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// Every call.
+    /// Every call passes.
     Closed,
-    /// None.
+    /// No call passes.
     Open {
         /// The time until a probe.
         probe_in: Duration,
     },
-    /// One call, that probes.
+    /// One call passes, as a probe.
     HalfOpen {
-        /// Whether it is under way.
+        /// The probe is under way.
         probing: bool,
     },
 }
 
 impl Phase {
-    /// All names that [`as_str`](Self::as_str) gives.
+    /// The names that [`as_str`](Self::as_str) gives.
     pub const NAMES: [&str; 3] = ["closed", "open", "half_open"];
 
-    /// Its name, as metrics and people have it.
+    /// The name of the phase, as metrics and people have it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -158,13 +159,13 @@ impl Breaker {
         &self,
         conn: &mut PgConnection,
         pass: Pass,
-        verdict: Verdict,
+        health: BankHealth,
     ) -> sqlx::Result<()> {
-        match (pass, verdict) {
-            (Pass::Go, Verdict::Works) => self.forget_failures(conn).await,
-            (Pass::Go, Verdict::Fails) => self.count_failure(conn).await,
-            (Pass::Probe(probe), Verdict::Works) => self.close(conn, probe).await,
-            (Pass::Probe(probe), Verdict::Fails) => self.open_again(conn, probe).await,
+        match (pass, health) {
+            (Pass::Go, BankHealth::Works) => self.forget_failures(conn).await,
+            (Pass::Go, BankHealth::Fails) => self.count_failure(conn).await,
+            (Pass::Probe(probe), BankHealth::Works) => self.close(conn, probe).await,
+            (Pass::Probe(probe), BankHealth::Fails) => self.open_again(conn, probe).await,
         }
     }
 
@@ -305,7 +306,7 @@ impl Breaker {
     }
 }
 
-/// What the breaker of this name lets through at the moment.
+/// Reads the phase of the breaker of this name.
 ///
 /// # Errors
 ///

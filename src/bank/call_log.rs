@@ -7,26 +7,28 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::{BankError, Direction, EffectKey, Instruction, Mistrust, Receipt, Standing};
+use super::{
+    BankError, BankInstruction, Direction, EffectKey, InvalidAnswer, PaymentStatus, Receipt,
+};
 
 /// The number of a call in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CallId(pub i64);
 
-/// What the bank is asked to do.
+/// The operation that the bank is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
 #[sqlx(type_name = "bank.call_operation", rename_all = "snake_case")]
-pub enum Operation {
+pub enum CallOperation {
     /// To move money.
     Send,
     /// To say what became of it.
     Enquire,
 }
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
 #[sqlx(type_name = "bank.call_outcome", rename_all = "snake_case")]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The money moved.
     Booked,
     /// The money did not move and will not.
@@ -43,26 +45,26 @@ pub enum Outcome {
     Malformed,
 }
 
-/// What came of a call, as the log keeps it.
+/// The result of a call, as the log keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ending {
-    outcome: Outcome,
+pub struct CallResult {
+    outcome: CallOutcome,
     reason: Option<String>,
-    /// What the bank says that it moved, whether it is believed or not.
+    /// The receipt that the bank gave, whether it is believed or not.
     answered: Option<Receipt>,
 }
 
-/// Whether a call's ending is in the log.
+/// The result of writing a call's result into the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Finished {
-    /// It is now.
+    /// The result is in the log now.
     Now,
-    /// It has another already, or the call was never begun: nothing changed.
+    /// The call has another result already, or was never begun: nothing changed.
     NotOpen,
 }
 
-impl Ending {
-    /// How a [`send`](super::BankClient::send) ended.
+impl CallResult {
+    /// The result of a [`send`](super::BankClient::send).
     pub fn of_send(result: &Result<Receipt, BankError>) -> Self {
         match result {
             Ok(receipt) => Self::booked(receipt),
@@ -70,37 +72,37 @@ impl Ending {
         }
     }
 
-    /// How an [`enquire`](super::BankClient::enquire) ended.
-    pub fn of_enquiry(result: &Result<Standing, BankError>) -> Self {
+    /// The result of an [`enquire`](super::BankClient::enquire).
+    pub fn of_enquiry(result: &Result<PaymentStatus, BankError>) -> Self {
         let (outcome, reason) = match result {
-            Ok(Standing::Booked(receipt)) => return Self::booked(receipt),
-            Ok(Standing::Declined { reason }) => (Outcome::Declined, Some(reason.clone())),
-            Ok(Standing::Pending) => (Outcome::Pending, None),
-            Ok(Standing::Unknown) => (Outcome::UnknownKey, None),
+            Ok(PaymentStatus::Booked(receipt)) => return Self::booked(receipt),
+            Ok(PaymentStatus::Declined { reason }) => (CallOutcome::Declined, Some(reason.clone())),
+            Ok(PaymentStatus::Pending) => (CallOutcome::Pending, None),
+            Ok(PaymentStatus::Unknown) => (CallOutcome::UnknownKey, None),
             Err(error) => return Self::failed(error),
         };
         Self { outcome, reason, answered: None }
     }
 
     /// The outcome.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> CallOutcome {
         self.outcome
     }
 
     fn booked(receipt: &Receipt) -> Self {
-        Self { outcome: Outcome::Booked, reason: None, answered: Some(receipt.clone()) }
+        Self { outcome: CallOutcome::Booked, reason: None, answered: Some(receipt.clone()) }
     }
 
     fn failed(error: &BankError) -> Self {
         let (outcome, answered) = match error {
-            BankError::Declined { .. } => (Outcome::Declined, None),
-            BankError::Unavailable(_) => (Outcome::Unavailable, None),
-            BankError::TimedOut => (Outcome::TimedOut, None),
-            BankError::Pending => (Outcome::Pending, None),
-            BankError::Malformed(Mistrust::OtherMoney(receipt)) => {
-                (Outcome::Malformed, Some(receipt.clone()))
+            BankError::Declined { .. } => (CallOutcome::Declined, None),
+            BankError::Unavailable(_) => (CallOutcome::Unavailable, None),
+            BankError::TimedOut => (CallOutcome::TimedOut, None),
+            BankError::Pending => (CallOutcome::Pending, None),
+            BankError::Malformed(InvalidAnswer::OtherMoney(receipt)) => {
+                (CallOutcome::Malformed, Some(receipt.clone()))
             }
-            BankError::Malformed(_) => (Outcome::Malformed, None),
+            BankError::Malformed(_) => (CallOutcome::Malformed, None),
         };
         Self { outcome, reason: error.reason(), answered }
     }
@@ -113,8 +115,8 @@ impl Ending {
 /// When the database refuses.
 pub async fn begin(
     conn: &mut PgConnection,
-    operation: Operation,
-    instruction: &Instruction,
+    operation: CallOperation,
+    instruction: &BankInstruction,
 ) -> sqlx::Result<CallId> {
     let id = sqlx::query_scalar!(
         "
@@ -123,7 +125,7 @@ pub async fn begin(
         returning id
         ",
         instruction.effect_key.as_str(),
-        operation as Operation,
+        operation as CallOperation,
         instruction.direction as Direction,
         instruction.money.amount().as_decimal(),
         instruction.money.currency().code(),
@@ -141,7 +143,7 @@ pub async fn begin(
 pub async fn finish(
     conn: &mut PgConnection,
     call: CallId,
-    ending: &Ending,
+    ending: &CallResult,
 ) -> sqlx::Result<Finished> {
     let answered = ending.answered.as_ref();
     let finished = sqlx::query!(
@@ -157,7 +159,7 @@ pub async fn finish(
         where id = $1 and outcome is null
         ",
         call.0,
-        ending.outcome as Outcome,
+        ending.outcome as CallOutcome,
         ending.reason,
         answered.map(|receipt| receipt.bank_reference.as_str()),
         answered.map(|receipt| receipt.money.amount().as_decimal()),
@@ -169,7 +171,7 @@ pub async fn finish(
     Ok(if finished == 1 { Finished::Now } else { Finished::NotOpen })
 }
 
-/// Whether the bank may have acted on this key, by what we know: it was sent, nobody knows for
+/// Tells if the bank may have acted on this key, by what we know: it was sent, nobody knows for
 /// certain that the bank did not take it, and the bank has not said since that it knows nothing of
 /// it. While this holds, enquire; send only when it does not.
 ///
@@ -202,8 +204,8 @@ pub async fn may_have_acted(conn: &mut PgConnection, effect_key: &EffectKey) -> 
     .await
 }
 
-/// How much longer something that was sent under this key may be on its way to the bank, which did
-/// not know the key when it was asked by the call `unknown_to`; none when nothing can be.
+/// The time that something sent under this key may still be on its way to the bank, which did not
+/// know the key when it was asked by the call `unknown_to`; none when nothing can be.
 ///
 /// That the bank does not know a key says nothing of what has not arrived there yet. So its word is
 /// final only when it was asked `lost_after` later than the last send that it may have taken, or

@@ -15,7 +15,8 @@ const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
 /// The span of one call. Dropped before its end, it says that the caller gave up.
 pub(super) struct CallSpan {
-    /// What the bank is to continue: this span where it is recorded, else the one around it.
+    /// The context that the bank is to continue: this span where it is recorded, else the one
+    /// around it.
     cx: Context,
     recorded: bool,
     status: Option<u16>,
@@ -128,7 +129,7 @@ mod tests {
     use opentelemetry_sdk::trace::SpanData;
 
     use super::*;
-    use crate::bank::{Mistrust, Unavailable};
+    use crate::bank::{InvalidAnswer, Unavailable};
     use crate::queue::telemetry::collected::{attribute, new_trace, spans_of, within};
 
     /// The span of a call that ended so, and what the bank was sent.
@@ -183,7 +184,7 @@ mod tests {
             (Some(503), BankError::Unavailable(Unavailable::NotAccepted), "503"),
             (None, BankError::Unavailable(Unavailable::NotConnected), "unavailable"),
             (None, BankError::TimedOut, "timeout"),
-            (Some(201), BankError::Malformed(Mistrust::Cut), "malformed"),
+            (Some(201), BankError::Malformed(InvalidAnswer::Cut), "malformed"),
         ] {
             let (span, _) = call(&new_trace(TraceFlags::SAMPLED), status, Some(&error));
             assert_eq!(attribute(&span, "error.type").as_deref(), Some(expected));

@@ -15,14 +15,16 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use super::call_span::CallSpan;
-use super::error::{BankError, Mistrust, Unavailable};
-use super::wire::{Answer, PaymentRequest, Statement};
-use super::{EffectKey, Instruction, Receipt, Standing, StatementLine, StatementPage, is_word};
+use super::error::{BankError, InvalidAnswer, Unavailable};
+use super::wire::{Answer, PaymentRequest, StatementAnswer};
+use super::{
+    BankInstruction, EffectKey, PaymentStatus, Receipt, StatementLine, StatementPage, is_word,
+};
 
 /// The header that carries the effect key.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// What a call may take. Beyond it, a call fails.
+/// The limits of a call. Beyond it, a call fails.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
     /// The time for a connection.
@@ -71,7 +73,7 @@ impl BankClient {
     /// # Errors
     ///
     /// [`BankError`]; [`BankError::may_have_acted`] tells whether the money may have moved anyway.
-    pub async fn send(&self, instruction: &Instruction) -> Result<Receipt, BankError> {
+    pub async fn send(&self, instruction: &BankInstruction) -> Result<Receipt, BankError> {
         let url = self.url(&["payments"]);
         let mut span = CallSpan::start(&Method::POST, "/payments", &url);
         let request = self
@@ -92,12 +94,12 @@ impl BankClient {
     /// # Errors
     ///
     /// [`BankError`], but neither `Declined` nor `Pending`: these are standings.
-    pub async fn enquire(&self, effect_key: &EffectKey) -> Result<Standing, BankError> {
+    pub async fn enquire(&self, effect_key: &EffectKey) -> Result<PaymentStatus, BankError> {
         let url = self.url(&["payments", effect_key.as_str()]);
         let mut span = CallSpan::start(&Method::GET, "/payments/{key}", &url);
         let request = self.http.request(Method::GET, url);
         let result = match self.ask(request, effect_key, &mut span).await {
-            Ok((status, answer)) => standing(status, answer),
+            Ok((status, answer)) => payment_status(status, answer),
             Err(error) => Err(error),
         };
         span.end(result.as_ref().err());
@@ -142,7 +144,7 @@ impl BankClient {
         let (status, body) = self.exchange(request, span).await?;
         let answer: Answer = read(status, &body)?;
         if answer.effect_key() != effect_key {
-            return Err(BankError::Malformed(Mistrust::OtherKey));
+            return Err(BankError::Malformed(InvalidAnswer::OtherKey));
         }
         Ok((status, answer))
     }
@@ -170,10 +172,10 @@ impl BankClient {
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, BankError> {
         let mut body = Vec::new();
         while let Some(piece) =
-            response.chunk().await.map_err(|_| BankError::Malformed(Mistrust::Cut))?
+            response.chunk().await.map_err(|_| BankError::Malformed(InvalidAnswer::Cut))?
         {
             if body.len() + piece.len() > self.limits.max_answer_bytes {
-                return Err(BankError::Malformed(Mistrust::TooLarge));
+                return Err(BankError::Malformed(InvalidAnswer::TooLarge));
             }
             body.extend_from_slice(&piece);
         }
@@ -186,29 +188,37 @@ fn unsent_or_cut(error: reqwest::Error) -> BankError {
     if error.is_connect() {
         return BankError::Unavailable(Unavailable::NotConnected);
     }
-    BankError::Malformed(Mistrust::Cut)
+    BankError::Malformed(InvalidAnswer::Cut)
 }
 
 fn read<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, BankError> {
     serde_json::from_slice(body).map_err(|_| {
         // An error page of a proxy is best known by its status.
         let is_answer = [200, 201, 202, 402, 404, 503].contains(&status);
-        let mistrust =
-            if is_answer && status < 500 { Mistrust::Unreadable } else { Mistrust::Status(status) };
+        let mistrust = if is_answer && status < 500 {
+            InvalidAnswer::Unreadable
+        } else {
+            InvalidAnswer::Status(status)
+        };
         BankError::Malformed(mistrust)
     })
 }
 
-/// What the bank's answer to an instruction means.
-fn receipt(instruction: &Instruction, status: u16, answer: Answer) -> Result<Receipt, BankError> {
+/// Reads the bank's answer to an instruction.
+fn receipt(
+    instruction: &BankInstruction,
+    status: u16,
+    answer: Answer,
+) -> Result<Receipt, BankError> {
     match (status, answer) {
         (200 | 201, Answer::Booked(booking)) => {
-            let receipt = booking.receipt().ok_or(BankError::Malformed(Mistrust::Unreadable))?;
+            let receipt =
+                booking.receipt().ok_or(BankError::Malformed(InvalidAnswer::Unreadable))?;
             if receipt.money != instruction.money {
-                return Err(BankError::Malformed(Mistrust::OtherMoney(receipt)));
+                return Err(BankError::Malformed(InvalidAnswer::OtherMoney(receipt)));
             }
             if booking.direction != instruction.direction {
-                return Err(BankError::Malformed(Mistrust::OtherDirection));
+                return Err(BankError::Malformed(InvalidAnswer::OtherDirection));
             }
             Ok(receipt)
         }
@@ -217,32 +227,33 @@ fn receipt(instruction: &Instruction, status: u16, answer: Answer) -> Result<Rec
         }
         (202, Answer::Pending { .. }) => Err(BankError::Pending),
         (503, Answer::NotAccepted { .. }) => Err(BankError::Unavailable(Unavailable::NotAccepted)),
-        (status, _) => Err(BankError::Malformed(Mistrust::Status(status))),
+        (status, _) => Err(BankError::Malformed(InvalidAnswer::Status(status))),
     }
 }
 
-/// What the bank's answer to an enquiry means.
-fn standing(status: u16, answer: Answer) -> Result<Standing, BankError> {
+/// Reads the bank's answer to an enquiry.
+fn payment_status(status: u16, answer: Answer) -> Result<PaymentStatus, BankError> {
     match (status, answer) {
         (200, Answer::Booked(booking)) => {
-            let receipt = booking.receipt().ok_or(BankError::Malformed(Mistrust::Unreadable))?;
-            Ok(Standing::Booked(receipt))
+            let receipt =
+                booking.receipt().ok_or(BankError::Malformed(InvalidAnswer::Unreadable))?;
+            Ok(PaymentStatus::Booked(receipt))
         }
         (200, Answer::Declined { reason, .. }) => {
-            Ok(Standing::Declined { reason: checked(reason)? })
+            Ok(PaymentStatus::Declined { reason: checked(reason)? })
         }
-        (200, Answer::Pending { .. }) => Ok(Standing::Pending),
-        (404, Answer::Unknown { .. }) => Ok(Standing::Unknown),
+        (200, Answer::Pending { .. }) => Ok(PaymentStatus::Pending),
+        (404, Answer::Unknown { .. }) => Ok(PaymentStatus::Unknown),
         (503, Answer::NotAccepted { .. }) => Err(BankError::Unavailable(Unavailable::NotAccepted)),
-        (status, _) => Err(BankError::Malformed(Mistrust::Status(status))),
+        (status, _) => Err(BankError::Malformed(InvalidAnswer::Status(status))),
     }
 }
 
 fn statement_page(status: u16, body: &[u8]) -> Result<StatementPage, BankError> {
     if status != 200 {
-        return Err(BankError::Malformed(Mistrust::Status(status)));
+        return Err(BankError::Malformed(InvalidAnswer::Status(status)));
     }
-    let statement: Statement = read(status, body)?;
+    let statement: StatementAnswer = read(status, body)?;
     let lines: Option<Vec<_>> = statement
         .bookings
         .iter()
@@ -252,13 +263,13 @@ fn statement_page(status: u16, body: &[u8]) -> Result<StatementPage, BankError> 
             Some(StatementLine { effect_key, direction, receipt, booked_at })
         })
         .collect();
-    let lines = lines.ok_or(BankError::Malformed(Mistrust::Unreadable))?;
+    let lines = lines.ok_or(BankError::Malformed(InvalidAnswer::Unreadable))?;
     Ok(StatementPage { lines, next: statement.next })
 }
 
 /// A reason is stored and shown, so it must be a word.
 fn checked(reason: String) -> Result<String, BankError> {
-    if is_word(&reason) { Ok(reason) } else { Err(BankError::Malformed(Mistrust::Unreadable)) }
+    if is_word(&reason) { Ok(reason) } else { Err(BankError::Malformed(InvalidAnswer::Unreadable)) }
 }
 
 #[cfg(test)]
@@ -269,9 +280,9 @@ mod tests {
     use crate::bank::Direction;
     use crate::money::{Amount, Currency, Money};
 
-    fn instruction(amount: &str) -> Instruction {
+    fn instruction(amount: &str) -> BankInstruction {
         let amount = Amount::parse(amount).expect("an amount");
-        Instruction {
+        BankInstruction {
             effect_key: EffectKey::parse("surety-1").expect("a key"),
             direction: Direction::Deposit,
             money: Money::new(amount, Currency::parse("EUR").expect("a currency")).expect("money"),
@@ -304,14 +315,16 @@ mod tests {
     fn an_amount_that_is_no_string_is_not_read() {
         for amount in ["12.50", "12.5", "1250", "null", "true", "[]", r#""1e2""#, r#""-12.50""#] {
             let error = sent(201, &booked(amount)).expect_err(amount);
-            assert_eq!(error, BankError::Malformed(Mistrust::Unreadable), "{amount}");
+            assert_eq!(error, BankError::Malformed(InvalidAnswer::Unreadable), "{amount}");
         }
     }
 
     #[test]
     fn other_money_is_no_receipt_but_is_kept() {
         let error = sent(201, &booked(r#""12.51""#)).expect_err("it is another amount");
-        let BankError::Malformed(Mistrust::OtherMoney(receipt)) = &error else { panic!("{error}") };
+        let BankError::Malformed(InvalidAnswer::OtherMoney(receipt)) = &error else {
+            panic!("{error}")
+        };
         assert_eq!(receipt.money.to_string(), "12.51 EUR");
         assert!(error.may_have_acted() && error.counts_against_breaker());
     }
@@ -337,7 +350,7 @@ mod tests {
             (302, String::new()),
         ] {
             let error = sent(status, &body).expect_err(&body);
-            assert_eq!(error, BankError::Malformed(Mistrust::Status(status)), "{body}");
+            assert_eq!(error, BankError::Malformed(InvalidAnswer::Status(status)), "{body}");
             assert!(error.may_have_acted());
         }
         let reason = "insufficient_funds".to_owned();
@@ -352,10 +365,14 @@ mod tests {
         for reason in ["", "a b", "\\u0000", "x\\r\\ny", &"x".repeat(101)] {
             let body =
                 format!(r#"{{"status":"declined","effect_key":"surety-1","reason":"{reason}"}}"#);
-            assert_eq!(sent(402, &body), Err(BankError::Malformed(Mistrust::Unreadable)), "{body}");
+            assert_eq!(
+                sent(402, &body),
+                Err(BankError::Malformed(InvalidAnswer::Unreadable)),
+                "{body}"
+            );
         }
         let body = booked(r#""12.50""#).replace("b-1", "b\\u00001");
-        assert_eq!(sent(201, &body), Err(BankError::Malformed(Mistrust::Unreadable)));
+        assert_eq!(sent(201, &body), Err(BankError::Malformed(InvalidAnswer::Unreadable)));
     }
 
     proptest! {

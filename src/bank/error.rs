@@ -1,4 +1,4 @@
-//! What a call to the bank can come to when it is not booked.
+//! Results of a call to the bank other than a booking.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use super::Receipt;
 /// unprocessable.
 const REFUSALS: [u16; 4] = [400, 409, 413, 422];
 
-/// Why there is no receipt, or no standing.
+/// The reason that there is no receipt, or no status.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BankError {
     /// The bank said no, and will say so again.
     #[error("the bank declined: {reason}")]
     Declined {
-        /// Why, as a code.
+        /// The reason, as a code.
         reason: String,
     },
     /// The bank did not take the instruction.
@@ -28,39 +28,39 @@ pub enum BankError {
     Pending,
     /// Something came back that is not an answer to the question.
     #[error("the bank's answer cannot be relied on: {0}")]
-    Malformed(Mistrust),
+    Malformed(InvalidAnswer),
 }
 
-/// How we know that the bank did not take an instruction.
+/// The evidence that the bank did not take an instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unavailable {
     /// There was no connection to send anything on.
     NotConnected,
-    /// It said so.
+    /// The bank said so.
     NotAccepted,
 }
 
-/// Why an answer is not believed.
+/// The reason that an answer is not believed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Mistrust {
+pub enum InvalidAnswer {
     /// The connection broke before the whole answer was there.
     Cut,
-    /// It is larger than any answer may be.
+    /// The answer is larger than any may be.
     TooLarge,
-    /// It is not JSON, or not of the shape that was agreed.
+    /// The answer is not JSON, or not of the shape that was agreed.
     Unreadable,
-    /// It came with this HTTP status, which does not go with the answer, or with any.
+    /// The answer came with this HTTP status, which does not go with it, or with any answer.
     Status(u16),
-    /// It is about another effect key.
+    /// The answer is about another effect key.
     OtherKey,
-    /// It is about money in the other direction.
+    /// The answer is about money in the other direction.
     OtherDirection,
-    /// It names another amount or currency.
+    /// The answer names another amount or currency.
     OtherMoney(Receipt),
 }
 
 impl BankError {
-    /// Whether the bank may have moved the money although this call failed. Then only an enquiry
+    /// Tells if the bank may have moved the money although this call failed. Then only an enquiry
     /// can tell, and to send again without one would be blind.
     ///
     /// This is about the one call; [`call_log::may_have_acted`](super::call_log::may_have_acted)
@@ -72,13 +72,13 @@ impl BankError {
         }
     }
 
-    /// Whether this is a failure of the bank's, such as open the circuit breaker. That it says no,
-    /// or not yet, or cannot use what this one instruction says, is an answer: an order that is
-    /// refused for what is in it must not keep others from the bank (G9).
+    /// Tells failures of the bank's, such as open the circuit breaker. A refusal, a delay, or a
+    /// complaint about this one instruction is an answer: an order that is refused for what is in
+    /// it must not keep others from the bank (G9).
     pub fn counts_against_breaker(&self) -> bool {
         match self {
             Self::Declined { .. } | Self::Pending => false,
-            Self::Malformed(Mistrust::Status(status)) => !REFUSALS.contains(status),
+            Self::Malformed(InvalidAnswer::Status(status)) => !REFUSALS.contains(status),
             Self::Unavailable(_) | Self::TimedOut | Self::Malformed(_) => true,
         }
     }
@@ -95,7 +95,7 @@ impl BankError {
     }
 }
 
-impl Mistrust {
+impl InvalidAnswer {
     fn code(&self) -> String {
         match self {
             Self::Cut => "cut".to_owned(),
@@ -118,7 +118,7 @@ impl fmt::Display for Unavailable {
     }
 }
 
-impl fmt::Display for Mistrust {
+impl fmt::Display for InvalidAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cut => f.write_str("the connection broke before the whole answer was there"),

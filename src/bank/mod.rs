@@ -38,7 +38,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::BankClient;
-pub use self::error::{BankError, Mistrust, Unavailable};
+pub use self::error::{BankError, InvalidAnswer, Unavailable};
 pub use self::settings::BankArgs;
 use crate::ids::OrderId;
 use crate::money::Money;
@@ -46,7 +46,7 @@ use crate::money::Money;
 /// The most characters of an effect key, a reference or a reason.
 const MAX_WORD_CHARS: usize = 100;
 
-/// Under which the bank acts at most once, however often it is told to (G6).
+/// The key under which the bank acts at most once, however often it is told to (G6).
 ///
 /// Letters, digits, `-` and `_`: it is a header, a part of a path, and a word in log lines.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,54 +107,54 @@ impl fmt::Debug for EffectKey {
     }
 }
 
-/// Whether a text is one word that can be stored, logged and shown as it is, whoever wrote it.
+/// Tells a text that is one word, which can be stored, logged and shown as it is, whoever wrote it.
 fn is_word(text: &str) -> bool {
     (1..=MAX_WORD_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Which way the money goes, as our user sees it.
+/// The direction of a payment, as our user sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "bank.direction", rename_all = "snake_case")]
 pub enum Direction {
-    /// From the bank to us.
+    /// Money comes from the bank to us.
     Deposit,
-    /// From us to the bank.
+    /// Money goes from us to the bank.
     Withdrawal,
 }
 
-/// What the bank is to do.
+/// An instruction to the bank.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Instruction {
-    /// Under which it does it at most once.
+pub struct BankInstruction {
+    /// The key under which the bank acts at most once.
     pub effect_key: EffectKey,
-    /// Which way the money goes.
+    /// The direction of the payment.
     pub direction: Direction,
-    /// How much.
+    /// The amount and its currency.
     pub money: Money,
     /// The account at the bank that it comes from or goes to.
     pub account: String,
 }
 
-/// What the bank says that it did.
+/// The bank's statement of what it moved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Receipt {
     /// The bank's own name for it, which its statement shows.
     pub bank_reference: String,
-    /// How much it moved.
+    /// The amount that was moved.
     pub money: Money,
 }
 
-/// What the bank lists of one booking.
+/// A booking in the bank's statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StatementLine {
     /// The key that it was sent with.
     pub effect_key: EffectKey,
-    /// Which way the money went.
+    /// The direction of the payment.
     pub direction: Direction,
     /// The bank's reference, and how much it moved.
     pub receipt: Receipt,
-    /// When it did, by its own clock.
+    /// The moment of the booking, by the bank's clock.
     pub booked_at: time::OffsetDateTime,
 }
 
@@ -163,24 +163,24 @@ pub struct StatementLine {
 pub struct StatementPage {
     /// Bookings in the bank's order.
     pub lines: Vec<StatementLine>,
-    /// Where the next page begins; `None` on the last.
+    /// The position of the next page; `None` on the last.
     pub next: Option<u64>,
 }
 
-/// What the bank knows of an effect key.
+/// The status of the payment under an effect key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// It has moved this. That it is what the instruction said is for the caller to compare: an
-    /// enquiry names the key alone.
+pub enum PaymentStatus {
+    /// The bank has moved this. The caller compares it with the instruction: an enquiry names the
+    /// key alone.
     Booked(Receipt),
-    /// It has moved nothing under this key, and never will.
+    /// The bank has moved nothing under this key, and never will.
     Declined {
-        /// Why, as a code.
+        /// The reason, as a code.
         reason: String,
     },
-    /// It has not decided yet.
+    /// The bank has not decided yet.
     Pending,
-    /// It has never heard of the key. To send is safe: should an earlier call still be on its way,
-    /// the bank takes both for one.
+    /// The bank has never heard of the key. To send is safe: should an earlier call still be on its
+    /// way, the bank takes both for one.
     Unknown,
 }

@@ -1,4 +1,4 @@
-//! How the bank is reached, and when it is left alone.
+//! Settings of the way to the bank and of its circuit breaker.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(40);
 /// The shortest and the longest of the waits.
 const WAITS: [Duration; 2] = [Duration::from_millis(1), Duration::from_secs(24 * 60 * 60)];
 
-/// How the bank is reached, and when it is left alone; shared by all who call it.
+/// Settings of the way to the bank and of its circuit breaker; shared by all who call it.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct BankArgs {
-    /// Where the bank is. Without it, deposits and withdrawals wait. [default: none]
+    /// Base URL of the bank. Without it, deposits and withdrawals wait. [default: none]
     #[arg(long, env = "APP_BANK_URL", value_name = "URL")]
     pub bank_url: Option<String>,
 
-    /// How long a connection to the bank may take.
+    /// Time limit of a connection to the bank.
     #[arg(
         long,
         env = "APP_BANK_CONNECT_TIMEOUT",
@@ -36,7 +36,7 @@ pub struct BankArgs {
     )]
     pub bank_connect_timeout: Duration,
 
-    /// How long a call to the bank may take, from the connection to the last byte of the answer; at
+    /// Time limit of a call to the bank, from the connection to the last byte of the answer; at
     /// most 40s.
     #[arg(
         long,
@@ -57,8 +57,8 @@ pub struct BankArgs {
     )]
     pub bank_max_answer: u32,
 
-    /// How long the second attempt of a deposit or withdrawal waits after the first failed, about;
-    /// each further one waits four times as long.
+    /// Delay of the second attempt of a deposit or withdrawal after the first failed, about; each
+    /// further one waits four times as long.
     #[arg(
         long,
         env = "APP_BANK_RETRY_DELAY",
@@ -79,7 +79,7 @@ pub struct BankArgs {
     )]
     pub bank_lost_after: Duration,
 
-    /// After so many failed calls in a row, over all workers, the bank is left alone.
+    /// Failed calls in a row, over all workers, after which the bank is left alone.
     #[arg(
         long,
         env = "APP_BANK_BREAKER_THRESHOLD",
@@ -89,7 +89,7 @@ pub struct BankArgs {
     )]
     pub bank_breaker_threshold: u16,
 
-    /// For how long it is left alone before one call probes whether it is back.
+    /// Time that the bank is left alone before one call probes whether it is back.
     #[arg(
         long,
         env = "APP_BANK_BREAKER_OPEN",
@@ -103,7 +103,7 @@ pub struct BankArgs {
 /// Settings of the bank that cannot work. Each message names the way out.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BankSettingsError {
-    /// Not a URL at all. It is not shown: what is no URL may be a password.
+    /// The text is no URL at all. It is not shown: what is no URL may be a password.
     #[error("APP_BANK_URL is not a URL; write it as https://bank.example/api")]
     NotAUrl,
     /// A URL of something else.
@@ -122,9 +122,9 @@ pub enum BankSettingsError {
         humantime::format_duration(*total)
     )]
     Timeouts {
-        /// Of the connection.
+        /// The limit of the connection.
         connect: Duration,
-        /// Of the call.
+        /// The limit of the call.
         total: Duration,
     },
     /// A duration with which nothing would work.
@@ -135,9 +135,9 @@ pub enum BankSettingsError {
         humantime::format_duration(*max)
     )]
     OutOfRange {
-        /// Of the setting.
+        /// The name of the setting.
         name: &'static str,
-        /// What it is set to.
+        /// The value that was given.
         given: Duration,
         /// The least that it may be.
         min: Duration,
@@ -150,7 +150,7 @@ pub enum BankSettingsError {
 }
 
 impl Default for BankArgs {
-    /// What holds when nothing is set.
+    /// The values that hold when nothing is set.
     fn default() -> Self {
         #[derive(clap::Parser)]
         struct Defaults {
@@ -203,7 +203,7 @@ impl BankArgs {
         Ok(())
     }
 
-    /// When the circuit breaker opens, and for how long.
+    /// The settings of the circuit breaker.
     pub fn breaker(&self) -> BreakerSettings {
         BreakerSettings {
             threshold: self.bank_breaker_threshold,

@@ -1,4 +1,4 @@
-//! What goes over the wire: the bank's API, as the client and the simulator agree on it.
+//! The bank's API on the wire, as the client and the simulator agree on it.
 //!
 //! ```text
 //! POST /payments          Idempotency-Key: <effect key>, PaymentRequest
@@ -12,10 +12,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Direction, EffectKey, Instruction, Receipt, is_word};
+use super::{BankInstruction, Direction, EffectKey, Receipt, is_word};
 use crate::money::{Amount, Currency, Money};
 
-/// What an instruction says beside its key.
+/// The body of an instruction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PaymentRequest {
@@ -25,7 +25,7 @@ pub(super) struct PaymentRequest {
     pub(super) account: String,
 }
 
-/// What the bank says of a payment.
+/// The bank's answer about a payment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(super) enum Answer {
@@ -50,9 +50,9 @@ pub(super) struct Booking {
 
 /// A page of all that the bank booked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Statement {
+pub(super) struct StatementAnswer {
     pub(super) bookings: Vec<Booking>,
-    /// What to ask for with `after` to get the next page; null on the last.
+    /// The value of `after` to get the next page; null on the last.
     pub(super) next: Option<u64>,
 }
 
@@ -78,8 +78,8 @@ impl Booking {
     }
 }
 
-impl From<&Instruction> for PaymentRequest {
-    fn from(instruction: &Instruction) -> Self {
+impl From<&BankInstruction> for PaymentRequest {
+    fn from(instruction: &BankInstruction) -> Self {
         Self {
             direction: instruction.direction,
             amount: instruction.money.amount_text(),
@@ -91,10 +91,10 @@ impl From<&Instruction> for PaymentRequest {
 
 impl PaymentRequest {
     /// The instruction under this key; `None` when it names no money.
-    pub(super) fn instruction(&self, effect_key: EffectKey) -> Option<Instruction> {
+    pub(super) fn instruction(&self, effect_key: EffectKey) -> Option<BankInstruction> {
         let money = money(&self.amount, &self.currency)?;
         let (direction, account) = (self.direction, self.account.clone());
-        Some(Instruction { effect_key, direction, money, account })
+        Some(BankInstruction { effect_key, direction, money, account })
     }
 }
 

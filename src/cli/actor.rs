@@ -7,7 +7,7 @@ use crate::operations::{Actor, Identity, Reason};
 /// The reason for a change and the name of whoever makes it, which are kept with it.
 #[derive(clap::Args, Debug)]
 pub(super) struct ActorArgs {
-    /// Why, for whoever asks later.
+    /// The reason, which is kept for later.
     #[arg(long)]
     reason: Reason,
 
@@ -18,7 +18,7 @@ pub(super) struct ActorArgs {
 /// The name of whoever makes a change.
 #[derive(clap::Args, Debug, Default)]
 pub(super) struct NameArg {
-    /// Who does it. [default: the user of the system]
+    /// The name that is kept with it. [default: the user of the system]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     by: Option<String>,
 }

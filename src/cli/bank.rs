@@ -32,12 +32,12 @@ pub struct Args {
     #[arg(long, env = "APP_BANK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8100")]
     listen: SocketAddr,
 
-    /// How it behaves.
+    /// The behaviour of the bank.
     #[command(flatten)]
     simulator: SimulatorArgs,
 }
 
-/// Runs the simulator until told to stop.
+/// Runs the simulator until `shutdown` is cancelled.
 ///
 /// # Errors
 ///

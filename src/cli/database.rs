@@ -24,7 +24,7 @@ impl Database {
         self.connect_any(application_name, 1).await
     }
 
-    /// The same with so many connections.
+    /// The same with a pool of this size.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Database {
         self.connect_many(application_name, 1).await
     }
 
-    /// The same with so many connections.
+    /// The same with a pool of this size.
     ///
     /// # Errors
     ///

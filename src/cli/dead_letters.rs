@@ -50,11 +50,11 @@ enum Command {
         /// Only jobs of this kind.
         #[arg(long)]
         kind: Option<String>,
-        /// How many at most.
+        /// The most that are listed.
         #[arg(long, default_value_t = 50,
               value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -64,7 +64,7 @@ enum Command {
         database: Database,
         /// The number of the job.
         job_id: i64,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -89,7 +89,7 @@ enum Command {
         yes: bool,
         #[command(flatten)]
         actor: ActorArgs,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -105,7 +105,7 @@ enum Command {
         dry_run: bool,
         #[command(flatten)]
         actor: ActorArgs,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },

@@ -46,7 +46,7 @@ enum Command {
     Create {
         #[command(flatten)]
         database: Database,
-        /// What to call it: who uses it, and for what.
+        /// The name of the key: who uses it, and for what.
         #[arg(long)]
         name: String,
         /// A key that acts for nobody, as operator or admin.
@@ -55,10 +55,10 @@ enum Command {
         /// A key that acts for this user, by id or email address, with a user's rights.
         #[arg(long)]
         user: Option<UserRef>,
-        /// How long it holds, such as 90d [default: until it is revoked]
+        /// The time for which it holds, such as 90d [default: until it is revoked]
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         expires_in: Option<Duration>,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -66,7 +66,7 @@ enum Command {
     List {
         #[command(flatten)]
         database: Database,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -83,10 +83,10 @@ enum Command {
         database: Database,
         /// The key's id.
         id: Uuid,
-        /// How long the secret before still holds.
+        /// The time for which the secret before still holds.
         #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
         grace: Duration,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -98,7 +98,7 @@ enum Command {
     },
 }
 
-/// What a key that acts for nobody may be.
+/// The rights of a key that acts for nobody.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum MachineRole {
     /// Reads everything.

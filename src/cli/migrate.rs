@@ -52,7 +52,7 @@ enum Command {
         /// Undo everything after this migration; 0 undoes all.
         #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(0..))]
         to: Option<i64>,
-        /// How many to undo [default: 1]
+        /// The number of migrations to undo [default: 1]
         #[arg(long, value_name = "N", conflicts_with = "to")]
         steps: Option<usize>,
         /// Only say which.
@@ -66,7 +66,7 @@ enum Command {
     Status {
         #[command(flatten)]
         database: Database,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -74,11 +74,11 @@ enum Command {
 
 #[derive(clap::Args, Clone, Copy, Debug)]
 struct Patience {
-    /// How long to wait for one lock; everybody else waits behind it meanwhile.
+    /// The time to wait for one lock; everybody else waits behind it meanwhile.
     #[arg(long, value_name = "DURATION", default_value = "3s",
           value_parser = humantime::parse_duration)]
     lock_timeout: Duration,
-    /// How long to keep trying, for locks and for others who migrate, before giving up.
+    /// The time to keep trying, for locks and for others who migrate, before giving up.
     #[arg(long, value_name = "DURATION", default_value = "60s",
           value_parser = humantime::parse_duration)]
     wait: Duration,
@@ -129,7 +129,7 @@ async fn apply(pool: &PgPool, patience: Patience) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the operator said about losing data.
+/// Flags about the loss of data.
 struct Consent {
     dry_run: bool,
     yes: bool,
@@ -161,7 +161,7 @@ async fn revert(
     Ok(())
 }
 
-/// The migration that is the newest once so many are undone; 0 when none is left.
+/// The newest migration after `steps` are undone; 0 when none is left.
 async fn version_before(pool: &PgPool, steps: usize) -> anyhow::Result<i64> {
     let applied = applied_after(pool, 0).await?;
     Ok(applied.get(steps).map_or(0, |migration| migration.version))

@@ -66,7 +66,7 @@ Settings can also come from the environment or a .env file; each --help names th
     max_term_width = 100
 )]
 pub struct Cli {
-    /// How log lines look; auto is pretty on a terminal and json elsewhere.
+    /// The format of log lines; auto is pretty on a terminal and json elsewhere.
     #[arg(
         long,
         global = true,
@@ -123,7 +123,7 @@ impl Cli {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// What clap is to know: as derived, but for the help of `app dev`.
+    /// The definition as derived, but with a shorter help of `app dev`.
     fn definition() -> clap::Command {
         Self::command().mut_subcommand("dev", |dev| {
             dev.mut_args(|arg| match arg.get_help_heading() {
@@ -135,7 +135,7 @@ impl Cli {
         })
     }
 
-    /// What this command needs of telemetry.
+    /// The telemetry settings of this command.
     pub fn telemetry(&self) -> TelemetrySettings {
         let (service_name, log_format, default_filter) = match &self.command {
             Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Service),

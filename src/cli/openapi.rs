@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::http::api::openapi::Document;
+use crate::serve;
 
 /// Writes the OpenAPI document as openapi.json and openapi.yaml, and as requests to be sent from an
 /// editor, surety.http.
@@ -27,12 +27,7 @@ pub struct Args {
 ///
 /// When the files cannot be written.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let document = Document::new();
-    let files = [
-        (args.dir.join("openapi.json"), document.to_json()),
-        (args.dir.join("openapi.yaml"), document.to_yaml()),
-        (args.dir.join("surety.http"), document.to_http_collection()),
-    ];
+    let files = serve::openapi_files().map(|(name, text)| (args.dir.join(name), text));
     if args.check {
         return Ok(check(&files));
     }

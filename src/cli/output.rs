@@ -1,4 +1,4 @@
-//! How results are printed.
+//! Output formats.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

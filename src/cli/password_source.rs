@@ -1,4 +1,4 @@
-//! Where operators' commands have passwords from: never from arguments, which others on the machine
+//! The source of passwords for operators' commands: never arguments, which others on the machine
 //! could read.
 
 use std::io::Read as _;

@@ -1,4 +1,4 @@
-//! How a failure is shown to the person at the terminal, and with which code the process then ends.
+//! Failures as text on a terminal, and the exit codes.
 //!
 //! ```text
 //! error: cannot reach PostgreSQL at localhost:5432/surety
@@ -13,7 +13,7 @@ use surety_postgres::ConnectError;
 
 use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
-use crate::bank::simulator::dials::DialsError;
+use crate::bank::simulator::behaviour::BehaviourError;
 use crate::db::DbError;
 use crate::operations::job_keys::KeyringError;
 use crate::operations::schedules::{CadenceError, ScheduleError};
@@ -21,13 +21,13 @@ use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
 pub(super) const FAILED: u8 = 1;
-/// What is asked for makes no sense; as clap has it.
+/// The arguments make no sense; the code that clap uses.
 pub(super) const USAGE: u8 = 2;
-/// What the command is about does not exist.
+/// There is no such thing as the command names.
 pub(super) const NOT_FOUND: u8 = 3;
-/// What is asked for was done before, or cannot be as things stand.
+/// The command was carried out before, or cannot be as things stand.
 pub(super) const CONFLICT: u8 = 5;
-/// What was waited for has not happened in time.
+/// The wait took longer than it may.
 pub(super) const TIMED_OUT: u8 = 6;
 /// PostgreSQL cannot be reached.
 const DATABASE_UNREACHABLE: u8 = 7;
@@ -60,11 +60,11 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<TelemetryError>()
         || cause.is::<BankSettingsError>()
-        || cause.is::<DialsError>()
+        || cause.is::<BehaviourError>()
         || cause.is::<KeyringError>()
 }
 
-/// What only the rules themselves can tell of the arguments, in sentences that name the fix.
+/// Errors of arguments that only the rules can find, in sentences that name the fix.
 fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<ScheduleError>() || cause.is::<CadenceError>()
 }

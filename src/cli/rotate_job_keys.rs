@@ -42,12 +42,12 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
 
-    /// How many jobs are changed at a time; as many are kept from being claimed for a moment.
+    /// Jobs changed at a time; as many are kept from being claimed for a moment.
     #[arg(long, value_name = "JOBS", default_value_t = 200,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
 
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }

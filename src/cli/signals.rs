@@ -1,14 +1,14 @@
-//! What SIGINT and SIGTERM mean to a process that runs until it is told to stop: the first asks it
-//! to end in good order, the second ends it at once.
+//! SIGINT and SIGTERM of a process that runs until it is told to stop: the first asks it to end in
+//! good order, the second ends it at once.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What a shell expects of a process that SIGINT ended.
+/// The exit code that a shell expects of a process that SIGINT ended.
 const EXIT_ON_SIGINT: i32 = 130;
-/// What a shell expects of a process that SIGTERM ended.
+/// The exit code that a shell expects of a process that SIGTERM ended.
 const EXIT_ON_SIGTERM: i32 = 143;
 
 /// A token that the first signal cancels. From here on, signals no longer end the process by
@@ -16,7 +16,7 @@ const EXIT_ON_SIGTERM: i32 = 143;
 ///
 /// # Errors
 ///
-/// When the system refuses to tell of signals.
+/// When the system refuses to deliver signals.
 pub fn shutdown() -> io::Result<CancellationToken> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;

@@ -50,7 +50,7 @@ enum Command {
         database: Database,
         /// The address to sign in with.
         email: Email,
-        /// What the user may do.
+        /// The rights of the user.
         #[arg(long, value_enum, default_value_t = Role::User)]
         role: Role,
         /// The currency of the first wallet.
@@ -58,7 +58,7 @@ enum Command {
         currency: Currency,
         #[command(flatten)]
         password: PasswordSource,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -72,11 +72,11 @@ enum Command {
         /// Only those in this status.
         #[arg(long, value_enum)]
         status: Option<UserStatus>,
-        /// How many at most.
+        /// The most that are listed.
         #[arg(long, default_value_t = 50,
               value_parser = clap::value_parser!(u16).range(1..=10_000))]
         limit: u16,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },

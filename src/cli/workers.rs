@@ -49,7 +49,7 @@ enum Command {
     List {
         #[command(flatten)]
         database: Database,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -78,11 +78,11 @@ struct Drain {
     /// Wait until they have ended.
     #[arg(long)]
     wait: bool,
-    /// With --wait: for so long at most.
+    /// With --wait: the longest time to wait.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration,
           requires = "wait")]
     timeout: Duration,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }

@@ -9,15 +9,15 @@ use super::database::Database;
 use crate::bank::simulator::Simulator;
 use crate::serve;
 
-/// How long the simulated bank takes here: `app bank` is as slow as a real one, which is no fun to
-/// try out.
+/// The simulated bank's latency here: `app bank` is as slow as a real one, which is too slow to try
+/// things out.
 const LATENCY: &str = "50ms..300ms";
 /// The file in the data folder that keeps its books.
 const BOOKS: &str = "bank.jsonl";
 
 /// The bank that the workers ask.
 pub(super) struct Bank {
-    /// Where it is, for people.
+    /// The place of the bank, for people.
     pub(super) place: String,
     simulator: Option<(Simulator, CancellationToken)>,
 }
@@ -30,7 +30,7 @@ impl Bank {
             return Ok(Self { place: "the one of APP_BANK_URL".to_owned(), simulator: None });
         }
         let mut settings = args.simulator.clone();
-        settings.dials.latency.get_or_insert(LATENCY.parse().expect("a range"));
+        settings.behaviour.latency.get_or_insert(LATENCY.parse().expect("a range"));
         if settings.data.is_none() {
             settings.data = database.data_dir().map(|dir| dir.join(BOOKS));
         }

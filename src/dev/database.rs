@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
 use super::Args;
-use super::words::{say, step};
+use super::messages::{print, print_step};
 use crate::db::{self, DatabaseArgs};
 use surety_postgres::embedded::locate::{self, Download};
 use surety_postgres::embedded::{
@@ -18,11 +18,11 @@ use surety_postgres::embedded::{
 const DATABASE: &str = "surety";
 /// Connections of the handlers of all workers together.
 const HANDLER_CONNECTIONS: u32 = 20;
-/// What the private cluster allows: the API, the most workers with an engine each, and room for
+/// Connections of the private cluster: the API, the most workers with an engine each, and room for
 /// people.
 const MAX_CONNECTIONS: u32 = 250;
 
-/// More than so many waiting jobs are not counted at the end.
+/// The most waiting jobs that are counted at the end.
 const WAITING_JOBS_MAX: i64 = 100_000;
 
 /// The database, ready to be used, and the cluster below it if it is ours.
@@ -31,9 +31,9 @@ pub(super) struct Database {
     pub(super) handler_pool: PgPool,
     /// A way past a connection pooler.
     pub(super) direct: Option<PgConnectOptions>,
-    /// What to paste into a shell to look into it.
+    /// A shell command that opens the database.
     pub(super) psql: String,
-    /// Where the data is, for people.
+    /// The place of the data, for people.
     pub(super) place: String,
     cluster: Option<Cluster>,
 }
@@ -55,7 +55,7 @@ impl Database {
         let pool = ways.connect_to_write(args.api.database_connections, "surety dev api").await?;
         let session = ways.connect_session("surety dev", "migrations").await?;
         let applied = db::migrate(&session).await?;
-        step(&format!("schema current, {} migrations applied", applied.len()), began);
+        print_step(&format!("schema current, {} migrations applied", applied.len()), began);
         let handler_pool = ways.connect_to_write(HANDLER_CONNECTIONS, "surety dev worker").await?;
         let direct = ways.direct_options("surety dev worker")?;
         let (psql, place) = match &cluster {
@@ -86,8 +86,8 @@ impl Database {
         )
     }
 
-    /// How many jobs are left for the next start, counted up to [`WAITING_JOBS_MAX`]; none that we
-    /// know of when the database is gone.
+    /// The number of jobs left for the next start, counted up to [`WAITING_JOBS_MAX`]; 0 when the
+    /// database is gone.
     pub(super) async fn waiting_jobs(&self) -> u64 {
         let counted = sqlx::query_scalar!(
             r#"
@@ -120,7 +120,8 @@ async fn start_cluster(args: &Args) -> anyhow::Result<Cluster> {
     };
     let download = if args.no_download { Download::Refused } else { Download::Allowed };
     let binaries =
-        locate::find_or_fetch(&data_dir, download, |line| say(&format!("  ..  {line}\n"))).await?;
+        locate::find_or_fetch(&data_dir, download, |line| print(&format!("  ..  {line}\n")))
+            .await?;
     let settings = ClusterSettings {
         data_dir,
         binaries,
@@ -132,6 +133,9 @@ async fn start_cluster(args: &Args) -> anyhow::Result<Cluster> {
     let cluster = Cluster::start(settings).await?;
     cluster.ensure_database(DATABASE).await?;
     let binaries = cluster.binaries();
-    step(&format!("PostgreSQL {} of {}", binaries.version(), binaries.dir().display()), began);
+    print_step(
+        &format!("PostgreSQL {} of {}", binaries.version(), binaries.dir().display()),
+        began,
+    );
     Ok(cluster)
 }

@@ -14,7 +14,7 @@
 //! - Here: the order of things, and the API and the workers while they run.
 //! - `bank`: the simulated bank, or the one that was named.
 //! - `database`: the private cluster, or the database that was named.
-//! - `words`: what it says.
+//! - `messages`: messages on standard output.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::bank::Bank;
 use self::database::Database;
-use self::words::{banner, farewell, say};
+use self::messages::{banner, print, summary_text};
 use crate::bank::simulator::SimulatorArgs;
 use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, ServeSettings, ServeSummary};
@@ -37,7 +37,7 @@ use crate::{serve, work};
 
 mod bank;
 mod database;
-mod words;
+mod messages;
 
 /// Heading of the settings that `app serve` has too. They are left out of our help, which is a
 /// newcomer's first.
@@ -65,7 +65,7 @@ Ctrl-C finishes the jobs in progress, stops PostgreSQL and keeps the data; twice
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where the API listens; without a webhook secret on a loopback address only.
+    /// The API's address; without a webhook secret a loopback address only.
     #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
 
@@ -77,12 +77,12 @@ pub struct Args {
     #[arg(long, env = "APP_DATABASE_DIRECT_URL", hide_env_values = true, value_name = "URL")]
     pub database_direct_url: Option<String>,
 
-    /// Where the private PostgreSQL keeps its data [default: ~/.local/share/surety/dev, as root
+    /// The folder of the private PostgreSQL's data [default: ~/.local/share/surety/dev, as root
     /// /var/lib/surety/dev]
     #[arg(long, env = "APP_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// How many workers run beside the API.
+    /// The number of workers that run beside the API.
     #[arg(long, env = "APP_DEV_WORKERS", default_value_t = 2, value_name = "N",
           value_parser = clap::value_parser!(u8).range(0..=16))]
     pub workers: u8,
@@ -91,15 +91,15 @@ pub struct Args {
     #[arg(long)]
     pub no_download: bool,
 
-    /// How the API behaves.
+    /// The settings of the API.
     #[command(flatten, next_help_heading = SERVE_SETTINGS)]
     pub api: ApiArgs,
 
-    /// How each worker runs jobs.
+    /// The settings of each worker.
     #[command(flatten, next_help_heading = WORK_SETTINGS)]
     pub worker: WorkerArgs,
 
-    /// How the simulated bank behaves, which runs unless a bank's URL is given.
+    /// The simulated bank, which runs unless a bank's URL is given.
     #[command(flatten, next_help_heading = BANK_SETTINGS)]
     pub simulator: SimulatorArgs,
 }
@@ -114,7 +114,7 @@ pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow:
     let began = Instant::now();
     let webhooks = Webhooks::of(&args.api)?;
     webhooks.require_safe(args.listen)?;
-    say(concat!("surety ", env!("CARGO_PKG_VERSION"), ", everything in one process\n"));
+    print(concat!("surety ", env!("CARGO_PKG_VERSION"), ", everything in one process\n"));
     let listener = serve::bind(args.listen).await?;
     // Port 0 is whichever was free.
     let address = listener.local_addr().context("the address of the API is unknown")?;
@@ -127,30 +127,30 @@ pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow:
     };
     let bank = Bank::open(&mut args, &database).await?;
     let running = Running::start(&args, listener, &database, &shutdown)?;
-    say(&banner(address, webhooks, args.workers, &bank, &database));
-    say(&format!(
+    print(&banner(address, webhooks, args.workers, &bank, &database));
+    print(&format!(
         "Ready in {:.1} s. Ctrl-C stops everything and keeps the data.\n\n",
         began.elapsed().as_secs_f64()
     ));
 
     let outcome = running.until(&shutdown, &database).await;
     if outcome.is_ok() {
-        say("\nStopping: jobs in progress finish. Ctrl-C again exits at once.\n");
+        print("\nStopping: jobs in progress finish. Ctrl-C again exits at once.\n");
     }
     let summary = running.stop().await;
     bank.close().await;
     let waiting = database.waiting_jobs().await;
     let place = database.close().await;
-    say(&farewell(&summary?, waiting, began.elapsed(), &place));
+    print(&summary_text(&summary?, waiting, began.elapsed(), &place));
     outcome
 }
 
-/// Whose webhooks are taken.
+/// The webhooks that are accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Webhooks {
-    /// Those signed with a secret.
+    /// Webhooks that are signed with a secret.
     Signed,
-    /// Those of whoever can reach the port.
+    /// All webhooks, of anybody who reaches the port.
     Unsigned,
 }
 
@@ -180,7 +180,7 @@ struct Running {
     serving_ended: CancellationToken,
 }
 
-/// What was done in this run.
+/// The totals of this run.
 struct Summary {
     served: ServeSummary,
     worked: WorkerSummary,

@@ -40,19 +40,19 @@ use self::wire::request_body::{BodyLimits, BufferedBody};
 /// The parts and settings of the middleware that [`endpoint`] puts around the APIs.
 #[derive(Debug)]
 pub struct Edge {
-    /// What request bodies may be.
+    /// The limits of request bodies.
     pub bodies: BodyLimits,
-    /// Told of each refusal.
+    /// Counts each refusal.
     pub counts: Arc<Counts>,
     /// Asked by the operations that are for known callers only.
     pub sign_ins: SignIns,
-    /// Who may read the transactions that providers sent.
+    /// The callers who may read the transactions that providers sent.
     pub readers: TransactionReaders,
     /// Asked by the operations that are limited.
     pub limits: RateLimits,
-    /// Which sites may call the API from a browser.
+    /// The sites that may call the API from a browser.
     pub origins: CorsOrigins,
-    /// Where requests are counted.
+    /// The registry of figures.
     pub metrics: Metrics,
 }
 

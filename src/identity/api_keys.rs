@@ -17,10 +17,10 @@ use uuid::Uuid;
 use super::{IdentityError, Role, interval, random_bytes};
 use crate::ids::{ApiKeyId, UserId};
 
-/// How every secret begins: what tells it from a token, and what scanners for leaked secrets look
-/// for.
+/// The prefix of every secret, which tells it from a token, and which scanners for leaked secrets
+/// look for.
 pub const SECRET_PREFIX: &str = "surety_";
-/// So many characters of a secret are kept for people to recognise it by: 36 of its 256 bits.
+/// Characters of a secret that are kept for people to recognise it by: 36 of its 256 bits.
 const PREFIX_CHARS: usize = SECRET_PREFIX.len() + 6;
 /// `last_used_at` is written no more often than this: a key is used thousands of times a second.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
@@ -38,13 +38,13 @@ impl ApiKeySecret {
         Self(format!("{SECRET_PREFIX}{}", URL_SAFE_NO_PAD.encode(random_bytes())))
     }
 
-    /// What was sent, if it can be a secret of ours.
+    /// Reads the text of a request, if it can be a secret of ours.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(SECRET_PREFIX)?).ok()?;
         (bytes.len() == 32).then(|| Self(text.to_owned()))
     }
 
-    /// What is stored of it.
+    /// The hash that is stored of the secret.
     pub fn hash(&self) -> SecretHash {
         SecretHash(Sha256::digest(&self.0).into())
     }
@@ -65,7 +65,7 @@ impl fmt::Debug for ApiKeySecret {
     }
 }
 
-/// What a key lets its holder be.
+/// The identity that a key gives its holder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ActsAs {
     /// One user, with a user's rights whatever the user's own role.
@@ -91,21 +91,21 @@ impl ActsAs {
 pub struct ApiKey {
     /// The key; the same through all rotations.
     pub id: ApiKeyId,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// What it may do.
+    /// The role of the key.
     pub role: Role,
     /// Whom it acts for.
     pub user: Option<UserId>,
-    /// How its secret begins.
+    /// The first characters of the secret.
     pub prefix: String,
-    /// When it was made.
+    /// The moment at which the key was made.
     pub created_at: OffsetDateTime,
-    /// From when on it no longer holds.
+    /// The moment from which the key no longer holds.
     pub expires_at: Option<OffsetDateTime>,
-    /// When it was revoked.
+    /// The moment at which the key was revoked.
     pub revoked_at: Option<OffsetDateTime>,
-    /// When it was last used, within a minute.
+    /// The moment of the last use, within a minute.
     pub last_used_at: Option<OffsetDateTime>,
 }
 
@@ -144,7 +144,7 @@ pub async fn create(
     Ok((key, secret))
 }
 
-/// All keys there ever were, newest first.
+/// Reads all keys there ever were, newest first.
 ///
 /// # Errors
 ///
@@ -249,7 +249,7 @@ pub async fn note_use(conn: &mut PgConnection, keys: &[ApiKeyId]) -> Result<(), 
     Ok(())
 }
 
-/// Whether a use at `now` is worth writing down.
+/// Tells if a use at `now` is worth writing down.
 pub(super) fn is_use_to_be_noted(
     last_used_at: Option<OffsetDateTime>,
     now: OffsetDateTime,

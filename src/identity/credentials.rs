@@ -1,4 +1,4 @@
-//! Who tokens and keys belong to, as of now: one statement for however many requests wait.
+//! The owners of tokens and keys, as of now: one statement for however many requests wait.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -9,7 +9,7 @@ use super::signing_keys::SigningKey;
 use super::{IdentityError, Role};
 use crate::ids::{ApiKeyId, SessionId, UserId};
 
-/// What a request shows of itself, to be looked up.
+/// The credential of a request, to be looked up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Credential {
     /// A token's session: the token is still to be [verified](super::tokens::Unverified::verify).
@@ -20,7 +20,7 @@ pub enum Credential {
 
 /// A credential that holds now.
 #[derive(Clone, Debug)]
-pub enum Known {
+pub enum KnownCaller {
     /// A session that has neither ended nor expired, of an active user.
     Session(KnownSession),
     /// A key that is neither revoked nor expired, and acts for an active user or for none.
@@ -32,11 +32,11 @@ pub enum Known {
 pub struct KnownSession {
     /// The session.
     pub id: SessionId,
-    /// Whose it is.
+    /// The user of the session.
     pub user: UserId,
-    /// What the user may do now.
+    /// The role of the user now.
     pub role: Role,
-    /// What its token must be signed with.
+    /// The key that the session's token must be signed with.
     pub(super) key: SigningKey,
     /// The database's time.
     pub(super) now: OffsetDateTime,
@@ -47,11 +47,11 @@ pub struct KnownSession {
 pub struct KnownApiKey {
     /// The key.
     pub id: ApiKeyId,
-    /// What it may do.
+    /// The role of the key.
     pub role: Role,
     /// Whom it acts for.
     pub user: Option<UserId>,
-    /// Whether this use is worth [writing down](super::api_keys::note_use).
+    /// The use is worth [writing down](super::api_keys::note_use).
     pub is_use_to_be_noted: bool,
 }
 
@@ -63,7 +63,7 @@ pub struct KnownApiKey {
 pub async fn find_many(
     conn: &mut PgConnection,
     credentials: &[Credential],
-) -> Result<Vec<(Credential, Known)>, IdentityError> {
+) -> Result<Vec<(Credential, KnownCaller)>, IdentityError> {
     let (mut sessions, mut hashes) = (Vec::<Uuid>::new(), Vec::<Vec<u8>>::new());
     for credential in credentials {
         match credential {
@@ -125,12 +125,12 @@ struct Row {
 }
 
 impl Row {
-    fn known(self) -> Option<(Credential, Known)> {
+    fn known(self) -> Option<(Credential, KnownCaller)> {
         if let Some(id) = self.session {
             let key = SigningKey { number: self.key_number?, secret: self.key_secret? };
             let (user, role, now) = (self.user?, self.role, self.now);
             let known = KnownSession { id, user, role, key, now };
-            return Some((Credential::Session(id), Known::Session(known)));
+            return Some((Credential::Session(id), KnownCaller::Session(known)));
         }
         let hash = SecretHash(self.hash?.try_into().ok()?);
         let known = KnownApiKey {
@@ -139,6 +139,6 @@ impl Row {
             user: self.user,
             is_use_to_be_noted: is_use_to_be_noted(self.last_used_at, self.now),
         };
-        Some((Credential::ApiKey(hash), Known::ApiKey(known)))
+        Some((Credential::ApiKey(hash), KnownCaller::ApiKey(known)))
     }
 }

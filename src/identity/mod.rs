@@ -1,4 +1,4 @@
-//! Who calls: users, what they sign in with, and what machines sign in with.
+//! Identity of callers: users, and the credentials of people and of machines.
 //!
 //! The cast:
 //!
@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use sqlx::postgres::types::PgInterval;
 
-/// What can go wrong in the database. Rules that were broken are outcomes, and no errors.
+/// An error of the database. Rules that were broken are outcomes, and no errors.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// Another user has this address.
@@ -53,7 +53,7 @@ impl From<sqlx::Error> for IdentityError {
     }
 }
 
-/// What a caller may do, in rising order.
+/// A role, in rising order of rights.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, sqlx::Type, clap::ValueEnum)]
 #[sqlx(type_name = "identity.role", rename_all = "lowercase")]
 pub enum Role {
@@ -66,7 +66,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// All there are.
+    /// The roles there are.
     pub const ALL: [Self; 3] = [Self::User, Self::Operator, Self::Admin];
 
     /// The role in one word.
@@ -79,7 +79,7 @@ impl Role {
     }
 }
 
-/// Whether a user may sign in.
+/// The status of a user, who may or may not sign in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, sqlx::Type, clap::ValueEnum)]
 #[sqlx(type_name = "identity.user_status", rename_all = "lowercase")]
 pub enum UserStatus {
@@ -92,7 +92,7 @@ pub enum UserStatus {
 }
 
 impl UserStatus {
-    /// All there are.
+    /// The statuses there are.
     pub const ALL: [Self; 3] = [Self::Active, Self::Suspended, Self::Closed];
 
     /// The status in one word.
@@ -127,7 +127,7 @@ impl Email {
 impl FromStr for Email {
     type Err = NotAnEmail;
 
-    /// Only what is no address at all is refused: whether mail arrives, only mail can tell.
+    /// Refuses only what is no address at all: only mail can tell if mail arrives.
     fn from_str(text: &str) -> Result<Self, NotAnEmail> {
         let email = text.trim().to_lowercase();
         let is_odd = |c: char| c.is_whitespace() || c.is_control();

@@ -55,7 +55,7 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 pub struct Password(String);
 
 impl Password {
-    /// Whatever somebody tries to sign in with.
+    /// Takes any text that somebody tries to sign in with.
     pub fn attempt(text: String) -> Self {
         Self(text)
     }
@@ -104,16 +104,16 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Why a password may not be set.
+/// The reason that a password may not be set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum WeakPassword {
-    /// It has too few characters.
+    /// The password has too few characters.
     #[error("must have at least {MIN_CHARS} characters; a few words make a good one")]
     TooShort,
-    /// It has too many characters.
+    /// The password has too many characters.
     #[error("must have at most {MAX_CHARS} characters")]
     TooLong,
-    /// It is a pattern, close to the email address, or one of those that are tried first.
+    /// The password is a pattern, close to the email address, or one of those that are tried first.
     #[error("is too easy to guess")]
     EasyToGuess,
 }
@@ -123,7 +123,7 @@ pub enum WeakPassword {
 pub struct PasswordHash(pub(super) String);
 
 impl PasswordHash {
-    /// What is stored.
+    /// The text that is stored.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -135,7 +135,7 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// Why a hash was not computed.
+/// The reason that a hash was not computed.
 #[derive(Debug, thiserror::Error)]
 pub enum HasherError {
     /// Too many wait for one.
@@ -172,7 +172,7 @@ impl Hasher {
         Ok(PasswordHash(hash.map_err(failed)?.to_string()))
     }
 
-    /// Whether the password is the one that was hashed. Without a hash it never is, and takes the
+    /// Tells if the password is the one that was hashed. Without a hash it never is, and takes the
     /// same work to say so: nobody can tell from the time whether an account exists.
     ///
     /// # Errors

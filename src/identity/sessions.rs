@@ -11,7 +11,7 @@ use super::signing_keys::SigningKey;
 use super::{IdentityError, interval};
 use crate::ids::{SessionId, UserId};
 
-/// How long a session lasts: so long may a stolen token be used that nobody notices.
+/// The duration of a session, for which a stolen token may be used that nobody notices.
 pub const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// A sign-in of a user's.
@@ -19,11 +19,11 @@ pub const LIFETIME: Duration = Duration::from_secs(30 * 60);
 pub struct Session {
     /// The session.
     pub id: SessionId,
-    /// Who signed in.
+    /// The user who signed in.
     pub user: UserId,
-    /// Since when it holds, in whole seconds, by the database's clock.
+    /// The moment since which the session holds, in whole seconds, by the database's clock.
     pub created_at: OffsetDateTime,
-    /// From when on it no longer holds.
+    /// The moment from which the session no longer holds.
     pub expires_at: OffsetDateTime,
 }
 

@@ -13,7 +13,7 @@ use super::{IdentityError, random_bytes};
 /// A key that signs or verifies.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey {
-    /// Which one it is; rises with every new one.
+    /// The number of the key; rises with every new one.
     pub number: i64,
     pub(super) secret: Vec<u8>,
 }
@@ -64,15 +64,15 @@ pub async fn rotate(conn: &mut PgConnection) -> Result<SigningKey, IdentityError
 /// A signing key as people may see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SigningKeyState {
-    /// Which one it is.
+    /// The number of the key.
     pub number: i64,
-    /// Since when it signs.
+    /// The moment since which the key signs.
     pub created_at: OffsetDateTime,
-    /// Since when it no longer verifies.
+    /// The moment since which the key no longer verifies.
     pub retired_at: Option<OffsetDateTime>,
 }
 
-/// All signing keys there ever were, newest first.
+/// Reads all signing keys there ever were, newest first.
 ///
 /// # Errors
 ///

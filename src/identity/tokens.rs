@@ -16,15 +16,15 @@ use super::sessions::Session;
 use super::signing_keys::SigningKey;
 use crate::ids::SessionId;
 
-/// Who makes tokens.
+/// The issuer of tokens.
 pub const ISSUER: &str = "surety";
-/// For whom they are.
+/// The audience of tokens.
 pub const AUDIENCE: &str = "surety-api";
 const ALGORITHM: Algorithm = Algorithm::HS256;
 /// Ours have 400 bytes. What is longer is not even decoded.
 const MAX_BYTES: usize = 8 * 1024;
 
-/// What a token says. All of it is required, and times are whole seconds since 1970.
+/// The claims of a token. All of it is required, and times are whole seconds since 1970.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -38,25 +38,25 @@ struct Claims {
     exp: i64,
 }
 
-/// Why a token is refused: for our log, never for the client.
+/// The reason that a token is refused: for our log, never for the client.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It is too long to be one of ours.
+    /// The token is too long to be one of ours.
     #[error("the token has more than {MAX_BYTES} bytes")]
     TooLong,
-    /// It is no JWT, lacks a claim, or has one of a wrong type.
+    /// The token is no JWT, lacks a claim, or has one of a wrong type.
     #[error("the token cannot be read")]
     Unreadable(#[source] jsonwebtoken::errors::Error),
-    /// Its header asks for something else than we do.
+    /// The header asks for something else than ours do.
     #[error("the token's header is not one of ours")]
     ForeignHeader,
     /// The signature, the issuer or the audience is not ours.
     #[error("the token cannot be verified")]
     Unverifiable(#[source] jsonwebtoken::errors::Error),
-    /// It belongs to another session, user or key than its session knows.
+    /// The token belongs to another session, user or key than its session knows.
     #[error("the token does not fit its session")]
     OtherSession,
-    /// It does not hold at this time.
+    /// The token does not hold at this time.
     #[error("the token has expired, or does not hold yet")]
     NotNow,
 }
@@ -117,7 +117,7 @@ impl<'a> Unverified<'a> {
         SessionId(self.claims.jti)
     }
 
-    /// Whether it is the token of this session, which was looked up just now.
+    /// Checks that it is the token of this session, which was looked up just now.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl<'a> Unverified<'a> {
         self.holds_at(session.now)
     }
 
-    /// By the database's clock, which also dated the token: so no leeway is needed.
+    /// Checks the time by the database's clock, which also dated the token: so no leeway is needed.
     fn holds_at(&self, now: OffsetDateTime) -> Result<(), TokenError> {
         let now = now.unix_timestamp();
         let Claims { iat, nbf, exp, .. } = self.claims;

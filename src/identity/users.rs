@@ -16,15 +16,15 @@ pub struct User {
     pub id: UserId,
     /// The address that the user signs in with.
     pub email: String,
-    /// What the user may do.
+    /// The role of the user.
     pub role: Role,
-    /// Whether the user may sign in.
+    /// The status of the user.
     pub status: UserStatus,
     /// The code of the currency of the user's first wallet.
     pub default_currency: String,
-    /// When the user was made.
+    /// The moment at which the user was made.
     pub created_at: OffsetDateTime,
-    /// When any of it was changed, the password included.
+    /// The moment of the last change, the password included.
     pub updated_at: OffsetDateTime,
 }
 
@@ -35,7 +35,7 @@ pub struct NewUser {
     pub email: Email,
     /// The password's hash.
     pub password_hash: PasswordHash,
-    /// What the user may do.
+    /// The role of the user.
     pub role: Role,
     /// The currency of the first wallet.
     pub currency: Currency,
@@ -114,14 +114,14 @@ pub async fn find_by_email(
     Ok(user)
 }
 
-/// Which users a list has.
+/// The filter of a list of users; every part that is set must match.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
-    /// Only those in this status.
+    /// The status.
     pub status: Option<UserStatus>,
-    /// Only those with this role.
+    /// The role.
     pub role: Option<Role>,
-    /// Only the one with this address.
+    /// The email address.
     pub email: Option<Email>,
 }
 
@@ -161,7 +161,7 @@ pub async fn list(
     Ok(users)
 }
 
-/// What a new password is compared with.
+/// The stored hash that a new password is compared with.
 #[derive(Clone, Debug)]
 pub struct StoredPassword {
     /// The hash of the present one.
@@ -195,7 +195,7 @@ pub struct SignInCandidate {
     pub password_hash: PasswordHash,
 }
 
-/// Who has this address, to compare a password with.
+/// Reads the user with this address, to compare a password with.
 ///
 /// # Errors
 ///
@@ -214,7 +214,7 @@ pub async fn find_sign_in_candidate(
         .map(|row| SignInCandidate { id: row.id, password_hash: PasswordHash(row.password_hash) }))
 }
 
-/// What became of a change that nobody else may have made meanwhile.
+/// The result of a change that nobody else may have made meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PasswordChange {
     /// The new password is set, and all sessions of the user have ended.
@@ -281,7 +281,7 @@ pub async fn set_password(
     Ok(changed.rows_affected() == 1)
 }
 
-/// What an admin may change of a user; what is none stays.
+/// The changes of an admin to a user; what is none stays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Change {
     /// The role from now on.
@@ -290,7 +290,7 @@ pub struct Change {
     pub status: Option<UserStatus>,
 }
 
-/// What became of a change.
+/// The result of a change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Changed {
     /// The user as it is now.

@@ -21,7 +21,7 @@ use crate::queue::operate::discarded::{self, Decision, Resolved};
 use crate::queue::operate::inspect::{self, JobDetails};
 use crate::queue::{Job, JobId, JobState, QueueError};
 
-/// Why an order or transaction failed that an operator has given up.
+/// The failure reason of an order or transaction that an operator has written off.
 pub const WRITTEN_OFF: &str = "written-off";
 
 /// A job that was discarded at least once, and what it is about.
@@ -29,12 +29,12 @@ pub const WRITTEN_OFF: &str = "written-off";
 pub struct DeadLetter {
     /// The job, with its attempts and what was decided over it.
     pub job: JobDetails,
-    /// What it was to do something about; none when that does not exist, or the kind of the job is
+    /// The order or transaction of the job; none when it does not exist, or the kind of the job is
     /// none of ours.
     pub subject: Option<Subject>,
 }
 
-/// What a job is about.
+/// The order or transaction that a job is about.
 #[derive(Clone, Debug)]
 pub enum Subject {
     /// A user's order.
@@ -43,7 +43,7 @@ pub enum Subject {
     Transaction(Transaction),
 }
 
-/// Why a decision cannot be. Nothing that was done for it may be committed.
+/// The reason that a decision is refused. Nothing that was done for it may be committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DecisionRefusal {
     /// No job with this number was ever discarded, or retention has dropped it.
@@ -52,16 +52,16 @@ pub enum DecisionRefusal {
     /// Somebody has decided over it by now.
     #[error("somebody has decided over it already")]
     AlreadyDecided,
-    /// What the job is about has its outcome, so that running it again would do nothing.
+    /// The order or transaction has its outcome, so that running the job again would do nothing.
     #[error("what it is about needs no other run; it can be written off")]
     NothingToRedrive,
-    /// What the order would move is no longer available in the wallet.
+    /// The amount of the order is no longer available in the wallet.
     #[error("too little is available in the wallet")]
     InsufficientFunds,
 }
 
 impl DecisionRefusal {
-    /// Its stable name.
+    /// The stable name of the refusal.
     pub const fn code(self) -> &'static str {
         match self {
             Self::NotFound => "not-found",
@@ -72,10 +72,10 @@ impl DecisionRefusal {
     }
 }
 
-/// What can go wrong beside a [`DecisionRefusal`].
+/// An error beside a [`DecisionRefusal`].
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
-    /// In the queue.
+    /// The queue's error.
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// With an order.
@@ -96,9 +96,9 @@ pub async fn find(
     id: JobId,
 ) -> Result<Option<DeadLetter>, DeadLetterError> {
     let Some(job) = find_discarded(conn, id).await? else { return Ok(None) };
-    let subject = match About::of(&job) {
-        Some(About::Order(order)) => orders::find(conn, order).await?.map(Subject::Order),
-        Some(About::Transaction(number)) => {
+    let subject = match JobSubject::of(&job) {
+        Some(JobSubject::Order(order)) => orders::find(conn, order).await?.map(Subject::Order),
+        Some(JobSubject::Transaction(number)) => {
             transactions::find_by_number(conn, number).await?.map(Subject::Transaction)
         }
         None => None,
@@ -120,8 +120,8 @@ pub async fn redrive(
     let Some(job) = find_discarded(conn, id).await? else {
         return Ok(Err(DecisionRefusal::NotFound));
     };
-    let to_reopen = match About::of(&job) {
-        Some(About::Order(order)) => {
+    let to_reopen = match JobSubject::of(&job) {
+        Some(JobSubject::Order(order)) => {
             let order = orders::find_locked(conn, order).await?;
             match order.map(|order| Redrivable::of(&order, &job.kind)) {
                 Some(Redrivable::AsItIs) => None,
@@ -129,7 +129,7 @@ pub async fn redrive(
                 Some(Redrivable::No) | None => return Ok(Err(undecided(conn, id).await?)),
             }
         }
-        Some(About::Transaction(number)) => {
+        Some(JobSubject::Transaction(number)) => {
             let found = transactions::find_by_number(conn, number).await?;
             if !found.is_some_and(|transaction| transaction.status == Status::Processing) {
                 return Ok(Err(undecided(conn, id).await?));
@@ -166,8 +166,8 @@ pub async fn write_off(
     let Some(job) = find_discarded(conn, id).await? else {
         return Ok(Err(DecisionRefusal::NotFound));
     };
-    let about = About::of(&job);
-    if let Some(About::Order(order)) = about {
+    let about = JobSubject::of(&job);
+    if let Some(JobSubject::Order(order)) = about {
         orders::find_locked(conn, order).await?;
     }
     if discarded::dismiss(conn, id, decision).await? == Resolved::NotOpen {
@@ -175,44 +175,44 @@ pub async fn write_off(
     }
     let is_left_to_another = is_left_to_original(conn, &job, decision).await?;
     match about {
-        Some(About::Order(order)) if !is_left_to_another => {
+        Some(JobSubject::Order(order)) if !is_left_to_another => {
             orders::fail(conn, order, WRITTEN_OFF).await?;
         }
-        Some(About::Transaction(number)) => {
+        Some(JobSubject::Transaction(number)) => {
             settlement::write_off(conn, number, WRITTEN_OFF).await?;
         }
-        Some(About::Order(_)) | None => {}
+        Some(JobSubject::Order(_)) | None => {}
     }
     Ok(Ok(()))
 }
 
-/// Whether nobody has decided over this job since it was discarded. With the lock on its order in
+/// Tells if nobody has decided over this job since it was discarded. With the lock on its order in
 /// hand, this stays so until the transaction ends.
 pub(super) async fn is_open(conn: &mut PgConnection, id: JobId) -> Result<bool, QueueError> {
     // Nobody can redrive what retention has dropped.
     Ok(inspect::find_job(conn, id).await?.is_none_or(|job| is_undecided(&job)))
 }
 
-/// Whether a job is discarded, and waits for a decision.
+/// Tells if a job is discarded and waits for a decision.
 pub fn is_undecided(job: &JobDetails) -> bool {
     let is_decided = job.resolutions.iter().any(|decided| decided.attempt == job.attempt);
     job.state == JobState::Discarded && !is_decided
 }
 
-/// Whether jobs of this kind are about an order or a transaction, which waits for them: cancelled,
+/// Tells if jobs of this kind are about an order or a transaction, which waits for them: cancelled,
 /// or with other arguments, they would leave it waiting for ever.
 pub fn is_about_money(kind: &str) -> bool {
     [ExecuteBankOrder::KIND, ResolveBankOrder::KIND, ExecuteTransfer::KIND, SettleTransaction::KIND]
         .contains(&kind)
 }
 
-/// What a redrive means for an order.
+/// The meaning of a redrive for an order.
 enum Redrivable {
-    /// It waits for its job.
+    /// The order waits for its job.
     AsItIs,
-    /// It failed because its job was given up, and can be reopened.
+    /// The order failed because its job was given up, and can be reopened.
     Reopened(OrderId),
-    /// It has its outcome.
+    /// The order has its outcome.
     No,
 }
 
@@ -227,14 +227,14 @@ impl Redrivable {
     }
 }
 
-/// What the arguments of a job name.
+/// The id in the arguments of a job.
 #[derive(Clone, Copy)]
-enum About {
+enum JobSubject {
     Order(OrderId),
     Transaction(TransactionId),
 }
 
-impl About {
+impl JobSubject {
     fn of(job: &JobDetails) -> Option<Self> {
         let args = &job.stored_args;
         match job.kind.as_str() {
@@ -265,7 +265,8 @@ async fn find_discarded(
     Ok(found.filter(was_discarded))
 }
 
-/// Why a job is not to run again whose subject needs it no more: who came second is told so.
+/// The refusal to run a job again whose subject needs it no more: a second decision is told that
+/// there was a first.
 async fn undecided(conn: &mut PgConnection, id: JobId) -> Result<DecisionRefusal, QueueError> {
     Ok(match is_open(conn, id).await? {
         true => DecisionRefusal::NothingToRedrive,

@@ -8,23 +8,24 @@ use time::OffsetDateTime;
 
 use super::execute_transfer::MissingOrder;
 use super::resolve_bank_order::ResolveBankOrder;
-use super::{Bank, JobState};
-use crate::bank::breaker::{Pass, Permit, Verdict};
-use crate::bank::call_log::{self, CallId, Ending, Operation};
+use super::{Bank, Services};
+use crate::bank::breaker::{BankHealth, Pass, Permit};
+use crate::bank::call_log::{self, CallId, CallOperation, CallResult};
 use crate::bank::settings::MAX_TIMEOUT;
-use crate::bank::{BankError, Direction, EffectKey, Instruction, Receipt, Standing};
+use crate::bank::{BankError, BankInstruction, Direction, EffectKey, PaymentStatus, Receipt};
 use crate::ids::OrderId;
 use crate::money::Money;
 use crate::payments::orders::{self, Executed, Execution, Kind, Order, Status};
-use crate::payments::transfers::Refusal;
-use crate::queue::{Committed, FollowUp, Job, JobContext, JobError};
+use crate::payments::transfers::TransferRefusal;
+use crate::queue::{Committed, JobContext};
+use crate::queue::{FollowUp, Job, JobError};
 
 /// A worker without a bank looks again after this long whether it was given one: after a restart.
 const WITHOUT_BANK: Duration = Duration::from_secs(30);
 /// A bank that has not decided is asked again after a tenth of the order's age, within these
 /// bounds: soon when it takes seconds, and with few calls when it takes days.
 const UNDECIDED: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30 * 60)];
-/// For the commits around the calls of a run.
+/// The time for the commits around the calls of a run.
 const COMMITS: Duration = Duration::from_secs(10);
 const _: () = assert!(
     ExecuteBankOrder::TIMEOUT.as_secs() >= 2 * MAX_TIMEOUT.as_secs() + COMMITS.as_secs(),
@@ -67,9 +68,9 @@ impl Job for ExecuteBankOrder {
     const MAX_ATTEMPTS: i16 = 4;
     const TIMEOUT: Duration = Duration::from_secs(90);
     const ON_DISCARD: Option<FollowUp> = Some(FollowUp::job::<ResolveBankOrder>());
-    type State = JobState;
+    type State = Services;
 
-    async fn run(self, state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
+    async fn run(self, state: &Services, cx: JobContext) -> Result<Committed, JobError> {
         let Some(bank) = &state.bank else {
             return Err(without_bank());
         };
@@ -85,7 +86,7 @@ impl Job for ExecuteBankOrder {
     }
 }
 
-async fn is_finished(id: OrderId, state: &JobState) -> Result<bool, JobError> {
+async fn is_finished(id: OrderId, state: &Services) -> Result<bool, JobError> {
     let mut conn = state.pool.acquire().await?;
     let order = orders::find(&mut conn, id).await?;
     Ok(order.ok_or_else(|| JobError::discard(MissingOrder(id)))?.is_finished())
@@ -94,56 +95,44 @@ async fn is_finished(id: OrderId, state: &JobState) -> Result<bool, JobError> {
 async fn execute(
     id: OrderId,
     bank: &Bank,
-    state: &JobState,
+    state: &Services,
     cx: JobContext,
 ) -> Result<Committed, JobError> {
     // Twice at most: an enquiry may end with "unknown", and then it is to be sent.
     loop {
-        let (intent, said) = ask(bank, state, intend(id, &cx)).await?;
-        match said {
-            Said::Booked(receipt) => {
+        let (intent, status) = ask(bank, state, intend(id, &cx)).await?;
+        match status {
+            PaymentStatus::Booked(receipt) => {
                 let mut tx = cx.begin().await?;
                 return match post(&mut tx, &intent, receipt).await? {
                     Ok(()) => complete(cx, tx, id).await,
                     Err(contradiction) => leave_to_operator(cx, tx, contradiction).await,
                 };
             }
-            Said::Declined(reason) => {
+            PaymentStatus::Declined { reason } => {
                 let tx = cx.begin().await?;
                 return fail(cx, tx, id, &reason).await;
             }
-            Said::Undecided => return Err(undecided(&intent)),
-            Said::Unknown => {}
+            PaymentStatus::Pending => return Err(undecided(&intent)),
+            PaymentStatus::Unknown => {}
         }
     }
-}
-
-/// What the bank said of an order.
-pub(super) enum Said {
-    /// It moved the money.
-    Booked(Receipt),
-    /// It will not, for this reason.
-    Declined(String),
-    /// It has not decided.
-    Undecided,
-    /// It has never heard of it.
-    Unknown,
 }
 
 /// A call that is about to be made, and is in the log.
 pub(super) struct Intent {
     pub(super) call: CallId,
-    operation: Operation,
-    instruction: Instruction,
+    operation: CallOperation,
+    instruction: BankInstruction,
     order: Order,
 }
 
 /// Has the breaker's leave, commits the intent, and makes the call.
 pub(super) async fn ask(
     bank: &Bank,
-    state: &JobState,
+    state: &Services,
     intend: impl Future<Output = Result<Intent, JobError>>,
-) -> Result<(Intent, Said), JobError> {
+) -> Result<(Intent, PaymentStatus), JobError> {
     let pass = permit(bank, state).await?;
     let intent = match intend.await {
         Ok(intent) => intent,
@@ -154,12 +143,12 @@ pub(super) async fn ask(
             return Err(error);
         }
     };
-    let said = call(bank, state, pass, &intent).await?;
-    Ok((intent, said))
+    let status = call(bank, state, pass, &intent).await?;
+    Ok((intent, status))
 }
 
 /// The breaker's leave to call.
-async fn permit(bank: &Bank, state: &JobState) -> Result<Pass, JobError> {
+async fn permit(bank: &Bank, state: &Services) -> Result<Pass, JobError> {
     let mut conn = state.pool.acquire().await?;
     match bank.breaker.permit(&mut conn).await? {
         Permit::Call(pass) => Ok(pass),
@@ -183,8 +172,8 @@ async fn intend(id: OrderId, cx: &JobContext) -> Result<Intent, JobError> {
         return Err(JobError::snooze(Duration::ZERO));
     }
     let operation = match call_log::may_have_acted(&mut tx, &EffectKey::of_order(order.id)).await? {
-        true => Operation::Enquire,
-        false => Operation::Send,
+        true => CallOperation::Enquire,
+        false => CallOperation::Send,
     };
     let intent = write_intent(&mut tx, operation, order).await?;
     tx.commit().await?;
@@ -194,7 +183,7 @@ async fn intend(id: OrderId, cx: &JobContext) -> Result<Intent, JobError> {
 /// Writes a call into the log, to be committed before it is made.
 pub(super) async fn write_intent(
     conn: &mut PgConnection,
-    operation: Operation,
+    operation: CallOperation,
     order: Order,
 ) -> Result<Intent, JobError> {
     let instruction = instruction(&order)?;
@@ -202,8 +191,8 @@ pub(super) async fn write_intent(
     Ok(Intent { order, instruction, call, operation })
 }
 
-/// What an order means to the bank.
-fn instruction(order: &Order) -> Result<Instruction, JobError> {
+/// Translates an order into an instruction for the bank.
+fn instruction(order: &Order) -> Result<BankInstruction, JobError> {
     let (direction, wallet) = match order.kind {
         Kind::Deposit => (Direction::Deposit, order.destination),
         Kind::Withdrawal => (Direction::Withdrawal, order.source),
@@ -213,7 +202,7 @@ fn instruction(order: &Order) -> Result<Instruction, JobError> {
             return Err(JobError::discard(error));
         }
     };
-    Ok(Instruction {
+    Ok(BankInstruction {
         effect_key: EffectKey::of_order(order.id),
         direction,
         money: order.money,
@@ -227,44 +216,37 @@ fn instruction(order: &Order) -> Result<Instruction, JobError> {
 /// without an outcome is one on which the bank may have acted.
 async fn call(
     bank: &Bank,
-    state: &JobState,
+    state: &Services,
     pass: Pass,
     intent: &Intent,
-) -> Result<Said, JobError> {
+) -> Result<PaymentStatus, JobError> {
     let Intent { operation, instruction, call, .. } = intent;
-    let (said, ending, verdict) = match operation {
-        Operation::Send => {
+    let (status, ended, health) = match operation {
+        CallOperation::Send => {
             let result = bank.client.send(instruction).await;
-            (said_to_send(&result), Ending::of_send(&result), Verdict::of(&result))
+            let (ended, health) = (CallResult::of_send(&result), BankHealth::of(&result));
+            (status_after_send(result), ended, health)
         }
-        Operation::Enquire => {
+        CallOperation::Enquire => {
             let result = bank.client.enquire(&instruction.effect_key).await;
-            let (ending, verdict) = (Ending::of_enquiry(&result), Verdict::of(&result));
-            (said_to_enquiry(result), ending, verdict)
+            let (ended, health) = (CallResult::of_enquiry(&result), BankHealth::of(&result));
+            (result, ended, health)
         }
     };
     let mut conn = state.pool.acquire().await?;
-    bank.breaker.record(&mut conn, pass, verdict).await?;
-    call_log::finish(&mut conn, *call, &ending).await?;
-    said
+    bank.breaker.record(&mut conn, pass, health).await?;
+    call_log::finish(&mut conn, *call, &ended).await?;
+    Ok(status?)
 }
 
-fn said_to_send(result: &Result<Receipt, BankError>) -> Result<Said, JobError> {
+/// The status of the payment, where the answer to sending it tells one.
+fn status_after_send(result: Result<Receipt, BankError>) -> Result<PaymentStatus, BankError> {
     match result {
-        Ok(receipt) => Ok(Said::Booked(receipt.clone())),
-        Err(BankError::Declined { reason }) => Ok(Said::Declined(reason.clone())),
-        Err(BankError::Pending) => Ok(Said::Undecided),
-        Err(error) => Err(error.clone().into()),
+        Ok(receipt) => Ok(PaymentStatus::Booked(receipt)),
+        Err(BankError::Declined { reason }) => Ok(PaymentStatus::Declined { reason }),
+        Err(BankError::Pending) => Ok(PaymentStatus::Pending),
+        Err(error) => Err(error),
     }
-}
-
-fn said_to_enquiry(result: Result<Standing, BankError>) -> Result<Said, JobError> {
-    Ok(match result? {
-        Standing::Booked(receipt) => Said::Booked(receipt),
-        Standing::Declined { reason } => Said::Declined(reason),
-        Standing::Pending => Said::Undecided,
-        Standing::Unknown => Said::Unknown,
-    })
 }
 
 /// Without a bank nothing can be done or found out.
@@ -328,7 +310,7 @@ pub(super) enum Contradiction {
     #[error("the bank booked the order {0}, which had failed by then")]
     AlreadyFailed(OrderId),
     #[error("the bank booked the order {order}, but the ledger refuses: {refusal}")]
-    Refused { order: OrderId, refusal: Refusal },
+    Refused { order: OrderId, refusal: TransferRefusal },
 }
 
 /// Undoes what is in this transaction, and discards the job without a follow-up: to ask the bank

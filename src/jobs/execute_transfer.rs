@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::JobState;
+use super::Services;
 use crate::ids::OrderId;
 use crate::payments::orders::{self, Executed, Execution};
 use crate::queue::deadline::within;
@@ -20,9 +20,9 @@ pub struct ExecuteTransfer {
 
 impl Job for ExecuteTransfer {
     const KIND: &'static str = "execute_transfer";
-    type State = JobState;
+    type State = Services;
 
-    async fn run(self, _state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
+    async fn run(self, _state: &Services, cx: JobContext) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
         let executed = within(execute(&mut tx, &[self])).await?;
         let committed = cx.complete(tx).await?;
@@ -36,7 +36,7 @@ impl BatchJob for ExecuteTransfer {
 
     async fn run_batch(
         jobs: Vec<Self>,
-        _state: &JobState,
+        _state: &Services,
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;

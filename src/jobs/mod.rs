@@ -28,12 +28,12 @@ use crate::queue::{Backoff, QueueError, Registry};
 /// The name under which all workers share the circuit breaker of the bank.
 pub const BANK_BREAKER: &str = "bank";
 
-/// What every run of a job gets.
+/// The services that every run of a job gets.
 #[derive(Clone, Debug)]
-pub struct JobState {
-    /// For reads. What a job writes goes into the transaction that completes it.
+pub struct Services {
+    /// The database, for reads. What a job writes goes into the transaction that completes it.
     pub pool: PgPool,
-    /// Where deposits come from and withdrawals go to; without one they wait.
+    /// The bank that deposits come from and withdrawals go to; without one they wait.
     pub bank: Option<Bank>,
 }
 
@@ -69,12 +69,12 @@ impl Bank {
 ///
 /// When the database refuses.
 pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
-    let registry = registry(JobState { pool: pool.clone(), bank: None });
+    let registry = registry(Services { pool: pool.clone(), bank: None });
     kinds::declare(pool, &registry.declarations()).await
 }
 
-/// All kinds of job that this binary knows.
-pub fn registry(state: JobState) -> Registry<JobState> {
+/// Registers all kinds of job that this binary knows.
+pub fn registry(state: Services) -> Registry<Services> {
     Registry::new(state)
         .register_batch::<SettleTransaction>()
         .register_batch::<ExecuteTransfer>()

@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::execute_bank_order::{
-    ExecuteBankOrder, Intent, Said, ask, complete, fail, leave_to_operator, post, undecided,
+    ExecuteBankOrder, Intent, ask, complete, fail, leave_to_operator, post, undecided,
     without_bank, write_intent,
 };
 use super::execute_transfer::MissingOrder;
-use super::{Bank, JobState, dead_letters};
-use crate::bank::call_log::{self, CallId, Operation};
-use crate::bank::{EffectKey, Receipt};
+use super::{Bank, Services, dead_letters};
+use crate::bank::call_log::{self, CallId, CallOperation};
+use crate::bank::{EffectKey, PaymentStatus, Receipt};
 use crate::payments::orders::{self, Order, Status};
 use crate::queue::operate::discarded::{self, Decision, Resolved};
 use crate::queue::{Backoff, Committed, Job, JobContext, JobError, JobId};
 
-/// Why an order failed that the bank could not be brought to execute. An operator can have it tried
-/// again ([`dead_letters::redrive`]).
+/// The failure reason of an order that the bank could not be brought to execute. An operator can
+/// have it tried again ([`dead_letters::redrive`]).
 pub const BANK_UNAVAILABLE: &str = "bank-unavailable";
 
 /// Brings an order whose [`ExecuteBankOrder`] was discarded to its outcome: by what we know, if the
@@ -49,9 +49,9 @@ impl Job for ResolveBankOrder {
     const MAX_ATTEMPTS: i16 = 800;
     const TIMEOUT: Duration = ExecuteBankOrder::TIMEOUT;
     const BACKOFF: Backoff = Backoff { base: Duration::from_secs(15), ..Backoff::DEFAULT };
-    type State = JobState;
+    type State = Services;
 
-    async fn run(self, state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
+    async fn run(self, state: &Services, cx: JobContext) -> Result<Committed, JobError> {
         let id = self.args.order;
         let Some(bank) = &state.bank else { return Err(without_bank()) };
         let mut conn = state.pool.acquire().await?;
@@ -76,15 +76,15 @@ impl ResolveBankOrder {
         self,
         order: Order,
         bank: &Bank,
-        state: &JobState,
+        state: &Services,
         cx: JobContext,
     ) -> Result<Committed, JobError> {
-        let (intent, said) = ask(bank, state, intend(order, &cx)).await?;
-        match said {
-            Said::Booked(receipt) => self.settle(&intent, receipt, cx).await,
-            Said::Declined(reason) => self.fail(&reason, cx).await,
-            Said::Undecided => Err(undecided(&intent)),
-            Said::Unknown => self.give_up(bank, Some(intent.call), cx).await,
+        let (intent, status) = ask(bank, state, intend(order, &cx)).await?;
+        match status {
+            PaymentStatus::Booked(receipt) => self.settle(&intent, receipt, cx).await,
+            PaymentStatus::Declined { reason } => self.fail(&reason, cx).await,
+            PaymentStatus::Pending => Err(undecided(&intent)),
+            PaymentStatus::Unknown => self.give_up(bank, Some(intent.call), cx).await,
         }
     }
 
@@ -169,7 +169,7 @@ impl ResolveBankOrder {
 async fn intend(order: Order, cx: &JobContext) -> Result<Intent, JobError> {
     let mut tx = cx.begin().await?;
     cx.require_lease(&mut tx).await?;
-    let intent = write_intent(&mut tx, Operation::Enquire, order).await?;
+    let intent = write_intent(&mut tx, CallOperation::Enquire, order).await?;
     tx.commit().await?;
     Ok(intent)
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::JobState;
+use super::Services;
 use crate::ids::TransactionId;
 use crate::payments::settlement::{self, Settled};
 use crate::queue::deadline::within;
@@ -19,9 +19,9 @@ pub struct SettleTransaction {
 
 impl Job for SettleTransaction {
     const KIND: &'static str = "settle_transaction";
-    type State = JobState;
+    type State = Services;
 
-    async fn run(self, _state: &JobState, cx: JobContext) -> Result<Committed, JobError> {
+    async fn run(self, _state: &Services, cx: JobContext) -> Result<Committed, JobError> {
         let mut tx = cx.begin().await?;
         let settled = within(settlement::settle_many(&mut tx, &[self.transaction])).await?;
         require_all_found(&settled)?;
@@ -38,7 +38,7 @@ impl BatchJob for SettleTransaction {
 
     async fn run_batch(
         jobs: Vec<Self>,
-        _state: &JobState,
+        _state: &Services,
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
         let transactions: Vec<TransactionId> = jobs.iter().map(|job| job.transaction).collect();

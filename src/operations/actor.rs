@@ -1,4 +1,4 @@
-//! Who acts, by which way in, and why.
+//! The actor of a change: a person or machine, the way in, and a reason.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ pub const MAX_REASON_CHARS: usize = 500;
 /// Somebody who changes something, by which way in, and why. All of it is kept with the change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Actor {
-    /// Who, and by which way in.
+    /// The person or machine, and the way in.
     pub identity: Identity,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 

@@ -25,15 +25,15 @@ pub struct KeyRotation {
 /// The need for a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyNeed {
-    /// It is the current one.
+    /// The current key.
     Current,
-    /// No job that may still run has it.
+    /// A key that no job which may still run has.
     CanBeRetired,
-    /// Jobs that may still run have it.
+    /// An older key of jobs that may still run.
     StillNeeded,
-    /// It is not in the ring, and no job that may still run has it.
+    /// A key outside the ring that no job which may still run has.
     UnknownAndUnneeded,
-    /// It is not in the ring, and jobs that may still run have it.
+    /// A key outside the ring, of jobs that may still run.
     UnknownAndNeeded,
     /// Jobs in plain that may still run are to be sealed.
     ToBeSealed,

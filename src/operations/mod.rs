@@ -8,6 +8,9 @@
 //! - [`queues`], [`workers`], [`schedules`]: reading them, holding them up, draining them.
 //! - [`users`], [`api_keys`]: the people and machines that may call.
 //! - [`job_keys`]: sealing stored jobs again under the current key.
+//! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
+//!   comparing the ledger with the bank's statement.
+//! - [`demo_data`]: users with money and a history.
 //!
 //! # Rules of this layer
 //!
@@ -29,11 +32,15 @@
 pub mod actor;
 pub mod api_keys;
 pub mod dead_letters;
+pub mod demo_data;
+pub mod health;
 pub mod job_keys;
 pub mod jobs;
 pub mod queues;
+pub mod reconciliation;
 pub mod schedules;
 pub mod users;
+pub mod verify;
 pub mod workers;
 
 pub use actor::{Actor, Identity, InvalidReason, MAX_REASON_CHARS, Reason};
@@ -45,12 +52,12 @@ use time::OffsetDateTime;
 
 use crate::queue::enqueue::notify_now;
 
-/// Whether changes are kept.
+/// The mode of an operation that can be tried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// They are committed.
+    /// Changes are committed.
     Commit,
-    /// They are made, so that they are known to be possible, and rolled back.
+    /// Changes are made, so that they are known to be possible, and rolled back.
     DryRun,
 }
 

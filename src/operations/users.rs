@@ -1,7 +1,7 @@
 //! Users, as operators and admins make and change them.
 //!
-//! Whoever may do so is decided by the caller: at a terminal anybody who reaches the database, over
-//! HTTP an admin; anybody may make a user with the role `user` there.
+//! The caller decides who may do so: at a terminal anybody who reaches the database, over HTTP an
+//! admin; anybody may make a user with the role `user` there.
 
 use std::str::FromStr;
 
@@ -54,7 +54,7 @@ pub struct UserView {
     /// The rights of the user.
     #[serde(serialize_with = "role")]
     pub role: Role,
-    /// Whether the user may sign in.
+    /// The status, which says whether the user may sign in.
     #[serde(serialize_with = "status")]
     pub status: UserStatus,
     /// The currency of the user's first wallet.

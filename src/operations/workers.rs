@@ -39,7 +39,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<WorkerList, QueueError> {
 pub struct DrainWorkers {
     /// The workers.
     pub scope: WorkerScope,
-    /// Whether they are asked.
+    /// The mode: workers are asked, or it is tried out.
     pub mode: Mode,
     /// The time to wait until they have ended; none not to wait.
     pub wait: Option<Duration>,
@@ -48,7 +48,7 @@ pub struct DrainWorkers {
 /// Workers by number, or all that are not lost.
 #[derive(Clone, Debug)]
 pub enum WorkerScope {
-    /// These.
+    /// Workers by number.
     These(Vec<Uuid>),
     /// All that are not lost.
     All,
@@ -57,19 +57,19 @@ pub enum WorkerScope {
 /// The result of a drain for one worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WorkerDrain {
-    /// It would be asked, were it no dry run.
+    /// The worker would be asked, were it no dry run.
     WouldBeAsked,
-    /// It was asked.
+    /// The worker was asked.
     Requested,
-    /// Somebody had asked it before.
+    /// Somebody had asked the worker before.
     AlreadyDraining,
-    /// It has ended.
+    /// The worker has ended.
     Ended,
-    /// It had not ended when the time was over.
+    /// The job had not ended when the time was over.
     NotInTime,
-    /// It was not seen for longer than its lease, and was not asked.
+    /// The worker was not seen for longer than its lease, and was not asked.
     Lost,
-    /// It was lost while it drained: other workers take its jobs back.
+    /// The worker was lost while it drained: others take its jobs back.
     LostMeanwhile,
     /// There is no such worker.
     NotFound,

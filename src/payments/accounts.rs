@@ -22,7 +22,7 @@ use crate::money::Currency;
 pub struct ExternalAccount {
     /// The name, as the provider wrote it.
     pub external_ref: String,
-    /// What it holds.
+    /// The currency of the account.
     pub currency: Currency,
 }
 
@@ -34,37 +34,37 @@ pub(super) struct LockedAccount {
     /// The code of its currency.
     pub(super) currency: String,
     pub(super) balance: Decimal,
-    /// Of the balance, what unfinished orders have spoken for.
+    /// The part of the balance that unfinished orders hold.
     pub(super) held: Decimal,
-    /// What is available may not go below this; `None` means no floor.
+    /// The least that may be available; `None` means no floor.
     pub(super) floor: Option<Decimal>,
     /// Number of entries so far.
     pub(super) version: i64,
-    /// How often `held` was changed so far.
+    /// The number of changes of `held` so far.
     pub(super) hold_changes: i64,
-    /// Whose wallet it is, if it is one.
+    /// The owner, if the account is a wallet.
     pub(super) owner: Option<UserId>,
-    /// Whether it accepts no new orders.
+    /// The account accepts no new orders.
     pub(super) is_closed: bool,
 }
 
 impl LockedAccount {
-    /// Whether the rules allow it to have this balance, of which this much is held.
+    /// Tells if the rules allow the account to have this balance, of which this much is held.
     pub(super) fn affords(&self, balance: Decimal, held: Decimal) -> bool {
         self.floor.is_none_or(|floor| balance - held >= floor)
     }
 }
 
-/// By how much a batch of entries and holds moves one account.
+/// The sum of a batch of entries and holds on one account.
 #[derive(Clone, Debug)]
 pub(super) struct AccountChange {
     pub(super) account: AccountId,
     /// The version that the change is based on.
     pub(super) version_before: i64,
-    /// How many entries the change sums up.
+    /// The number of entries in the sum.
     pub(super) entries: i64,
     pub(super) balance_delta: Decimal,
-    /// How many holds the change sums up.
+    /// The number of holds in the sum.
     pub(super) hold_changes: i64,
     pub(super) held_delta: Decimal,
 }

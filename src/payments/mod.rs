@@ -26,8 +26,8 @@ pub mod wallets;
 use crate::ids::TransactionId;
 use crate::money::MoneyError;
 
-/// What can go wrong in the ledger. None of it is a rule that a transfer broke: those are
-/// [`transfers::Refusal`], an outcome and no error.
+/// An error of the ledger. None of it is a rule that a transfer broke: those are
+/// [`transfers::TransferRefusal`], an outcome and no error.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The transaction has its transfer already, although it was not settled.
@@ -44,7 +44,7 @@ pub enum LedgerError {
     UnreadableTransaction {
         /// The transaction.
         id: TransactionId,
-        /// What is wrong with it.
+        /// The error of reading it.
         #[source]
         source: MoneyError,
     },

@@ -11,18 +11,18 @@ use sqlx::PgConnection;
 
 use super::LedgerError;
 use super::accounts::{self, ExternalAccount};
-use super::transfers::{self, NewTransfer, Reason, Refusal};
+use super::transfers::{self, NewTransfer, Reason, TransferRefusal};
 use crate::ids::TransactionId;
 use crate::money::Money;
 
-/// What became of a transaction that was to be settled.
+/// The result of settling a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Settled {
-    /// Its transfer is posted; it is now `COMPLETED`.
+    /// The transfer is posted; the transaction is now `COMPLETED`.
     Completed,
-    /// It broke a rule and moved no money; it is now `FAILED`, with this reason.
-    Failed(Refusal),
-    /// It had its outcome before. Nothing was changed.
+    /// The transaction broke a rule and moved no money; it is now `FAILED`, with this reason.
+    Failed(TransferRefusal),
+    /// The transaction had its outcome before. Nothing was changed.
     AlreadySettled,
     /// There is no such transaction, or it is not for settlement yet (`PENDING`). Nothing was
     /// changed.
@@ -158,15 +158,15 @@ async fn post(
     let (to_itself, between_two): (Vec<Payment>, Vec<Payment>) =
         payments.into_iter().partition(|payment| payment.source == payment.destination);
     let refused =
-        to_itself.iter().map(|payment| (payment.id, Settled::Failed(Refusal::SameAccount)));
+        to_itself.iter().map(|payment| (payment.id, Settled::Failed(TransferRefusal::SameAccount)));
 
     let transfers = transfers_of(&mut *conn, &between_two).await?;
     let posted = transfers::post_many(conn, &transfers).await?;
-    let judged = between_two.iter().zip(posted).map(|(payment, posted)| match posted {
+    let decided = between_two.iter().zip(posted).map(|(payment, posted)| match posted {
         Ok(_) => (payment.id, Settled::Completed),
         Err(refusal) => (payment.id, Settled::Failed(refusal)),
     });
-    Ok(refused.chain(judged).collect())
+    Ok(refused.chain(decided).collect())
 }
 
 /// The transfer of each payment, between accounts that are made where they are seen for the first

@@ -24,17 +24,17 @@ const BALANCE_LIMIT: i128 = 10_i128.pow(24);
 /// Money to be moved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewTransfer {
-    /// What it is the movement of.
+    /// The cause of the movement.
     pub reason: Reason,
-    /// Who pays.
+    /// The account that pays.
     pub source: AccountId,
-    /// Who receives.
+    /// The account that receives.
     pub destination: AccountId,
-    /// What.
+    /// The amount and its currency.
     pub money: Money,
 }
 
-/// What a transfer is the movement of. Each transaction and each order has at most one.
+/// The cause of a transfer. Each transaction and each order has at most one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
     /// Nothing that is recorded elsewhere.
@@ -66,7 +66,7 @@ impl Reason {
 
 /// The rule that a transfer broke. It then moved nothing and left no row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum TransferRefusal {
     /// Money cannot move from an account to itself.
     #[error("source and destination are the same account")]
     SameAccount,
@@ -76,7 +76,7 @@ pub enum Refusal {
     /// A transfer has one currency, and so have its accounts.
     #[error("the account holds another currency")]
     CurrencyMismatch,
-    /// What is available on the source would go below its floor.
+    /// The amount that is available on the source would go below its floor.
     #[error("too little is available on the source account")]
     InsufficientFunds,
     /// A balance would leave the range that the ledger can hold.
@@ -84,7 +84,7 @@ pub enum Refusal {
     BalanceOutOfRange,
 }
 
-impl Refusal {
+impl TransferRefusal {
     /// The stable code of the reason, as stored and as sent to clients.
     pub fn code(self) -> &'static str {
         match self {
@@ -111,12 +111,12 @@ impl Refusal {
 pub async fn post_many(
     conn: &mut PgConnection,
     transfers: &[NewTransfer],
-) -> Result<Vec<Result<TransferId, Refusal>>, LedgerError> {
+) -> Result<Vec<Result<TransferId, TransferRefusal>>, LedgerError> {
     let touched: HashSet<AccountId> =
         transfers.iter().flat_map(|transfer| [transfer.source, transfer.destination]).collect();
-    let mut book = Book::new(accounts::lock(&mut *conn, &touched).await?);
-    let outcomes: Vec<Result<TransferId, Refusal>> =
-        transfers.iter().map(|transfer| book.post(transfer)).collect();
+    let mut batch = Batch::new(accounts::lock(&mut *conn, &touched).await?);
+    let outcomes: Vec<Result<TransferId, TransferRefusal>> =
+        transfers.iter().map(|transfer| batch.post(transfer)).collect();
     let posted: Vec<(TransferId, &NewTransfer)> = outcomes
         .iter()
         .zip(transfers)
@@ -124,9 +124,9 @@ pub async fn post_many(
         .collect();
     if !posted.is_empty() {
         insert_transfers(&mut *conn, &posted).await?;
-        insert_entries(&mut *conn, &book.entries).await?;
+        insert_entries(&mut *conn, &batch.entries).await?;
     }
-    let changes = book.changes();
+    let changes = batch.changes();
     if !changes.is_empty() {
         accounts::change(conn, &changes).await?;
     }
@@ -134,13 +134,13 @@ pub async fn post_many(
 }
 
 /// The locked accounts of a batch, and what its transfers did to them so far.
-struct Book {
-    accounts: HashMap<AccountId, Line>,
+struct Batch {
+    accounts: HashMap<AccountId, AccountInBatch>,
     entries: Vec<NewEntry>,
 }
 
 /// One account in the book.
-struct Line {
+struct AccountInBatch {
     locked: LockedAccount,
     balance: Decimal,
     version: i64,
@@ -157,17 +157,17 @@ struct NewEntry {
     balance_after: Decimal,
 }
 
-impl Book {
+impl Batch {
     fn new(locked: Vec<LockedAccount>) -> Self {
         let line = |account: LockedAccount| {
             let LockedAccount { id, balance, version, held, hold_changes, .. } = account;
-            (id, Line { locked: account, balance, version, held, hold_changes })
+            (id, AccountInBatch { locked: account, balance, version, held, hold_changes })
         };
         Self { accounts: locked.into_iter().map(line).collect(), entries: Vec::new() }
     }
 
     /// Judges one transfer, and writes down its entries unless it is refused.
-    fn post(&mut self, transfer: &NewTransfer) -> Result<TransferId, Refusal> {
+    fn post(&mut self, transfer: &NewTransfer) -> Result<TransferId, TransferRefusal> {
         let amount = transfer.money.amount().as_decimal();
         if let Reason::HeldOrder(_) = transfer.reason
             && let Some(line) = self.accounts.get_mut(&transfer.source)
@@ -176,11 +176,12 @@ impl Book {
             line.hold_changes += 1;
         }
         if transfer.source == transfer.destination {
-            return Err(Refusal::SameAccount);
+            return Err(TransferRefusal::SameAccount);
         }
         // Both are judged before either is changed.
-        let source_after = self.line(transfer.source)?.after(-amount, transfer.money)?;
-        let destination_after = self.line(transfer.destination)?.after(amount, transfer.money)?;
+        let source_after = self.account(transfer.source)?.after(-amount, transfer.money)?;
+        let destination_after =
+            self.account(transfer.destination)?.after(amount, transfer.money)?;
 
         let id = TransferId(Uuid::now_v7());
         self.enter(id, transfer.source, -amount, source_after);
@@ -188,8 +189,8 @@ impl Book {
         Ok(id)
     }
 
-    fn line(&self, account: AccountId) -> Result<&Line, Refusal> {
-        self.accounts.get(&account).ok_or(Refusal::AccountNotFound)
+    fn account(&self, account: AccountId) -> Result<&AccountInBatch, TransferRefusal> {
+        self.accounts.get(&account).ok_or(TransferRefusal::AccountNotFound)
     }
 
     fn enter(
@@ -199,7 +200,7 @@ impl Book {
         amount: Decimal,
         balance_after: Decimal,
     ) {
-        let line = self.accounts.get_mut(&account).expect("judged just before");
+        let line = self.accounts.get_mut(&account).expect("decided just before");
         line.balance = balance_after;
         line.version += 1;
         let account_version = line.version;
@@ -223,20 +224,20 @@ impl Book {
     }
 }
 
-impl Line {
+impl AccountInBatch {
     /// The balance once `amount` is added, if the rules allow it.
-    fn after(&self, amount: Decimal, money: Money) -> Result<Decimal, Refusal> {
+    fn after(&self, amount: Decimal, money: Money) -> Result<Decimal, TransferRefusal> {
         if self.locked.currency != money.currency().code() {
-            return Err(Refusal::CurrencyMismatch);
+            return Err(TransferRefusal::CurrencyMismatch);
         }
         // Exact: balances have at most 28 digits and amounts 18, both with at most 4 decimals.
         let balance = self.balance + amount;
         if balance.trunc().mantissa().abs() >= BALANCE_LIMIT {
-            return Err(Refusal::BalanceOutOfRange);
+            return Err(TransferRefusal::BalanceOutOfRange);
         }
         let is_debit = amount.is_sign_negative();
         if is_debit && !self.locked.affords(balance, self.held) {
-            return Err(Refusal::InsufficientFunds);
+            return Err(TransferRefusal::InsufficientFunds);
         }
         Ok(balance)
     }

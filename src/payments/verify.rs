@@ -1,4 +1,4 @@
-//! What holds in the ledger at every moment.
+//! Invariants of the ledger.
 //!
 //! Much of it is enforced when it is written, by constraints and triggers. It is checked all the
 //! same: constraints can be dropped, triggers disabled and backups restored in part, and proof is

@@ -15,24 +15,24 @@ use crate::money::{Balance, Currency};
 /// A wallet as it stands.
 #[derive(Clone, Debug)]
 pub struct Wallet {
-    /// Its account.
+    /// The account of the wallet.
     pub id: AccountId,
-    /// Whose it is.
+    /// The owner of the wallet.
     pub owner: UserId,
-    /// What it has.
+    /// The balance.
     pub balance: Balance,
-    /// What of that no unfinished order holds.
+    /// The part of the balance that no unfinished order holds.
     pub available: Balance,
     /// Changes with every entry and every hold, and when the wallet is closed or opened again: what
     /// has the same version is the same.
     pub version: i64,
-    /// When it was made.
+    /// The moment at which the wallet was opened.
     pub created_at: OffsetDateTime,
-    /// Since when it accepts no new orders; none while it does.
+    /// The moment since which the wallet accepts no new orders; none while it does.
     pub closed_at: Option<OffsetDateTime>,
 }
 
-/// Why a wallet cannot be closed.
+/// The reason that a wallet cannot be closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CloseRefusal {
     /// The user has no such wallet.
@@ -46,7 +46,7 @@ pub enum CloseRefusal {
 /// One line in the history of a wallet.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its number within the wallet, from 1 without gaps.
+    /// The number of the entry within the wallet, from 1 without gaps.
     pub number: i64,
     /// The movement that it is one side of.
     pub transfer: TransferId,
@@ -54,11 +54,11 @@ pub struct Entry {
     pub order: Option<OrderId>,
     /// Negative where money left.
     pub amount: Balance,
-    /// What the wallet had then.
+    /// The balance of the wallet after the entry.
     pub balance_after: Balance,
     /// The payer's own words, if there are any.
     pub description: Option<String>,
-    /// When it was written.
+    /// The moment at which the entry was written.
     pub created_at: OffsetDateTime,
 }
 
@@ -96,7 +96,7 @@ pub async fn open(
 pub struct Opened {
     /// The wallet.
     pub wallet: AccountId,
-    /// Whether it was not there before.
+    /// The wallet was opened by this call.
     pub is_new: bool,
 }
 
@@ -168,7 +168,7 @@ pub async fn find(
     row.map(Wallet::try_from).transpose()
 }
 
-/// All wallets of a user, in the order of their making.
+/// Reads all wallets of a user, in the order of their making.
 ///
 /// # Errors
 ///
@@ -236,14 +236,14 @@ async fn entries_between(
     rows.into_iter().map(Entry::try_from).collect()
 }
 
-/// What happened in a wallet over a period.
+/// The statement of a wallet over a period.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// What it had before the first entry.
+    /// The balance before the first entry.
     pub opening: Balance,
     /// The entries, oldest first.
     pub entries: Vec<Entry>,
-    /// What it had after the last entry.
+    /// The balance after the last entry.
     pub closing: Balance,
 }
 
@@ -270,16 +270,16 @@ pub async fn statement(
     Ok(Some(Statement { opening: opening.balance, entries, closing: closing.balance }))
 }
 
-/// What a wallet had at a moment.
+/// The balance of a wallet at a moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BalanceAt {
     /// The number of the last entry until then; 0 before the first.
     pub number: i64,
-    /// What it had.
+    /// The balance.
     pub balance: Balance,
 }
 
-/// What a wallet had at this moment, by the entries written until then.
+/// Reads the balance of a wallet at this moment, by the entries written until then.
 ///
 /// # Errors
 ///

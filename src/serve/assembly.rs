@@ -15,7 +15,7 @@ use crate::http::api::docs::DocsApi;
 use crate::http::api::inbound_webhooks::{Counts, InboundWebhooksApi};
 use crate::http::api::metrics::MetricsApi;
 use crate::http::api::openapi::Document;
-use crate::http::api::orders::{OrderDesk, PlaceOrders};
+use crate::http::api::orders::{OrderService, PlaceOrders};
 use crate::http::api::record_transactions::RecordTransactions;
 use crate::http::api::system::SystemApi;
 use crate::http::api::transactions::TransactionsApi;
@@ -71,7 +71,7 @@ pub(super) fn assemble(
     );
     let (order_commit, order_committers) =
         SharedCommit::start(PlaceOrders, api.committers, &pool.connect_options(), &notifier);
-    let desk = OrderDesk { shared_commit: order_commit, pool: pool.clone() };
+    let orders = OrderService { shared_commit: order_commit, pool: pool.clone() };
     let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
     let background = Background { committers, order_committers, loader, pruner };
     let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
@@ -85,11 +85,11 @@ pub(super) fn assemble(
         TransactionsApi { pool: pool.clone() },
         AuthApi { pool: pool.clone(), hasher: hasher.clone(), rate_limits: rate_limits.clone() },
         UsersApi { pool: pool.clone(), hasher, rate_limits },
-        UserMoneyApi { desk: desk.clone() },
+        UserMoneyApi { orders: orders.clone() },
         WalletsApi { pool: pool.clone() },
-        DepositsApi { desk: desk.clone() },
-        WithdrawalsApi { desk: desk.clone() },
-        TransfersApi { desk },
+        DepositsApi { orders: orders.clone() },
+        WithdrawalsApi { orders: orders.clone() },
+        TransfersApi { orders },
         DeadLettersApi { pool: pool.clone(), notifier },
         SystemApi::new(pool, shutdown.clone()),
         MetricsApi { metrics },
@@ -98,7 +98,7 @@ pub(super) fn assemble(
     Ok((http::endpoint(apis, edge), background))
 }
 
-/// What runs beside the API.
+/// The tasks that run beside the API.
 pub(super) struct Background {
     committers: JoinSet<()>,
     order_committers: JoinSet<()>,

@@ -26,6 +26,7 @@ pub use self::settings::{ApiArgs, SecretText};
 
 use crate::db::{self, DatabaseArgs};
 use crate::http::api::inbound_webhooks::Counts;
+use crate::http::api::openapi::Document;
 use crate::http::edge::open_files;
 use crate::http::edge::server::{self, ConnectionLimits};
 use crate::jobs;
@@ -41,7 +42,7 @@ const APPLICATION: &str = "surety serve";
 The first SIGINT or SIGTERM stops accepting, finishes the requests under way within --serve-grace
 and exits 0. The second exits at once; what was answered 202 is in the database either way.")]
 pub struct Args {
-    /// Where the database is.
+    /// Settings of the database.
     #[command(flatten)]
     pub database: DatabaseArgs,
 
@@ -58,23 +59,23 @@ pub struct Args {
     #[arg(long)]
     pub allow_unsigned: bool,
 
-    /// How the API behaves.
+    /// Settings of the API.
     #[command(flatten)]
     pub api: ApiArgs,
 }
 
-/// What serving the API needs.
+/// The listener, database and settings to serve the API with.
 #[derive(Debug)]
 pub struct ServeSettings {
-    /// From [`bind`].
+    /// The listener, from [`bind`].
     pub listener: TcpListener,
     /// The database, with a current schema.
     pub pool: PgPool,
-    /// How the API behaves.
+    /// Settings of the API.
     pub api: ApiArgs,
 }
 
-/// What was served.
+/// The numbers of webhooks by their answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ServeSummary {
     /// Webhooks that brought a new transaction.
@@ -145,6 +146,17 @@ fn report(summary: ServeSummary) {
         "stopped: {accepted} webhooks accepted, {duplicates} duplicates, {conflicts} conflicts, \
          {rejected} rejected, {unavailable} answered 503"
     );
+}
+
+/// The OpenAPI document of the API that is served, as files: `openapi.json`, `openapi.yaml`, and a
+/// collection of requests for editors.
+pub fn openapi_files() -> [(&'static str, String); 3] {
+    let document = Document::new();
+    [
+        ("openapi.json", document.to_json()),
+        ("openapi.yaml", document.to_yaml()),
+        ("surety.http", document.to_http_collection()),
+    ]
 }
 
 /// Takes the address, so that a busy port is reported before anything else is done.

@@ -1,4 +1,4 @@
-//! How the API behaves: the settings that `app serve` and `app dev` share.
+//! Settings of the API that `app serve` and `app dev` share.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::http::edge::cors::CorsOrigins;
 use crate::http::edge::rate_limits::LimitArgs;
 use crate::http::edge::signature::WebhookSecret;
 
-/// How the API behaves; shared by `app serve` and `app dev`.
+/// Settings of the API; shared by `app serve` and `app dev`.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct ApiArgs {
     /// The secrets that inbound webhooks are signed with, each 'whsec_' and base64, separated by
@@ -31,16 +31,16 @@ pub struct ApiArgs {
     )]
     pub webhook_secrets_file: Option<PathBuf>,
 
-    /// What a known transaction id with other content is answered: 409, or a flagged 202. It is
-    /// kept either way.
+    /// Answer to a known transaction id with other content: 409, or a flagged 202. It is kept
+    /// either way.
     #[arg(long, env = "APP_CONFLICT_ANSWER", value_enum, default_value_t, value_name = "ANSWER")]
     pub conflict_answer: ConflictAnswer,
 
-    /// Who may read /v1/transactions. [default: anybody on a loopback address, otherwise operators]
+    /// Readers of /v1/transactions. [default: anybody on a loopback address, otherwise operators]
     #[arg(long, env = "APP_TRANSACTION_READERS", value_enum, value_name = "WHO")]
     pub transaction_readers: Option<TransactionReaders>,
 
-    /// How long after its acceptance a transaction is settled.
+    /// Time from acceptance to settlement of a transaction.
     #[arg(long, env = "APP_SETTLE_DELAY", default_value = "0s", value_parser = parse_duration)]
     pub settle_delay: Duration,
 
@@ -48,15 +48,15 @@ pub struct ApiArgs {
     #[arg(long, env = "APP_MAX_BODY", default_value_t = 1 << 20, value_name = "BYTES")]
     pub max_body: usize,
 
-    /// How long a client may take to send the headers of a request.
+    /// Time that a client may take to send the headers of a request.
     #[arg(long, env = "APP_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     pub header_timeout: Duration,
 
-    /// How long a client may take to send the body of a request.
+    /// Time that a client may take to send the body of a request.
     #[arg(long, env = "APP_BODY_TIMEOUT", default_value = "15s", value_parser = parse_duration)]
     pub body_timeout: Duration,
 
-    /// How long a connection may be idle between requests.
+    /// Time that a connection may be idle between requests.
     #[arg(long, env = "APP_IDLE_TIMEOUT", default_value = "75s", value_parser = parse_duration)]
     pub idle_timeout: Duration,
 
@@ -80,7 +80,7 @@ pub struct ApiArgs {
     )]
     pub database_connections: u32,
 
-    /// How many commits of webhooks may be under way at the same time.
+    /// Commits of webhooks that may be under way at the same time.
     #[arg(
         long,
         env = "APP_COMMITTERS",
@@ -90,7 +90,7 @@ pub struct ApiArgs {
     )]
     pub committers: u16,
 
-    /// How often one caller may ask.
+    /// Limits of the requests of one caller.
     #[command(flatten)]
     pub limits: LimitArgs,
 
@@ -105,12 +105,12 @@ pub struct ApiArgs {
     )]
     pub cors_origins: CorsOrigins,
 
-    /// How long /readyz says 503 before the process stops accepting, so that a balancer notices in
+    /// Time that /readyz says 503 before the process stops accepting, so that a balancer notices in
     /// time.
     #[arg(long, env = "APP_DRAIN_DELAY", default_value = "0s", value_parser = parse_duration)]
     pub drain_delay: Duration,
 
-    /// How long requests under way may go on once the process stops accepting.
+    /// Time that requests under way may go on once the process stops accepting.
     #[arg(long, env = "APP_SERVE_GRACE", default_value = "20s", value_parser = parse_duration)]
     pub serve_grace: Duration,
 }
@@ -132,7 +132,7 @@ impl fmt::Debug for SecretText {
 }
 
 impl Default for ApiArgs {
-    /// What holds when nothing is set.
+    /// The values that hold when nothing is set.
     fn default() -> Self {
         #[derive(clap::Parser)]
         struct Defaults {

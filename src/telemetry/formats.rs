@@ -9,7 +9,7 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use tracing::Level;
 
-use super::logs::{Line, Value};
+use super::logs::{FieldValue, LogLine};
 use crate::http::edge::trace::REQUEST_ENDED;
 use crate::queue::telemetry::JOB_ENDED;
 
@@ -21,18 +21,18 @@ const CLOCK: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]:[s
 /// Keys that a line has by itself: a field of such a name is written with `field_` before it.
 const OWN_KEYS: [&str; 5] = ["timestamp", "level", "target", "trace_id", "span_id"];
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum LineFormat {
     Json,
     Pretty { colored: bool },
     Console { colored: bool },
 }
 
-impl Look {
+impl LineFormat {
     /// Appends the line to `out`, without its end. Writing to memory cannot fail, hence the results
     /// that are ignored.
-    pub(super) fn render(self, line: &Line<'_>, out: &mut Vec<u8>) {
+    pub(super) fn render(self, line: &LogLine<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Json => json(line, out),
             Self::Pretty { colored } => out.extend_from_slice(pretty(line, colored).as_bytes()),
@@ -41,11 +41,11 @@ impl Look {
     }
 }
 
-fn json(line: &Line<'_>, out: &mut Vec<u8>) {
+fn json(line: &LogLine<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"timestamp":""#);
     let _ = line.time.format_into(out, RFC_3339);
     let _ = write!(out, r#"","level":"{}","message":"#, line.metadata.level());
-    json_value(out, line.fields.get("message").unwrap_or(&Value::Text(String::new())));
+    json_value(out, line.fields.get("message").unwrap_or(&FieldValue::Text(String::new())));
     out.extend_from_slice(br#","target":"#);
     let _ = serde_json::to_writer(&mut *out, line.metadata.target());
     if line.span_context.is_valid() {
@@ -63,45 +63,45 @@ fn json(line: &Line<'_>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn json_value(out: &mut Vec<u8>, value: &Value) {
+fn json_value(out: &mut Vec<u8>, value: &FieldValue) {
     let _ = match value {
-        Value::Bool(value) => serde_json::to_writer(out, value),
-        Value::Signed(value) => serde_json::to_writer(out, value),
-        Value::Unsigned(value) => serde_json::to_writer(out, value),
-        Value::Float(value) => serde_json::to_writer(out, value),
-        Value::Text(value) => serde_json::to_writer(out, value),
+        FieldValue::Bool(value) => serde_json::to_writer(out, value),
+        FieldValue::Signed(value) => serde_json::to_writer(out, value),
+        FieldValue::Unsigned(value) => serde_json::to_writer(out, value),
+        FieldValue::Float(value) => serde_json::to_writer(out, value),
+        FieldValue::Text(value) => serde_json::to_writer(out, value),
     };
 }
 
-fn pretty(line: &Line<'_>, colored: bool) -> String {
+fn pretty(line: &LogLine<'_>, colored: bool) -> String {
     let mut out = String::with_capacity(160);
     let time = line.time.format(RFC_3339).unwrap_or_default();
-    let level = Painted { text: &format!("{:>5}", line.metadata.level()), line, colored };
-    let _ = write!(out, "{time} {level} {}", Safe(&line.text("message")));
+    let level = Colored { text: &format!("{:>5}", line.metadata.level()), line, colored };
+    let _ = write!(out, "{time} {level} {}", Escaped(&line.text("message")));
     write_fields(&mut out, line);
     out
 }
 
 /// `12:04:31  webhook  txn_abc  1500.00 INR  202 in 4 ms` and `12:04:31  job 1
 /// settle_transaction  attempt 1  done in 6 ms`.
-fn console(line: &Line<'_>, colored: bool) -> String {
+fn console(line: &LogLine<'_>, colored: bool) -> String {
     let mut out = String::with_capacity(120);
     let _ = write!(out, "{}  ", clock(line.time));
     let (subject, story) = match line.metadata.name() {
         REQUEST_ENDED => request_story(line),
         JOB_ENDED => job_story(line),
         _ => {
-            let mut story = Safe(&line.text("message")).to_string();
+            let mut story = Escaped(&line.text("message")).to_string();
             write_fields(&mut story, line);
             (line.metadata.level().as_str().to_lowercase(), story)
         }
     };
-    let subject = Painted { text: &format!("{subject:<7}"), line, colored };
+    let subject = Colored { text: &format!("{subject:<7}"), line, colored };
     let _ = write!(out, "{subject}  {story}");
     out
 }
 
-fn request_story(line: &Line<'_>) -> (String, String) {
+fn request_story(line: &LogLine<'_>) -> (String, String) {
     let duration = line.duration("duration_ms");
     let answer = match line.fields.get("status") {
         Some(_) => format!("{} in {duration}", line.text("status")),
@@ -109,45 +109,45 @@ fn request_story(line: &Line<'_>) -> (String, String) {
     };
     if line.fields.get("transaction_id").is_none() {
         let path = line.text("path");
-        return (line.text("method"), format!("{}  {answer}", Safe(&path)));
+        return (line.text("method"), format!("{}  {answer}", Escaped(&path)));
     }
     let outcome = line.text("outcome");
     // That it was accepted, the status says.
     let outcome = if outcome == "accepted" { String::new() } else { format!("  {outcome}") };
     let (transaction_id, amount) = (line.text("transaction_id"), line.text("amount"));
-    let story = format!("{}  {}  {answer}{outcome}", Safe(&transaction_id), Safe(&amount));
+    let story = format!("{}  {}  {answer}{outcome}", Escaped(&transaction_id), Escaped(&amount));
     ("webhook".to_owned(), story)
 }
 
-fn job_story(line: &Line<'_>) -> (String, String) {
+fn job_story(line: &LogLine<'_>) -> (String, String) {
     let error = line.text("error");
     let end = match line.text("outcome").as_str() {
         "completed" => format!("done in {}", line.duration("duration_ms")),
-        "retried" => format!("failed: {}  retry in {}", Safe(&error), line.duration("delay_ms")),
-        "discarded" => format!("failed: {}  discarded", Safe(&error)),
+        "retried" => format!("failed: {}  retry in {}", Escaped(&error), line.duration("delay_ms")),
+        "discarded" => format!("failed: {}  discarded", Escaped(&error)),
         "snoozed" => format!("snoozed for {}", line.duration("delay_ms")),
         other => other.replace('_', " "),
     };
     let kind = line.text("kind");
-    let story = format!("{}  attempt {}  {end}", Safe(&kind), line.text("attempt"));
+    let story = format!("{}  attempt {}  {end}", Escaped(&kind), line.text("attempt"));
     (format!("job {}", line.text("job_id")), story)
 }
 
-fn write_fields(out: &mut String, line: &Line<'_>) {
+fn write_fields(out: &mut String, line: &LogLine<'_>) {
     for (name, value) in line.fields.0.iter().filter(|(name, _)| *name != "message") {
-        let _ = write!(out, "  {name}={}", Safe(&value.to_string()));
+        let _ = write!(out, "  {name}={}", Escaped(&value.to_string()));
     }
 }
 
-impl Line<'_> {
+impl LogLine<'_> {
     fn text(&self, name: &str) -> String {
-        self.fields.get(name).map(Value::to_string).unwrap_or_default()
+        self.fields.get(name).map(FieldValue::to_string).unwrap_or_default()
     }
 
     /// Milliseconds as people say them.
     fn duration(&self, name: &str) -> String {
         let millis = match self.fields.get(name) {
-            Some(Value::Float(millis)) => *millis,
+            Some(FieldValue::Float(millis)) => *millis,
             _ => return "?".to_owned(),
         };
         match millis {
@@ -159,7 +159,7 @@ impl Line<'_> {
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for FieldValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bool(value) => value.fmt(f),
@@ -172,9 +172,9 @@ impl fmt::Display for Value {
 }
 
 /// Text that may come from outside, without what a terminal would take for commands.
-struct Safe<'a>(&'a str);
+struct Escaped<'a>(&'a str);
 
-impl fmt::Display for Safe<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|character| match character {
             control if control.is_control() => write!(f, "{}", control.escape_default()),
@@ -184,13 +184,13 @@ impl fmt::Display for Safe<'_> {
 }
 
 /// Text in the colour of the line's level.
-struct Painted<'a> {
+struct Colored<'a> {
     text: &'a str,
-    line: &'a Line<'a>,
+    line: &'a LogLine<'a>,
     colored: bool,
 }
 
-impl fmt::Display for Painted<'_> {
+impl fmt::Display for Colored<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.colored {
             return f.write_str(self.text);

@@ -1,4 +1,4 @@
-//! From a `tracing` event to one line on stderr.
+//! Writes one line on stderr for each `tracing` event.
 //!
 //! A line says what its event says and what the enclosing spans say, the inner ones first where
 //! both have a field of the same name. Trace and span ids come from the OpenTelemetry context,
@@ -18,7 +18,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::formats::Look;
+use super::formats::LineFormat;
 
 /// A thread's buffer is given back when a line has made it larger than this.
 const MAX_KEPT_BUFFER_BYTES: usize = 64 * 1024;
@@ -27,20 +27,20 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// All that a line can say.
-pub(super) struct Line<'a> {
+/// The content of a line.
+pub(super) struct LogLine<'a> {
     pub(super) time: OffsetDateTime,
     pub(super) metadata: &'a Metadata<'a>,
-    /// Of the span that the event happened in, invalid outside of any trace.
+    /// The span that the event happened in, invalid outside of any trace.
     pub(super) span_context: SpanContext,
     /// The event's own fields, then those of its spans from the innermost out; no name twice.
     /// `message` is among them.
-    pub(super) fields: Fields,
+    pub(super) fields: LineFields,
 }
 
 /// A field's value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum FieldValue {
     Bool(bool),
     Signed(i64),
     Unsigned(u64),
@@ -50,14 +50,14 @@ pub(super) enum Value {
 
 /// Fields in the order in which they were recorded.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fields(pub(super) Vec<(&'static str, Value)>);
+pub(super) struct LineFields(pub(super) Vec<(&'static str, FieldValue)>);
 
-impl Fields {
-    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+impl LineFields {
+    pub(super) fn get(&self, name: &str) -> Option<&FieldValue> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    fn set(&mut self, name: &'static str, value: Value) {
+    fn set(&mut self, name: &'static str, value: FieldValue) {
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) => *known = value,
             None => self.0.push((name, value)),
@@ -67,7 +67,7 @@ impl Fields {
     /// Some libraries have a field of their own for what others put into the message: OpenTelemetry
     /// `name`, sqlx `summary`.
     fn find_a_message(&mut self) {
-        if self.get("message").is_some_and(|message| *message != Value::Text(String::new())) {
+        if self.get("message").is_some_and(|message| *message != FieldValue::Text(String::new())) {
             return;
         }
         self.0.retain(|(name, _)| *name != "message");
@@ -87,41 +87,41 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for LineFields {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field.name(), Value::Bool(value));
+        self.set(field.name(), FieldValue::Bool(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field.name(), Value::Signed(value));
+        self.set(field.name(), FieldValue::Signed(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field.name(), Value::Unsigned(value));
+        self.set(field.name(), FieldValue::Unsigned(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field.name(), Value::Float(value));
+        self.set(field.name(), FieldValue::Float(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field.name(), Value::Text(value.to_owned()));
+        self.set(field.name(), FieldValue::Text(value.to_owned()));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.set(field.name(), Value::Text(format!("{value:?}")));
+        self.set(field.name(), FieldValue::Text(format!("{value:?}")));
     }
 }
 
 /// The layer that writes the lines.
 pub(super) struct LogLayer {
-    look: Look,
+    look: LineFormat,
     /// Takes each line, its end included.
     out: fn(&[u8]),
 }
 
 impl LogLayer {
-    pub(super) fn to_stderr(look: Look) -> Self {
+    pub(super) fn to_stderr(look: LineFormat) -> Self {
         // With nowhere to write to there is nobody to tell either. The lock makes each line one
         // piece.
         Self { look, out: |line| drop(std::io::stderr().lock().write_all(line)) }
@@ -131,29 +131,29 @@ impl LogLayer {
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for LogLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, cx: Context<'_, S>) {
         let Some(span) = cx.span(id) else { return };
-        let mut fields = Fields::default();
+        let mut fields = LineFields::default();
         attributes.record(&mut fields);
         span.extensions_mut().insert(fields);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, cx: Context<'_, S>) {
         let Some(span) = cx.span(id) else { return };
-        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+        if let Some(fields) = span.extensions_mut().get_mut::<LineFields>() {
             values.record(fields);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = LineFields::default();
         event.record(&mut fields);
         fields.find_a_message();
         for span in cx.event_scope(event).into_iter().flatten() {
-            if let Some(outer) = span.extensions().get::<Fields>() {
+            if let Some(outer) = span.extensions().get::<LineFields>() {
                 fields.add_missing(outer);
             }
         }
         let span_context = TraceContext::map_current(|cx| cx.span().span_context().clone());
-        let line = Line {
+        let line = LogLine {
             time: OffsetDateTime::now_utc(),
             metadata: event.metadata(),
             span_context,
@@ -186,14 +186,14 @@ mod tests {
     use crate::queue::telemetry::{Ending, Failure, LOG_CONTEXT_TARGET, ProcessSpan, Run};
     use crate::telemetry::filter;
 
-    const CONSOLE: Look = Look::Console { colored: false };
+    const CONSOLE: LineFormat = LineFormat::Console { colored: false };
 
     thread_local! {
         static WRITTEN: RefCell<String> = const { RefCell::new(String::new()) };
     }
 
     /// The lines that `events` write.
-    fn lines(look: Look, directives: &str, events: impl FnOnce()) -> Vec<String> {
+    fn lines(look: LineFormat, directives: &str, events: impl FnOnce()) -> Vec<String> {
         let capture = |line: &[u8]| {
             let line = str::from_utf8(line).expect("a line is UTF-8");
             WRITTEN.with_borrow_mut(|written| written.push_str(line));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn json_line(events: impl FnOnce()) -> Json {
-        let written = lines(Look::Json, "info", events);
+        let written = lines(LineFormat::Json, "info", events);
         assert_eq!(written.len(), 1, "{written:?}");
         serde_json::from_str(&written[0]).expect("a line is a JSON object")
     }
@@ -308,7 +308,7 @@ mod tests {
             tracing::warn!(target: "surety::payments", "wanted");
         };
         for directives in ["warn", "surety::payments=warn", "off,surety::payments=warn"] {
-            let written = lines(Look::Json, directives, events);
+            let written = lines(LineFormat::Json, directives, events);
             assert_eq!(written.len(), 1, "{directives}: {written:?}");
             assert!(written[0].contains(r#""request_id":"r""#), "{directives}: {}", written[0]);
         }
@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_no_commands_from_outside() {
-        for look in [CONSOLE, Look::Pretty { colored: false }] {
+        for look in [CONSOLE, LineFormat::Pretty { colored: false }] {
             let written = lines(look, "info", || {
                 tracing::info!(agent = "\u{1b}]0;owned\u{7}", "a\r\nforged line");
             });
@@ -404,9 +404,9 @@ mod tests {
     fn colour_is_only_where_it_is_asked_for() {
         let event = || tracing::error!("bad");
         for (look, colored) in [
-            (Look::Pretty { colored: true }, true),
-            (Look::Pretty { colored: false }, false),
-            (Look::Console { colored: true }, true),
+            (LineFormat::Pretty { colored: true }, true),
+            (LineFormat::Pretty { colored: false }, false),
+            (LineFormat::Console { colored: true }, true),
         ] {
             let written = lines(look, "info", event);
             assert_eq!(written[0].contains("\u{1b}[31m"), colored, "{look:?}: {}", written[0]);

@@ -1,4 +1,4 @@
-//! What the process tells of itself: log lines, and spans for an OpenTelemetry collector.
+//! Telemetry of the process: log lines, and spans for an OpenTelemetry collector.
 //!
 //! - `otlp` exports spans as the standard `OTEL_*` variables say, and not at all unless they name a
 //!   collector;
@@ -45,44 +45,44 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-use self::formats::Look;
+use self::formats::LineFormat;
 use self::logs::LogLayer;
 use crate::queue::telemetry::LOG_CONTEXT_TARGET;
 
-/// How long the last spans may take to reach the collector when the process ends.
+/// The time that the last spans have to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of OpenTelemetry, what concerns an operator: not every start, and that the collector is away
-/// once per export. And not what the download of PostgreSQL tries again: it ends well, or in an
+/// The filter of a service: of OpenTelemetry, not every start, and that the collector is away once
+/// per export; of the download of PostgreSQL, no repeated attempts, since it ends well or in an
 /// error of its own.
 const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error,reqwest_retry=error";
-/// Someone waits for the result of a command, and wants to hear of trouble only.
+/// The filter of a command: someone waits for its result, and wants to hear of trouble only.
 const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";
-/// What the exporter itself does is not to be traced, or it would never end.
+/// The targets of the exporter itself, which is not traced, or it would never end.
 const UNTRACED: [&str; 6] =
     [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "reqwest", "opentelemetry"];
 
-/// What the telemetry of a process depends on beside the `OTEL_*` variables.
+/// The settings of telemetry beside the `OTEL_*` variables.
 #[derive(Clone, Copy, Debug)]
 pub struct TelemetrySettings {
     /// The name of this process in traces, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES`
     /// gives one.
     pub service_name: &'static str,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// What is logged when neither `APP_LOG` nor `RUST_LOG` says.
+    /// The filter that holds when neither `APP_LOG` nor `RUST_LOG` is set.
     pub default_filter: DefaultFilter,
 }
 
-/// What is logged when no variable says.
+/// The filter that holds when no variable is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DefaultFilter {
     /// Everything of note, for a process that runs until told to stop.
     Service,
-    /// Only trouble, for a command that ends by itself.
+    /// Warnings and errors, for a command that ends by itself.
     Command,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// `pretty` on a terminal, `json` elsewhere.
@@ -98,7 +98,8 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// For `app dev`, whose output is meant for people also when it does not go to a terminal.
+    /// The format for `app dev`, whose output is meant for people also when it does not go to a
+    /// terminal.
     #[must_use]
     pub const fn for_dev(self) -> Self {
         match self {
@@ -108,7 +109,8 @@ impl LogFormat {
     }
 }
 
-/// Why the telemetry could not be set up. Each message names the variable and what to do about it.
+/// The reason that telemetry could not be set up. Each message names the variable and what to do
+/// about it.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The log filter cannot be read.
@@ -116,7 +118,7 @@ pub enum TelemetryError {
     Filter {
         /// The variable it came from.
         variable: &'static str,
-        /// What is wrong with it.
+        /// The error of the filter.
         source: ParseError,
     },
     /// Spans are to be sent in a way that this build cannot.
@@ -179,7 +181,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Where spans are sent; `None` when they are not.
+    /// The address that spans are sent to; `None` when they are not.
     pub fn collector(&self) -> Option<&str> {
         self.export.as_ref().map(|export| export.collector.as_str())
     }
@@ -242,16 +244,16 @@ where
         .with_filter(traced)
 }
 
-fn look(format: LogFormat) -> Look {
+fn look(format: LogFormat) -> LineFormat {
     let terminal = std::io::stderr().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
     let colored = terminal && !no_color && !dumb;
     match format {
-        LogFormat::Auto if terminal => Look::Pretty { colored },
-        LogFormat::Pretty => Look::Pretty { colored },
-        LogFormat::Auto | LogFormat::Json => Look::Json,
-        LogFormat::Console => Look::Console { colored },
+        LogFormat::Auto if terminal => LineFormat::Pretty { colored },
+        LogFormat::Pretty => LineFormat::Pretty { colored },
+        LogFormat::Auto | LogFormat::Json => LineFormat::Json,
+        LogFormat::Console => LineFormat::Console { colored },
     }
 }
 
@@ -284,7 +286,7 @@ mod tests {
         let spans = span_layer(opentelemetry::global::tracer("surety"));
         // Without a subscriber for the log context, too, its spans would be made by nobody.
         let logs =
-            LogLayer::to_stderr(Look::Json).with_filter(filter("warn").expect("it is valid"));
+            LogLayer::to_stderr(LineFormat::Json).with_filter(filter("warn").expect("it is valid"));
         tracing::subscriber::with_default(Registry::default().with(spans).with(logs), || {
             let process = ProcessSpan::start(&run);
             let handler = process.scope(&run, async {

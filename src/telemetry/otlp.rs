@@ -17,17 +17,17 @@ use uuid::Uuid;
 
 use super::TelemetryError;
 
-/// Of each pair, what is said of traces alone wins.
+/// The variables of the collector's address, of which the one for traces alone wins.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
-/// Where the standard says a collector is when nothing names another place.
+/// The collector's address by the standard when nothing names another.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 
 /// The running export.
 #[derive(Debug)]
 pub(super) struct Export {
     pub(super) provider: SdkTracerProvider,
-    /// Where the spans go, for people: without credentials.
+    /// The collector's address, for people: without credentials.
     pub(super) collector: String,
 }
 
@@ -45,7 +45,7 @@ pub(super) fn from_env(service_name: &'static str) -> Result<Option<Export>, Tel
     Ok(Some(Export { provider, collector }))
 }
 
-/// Where spans are to be sent; `None` when they are not to be sent.
+/// The address that spans are to be sent to; `None` when they are not to be sent.
 fn collector(variable: impl Fn(&str) -> Option<String>) -> Result<Option<String>, TelemetryError> {
     // The standard: an empty variable is an unset one.
     let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
@@ -69,7 +69,7 @@ fn collector(variable: impl Fn(&str) -> Option<String>) -> Result<Option<String>
     }
 }
 
-/// What the environment says of this process wins over what we say.
+/// Describes the process; the environment's words win over ours.
 fn resource(service_name: &'static str) -> Resource {
     let named = std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
     let builder = Resource::builder_empty()

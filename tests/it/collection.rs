@@ -122,8 +122,9 @@ async fn the_collection_runs_from_top_to_bottom_and_knows_every_operation() {
     let admin = Person::new(&api, Role::Admin).await;
     variables.insert("admin_token".to_owned(), admin.token.clone());
 
-    let dials = serde_json::from_value(json!({ "latency": "0s", "success_rate": 1.0 })).unwrap();
-    let args = SimulatorArgs { dials, ..SimulatorArgs::default() };
+    let behaviour =
+        serde_json::from_value(json!({ "latency": "0s", "success_rate": 1.0 })).unwrap();
+    let args = SimulatorArgs { behaviour, ..SimulatorArgs::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stop = CancellationToken::new();
     let simulator = Simulator::start(listener, &args, stop.clone()).unwrap();

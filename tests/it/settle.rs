@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use surety::ids::TransactionId;
 use surety::jobs::SettleTransaction;
 use surety::payments::settlement::{self, Settled};
-use surety::payments::transfers::Refusal;
+use surety::payments::transfers::TransferRefusal;
 use surety::queue::{NewJob, enqueue};
 
 use crate::support::ledger::{
@@ -72,7 +72,7 @@ async fn a_transaction_from_an_account_to_itself_fails_and_leaves_no_ledger_row(
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "alice", "1 USD").await;
 
-    assert_eq!(settle(&db.pool, &[id]).await, [Settled::Failed(Refusal::SameAccount)]);
+    assert_eq!(settle(&db.pool, &[id]).await, [Settled::Failed(TransferRefusal::SameAccount)]);
 
     assert_eq!(outcome(&db.pool, id).await, ("FAILED".into(), Some("same-account".into()), true));
     assert_eq!(count(&db.pool, "select count(*) from payments.accounts").await, 0);
@@ -108,9 +108,9 @@ async fn transactions_that_break_a_rule_fail_and_the_rest_of_the_batch_completes
         settled,
         [
             Settled::Completed,
-            Settled::Failed(Refusal::BalanceOutOfRange),
-            Settled::Failed(Refusal::SameAccount),
-            Settled::Failed(Refusal::InsufficientFunds),
+            Settled::Failed(TransferRefusal::BalanceOutOfRange),
+            Settled::Failed(TransferRefusal::SameAccount),
+            Settled::Failed(TransferRefusal::InsufficientFunds),
             Settled::Completed,
         ]
     );

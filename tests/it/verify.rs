@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use sqlx::PgPool;
-use surety::cli::verify::{self, Report};
 use surety::ids::{OrderId, UserId};
 use surety::invariants::Weight;
+use surety::operations::verify::{self, Report};
 use surety::payments::orders::{self, Execution, Instruction};
 use uuid::Uuid;
 

@@ -13,8 +13,9 @@ use super::journal::{Journal, Pen};
 use super::kinds;
 use super::worker_process::{WorkerProcess, WorkerTask};
 use surety::db;
-use surety::jobs::{self, JobState};
-use surety_queue::{Registry, Worker, WorkerSettings, WorkerSummary};
+use surety::jobs::{self, Services};
+use surety_queue::Registry;
+use surety_queue::{Worker, WorkerSettings, WorkerSummary};
 
 /// Connections of each worker's handlers, as `app work` has.
 pub(crate) const HANDLER_CONNECTIONS: u32 = 10;
@@ -98,7 +99,7 @@ impl Workers {
                     start(pool, registry, settings, &stop)?
                 }
                 Work::Money => {
-                    let registry = jobs::registry(JobState { pool: pool.clone(), bank: None });
+                    let registry = jobs::registry(Services { pool: pool.clone(), bank: None });
                     start(pool, registry, settings, &stop)?
                 }
             });

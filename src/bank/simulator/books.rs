@@ -1,4 +1,4 @@
-//! What the simulator decided: one decision per effect key, for ever.
+//! The decisions of the simulator: one per effect key, for ever.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -9,37 +9,37 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::bank::EffectKey;
-use crate::bank::wire::{Answer, Booking, PaymentRequest, Statement};
+use crate::bank::wire::{Answer, Booking, PaymentRequest, StatementAnswer};
 
 /// A decision on an instruction. One that lies in the future is pending until then.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct PaymentRecord {
     pub(super) effect_key: EffectKey,
     pub(super) request: PaymentRequest,
-    pub(super) decision: Decision,
+    pub(super) decision: PaymentDecision,
     #[serde(with = "time::serde::rfc3339")]
     pub(super) decided_at: OffsetDateTime,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Decision {
+pub(super) enum PaymentDecision {
     Booked { bank_reference: String },
     Declined { reason: String },
 }
 
-impl Entry {
-    /// What the bank says of it at this time, which is the truth.
+impl PaymentRecord {
+    /// The bank's answer about the payment at this time, which is the truth.
     pub(super) fn answer(&self, now: OffsetDateTime) -> Answer {
         let effect_key = self.effect_key.clone();
         if self.decided_at > now {
             return Answer::Pending { effect_key };
         }
         match &self.decision {
-            Decision::Declined { reason } => {
+            PaymentDecision::Declined { reason } => {
                 Answer::Declined { effect_key, reason: reason.clone() }
             }
-            Decision::Booked { bank_reference } => Answer::Booked(Booking {
+            PaymentDecision::Booked { bank_reference } => Answer::Booked(Booking {
                 bank_reference: bank_reference.clone(),
                 effect_key,
                 direction: self.request.direction,
@@ -51,21 +51,22 @@ impl Entry {
     }
 }
 
-/// All decisions, in the order in which they were made.
+/// The decisions, in the order in which they were made.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    entries: Vec<Entry>,
+    entries: Vec<PaymentRecord>,
     by_key: HashMap<EffectKey, usize>,
-    /// How often each key was sent. Forgotten at a restart: only the dice need it.
+    /// The number of times that each key was sent. Forgotten at a restart: only chance needs it.
+    /// Forgotten at a restart: only the dice need it.
     sends: HashMap<EffectKey, u32>,
     file: Option<File>,
 }
 
-/// What of a statement is asked for.
+/// The period of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Period {
     pub(super) from: OffsetDateTime,
-    /// Not included.
+    /// The end, which is not included.
     pub(super) until: OffsetDateTime,
 }
 
@@ -91,7 +92,7 @@ impl Books {
     }
 
     /// The decision on this key.
-    pub(super) fn find(&self, effect_key: &EffectKey) -> Option<&Entry> {
+    pub(super) fn find(&self, effect_key: &EffectKey) -> Option<&PaymentRecord> {
         self.by_key.get(effect_key).map(|position| &self.entries[*position])
     }
 
@@ -104,7 +105,7 @@ impl Books {
 
     /// Enters a decision on a key that has none. It survives the process from here on; not the
     /// machine, for a simulator need not wait for the disk.
-    pub(super) fn enter(&mut self, entry: Entry) -> io::Result<()> {
+    pub(super) fn enter(&mut self, entry: PaymentRecord) -> io::Result<()> {
         if let Some(file) = &mut self.file {
             let mut line = serde_json::to_vec(&entry)?;
             line.push(b'\n');
@@ -114,7 +115,7 @@ impl Books {
         Ok(())
     }
 
-    fn insert(&mut self, entry: Entry) {
+    fn insert(&mut self, entry: PaymentRecord) {
         self.by_key.insert(entry.effect_key.clone(), self.entries.len());
         self.entries.push(entry);
     }
@@ -126,18 +127,18 @@ impl Books {
         after: usize,
         limit: usize,
         now: OffsetDateTime,
-    ) -> Statement {
+    ) -> StatementAnswer {
         let mut bookings = Vec::new();
         for (position, entry) in self.entries.iter().enumerate().skip(after) {
             if let Answer::Booked(booking) = entry.answer(now)
                 && (period.from..period.until).contains(&booking.booked_at)
             {
                 if bookings.len() == limit {
-                    return Statement { bookings, next: u64::try_from(position).ok() };
+                    return StatementAnswer { bookings, next: u64::try_from(position).ok() };
                 }
                 bookings.push(booking);
             }
         }
-        Statement { bookings, next: None }
+        StatementAnswer { bookings, next: None }
     }
 }

@@ -1,8 +1,8 @@
 //! `app bank`: a bank that fails on demand, as a real HTTP server.
 //!
-//! - [`dials`]: in which ways it behaves, and how often in each.
+//! - [`behaviour`]: in which ways it behaves, and how often in each.
 //! - `books`: what it booked and declined, once per effect key, in a file if need be.
-//! - `treatment`: what it does with an instruction, by the dials and by chance.
+//! - `treatment`: what it does with an instruction, by its settings and by chance.
 //! - `server`: connections, routes, and the answers that no honest server would give.
 //! - `twice_io`: bytes that are written a second time.
 //!
@@ -13,11 +13,11 @@
 //! How it behaves towards a key follows from its seed, the key and how often the key was sent: the
 //! order in which requests arrive changes nothing.
 //!
-//! Deliberately absent: accounts and balances (funds are insufficient when the dials say so), and
-//! failing enquiries: stop the process for these.
+//! Deliberately absent: accounts and balances (funds are insufficient when the settings say so),
+//! and failing enquiries: stop the process for these.
 
+pub mod behaviour;
 mod books;
-pub mod dials;
 mod server;
 mod treatment;
 mod twice_io;
@@ -31,19 +31,18 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::behaviour::{BehaviourError, BehaviourSettings, ResolvedBehaviour};
 use self::books::Books;
-use self::dials::{Dials, DialsError, Settled};
-use self::treatment::Bank;
+use self::treatment::SimulatorState;
 
-/// How the simulator behaves; shared by `app bank` and whoever embeds it.
+/// Settings of the simulator; shared by `app bank` and whoever embeds it.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct SimulatorArgs {
-    /// How it behaves at first.
+    /// Behaviour at first.
     #[command(flatten)]
-    pub dials: Dials,
+    pub behaviour: BehaviourSettings,
 
-    /// What chance follows from: with the same seed, the same key meets the same fate. [default:
-    /// random]
+    /// Seed of chance: with the same seed, the same key meets the same fate. [default: random]
     #[arg(long, env = "APP_BANK_SIMULATOR_SEED")]
     pub seed: Option<u64>,
 
@@ -53,12 +52,12 @@ pub struct SimulatorArgs {
     pub data: Option<PathBuf>,
 }
 
-/// Why the simulator cannot start.
+/// The reason that the simulator cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {
-    /// The dials contradict each other.
+    /// The settings of its behaviour contradict each other.
     #[error("the bank simulator cannot be set up")]
-    Dials(#[from] DialsError),
+    BehaviourSettings(#[from] BehaviourError),
     /// The socket does not listen.
     #[error("the bank simulator does not listen")]
     Address(#[source] io::Error),
@@ -67,7 +66,7 @@ pub enum SimulatorError {
     Data {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -75,9 +74,9 @@ pub enum SimulatorError {
 /// A running simulator. It runs on when this is dropped.
 #[derive(Debug)]
 pub struct Simulator {
-    /// Where it listens.
+    /// The address that the simulator listens on.
     pub address: SocketAddr,
-    /// What its chance follows from.
+    /// The seed of chance.
     pub seed: u64,
     serving: JoinHandle<()>,
 }
@@ -93,7 +92,7 @@ impl Simulator {
         args: &SimulatorArgs,
         shutdown: CancellationToken,
     ) -> Result<Self, SimulatorError> {
-        let dials = Settled::default().turned(&args.dials)?;
+        let behaviour = ResolvedBehaviour::default().with(&args.behaviour)?;
         let books = match &args.data {
             None => Books::default(),
             Some(path) => Books::open(path)
@@ -101,7 +100,12 @@ impl Simulator {
         };
         let address = listener.local_addr().map_err(SimulatorError::Address)?;
         let seed = args.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
-        let bank = Bank { seed, dials: Mutex::new(dials), books: Mutex::new(books), shutdown };
+        let bank = SimulatorState {
+            seed,
+            behaviour: Mutex::new(behaviour),
+            books: Mutex::new(books),
+            shutdown,
+        };
         let serving = tokio::spawn(server::serve(listener, Arc::new(bank)));
         Ok(Self { address, seed, serving })
     }

@@ -21,13 +21,13 @@ use time::format_description::well_known::Rfc3339;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
+use super::behaviour::{Behaviour, BehaviourSettings};
 use super::books::Period;
-use super::dials::{Behaviour, Dials};
-use super::treatment::{Bank, Say};
+use super::treatment::{Reply, SimulatorState};
 use super::twice_io::TwiceIo;
 use crate::bank::client::IDEMPOTENCY_KEY;
 use crate::bank::wire::{Answer, PaymentRequest};
-use crate::bank::{EffectKey, Instruction};
+use crate::bank::{BankInstruction, EffectKey};
 
 /// The most bytes of a request's body.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
@@ -35,7 +35,7 @@ const MAX_REQUEST_BYTES: usize = 64 << 10;
 const MAX_PAGE: usize = 100;
 /// Between the first half of an answer and the end of the connection: the half must get out.
 const CUT_PAUSE: Duration = Duration::from_millis(20);
-/// How long the accept loop rests when the system refuses it a connection.
+/// The pause of the accept loop when the system refuses it a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type Body = BoxBody<Bytes, io::Error>;
@@ -43,10 +43,10 @@ type Body = BoxBody<Bytes, io::Error>;
 /// The connection is to be closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer")]
-struct HungUp;
+struct Disconnect;
 
 /// Serves until the shutdown.
-pub(super) async fn serve(listener: TcpListener, bank: Arc<Bank>) {
+pub(super) async fn serve(listener: TcpListener, bank: Arc<SimulatorState>) {
     let connections = TaskTracker::new();
     loop {
         tokio::select! {
@@ -66,7 +66,7 @@ pub(super) async fn serve(listener: TcpListener, bank: Arc<Bank>) {
     connections.wait().await;
 }
 
-async fn serve_connection(bank: Arc<Bank>, stream: TcpStream) {
+async fn serve_connection(bank: Arc<SimulatorState>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let twice = Arc::new(AtomicBool::new(false));
     let io = TwiceIo::new(stream, Arc::clone(&twice));
@@ -81,20 +81,22 @@ async fn serve_connection(bank: Arc<Bank>, stream: TcpStream) {
     }
 }
 
-impl Bank {
+impl SimulatorState {
     async fn answer(
         &self,
         request: Request<Incoming>,
         twice: &AtomicBool,
-    ) -> Result<Response<Body>, HungUp> {
+    ) -> Result<Response<Body>, Disconnect> {
         let path = request.uri().path().to_owned();
         let key = path.strip_prefix("/payments/").map(str::to_owned);
         match (request.method(), path.as_str(), key) {
             (&Method::POST, "/payments", _) => self.pay(request, twice).await,
             (&Method::GET, _, Some(key)) => Ok(self.enquire(&key)),
             (&Method::GET, "/statement", _) => Ok(self.statement(request.uri().query())),
-            (&Method::GET, "/dials", _) => Ok(json_response(StatusCode::OK, self.dials().dials())),
-            (&Method::PUT, "/dials", _) => Ok(self.turn_dials(request).await),
+            (&Method::GET, "/dials", _) => {
+                Ok(json_response(StatusCode::OK, self.behaviour().settings()))
+            }
+            (&Method::PUT, "/dials", _) => Ok(self.change_behaviour(request).await),
             _ => Ok(refused(StatusCode::NOT_FOUND, "no such route")),
         }
     }
@@ -103,30 +105,30 @@ impl Bank {
         &self,
         request: Request<Incoming>,
         twice: &AtomicBool,
-    ) -> Result<Response<Body>, HungUp> {
+    ) -> Result<Response<Body>, Disconnect> {
         let instruction = match read_instruction(request).await {
             Ok(instruction) => instruction,
             Err(response) => return Ok(response),
         };
-        let reaction = match self.react(&instruction) {
-            Ok(reaction) => reaction,
+        let treatment = match self.react(&instruction) {
+            Ok(treatment) => treatment,
             Err(error) => {
                 tracing::error!("the data file cannot be written: {error}");
                 return Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, "the books cannot be kept"));
             }
         };
         let effect_key = instruction.effect_key.as_str();
-        match reaction.behaviour {
+        match treatment.behaviour {
             Some(behaviour) => tracing::info!(effect_key, "{effect_key}: {behaviour:?}"),
             None => tracing::info!(effect_key, "{effect_key}: sent again"),
         }
-        tokio::time::sleep(reaction.after).await;
-        match reaction.say {
-            Say::Nothing => Err(HungUp),
-            Say::Conflict => {
+        tokio::time::sleep(treatment.after).await;
+        match treatment.say {
+            Reply::Nothing => Err(Disconnect),
+            Reply::Conflict => {
                 Ok(refused(StatusCode::CONFLICT, "the key is taken by another payment"))
             }
-            Say::Answer(status, answer) => match reaction.behaviour {
+            Reply::Answer(status, answer) => match treatment.behaviour {
                 Some(Behaviour::CutBody) => Ok(cut_response(status, &answer)),
                 Some(Behaviour::AnswerTwice) => {
                     twice.store(true, Ordering::Relaxed);
@@ -159,23 +161,23 @@ impl Bank {
         json_response(StatusCode::OK, &statement)
     }
 
-    async fn turn_dials(&self, request: Request<Incoming>) -> Response<Body> {
-        let dials: Dials = match read_json(request).await {
-            Ok(dials) => dials,
+    async fn change_behaviour(&self, request: Request<Incoming>) -> Response<Body> {
+        let settings: BehaviourSettings = match read_json(request).await {
+            Ok(settings) => settings,
             Err(response) => return response,
         };
-        let mut settled = self.dials();
-        match settled.turned(&dials) {
-            Ok(turned) => {
-                *settled = turned;
-                json_response(StatusCode::OK, settled.dials())
+        let mut behaviour = self.behaviour();
+        match behaviour.with(&settings) {
+            Ok(changed) => {
+                *behaviour = changed;
+                json_response(StatusCode::OK, behaviour.settings())
             }
             Err(error) => refused(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
         }
     }
 }
 
-async fn read_instruction(request: Request<Incoming>) -> Result<Instruction, Response<Body>> {
+async fn read_instruction(request: Request<Incoming>) -> Result<BankInstruction, Response<Body>> {
     let Some(effect_key) = effect_key(request.headers()) else {
         return Err(refused(
             StatusCode::BAD_REQUEST,

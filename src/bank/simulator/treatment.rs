@@ -1,4 +1,4 @@
-//! How the simulator treats an instruction.
+//! The treatment of an instruction by the simulator.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard};
@@ -11,63 +11,63 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::books::{Books, Decision, Entry};
-use super::dials::{Behaviour, Settled};
+use super::behaviour::{Behaviour, ResolvedBehaviour};
+use super::books::{Books, PaymentDecision, PaymentRecord};
 use crate::bank::wire::{Answer, PaymentRequest};
-use crate::bank::{EffectKey, Instruction};
+use crate::bank::{BankInstruction, EffectKey};
 
-/// Who gets no answer and does not hang up is disconnected after this.
+/// The time after which a client is disconnected that gets no answer and does not hang up.
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// The bank, shared by all connections.
 #[derive(Debug)]
-pub(super) struct Bank {
+pub(super) struct SimulatorState {
     pub(super) seed: u64,
-    pub(super) dials: Mutex<Settled>,
+    pub(super) behaviour: Mutex<ResolvedBehaviour>,
     pub(super) books: Mutex<Books>,
     pub(super) shutdown: CancellationToken,
 }
 
-/// How an instruction is treated.
-pub(super) struct Reaction {
+/// The treatment of an instruction.
+pub(super) struct Treatment {
     /// `None` for a payment that was decided before.
     pub(super) behaviour: Option<Behaviour>,
     pub(super) after: Duration,
-    pub(super) say: Say,
+    pub(super) say: Reply,
 }
 
-pub(super) enum Say {
+pub(super) enum Reply {
     Nothing,
-    /// That another payment has the key.
+    /// Another payment has the key.
     Conflict,
     Answer(StatusCode, Answer),
 }
 
-impl Bank {
+impl SimulatorState {
     /// Decides on an instruction, unless that was done before.
-    pub(super) fn react(&self, instruction: &Instruction) -> io::Result<Reaction> {
+    pub(super) fn react(&self, instruction: &BankInstruction) -> io::Result<Treatment> {
         let now = OffsetDateTime::now_utc();
-        let dials = self.dials().clone();
+        let settings = self.behaviour().clone();
         let mut books = self.books();
         let send = books.count_send(&instruction.effect_key);
-        let mut dice = dice(self.seed, &instruction.effect_key, send);
-        let behaviour = dials.behaviour(dice.f64());
-        let latency = dials.latency(dice.f64());
+        let mut rng = rng(self.seed, &instruction.effect_key, send);
+        let behaviour = settings.behaviour(rng.f64());
+        let latency = settings.latency(rng.f64());
 
         if let Some(known) = books.find(&instruction.effect_key) {
             let say = if known.request == PaymentRequest::from(instruction) {
                 let answer = known.answer(now);
-                Say::Answer(status_of_repetition(&answer), answer)
+                Reply::Answer(status_of_repetition(&answer), answer)
             } else {
-                Say::Conflict
+                Reply::Conflict
             };
-            return Ok(Reaction { behaviour: None, after: latency, say });
+            return Ok(Treatment { behaviour: None, after: latency, say });
         }
-        let late_after = dials.late_after(dice.f64());
+        let late_after = settings.late_after(rng.f64());
         let (decision, delay) = match behaviour {
             Behaviour::Timeout | Behaviour::Unavailable => (None, Duration::ZERO),
             Behaviour::InsufficientFunds => (Some(declined("insufficient_funds")), Duration::ZERO),
-            Behaviour::Late if dice.bool() => (Some(booked()), late_after),
+            Behaviour::Late if rng.bool() => (Some(booked()), late_after),
             Behaviour::Late => (Some(declined("account_closed")), late_after),
             Behaviour::Success
             | Behaviour::AcceptThenTimeout
@@ -80,16 +80,17 @@ impl Bank {
             None => Answer::NotAccepted { effect_key },
             Some(decision) => {
                 let request = PaymentRequest::from(instruction);
-                let entry = Entry { effect_key, request, decision, decided_at: now + delay };
+                let entry =
+                    PaymentRecord { effect_key, request, decision, decided_at: now + delay };
                 let truth = entry.answer(entry.decided_at);
                 books.enter(entry)?;
                 truth
             }
         };
         let (after, say) = match behaviour {
-            Behaviour::Timeout | Behaviour::AcceptThenTimeout => (SILENCE, Say::Nothing),
+            Behaviour::Timeout | Behaviour::AcceptThenTimeout => (SILENCE, Reply::Nothing),
             Behaviour::WrongAmount => {
-                (latency, Say::Answer(StatusCode::CREATED, with_wrong_amount(truth, instruction)))
+                (latency, Reply::Answer(StatusCode::CREATED, with_wrong_amount(truth, instruction)))
             }
             Behaviour::Success
             | Behaviour::Unavailable
@@ -97,14 +98,14 @@ impl Bank {
             | Behaviour::AnswerTwice
             | Behaviour::Late
             | Behaviour::CutBody => {
-                (latency + delay, Say::Answer(status_of_decision(&truth), truth))
+                (latency + delay, Reply::Answer(status_of_decision(&truth), truth))
             }
         };
-        Ok(Reaction { behaviour: Some(behaviour), after, say })
+        Ok(Treatment { behaviour: Some(behaviour), after, say })
     }
 
-    pub(super) fn dials(&self) -> MutexGuard<'_, Settled> {
-        lock(&self.dials)
+    pub(super) fn behaviour(&self) -> MutexGuard<'_, ResolvedBehaviour> {
+        lock(&self.behaviour)
     }
 
     pub(super) fn books(&self) -> MutexGuard<'_, Books> {
@@ -117,7 +118,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Chance that follows from nothing but these.
-fn dice(seed: u64, effect_key: &EffectKey, send: u32) -> fastrand::Rng {
+fn rng(seed: u64, effect_key: &EffectKey, send: u32) -> fastrand::Rng {
     let hash = Sha256::new()
         .chain_update(seed.to_be_bytes())
         .chain_update(send.to_be_bytes())
@@ -127,12 +128,12 @@ fn dice(seed: u64, effect_key: &EffectKey, send: u32) -> fastrand::Rng {
     fastrand::Rng::with_seed(u64::from_be_bytes(*first))
 }
 
-fn booked() -> Decision {
-    Decision::Booked { bank_reference: format!("bnk_{}", Uuid::now_v7().simple()) }
+fn booked() -> PaymentDecision {
+    PaymentDecision::Booked { bank_reference: format!("bnk_{}", Uuid::now_v7().simple()) }
 }
 
-fn declined(reason: &str) -> Decision {
-    Decision::Declined { reason: reason.to_owned() }
+fn declined(reason: &str) -> PaymentDecision {
+    PaymentDecision::Declined { reason: reason.to_owned() }
 }
 
 fn status_of_decision(answer: &Answer) -> StatusCode {
@@ -150,7 +151,7 @@ fn status_of_repetition(answer: &Answer) -> StatusCode {
 }
 
 /// One smallest unit more than was booked: what is easily overlooked.
-fn with_wrong_amount(mut answer: Answer, instruction: &Instruction) -> Answer {
+fn with_wrong_amount(mut answer: Answer, instruction: &BankInstruction) -> Answer {
     if let Answer::Booked(booking) = &mut answer {
         let money = instruction.money;
         let mut amount = money.amount().as_decimal() + Decimal::new(1, money.currency().decimals());

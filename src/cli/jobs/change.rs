@@ -31,10 +31,10 @@ pub(super) struct Args {
     all_matching: bool,
     #[command(flatten)]
     filter: FilterArgs,
-    /// With --all-matching: no more than so many, the newest first.
+    /// With --all-matching: the most jobs, the newest first.
     #[arg(long, requires = "all_matching", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// No faster than so many in a second or minute, like 50/s or 600/m.
+    /// The most jobs in a second or minute, like 50/s or 600/m.
     #[arg(long)]
     rate: Option<Rate>,
     /// Only say what would be done.
@@ -45,7 +45,7 @@ pub(super) struct Args {
     yes: bool,
     #[command(flatten)]
     actor: ActorArgs,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }

@@ -35,7 +35,7 @@ pub(super) struct Args {
     dry_run: bool,
     #[command(flatten)]
     actor: ActorArgs,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }

@@ -41,13 +41,13 @@ pub(super) struct Args {
     /// Due then, like 2026-11-21T08:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     run_at: Option<OffsetDateTime>,
-    /// Whom the job is for.
+    /// The key: jobs of one key share fairness, limits and order.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
     /// A word to find it by; several for several.
     #[arg(long, value_delimiter = ',')]
     tag: Vec<String>,
-    /// Discarded after so many failed attempts, instead of the kind's number.
+    /// The number of failed attempts after which it is discarded, instead of the kind's.
     #[arg(long, value_parser = clap::value_parser!(i16).range(1..=1000))]
     max_attempts: Option<i16>,
     /// Only if no unfinished job of the kind has the same arguments.
@@ -62,7 +62,7 @@ pub(super) struct Args {
     /// Even if this program does not know the kind: other workers may.
     #[arg(long)]
     allow_unknown_kind: bool,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }

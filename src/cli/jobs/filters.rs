@@ -8,43 +8,43 @@ use crate::operations::jobs::{ArgsMatch, JobSelection, JobState};
 /// Which jobs are meant: those that match all that is given.
 #[derive(clap::Args, Debug, Default)]
 pub(super) struct FilterArgs {
-    /// In this state; several for any of them.
+    /// Jobs in this state; several for any of them.
     #[arg(long, value_parser = parse_state, value_delimiter = ',', value_name = "STATE")]
     state: Vec<JobState>,
 
-    /// Of this kind; several for any of them.
+    /// Jobs of this kind; several for any of them.
     #[arg(long, value_delimiter = ',')]
     kind: Vec<String>,
 
-    /// In this queue; several for any of them.
+    /// Jobs in this queue; several for any of them.
     #[arg(long, value_delimiter = ',')]
     queue: Vec<String>,
 
-    /// With this tag; several for all of them.
+    /// Jobs with this tag; several for all of them.
     #[arg(long, value_delimiter = ',')]
     tag: Vec<String>,
 
-    /// With this key; several for any of them.
+    /// Jobs with this key; several for any of them.
     #[arg(long)]
     key: Vec<String>,
 
-    /// Whose last error contains this, whatever its case.
+    /// Jobs with this text in their last error, whatever its case.
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     error: Option<String>,
 
-    /// That have begun at least so many attempts.
+    /// Jobs that have begun at least this many attempts.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
     attempt_gte: Option<i16>,
 
-    /// Enqueued since then: a time like 2026-11-21T08:00:00Z, or so long ago, like 2h.
+    /// Jobs enqueued since a time like 2026-11-21T08:00:00Z, or a time ago, like 2h.
     #[arg(long, value_name = "WHEN")]
     since: Option<Moment>,
 
-    /// Enqueued before then.
+    /// Jobs enqueued before this time.
     #[arg(long, value_name = "WHEN")]
     until: Option<Moment>,
 
-    /// Whose arguments have this value in this field, at the top of them; several for all.
+    /// Jobs with this value in a field at the top of their arguments; several for all.
     #[arg(long = "where", value_parser = parse_args_match, value_name = "FIELD=VALUE")]
     args: Vec<ArgsMatch>,
 }

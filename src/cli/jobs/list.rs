@@ -22,13 +22,13 @@ pub(super) struct Args {
     chosen: Chosen,
     #[command(flatten)]
     filter: FilterArgs,
-    /// How many at most.
+    /// The most that are listed.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Only jobs enqueued before this one: where another list ended.
     #[arg(long, value_name = "JOB")]
     before: Option<i64>,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -64,7 +64,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 struct Printer {
     output: Output,
-    /// What is printed at the end, as its columns or brackets need all of it.
+    /// Jobs that are printed at the end, as columns or brackets need all of them.
     jobs: Vec<JobSummary>,
 }
 

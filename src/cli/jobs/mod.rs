@@ -57,10 +57,10 @@ enum Command {
     Wait(wait::Args),
 }
 
-/// How results are printed.
+/// Output formats.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Output {
-    /// Words and columns, for people.
+    /// Columns, for people.
     Table,
     /// One JSON value, for programs.
     Json,
@@ -94,7 +94,7 @@ fn usage(error: &str, fix: &str) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-/// What a person typed as a value: JSON if it is some, else text.
+/// A value as it was typed: JSON if it is some, else text.
 fn typed(value: &str) -> serde_json::Value {
     serde_json::from_str(value).unwrap_or_else(|_| value.into())
 }

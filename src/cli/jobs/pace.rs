@@ -1,4 +1,4 @@
-//! How fast thousands of jobs are changed, and telling how far it is.
+//! The pace at which many jobs are changed, and its progress on stderr.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -32,17 +32,17 @@ impl std::str::FromStr for Rate {
 pub(super) struct Pace {
     rate: Option<Rate>,
     begun: Instant,
-    told: Instant,
+    reported_at: Instant,
     done: usize,
 }
 
 impl Pace {
     pub(super) fn new(rate: Option<Rate>) -> Self {
         let now = Instant::now();
-        Self { rate, begun: now, told: now, done: 0 }
+        Self { rate, begun: now, reported_at: now, done: 0 }
     }
 
-    /// How many jobs to change next: about a fifth of a second's.
+    /// The number of jobs to change next: about those of a fifth of a second.
     pub(super) fn chunk(&self) -> usize {
         self.rate.map_or(MAX_CHUNK, |Rate(per_sec)| {
             // Saturates, and is at least one.
@@ -50,14 +50,15 @@ impl Pace {
         })
     }
 
-    /// Says that so many were changed, now and then on stderr, and waits until the next may be.
+    /// Counts changed jobs, reports progress on stderr now and then, and waits until the next may
+    /// be changed.
     pub(super) async fn keep(&mut self, changed: usize, total: &str, is_last: bool) {
         self.done += changed;
         let is_terminal = std::io::stderr().is_terminal();
         let every = Duration::from_secs(if is_terminal { 1 } else { 10 });
-        let was_told = self.told > self.begun;
-        if self.told.elapsed() >= every || (is_last && was_told) {
-            self.told = Instant::now();
+        let was_reported = self.reported_at > self.begun;
+        if self.reported_at.elapsed() >= every || (is_last && was_reported) {
+            self.reported_at = Instant::now();
             let (begin, end) = match (is_terminal, is_last) {
                 (true, false) => ("\r", ""),
                 (true, true) => ("\r", "\n"),

@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// The number of the job.
     #[arg(value_name = "JOB")]
     id: i64,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -61,7 +61,7 @@ fn in_words(explained: &ExplainedJob) -> String {
     text
 }
 
-/// What there is of it, line by line; what it has not is left out.
+/// The fields of a job that have a value, with their names.
 fn fields(job: &JobDetails) -> Vec<(&'static str, String)> {
     let json = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
     let attempts = format!("{} of {} begun", job.attempt, job.max_attempts);
@@ -107,7 +107,7 @@ fn attempt(attempt: &Attempt) -> [String; 6] {
     ]
 }
 
-/// What operators did, in order.
+/// Decisions and interventions of operators, in order.
 fn decisions(job: &JobDetails) -> Vec<[String; 4]> {
     let resolutions = job.resolutions.iter().map(|resolved| {
         let what = match resolved.resolution {

@@ -20,10 +20,10 @@ pub(super) struct Args {
     database: Database,
     #[command(flatten)]
     chosen: Chosen,
-    /// How long at most; for ever without.
+    /// The longest time to wait; for ever without.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// How to print it; id prints those that completed.
+    /// The output format; id prints the jobs that completed.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{APPLICATION, say};
+use super::{APPLICATION, print_result};
 use crate::cli::actor::NameArg;
 use crate::cli::database::Database;
 use crate::cli::output::Output;
@@ -35,7 +35,7 @@ pub(super) struct Args {
     #[command(flatten)]
     name_of_operator: NameArg,
 
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -59,7 +59,7 @@ struct Change {
     rate_per_key: Option<Setting<Rate>>,
 
     /// Jobs of one key run one after another; if one fails, those behind it wait for it (block),
-    /// go on after so many attempts (skip_after=N), or wait for somebody to decide (park).
+    /// go on after N attempts (skip_after=N), or wait for somebody to decide (park).
     #[arg(long, value_name = "block|skip_after=N|park|off")]
     ordered: Option<Setting<Order>>,
 }
@@ -76,17 +76,25 @@ impl From<Change> for LimitChange {
     }
 }
 
+/// The limits of a queue after a command.
+#[derive(serde::Serialize)]
+struct LimitsResult<'a> {
+    queue: &'a str,
+    result: &'static str,
+    limits: Option<&'a LimitsView>,
+}
+
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let name = &args.name;
     let pool = args.database.connect_current(APPLICATION).await?;
     let mut conn = pool.acquire().await?;
-    let result = |word: &str, limits: Option<&LimitsView>| json!({"queue": name, "result": word, "limits": limits});
+    let result = |word, limits| json!(LimitsResult { queue: name, result: word, limits });
     if args.clear {
         let (code, word, words) = match queues::clear_limits(&mut conn, name).await? {
             true => (0, "cleared", "has no limits any more"),
             false => (CONFLICT, "had-none", "had no limits"),
         };
-        say(args.output, &format!("queue {name} {words}"), &result(word, None));
+        print_result(args.output, &format!("queue {name} {words}"), &result(word, None));
         return Ok(ExitCode::from(code));
     }
     let change = LimitChange::from(args.change);
@@ -96,7 +104,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Some(limits) => (0, limits.to_string()),
             None => (NOT_FOUND, "no limits".to_owned()),
         };
-        say(args.output, &format!("queue {name}: {words}"), &result("shown", limits.as_ref()));
+        print_result(
+            args.output,
+            &format!("queue {name}: {words}"),
+            &result("shown", limits.as_ref()),
+        );
         return Ok(ExitCode::from(code));
     }
     let by = args.name_of_operator.identity();
@@ -109,6 +121,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error @ QueuesError::Queue(_)) => return Err(error.into()),
     };
     let words = format!("queue {name}: {limits}, from now on");
-    say(args.output, &words, &result("set", Some(&limits)));
+    print_result(args.output, &words, &result("set", Some(&limits)));
     Ok(ExitCode::SUCCESS)
 }

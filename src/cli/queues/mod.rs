@@ -55,7 +55,7 @@ enum Command {
     List {
         #[command(flatten)]
         database: Database,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -65,7 +65,7 @@ enum Command {
         database: Database,
         /// The queue.
         name: String,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -77,7 +77,7 @@ enum Command {
         which: OneOrAll,
         #[command(flatten)]
         actor: ActorArgs,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -87,7 +87,7 @@ enum Command {
         database: Database,
         #[command(flatten)]
         which: OneOrAll,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -99,10 +99,10 @@ enum Command {
         name: String,
         #[command(flatten)]
         actor: ActorArgs,
-        /// How long to wait at most.
+        /// The longest time to wait.
         #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
         timeout: Duration,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -114,11 +114,11 @@ enum Command {
         database: Database,
         /// The queue.
         name: String,
-        /// How many at most.
+        /// The most that are listed.
         #[arg(long, default_value_t = 50,
               value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -132,7 +132,7 @@ enum Command {
         key: String,
         #[command(flatten)]
         actor: ActorArgs,
-        /// How to print it.
+        /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
@@ -212,7 +212,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints a result, in words or as JSON.
-fn say(output: Output, words: &str, result: &Value) {
+fn print_result(output: Output, words: &str, result: &Value) {
     match output {
         Output::Table => println!("{words}"),
         Output::Json | Output::Jsonl => println!("{result}"),
@@ -230,14 +230,14 @@ async fn pause(
     match queues::pause(conn, scope, actor).await? {
         PauseResult::WasPaused => {
             let words = format!("{what} was paused before: 'app queues list' says by whom");
-            say(output, &words, &result("was-paused"));
+            print_result(output, &words, &result("was-paused"));
             Ok(ExitCode::from(CONFLICT))
         }
         PauseResult::Paused => {
             let words = format!(
                 "{what} is paused, what runs goes on; undo it with 'app queues resume {argument}'"
             );
-            say(output, &words, &result("paused"));
+            print_result(output, &words, &result("paused"));
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -263,7 +263,7 @@ async fn resume(
         "result": word,
         "stays_paused": resumed.remaining.is_some(),
     });
-    say(output, &words, &result);
+    print_result(output, &words, &result);
     Ok(code)
 }
 
@@ -279,12 +279,12 @@ async fn drain(
         DrainResult::Drained => {
             let words =
                 format!("queue {name} is drained and paused: 'app queues resume {name}' undoes it");
-            say(output, &words, &result("drained", 0));
+            print_result(output, &words, &result("drained", 0));
             Ok(ExitCode::SUCCESS)
         }
         DrainResult::StillRunning(running) => {
             let words = format!("queue {name} is paused, but {running} of its jobs still run");
-            say(output, &words, &result("paused", running));
+            print_result(output, &words, &result("paused", running));
             Ok(ExitCode::from(TIMED_OUT))
         }
     }
@@ -302,13 +302,13 @@ async fn unblock(
     match head {
         Some(id) => {
             let words = format!("key {key} of queue {name} goes on; job {id} was at its head");
-            say(output, &words, &result("unblocked"));
+            print_result(output, &words, &result("unblocked"));
             Ok(ExitCode::SUCCESS)
         }
         None => {
             let words =
                 format!("key {key} of queue {name} is not blocked: 'app queues blocked {name}'");
-            say(output, &words, &result("not-found"));
+            print_result(output, &words, &result("not-found"));
             Ok(ExitCode::from(NOT_FOUND))
         }
     }

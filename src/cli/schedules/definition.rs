@@ -11,7 +11,7 @@ use crate::operations::schedules::{DEFAULT_GRACE, MissedPolicy, ScheduleDefiniti
 /// The times and the job of a schedule.
 #[derive(clap::Args, Debug)]
 pub(super) struct DefinitionArgs {
-    /// When: a cron expression of five fields, or six with seconds.
+    /// The times: a cron expression of five fields, or six with seconds.
     #[arg(
         long,
         value_name = "EXPRESSION",
@@ -20,7 +20,7 @@ pub(super) struct DefinitionArgs {
     )]
     cron: Option<String>,
 
-    /// When: every so often since 1970-01-01T00:00:00Z, such as 90s, 15m or 1h.
+    /// The times: in an interval since 1970-01-01T00:00:00Z, such as 90s, 15m or 1h.
     #[arg(long, value_name = "INTERVAL", value_parser = parse_duration)]
     every: Option<Duration>,
 
@@ -44,11 +44,11 @@ pub(super) struct DefinitionArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(i16).range(1..=4))]
     priority: i16,
 
-    /// How many failed attempts the job may have.
+    /// The number of failed attempts after which the job is discarded.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i16).range(1..=1000))]
     max_attempts: i16,
 
-    /// Whom the job is for, where queues have limits or an order per key.
+    /// The key of the job, where queues have limits or an order per key.
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
 
@@ -56,7 +56,7 @@ pub(super) struct DefinitionArgs {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
 
-    /// What becomes of ticks that nobody ran in time: skip all but one that is a little late, make
+    /// The treatment of ticks that nobody ran in time: skip all but one that is a little late, make
     /// one job for all, or catch up with each.
     #[arg(long, value_enum, default_value_t = Policy::Skip)]
     policy: Policy,

@@ -62,7 +62,7 @@ enum Command {
     Show {
         /// The name of the schedule.
         name: String,
-        /// How many of the latest ticks.
+        /// The number of the latest ticks that are shown.
         #[arg(long, default_value_t = 10,
               value_parser = clap::value_parser!(u32).range(0..=1000))]
         ticks: u32,
@@ -77,7 +77,7 @@ enum Command {
     Pause {
         #[command(flatten)]
         change: Change,
-        /// Why, for whoever asks later.
+        /// The reason, which is kept for later.
         #[arg(long)]
         reason: Reason,
     },
@@ -87,7 +87,7 @@ enum Command {
     Remove {
         #[command(flatten)]
         change: Change,
-        /// It is meant.
+        /// Remove it without asking.
         #[arg(long, required_unless_present = "dry_run", conflicts_with = "dry_run")]
         yes: bool,
     },
@@ -99,7 +99,7 @@ enum Command {
 struct Common {
     #[command(flatten)]
     database: Database,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -206,7 +206,11 @@ impl Add {
         let next = defined.next_tick_at;
         let next_local = next.map(|next| schedule.cadence().local(next));
         let words = format!("{words}; next tick {}", moment(next_local));
-        change.tell(result, &words, json!({ "next_tick_at": next.map(|at| moment(Some(at))) }));
+        change.print_result(
+            result,
+            &words,
+            json!({ "next_tick_at": next.map(|at| moment(Some(at))) }),
+        );
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -217,7 +221,7 @@ impl Change {
     }
 
     /// Prints a result, in words or as JSON.
-    fn tell(&self, result: &str, words: &str, details: Value) {
+    fn print_result(&self, result: &str, words: &str, details: Value) {
         match self.common.output {
             Output::Table => {
                 let dry = if self.dry_run { " (not done: --dry-run)" } else { "" };
@@ -264,7 +268,7 @@ impl Change {
             None => "its job would be enqueued".to_owned(),
             Some(job) => format!("job {job} is enqueued"),
         };
-        self.tell("enqueued", &words, json!({ "job_id": job }));
+        self.print_result("enqueued", &words, json!({ "job_id": job }));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -276,7 +280,7 @@ impl Change {
             return self.refused(error);
         }
         let words = format!("is paused; 'app schedules resume {}' ends that", self.name);
-        self.tell("paused", &words, json!({}));
+        self.print_result("paused", &words, json!({}));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -288,7 +292,7 @@ impl Change {
             Err(error) => return self.refused(error),
         };
         let details = json!({ "next_tick_at": next });
-        self.tell("resumed", &format!("runs again; next tick {next}"), details);
+        self.print_result("resumed", &format!("runs again; next tick {next}"), details);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -305,7 +309,7 @@ impl Change {
             }
             false => "is removed",
         };
-        self.tell("removed", words, json!({ "defined_by": schedule.defined_by }));
+        self.print_result("removed", words, json!({ "defined_by": schedule.defined_by }));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -16,14 +16,14 @@ pub(super) struct Preview {
     /// The time zone that it is read in.
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
-    /// How many ticks.
+    /// The number of ticks.
     #[arg(short = 'n', long, default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
     /// The ticks after this moment, as 2026-11-21T09:00:00Z. [default: now]
     #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
     after: Option<OffsetDateTime>,
-    /// How to print it.
+    /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }

@@ -21,10 +21,10 @@ use super::signature::Signature;
 
 /// The route that takes inbound webhooks, when the URL names none.
 const DEFAULT_PATH: &str = "/v1/webhooks/transactions";
-/// Of an answer, only so much is read: what a person would want to see of an error.
+/// Bytes read of an answer, enough for a person to see an error.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
-/// Who receives the events.
+/// The receiver of the events.
 #[derive(Clone)]
 pub struct Target {
     uri: Uri,
@@ -79,16 +79,16 @@ fn connector() -> TowerToHyperService<HttpsConnector<HttpConnector>> {
     TowerToHyperService::new(builder.enable_http1().wrap_connector(http))
 }
 
-/// What the receiver said.
+/// The receiver's answer.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// How long it asks to wait.
+    /// The time that it asks to wait.
     pub(super) retry_after: Option<Duration>,
     /// The beginning of the body, for people.
     pub(super) body: Bytes,
 }
 
-/// Why there is no answer. The receiver may have taken the event all the same.
+/// A request without an answer. The receiver may have taken the event all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
     /// No connection.

@@ -1,4 +1,4 @@
-//! What is sent: made-up transactions or the lines of a file, and which of them a second time.
+//! Events to send: made-up transactions or lines of a file, some of them twice.
 //!
 //! Everything is a function of the seed and a number, so nothing has to be remembered to repeat an
 //! event byte by byte, and the same seed sends the same transactions on any machine.
@@ -14,7 +14,7 @@ const CURRENCIES: [&str; 10] =
     ["USD", "USD", "USD", "EUR", "EUR", "GBP", "INR", "BRL", "JPY", "KWD"];
 const MERCHANTS: u64 = 200;
 const CUSTOMERS: u64 = 50_000;
-/// A repeat is of one of so many events before it: providers repeat what they sent lately.
+/// Events before a repetition of which it repeats one: providers repeat what they sent lately.
 const REPEAT_WINDOW: u64 = 1_000;
 
 /// One body to send, and whether it was sent before.
@@ -22,18 +22,18 @@ pub(super) struct Event {
     /// `webhook-id` of the event: the same when it is sent again.
     pub(super) webhook_id: String,
     pub(super) body: Bytes,
-    pub(super) sighting: Sighting,
+    pub(super) occurrence: Occurrence,
 }
 
-/// Whether the receiver can know an event already.
+/// The first sending or a repetition of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Sighting {
+pub(super) enum Occurrence {
     First,
     Repeat,
 }
 
-/// Which event each request sends: `firsts` events once, and `repeats` of them again, spread evenly
-/// among them.
+/// The event that each request sends: `firsts` events once, and `repeats` of them again, spread
+/// evenly among them.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Requests with an event that was not sent before.
@@ -45,28 +45,28 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// How many requests there are.
+    /// The number of requests.
     pub(super) fn requests(&self) -> u64 {
         self.firsts.saturating_add(self.repeats)
     }
 
     /// Number of the event that a request sends, and whether an earlier one sent it; none after the
     /// last.
-    fn slot(&self, request: u64) -> Option<(u64, Sighting)> {
+    fn slot(&self, request: u64) -> Option<(u64, Occurrence)> {
         if request >= self.requests() {
             return None;
         }
         let repeats_before = self.repeats_before(request);
         let firsts_before = request - repeats_before;
         if self.repeats_before(request + 1) == repeats_before {
-            return Some((firsts_before, Sighting::First));
+            return Some((firsts_before, Occurrence::First));
         }
         let window = firsts_before.min(REPEAT_WINDOW);
         let back = rng(self.seed, !request).u64(1..=window);
-        Some((firsts_before - back, Sighting::Repeat))
+        Some((firsts_before - back, Occurrence::Repeat))
     }
 
-    /// Of the requests before this one, how many repeat. The first never does, since `firsts` is
+    /// The number of repetitions before this request. The first is none, since `firsts` is
     /// not zero.
     fn repeats_before(&self, request: u64) -> u64 {
         let exact = u128::from(request) * u128::from(self.repeats) / u128::from(self.requests());
@@ -74,7 +74,7 @@ impl Plan {
     }
 }
 
-/// Where the bodies come from.
+/// The source of the bodies.
 pub enum Source {
     /// Transactions made up from the seed of the plan.
     Generated,
@@ -92,7 +92,7 @@ impl Source {
         )
     }
 
-    /// How many bodies a file has; none when they are made up without end.
+    /// The number of bodies of a file; none when they are made up without end.
     pub(super) fn lines(&self) -> Option<u64> {
         match self {
             Self::Generated => None,
@@ -100,19 +100,19 @@ impl Source {
         }
     }
 
-    /// What a request sends; none after the last.
+    /// The event that a request sends; none after the last.
     pub(super) fn event(&self, plan: &Plan, request: u64) -> Option<Event> {
-        let (number, sighting) = plan.slot(request)?;
+        let (number, occurrence) = plan.slot(request)?;
         let body = match self {
             Self::Generated => Payment::make_up(plan.seed, number).body(),
             Self::Lines(lines) => lines.get(usize::try_from(number).ok()?)?.clone(),
         };
         let webhook_id = format!("msg_{:08x}_{number}", plan.seed);
-        Some(Event { webhook_id, body, sighting })
+        Some(Event { webhook_id, body, occurrence })
     }
 }
 
-/// A payment as a provider tells it: one of many customers pays one of few merchants, some of whom
+/// A payment as a provider sends it: one of many customers pays one of few merchants, some of whom
 /// are busy.
 pub struct Payment {
     /// The id of the transaction.
@@ -170,7 +170,8 @@ fn money(rng: &mut Rng, currency: Currency) -> Money {
     Money::new(amount, currency).expect("it has no more decimals than the currency")
 }
 
-/// A generator of its own for every number, so that event n is the same whoever sends it and when.
+/// A generator of its own for every number, so that event n is the same for every sender at any
+/// time.
 fn rng(seed: u64, number: u64) -> Rng {
     // An odd constant close to 2^64 divided by the golden ratio keeps neighbours apart.
     Rng::with_seed(seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
@@ -182,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    fn slots(firsts: u64, repeats: u64) -> Vec<(u64, Sighting)> {
+    fn slots(firsts: u64, repeats: u64) -> Vec<(u64, Occurrence)> {
         let plan = Plan { firsts, repeats, seed: 7 };
         (0..).map_while(|request| plan.slot(request)).collect()
     }
@@ -192,10 +193,10 @@ mod tests {
         for (firsts, repeats) in [(1, 0), (1, 5), (10, 3), (1_000, 50), (7, 700), (5_000, 5_000)] {
             let mut sent = HashSet::new();
             let mut repeated = 0;
-            for (number, sighting) in slots(firsts, repeats) {
-                match sighting {
-                    Sighting::First => assert!(sent.insert(number)),
-                    Sighting::Repeat => {
+            for (number, occurrence) in slots(firsts, repeats) {
+                match occurrence {
+                    Occurrence::First => assert!(sent.insert(number)),
+                    Occurrence::Repeat => {
                         assert!(sent.contains(&number));
                         repeated += 1;
                     }

@@ -18,7 +18,7 @@ use super::tally::{Failure, Tally};
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// How events are sent.
+/// The settings of a run: concurrency, rate, retries, duration.
 pub struct Load {
     /// The address that is posted to.
     pub target: Target,
@@ -26,7 +26,7 @@ pub struct Load {
     pub connections: usize,
     /// Requests begun per second, over all connections; as many as get through when none.
     pub rate: Option<f64>,
-    /// How often an event is sent again when there is no answer, or one that asks to come back.
+    /// Retries of an event that has no answer, or one that asks to come back.
     pub retries: u32,
     /// Signs each request, if there is one.
     pub signer: Option<Signer>,
@@ -75,13 +75,13 @@ impl Load {
     }
 }
 
-/// CPU time of this thread so far, where the system tells.
+/// CPU time of this thread so far, where the system counts it.
 fn thread_cpu() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     Some(Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?))
 }
 
-/// What the connections share.
+/// The state that the connections share.
 struct Sender<'a> {
     load: &'a Load,
     source: &'a Source,
@@ -108,7 +108,7 @@ impl Sender<'_> {
             // off the requests that could not be sent meanwhile.
             let since = due.unwrap_or_else(Instant::now);
             let outcome = self.deliver(&mut connection, &event, &mut tally).await;
-            tally.record(event.sighting, outcome, since.elapsed());
+            tally.record(event.occurrence, outcome, since.elapsed());
             self.progress.inc(1);
         }
         tally
@@ -119,7 +119,7 @@ impl Sender<'_> {
         Some(self.begun + Duration::from_secs_f64(request as f64 / rate))
     }
 
-    /// Whether to go on, once it is time.
+    /// Waits until it is time, and returns whether to go on.
     async fn wait_until(&self, due: Option<Instant>) -> bool {
         let Some(due) = due else { return true };
         tokio::select! {
@@ -140,8 +140,10 @@ impl Sender<'_> {
             let signature =
                 self.load.signer.as_ref().map(|signer| signer.sign(&event.webhook_id, &event.body));
             let answer = connection.post(&event.webhook_id, signature, event.body.clone()).await;
-            let verdict = Verdict::of(answer);
-            let Verdict::Again { failure, wait } = verdict else { return verdict.into_result() };
+            let meaning = AnswerMeaning::of(answer);
+            let AnswerMeaning::Again { failure, wait } = meaning else {
+                return meaning.into_result();
+            };
             if retries == self.load.retries || self.stop.is_cancelled() {
                 return Err(failure);
             }
@@ -156,14 +158,14 @@ impl Sender<'_> {
     }
 }
 
-/// What an answer means for its event.
-enum Verdict {
+/// The meaning of an answer for the event: done, or to be sent again.
+enum AnswerMeaning {
     Accepted,
     Refused(Failure),
     Again { failure: Failure, wait: Option<Duration> },
 }
 
-impl Verdict {
+impl AnswerMeaning {
     fn of(answer: Result<Answer, NoAnswer>) -> Self {
         let answer = match answer {
             Ok(answer) => answer,

@@ -1,4 +1,4 @@
-//! `app send`: plays a payment provider against a running API.
+//! `app send`: sends transactions to a running API, as a payment provider does.
 //!
 //! - `events`: what is sent: made-up transactions or the lines of a file, and which of them twice.
 //! - `signature`: proves who sends it.
@@ -47,15 +47,15 @@ Exit codes: 0 all taken, 1 something was not, 2 usage, 130 interrupted.";
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to send; without a path, to /v1/webhooks/transactions.
+    /// The receiver's URL; without a path, /v1/webhooks/transactions.
     #[arg(long, env = "APP_SEND_URL", default_value = "http://127.0.0.1:8000")]
     url: String,
 
-    /// How many different transactions [default: 1000, or every line of the file]
+    /// The number of different transactions [default: 1000, or every line of the file]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 
-    /// How many of them to send again, byte by byte: a number, or a share such as 5%.
+    /// The number or share of them to send again, byte by byte, such as 5%.
     ///
     /// They come on top of --count, spread evenly, each soon after the one it repeats.
     #[arg(long, value_name = "N|P%", default_value = "0")]
@@ -92,12 +92,12 @@ pub struct Args {
     #[arg(long, env = "APP_WEBHOOK_SECRETS_FILE", value_name = "FILE")]
     secret_file: Option<PathBuf>,
 
-    /// What the made-up transactions follow from: the same seed sends the same ones [default:
+    /// The seed of the made-up transactions: the same one sends the same ones [default:
     /// random]
     #[arg(long)]
     seed: Option<u64>,
 
-    /// How often to send an event again after a 5xx, a 429 or no answer at all.
+    /// Retries of an event after a 5xx, a 429 or no answer at all.
     #[arg(long, value_name = "N", default_value_t = 10)]
     retries: u32,
 
@@ -105,12 +105,12 @@ pub struct Args {
     #[arg(long, conflicts_with = "retries")]
     no_retry: bool,
 
-    /// How long to wait for an answer.
+    /// The longest time to wait for an answer.
     #[arg(long, value_name = "DURATION", default_value = "30s",
           value_parser = humantime::parse_duration)]
     timeout: Duration,
 
-    /// How to print the result.
+    /// The output format of the result.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -253,7 +253,7 @@ fn json(tally: &Tally, url: &str, args: &Args, seed: u64) -> serde_json::Value {
     })
 }
 
-/// How many events are sent again.
+/// The number of events that are sent again.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Repeats {
     Number(u64),

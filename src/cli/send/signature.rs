@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What the base64 of a secret is written behind.
+/// The prefix of a secret in base64.
 const SECRET_PREFIX: &str = "whsec_";
 
 /// The headers that prove who sent a body, and when.
@@ -24,7 +24,7 @@ pub struct Signer {
     key: Vec<u8>,
 }
 
-/// Why nothing can be signed.
+/// A text that is no secret to sign with.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SecretError {
     /// There is nothing.

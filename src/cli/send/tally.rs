@@ -1,4 +1,4 @@
-//! What came of the events: counts, latencies, and one example of each way to fail.
+//! Results of the events: counts, latencies, and one example of each failure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use hyper::StatusCode;
 use serde::Serialize;
 
 use super::client::NoAnswer;
-use super::events::Sighting;
+use super::events::Occurrence;
 
 /// Latencies beyond an hour count as an hour.
 const LONGEST_LATENCY_US: u64 = 3_600_000_000;
-/// An answer is shown up to so many characters.
+/// Characters of an answer that are shown.
 const EXAMPLE_CHARS: usize = 300;
 
-/// What came of the events so far.
+/// The results of the events so far.
 pub struct Tally {
-    /// First sightings answered with a 2xx.
+    /// First sendings answered with a 2xx.
     pub accepted: u64,
     /// Repeats answered with a 2xx, as they must be.
     pub duplicates: u64,
@@ -25,26 +25,26 @@ pub struct Tally {
     pub conflicts: u64,
     /// Not taken, by reason.
     pub failures: BTreeMap<String, FailureCount>,
-    /// How often an event was sent again.
+    /// The number of times that an event was sent again.
     pub retries: u64,
     /// From the first request to the last answer.
     pub elapsed: Duration,
-    /// CPU time that sending took, where the system tells.
+    /// CPU time that sending took, where the system counts it.
     pub cpu: Option<Duration>,
-    /// Of every event until its last answer, retries included, in microseconds.
+    /// Microseconds from the first sending of an event to its last answer.
     latency_us: Histogram<u64>,
 }
 
-/// How often something failed in one way, and what was said the first time.
+/// The number of failures of one sort, with the first answer.
 #[derive(Clone, Serialize)]
 pub struct FailureCount {
     /// Number of requests.
     pub count: u64,
-    /// One of them in words.
+    /// The first answer in words.
     pub example: String,
 }
 
-/// Why an event was not taken.
+/// The failure of an event.
 pub(super) struct Failure {
     reason: String,
     example: String,
@@ -66,7 +66,7 @@ impl Failure {
     }
 }
 
-/// What an answer says to people: the detail of a problem document, or whatever there is.
+/// The text of an answer for people: the detail of a problem document, or the body.
 fn explanation(body: &[u8]) -> String {
     let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
@@ -100,15 +100,15 @@ impl Tally {
     /// Counts one event.
     pub(super) fn record(
         &mut self,
-        sighting: Sighting,
+        occurrence: Occurrence,
         outcome: Result<(), Failure>,
         latency: Duration,
     ) {
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.latency_us.saturating_record(latency_us);
-        match (outcome, sighting) {
-            (Ok(()), Sighting::First) => self.accepted += 1,
-            (Ok(()), Sighting::Repeat) => self.duplicates += 1,
+        match (outcome, occurrence) {
+            (Ok(()), Occurrence::First) => self.accepted += 1,
+            (Ok(()), Occurrence::Repeat) => self.duplicates += 1,
             (Err(failure), _) if failure.is_conflict => self.conflicts += 1,
             (Err(Failure { reason, example, .. }), _) => {
                 self.failures.entry(reason).or_insert(FailureCount { count: 0, example }).count +=
@@ -145,7 +145,7 @@ impl Tally {
         self.finished() as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// The latency that so many of a hundred events did not exceed, in milliseconds.
+    /// A percentile of the latencies, in milliseconds.
     pub fn latency_ms(&self, percentile: f64) -> f64 {
         self.latency_us.value_at_percentile(percentile) as f64 / 1_000.0
     }
@@ -158,14 +158,14 @@ mod tests {
     #[test]
     fn what_two_connections_saw_adds_up() {
         let mut one = Tally::default();
-        one.record(Sighting::First, Ok(()), Duration::from_millis(10));
-        one.record(Sighting::Repeat, Ok(()), Duration::from_millis(20));
+        one.record(Occurrence::First, Ok(()), Duration::from_millis(10));
+        one.record(Occurrence::Repeat, Ok(()), Duration::from_millis(20));
         let mut other = Tally::default();
         let refused = || Failure::status(StatusCode::BAD_REQUEST, br#"{"detail":"no"}"#);
-        other.record(Sighting::First, Err(refused()), Duration::from_millis(30));
-        other.record(Sighting::First, Err(refused()), Duration::from_secs(7_200));
+        other.record(Occurrence::First, Err(refused()), Duration::from_millis(30));
+        other.record(Occurrence::First, Err(refused()), Duration::from_secs(7_200));
         let conflict = Failure::status(StatusCode::CONFLICT, b"");
-        other.record(Sighting::First, Err(conflict), Duration::ZERO);
+        other.record(Occurrence::First, Err(conflict), Duration::ZERO);
         one.add(&other);
         assert_eq!((one.accepted, one.duplicates, one.conflicts, one.failed()), (1, 1, 1, 2));
         assert_eq!(one.failures["400 Bad Request"].example, "no");

@@ -22,7 +22,7 @@ use crate::identity::{Email, sessions, signing_keys, tokens, users};
 /// The API of signing in and out.
 #[derive(Clone)]
 pub struct AuthApi {
-    /// Where users and sessions are.
+    /// The database of users and sessions.
     pub pool: PgPool,
     /// Compares passwords.
     pub hasher: Hasher,
@@ -149,7 +149,7 @@ enum SignedOut {
     NoContent,
 }
 
-/// What `sign_in` can answer besides.
+/// The refusals of `sign_in`.
 #[derive(Debug)]
 struct SignIn;
 
@@ -160,7 +160,7 @@ impl Refusals for SignIn {
     ];
 }
 
-/// What `sign_out` can answer besides.
+/// The refusals of `sign_out`.
 #[derive(Debug)]
 struct SignOut;
 

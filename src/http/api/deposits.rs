@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::ApiTags;
 use super::orders::{
-    FindOrder, ListOrders, OrderAnswer, OrderDesk, OrderFound, OrderQuery, OrdersListed,
+    FindOrder, ListOrders, OrderAnswer, OrderFound, OrderQuery, OrderService, OrdersListed,
 };
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::idempotency::{self, IdempotencyKey};
@@ -22,7 +22,7 @@ use crate::payments::orders::{Instruction, Kind, MAX_DESCRIPTION_CHARS, NewOrder
 #[derive(Clone)]
 pub struct DepositsApi {
     /// Takes and shows them.
-    pub desk: OrderDesk,
+    pub orders: OrderService,
 }
 
 #[OpenApi]
@@ -51,7 +51,7 @@ impl DepositsApi {
         let (instruction, description) = body.read()?;
         let order = NewOrder { owner, instruction, description, if_version: None };
         let path = "/v1/deposits".to_owned();
-        Ok(self.desk.take(&caller, key, path, order).await?)
+        Ok(self.orders.place(&caller, key, path, order).await?)
     }
 
     /// Get a deposit
@@ -69,7 +69,7 @@ impl DepositsApi {
         /// The id of the deposit.
         deposit_id: Path<Uuid>,
     ) -> Result<OrderFound, Refused<FindOrder>> {
-        Ok(self.desk.find(&caller, deposit_id.0, &KINDS).await?)
+        Ok(self.orders.find(&caller, deposit_id.0, &KINDS).await?)
     }
 
     /// List your deposits
@@ -86,7 +86,7 @@ impl DepositsApi {
         caller: Caller,
         query: OrderQuery,
     ) -> Result<OrdersListed, Refused<ListOrders>> {
-        Ok(self.desk.list_own(&caller, &KINDS, query).await?)
+        Ok(self.orders.list_own(&caller, &KINDS, query).await?)
     }
 }
 
@@ -113,7 +113,7 @@ json_object! {
     }
 }
 
-/// What `create_deposit` can answer besides.
+/// The refusals of `create_deposit`.
 #[derive(Debug)]
 struct CreateDeposit;
 

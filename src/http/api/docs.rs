@@ -9,7 +9,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 use super::openapi::Document;
 use crate::http::edge::security_headers;
 
-/// Where the pages are.
+/// The paths of the documentation.
 pub const PATHS: [&str; 4] = ["/docs", "/redoc", "/openapi.json", "/openapi.yaml"];
 
 const HTML: &str = "text/html; charset=utf-8";

@@ -27,7 +27,7 @@ use crate::payments::transactions::{MAX_NAME_CHARS, NewTransaction, Recorded};
 
 const PATH: &str = "/v1/webhooks/transactions";
 
-/// What a sender of a conflicting transaction is answered.
+/// The answer to a sender whose transaction conflicts with a stored one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
 pub enum ConflictAnswer {
     /// 409: the sender should look.
@@ -44,13 +44,13 @@ pub struct InboundWebhooksApi {
     pub verifier: Verifier,
     /// Records what is believed.
     pub shared_commit: SharedCommit<RecordTransactions>,
-    /// What a conflict is answered.
+    /// The answer to a conflict.
     pub conflict_answer: ConflictAnswer,
     /// Counts what was answered.
     pub counts: Arc<Counts>,
 }
 
-/// What inbound webhooks were answered since the start.
+/// The numbers of answers to inbound webhooks since the start.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// New transactions.
@@ -125,8 +125,8 @@ impl InboundWebhooksApi {
     }
 }
 
-/// That a request comes from an address within its limit. An extractor, and the first one, so that
-/// whatever else is wrong with a request, it counts.
+/// The address of a request is within its limit. An extractor, and the first one, so that whatever
+/// else is wrong with a request, it counts.
 struct AdmittedSource;
 
 impl<'a> FromRequest<'a> for AdmittedSource {
@@ -243,7 +243,7 @@ enum Received {
     Accepted(Json<Acceptance>),
 }
 
-/// What `receive_transaction` can answer besides.
+/// The refusals of `receive_transaction`.
 #[derive(Debug)]
 struct ReceiveTransaction;
 

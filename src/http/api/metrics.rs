@@ -7,12 +7,11 @@ use poem_openapi::{ApiResponse, OpenApi};
 
 use super::ApiTags;
 use crate::http::edge::metrics::{MEDIA_TYPE, Metrics};
-use crate::http::wire::problem::Code;
-use crate::http::wire::refused::{Refusals, Refused};
+use crate::http::wire::refused::{NoRefusals, Refused};
 
 /// The API of the figures.
 pub struct MetricsApi {
-    /// What is shown.
+    /// The registry that is shown.
     pub metrics: Metrics,
 }
 
@@ -24,7 +23,7 @@ impl MetricsApi {
     /// status, with their durations; inbound webhooks by what became of them; decisions of the rate
     /// limits; connections to the database. Each process counts for itself, from its start.
     #[oai(path = "/metrics", method = "get", operation_id = "get_metrics", tag = "ApiTags::System")]
-    async fn get_metrics(&self) -> Result<MetricsGiven, Refused<NothingElse>> {
+    async fn get_metrics(&self) -> Result<MetricsGiven, Refused<NoRefusals>> {
         Ok(MetricsGiven::Ok(OpenMetrics(self.metrics.scrape().await)))
     }
 }
@@ -51,12 +50,4 @@ impl IntoResponse for OpenMetrics {
     fn into_response(self) -> Response {
         Response::builder().content_type(Self::CONTENT_TYPE).body(self.0)
     }
-}
-
-/// Nothing is refused.
-#[derive(Debug)]
-struct NothingElse;
-
-impl Refusals for NothingElse {
-    const CODES: &'static [&'static [Code]] = &[];
 }

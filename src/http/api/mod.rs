@@ -3,7 +3,7 @@
 //! An operation reads as its steps: check, begin, domain calls, enqueue, commit, respond.
 //!
 //! - [`inbound_webhooks`]: takes transactions from payment providers; [`record_transactions`] is
-//!   what its shared commit writes. [`transactions`]: shows them.
+//!   its shared commit. [`transactions`]: shows them.
 //! - [`auth`], [`users`]: sign-in and sign-out, users and their roles.
 //! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
@@ -52,7 +52,7 @@ use self::users::UsersApi;
 use self::wallets::WalletsApi;
 use self::withdrawals::WithdrawalsApi;
 
-/// All APIs, in the order of the document.
+/// The APIs, in the order of the document.
 pub type Apis = (
     InboundWebhooksApi,
     TransactionsApi,
@@ -69,7 +69,7 @@ pub type Apis = (
     DocsApi,
 );
 
-/// What the operations are about.
+/// The groups of operations in the document.
 #[derive(Tags)]
 pub enum ApiTags {
     /// What payment providers tell us.

@@ -1,5 +1,5 @@
-//! What a shared commit writes for inbound webhooks: each transaction that is new, with the job
-//! that settles it (G2).
+//! The shared commit of inbound webhooks: each transaction that is new, with the job that settles
+//! it (G2).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::queue::{NewJob, enqueue_many};
 /// Records transactions.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordTransactions {
-    /// How long after its acceptance a transaction is settled.
+    /// The time from acceptance to settlement of a transaction.
     pub settle_delay: Duration,
 }
 
@@ -26,7 +26,7 @@ pub struct ReceivedTransaction {
 }
 
 impl ReceivedTransaction {
-    /// Its job will continue the trace of the current span.
+    /// Wraps a transaction, whose job will continue the trace of the current span.
     pub fn new(transaction: NewTransaction) -> Self {
         Self { transaction, trace_context: TraceContext::current() }
     }
@@ -34,7 +34,7 @@ impl ReceivedTransaction {
 
 impl Work for RecordTransactions {
     type Item = ReceivedTransaction;
-    type Outcome = Recorded;
+    type Output = Recorded;
 
     async fn write(
         &self,

@@ -15,7 +15,7 @@ use crate::bank::breaker::{self, Phase};
 use crate::db::{self, SchemaState};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, FieldError, Problem};
-use crate::http::wire::refused::{Refusals, Refused};
+use crate::http::wire::refused::{NoRefusals, Refusals, Refused};
 use crate::jobs::BANK_BREAKER;
 
 /// A database that does not answer for so long is away, for the purposes of readiness.
@@ -28,14 +28,14 @@ pub struct SystemApi {
     pool: PgPool,
     /// Cancelled when the process is about to stop.
     draining: CancellationToken,
-    last_look: Mutex<Option<(Instant, Look)>>,
+    last_check: Mutex<Option<(Instant, DatabaseCheck)>>,
 }
 
-/// What a look at the database found.
+/// The result of a check of the database.
 #[derive(Clone, Debug)]
-struct Look {
+struct DatabaseCheck {
     reasons: Vec<Unready>,
-    /// What the circuit breaker of the bank lets through; not known when the database is away.
+    /// The phase of the bank's circuit breaker; not known when the database is away.
     bank: Option<Phase>,
 }
 
@@ -54,7 +54,7 @@ impl SystemApi {
     /// Says that the service is there, and what time it has. Looks at nothing; see `/readyz` for
     /// that.
     #[oai(path = "/", method = "get", operation_id = "get_status", tag = "ApiTags::System")]
-    async fn get_status(&self) -> Result<StatusGiven, Refused<NothingElse>> {
+    async fn get_status(&self) -> Result<StatusGiven, Refused<NoRefusals>> {
         let current_time = OffsetDateTime::now_utc();
         Ok(StatusGiven::Ok(Json(ServiceStatus { status: "HEALTHY".to_owned(), current_time })))
     }
@@ -69,7 +69,7 @@ impl SystemApi {
         operation_id = "check_health",
         tag = "ApiTags::System"
     )]
-    async fn check_health(&self) -> Result<HealthGiven, Refused<NothingElse>> {
+    async fn check_health(&self) -> Result<HealthGiven, Refused<NoRefusals>> {
         Ok(HealthGiven::Ok(Json(Health { status: "ok".to_owned() })))
     }
 
@@ -84,7 +84,7 @@ impl SystemApi {
         tag = "ApiTags::System"
     )]
     async fn check_readiness(&self) -> Result<ReadinessGiven, Refused<CheckReadiness>> {
-        let Look { mut reasons, bank } = self.look_at_database().await;
+        let DatabaseCheck { mut reasons, bank } = self.look_at_database().await;
         if self.draining.is_cancelled() {
             reasons.insert(0, Unready::Draining);
         }
@@ -102,7 +102,7 @@ impl SystemApi {
     ///
     /// Which build this is.
     #[oai(path = "/version", method = "get", operation_id = "get_version", tag = "ApiTags::System")]
-    async fn get_version(&self) -> Result<VersionGiven, Refused<NothingElse>> {
+    async fn get_version(&self) -> Result<VersionGiven, Refused<NoRefusals>> {
         Ok(VersionGiven::Ok(Json(Version {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -113,33 +113,35 @@ impl SystemApi {
 impl SystemApi {
     /// `draining` is cancelled when the process is about to stop.
     pub fn new(pool: PgPool, draining: CancellationToken) -> Self {
-        Self { pool, draining, last_look: Mutex::new(None) }
+        Self { pool, draining, last_check: Mutex::new(None) }
     }
 
     /// One look at a time, shared by all who ask meanwhile.
-    async fn look_at_database(&self) -> Look {
-        let mut last_look = self.last_look.lock().await;
-        if let Some((at, look)) = &*last_look
+    async fn look_at_database(&self) -> DatabaseCheck {
+        let mut last_check = self.last_check.lock().await;
+        if let Some((at, look)) = &*last_check
             && at.elapsed() < REMEMBERED_FOR
         {
             return look.clone();
         }
         let look = match tokio::time::timeout(DATABASE_WITHIN, self.look()).await {
             Ok(Ok(look)) => look,
-            Ok(Err(_)) | Err(_) => Look { reasons: vec![Unready::DatabaseAway], bank: None },
+            Ok(Err(_)) | Err(_) => {
+                DatabaseCheck { reasons: vec![Unready::DatabaseAway], bank: None }
+            }
         };
-        *last_look = Some((Instant::now(), look.clone()));
+        *last_check = Some((Instant::now(), look.clone()));
         look
     }
 
-    async fn look(&self) -> anyhow::Result<Look> {
+    async fn look(&self) -> anyhow::Result<DatabaseCheck> {
         let state = db::schema_state(&self.pool).await?;
         if state != SchemaState::Current {
-            return Ok(Look { reasons: vec![Unready::Schema(state)], bank: None });
+            return Ok(DatabaseCheck { reasons: vec![Unready::Schema(state)], bank: None });
         }
         let mut conn = self.pool.acquire().await?;
         let bank = breaker::phase_of(&mut conn, BANK_BREAKER).await?;
-        Ok(Look { reasons: Vec::new(), bank: Some(bank) })
+        Ok(DatabaseCheck { reasons: Vec::new(), bank: Some(bank) })
     }
 }
 
@@ -218,15 +220,7 @@ enum VersionGiven {
     Ok(Json<Version>),
 }
 
-/// Operations that refuse nothing.
-#[derive(Debug)]
-struct NothingElse;
-
-impl Refusals for NothingElse {
-    const CODES: &'static [&'static [Code]] = &[];
-}
-
-/// What `check_readiness` can answer besides.
+/// The refusals of `check_readiness`.
 #[derive(Debug)]
 struct CheckReadiness;
 

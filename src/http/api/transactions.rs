@@ -24,7 +24,7 @@ use crate::payments::transactions::{self, Filter, Status, Transaction, Transacti
 /// The API of transactions.
 #[derive(Clone)]
 pub struct TransactionsApi {
-    /// Where they are read from.
+    /// The database to read transactions from.
     pub pool: PgPool,
 }
 
@@ -129,7 +129,7 @@ impl From<TransactionError> for Problem {
     }
 }
 
-/// What a cursor is bound to.
+/// The list that a cursor is bound to.
 fn list_of(filter: &Filter) -> String {
     let Filter { status, currency, account, created_from, created_before } = filter;
     let nanos = |time: &Option<OffsetDateTime>| time.map(OffsetDateTime::unix_timestamp_nanos);
@@ -250,7 +250,7 @@ enum Listed {
     Ok(Json<TransactionPage>),
 }
 
-/// What `get_transaction` can answer besides.
+/// The refusals of `get_transaction`.
 #[derive(Debug)]
 struct GetTransaction;
 
@@ -259,7 +259,7 @@ impl Refusals for GetTransaction {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::Forbidden, Code::TransactionNotFound]];
 }
 
-/// What `list_transactions` can answer besides.
+/// The refusals of `list_transactions`.
 #[derive(Debug)]
 struct ListTransactions;
 

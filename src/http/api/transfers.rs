@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::ApiTags;
 use super::orders::{
-    FindOrder, ListOrders, OrderAnswer, OrderDesk, OrderFound, OrderQuery, OrdersListed,
+    FindOrder, ListOrders, OrderAnswer, OrderFound, OrderQuery, OrderService, OrdersListed,
 };
 use super::wallets::IfMatch;
 use crate::http::edge::caller::{self, Caller};
@@ -23,7 +23,7 @@ use crate::payments::orders::{Instruction, Kind, MAX_DESCRIPTION_CHARS, NewOrder
 #[derive(Clone)]
 pub struct TransfersApi {
     /// Takes and shows them.
-    pub desk: OrderDesk,
+    pub orders: OrderService,
 }
 
 #[OpenApi]
@@ -56,7 +56,7 @@ impl TransfersApi {
         let (instruction, description) = body.read()?;
         let order = NewOrder { owner, instruction, description, if_version: if_match.0 };
         let path = "/v1/transfers".to_owned();
-        Ok(self.desk.take(&caller, key, path, order).await?)
+        Ok(self.orders.place(&caller, key, path, order).await?)
     }
 
     /// Refund a transfer
@@ -83,7 +83,7 @@ impl TransfersApi {
         let instruction = Instruction::Refund { transfer: OrderId(transfer_id.0) };
         let order = NewOrder { owner, instruction, description: None, if_version: None };
         let path = format!("/v1/transfers/{}/refund", transfer_id.0);
-        Ok(self.desk.take(&caller, key, path, order).await?)
+        Ok(self.orders.place(&caller, key, path, order).await?)
     }
 
     /// Get a transfer
@@ -101,7 +101,7 @@ impl TransfersApi {
         /// The id of the transfer.
         transfer_id: Path<Uuid>,
     ) -> Result<OrderFound, Refused<FindOrder>> {
-        Ok(self.desk.find(&caller, transfer_id.0, &KINDS).await?)
+        Ok(self.orders.find(&caller, transfer_id.0, &KINDS).await?)
     }
 
     /// List your transfers
@@ -118,7 +118,7 @@ impl TransfersApi {
         caller: Caller,
         query: OrderQuery,
     ) -> Result<OrdersListed, Refused<ListOrders>> {
-        Ok(self.desk.list_own(&caller, &KINDS, query).await?)
+        Ok(self.orders.list_own(&caller, &KINDS, query).await?)
     }
 }
 
@@ -150,7 +150,7 @@ json_object! {
     }
 }
 
-/// What `create_transfer` can answer besides.
+/// The refusals of `create_transfer`.
 #[derive(Debug)]
 struct CreateTransfer;
 
@@ -172,7 +172,7 @@ impl Refusals for CreateTransfer {
     ];
 }
 
-/// What `refund_transfer` can answer besides.
+/// The refusals of `refund_transfer`.
 #[derive(Debug)]
 struct RefundTransfer;
 

@@ -1,4 +1,4 @@
-//! What a user has and did, over all of the user's wallets.
+//! A user's balances and orders, over all of the user's wallets.
 
 use poem_openapi::param::Path;
 use poem_openapi::{ApiResponse, Object, OpenApi};
@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::ApiTags;
-use super::orders::{OrderDesk, OrderQuery, OrdersListed};
+use super::orders::{OrderQuery, OrderService, OrdersListed};
 use super::wallets::WalletOut;
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::database::within_seconds;
@@ -21,7 +21,7 @@ use crate::payments::wallets;
 #[derive(Clone)]
 pub struct UserMoneyApi {
     /// Shows orders.
-    pub desk: OrderDesk,
+    pub orders: OrderService,
 }
 
 #[OpenApi]
@@ -43,7 +43,7 @@ impl UserMoneyApi {
     ) -> Result<UserBalanceFound, Refused<GetUserBalance>> {
         let user = readable(&caller, user_id.0)?;
         let found =
-            within_seconds(&self.desk.pool, async |conn| Ok(wallets::list(conn, user).await?))
+            within_seconds(&self.orders.pool, async |conn| Ok(wallets::list(conn, user).await?))
                 .await?;
         // Every user has a wallet from the start.
         let first = found.first().ok_or_else(|| Problem::new(Code::UserNotFound))?;
@@ -73,7 +73,7 @@ impl UserMoneyApi {
         query: OrderQuery,
     ) -> Result<OrdersListed, Refused<ListUserTransactions>> {
         let user = readable(&caller, user_id.0)?;
-        let page = self.desk.list(user, &[], query).await?;
+        let page = self.orders.list(user, &[], query).await?;
         let page = page.ok_or_else(|| Problem::new(Code::UserNotFound))?;
         Ok(OrdersListed::Ok(Json(page)))
     }
@@ -110,7 +110,7 @@ enum UserBalanceFound {
     Ok(Json<UserBalance>),
 }
 
-/// What `get_user_balance` can answer besides.
+/// The refusals of `get_user_balance`.
 #[derive(Debug)]
 struct GetUserBalance;
 
@@ -119,7 +119,7 @@ impl Refusals for GetUserBalance {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::UserNotFound]];
 }
 
-/// What `list_user_transactions` can answer besides.
+/// The refusals of `list_user_transactions`.
 #[derive(Debug)]
 struct ListUserTransactions;
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::ApiTags;
 use super::orders::{
-    FindOrder, ListOrders, OrderAnswer, OrderDesk, OrderFound, OrderQuery, OrdersListed,
+    FindOrder, ListOrders, OrderAnswer, OrderFound, OrderQuery, OrderService, OrdersListed,
 };
 use super::wallets::IfMatch;
 use crate::http::edge::caller::{self, Caller};
@@ -23,7 +23,7 @@ use crate::payments::orders::{Instruction, Kind, MAX_DESCRIPTION_CHARS, NewOrder
 #[derive(Clone)]
 pub struct WithdrawalsApi {
     /// Takes and shows them.
-    pub desk: OrderDesk,
+    pub orders: OrderService,
 }
 
 #[OpenApi]
@@ -56,7 +56,7 @@ impl WithdrawalsApi {
         let (instruction, description) = body.read()?;
         let order = NewOrder { owner, instruction, description, if_version: if_match.0 };
         let path = "/v1/withdrawals".to_owned();
-        Ok(self.desk.take(&caller, key, path, order).await?)
+        Ok(self.orders.place(&caller, key, path, order).await?)
     }
 
     /// Get a withdrawal
@@ -74,7 +74,7 @@ impl WithdrawalsApi {
         /// The id of the withdrawal.
         withdrawal_id: Path<Uuid>,
     ) -> Result<OrderFound, Refused<FindOrder>> {
-        Ok(self.desk.find(&caller, withdrawal_id.0, &KINDS).await?)
+        Ok(self.orders.find(&caller, withdrawal_id.0, &KINDS).await?)
     }
 
     /// List your withdrawals
@@ -91,7 +91,7 @@ impl WithdrawalsApi {
         caller: Caller,
         query: OrderQuery,
     ) -> Result<OrdersListed, Refused<ListOrders>> {
-        Ok(self.desk.list_own(&caller, &KINDS, query).await?)
+        Ok(self.orders.list_own(&caller, &KINDS, query).await?)
     }
 }
 
@@ -118,7 +118,7 @@ json_object! {
     }
 }
 
-/// What `create_withdrawal` can answer besides.
+/// The refusals of `create_withdrawal`.
 #[derive(Debug)]
 struct CreateWithdrawal;
 

@@ -1,4 +1,4 @@
-//! Who calls: the extractor that an operation takes to be for known callers only.
+//! The caller of an operation: the extractor that makes an operation one for known callers only.
 //!
 //! It authenticates, and then asks the rate limiter: in this order, so that strangers cannot use up
 //! somebody's quota, and in one place, so that no operation can forget either. That every operation
@@ -14,30 +14,30 @@ use super::sign_ins::SignIns;
 use crate::http::wire::problem::{Code, Problem};
 use crate::identity::Role;
 use crate::identity::api_keys::{ApiKeySecret, SECRET_PREFIX};
-use crate::identity::credentials::{Credential, Known};
+use crate::identity::credentials::{Credential, KnownCaller};
 use crate::identity::tokens::{TokenError, Unverified};
 use crate::ids::{ApiKeyId, SessionId, UserId};
 use crate::operations::Identity;
 
-/// What a caller is called in the document.
+/// The name of the security scheme in the document.
 const SECURITY_SCHEME: &str = "bearer";
 
-/// What an operation that takes a [`Caller`] can answer besides.
+/// The codes that an operation refuses with because it takes a [`Caller`].
 pub const REFUSALS: &[Code] =
     &[Code::Unauthenticated, Code::RateLimited, Code::Unavailable, Code::Overloaded];
 
 /// A caller whose credential holds right now, and who has not asked too often.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Caller {
-    /// What the caller signed in with.
+    /// The identity that the caller signed in with.
     pub principal: Principal,
-    /// What the caller may do, as of now.
+    /// The caller's role, as of now.
     pub role: Role,
-    /// Whose wallets the caller owns, if anybody's.
+    /// The user whose wallets the caller owns; none for a key that acts for nobody.
     pub user: Option<UserId>,
 }
 
-/// What a caller signed in with.
+/// The identity of a caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Principal {
     /// A person, by the token of a session.
@@ -52,7 +52,8 @@ pub enum Principal {
 }
 
 impl Caller {
-    /// Whose quota and whose idempotency keys these are: `user:<uuid>` or `key:<uuid>`.
+    /// The name of the caller's quota and of the owner of idempotency keys: `user:<uuid>` or
+    /// `key:<uuid>`.
     pub fn subject(&self) -> String {
         match self.principal {
             Principal::User { user, .. } => format!("user:{user}"),
@@ -94,8 +95,8 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may read what belongs to this user. Who may not is to be answered as if
-    /// it did not exist.
+    /// Tells if the caller may read the data of this user. A caller who may not is answered as if
+    /// the data did not exist.
     pub fn may_read(&self, owner: UserId) -> bool {
         self.user == Some(owner) || self.role >= Role::Operator
     }
@@ -110,7 +111,7 @@ impl From<Caller> for Identity {
     }
 }
 
-/// Who sends these headers.
+/// Identifies the sender of these headers.
 ///
 /// # Errors
 ///
@@ -122,79 +123,85 @@ async fn authenticate(sign_ins: &SignIns, headers: &HeaderMap) -> Result<Caller,
         Err(stranger) => Err(stranger),
     };
     authenticated.map_err(|stranger| match stranger {
-        Stranger::Unanswered(problem) => problem,
-        Stranger::Unknown(reason) => {
+        AuthenticationFailure::Unanswered(problem) => problem,
+        AuthenticationFailure::Unknown(reason) => {
             tracing::debug!("not authenticated: {reason:#}");
             Problem::new(Code::Unauthenticated)
         }
     })
 }
 
-async fn by_token(sign_ins: &SignIns, token: &str) -> Result<Caller, Stranger> {
+async fn by_token(sign_ins: &SignIns, token: &str) -> Result<Caller, AuthenticationFailure> {
     let token = Unverified::read(token)?;
     match sign_ins.find(Credential::Session(token.session())).await? {
-        Some(Known::Session(session)) => {
+        Some(KnownCaller::Session(session)) => {
             token.verify(&session)?;
             let principal = Principal::User { user: session.user, session: session.id };
             Ok(Caller { principal, role: session.role, user: Some(session.user) })
         }
-        Some(Known::ApiKey(_)) | None => Err(Stranger::because("the session does not hold")),
+        Some(KnownCaller::ApiKey(_)) | None => {
+            Err(AuthenticationFailure::because("the session does not hold"))
+        }
     }
 }
 
-async fn by_api_key(sign_ins: &SignIns, secret: &str) -> Result<Caller, Stranger> {
+async fn by_api_key(sign_ins: &SignIns, secret: &str) -> Result<Caller, AuthenticationFailure> {
     let secret = ApiKeySecret::parse(secret)
-        .ok_or_else(|| Stranger::because("that is no secret of an API key"))?;
+        .ok_or_else(|| AuthenticationFailure::because("that is no secret of an API key"))?;
     match sign_ins.find(Credential::ApiKey(secret.hash())).await? {
-        Some(Known::ApiKey(key)) => {
+        Some(KnownCaller::ApiKey(key)) => {
             Ok(Caller { principal: Principal::ApiKey(key.id), role: key.role, user: key.user })
         }
-        Some(Known::Session(_)) | None => Err(Stranger::because("the API key does not hold")),
+        Some(KnownCaller::Session(_)) | None => {
+            Err(AuthenticationFailure::because("the API key does not hold"))
+        }
     }
 }
 
 /// The credentials of a request that has one `Authorization: Bearer`.
-fn bearer(headers: &HeaderMap) -> Result<&str, Stranger> {
+fn bearer(headers: &HeaderMap) -> Result<&str, AuthenticationFailure> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (Some(value), None) => value,
-        (None, _) => return Err(Stranger::because("there is no Authorization")),
+        (None, _) => return Err(AuthenticationFailure::because("there is no Authorization")),
         (Some(_), Some(_)) => {
-            return Err(Stranger::because("there is more than one Authorization"));
+            return Err(AuthenticationFailure::because("there is more than one Authorization"));
         }
     };
     let (scheme, credentials) = value
         .to_str()
         .ok()
         .and_then(|value| value.split_once(' '))
-        .ok_or_else(|| Stranger::because("the Authorization cannot be read"))?;
+        .ok_or_else(|| AuthenticationFailure::because("the Authorization cannot be read"))?;
     match scheme.eq_ignore_ascii_case("bearer") {
         true => Ok(credentials.trim_matches(' ')),
-        false => Err(Stranger::because("the scheme of the Authorization is not Bearer")),
+        false => {
+            Err(AuthenticationFailure::because("the scheme of the Authorization is not Bearer"))
+        }
     }
 }
 
-/// Why a caller is not known.
-enum Stranger {
-    /// For this reason, of which the caller learns nothing.
+/// The reason that a caller is not known.
+enum AuthenticationFailure {
+    /// The credential does not hold; the reason is for the log and never for the caller.
     Unknown(anyhow::Error),
     /// The database could not be asked.
     Unanswered(Problem),
 }
 
-impl Stranger {
+impl AuthenticationFailure {
     fn because(reason: &'static str) -> Self {
         Self::Unknown(anyhow::Error::msg(reason))
     }
 }
 
-impl From<TokenError> for Stranger {
+impl From<TokenError> for AuthenticationFailure {
     fn from(error: TokenError) -> Self {
         Self::Unknown(error.into())
     }
 }
 
-impl From<Problem> for Stranger {
+impl From<Problem> for AuthenticationFailure {
     fn from(problem: Problem) -> Self {
         Self::Unanswered(problem)
     }
@@ -243,10 +250,10 @@ impl<'a> ApiExtractor<'a> for Caller {
     }
 }
 
-/// Who may read the transactions that providers sent.
+/// The callers who may read the transactions that providers sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum TransactionReaders {
-    /// Whoever can reach the port.
+    /// Anybody who can reach the port.
     Anybody,
     /// Operators and admins.
     Operators,

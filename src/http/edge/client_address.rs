@@ -1,4 +1,4 @@
-//! From where a request comes, when a proxy stands in between.
+//! The address that a request comes from, also behind a proxy.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,7 +9,8 @@ use poem::http::HeaderMap;
 use poem::{Addr, Request};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
-/// What one subscriber is given of IPv6: whoever has one address has all of these.
+/// The bits of an IPv6 address that identify a subscriber, who has all addresses that begin with
+/// them.
 const IPV6_PREFIX_BITS: u32 = 64;
 
 /// The address of the client, in the data of each request.
@@ -17,7 +18,7 @@ const IPV6_PREFIX_BITS: u32 = 64;
 pub struct ClientAddress(pub IpAddr);
 
 impl ClientAddress {
-    /// What its requests are limited by: an address of IPv4, or the /64 that one of IPv6 is in.
+    /// The name of the rate limits' subject: an IPv4 address, or the /64 of an IPv6 address.
     pub fn subject(&self) -> String {
         match self.0 {
             IpAddr::V4(address) => format!("address:{address}"),

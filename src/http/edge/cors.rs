@@ -1,4 +1,5 @@
-//! Which other sites may call the API from a browser (CORS): none, unless set.
+//! Cross-origin requests from browsers (CORS): allowed from the sites that are set, by default from
+//! none.
 //!
 //! poem's own middleware is not used: without origins it allows all of them, it refuses requests of
 //! unknown origin, among them those that our own documentation page sends, and leaves out `Vary`.
@@ -15,13 +16,13 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 use crate::http::wire::problem::{Code, Problem};
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-/// What a script may send, beyond what any site may.
+/// The headers that a script may send, beyond those that any site may.
 const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, if-match, \
     if-none-match, traceparent, tracestate, x-request-id";
-/// What a script may read, beyond what any may.
+/// The headers that a script may read, beyond those that any site may.
 const EXPOSED_HEADERS: &str = "etag, location, idempotent-replayed, retry-after, x-request-id, \
     x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, ratelimit, ratelimit-policy";
-/// For how long a browser need not ask again; none of them keeps it longer.
+/// The time that a browser may remember the answer to a preflight; no browser keeps it longer.
 const MAX_AGE_SECS: u32 = 7200;
 /// On what the answer to a preflight depends.
 const PREFLIGHT_VARY: &str =
@@ -110,7 +111,7 @@ fn is_preflight(request: &Request) -> bool {
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Says what is allowed, whatever was asked for: to compare is the browser's part.
+/// Lists all that is allowed, whatever was asked for: the browser compares.
 fn answer_preflight(allowed: Option<HeaderValue>, path: &str) -> Response {
     let mut response = match allowed {
         None => Problem::new(Code::OriginNotAllowed).response(path),

@@ -28,15 +28,15 @@ use crate::ids::OrderId;
 
 /// The header.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
-/// For how long an answer is kept.
+/// The time that an answer is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(72 * 60 * 60);
 
 const MAX_KEY_CHARS: usize = 255;
-/// How often old answers are looked for, and how many are deleted by one statement.
+/// The interval at which old answers are deleted, and the number that one statement deletes.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_BATCH: i64 = 1000;
 
-/// What an operation that takes an [`IdempotencyKey`] can answer besides.
+/// The codes that an operation refuses with because it takes an [`IdempotencyKey`].
 pub const REFUSALS: &[Code] = &[
     Code::IdempotencyKeyMissing,
     Code::InvalidIdempotencyKey,
@@ -44,10 +44,10 @@ pub const REFUSALS: &[Code] = &[
     Code::IdempotencyKeyReused,
 ];
 
-/// What names a request, and what it means.
+/// The key of a request, with the caller, the route and the meaning that it stands for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claim {
-    /// Who sends it.
+    /// The subject of the caller.
     pub caller: String,
     /// The method and the path.
     pub route: String,
@@ -57,7 +57,7 @@ pub struct Claim {
     pub fingerprint: [u8; 32],
 }
 
-/// What a request was answered, to be given again.
+/// The answer to a request, kept to be given again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredAnswer {
     /// The HTTP status.
@@ -70,7 +70,7 @@ pub struct StoredAnswer {
     pub body: Bytes,
 }
 
-/// Whether a request is to be done.
+/// The result of claiming a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Claimed {
     /// Yes: nobody has done it, and nobody else can until the transaction ends.
@@ -147,7 +147,7 @@ fn key_of(headers: &HeaderMap) -> Result<String, Problem> {
     Ok(key)
 }
 
-/// What stands between the quotes; none when they do not match or something follows them.
+/// The text between the quotes; none when they do not match or something follows them.
 fn unquoted(rest: &str) -> Option<String> {
     let mut key = String::with_capacity(rest.len());
     let mut chars = rest.chars();
@@ -195,7 +195,7 @@ pub async fn claim_many(
     let mut stored = find_stored(conn, claims).await?;
     // A session may take its own lock again; the second of two here comes too early all the same.
     let mut taken = HashSet::new();
-    let judge = |(position, (claim, locked)): (usize, (&&Claim, bool))| match stored[position]
+    let decide = |(position, (claim, locked)): (usize, (&&Claim, bool))| match stored[position]
         .take()
     {
         Some((fingerprint, answer)) if fingerprint == claim.fingerprint => Claimed::Done(answer),
@@ -203,7 +203,7 @@ pub async fn claim_many(
         None if locked && taken.insert(claim.lock()) => Claimed::Fresh,
         None => Claimed::InFlight,
     };
-    Ok(claims.iter().zip(locked).enumerate().map(judge).collect())
+    Ok(claims.iter().zip(locked).enumerate().map(decide).collect())
 }
 
 type Stored = Option<(Vec<u8>, StoredAnswer)>;

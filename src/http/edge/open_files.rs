@@ -1,4 +1,4 @@
-//! How many connections the process can have open.
+//! The number of connections that the process can have open.
 
 /// Beside the connections of clients, a process needs file descriptors for the database, the log
 /// and the like.

@@ -1,4 +1,4 @@
-//! What every answer tells browsers not to do with it.
+//! Headers by which every answer restricts the browser.
 
 use poem::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -6,12 +6,12 @@ use poem::http::header::{
 use poem::http::{HeaderName, HeaderValue};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
-/// For answers that are no pages: nothing may be loaded, nobody may frame them.
+/// The policy of answers that are no pages: nothing may be loaded, nobody may frame them.
 const CLOSED: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// For the pages of the document. They carry their scripts and styles within themselves, and fetch
-/// from here only: Swagger UI tries operations out, ReDoc searches in a worker that it makes of a
-/// blob.
+/// The policy of the documentation's pages. They carry their scripts and styles within themselves,
+/// and fetch from here only: Swagger UI tries operations out, ReDoc searches in a worker that it
+/// makes of a blob.
 pub(in crate::http) const DOCS_PAGE: &str = "default-src 'none'; script-src 'unsafe-inline'; \
     style-src 'unsafe-inline'; img-src 'self' data: blob:; font-src data:; connect-src 'self'; \
     worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

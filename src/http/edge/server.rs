@@ -31,24 +31,24 @@ use crate::http::wire::problem::{Code, Problem, RETRY_AFTER_SECS};
 
 /// The most bytes of request line and headers; beyond, hyper answers 431.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-/// How long the accept loop rests when the system has no file descriptors left.
+/// The pause of the accept loop when the system has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Beyond the connections that are served, so many at a time are told that there are too many.
+/// The most connections beyond the limit that are answered, at a time, that there are too many.
 const MAX_TURNED_AWAY: usize = 64;
-/// How long one that is turned away has to read that.
+/// The time that such a connection has to read that answer.
 const TURN_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
-/// What connections may do.
+/// The limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// The most connections that are served at once.
     pub max_connections: usize,
-    /// From the connection, or the first byte of a request, to the end of its headers.
+    /// The time from the connection, or the first byte of a request, to the end of its headers.
     pub header_timeout: Duration,
-    /// A connection on which nothing moves for so long, between requests or within an answer, is
+    /// The time without progress, between requests or within an answer, after which a connection is
     /// closed.
     pub idle_timeout: Duration,
-    /// How long requests under way may go on once the process is told to stop.
+    /// The time that requests under way have to end once the process is told to stop.
     pub grace: Duration,
 }
 
@@ -191,7 +191,8 @@ async fn turn_away(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
     .await;
 }
 
-/// What a connection is doing, and since when. Shared by its parts, which all run in one task.
+/// The phase of a connection, and the moment at which it began. Shared by its parts, which all run
+/// in one task.
 struct Activity {
     limits: ConnectionLimits,
     started: Instant,
@@ -201,7 +202,7 @@ struct Activity {
 
 /// Between requests; also while the last answer is still being written.
 const IDLE: u64 = 0;
-/// In the middle of a request's headers, or before the first request.
+/// The headers of a request are being read, or the first request has not begun.
 const HEAD: u64 = 1;
 /// A request is being answered: its body has a deadline of its own, and so has whatever it waits
 /// for.
@@ -243,7 +244,7 @@ impl Activity {
         }
     }
 
-    /// When the connection is to be closed, if nothing happens until then.
+    /// The moment at which the connection is to be closed, if nothing happens until then.
     fn deadline(&self) -> Option<Instant> {
         let timeout = match self.phase.load(Ordering::Relaxed) {
             HEAD => self.limits.header_timeout,

@@ -43,12 +43,12 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// commit by another.
 const BEGIN_WITHIN: Duration = Duration::from_secs(1);
 
-/// What is written for requests that share a commit.
+/// The writing of requests that share a commit.
 pub trait Work: Send + Sync + 'static {
-    /// What a request hands in.
+    /// The item that a request hands in.
     type Item: Send + Sync + 'static;
-    /// What became of it.
-    type Outcome: Send + 'static;
+    /// The result of writing an item.
+    type Output: Send + 'static;
 
     /// Writes all that commits together for these items, and gives one outcome each, in their
     /// order. May be called again for the same items, after what it wrote was rolled back.
@@ -56,10 +56,10 @@ pub trait Work: Send + Sync + 'static {
         &self,
         conn: &mut PgConnection,
         items: &[Self::Item],
-    ) -> impl Future<Output = Result<Vec<Self::Outcome>, CommitError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Self::Output>, CommitError>> + Send;
 }
 
-/// Why nothing was written for a request, or may not have been.
+/// The reason that nothing was written for a request, or may not have been.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum NotWritten {
     /// The database is away, or nobody knows whether it committed. Sending again is safe.
@@ -69,10 +69,10 @@ enum NotWritten {
     Refused,
 }
 
-/// Where requests hand their items in. Clones share the same committers, which end when the last is
-/// dropped and everything handed in was committed.
+/// The queue into which requests hand their items. Clones share the same committers, which end when
+/// the last is dropped and everything handed in was committed.
 pub struct SharedCommit<W: Work> {
-    waiting: mpsc::Sender<Entry<W>>,
+    waiting: mpsc::Sender<WaitingItem<W>>,
 }
 
 impl<W: Work> Clone for SharedCommit<W> {
@@ -81,14 +81,14 @@ impl<W: Work> Clone for SharedCommit<W> {
     }
 }
 
-struct Entry<W: Work> {
+struct WaitingItem<W: Work> {
     item: W::Item,
-    /// From then on nobody waits for the answer.
+    /// The moment from which nobody waits for the answer.
     answer_by: Instant,
     answer: Waiter<W>,
 }
 
-type Waiter<W> = oneshot::Sender<Result<<W as Work>::Outcome, NotWritten>>;
+type Waiter<W> = oneshot::Sender<Result<<W as Work>::Output, NotWritten>>;
 
 impl<W: Work> SharedCommit<W> {
     /// Starts so many committers: while the commit of one is flushed, the next is filled. They
@@ -126,11 +126,11 @@ impl<W: Work> SharedCommit<W> {
     /// [`Code::Unavailable`] within five seconds when the database is away, or the outcome of the
     /// commit is not known; [`Code::Overloaded`] at once when too many wait already;
     /// [`Code::InternalError`].
-    pub async fn commit(&self, item: W::Item) -> Result<W::Outcome, Problem> {
+    pub async fn commit(&self, item: W::Item) -> Result<W::Output, Problem> {
         let (answer, answered) = oneshot::channel();
         let answer_by = Instant::now() + ANSWER_WITHIN;
         self.waiting
-            .try_send(Entry { item, answer_by, answer })
+            .try_send(WaitingItem { item, answer_by, answer })
             .map_err(|_| Problem::new(Code::Overloaded))?;
         match timeout_at(answer_by, answered).await {
             Ok(Ok(Ok(outcome))) => Ok(outcome),
@@ -143,7 +143,7 @@ impl<W: Work> SharedCommit<W> {
 }
 
 /// A connection between two commits.
-struct Kept {
+struct IdleConnection {
     connection: PgConnection,
     /// [`Committer::unanswered`] when it was made.
     made_at: u64,
@@ -152,9 +152,9 @@ struct Kept {
 /// One loop of take, commit, answer.
 struct Committer<W: Work> {
     work: Arc<W>,
-    waiting: Arc<Mutex<mpsc::Receiver<Entry<W>>>>,
+    waiting: Arc<Mutex<mpsc::Receiver<WaitingItem<W>>>>,
     database: PgConnectOptions,
-    connection: Option<Kept>,
+    connection: Option<IdleConnection>,
     /// Counts the commits that were not answered: connections from before are not used any more.
     /// Most likely they are cut off as well, and to find that out takes [`BEGIN_WITHIN`] for each.
     unanswered: Arc<AtomicU64>,
@@ -183,7 +183,7 @@ impl<W: Work> Committer<W> {
 
     /// Commits the batch and answers each of it. If the database refuses it because of what it
     /// holds, its members are tried one by one, so that one of them harms no other.
-    async fn commit_and_answer(&mut self, batch: Vec<Entry<W>>) {
+    async fn commit_and_answer(&mut self, batch: Vec<WaitingItem<W>>) {
         if batch.is_empty() {
             return;
         }
@@ -192,7 +192,7 @@ impl<W: Work> Committer<W> {
         match self.commit(&items).await {
             Ok(outcomes) => {
                 for (waiter, outcome) in waiting.into_iter().zip(outcomes) {
-                    tell::<W>(waiter, Ok(outcome));
+                    send_output::<W>(waiter, Ok(outcome));
                 }
             }
             Err(error) if error.is_about_the_data() && items.len() > 1 => {
@@ -204,7 +204,7 @@ impl<W: Work> Committer<W> {
             Err(error) => {
                 let outcome = error.log_and_judge();
                 for waiter in waiting {
-                    tell::<W>(waiter, Err(outcome));
+                    send_output::<W>(waiter, Err(outcome));
                 }
             }
         }
@@ -215,11 +215,11 @@ impl<W: Work> Committer<W> {
             Ok(mut outcomes) => outcomes.pop().ok_or(NotWritten::Unavailable),
             Err(error) => Err(error.log_and_judge()),
         };
-        tell::<W>(waiter, alone);
+        send_output::<W>(waiter, alone);
     }
 
     /// One database transaction.
-    async fn commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Outcome>, CommitError> {
+    async fn commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Output>, CommitError> {
         let Ok(committed) = timeout(COMMIT_WITHIN, self.try_commit(items)).await else {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
             return Err(CommitError::TimedOut);
@@ -231,7 +231,7 @@ impl<W: Work> Committer<W> {
 
     /// The connection is taken, and put back only when nothing about it is in doubt: an error, or a
     /// caller that stopped waiting, closes it, and with it whatever was open on it.
-    async fn try_commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Outcome>, CommitError> {
+    async fn try_commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Output>, CommitError> {
         let mut kept = self.begin().await?;
         match self.work.write(&mut kept.connection, items).await {
             Ok(outcomes) => {
@@ -250,7 +250,7 @@ impl<W: Work> Committer<W> {
 
     /// A connection with a database transaction open. That `begin` fails on the one we had only
     /// means that the server was restarted, or the network, since; nothing was lost with it.
-    async fn begin(&mut self) -> Result<Kept, CommitError> {
+    async fn begin(&mut self) -> Result<IdleConnection, CommitError> {
         let made_at = self.unanswered.load(Ordering::Relaxed);
         if let Some(mut kept) = self.connection.take()
             && kept.made_at == made_at
@@ -263,19 +263,19 @@ impl<W: Work> Committer<W> {
         let mut connection =
             timeout(CONNECT_WITHIN, connect).await.map_err(|_| CommitError::TimedOut)??;
         raw_sql("begin").execute(&mut connection).await?;
-        Ok(Kept { connection, made_at })
+        Ok(IdleConnection { connection, made_at })
     }
 }
 
-fn tell<W: Work>(waiter: Waiter<W>, outcome: Result<W::Outcome, NotWritten>) {
+fn send_output<W: Work>(waiter: Waiter<W>, outcome: Result<W::Output, NotWritten>) {
     // A client that has gone does not want the answer; its item is committed all the same.
     let _ = waiter.send(outcome);
 }
 
-/// Why a shared commit did not happen.
+/// The reason that a shared commit did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// It took too long.
+    /// The commit took too long.
     #[error("the database did not commit in time")]
     TimedOut,
     /// The database did not do it.
@@ -303,8 +303,7 @@ impl CommitError {
         }
     }
 
-    /// Whether the server said no because of what it was given, in which case nothing is wrong with
-    /// the connection.
+    /// Tells errors about the data, after which nothing is wrong with the connection.
     fn is_about_the_data(&self) -> bool {
         self.database().is_some_and(is_about_the_data)
     }

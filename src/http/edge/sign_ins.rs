@@ -25,7 +25,7 @@ use crate::db;
 use crate::http::wire::problem::{Code, Problem};
 use crate::identity::IdentityError;
 use crate::identity::api_keys;
-use crate::identity::credentials::{Credential, Known, find_many};
+use crate::identity::credentials::{Credential, KnownCaller, find_many};
 
 /// The most requests that wait for a lookup. Beyond that they are refused at once instead of after
 /// a wait in vain.
@@ -40,30 +40,31 @@ const LOOKUP_WITHIN: Duration = Duration::from_millis(2500);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// A connection that does not answer by then is cut off, and there is still time to ask by another.
 const OLD_CONNECTION_WITHIN: Duration = Duration::from_secs(1);
-/// How often it is asked whether the server is still the one that is written to. One that was
-/// demoted knows nothing of sessions that have ended since.
+/// The interval at which the loader checks that the server is still the one that is written to. One
+/// that was demoted knows nothing of sessions that have ended since.
 const ROLE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where requests ask. Clones share the same loader, which ends when the last is dropped.
+/// The queue of credentials to look up. Clones share the same loader, which ends when the last is
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct SignIns {
-    waiting: mpsc::Sender<Entry>,
+    waiting: mpsc::Sender<Lookup>,
     lookups: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Lookup {
     credential: Credential,
-    /// From then on nobody waits for the answer.
+    /// The moment from which nobody waits for the answer.
     answer_by: Instant,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<LookupResult>,
 }
 
-/// What is known of a credential, or that the database is away.
-type Answer = Result<Option<Known>, Away>;
+/// The caller that a credential stands for, unless the database is away.
+type LookupResult = Result<Option<KnownCaller>, DatabaseAway>;
 
 #[derive(Clone, Copy, Debug)]
-struct Away;
+struct DatabaseAway;
 
 impl SignIns {
     /// Starts the loader; it connects when first needed.
@@ -82,34 +83,33 @@ impl SignIns {
         (Self { waiting: sender, lookups }, tokio::spawn(loader.run()))
     }
 
-    /// How often the database was asked: less often than there were requests, where they come
-    /// together.
+    /// The number of questions to the database: fewer than requests, where these come together.
     pub fn lookups(&self) -> u64 {
         self.lookups.load(Ordering::Relaxed)
     }
 
-    /// What the database knows of this credential now; none when it does not hold.
+    /// Looks this credential up in the database as it is now; none when it does not hold.
     ///
     /// # Errors
     ///
     /// [`Code::Unavailable`] within five seconds when the database is away; [`Code::Overloaded`] at
     /// once when too many wait already.
-    pub async fn find(&self, credential: Credential) -> Result<Option<Known>, Problem> {
+    pub async fn find(&self, credential: Credential) -> Result<Option<KnownCaller>, Problem> {
         let (answer, answered) = oneshot::channel();
         let answer_by = Instant::now() + ANSWER_WITHIN;
         self.waiting
-            .try_send(Entry { credential, answer_by, answer })
+            .try_send(Lookup { credential, answer_by, answer })
             .map_err(|_| Problem::new(Code::Overloaded))?;
         match timeout_at(answer_by, answered).await {
             Ok(Ok(Ok(known))) => Ok(known),
-            Ok(Ok(Err(Away)) | Err(_)) | Err(_) => Err(Problem::new(Code::Unavailable)),
+            Ok(Ok(Err(DatabaseAway)) | Err(_)) | Err(_) => Err(Problem::new(Code::Unavailable)),
         }
     }
 }
 
 /// One loop of take, look up, answer.
 struct Loader {
-    waiting: mpsc::Receiver<Entry>,
+    waiting: mpsc::Receiver<Lookup>,
     database: PgConnectOptions,
     connection: Option<PgConnection>,
     role_checked_at: Instant,
@@ -133,7 +133,7 @@ impl Loader {
         }
     }
 
-    async fn look_up_and_answer(&mut self, batch: Vec<Entry>) {
+    async fn look_up_and_answer(&mut self, batch: Vec<Lookup>) {
         if batch.is_empty() {
             return;
         }
@@ -143,15 +143,15 @@ impl Loader {
             Ok(Ok(known)) => known,
             Ok(Err(error)) => {
                 tracing::warn!("callers cannot be looked up: {:#}", anyhow::Error::new(error));
-                return tell_all(batch, |_| Err(Away));
+                return answer_all(batch, |_| Err(DatabaseAway));
             }
             Err(_) => {
                 tracing::warn!("callers cannot be looked up: the database does not answer");
-                return tell_all(batch, |_| Err(Away));
+                return answer_all(batch, |_| Err(DatabaseAway));
             }
         };
         self.lookups.fetch_add(1, Ordering::Relaxed);
-        tell_all(batch, |credential| Ok(known.get(&credential).cloned()));
+        answer_all(batch, |credential| Ok(known.get(&credential).cloned()));
         self.note_use(known.values()).await;
     }
 
@@ -160,7 +160,7 @@ impl Loader {
     async fn look_up(
         &mut self,
         wanted: &[Credential],
-    ) -> Result<HashMap<Credential, Known>, IdentityError> {
+    ) -> Result<HashMap<Credential, KnownCaller>, IdentityError> {
         if let Some(mut connection) = self.connection.take()
             && self.may_be_asked(&mut connection).await
             && let found = timeout(OLD_CONNECTION_WITHIN, find_many(&mut connection, wanted)).await
@@ -185,11 +185,11 @@ impl Loader {
     }
 
     /// After the answers, which do not depend on it: that a note of use is lost harms nobody.
-    async fn note_use(&mut self, known: impl Iterator<Item = &Known>) {
+    async fn note_use(&mut self, known: impl Iterator<Item = &KnownCaller>) {
         let used: Vec<_> = known
             .filter_map(|known| match known {
-                Known::ApiKey(key) if key.is_use_to_be_noted => Some(key.id),
-                Known::ApiKey(_) | Known::Session(_) => None,
+                KnownCaller::ApiKey(key) if key.is_use_to_be_noted => Some(key.id),
+                KnownCaller::ApiKey(_) | KnownCaller::Session(_) => None,
             })
             .collect();
         if used.is_empty() {
@@ -206,7 +206,7 @@ impl Loader {
     }
 }
 
-fn tell_all(batch: Vec<Entry>, answer: impl Fn(Credential) -> Answer) {
+fn answer_all(batch: Vec<Lookup>, answer: impl Fn(Credential) -> LookupResult) {
     for entry in batch {
         // A client that has gone does not want the answer.
         let _ = entry.answer.send(answer(entry.credential));

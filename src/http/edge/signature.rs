@@ -18,7 +18,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::http::wire::problem::{Code, Problem};
 
-/// How far the sender's clock may be from ours, either way.
+/// The most that the sender's clock may differ from ours, either way.
 pub const TOLERANCE_SECS: i64 = 300;
 /// During a rotation a sender signs with two secrets; ten leaves room, and bounds the work of a
 /// forged header.
@@ -36,7 +36,7 @@ pub struct WebhookSecret(Vec<u8>);
 /// The text is not a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Not base64, with or without `whsec_` before it.
+    /// The text is not base64, with or without `whsec_` before it.
     #[error(
         "a webhook secret is 'whsec_' and base64, such as: echo whsec_$(openssl rand -base64 32)"
     )]
@@ -77,7 +77,7 @@ pub struct SignatureHeaders {
     pub signature: SignatureHeader,
 }
 
-/// Why an inbound webhook is not believed. For our log only.
+/// The reason that an inbound webhook is not believed. For our log only. For our log only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SignatureError {
     /// A header is missing.
@@ -130,7 +130,7 @@ impl Verifier {
         Self { keys: secrets.iter().map(key).collect() }
     }
 
-    /// Whether senders must sign at all.
+    /// Tells if senders need not sign, because no secret is set.
     pub fn is_open(&self) -> bool {
         self.keys.is_empty()
     }
@@ -212,11 +212,11 @@ fn read_signatures(header: &str) -> Result<Vec<[u8; 32]>, SignatureError> {
 /// A header that must come exactly once, and is a parameter of the operation in the document.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SignatureHeader {
-    /// It did not come.
+    /// The header did not come.
     Missing,
-    /// It came once.
+    /// The header came once.
     Once(String),
-    /// It came more than once.
+    /// The header came more than once.
     Repeated,
 }
 

@@ -9,7 +9,7 @@ macro_rules! catalogue {
         $(#[doc = $doc:literal])+
         $name:ident = $code:literal, $status:literal, $title:literal;
     )+) => {
-        /// What can be wrong. The code is stable: clients may branch on it.
+        /// A kind of problem. The code is stable: clients may branch on it.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Code {
             $($(#[doc = $doc])+ $name,)+
@@ -34,7 +34,7 @@ macro_rules! catalogue {
                 match self { $(Self::$name => $title,)+ }
             }
 
-            /// When it happens, for the documentation.
+            /// The situation in which it happens, for the documentation.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
             }
@@ -157,7 +157,7 @@ impl Code {
         format!("urn:surety:problem:{}", self.as_str())
     }
 
-    /// How a request that is answered 401 should have shown who sends it.
+    /// The scheme by which a request that is answered 401 should have shown its sender.
     pub(super) fn authentication_scheme(self) -> Option<&'static str> {
         match self {
             Self::InvalidSignature => Some("Standard-Webhooks"),

@@ -22,7 +22,7 @@ const MAX_ERRORS: usize = 20;
 /// The length to which an unknown field's name is cut where it is repeated.
 const MAX_ECHOED_CHARS: usize = 64;
 
-/// How bad a wrong field is: the worst decides what the whole body is answered.
+/// The severity of a wrong field: the worst decides the code of the whole body.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
     Unacceptable,
@@ -151,14 +151,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A required string that is one of these words.
-    pub fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Option<T> {
+    /// A required string that is one of these.
+    pub fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.string(name)?;
-        match words.iter().find(|(word, _)| *word == text) {
+        match choices.iter().find(|(choice, _)| *choice == text) {
             Some((_, meaning)) => Some(*meaning),
             None => {
-                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                let detail = format!("must be one of {}", words.join(", "));
+                let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
+                let detail = format!("must be one of {}", names.join(", "));
                 self.fault(Fault::Unacceptable, name, "unknown-value", &detail)
             }
         }

@@ -147,11 +147,11 @@ mod tests {
     json_object! {
         /// A body for these tests.
         struct Payment {
-            /// How much.
+            /// The amount.
             amount: AmountIn,
-            /// In which currency.
+            /// The currency.
             currency: CurrencyCode,
-            /// For the reader.
+            /// A note for the reader.
             note: Text<3>,
         }
 

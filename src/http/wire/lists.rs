@@ -1,4 +1,4 @@
-//! What all lists share: cursors, pages, and parameters that are read strictly.
+//! Lists: cursors, pages, and parameters that are read strictly.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +9,7 @@ use super::problem::{Code, Problem};
 
 /// The most items on one page.
 pub const MAX_LIMIT: u16 = 200;
-/// How many items a page has when nothing is said.
+/// The number of items on a page when no other is asked for.
 pub const DEFAULT_LIMIT: u16 = 50;
 
 /// A misspelt filter must not widen the list, nor one that came twice be half obeyed.
@@ -33,8 +33,8 @@ pub fn refuse_unknown_parameters(uri: &Uri, known: &[&str]) -> Result<(), Proble
     Ok(())
 }
 
-/// Of the `limit + 1` items that were asked for, those of the page, and the last of them when there
-/// is another page.
+/// Splits the `limit + 1` items that were asked for into those of the page, and the last of them
+/// when there is another page.
 pub fn page<T: Clone>(mut found: Vec<T>, limit: u16) -> (Vec<T>, Option<T>) {
     let has_more = found.len() > usize::from(limit);
     found.truncate(usize::from(limit));

@@ -83,7 +83,7 @@ fn currency_code() -> MetaSchema {
     }
 }
 
-/// What poem-openapi wants of a type, for one that is JSON text of this schema.
+/// Implements poem-openapi's traits for a type that is JSON text of this schema.
 macro_rules! wire_type {
     ($name:ident, $schema:ident, |$value:ident| $text:expr, |$read:ident| $parse:expr) => {
         impl Type for $name {

@@ -1,5 +1,5 @@
-//! What a request is answered when it is refused: RFC 9457 `application/problem+json`, for all
-//! routes and for poem's own errors alike.
+//! Problems: the answers to refused requests, RFC 9457 `application/problem+json`, for all routes
+//! and for poem's own errors alike.
 //!
 //! [`Code`] says what is wrong. An operation raises a [`Problem`] by `?`; [`Problems`], which is
 //! outside of all operations, turns whatever was raised into the one body. Nothing of our insides
@@ -45,7 +45,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after_secs: Option<u32>,
-    /// What happened inside: for the log only.
+    /// The error inside, for the log only.
     cause: Option<Arc<anyhow::Error>>,
 }
 
@@ -61,7 +61,7 @@ impl Problem {
         }
     }
 
-    /// Says what is wrong in this very request. Goes to the client.
+    /// Sets the sentence about this very request. Goes to the client.
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = detail.into();
         self
@@ -73,7 +73,7 @@ impl Problem {
         self
     }
 
-    /// Says when the same request may be sent again.
+    /// Sets the seconds after which the same request may be sent again.
     pub fn retry_after(mut self, secs: u32) -> Self {
         self.retry_after_secs = Some(secs);
         self
@@ -85,7 +85,7 @@ impl Problem {
         self
     }
 
-    /// What is wrong.
+    /// The code of the problem.
     pub fn code(&self) -> Code {
         self.code
     }
@@ -124,7 +124,7 @@ impl Problem {
         response.body(self.body(path))
     }
 
-    /// What poem raised by itself, in our words.
+    /// Translates an error of poem's.
     fn of(error: &poem::Error) -> Self {
         if let Some(problem) = error.downcast_ref::<Problem>() {
             return problem.clone();
@@ -189,9 +189,9 @@ impl ResponseError for Problem {
     }
 }
 
-/// Whether the database refused because of what it was given, as opposed to being away, overloaded
-/// or about to stop: by the class of its SQLSTATE (data exception, integrity violation, raised by a
-/// function). What it refuses so, we should have refused before: it is a mistake of ours.
+/// Tells database errors about the data, as opposed to a database that is away, overloaded or about
+/// to stop, by the class of the SQLSTATE (data exception, integrity violation, raised by a
+/// function). Such data should have been refused before: it is a mistake of ours.
 pub fn is_about_the_data(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|it| it.code());
     code.is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)))
@@ -228,7 +228,7 @@ pub struct ProblemBody {
 /// The catch-all: answers whatever the inner endpoint raises, or panics with, as a [`Problem`].
 pub struct Problems<E> {
     inner: E,
-    /// By path pattern, the methods that the path knows, for `Allow`.
+    /// The methods of each path, by path pattern, for `Allow`.
     allow: HashMap<String, HeaderValue>,
     on_refusal: OnRefusal,
 }

@@ -17,6 +17,14 @@ pub trait Refusals: Send + Sync + 'static {
     const CODES: &'static [&'static [Code]];
 }
 
+/// The refusals of an operation that has none but [`Code::InternalError`].
+#[derive(Debug)]
+pub struct NoRefusals;
+
+impl Refusals for NoRefusals {
+    const CODES: &'static [&'static [Code]] = &[];
+}
+
 /// The error side of an operation's result: a [`Problem`] whose code is one of `R`'s.
 #[derive(Debug)]
 pub struct Refused<R> {
@@ -66,7 +74,7 @@ impl<R: Refusals> ApiResponse for Refused<R> {
 
 type Groups = &'static [&'static [Code]];
 
-/// All of these and [`Code::InternalError`], in the order of the catalogue.
+/// The codes of these groups and [`Code::InternalError`], in the order of the catalogue.
 fn codes(groups: Groups) -> impl Iterator<Item = Code> {
     let is_among = |code: &Code| groups.iter().any(|group| group.contains(code));
     Code::ALL.iter().copied().filter(move |code| *code == Code::InternalError || is_among(code))

@@ -14,16 +14,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::problem::{Code, Problem};
 
-/// Of a body that is too large, so much beyond the limit is still read before the answer: a client
-/// that is in the middle of sending sees its 413, instead of a connection reset.
+/// Bytes beyond the limit that are still read before the answer: a client that is in the middle of
+/// sending sees its 413, instead of a connection reset.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
 
 /// A body up to here counts as small: a payment event has a few hundred bytes.
 const SMALL_BODY_BYTES: usize = 64 << 10;
-/// So many larger ones may be in memory at once; without this, every connection could hold one.
+/// The most larger bodies in memory at once; without this, every connection could hold one.
 const MAX_LARGE_BODIES: usize = 64;
 
-/// What a request body may be.
+/// The limits of request bodies.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
     /// The most bytes.

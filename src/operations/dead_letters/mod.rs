@@ -27,7 +27,7 @@ use crate::queue::operate::discarded;
 /// A decision that was not made. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DecisionError {
-    /// It cannot be made as things stand.
+    /// The decision cannot be made as things stand.
     #[error(transparent)]
     Refused(#[from] DecisionRefusal),
     /// The database refused, did not answer, or holds what it should not.
@@ -48,7 +48,7 @@ pub struct Decide {
     pub id: JobId,
     /// The decision.
     pub verdict: DecisionKind,
-    /// Whether it is kept.
+    /// The mode: a decision is kept or tried out.
     pub mode: Mode,
 }
 

@@ -67,7 +67,7 @@ pub struct DeadLetterView {
     pub kind: String,
     /// Its queue.
     pub queue: String,
-    /// Whether it waits for a decision.
+    /// True while it waits for a decision.
     pub is_open: bool,
     /// The number of attempts begun.
     pub attempt: i16,

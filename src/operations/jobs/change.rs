@@ -79,26 +79,26 @@ pub struct ChangeJobs<'a> {
     pub action: JobAction,
     /// The jobs, each named once.
     pub ids: &'a [JobId],
-    /// Whether the change is kept.
+    /// The mode: the change is kept or tried out.
     pub mode: Mode,
 }
 
 /// A change that was made to a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JobChange {
-    /// It waited, and is due now.
+    /// The job waited, and is due now.
     DueNow,
-    /// It was due already; nothing has changed.
+    /// The job was due already; nothing has changed.
     AlreadyDue,
-    /// It was discarded, and runs again.
+    /// The job was discarded, and runs again.
     Redriven,
-    /// It waited, and is cancelled.
+    /// The job waited, and is cancelled.
     Cancelled,
-    /// It runs, and its worker is asked to stop it.
+    /// The job runs, and its worker is asked to stop it.
     CancelRequested,
-    /// It waited, and is discarded.
+    /// The job waited, and is discarded.
     Discarded,
-    /// Its arguments are others.
+    /// The job has other arguments.
     Edited,
 }
 
@@ -133,7 +133,7 @@ pub enum JobRefusal {
     /// A job about money is not edited.
     #[error("its arguments name what it is about, and are not changed")]
     MoneyNotEdited,
-    /// It had ended before it could be cancelled.
+    /// The job had ended before it could be cancelled.
     #[error("has ended before")]
     Ended,
 }
@@ -196,7 +196,7 @@ pub struct JobResult {
     pub id: JobId,
     /// The change, or why there is none.
     pub outcome: Result<JobChange, JobRefusal>,
-    /// Whether the change was kept.
+    /// The mode: the change was kept or tried out.
     pub mode: Mode,
 }
 

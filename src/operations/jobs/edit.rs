@@ -15,14 +15,14 @@ pub struct EditJob {
     pub id: JobId,
     /// The change.
     pub edit: ArgsEdit,
-    /// Whether the change is kept.
+    /// The mode: the change is kept or tried out.
     pub mode: Mode,
 }
 
 /// Other arguments.
 #[derive(Clone, Debug)]
 pub enum ArgsEdit {
-    /// These instead of the old ones.
+    /// New arguments instead of the old ones.
     Replace(Value),
     /// The old ones with some fields set and others left out. Arguments that are no object become
     /// one.
@@ -60,7 +60,7 @@ pub enum EditError {
     Args {
         /// The kind of the job.
         kind: String,
-        /// What is wrong with them.
+        /// The error of the arguments.
         source: serde_json::Error,
     },
     /// The database refused or did not answer.

@@ -39,7 +39,7 @@ pub struct EnqueueJob {
     pub max_attempts: Option<i16>,
     /// Jobs that it must not repeat.
     pub uniqueness: Option<Uniqueness>,
-    /// Whether a kind that this program does not know is enqueued as well.
+    /// True to enqueue a kind that this program does not know.
     pub allow_unknown_kind: bool,
 }
 
@@ -58,8 +58,7 @@ pub enum Due {
 /// enqueued within it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Uniqueness {
-    /// Those with the same values in these fields of the arguments; with the same arguments if
-    /// there are none.
+    /// Fields of the arguments whose values must differ; all arguments if there are none.
     pub fields: Vec<String>,
     /// The time for which one repeats another.
     pub window: Option<Duration>,
@@ -68,7 +67,7 @@ pub struct Uniqueness {
 /// A job that could not be enqueued.
 #[derive(Debug, thiserror::Error)]
 pub enum EnqueueError {
-    /// This program does not know the kind.
+    /// A kind that this program does not know.
     #[error("this program does not know the kind {kind}")]
     UnknownKind {
         /// The kind.
@@ -87,7 +86,7 @@ pub enum EnqueueError {
     Args {
         /// The kind.
         kind: String,
-        /// What is wrong with them.
+        /// The error of the arguments.
         source: serde_json::Error,
     },
     /// The priority is none of [`PRIORITIES`].
@@ -115,7 +114,7 @@ impl From<sqlx::Error> for EnqueueError {
 pub struct EnqueuedJob {
     /// The job.
     pub id: JobId,
-    /// Whether it was enqueued by this call.
+    /// True if this call enqueued it.
     pub is_new: bool,
 }
 

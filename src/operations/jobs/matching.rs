@@ -24,7 +24,7 @@ const PAGE: u32 = 500;
 pub struct JobScope {
     filter: JobFilter,
     newest: JobId,
-    /// Where the next page begins; none after the last.
+    /// The job before which the next page begins; none after the last.
     before: Option<JobId>,
     /// The most jobs that are still to be given.
     left: usize,
@@ -33,9 +33,9 @@ pub struct JobScope {
 /// The number of jobs that match.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct JobCount {
-    /// How many were counted.
+    /// The number of jobs that were counted.
     pub matching: usize,
-    /// Whether there are more than were counted.
+    /// True if there are more than were counted.
     pub is_more: bool,
     /// The newest of them.
     pub sample: Vec<JobSummary>,
@@ -94,7 +94,7 @@ impl JobScope {
         Ok(Some(ids))
     }
 
-    /// Whether all jobs were given.
+    /// True once all jobs were given.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.before.is_none() || self.left == 0

@@ -29,8 +29,9 @@ pub use crate::queue::operate::list::{JobSummary, MAX_LISTED};
 use sqlx::PgPool;
 
 use crate::jobs::dead_letters::DeadLetterError;
-use crate::jobs::{self, JobState as Services};
-use crate::queue::{QueueError, Registry};
+use crate::jobs::{self, Services};
+use crate::queue::QueueError;
+use crate::queue::Registry;
 
 /// An operation on jobs that could not be carried out. Refusals of single jobs are
 /// [`JobRefusal`]s.

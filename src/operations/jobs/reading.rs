@@ -71,9 +71,9 @@ fn explained(why: Explanation, job: JobDetails) -> ExplainedJob {
 /// The end of a job that was waited for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JobEnd {
-    /// It has ended in this state.
+    /// The job has ended in this state.
     Ended(JobState),
-    /// It had not ended when the time was over.
+    /// The job had not ended when the time was over.
     Unfinished,
     /// There is no such job, or it has left no trace.
     NotFound,
@@ -102,7 +102,7 @@ impl Serialize for JobEnd {
 pub struct WaitedJob {
     /// The job.
     pub id: JobId,
-    /// How it ended.
+    /// The end of the job.
     #[serde(rename = "result")]
     pub end: JobEnd,
 }

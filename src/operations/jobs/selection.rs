@@ -17,30 +17,30 @@ use crate::operations::database_now;
 /// Jobs that match all that is given; every job by default.
 #[derive(Clone, Debug, Default)]
 pub struct JobSelection {
-    /// In one of these states.
+    /// States, any of which a job may have.
     pub states: Vec<JobState>,
-    /// Of one of these kinds.
+    /// Kinds, any of which a job may be of.
     pub kinds: Vec<String>,
-    /// In one of these queues.
+    /// Queues, any of which a job may be in.
     pub queues: Vec<String>,
-    /// With all of these tags.
+    /// Tags, all of which a job must have.
     pub tags: Vec<String>,
-    /// With one of these keys.
+    /// Keys, any of which a job may have.
     pub keys: Vec<String>,
-    /// With this text in their last error, whatever its case.
+    /// A text in the last error, whatever its case.
     pub error: Option<String>,
-    /// With at least this many attempts begun.
+    /// The least number of attempts begun.
     pub min_attempt: Option<i16>,
-    /// Enqueued at this moment or later.
+    /// The time from which on a job was enqueued.
     pub since: Option<Moment>,
-    /// Enqueued before this moment.
+    /// The time before which a job was enqueued.
     pub until: Option<Moment>,
-    /// With these values in their arguments.
+    /// Values in the arguments, all of which a job must have.
     pub args: Vec<ArgsMatch>,
 }
 
 impl JobSelection {
-    /// Whether nothing is given, so that every job is selected.
+    /// True if nothing is given, so that every job is selected.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         let Self { states, kinds, queues, tags, keys, error, min_attempt, since, until, args } =
@@ -86,7 +86,7 @@ impl JobSelection {
 pub enum Moment {
     /// A point in time.
     At(OffsetDateTime),
-    /// This long before now.
+    /// A time before now.
     Ago(Duration),
 }
 

@@ -78,14 +78,14 @@ pub struct LimitChange {
     pub rate: Option<Setting<Rate>>,
     /// The most jobs of one key that start in a period, which is the same for both rates.
     pub rate_per_key: Option<Setting<Rate>>,
-    /// Whether jobs of one key run one after another, and what a failing one means for the others.
+    /// The order of jobs of one key: one after another, with a rule for a failing one.
     pub ordered: Option<Setting<Order>>,
 }
 
 /// A limit's value from now on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Setting<T> {
-    /// This value.
+    /// A value.
     To(T),
     /// No limit, written `off`.
     Off,
@@ -186,13 +186,13 @@ impl FromStr for Order {
 }
 
 impl LimitChange {
-    /// Whether every limit stays as it is.
+    /// True if every limit stays as it is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// These limits with the change made.
+    /// The limits with the change made.
     ///
     /// # Errors
     ///

@@ -92,7 +92,7 @@ pub async fn pause(
 /// The result of a resume.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ResumeResult {
-    /// Whether there was a pause to undo.
+    /// True if there was a pause to undo.
     pub was_paused: bool,
     /// A pause of the other sort that stays, of all queues or of a single one, and its scope.
     pub remaining: Option<(QueueScope, Pause)>,

@@ -30,10 +30,10 @@ pub enum SchedulesError {
     /// There is a schedule of this name, and it was not to be replaced.
     #[error("there is a schedule of this name")]
     NameTaken,
-    /// Somebody has paused it before.
+    /// Somebody has paused the schedule before.
     #[error("it was paused before, by {}", .0.by)]
     AlreadyPaused(Pause),
-    /// It is not paused.
+    /// The schedule is not paused.
     #[error("it is not paused")]
     NotPaused,
     /// The queue's database refused or did not answer.
@@ -72,7 +72,7 @@ pub enum DefinitionChange {
 pub enum IfTaken {
     /// [`SchedulesError::NameTaken`].
     Refuse,
-    /// It gets the new definition.
+    /// The schedule gets the new definition.
     Replace,
 }
 

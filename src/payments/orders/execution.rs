@@ -11,25 +11,25 @@ use super::{Kind, Order, Status};
 use crate::ids::{AccountId, OrderId, UserId};
 use crate::payments::LedgerError;
 use crate::payments::accounts::{self, AccountChange};
-use crate::payments::transfers::{self, NewTransfer, Reason, Refusal};
+use crate::payments::transfers::{self, NewTransfer, Reason, TransferRefusal};
 
 /// An order that is to be executed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Execution {
     /// The order.
     pub order: OrderId,
-    /// What the bank calls the payment, if it went through the bank.
+    /// The bank's reference of the payment, if it went through the bank.
     pub bank_reference: Option<String>,
 }
 
-/// What became of an order that was to be executed.
+/// The result of executing an order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Executed {
-    /// Its transfer is posted; it is now `COMPLETED`.
+    /// The transfer is posted; the order is now `COMPLETED`.
     Completed,
-    /// It broke a rule of the ledger and moved no money; it is now `FAILED`.
-    Failed(Refusal),
-    /// It had its outcome before. Nothing was changed.
+    /// The order broke a rule of the ledger and moved no money; it is now `FAILED`.
+    Failed(TransferRefusal),
+    /// The order had its outcome before. Nothing was changed.
     AlreadyFinished,
     /// There is no such order. Nothing was changed.
     Missing,
@@ -125,13 +125,13 @@ pub async fn fail(conn: &mut PgConnection, id: OrderId, reason: &str) -> Result<
     Ok(true)
 }
 
-/// Why a failed order cannot be tried again.
+/// The reason that a failed order cannot be tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReopenRefusal {
-    /// It did not fail for the reason that was named.
+    /// The order did not fail for the reason that was named.
     #[error("the order did not fail for that reason")]
     OtherOutcome,
-    /// What it would move is no longer available.
+    /// The amount of the order is no longer available.
     #[error("too little is available in the wallet")]
     InsufficientFunds,
 }

@@ -18,8 +18,8 @@
 //! finish an order one does, and the hold is released with it, once.
 
 mod execution;
-mod judgement;
 mod placement;
+mod placement_snapshot;
 mod reading;
 pub mod verify;
 
@@ -39,7 +39,7 @@ use crate::money::Money;
 /// The most characters of an order's description.
 pub const MAX_DESCRIPTION_CHARS: usize = 140;
 
-/// What an order does.
+/// The kind of an order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, sqlx::Type)]
 #[sqlx(type_name = "payments.order_kind", rename_all = "snake_case")]
 pub enum Kind {
@@ -54,7 +54,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its name, as clients and logs have it.
+    /// The name of the kind, as clients and logs have it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deposit => "deposit",
@@ -64,7 +64,7 @@ impl Kind {
         }
     }
 
-    /// Whether the amount is held on the source account until the order is finished.
+    /// Tells if the amount is held on the source account until the order is finished.
     pub(super) const fn holds(self) -> bool {
         !matches!(self, Self::Deposit)
     }
@@ -73,36 +73,36 @@ impl Kind {
 /// A stored order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Order {
-    /// Its id.
+    /// The id of the order.
     pub id: OrderId,
-    /// What it does.
+    /// The kind of the order.
     pub kind: Kind,
-    /// Who gave it.
+    /// The user who gave the order.
     pub owner: UserId,
     /// The account that the money leaves: a wallet, or the bank for a deposit.
     pub source: AccountId,
     /// The account that the money reaches: a wallet, or the bank for a withdrawal.
     pub destination: AccountId,
-    /// How much.
+    /// The amount and its currency.
     pub money: Money,
     /// The payer's own words.
     pub description: Option<String>,
     /// The transfer that a refund gives back.
     pub refund_of: Option<OrderId>,
-    /// Where it stands.
+    /// The status of the order.
     pub status: Status,
-    /// Why it failed, as a stable code; none unless it did.
+    /// The reason of the failure, as a stable code; none unless the order failed.
     pub failure_reason: Option<String>,
-    /// What the bank calls the payment, once it has booked it.
+    /// The bank's reference of the payment, once it has booked it.
     pub bank_reference: Option<String>,
-    /// When it was given.
+    /// The moment at which the order was given.
     pub created_at: OffsetDateTime,
-    /// When it reached its outcome; none until then.
+    /// The moment at which the order reached its outcome; none until then.
     pub finished_at: Option<OffsetDateTime>,
 }
 
 impl Order {
-    /// Whether it has its outcome.
+    /// Tells if the order has its outcome.
     pub fn is_finished(&self) -> bool {
         matches!(self.status, Status::Completed | Status::Failed)
     }

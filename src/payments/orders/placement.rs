@@ -7,37 +7,37 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::judgement::Bench;
+use super::placement_snapshot::PlacementSnapshot;
 use super::{Kind, Order, Status};
 use crate::ids::{AccountId, OrderId, UserId};
 use crate::money::{Currency, Money};
 use crate::payments::LedgerError;
 use crate::payments::accounts;
 
-/// What a user wants done.
+/// A user's instruction to move money.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Instruction {
     /// Bring this much in through the bank.
     Deposit {
-        /// Where to.
+        /// The wallet that is paid.
         wallet: AccountId,
-        /// How much.
+        /// The amount.
         money: Money,
     },
     /// Take this much out through the bank.
     Withdrawal {
-        /// Where from.
+        /// The wallet that pays.
         wallet: AccountId,
-        /// How much.
+        /// The amount.
         money: Money,
     },
     /// Give this much to somebody.
     Transfer {
-        /// Where from.
+        /// The wallet that pays.
         source: AccountId,
-        /// Where to; anybody's.
+        /// The wallet that is paid; anybody's.
         destination: AccountId,
-        /// How much.
+        /// The amount.
         money: Money,
     },
     /// Give back all that a transfer brought.
@@ -50,9 +50,9 @@ pub enum Instruction {
 /// An order to be judged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewOrder {
-    /// Who gives it.
+    /// The user who gives the order.
     pub owner: UserId,
-    /// What it is to do.
+    /// The movement that is wanted.
     pub instruction: Instruction,
     /// The giver's own words.
     pub description: Option<String>,
@@ -60,7 +60,7 @@ pub struct NewOrder {
     pub if_version: Option<i64>,
 }
 
-/// Why an order was not taken. It then left no row and changed nothing.
+/// The reason that an order was refused. The order left no row and changed nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PlacementRefusal {
     /// The giver has no such wallet.
@@ -93,7 +93,7 @@ pub enum PlacementRefusal {
     /// Only a completed transfer can be given back.
     #[error("the transfer is not completed")]
     NotRefundable,
-    /// It was given back before.
+    /// The transfer was given back before.
     #[error("the transfer was refunded before")]
     AlreadyRefunded,
 }
@@ -111,17 +111,17 @@ pub async fn place_many(
     conn: &mut PgConnection,
     orders: &[&NewOrder],
 ) -> Result<Vec<Result<Order, PlacementRefusal>>, LedgerError> {
-    let mut bench = Bench::prepare(&mut *conn, orders).await?;
-    let judged: Vec<Result<Draft, PlacementRefusal>> =
-        orders.iter().map(|order| bench.judge(order)).collect();
-    let taken: Vec<&Draft> = judged.iter().flatten().collect();
+    let mut snapshot = PlacementSnapshot::prepare(&mut *conn, orders).await?;
+    let decided: Vec<Result<Draft, PlacementRefusal>> =
+        orders.iter().map(|order| snapshot.decide(order)).collect();
+    let taken: Vec<&Draft> = decided.iter().flatten().collect();
     let bank = open_bank(&mut *conn, &taken).await?;
     let created_at = insert(&mut *conn, &taken, &bank).await?;
-    let holds = bench.holds();
+    let holds = snapshot.holds();
     if !holds.is_empty() {
         accounts::change(conn, &holds).await?;
     }
-    Ok(judged
+    Ok(decided
         .into_iter()
         .map(|draft| {
             let draft = draft?;

@@ -10,22 +10,22 @@ use crate::ids::{AccountId, OrderId, UserId};
 use crate::money::Money;
 use crate::payments::LedgerError;
 
-/// Which orders [`list`] gives; every part that is set must match.
+/// The filter of [`list`]; every part that is set must match.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
-    /// Only those that move money from or to one of these accounts.
+    /// The accounts, of which an order moves money from or to one.
     pub accounts: Vec<AccountId>,
-    /// Only those of these kinds; none means all.
+    /// The kinds; none means all.
     pub kinds: Vec<Kind>,
-    /// Only those in this state.
+    /// The status.
     pub status: Option<Status>,
-    /// Only those given at this time or later.
+    /// The earliest time at which an order was given.
     pub created_from: Option<OffsetDateTime>,
-    /// Only those given before this time.
+    /// The time before which an order was given.
     pub created_before: Option<OffsetDateTime>,
 }
 
-/// Which accounts of an order must be among the ones named.
+/// The side of an order whose account must be among the ones named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     /// The one the money leaves.
@@ -43,7 +43,7 @@ pub async fn find(conn: &mut PgConnection, id: OrderId) -> Result<Option<Order>,
     Ok(find_many(conn, &[id.0]).await?.pop())
 }
 
-/// Those of these orders that exist.
+/// Reads those of these orders that exist.
 pub(super) async fn find_many(
     conn: &mut PgConnection,
     ids: &[Uuid],
@@ -67,7 +67,7 @@ pub(super) async fn find_many(
     rows.into_iter().map(Order::try_from).collect()
 }
 
-/// Whether there is an order that has no outcome yet.
+/// Tells if there is an order without an outcome.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What holds of orders and of what they hold, at every moment.
+//! Invariants of orders and their holds.
 
 use crate::invariants::{Invariant, Weight};
 

@@ -25,13 +25,13 @@ pub struct NewTransaction {
     pub source_account: String,
     /// Whom the money reaches.
     pub destination_account: String,
-    /// How much.
+    /// The amount and its currency.
     pub money: Money,
     /// The body as received, byte by byte: the evidence, should another body claim the same id.
     pub body: Bytes,
 }
 
-/// Where a transaction stands.
+/// The status of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, sqlx::Type)]
 #[sqlx(type_name = "payments.transaction_status", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
@@ -41,7 +41,7 @@ pub enum Status {
     Processing,
     /// Settled: its transfer is in the ledger.
     Completed,
-    /// It broke a rule and moved no money; the failure reason says which.
+    /// The transaction broke a rule and moved no money; the failure reason says which.
     Failed,
 }
 
@@ -56,19 +56,19 @@ pub struct Transaction {
     pub source_account: String,
     /// Whom the money reaches.
     pub destination_account: String,
-    /// How much.
+    /// The amount and its currency.
     pub money: Money,
-    /// Where it stands.
+    /// The status of the transaction.
     pub status: Status,
-    /// Why it failed, as a stable code; none unless [`Status::Failed`].
+    /// The reason of the failure, as a stable code; none unless [`Status::Failed`].
     pub failure_reason: Option<String>,
-    /// When it was first received.
+    /// The moment at which the transaction was first received.
     pub created_at: OffsetDateTime,
-    /// When it reached its outcome; none until then.
+    /// The moment at which the transaction reached its outcome; none until then.
     pub processed_at: Option<OffsetDateTime>,
 }
 
-/// What can go wrong with transactions.
+/// An error with transactions.
 #[derive(Debug, thiserror::Error)]
 pub enum TransactionError {
     /// The database did not do it.

@@ -8,18 +8,18 @@ use super::{Status, Transaction, TransactionError};
 use crate::ids::TransactionId;
 use crate::money::{Currency, Money};
 
-/// Which transactions [`list`] gives; every part that is set must match.
+/// The filter of [`list`]; every part that is set must match.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
-    /// Only those in this state.
+    /// The status.
     pub status: Option<Status>,
-    /// Only those in this currency.
+    /// The currency.
     pub currency: Option<Currency>,
-    /// Only those from or to this account.
+    /// The account that a transaction is from or to.
     pub account: Option<String>,
-    /// Only those received at this time or later.
+    /// The earliest time at which a transaction was received.
     pub created_from: Option<OffsetDateTime>,
-    /// Only those received before this time.
+    /// The time before which a transaction was received.
     pub created_before: Option<OffsetDateTime>,
 }
 

@@ -9,20 +9,21 @@ use sqlx::PgConnection;
 use super::{NewTransaction, TransactionError};
 use crate::ids::TransactionId;
 
-/// What became of a [`NewTransaction`].
+/// The result of recording a [`NewTransaction`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Recorded {
-    /// It was not known, and is stored now. Exactly one of any number of deliveries gets this.
+    /// The transaction was not known, and is stored now. Exactly one of any number of deliveries
+    /// gets this.
     New(TransactionId),
-    /// It was known, with the same content.
+    /// The transaction was known, with the same content.
     Duplicate,
-    /// Its id was known with other content. The stored transaction is untouched; the conflict is
+    /// The id was known with other content. The stored transaction is untouched; the conflict is
     /// kept.
     Conflict,
 }
 
 impl Recorded {
-    /// In one word, for logs.
+    /// The result in one word, for logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::New(_) => "accepted",
@@ -78,8 +79,8 @@ pub async fn record_many(
     Ok(outcomes)
 }
 
-/// What must be the same for a second delivery to be a duplicate: the meaning of the fields, not
-/// their spelling (`1000.0` is `1000.00`).
+/// The content that must be the same for a second delivery to be a duplicate: the meaning of the
+/// fields, not their spelling (`1000.0` is `1000.00`).
 #[derive(PartialEq, Eq)]
 struct Content {
     source_account: String,

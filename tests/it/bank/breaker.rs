@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 use surety::bank::breaker::{
-    Breaker, BreakerSettings, BreakerState, Pass, Permit, Phase, Verdict, states,
+    BankHealth, Breaker, BreakerSettings, BreakerState, Pass, Permit, Phase, states,
 };
-use surety::bank::{BankArgs, BankError, Mistrust, Unavailable};
+use surety::bank::{BankArgs, BankError, InvalidAnswer, Unavailable};
 use surety::db;
 use tokio::task::JoinSet;
 
@@ -22,7 +22,7 @@ async fn conn(db: &TestDb) -> sqlx::pool::PoolConnection<sqlx::Postgres> {
 
 async fn fail(conn: &mut PgConnection, times: usize) {
     for _ in 0..times {
-        breaker().record(conn, Pass::Go, Verdict::Fails).await.unwrap();
+        breaker().record(conn, Pass::Go, BankHealth::Fails).await.unwrap();
     }
 }
 
@@ -87,7 +87,7 @@ async fn a_success_in_between_starts_the_count_anew() {
     let db = TestDb::new().await;
     let mut conn = conn(&db).await;
     fail(&mut conn, 4).await;
-    breaker().record(&mut conn, Pass::Go, Verdict::Works).await.unwrap();
+    breaker().record(&mut conn, Pass::Go, BankHealth::Works).await.unwrap();
     fail(&mut conn, 4).await;
     assert!(goes(&mut conn).await);
 }
@@ -97,15 +97,15 @@ async fn only_failures_of_the_banks_count() {
     let failures = [
         BankError::Unavailable(Unavailable::NotAccepted),
         BankError::TimedOut,
-        BankError::Malformed(Mistrust::Cut),
+        BankError::Malformed(InvalidAnswer::Cut),
     ];
     for error in failures {
-        assert_eq!(Verdict::of(&Err::<(), _>(error)), Verdict::Fails);
+        assert_eq!(BankHealth::of(&Err::<(), _>(error)), BankHealth::Fails);
     }
     let declined = BankError::Declined { reason: "insufficient_funds".to_owned() };
-    assert_eq!(Verdict::of(&Err::<(), _>(declined)), Verdict::Works);
-    assert_eq!(Verdict::of(&Err::<(), _>(BankError::Pending)), Verdict::Works);
-    assert_eq!(Verdict::of(&Ok(())), Verdict::Works);
+    assert_eq!(BankHealth::of(&Err::<(), _>(declined)), BankHealth::Works);
+    assert_eq!(BankHealth::of(&Err::<(), _>(BankError::Pending)), BankHealth::Works);
+    assert_eq!(BankHealth::of(&Ok(())), BankHealth::Works);
 }
 
 #[tokio::test]
@@ -113,16 +113,16 @@ async fn successes_write_nothing() {
     let db = TestDb::new().await;
     let mut conn = conn(&db).await;
     assert!(goes(&mut conn).await);
-    breaker().record(&mut conn, Pass::Go, Verdict::Works).await.unwrap();
+    breaker().record(&mut conn, Pass::Go, BankHealth::Works).await.unwrap();
     assert_eq!(states(&mut conn).await.unwrap(), []);
 
     fail(&mut conn, 1).await;
-    breaker().record(&mut conn, Pass::Go, Verdict::Works).await.unwrap();
+    breaker().record(&mut conn, Pass::Go, BankHealth::Works).await.unwrap();
     let version = "select ctid::text || xmin::text from bank.breakers";
     let before: String = sqlx::query_scalar(version).fetch_one(&mut *conn).await.unwrap();
     for _ in 0..10 {
         assert!(goes(&mut conn).await);
-        breaker().record(&mut conn, Pass::Go, Verdict::Works).await.unwrap();
+        breaker().record(&mut conn, Pass::Go, BankHealth::Works).await.unwrap();
     }
     let after: String = sqlx::query_scalar(version).fetch_one(&mut *conn).await.unwrap();
     assert_eq!(before, after);
@@ -154,7 +154,7 @@ async fn of_fifty_that_ask_at_once_exactly_one_probes() {
         }
         let [probe] = probes.as_slice() else { panic!("{probes:?}") };
         assert_eq!(state(&mut conn).await.phase, Phase::HalfOpen { probing: true });
-        breaker().record(&mut conn, *probe, Verdict::Fails).await.unwrap();
+        breaker().record(&mut conn, *probe, BankHealth::Fails).await.unwrap();
     }
     other_pool.close().await;
 }
@@ -167,7 +167,7 @@ async fn a_probe_that_succeeds_closes_it() {
     let_it_half_open(&mut conn).await;
     assert_eq!(state(&mut conn).await.phase, Phase::HalfOpen { probing: false });
     let probe = take_probe(&mut conn).await;
-    breaker().record(&mut conn, probe, Verdict::Works).await.unwrap();
+    breaker().record(&mut conn, probe, BankHealth::Works).await.unwrap();
 
     let closed = state(&mut conn).await;
     assert_eq!((closed.phase, closed.failures, closed.opened_at), (Phase::Closed, 0, None));
@@ -185,7 +185,7 @@ async fn a_probe_that_fails_opens_it_again_for_the_whole_time() {
     let since = state(&mut conn).await.opened_at;
     let_it_half_open(&mut conn).await;
     let probe = take_probe(&mut conn).await;
-    breaker().record(&mut conn, probe, Verdict::Fails).await.unwrap();
+    breaker().record(&mut conn, probe, BankHealth::Fails).await.unwrap();
 
     assert!(waits(&mut conn).await > Duration::from_secs(50));
     // For an operator it has been open since the first time.
@@ -213,11 +213,11 @@ async fn a_killed_prober_does_not_block_for_ever_and_no_longer_counts() {
     assert_ne!(next, lost);
 
     // What the first says now is about another time, either way.
-    breaker().record(&mut conn, lost, Verdict::Works).await.unwrap();
+    breaker().record(&mut conn, lost, BankHealth::Works).await.unwrap();
     assert_eq!(state(&mut conn).await.phase, Phase::HalfOpen { probing: true });
-    breaker().record(&mut conn, lost, Verdict::Fails).await.unwrap();
+    breaker().record(&mut conn, lost, BankHealth::Fails).await.unwrap();
     assert_eq!(state(&mut conn).await.phase, Phase::HalfOpen { probing: true });
-    breaker().record(&mut conn, next, Verdict::Works).await.unwrap();
+    breaker().record(&mut conn, next, BankHealth::Works).await.unwrap();
     assert!(goes(&mut conn).await);
 }
 
@@ -232,7 +232,7 @@ async fn calls_that_were_under_way_when_it_opened_change_nothing() {
     fail(&mut conn, 5).await;
     let before = state(&mut conn).await;
     fail(&mut conn, 3).await;
-    breaker().record(&mut conn, Pass::Go, Verdict::Works).await.unwrap();
+    breaker().record(&mut conn, Pass::Go, BankHealth::Works).await.unwrap();
     let after = state(&mut conn).await;
     assert_eq!((after.failures, after.opened_at), (before.failures, before.opened_at));
     assert!(waits(&mut conn).await > Duration::ZERO);
@@ -248,7 +248,7 @@ async fn concurrent_failures_are_all_counted() {
         calls.spawn(async move {
             let mut conn = pool.acquire().await.unwrap();
             let breaker = Breaker::new("bank", settings);
-            breaker.record(&mut conn, Pass::Go, Verdict::Fails).await.unwrap();
+            breaker.record(&mut conn, Pass::Go, BankHealth::Fails).await.unwrap();
         });
     }
     calls.join_all().await;
@@ -261,7 +261,7 @@ async fn a_threshold_of_one_opens_at_the_first_failure_and_names_are_apart() {
     let mut conn = conn(&db).await;
     let settings = BreakerSettings { threshold: 1, ..BankArgs::default().breaker() };
     let touchy = Breaker::new("touchy", settings);
-    touchy.record(&mut conn, Pass::Go, Verdict::Fails).await.unwrap();
+    touchy.record(&mut conn, Pass::Go, BankHealth::Fails).await.unwrap();
     assert!(matches!(touchy.permit(&mut conn).await.unwrap(), Permit::Wait(_)));
     assert!(goes(&mut conn).await);
 }
@@ -309,20 +309,21 @@ async fn it_does_what_the_model_does_whatever_happens() {
             },
             3..8 if !passes.is_empty() => {
                 let pass = passes.swap_remove(random.usize(..passes.len()));
-                let verdict = if random.u8(..3) == 0 { Verdict::Works } else { Verdict::Fails };
+                let verdict =
+                    if random.u8(..3) == 0 { BankHealth::Works } else { BankHealth::Fails };
                 breaker.record(&mut conn, pass, verdict).await.unwrap();
                 model = match (model, pass, verdict) {
-                    (Model::Closed { .. }, Pass::Go, Verdict::Works) => {
+                    (Model::Closed { .. }, Pass::Go, BankHealth::Works) => {
                         Model::Closed { failures: 0 }
                     }
-                    (Model::Closed { failures: 2 }, Pass::Go, Verdict::Fails) => Model::Open,
-                    (Model::Closed { failures }, Pass::Go, Verdict::Fails) => {
+                    (Model::Closed { failures: 2 }, Pass::Go, BankHealth::Fails) => Model::Open,
+                    (Model::Closed { failures }, Pass::Go, BankHealth::Fails) => {
                         Model::Closed { failures: failures + 1 }
                     }
                     (Model::HalfOpen { last, .. }, probe, verdict) if last == Some(probe) => {
                         match verdict {
-                            Verdict::Works => Model::Closed { failures: 0 },
-                            Verdict::Fails => Model::Open,
+                            BankHealth::Works => Model::Closed { failures: 0 },
+                            BankHealth::Fails => Model::Open,
                         }
                     }
                     (unmoved, _, _) => unmoved,

@@ -2,9 +2,9 @@
 
 use sqlx::PgConnection;
 use surety::bank::call_log::{
-    CallId, Ending, Finished, Operation, Outcome, begin, finish, may_have_acted,
+    CallId, CallOperation, CallOutcome, CallResult, Finished, begin, finish, may_have_acted,
 };
-use surety::bank::{BankError, Mistrust, Receipt, Standing, Unavailable};
+use surety::bank::{BankError, InvalidAnswer, PaymentStatus, Receipt, Unavailable};
 
 use super::{deposit, key, money};
 use crate::support::TestDb;
@@ -14,13 +14,13 @@ fn receipt(amount: &str) -> Receipt {
 }
 
 async fn sent(conn: &mut PgConnection, result: Result<Receipt, BankError>) {
-    let call = begin(conn, Operation::Send, &deposit("surety-1", "12.50")).await.unwrap();
-    finish(conn, call, &Ending::of_send(&result)).await.unwrap();
+    let call = begin(conn, CallOperation::Send, &deposit("surety-1", "12.50")).await.unwrap();
+    finish(conn, call, &CallResult::of_send(&result)).await.unwrap();
 }
 
-async fn enquired(conn: &mut PgConnection, result: Result<Standing, BankError>) {
-    let call = begin(conn, Operation::Enquire, &deposit("surety-1", "12.50")).await.unwrap();
-    finish(conn, call, &Ending::of_enquiry(&result)).await.unwrap();
+async fn enquired(conn: &mut PgConnection, result: Result<PaymentStatus, BankError>) {
+    let call = begin(conn, CallOperation::Enquire, &deposit("surety-1", "12.50")).await.unwrap();
+    finish(conn, call, &CallResult::of_enquiry(&result)).await.unwrap();
 }
 
 async fn may_have(conn: &mut PgConnection) -> bool {
@@ -38,21 +38,21 @@ async fn row(conn: &mut PgConnection, call: CallId) -> Vec<Option<String>> {
 async fn a_call_is_written_before_and_ended_once() {
     let db = TestDb::new().await;
     let conn = &mut *db.pool.acquire().await.unwrap();
-    let call = begin(conn, Operation::Send, &deposit("surety-1", "12.50")).await.unwrap();
+    let call = begin(conn, CallOperation::Send, &deposit("surety-1", "12.50")).await.unwrap();
     let some = |text: &str| Some(text.to_owned());
     let asked =
         [some("surety-1"), some("send"), some("deposit"), some("12.5000"), some("EUR")].to_vec();
     assert_eq!(row(conn, call).await, [asked.clone(), vec![None; 5]].concat());
 
-    let wrong = BankError::Malformed(Mistrust::OtherMoney(receipt("12.51")));
-    let ending = Ending::of_send(&Err(wrong));
-    assert_eq!(ending.outcome(), Outcome::Malformed);
+    let wrong = BankError::Malformed(InvalidAnswer::OtherMoney(receipt("12.51")));
+    let ending = CallResult::of_send(&Err(wrong));
+    assert_eq!(ending.outcome(), CallOutcome::Malformed);
     assert_eq!(finish(conn, call, &ending).await.unwrap(), Finished::Now);
     let answered =
         [some("malformed"), some("other_money"), some("b-1"), some("12.5100"), some("EUR")];
     assert_eq!(row(conn, call).await, [asked, answered.to_vec()].concat());
 
-    let other = Ending::of_send(&Ok(receipt("12.50")));
+    let other = CallResult::of_send(&Ok(receipt("12.50")));
     assert_eq!(finish(conn, call, &other).await.unwrap(), Finished::NotOpen);
     assert_eq!(finish(conn, CallId(0), &other).await.unwrap(), Finished::NotOpen);
     assert_eq!(row(conn, call).await[5], some("malformed"));
@@ -82,10 +82,10 @@ async fn what_was_not_sent_cannot_have_acted() {
     let db = TestDb::new().await;
     let conn = &mut *db.pool.acquire().await.unwrap();
     assert!(!may_have(conn).await);
-    enquired(conn, Ok(Standing::Pending)).await;
+    enquired(conn, Ok(PaymentStatus::Pending)).await;
     assert!(!may_have(conn).await);
     let other = deposit("surety-2", "12.50");
-    begin(conn, Operation::Send, &other).await.unwrap();
+    begin(conn, CallOperation::Send, &other).await.unwrap();
     assert!(!may_have(conn).await);
 }
 
@@ -93,7 +93,7 @@ async fn what_was_not_sent_cannot_have_acted() {
 async fn a_send_without_an_outcome_may_have_acted() {
     let db = TestDb::new().await;
     let conn = &mut *db.pool.acquire().await.unwrap();
-    begin(conn, Operation::Send, &deposit("surety-1", "12.50")).await.unwrap();
+    begin(conn, CallOperation::Send, &deposit("surety-1", "12.50")).await.unwrap();
     assert!(may_have(conn).await);
 }
 
@@ -106,8 +106,8 @@ async fn the_log_says_of_each_error_what_the_error_says() {
         Err(BankError::Unavailable(Unavailable::NotAccepted)),
         Err(BankError::TimedOut),
         Err(BankError::Pending),
-        Err(BankError::Malformed(Mistrust::Cut)),
-        Err(BankError::Malformed(Mistrust::OtherMoney(receipt("1")))),
+        Err(BankError::Malformed(InvalidAnswer::Cut)),
+        Err(BankError::Malformed(InvalidAnswer::OtherMoney(receipt("1")))),
     ] {
         let db = TestDb::new().await;
         let conn = &mut *db.pool.acquire().await.unwrap();
@@ -125,15 +125,15 @@ async fn only_a_bank_that_knows_nothing_of_it_makes_sending_safe_again() {
     for enquiry in [
         Err(BankError::TimedOut),
         Err(BankError::Unavailable(Unavailable::NotConnected)),
-        Ok(Standing::Pending),
-        Ok(Standing::Booked(receipt("12.50"))),
+        Ok(PaymentStatus::Pending),
+        Ok(PaymentStatus::Booked(receipt("12.50"))),
     ] {
         enquired(conn, enquiry.clone()).await;
         assert!(may_have(conn).await, "{enquiry:?}");
     }
-    enquired(conn, Ok(Standing::Unknown)).await;
+    enquired(conn, Ok(PaymentStatus::Unknown)).await;
     assert!(!may_have(conn).await);
     // Until it is sent again: an older word says nothing of a newer call.
-    begin(conn, Operation::Send, &deposit("surety-1", "12.50")).await.unwrap();
+    begin(conn, CallOperation::Send, &deposit("surety-1", "12.50")).await.unwrap();
     assert!(may_have(conn).await);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use surety::bank::client::ClientLimits;
-use surety::bank::{BankClient, BankError, Mistrust, Standing, Unavailable};
+use surety::bank::{BankClient, BankError, InvalidAnswer, PaymentStatus, Unavailable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -88,7 +88,7 @@ async fn a_connection_that_is_closed_without_an_answer_may_have_acted() {
     let bank = Hostile::saying("").await;
     let error = client(&bank.url, LONG).send(&deposit("surety-1", "1")).await.unwrap_err();
 
-    assert_eq!(error, BankError::Malformed(Mistrust::Cut));
+    assert_eq!(error, BankError::Malformed(InvalidAnswer::Cut));
     assert!(error.may_have_acted());
     // Nothing is sent a second time by itself.
     assert_eq!(bank.connections.load(Ordering::SeqCst), 1);
@@ -118,7 +118,7 @@ async fn a_hundred_megabytes_are_not_read() {
         .await;
         let error = client(&bank.url, LONG).send(&deposit("surety-1", "1")).await.unwrap_err();
 
-        assert_eq!(error, BankError::Malformed(Mistrust::TooLarge), "{head}");
+        assert_eq!(error, BankError::Malformed(InvalidAnswer::TooLarge), "{head}");
         assert!(error.may_have_acted());
         // What lies in the buffers of the sockets does not count.
         assert!(written.load(Ordering::SeqCst) < 16 << 20, "{head}");
@@ -158,7 +158,7 @@ async fn redirects_are_not_followed() {
         let error = client(&bank.url, LONG).send(&deposit("surety-1", "1")).await.unwrap_err();
 
         let code = status[..3].parse().unwrap();
-        assert_eq!(error, BankError::Malformed(Mistrust::Status(code)), "{status}");
+        assert_eq!(error, BankError::Malformed(InvalidAnswer::Status(code)), "{status}");
         assert!(error.may_have_acted());
     }
     assert_eq!(thief.connections.load(Ordering::SeqCst), 0);
@@ -167,14 +167,17 @@ async fn redirects_are_not_followed() {
 #[tokio::test]
 async fn an_answer_about_something_else_is_not_believed() {
     for (body, expected) in [
-        (booked("surety-2", "1.00"), Mistrust::OtherKey),
-        (booked("surety-1", "1.00").replace("deposit", "withdrawal"), Mistrust::OtherDirection),
-        (booked("surety-1", "1e0"), Mistrust::Unreadable),
-        (booked("surety-1", "1.00").replace(r#""1.00""#, "1.00"), Mistrust::Unreadable),
-        (booked("surety-1", "1.00") + "{}", Mistrust::Unreadable),
-        ("[".repeat(60_000), Mistrust::Unreadable),
-        ("<html>It worked!</html>".to_owned(), Mistrust::Unreadable),
-        (String::new(), Mistrust::Unreadable),
+        (booked("surety-2", "1.00"), InvalidAnswer::OtherKey),
+        (
+            booked("surety-1", "1.00").replace("deposit", "withdrawal"),
+            InvalidAnswer::OtherDirection,
+        ),
+        (booked("surety-1", "1e0"), InvalidAnswer::Unreadable),
+        (booked("surety-1", "1.00").replace(r#""1.00""#, "1.00"), InvalidAnswer::Unreadable),
+        (booked("surety-1", "1.00") + "{}", InvalidAnswer::Unreadable),
+        ("[".repeat(60_000), InvalidAnswer::Unreadable),
+        ("<html>It worked!</html>".to_owned(), InvalidAnswer::Unreadable),
+        (String::new(), InvalidAnswer::Unreadable),
     ] {
         let bank = Hostile::saying(http("201 Created", &body)).await;
         let error = client(&bank.url, LONG).send(&deposit("surety-1", "1")).await.unwrap_err();
@@ -187,13 +190,13 @@ async fn an_answer_about_something_else_is_not_believed() {
 async fn a_503_means_not_accepted_only_when_it_says_so() {
     let bank = Hostile::saying(http("503 Service Unavailable", "upstream went away")).await;
     let error = client(&bank.url, LONG).send(&deposit("surety-1", "1")).await.unwrap_err();
-    assert_eq!(error, BankError::Malformed(Mistrust::Status(503)));
+    assert_eq!(error, BankError::Malformed(InvalidAnswer::Status(503)));
     assert!(error.may_have_acted());
 
     // Nor does a 404 of somebody else's mean that the bank does not know the key.
     let bank = Hostile::saying(http("404 Not Found", "no such page")).await;
     let enquiry = client(&bank.url, LONG).enquire(&key("surety-1")).await;
-    assert_eq!(enquiry, Err(BankError::Malformed(Mistrust::Unreadable)));
+    assert_eq!(enquiry, Err(BankError::Malformed(InvalidAnswer::Unreadable)));
 }
 
 #[tokio::test]
@@ -203,7 +206,7 @@ async fn what_a_connection_holds_too_much_is_never_read_as_the_next_answer() {
     let bank = Hostile::saying(honest + &http("200 OK", &booked("surety-1", "1000.00"))).await;
     let client = client(&bank.url, LONG);
     for _ in 0..10 {
-        assert_eq!(client.enquire(&key("surety-1")).await, Ok(Standing::Unknown));
+        assert_eq!(client.enquire(&key("surety-1")).await, Ok(PaymentStatus::Unknown));
     }
     assert_eq!(bank.connections.load(Ordering::SeqCst), 10);
 }
@@ -226,7 +229,7 @@ async fn each_call_has_a_connection_of_its_own() {
     .await;
     let client = client(&bank.url, LONG);
     for _ in 0..5 {
-        assert_eq!(client.enquire(&key("surety-1")).await, Ok(Standing::Unknown));
+        assert_eq!(client.enquire(&key("surety-1")).await, Ok(PaymentStatus::Unknown));
     }
     assert_eq!(bank.connections.load(Ordering::SeqCst), 5);
 }

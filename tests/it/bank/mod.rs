@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use surety::bank::client::ClientLimits;
 use surety::bank::simulator::{Simulator, SimulatorArgs};
-use surety::bank::{BankClient, Direction, EffectKey, Instruction};
+use surety::bank::{BankClient, BankInstruction, Direction, EffectKey};
 use surety::money::{Amount, Currency, Money};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ impl TestBank {
     pub(crate) async fn start_with(mut dials: Value, mut args: SimulatorArgs) -> Self {
         let fields = dials.as_object_mut().unwrap();
         fields.entry("latency").or_insert_with(|| json!("0s"));
-        args.dials = serde_json::from_value(dials).unwrap();
+        args.behaviour = serde_json::from_value(dials).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let shutdown = CancellationToken::new();
         let simulator = Simulator::start(listener, &args, shutdown.clone()).unwrap();
@@ -97,8 +97,8 @@ fn money(amount: &str) -> Money {
     Money::new(Amount::parse(amount).unwrap(), Currency::parse("EUR").unwrap()).unwrap()
 }
 
-fn deposit(effect_key: &str, amount: &str) -> Instruction {
-    Instruction {
+fn deposit(effect_key: &str, amount: &str) -> BankInstruction {
+    BankInstruction {
         effect_key: key(effect_key),
         direction: Direction::Deposit,
         money: money(amount),

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::json;
-use surety::bank::{BankError, Standing};
+use surety::bank::{BankError, PaymentStatus};
 
 use super::{LONG, SHORT, client, deposit, key, plain_http};
 use crate::support::{App, Binary as _, Signal, scratch_dir, send};
@@ -37,13 +37,13 @@ async fn what_was_decided_survives_a_kill() {
 
     let (mut app, url) = spawn(&data, &["--success-rate", "1"]).await;
     let client = client(&url, LONG);
-    let Standing::Booked(receipt) = client.enquire(&key("surety-1")).await.unwrap() else {
+    let PaymentStatus::Booked(receipt) = client.enquire(&key("surety-1")).await.unwrap() else {
         panic!("it was booked")
     };
     assert_eq!(client.send(&deposit("surety-1", "12.50")).await, Ok(receipt.clone()));
     let declined = client.enquire(&key("surety-2")).await.unwrap();
-    assert_eq!(declined, Standing::Declined { reason: "insufficient_funds".to_owned() });
-    assert_eq!(client.enquire(&key("surety-3")).await, Ok(Standing::Pending));
+    assert_eq!(declined, PaymentStatus::Declined { reason: "insufficient_funds".to_owned() });
+    assert_eq!(client.enquire(&key("surety-3")).await, Ok(PaymentStatus::Pending));
     let statement = send(http.get(format!("{url}/statement"))).await.json();
     assert_eq!(statement["bookings"].as_array().unwrap().len(), 1);
     assert_eq!(statement["bookings"][0]["bank_reference"], json!(receipt.bank_reference));

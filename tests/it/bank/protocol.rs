@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::PgPool;
-use surety::bank::call_log::{Ending, Operation, begin, finish, may_have_acted};
-use surety::bank::{BankClient, BankError, Instruction, Standing};
+use surety::bank::call_log::{CallOperation, CallResult, begin, finish, may_have_acted};
+use surety::bank::{BankClient, BankError, BankInstruction, PaymentStatus};
 use tokio::task::JoinSet;
 
 use super::{TestBank, deposit};
@@ -20,36 +20,36 @@ const ORDERS: u32 = 60;
 async fn attempt(
     pool: &PgPool,
     client: &BankClient,
-    order: &Instruction,
+    order: &BankInstruction,
     dies: bool,
 ) -> Option<bool> {
     let mut conn = pool.acquire().await.unwrap();
     if may_have_acted(&mut conn, &order.effect_key).await.unwrap() {
-        let call = begin(&mut conn, Operation::Enquire, order).await.unwrap();
+        let call = begin(&mut conn, CallOperation::Enquire, order).await.unwrap();
         drop(conn);
         let result = client.enquire(&order.effect_key).await;
         if dies {
             return None;
         }
         let mut conn = pool.acquire().await.unwrap();
-        finish(&mut conn, call, &Ending::of_enquiry(&result)).await.unwrap();
+        finish(&mut conn, call, &CallResult::of_enquiry(&result)).await.unwrap();
         return match result {
-            Ok(Standing::Booked(receipt)) => {
+            Ok(PaymentStatus::Booked(receipt)) => {
                 assert_eq!(receipt.money, order.money);
                 Some(true)
             }
-            Ok(Standing::Declined { .. }) => Some(false),
-            Ok(Standing::Pending | Standing::Unknown) | Err(_) => None,
+            Ok(PaymentStatus::Declined { .. }) => Some(false),
+            Ok(PaymentStatus::Pending | PaymentStatus::Unknown) | Err(_) => None,
         };
     }
-    let call = begin(&mut conn, Operation::Send, order).await.unwrap();
+    let call = begin(&mut conn, CallOperation::Send, order).await.unwrap();
     drop(conn);
     let result = client.send(order).await;
     if dies {
         return None;
     }
     let mut conn = pool.acquire().await.unwrap();
-    finish(&mut conn, call, &Ending::of_send(&result)).await.unwrap();
+    finish(&mut conn, call, &CallResult::of_send(&result)).await.unwrap();
     match result {
         Ok(_) => Some(true),
         Err(BankError::Declined { .. }) => Some(false),

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use surety::bank::simulator::{Simulator, SimulatorArgs};
-use surety::bank::{BankError, Direction, Instruction, Mistrust, Standing, Unavailable};
+use surety::bank::{
+    BankError, BankInstruction, Direction, InvalidAnswer, PaymentStatus, Unavailable,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -15,11 +17,11 @@ use super::{LONG, SHORT, TestBank, client, deposit, key, money};
 use crate::support::PATIENCE;
 
 /// Waits until the bank has decided on what was late.
-async fn decided(bank: &TestBank, effect_key: &str) -> Standing {
+async fn decided(bank: &TestBank, effect_key: &str) -> PaymentStatus {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match bank.client(LONG).enquire(&key(effect_key)).await.unwrap() {
-            Standing::Pending => assert!(Instant::now() < deadline, "it never decides"),
+            PaymentStatus::Pending => assert!(Instant::now() < deadline, "it never decides"),
             standing => return standing,
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -30,12 +32,12 @@ async fn decided(bank: &TestBank, effect_key: &str) -> Standing {
 async fn a_receipt_is_what_enquiry_and_statement_say_too() {
     let bank = TestBank::start(json!({"success_rate": 1})).await;
     let withdrawal =
-        Instruction { direction: Direction::Withdrawal, ..deposit("surety-1", "12.50") };
+        BankInstruction { direction: Direction::Withdrawal, ..deposit("surety-1", "12.50") };
     let receipt = bank.client(LONG).send(&withdrawal).await.unwrap();
 
     assert_eq!(receipt.money, money("12.50"));
     let standing = bank.client(LONG).enquire(&key("surety-1")).await.unwrap();
-    assert_eq!(standing, Standing::Booked(receipt.clone()));
+    assert_eq!(standing, PaymentStatus::Booked(receipt.clone()));
     let statement = bank.statement().await;
     let [booking] = statement.as_slice() else { panic!("{statement:?}") };
     assert_eq!(booking["bank_reference"], json!(receipt.bank_reference));
@@ -49,7 +51,7 @@ async fn a_receipt_is_what_enquiry_and_statement_say_too() {
 async fn what_was_never_sent_is_unknown() {
     let bank = TestBank::start(json!({})).await;
     let standing = bank.client(LONG).enquire(&key("surety-1")).await;
-    assert_eq!(standing, Ok(Standing::Unknown));
+    assert_eq!(standing, Ok(PaymentStatus::Unknown));
 }
 
 #[tokio::test]
@@ -58,7 +60,7 @@ async fn a_bank_that_does_not_act_is_told_from_one_that_does_not_answer() {
         ("unavailable_rate", LONG, BankError::Unavailable(Unavailable::NotAccepted), false, false),
         ("timeout_rate", SHORT, BankError::TimedOut, true, false),
         ("accept_then_timeout_rate", SHORT, BankError::TimedOut, true, true),
-        ("cut_body_rate", LONG, BankError::Malformed(Mistrust::Cut), true, true),
+        ("cut_body_rate", LONG, BankError::Malformed(InvalidAnswer::Cut), true, true),
     ] {
         let bank = TestBank::start(json!({dial: 1})).await;
         let error = bank.client(timeout).send(&deposit("surety-1", "12.50")).await.unwrap_err();
@@ -67,8 +69,10 @@ async fn a_bank_that_does_not_act_is_told_from_one_that_does_not_answer() {
         assert_eq!(error.may_have_acted(), may_have_acted, "{dial}");
         assert!(error.counts_against_breaker(), "{dial}");
         match bank.client(LONG).enquire(&key("surety-1")).await.unwrap() {
-            Standing::Booked(receipt) if is_booked => assert_eq!(receipt.money, money("12.50")),
-            Standing::Unknown if !is_booked => {}
+            PaymentStatus::Booked(receipt) if is_booked => {
+                assert_eq!(receipt.money, money("12.50"))
+            }
+            PaymentStatus::Unknown if !is_booked => {}
             other => panic!("{dial}: {other:?}"),
         }
         assert_eq!(bank.statement().await.len(), usize::from(is_booked), "{dial}");
@@ -86,7 +90,7 @@ async fn a_decline_is_final_and_no_failure_of_the_banks() {
     bank.turn(json!({"success_rate": 1})).await;
     assert_eq!(bank.client(LONG).send(&deposit("surety-1", "12.50")).await, Err(error));
     let standing = bank.client(LONG).enquire(&key("surety-1")).await;
-    assert_eq!(standing, Ok(Standing::Declined { reason }));
+    assert_eq!(standing, Ok(PaymentStatus::Declined { reason }));
     assert_eq!(bank.statement().await, Vec::<Value>::new());
 }
 
@@ -95,10 +99,12 @@ async fn a_wrong_amount_is_noticed_and_enquiry_and_statement_have_the_right_one(
     let bank = TestBank::start(json!({"wrong_amount_rate": 1})).await;
     let error = bank.client(LONG).send(&deposit("surety-1", "12.50")).await.unwrap_err();
 
-    let BankError::Malformed(Mistrust::OtherMoney(named)) = &error else { panic!("{error:?}") };
+    let BankError::Malformed(InvalidAnswer::OtherMoney(named)) = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!(named.money, money("12.51"));
     assert!(error.may_have_acted());
-    let Standing::Booked(receipt) = bank.client(LONG).enquire(&key("surety-1")).await.unwrap()
+    let PaymentStatus::Booked(receipt) = bank.client(LONG).enquire(&key("surety-1")).await.unwrap()
     else {
         panic!("it is booked")
     };
@@ -112,7 +118,7 @@ async fn what_is_late_is_pending_and_then_goes_either_way() {
     let bank = TestBank::start(json!({"late_rate": 1, "late_after": "1h"})).await;
     let client = bank.client(SHORT);
     assert_eq!(client.send(&deposit("surety-1", "1")).await, Err(BankError::TimedOut));
-    assert_eq!(client.enquire(&key("surety-1")).await, Ok(Standing::Pending));
+    assert_eq!(client.enquire(&key("surety-1")).await, Ok(PaymentStatus::Pending));
     // To send again does not hurry it, and is no failure.
     let again = client.send(&deposit("surety-1", "1")).await.unwrap_err();
     assert_eq!(again, BankError::Pending);
@@ -132,8 +138,8 @@ async fn what_is_late_is_pending_and_then_goes_either_way() {
     for number in 0..20 {
         let effect_key = format!("late-{number}");
         match decided(&bank, &effect_key).await {
-            Standing::Booked(_) => assert!(booked.insert(effect_key)),
-            Standing::Declined { reason } => assert_eq!(reason, "account_closed"),
+            PaymentStatus::Booked(_) => assert!(booked.insert(effect_key)),
+            PaymentStatus::Declined { reason } => assert_eq!(reason, "account_closed"),
             other => panic!("{other:?}"),
         }
     }
@@ -192,11 +198,11 @@ async fn a_key_with_other_content_is_refused_and_changes_nothing() {
     let first = deposit("surety-1", "12.50");
     for other in [
         deposit("surety-1", "12.51"),
-        Instruction { direction: Direction::Withdrawal, ..first.clone() },
-        Instruction { account: "another".to_owned(), ..first },
+        BankInstruction { direction: Direction::Withdrawal, ..first.clone() },
+        BankInstruction { account: "another".to_owned(), ..first },
     ] {
         let error = client.send(&other).await.unwrap_err();
-        assert_eq!(error, BankError::Malformed(Mistrust::Status(409)), "{other:?}");
+        assert_eq!(error, BankError::Malformed(InvalidAnswer::Status(409)), "{other:?}");
         // One order's trouble; the bank is well.
         assert!(error.may_have_acted() && !error.counts_against_breaker());
     }
@@ -214,7 +220,7 @@ async fn two_answers_do_not_spoil_the_next_call() {
         let effect_key = format!("surety-{number}");
         let receipt = client.send(&deposit(&effect_key, "12.50")).await.unwrap();
         let standing = client.enquire(&key(&effect_key)).await.unwrap();
-        assert_eq!(standing, Standing::Booked(receipt.clone()));
+        assert_eq!(standing, PaymentStatus::Booked(receipt.clone()));
         references.insert(receipt.bank_reference);
     }
     assert_eq!(references.len(), 30);
@@ -263,7 +269,7 @@ async fn the_same_seed_treats_the_same_keys_the_same_in_any_order() {
             // References are new each time.
             let outcome = match result {
                 Ok(_) => "booked".to_owned(),
-                Err(BankError::Malformed(Mistrust::OtherMoney(_))) => "other money".to_owned(),
+                Err(BankError::Malformed(InvalidAnswer::OtherMoney(_))) => "other money".to_owned(),
                 Err(error) => error.to_string(),
             };
             outcomes.push((number, outcome));
@@ -375,16 +381,16 @@ async fn what_is_no_instruction_is_refused_and_not_booked() {
 #[tokio::test]
 async fn a_shutdown_does_not_wait_for_what_is_never_answered() {
     let dials = serde_json::from_value(json!({"accept_then_timeout_rate": 1})).unwrap();
-    let args = SimulatorArgs { dials, ..SimulatorArgs::default() };
+    let args = SimulatorArgs { behaviour: dials, ..SimulatorArgs::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let shutdown = CancellationToken::new();
     let simulator = Simulator::start(listener, &args, shutdown.clone()).unwrap();
     let client = client(&format!("http://{}", simulator.address), LONG);
     let sending = client.clone();
     let call = tokio::spawn(async move { sending.send(&deposit("surety-1", "1")).await });
-    while client.enquire(&key("surety-1")).await.unwrap() == Standing::Unknown {}
+    while client.enquire(&key("surety-1")).await.unwrap() == PaymentStatus::Unknown {}
 
     shutdown.cancel();
     tokio::time::timeout(PATIENCE, simulator.stopped()).await.expect("it stops");
-    assert_eq!(call.await.unwrap(), Err(BankError::Malformed(Mistrust::Cut)));
+    assert_eq!(call.await.unwrap(), Err(BankError::Malformed(InvalidAnswer::Cut)));
 }

@@ -16,10 +16,10 @@ use serde_json::Value;
 use sqlx::PgPool;
 use surety::bank::simulator::SimulatorArgs;
 use surety::bank::{BankArgs, Direction, EffectKey};
-use surety::cli::verify;
 use surety::http::edge::rate_limits::Limit;
 use surety::ids::OrderId;
-use surety::jobs::{self, Bank, JobState};
+use surety::jobs::{self, Bank, Services};
+use surety::operations::verify;
 use surety::queue::{Worker, WorkerSettings, WorkerSummary};
 
 use self::gate::Gate;
@@ -78,8 +78,8 @@ impl Scene {
         Bank::new(&self.args).unwrap()
     }
 
-    fn worker(&self) -> Worker<JobState> {
-        let registry = jobs::registry(JobState { pool: self.api.pool.clone(), bank: self.way() });
+    fn worker(&self) -> Worker<Services> {
+        let registry = jobs::registry(Services { pool: self.api.pool.clone(), bank: self.way() });
         Worker::new(self.api.pool.clone(), registry, WorkerSettings::default()).unwrap()
     }
 

@@ -1,7 +1,7 @@
 //! What the bank says becomes the outcome of the order.
 
 use serde_json::json;
-use surety::bank::{Direction, EffectKey, Instruction};
+use surety::bank::{BankInstruction, Direction, EffectKey};
 use surety::ids::OrderId;
 use surety::payments::orders;
 
@@ -122,7 +122,7 @@ async fn without_a_bank_orders_wait_and_say_why() {
 
 /// Has the bank book something else under the key of an order.
 async fn book(scene: &Scene, order: OrderId, text: &str) {
-    let instruction = Instruction {
+    let instruction = BankInstruction {
         effect_key: EffectKey::of_order(order),
         direction: Direction::Withdrawal,
         money: money(text),

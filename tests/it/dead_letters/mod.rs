@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use surety::cli::verify;
 use surety::identity::Role;
 use surety::ids::OrderId;
+use surety::operations::verify;
 
 use crate::support::money::{Customer, over};
 use crate::support::{Answer, Person, SimulatedBank, TestApi};

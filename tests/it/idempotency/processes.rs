@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use surety::cli::verify;
 use surety::http::edge::rate_limits::Limit;
+use surety::operations::verify;
 use tokio::task::JoinSet;
 
 use super::{KEY, is_replay, rows};

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::PgPool;
 use surety::ids::AccountId;
-use surety::payments::transfers::{NewTransfer, Reason, Refusal};
+use surety::payments::transfers::{NewTransfer, Reason, TransferRefusal};
 use uuid::Uuid;
 
 use crate::support::TestDb;
@@ -125,7 +125,7 @@ async fn run(pool: &PgPool, batches: &[Vec<Move>]) -> Result<(), TestCaseError> 
 
         for (step, outcome) in batch.iter().zip(outcomes) {
             let broken = apply(&mut model, step);
-            match outcome.map_err(Refusal::code) {
+            match outcome.map_err(TransferRefusal::code) {
                 Ok(_) => prop_assert!(broken.is_empty(), "posted, but {broken:?}: {step:?}"),
                 Err(code) => {
                     prop_assert!(broken.contains(code), "{code} not in {broken:?}: {step:?}")

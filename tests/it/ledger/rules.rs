@@ -3,7 +3,7 @@
 use surety::ids::{AccountId, TransactionId};
 use surety::payments::LedgerError;
 use surety::payments::accounts;
-use surety::payments::transfers::{self, NewTransfer, Reason, Refusal};
+use surety::payments::transfers::{self, NewTransfer, Reason, TransferRefusal};
 use uuid::Uuid;
 
 use crate::support::TestDb;
@@ -56,8 +56,8 @@ async fn a_transfer_below_the_floor_is_refused_and_the_rest_of_the_batch_is_post
     .await
     .unwrap();
 
-    let refusals: Vec<Option<Refusal>> = outcomes.into_iter().map(Result::err).collect();
-    let low = Some(Refusal::InsufficientFunds);
+    let refusals: Vec<Option<TransferRefusal>> = outcomes.into_iter().map(Result::err).collect();
+    let low = Some(TransferRefusal::InsufficientFunds);
     assert_eq!(refusals, [low, None, low, None, low, None]);
     assert_eq!(balance(&db.pool, mine).await, ("0.0000".into(), 2));
     assert_eq!(balance(&db.pool, yours).await, ("6.0000".into(), 2));
@@ -84,15 +84,15 @@ async fn a_refused_transfer_leaves_no_row() {
     .await
     .unwrap();
 
-    let refusals: Vec<Refusal> = outcomes.into_iter().map(Result::unwrap_err).collect();
+    let refusals: Vec<TransferRefusal> = outcomes.into_iter().map(Result::unwrap_err).collect();
     assert_eq!(
         refusals,
         [
-            Refusal::SameAccount,
-            Refusal::CurrencyMismatch,
-            Refusal::CurrencyMismatch,
-            Refusal::AccountNotFound,
-            Refusal::AccountNotFound,
+            TransferRefusal::SameAccount,
+            TransferRefusal::CurrencyMismatch,
+            TransferRefusal::CurrencyMismatch,
+            TransferRefusal::AccountNotFound,
+            TransferRefusal::AccountNotFound,
         ]
     );
     assert_eq!(balance(&db.pool, dollars).await, ("0.0000".into(), 0));
@@ -130,8 +130,8 @@ async fn a_balance_out_of_range_is_refused_and_the_rest_of_the_batch_is_posted()
     .await
     .unwrap();
 
-    let refusals: Vec<Option<Refusal>> = outcomes.into_iter().map(Result::err).collect();
-    let out = Some(Refusal::BalanceOutOfRange);
+    let refusals: Vec<Option<TransferRefusal>> = outcomes.into_iter().map(Result::err).collect();
+    let out = Some(TransferRefusal::BalanceOutOfRange);
     assert_eq!(refusals, [None, out, out, out, None]);
     assert_eq!(balance(&db.pool, rich).await, ("999999999900000000000000.0000".into(), 2));
     assert_eq!(balance(&db.pool, poor).await, ("-999999999999999999999999.9999".into(), 1));

@@ -24,7 +24,7 @@ impl Banking {
     async fn start(api: &TestApi, mut dials: Value) -> Self {
         dials["latency"] = json!("0s");
         let mut args = SimulatorArgs { seed: Some(1), ..SimulatorArgs::default() };
-        args.dials = serde_json::from_value(dials).unwrap();
+        args.behaviour = serde_json::from_value(dials).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
         let simulator = Simulator::start(listener, &args, stop.clone()).unwrap();

@@ -72,8 +72,8 @@ async fn of_a_hundred_deposits_at_once_into_one_wallet_none_is_lost() {
     let api = unlimited_api().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let shutdown = CancellationToken::new();
-    let dials = serde_json::from_value(json!({ "success_rate": 1, "latency": "0s" })).unwrap();
-    let args = SimulatorArgs { dials, ..SimulatorArgs::default() };
+    let behaviour = serde_json::from_value(json!({ "success_rate": 1, "latency": "0s" })).unwrap();
+    let args = SimulatorArgs { behaviour, ..SimulatorArgs::default() };
     let simulator = Simulator::start(listener, &args, shutdown.clone()).unwrap();
     let bank_url = Some(format!("http://{}", simulator.address));
     let bank = Bank::new(&BankArgs { bank_url, ..BankArgs::default() }).unwrap();

@@ -1,7 +1,7 @@
 //! Orders that were given up, while somebody tries them again.
 
 use serde_json::json;
-use surety::bank::call_log::{self, Operation};
+use surety::bank::call_log::{self, CallOperation};
 use surety::bank::{Direction, EffectKey};
 use surety::ids::UserId;
 use surety::jobs::{ExecuteBankOrder, ResolveBankOrder};
@@ -30,13 +30,13 @@ async fn an_order_is_not_given_up_while_the_bank_is_being_called_for_it() {
     // An operator lets the discarded job run again, which is about to commit its intent.
     let mut intending = db.pool.begin().await.unwrap();
     orders::begin(&mut intending, order).await.unwrap();
-    let instruction = surety::bank::Instruction {
+    let instruction = surety::bank::BankInstruction {
         effect_key: EffectKey::of_order(order),
         direction: Direction::Withdrawal,
         money: money("4 USD"),
         account: wallet.to_string(),
     };
-    call_log::begin(&mut intending, Operation::Send, &instruction).await.unwrap();
+    call_log::begin(&mut intending, CallOperation::Send, &instruction).await.unwrap();
     let pool = db.pool.clone();
     let resolved =
         tokio::spawn(

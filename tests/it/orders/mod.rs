@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use sqlx::PgPool;
-use surety::cli::verify;
+use surety::operations::verify;
 use tokio::sync::Barrier;
 
 use crate::support::TestDb;

@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use sqlx::{PgConnection, PgPool};
 use surety::ids::{AccountId, TransactionId, TransferId};
-use surety::jobs::{self, JobState, SettleTransaction};
+use surety::jobs::{self, Services, SettleTransaction};
 use surety::money::{Amount, Currency, Money};
 use surety::payments::LedgerError;
 use surety::payments::accounts::{self, ExternalAccount};
 use surety::payments::settlement::{self, Settled};
-use surety::payments::transfers::{self, NewTransfer, Reason, Refusal};
-use surety::queue::{JobId, NewJob, Worker, WorkerSettings, WorkerSummary, enqueue};
+use surety::payments::transfers::{self, NewTransfer, Reason, TransferRefusal};
+use surety::queue::JobId;
+use surety::queue::{NewJob, enqueue};
+use surety::queue::{Worker, WorkerSettings, WorkerSummary};
 use uuid::Uuid;
 
 /// `money("12.50 USD")`.
@@ -54,7 +56,7 @@ pub(crate) async fn wallet(pool: &PgPool, currency: &str) -> AccountId {
 pub(crate) async fn post(
     pool: &PgPool,
     transfers: &[NewTransfer],
-) -> Result<Vec<Result<TransferId, Refusal>>, LedgerError> {
+) -> Result<Vec<Result<TransferId, TransferRefusal>>, LedgerError> {
     let mut tx = pool.begin().await.unwrap();
     let outcomes = transfers::post_many(&mut tx, transfers).await?;
     tx.commit().await.unwrap();
@@ -120,7 +122,7 @@ pub(crate) async fn settle(pool: &PgPool, ids: &[TransactionId]) -> Vec<Settled>
 
 /// Runs the application's jobs until none is due.
 pub(crate) async fn run_jobs(pool: &PgPool) -> WorkerSummary {
-    let registry = jobs::registry(JobState { pool: pool.clone(), bank: None });
+    let registry = jobs::registry(Services { pool: pool.clone(), bank: None });
     let worker = Worker::new(pool.clone(), registry, WorkerSettings::default()).unwrap();
     worker.run_until_idle().await.unwrap()
 }

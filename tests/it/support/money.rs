@@ -9,7 +9,7 @@ use surety::http::edge::idempotency::Claim;
 use surety::http::edge::shared_commit::Work as _;
 use surety::identity::Role;
 use surety::ids::{AccountId, OrderId, UserId};
-use surety::jobs::{self, Bank, JobState};
+use surety::jobs::{self, Bank, Services};
 use surety::payments::orders::{
     self, Executed, Execution, Instruction, NewOrder, Order, PlacementRefusal,
 };
@@ -291,7 +291,7 @@ impl TestWorker {
 
     /// The same with other settings.
     pub(crate) fn start_with(pool: &PgPool, bank: Option<Bank>, settings: WorkerSettings) -> Self {
-        let registry = jobs::registry(JobState { pool: pool.clone(), bank });
+        let registry = jobs::registry(Services { pool: pool.clone(), bank });
         let worker = Worker::new(pool.clone(), registry, settings).unwrap();
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();

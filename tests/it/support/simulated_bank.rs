@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use surety::bank::BankArgs;
 use surety::bank::simulator::{Simulator, SimulatorArgs};
 use surety::ids::OrderId;
-use surety::jobs::{self, Bank, JobState};
+use surety::jobs::{self, Bank, Services};
 use surety::queue::{Worker, WorkerSettings, WorkerSummary};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +35,8 @@ impl SimulatedBank {
     /// The same, with what this file says that it has decided.
     pub(crate) async fn start_on(mut dials: Value, data: Option<PathBuf>) -> Self {
         dials.as_object_mut().unwrap().entry("latency").or_insert_with(|| json!("0s"));
-        let dials = serde_json::from_value(dials).unwrap();
-        let args = SimulatorArgs { dials, seed: Some(1), data };
+        let behaviour = serde_json::from_value(dials).unwrap();
+        let args = SimulatorArgs { behaviour, seed: Some(1), data };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let shutdown = CancellationToken::new();
         let simulator = Simulator::start(listener, &args, shutdown.clone()).unwrap();
@@ -105,7 +105,7 @@ impl SimulatedBank {
 
     /// Runs the jobs that are due, and what becomes due by that.
     pub(crate) async fn run_due_jobs(&self, pool: &PgPool) -> WorkerSummary {
-        let state = JobState { pool: pool.clone(), bank: Some(self.bank()) };
+        let state = Services { pool: pool.clone(), bank: Some(self.bank()) };
         let registry = jobs::registry(state);
         let worker = Worker::new(pool.clone(), registry, WorkerSettings::default()).unwrap();
         worker.run_until_idle().await.unwrap()

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::{Finding, Level, judge, span};
+use super::{Finding, Fix, Level, judge, span};
+use crate::ids::JobId;
 
 pub(super) const OLDEST_AVAILABLE: &str = "oldest-available-job";
 pub(super) const EXPIRED_LEASES: &str = "expired-leases";
@@ -25,7 +26,7 @@ pub(super) async fn oldest_available(
         .iter()
         .filter(|oldest| judge(oldest.waited_secs, limit) != Level::Ok)
         .map(|oldest| {
-            let waited = span(oldest.waited_secs);
+            let (job, waited) = (JobId(oldest.id), span(oldest.waited_secs));
             Finding::new(
                 OLDEST_AVAILABLE,
                 judge(oldest.waited_secs, limit),
@@ -34,15 +35,8 @@ pub(super) async fn oldest_available(
                     oldest.queue, oldest.id, oldest.kind
                 ),
                 match oldest.is_limited {
-                    false => format!(
-                        "'app jobs show {}' says why; more workers: 'app work --queues {}'",
-                        oldest.id, oldest.queue
-                    ),
-                    true => format!(
-                        "'app jobs show {}' says why; 'app queues limits {}' says what the queue \
-                         is held to",
-                        oldest.id, oldest.queue
-                    ),
+                    false => Fix::AddWorkers { job, queue: oldest.queue.clone() },
+                    true => Fix::ReviewLimits { job, queue: oldest.queue.clone() },
                 },
             )
         })
@@ -79,15 +73,15 @@ pub(super) async fn pauses(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx
     }
     let finding = |pause: &Pause| {
         let Pause { queue, paused_by, reason, paused_secs } = pause;
-        let (what, which) = match queue.as_str() {
-            "*" => ("every queue is".to_owned(), "--all"),
-            name => (format!("queue {name} is"), name),
+        let (what, queue) = match queue.as_str() {
+            "*" => ("every queue is".to_owned(), None),
+            name => (format!("queue {name} is"), Some(name.to_owned())),
         };
         Finding::new(
             PAUSES,
             Level::Warn,
             format!("{what} paused for {} by {paused_by}: {reason}", span(*paused_secs)),
-            format!("app queues resume {which}"),
+            Fix::Resume { queue },
         )
     };
     Ok(pauses.iter().map(finding).collect())
@@ -110,7 +104,7 @@ pub(super) async fn blocked_keys(conn: &mut PgConnection) -> Result<Vec<Finding>
                  to decide",
                 span(*longest_secs)
             ),
-            format!("'app queues blocked {queue}' names them and the jobs at their heads"),
+            Fix::UnblockKeys { queue: queue.clone() },
         )
     };
     Ok(queues.iter().map(finding).collect())
@@ -135,6 +129,6 @@ pub(super) async fn expired_leases(conn: &mut PgConnection) -> Result<Vec<Findin
              {first_id} among them; the first lease was over {} ago",
             span(longest)
         ),
-        "every worker rescues such jobs: start one that reaches this database, 'app work'",
+        Fix::StartRescuer,
     )])
 }

@@ -1,7 +1,9 @@
-//! What a look at the database found, and how a look is taken.
+//! Findings of a look at the database, and taking such a look.
 
 use serde::Serialize;
 use sqlx::{Connection as _, PgConnection};
+
+use super::Fix;
 
 /// How long one look may take. A server that is in trouble is slow, and a look that waits for it
 /// tells nobody anything.
@@ -30,8 +32,8 @@ pub struct Finding {
     pub level: Level,
     /// What was found, in words.
     pub found: String,
-    /// The command or the setting that mends it; null when there is nothing to mend.
-    pub fix: Option<String>,
+    /// The remedy; null when there is nothing to mend.
+    pub fix: Option<Fix>,
 }
 
 impl Finding {
@@ -45,7 +47,7 @@ impl Finding {
         check: &'static str,
         level: Level,
         found: impl Into<String>,
-        fix: impl Into<String>,
+        fix: impl Into<Fix>,
     ) -> Self {
         Self { check, level, found: found.into(), fix: Some(fix.into()) }
     }
@@ -94,7 +96,7 @@ fn refused(check: &'static str, sqlstate: Option<&str>, message: &str) -> Findin
             check,
             Level::Fail,
             format!("could not be looked at: {message}"),
-            "compare the schema with the migrations: 'app migrate status'",
+            Fix::CompareMigrations,
         ),
     }
 }

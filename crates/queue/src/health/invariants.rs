@@ -1,8 +1,8 @@
 //! Invariants: what holds in the database at every moment, each written as the query that finds
 //! what breaks it.
 //!
-//! A word for every ring: the queue and the money list their own, `app verify` adds those that join
-//! them and checks all in one snapshot.
+//! The queue lists its own; an application adds those of its tables, and those that join the two,
+//! and checks all in one snapshot.
 
 use std::time::{Duration, Instant};
 

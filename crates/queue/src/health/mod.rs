@@ -1,10 +1,10 @@
-//! Is the queue well? What an operator asks before anything has gone wrong, answered by reading
-//! alone. `app doctor` prints it; other programs can call [`check`] themselves.
+//! Health of the queue, read before anything has gone wrong: [`check`] changes nothing.
 //!
-//! - `finding`: what a look found, how bad it is, and what mends it.
+//! - `finding`: the result of a look, with its level.
+//! - `fix`: remedies, which each application words in its own commands.
 //! - `backlog`: jobs that wait for too long, leases that nobody takes back, and what somebody holds
 //!   up on purpose.
-//! - `hands`: whether there are workers, and for every kind one that knows it.
+//! - `workers`: whether there are workers, and for every kind one that knows it.
 //! - `storage`: partitions, indexes, storage settings, dead rows.
 //!
 //! [`compare_relations`] and [`dead_rows`] can be asked of the tables of other schemas, too.
@@ -25,6 +25,7 @@
 
 mod backlog;
 mod finding;
+mod fix;
 pub mod invariants;
 mod storage;
 pub mod verify;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 pub use finding::{Finding, Level, look, span};
+pub use fix::Fix;
 pub use storage::{ExpectedRelations, compare_relations, dead_rows};
 
 /// From when on something is worth a warning; from [`FAIL_FACTOR`] times as much on it is a

@@ -220,9 +220,9 @@ mod tests {
         let about = |actual| difference("queue.jobs", "index a", "CREATE INDEX a", actual);
         assert_eq!(about(Some("CREATE INDEX a")), None);
         let lost = about(None).unwrap();
-        assert_eq!((lost.level, lost.fix.as_deref()), (Level::Fail, Some("CREATE INDEX a")));
+        assert_eq!((lost.level, lost.fix), (Level::Fail, Some("CREATE INDEX a".into())));
         let invalid = about(Some("CREATE INDEX a INVALID")).unwrap();
-        assert_eq!(invalid.fix.as_deref(), Some("reindex index concurrently queue.a"));
+        assert_eq!(invalid.fix, Some("reindex index concurrently queue.a".into()));
         assert_eq!(about(Some("CREATE INDEX a ON b")).unwrap().level, Level::Warn);
     }
 }

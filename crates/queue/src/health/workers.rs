@@ -1,10 +1,10 @@
-//! Who there is to do the work: workers, and jobs of kinds that none of them knows.
+//! Workers, and jobs of kinds that none of them knows.
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::{Finding, Level, judge, span};
+use super::{Finding, Fix, Level, judge, span};
 
 pub(super) const WORKERS: &str = "workers";
 pub(super) const UNSERVED_KINDS: &str = "unserved-kinds";
@@ -15,8 +15,7 @@ pub(super) async fn workers(conn: &mut PgConnection) -> Result<Vec<Finding>, sql
     let (working, draining, lost) = (seen.working, seen.draining, seen.lost);
     let found = format!("{working} working, {draining} draining, {lost} lost within a day");
     if working == 0 {
-        let fix = "start one: 'app work'";
-        return Ok(vec![Finding::new(WORKERS, Level::Warn, found, fix)]);
+        return Ok(vec![Finding::new(WORKERS, Level::Warn, found, Fix::StartWorker)]);
     }
     Ok(vec![Finding::ok(WORKERS, format!("{found}; versions {}", seen.versions))])
 }
@@ -45,11 +44,7 @@ pub(super) async fn unserved_kinds(
                     kind.first_id,
                     span(kind.waited_secs)
                 ),
-                format!(
-                    "start a worker that knows the kind and takes the queue, 'app work --queues \
-                     {}'; or cancel them",
-                    kind.queue
-                ),
+                Fix::StartWorkerFor { queue: kind.queue.clone() },
             )
         })
         .collect();

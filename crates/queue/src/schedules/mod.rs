@@ -11,7 +11,7 @@
 //!   due. Whoever locks a due schedule first settles its ticks: for each a row of
 //!   `queue.schedule_ticks`, and its job, in one transaction.
 //! - An operator [pauses](pause), [resumes](resume) or [removes](remove) a schedule, or has its job
-//!   [run now](run_now); `app schedules` does so on the command line.
+//!   [run now](run_now).
 //!
 //! # What is guaranteed
 //!

@@ -68,8 +68,8 @@
 //! A new key is first made known to every process, at the end of the ring; once all know it, it is
 //! moved to the front. A worker that meets a key that it does not know hands the job back, at no
 //! cost to its attempts, and says why in `wait_reason`; so a mistake in the order of the roll-out
-//! delays jobs and loses none. Then `app rotate-job-keys` seals again what still has the old key
-//! and tells what is left, and the old key can be taken out of the ring.
+//! delays jobs and loses none. Then [`rotation::reseal`] seals again what still has the old key,
+//! [`rotation::keys_in_use`] tells what is left, and the old key can be taken out of the ring.
 //!
 //! ```
 //! use surety_queue::sealing::Keyring;

@@ -1,4 +1,4 @@
-//! What dead letters look like.
+//! Dead letters on the wire.
 
 use poem_openapi::{Enum, Object};
 use serde::Serialize;

@@ -30,7 +30,7 @@ use crate::queue::{Notifier, QueueError};
 /// The API of dead letters.
 #[derive(Clone)]
 pub struct DeadLettersApi {
-    /// Where they are.
+    /// The database of dead letters.
     pub pool: PgPool,
     /// Wakes the workers when a job is to run again.
     pub notifier: Notifier,
@@ -171,7 +171,7 @@ impl DeadLettersApi {
 
 const LIST_PARAMETERS: [&str; 3] = ["kind", "limit", "cursor"];
 
-/// What a cursor is bound to.
+/// The list that a cursor is bound to.
 fn list_of(DeadLetterFilter { kind, queue: _ }: &DeadLetterFilter) -> String {
     format!("list_dead_letters 1 {kind:?}")
 }

@@ -1,11 +1,11 @@
-//! What the operations on dead letters can answer when all is not well.
+//! The refusals of the operations on dead letters.
 
 use crate::http::edge::caller;
 use crate::http::wire::json_body;
 use crate::http::wire::problem::Code;
 use crate::http::wire::refused::Refusals;
 
-/// What `list_dead_letters` can answer besides.
+/// The refusals of `list_dead_letters`.
 #[derive(Debug)]
 pub(super) struct ListDeadLetters;
 
@@ -14,7 +14,7 @@ impl Refusals for ListDeadLetters {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::InvalidCursor, Code::Forbidden]];
 }
 
-/// What `get_dead_letter` can answer besides.
+/// The refusals of `get_dead_letter`.
 #[derive(Debug)]
 pub(super) struct GetDeadLetter;
 
@@ -23,7 +23,7 @@ impl Refusals for GetDeadLetter {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::Forbidden, Code::DeadLetterNotFound]];
 }
 
-/// What `redrive_dead_letter` can answer besides.
+/// The refusals of `redrive_dead_letter`.
 #[derive(Debug)]
 pub(super) struct Redrive;
 
@@ -42,7 +42,7 @@ impl Refusals for Redrive {
     ];
 }
 
-/// What `write_off_dead_letter` can answer besides.
+/// The refusals of `write_off_dead_letter`.
 #[derive(Debug)]
 pub(super) struct WriteOff;
 

@@ -25,7 +25,7 @@ const HEAD: &str = "\
 @password = three otters on a raft
 ";
 
-/// The sender of a request.
+/// Who sends a request.
 #[derive(Clone, Copy)]
 enum By {
     Anybody,
@@ -52,7 +52,7 @@ struct Step {
     /// The name of the request, for those after it.
     name: &'static str,
     by: By,
-    /// By name of a parameter or a field of the body, what stands there instead of the example.
+    /// The values that replace the example's, by name of a parameter or a field of the body.
     values: &'static [(&'static str, &'static str)],
 }
 

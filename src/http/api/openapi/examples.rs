@@ -12,7 +12,7 @@ const METRICS: &str = "\
 surety_http_requests_total{operation=\"receive_transaction\",status=\"2xx\"} 42
 ";
 
-/// A cursor.
+/// An example of a cursor.
 const CURSOR: &str = "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk";
 const USER_ID: &str = "019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93";
 const ORDER_ID: &str = "019a3f60-11d7-7b02-8f4e-0c9d5b7a6e21";

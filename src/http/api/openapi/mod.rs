@@ -1,15 +1,15 @@
 //! The OpenAPI document: poem-openapi writes it from the types, and three steps finish it.
 //!
-//! - [`describe`]: adds headers, [`examples`] and exact schemas, and removes defaults.
-//! - [`components`]: moves whatever recurs to `components`, under a name from [`names`];
-//!   constrained text such as amounts and currencies becomes a schema by [`scalars`].
-//! - [`layout`]: lays the JSON out for reviewers: whatever fits in a line is one.
-//! - [`collection`]: writes the same operations as requests for an editor.
+//! - `describe`: adds headers, `examples` and exact schemas, and removes defaults.
+//! - `components`: moves whatever recurs to `components`, under a name from `names`;
+//!   constrained text such as amounts and currencies becomes a schema by `scalars`.
+//! - `layout`: lays the JSON out for reviewers: whatever fits in a line is one.
+//! - `collection`: writes the same operations as requests for an editor.
 //!
 //! Guaranteed: the document depends on nothing but the code, and names are unique over all sections
 //! of `components`, so that generated clients compile (`tests/it/openapi`, `.ci/clients/run`).
 //!
-//! [`routes`] tells the layers around the operations which there are.
+//! `routes` tells the layers around the operations which there are.
 
 mod collection;
 mod components;

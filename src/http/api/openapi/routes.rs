@@ -15,7 +15,7 @@ pub fn allowed_methods() -> HashMap<String, HeaderValue> {
     paths.map(|path| (poem_pattern(&path.path), allow(&path))).collect()
 }
 
-/// All paths, as the document and [`super::docs`] have them.
+/// All paths, as the document and [`crate::http::api::docs`] have them.
 pub fn paths() -> Vec<String> {
     let documented = Apis::meta().into_iter().flat_map(|api| api.paths).map(|path| path.path);
     documented.chain(docs::PATHS.map(str::to_owned)).collect()

@@ -1,4 +1,4 @@
-//! What those who ask for orders can be answered.
+//! Answers to those who place, read and list orders.
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
@@ -18,15 +18,15 @@ use crate::http::wire::refused::Refusals;
 /// The header that says that an answer was given before.
 pub const IDEMPOTENT_REPLAYED: &str = "Idempotent-Replayed";
 
-/// What a request for an order is answered, now or again: the bytes that are kept for its key.
+/// The answer to a request for an order, now or again: the bytes that are kept for its key.
 ///
 /// For the document this is the 202; the refusals among them are documented with the operation's
 /// other refusals.
 #[derive(Debug)]
 pub struct OrderAnswer {
-    /// What was stored for the key.
+    /// The answer that is stored for the key.
     pub(super) answer: StoredAnswer,
-    /// Whether an earlier request was answered the same.
+    /// An earlier request was answered the same.
     pub(super) is_replay: bool,
 }
 
@@ -95,7 +95,7 @@ pub enum OrdersListed {
     Ok(Json<OrderPage>),
 }
 
-/// What operations that show one order can answer besides.
+/// The refusals of operations that show one order.
 #[derive(Debug)]
 pub struct FindOrder;
 
@@ -104,7 +104,7 @@ impl Refusals for FindOrder {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::OrderNotFound]];
 }
 
-/// What operations that list the caller's orders can answer besides.
+/// The refusals of operations that list the caller's orders.
 #[derive(Debug)]
 pub struct ListOrders;
 

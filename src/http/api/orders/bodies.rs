@@ -1,4 +1,4 @@
-//! What orders look like.
+//! Orders on the wire.
 
 use poem_openapi::{Enum, Object};
 use serde::Serialize;

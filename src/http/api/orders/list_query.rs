@@ -12,7 +12,7 @@ use crate::http::wire::lists::{DEFAULT_LIMIT, MAX_LIMIT, refuse_unknown_paramete
 use crate::http::wire::moment::Moment;
 use crate::http::wire::problem::Problem;
 
-/// Which orders of a list are wanted, and which page of it.
+/// The filter of a list of orders, and the page of it that is wanted.
 ///
 /// To poem-openapi it is one parameter that is an object; the document's finishing touch
 /// ([`crate::http::api::openapi`]) shows each of its properties as a parameter of its own.

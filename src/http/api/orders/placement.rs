@@ -1,5 +1,5 @@
-//! What a shared commit writes for orders: the claim of the idempotency key, the order with its
-//! hold, the job that will execute it, and the answer that is kept. All of that, or nothing.
+//! The shared commit of orders: the claim of the idempotency key, the order with its hold, the job
+//! that will execute it, and the answer that is kept. All of that, or nothing.
 
 use sqlx::PgConnection;
 
@@ -20,9 +20,9 @@ pub struct PlaceOrders;
 /// A request for an order.
 #[derive(Clone, Debug)]
 pub struct OrderRequest {
-    /// What makes it the same request when it comes again.
+    /// The key by which the request is the same when it comes again.
     pub claim: Claim,
-    /// What is wanted.
+    /// The order to place.
     pub order: NewOrder,
     /// The path that it was sent to.
     pub path: String,
@@ -30,20 +30,20 @@ pub struct OrderRequest {
     pub trace_context: Option<TraceContext>,
 }
 
-/// What became of a request for an order.
+/// The result of a request for an order.
 #[derive(Clone, Debug)]
 pub enum Placed {
-    /// It was answered now.
+    /// The order was answered now.
     Answered(StoredAnswer),
-    /// It was answered before, by this.
+    /// The order was answered before, by this.
     Replayed(StoredAnswer),
-    /// It is not to be done, and may be sent again: nothing is kept.
+    /// The order is not to be placed, and may be sent again: nothing is kept.
     Refused(Code),
 }
 
 impl Work for PlaceOrders {
     type Item = OrderRequest;
-    type Outcome = Placed;
+    type Output = Placed;
 
     async fn write(
         &self,
@@ -57,9 +57,9 @@ impl Work for PlaceOrders {
             .zip(&claimed)
             .filter_map(|(request, claimed)| (*claimed == Claimed::Fresh).then_some(request))
             .collect();
-        let mut judged = place(conn, &fresh).await?.into_iter();
+        let mut decided = place(conn, &fresh).await?.into_iter();
         let outcome = |claimed: Claimed| match claimed {
-            Claimed::Fresh => judged.next().expect("one for each that is fresh"),
+            Claimed::Fresh => decided.next().expect("one for each that is fresh"),
             Claimed::Done(answer) => Placed::Replayed(answer),
             Claimed::OtherRequest => Placed::Refused(Code::IdempotencyKeyReused),
             Claimed::InFlight => Placed::Refused(Code::IdempotencyKeyInUse),
@@ -77,18 +77,18 @@ async fn place(
         return Ok(Vec::new());
     }
     let new: Vec<&NewOrder> = requests.iter().map(|request| &request.order).collect();
-    let judged = orders::place_many(&mut *conn, &new).await?;
+    let decided = orders::place_many(&mut *conn, &new).await?;
 
     let mut jobs = Vec::with_capacity(requests.len());
-    for (request, judged) in requests.iter().zip(&judged) {
-        if let Ok(order) = judged {
+    for (request, decided) in requests.iter().zip(&decided) {
+        if let Ok(order) = decided {
             jobs.push(job_of(order)?.trace_context(request.trace_context.clone()));
         }
     }
     enqueue_many(&mut *conn, &jobs).await?;
 
     let answers: Vec<(Placed, Option<OrderId>)> =
-        requests.iter().zip(judged).map(|(request, judged)| answer(request, judged)).collect();
+        requests.iter().zip(decided).map(|(request, decided)| answer(request, decided)).collect();
     let kept: Vec<(&Claim, &StoredAnswer, Option<OrderId>)> = requests
         .iter()
         .zip(&answers)
@@ -110,9 +110,9 @@ fn job_of(order: &Order) -> Result<NewJob, QueueError> {
 
 fn answer(
     request: &OrderRequest,
-    judged: Result<Order, PlacementRefusal>,
+    decided: Result<Order, PlacementRefusal>,
 ) -> (Placed, Option<OrderId>) {
-    let order = match judged {
+    let order = match decided {
         Ok(order) => order,
         Err(refusal) => return (refused(refusal, &request.path), None),
     };

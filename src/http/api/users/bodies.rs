@@ -71,13 +71,13 @@ json_object! {
 
 impl FieldType for RoleName {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
-        fields.word(name, &Role::ALL.map(|it| (it.as_str(), it.into())))
+        fields.choice(name, &Role::ALL.map(|it| (it.as_str(), it.into())))
     }
 }
 
 impl FieldType for StatusName {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
-        fields.word(name, &UserStatus::ALL.map(|it| (it.as_str(), it.into())))
+        fields.choice(name, &UserStatus::ALL.map(|it| (it.as_str(), it.into())))
     }
 }
 

@@ -32,7 +32,7 @@ use crate::operations::users::{
 /// The API of users.
 #[derive(Clone)]
 pub struct UsersApi {
-    /// Where users are.
+    /// The database of users.
     pub pool: PgPool,
     /// Hashes and compares passwords.
     pub hasher: Hasher,
@@ -213,7 +213,7 @@ impl UsersApi {
 
 const LIST_PARAMETERS: [&str; 5] = ["status", "role", "email", "limit", "cursor"];
 
-/// What a cursor is bound to.
+/// The list that a cursor is bound to.
 fn list_of(filter: &UserFilter) -> String {
     let UserFilter { status, role, email } = filter;
     format!("list_users 1 {status:?} {role:?} {email:?}")

@@ -1,11 +1,11 @@
-//! What the operations on users can answer when all is not well.
+//! The refusals of the operations on users.
 
 use crate::http::edge::caller;
 use crate::http::wire::json_body;
 use crate::http::wire::problem::Code;
 use crate::http::wire::refused::Refusals;
 
-/// What `create_user` can answer besides.
+/// The refusals of `create_user`.
 #[derive(Debug)]
 pub(super) struct CreateUser;
 
@@ -16,7 +16,7 @@ impl Refusals for CreateUser {
     ];
 }
 
-/// What `get_user` can answer besides.
+/// The refusals of `get_user`.
 #[derive(Debug)]
 pub(super) struct GetUser;
 
@@ -25,7 +25,7 @@ impl Refusals for GetUser {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::UserNotFound]];
 }
 
-/// What `list_users` can answer besides.
+/// The refusals of `list_users`.
 #[derive(Debug)]
 pub(super) struct ListUsers;
 
@@ -34,7 +34,7 @@ impl Refusals for ListUsers {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::InvalidCursor, Code::Forbidden]];
 }
 
-/// What `change_password` can answer besides.
+/// The refusals of `change_password`.
 #[derive(Debug)]
 pub(super) struct ChangePassword;
 
@@ -46,7 +46,7 @@ impl Refusals for ChangePassword {
     ];
 }
 
-/// What `change_user` can answer besides.
+/// The refusals of `change_user`.
 #[derive(Debug)]
 pub(super) struct ChangeUser;
 

@@ -1,4 +1,4 @@
-//! What the operations on wallets are sent and what they show.
+//! Wallets on the wire.
 
 use poem_openapi::Object;
 use serde::Serialize;

@@ -37,7 +37,7 @@ const MAX_STATEMENT_ENTRIES: i64 = 50_000;
 /// The API of wallets.
 #[derive(Clone)]
 pub struct WalletsApi {
-    /// Where they are.
+    /// The database of wallets.
     pub pool: PgPool,
 }
 

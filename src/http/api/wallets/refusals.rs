@@ -1,11 +1,11 @@
-//! What the operations on wallets can answer when all is not well.
+//! The refusals of the operations on wallets.
 
 use crate::http::edge::caller;
 use crate::http::wire::json_body;
 use crate::http::wire::problem::Code;
 use crate::http::wire::refused::Refusals;
 
-/// What `open_wallet` can answer besides.
+/// The refusals of `open_wallet`.
 #[derive(Debug)]
 pub(super) struct OpenWallet;
 
@@ -14,7 +14,7 @@ impl Refusals for OpenWallet {
         &[caller::REFUSALS, json_body::REFUSALS, &[Code::Forbidden]];
 }
 
-/// What `list_wallets` can answer besides.
+/// The refusals of `list_wallets`.
 #[derive(Debug)]
 pub(super) struct ListWallets;
 
@@ -23,7 +23,7 @@ impl Refusals for ListWallets {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::Forbidden]];
 }
 
-/// What `get_wallet` and those that read one wallet can answer besides.
+/// The refusals of `get_wallet` and of the other operations that read one wallet.
 #[derive(Debug)]
 pub(super) struct GetWallet;
 
@@ -32,7 +32,7 @@ impl Refusals for GetWallet {
         &[caller::REFUSALS, &[Code::InvalidParameter, Code::WalletNotFound]];
 }
 
-/// What `close_wallet` can answer besides.
+/// The refusals of `close_wallet`.
 #[derive(Debug)]
 pub(super) struct CloseWallet;
 
@@ -50,7 +50,7 @@ impl Refusals for CloseWallet {
     ];
 }
 
-/// What `list_wallet_entries` can answer besides.
+/// The refusals of `list_wallet_entries`.
 #[derive(Debug)]
 pub(super) struct ListEntries;
 

@@ -12,7 +12,7 @@ use crate::payments::wallets::Statement;
 const COLUMNS: [&str; 8] =
     ["number", "time", "description", "in", "out", "balance", "currency", "order_id"];
 
-/// What formulas begin with.
+/// The characters that formulas begin with.
 const FORMULAS: [char; 10] =
     ['=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
@@ -58,7 +58,7 @@ pub(super) fn to_csv(
     String::from_utf8(bytes).expect("it was written from strings")
 }
 
-/// What a spreadsheet could take for a formula gets an apostrophe before it, which spreadsheets
+/// Puts an apostrophe before text that a spreadsheet could take for a formula, which spreadsheets
 /// read as: this is text. The last four are the full-width forms of the first four.
 fn harmless(cell: String) -> String {
     match cell.starts_with(FORMULAS) {

@@ -30,12 +30,12 @@ use crate::jobs::BANK_BREAKER;
 
 /// The media type of a scrape.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// In front of all names.
+/// The prefix of all names.
 const PREFIX: &str = "surety";
-/// What cannot be read within so long is missing from the scrape.
+/// The time to read a figure; one that takes longer is missing from the scrape.
 const READ_WITHIN: Duration = Duration::from_secs(1);
 
-/// Where figures are registered and read. Clones share them.
+/// The registry of figures. Clones share them.
 #[derive(Clone, Default)]
 pub struct Metrics(Arc<Mutex<Vec<Family>>>);
 
@@ -52,7 +52,7 @@ pub struct Reading {
     pub value: f64,
 }
 
-/// All figures of one name.
+/// The figures of one name.
 struct Family {
     /// Without the prefix, and without the suffix `_total` of counters.
     name: &'static str,
@@ -77,7 +77,7 @@ impl Tally {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// The number so far.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -96,7 +96,7 @@ impl Reading {
 }
 
 impl Metrics {
-    /// None yet.
+    /// A registry without figures.
     pub fn new() -> Self {
         Self::default()
     }
@@ -141,7 +141,7 @@ impl Metrics {
         self.add(name, help, MetricType::Gauge, Source::Read(read));
     }
 
-    /// How the connections of this pool are used.
+    /// Registers the connections of this pool by state.
     pub fn watch_pool(&self, pool: &PgPool) {
         let pool = pool.clone();
         let help = "Connections to the database by state, of the pool for reads";
@@ -156,7 +156,7 @@ impl Metrics {
         });
     }
 
-    /// Whether the bank is being asked: the state of its circuit breaker, which all workers share.
+    /// Registers the state of the bank's circuit breaker, which all workers share.
     pub fn watch_bank(&self, pool: &PgPool) {
         let pool = pool.clone();
         let help = "Circuit breaker of the bank by state, 1 for the one it is in";

@@ -29,12 +29,12 @@ const BOUNDS_US: [u64; 14] = [
 /// The middleware.
 pub struct RequestMetrics<E> {
     inner: E,
-    operations: HashMap<String, Operation>,
-    other: Operation,
+    operations: HashMap<String, OperationFigures>,
+    other: OperationFigures,
 }
 
 /// The figures of one operation.
-struct Operation {
+struct OperationFigures {
     by_class: [Tally; CLASSES.len()],
     durations: Arc<Durations>,
 }
@@ -47,11 +47,11 @@ impl<E> RequestMetrics<E> {
         operation_ids: impl IntoIterator<Item = String>,
     ) -> Self {
         let with_figures = |id: String| {
-            let operation = Operation::new(metrics, &id);
+            let operation = OperationFigures::new(metrics, &id);
             (id, operation)
         };
         let operations = operation_ids.into_iter().map(with_figures).collect();
-        Self { inner, operations, other: Operation::new(metrics, OTHER) }
+        Self { inner, operations, other: OperationFigures::new(metrics, OTHER) }
     }
 }
 
@@ -68,7 +68,7 @@ impl<E: Endpoint> Endpoint for RequestMetrics<E> {
     }
 }
 
-impl Operation {
+impl OperationFigures {
     fn new(metrics: &Metrics, id: &str) -> Self {
         let by_class = CLASSES.map(|class| {
             let labels = [("operation", id), ("status", class)];

@@ -35,7 +35,7 @@ impl Source {
 #[derive(Debug)]
 pub(super) struct Scrape(pub(super) Vec<Figures>);
 
-/// All points of one name.
+/// The points of one name.
 #[derive(Debug)]
 pub(super) struct Figures {
     pub(super) name: &'static str,

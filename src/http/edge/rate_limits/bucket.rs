@@ -1,5 +1,5 @@
-//! What this node knows of one bucket: the tokens that it has leased and not spent, whether it is
-//! leasing more, and until when it need not ask.
+//! One bucket, as this node knows it: the tokens that it has leased and not spent, the lease under
+//! way, and the time until which it need not ask.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,85 +15,85 @@ use super::settings::Quota;
 const LEASE_SHARE: u32 = 20;
 /// While leases are spent before they end, each is so many times the one before.
 const LEASE_GROWTH: u32 = 4;
-/// How long a lease may be spent, at most; also at most a sixth of the window.
+/// The most time that a lease may be spent; also at most a sixth of the window.
 const SPEND_WITHIN_MAX: Duration = Duration::from_secs(10);
-/// After the database could not be asked, it is not asked again for so long.
+/// The time that the database is left alone after it could not be asked.
 const AWAY_FOR: Duration = Duration::from_millis(500);
 
-/// Whether a request may pass.
+/// The decision on a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
-    Pass(Standing),
-    Refuse(Standing),
+pub(super) enum Admission {
+    Pass(QuotaLeft),
+    Refuse(QuotaLeft),
     /// The database cannot be asked.
     Unknown,
 }
 
-/// What is left of a quota, as far as this node knows.
+/// The rest of a quota, as far as this node knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Standing {
+pub(super) struct QuotaLeft {
     pub(super) quota: Quota,
-    /// How many more requests may follow at once.
+    /// The number of further requests that may follow at once.
     pub(super) remaining: u32,
-    /// When there will be one more.
+    /// The time until there is one more.
     pub(super) more_in: Duration,
 }
 
-/// How a request learns its verdict.
-pub(super) enum Decision {
-    Known(Verdict),
-    /// By the lease that is under way.
-    Told(oneshot::Receiver<Verdict>),
-    /// By the lease that the caller of [`Bucket::decide`] is to begin.
-    ToldByNewLease(oneshot::Receiver<Verdict>),
+/// An admission, or the channel on which it will come.
+pub(super) enum AdmissionDecision {
+    Known(Admission),
+    /// The lease under way will decide.
+    OnLease(oneshot::Receiver<Admission>),
+    /// A lease will decide that the caller of [`Bucket::decide`] is to begin.
+    OnNewLease(oneshot::Receiver<Admission>),
 }
 
-/// What to ask of the shared bucket.
+/// The tokens to ask of the shared bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LeasePlan {
     pub(super) wanted: u32,
-    /// Of the lease before, not spent in its time.
+    /// Tokens of the lease before that were not spent in its time.
     pub(super) given_back: u32,
 }
 
-/// What the shared bucket gave.
+/// The tokens that the shared bucket gave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Lease {
     pub(super) granted: u32,
-    /// When the bucket would be full if nothing more were taken.
+    /// The time until the bucket would be full if nothing more were taken.
     pub(super) full_in: Duration,
 }
 
 /// One bucket, as this node sees it.
 pub(super) struct Bucket {
     quota: Quota,
-    state: Mutex<State>,
+    state: Mutex<BucketState>,
 }
 
-struct State {
-    /// Leased and not spent.
+struct BucketState {
+    /// Tokens that are leased and not spent.
     tokens: u32,
-    /// Of these, so many were leased.
+    /// Tokens of the last lease.
     granted: u32,
-    /// Until then they may be spent here; afterwards they are given back with the next lease.
+    /// The end of the lease: tokens left by then are given back with the next one.
     spend_until: Instant,
-    /// When the shared bucket is full, by what the last lease was told.
+    /// The moment at which the shared bucket is full, according to the last lease.
     full_at: Instant,
-    /// Until then there is nothing to be had but the tokens above.
+    /// The moment before which there are no tokens but those above.
     refused_until: Instant,
-    /// Until then the database is not asked.
+    /// The moment before which the database is not asked.
     unknown_until: Instant,
-    /// How much the next lease is.
+    /// Tokens that the next lease asks for.
     lease_size: u32,
-    /// Whether a lease is under way; there is never more than one.
+    /// A lease is under way; there is never more than one.
     leasing: bool,
-    /// Who waits for it, in order.
-    waiting: VecDeque<oneshot::Sender<Verdict>>,
+    /// Requests that wait for the lease, in order.
+    waiting: VecDeque<oneshot::Sender<Admission>>,
 }
 
 impl Bucket {
     pub(super) fn new(quota: Quota, now: Instant) -> Self {
-        let state = State {
+        let state = BucketState {
             tokens: 0,
             granted: 0,
             spend_until: now,
@@ -108,30 +108,34 @@ impl Bucket {
     }
 
     /// Spends a token, or says how it will be known whether there is one.
-    pub(super) fn decide(&self, now: Instant) -> Decision {
+    pub(super) fn decide(&self, now: Instant) -> AdmissionDecision {
         let mut state = self.lock();
         if !state.leasing {
             if state.tokens > 0 && now < state.spend_until {
                 state.tokens -= 1;
-                return Decision::Known(Verdict::Pass(state.standing(self.quota, now)));
+                return AdmissionDecision::Known(Admission::Pass(
+                    state.quota_left(self.quota, now),
+                ));
             }
             if now < state.refused_until {
-                return Decision::Known(Verdict::Refuse(state.refusal(self.quota, now)));
+                return AdmissionDecision::Known(Admission::Refuse(
+                    state.quota_spent(self.quota, now),
+                ));
             }
             if now < state.unknown_until {
-                return Decision::Known(Verdict::Unknown);
+                return AdmissionDecision::Known(Admission::Unknown);
             }
         }
-        let (teller, told) = oneshot::channel();
-        state.waiting.push_back(teller);
+        let (sender, receiver) = oneshot::channel();
+        state.waiting.push_back(sender);
         if std::mem::replace(&mut state.leasing, true) {
-            Decision::Told(told)
+            AdmissionDecision::OnLease(receiver)
         } else {
-            Decision::ToldByNewLease(told)
+            AdmissionDecision::OnNewLease(receiver)
         }
     }
 
-    /// What the lease that is to begin asks: enough for all who wait, in one piece.
+    /// The size of the lease that is to begin: enough for all who wait, in one piece.
     pub(super) fn plan(&self, now: Instant) -> LeasePlan {
         let mut state = self.lock();
         let given_back = std::mem::take(&mut state.tokens);
@@ -155,7 +159,7 @@ impl Bucket {
         let Some(lease) = lease else {
             state.granted = 0;
             state.unknown_until = now + AWAY_FOR;
-            state.end_lease(Verdict::Unknown);
+            state.end_lease(Admission::Unknown);
             return false;
         };
         state.tokens = lease.granted;
@@ -166,19 +170,19 @@ impl Bucket {
         let all_but_one = self.quota.interval() * (self.quota.requests - 1);
         state.refused_until = now + lease.full_in.saturating_sub(all_but_one);
         while state.tokens > 0
-            && let Some(teller) = state.waiting.pop_front()
+            && let Some(sender) = state.waiting.pop_front()
         {
             state.tokens -= 1;
             // Who has gone meanwhile spends nothing.
-            if teller.send(Verdict::Pass(state.standing(self.quota, now))).is_err() {
+            if sender.send(Admission::Pass(state.quota_left(self.quota, now))).is_err() {
                 state.tokens += 1;
             }
         }
         if !state.waiting.is_empty() && state.refused_until <= now {
             return true;
         }
-        let refusal = state.refusal(self.quota, now);
-        state.end_lease(Verdict::Refuse(refusal));
+        let quota_spent = state.quota_spent(self.quota, now);
+        state.end_lease(Admission::Refuse(quota_spent));
         false
     }
 
@@ -186,11 +190,11 @@ impl Bucket {
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         if state.leasing {
-            state.end_lease(Verdict::Unknown);
+            state.end_lease(Admission::Unknown);
         }
     }
 
-    /// Whether to forget it would make a difference, other than an earlier lease.
+    /// Tells if forgetting the bucket would change more than the time of the next lease.
     pub(super) fn is_in_use(&self, now: Instant) -> bool {
         let state = self.lock();
         let remembers = state.spend_until.max(state.refused_until).max(state.unknown_until);
@@ -199,21 +203,21 @@ impl Bucket {
         state.leasing || now < remembers || owes
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BucketState> {
         // No state is left half changed by anything that could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn end_lease(&mut self, verdict: Verdict) {
+impl BucketState {
+    fn end_lease(&mut self, admission: Admission) {
         self.leasing = false;
-        for teller in self.waiting.drain(..) {
-            let _ = teller.send(verdict);
+        for sender in self.waiting.drain(..) {
+            let _ = sender.send(admission);
         }
     }
 
-    fn standing(&self, quota: Quota, now: Instant) -> Standing {
+    fn quota_left(&self, quota: Quota, now: Instant) -> QuotaLeft {
         let missing = self.full_at.saturating_duration_since(now).as_micros();
         let interval = u128::from(quota.interval_us());
         let missing_tokens = missing.div_ceil(interval).min(u128::from(quota.requests));
@@ -224,12 +228,12 @@ impl State {
             false => missing.saturating_sub(missing_tokens.saturating_sub(1) * interval),
         };
         let more_in = Duration::from_micros(u64::try_from(more_in).unwrap_or(u64::MAX));
-        Standing { quota, remaining, more_in }
+        QuotaLeft { quota, remaining, more_in }
     }
 
-    fn refusal(&self, quota: Quota, now: Instant) -> Standing {
+    fn quota_spent(&self, quota: Quota, now: Instant) -> QuotaLeft {
         let more_in = self.refused_until.saturating_duration_since(now);
-        Standing { quota, remaining: 0, more_in }
+        QuotaLeft { quota, remaining: 0, more_in }
     }
 }
 
@@ -268,19 +272,20 @@ mod tests {
     }
 
     /// One request after the other, each told at once.
-    fn ask(bucket: &Bucket, shared: &mut Shared, now: Instant) -> Verdict {
-        let mut told = match bucket.decide(now) {
-            Decision::Known(verdict) => return verdict,
-            Decision::Told(_) => panic!("nobody else is asking"),
-            Decision::ToldByNewLease(told) => told,
+    fn ask(bucket: &Bucket, shared: &mut Shared, now: Instant) -> Admission {
+        let mut receiver = match bucket.decide(now) {
+            AdmissionDecision::Known(admission) => return admission,
+            AdmissionDecision::OnLease(_) => panic!("nobody else is asking"),
+            AdmissionDecision::OnNewLease(receiver) => receiver,
         };
         let plan = bucket.plan(now);
         assert!(!bucket.settle(Some(shared.take(plan, now)), now));
-        told.try_recv().expect("it was told")
+        receiver.try_recv().expect("its lease was settled")
     }
 
     fn passes(bucket: &Bucket, shared: &mut Shared, requests: u32, now: Instant) -> u32 {
-        let passed = (0..requests).filter(|_| matches!(ask(bucket, shared, now), Verdict::Pass(_)));
+        let passed =
+            (0..requests).filter(|_| matches!(ask(bucket, shared, now), Admission::Pass(_)));
         u32::try_from(passed.count()).expect("there are few")
     }
 
@@ -289,12 +294,12 @@ mod tests {
         let (now, quota) = (Instant::now(), quota(10, 60));
         let (bucket, mut shared) = (Bucket::new(quota, now), Shared::new(quota, now));
         for left in (0..10).rev() {
-            let standing = Standing { quota, remaining: left, more_in: Duration::from_secs(6) };
-            assert_eq!(ask(&bucket, &mut shared, now), Verdict::Pass(standing));
+            let quota_left = QuotaLeft { quota, remaining: left, more_in: Duration::from_secs(6) };
+            assert_eq!(ask(&bucket, &mut shared, now), Admission::Pass(quota_left));
         }
-        let refusal = Standing { quota, remaining: 0, more_in: Duration::from_secs(6) };
+        let quota_spent = QuotaLeft { quota, remaining: 0, more_in: Duration::from_secs(6) };
         for _ in 0..1000 {
-            assert_eq!(ask(&bucket, &mut shared, now), Verdict::Refuse(refusal));
+            assert_eq!(ask(&bucket, &mut shared, now), Admission::Refuse(quota_spent));
         }
         assert_eq!(shared.leases, 10, "that the bucket is empty is known from the last lease");
     }
@@ -334,7 +339,7 @@ mod tests {
 
         // 1 + 4 + 16 + 50 were leased, of which 41 remain.
         let later = start + Duration::from_secs(11);
-        assert!(matches!(bucket.decide(later), Decision::ToldByNewLease(_)));
+        assert!(matches!(bucket.decide(later), AdmissionDecision::OnNewLease(_)));
         assert_eq!(bucket.plan(later), LeasePlan { wanted: 9, given_back: 41 });
     }
 
@@ -353,18 +358,24 @@ mod tests {
     fn all_who_come_at_once_are_told_by_one_lease() {
         let (now, quota) = (Instant::now(), quota(10, 60));
         let (bucket, mut shared) = (Bucket::new(quota, now), Shared::new(quota, now));
-        let decisions: Vec<Decision> = (0..100).map(|_| bucket.decide(now)).collect();
+        let decisions: Vec<AdmissionDecision> = (0..100).map(|_| bucket.decide(now)).collect();
         let plan = bucket.plan(now);
         assert_eq!(plan.wanted, 10);
 
         assert!(!bucket.settle(Some(shared.take(plan, now)), now));
 
         for (place, decision) in decisions.into_iter().enumerate() {
-            let (Decision::Told(mut told) | Decision::ToldByNewLease(mut told)) = decision else {
+            let (AdmissionDecision::OnLease(mut receiver)
+            | AdmissionDecision::OnNewLease(mut receiver)) = decision
+            else {
                 panic!("nothing was known")
             };
-            let verdict = told.try_recv().expect("all are told");
-            assert_eq!(matches!(verdict, Verdict::Pass(_)), place < 10, "first come, first served");
+            let admission = receiver.try_recv().expect("all have an answer");
+            assert_eq!(
+                matches!(admission, Admission::Pass(_)),
+                place < 10,
+                "first come, first served"
+            );
         }
     }
 
@@ -385,11 +396,11 @@ mod tests {
     fn a_database_that_is_away_is_asked_again_half_a_second_later() {
         let (now, quota) = (Instant::now(), quota(10, 60));
         let (bucket, mut shared) = (Bucket::new(quota, now), Shared::new(quota, now));
-        assert!(matches!(bucket.decide(now), Decision::ToldByNewLease(_)));
+        assert!(matches!(bucket.decide(now), AdmissionDecision::OnNewLease(_)));
         bucket.plan(now);
         bucket.settle(None, now);
 
-        assert_eq!(ask(&bucket, &mut shared, now), Verdict::Unknown);
+        assert_eq!(ask(&bucket, &mut shared, now), Admission::Unknown);
         assert_eq!(shared.leases, 0);
         assert_eq!(passes(&bucket, &mut shared, 20, now + AWAY_FOR), 10);
     }

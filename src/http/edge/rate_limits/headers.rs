@@ -1,4 +1,4 @@
-//! What an answer says of the limits that its request was measured by.
+//! The headers of an answer that tell the limits its request was measured by.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
-use super::bucket::Standing;
+use super::bucket::QuotaLeft;
 use super::settings::Quota;
 use super::{LimitClass, RateLimits};
 use crate::http::wire::problem::RETRY_AFTER_SECS;
@@ -36,16 +36,16 @@ pub const HEADERS: [(&str, &str, &str); 5] = [
 ];
 
 tokio::task_local! {
-    static ASKED: RefCell<Vec<(LimitClass, Standing)>>;
+    static ASKED: RefCell<Vec<(LimitClass, QuotaLeft)>>;
 }
 
 /// Remembers for the answer to the current request what it was measured by.
-pub(super) fn note(class: LimitClass, standing: Standing) {
+pub(super) fn note(class: LimitClass, quota_left: QuotaLeft) {
     // Outside of a request there is no answer to tell it.
     let _ = ASKED.try_with(|asked| {
         let mut asked = asked.borrow_mut();
         asked.retain(|(known, _)| *known != class);
-        asked.push((class, standing));
+        asked.push((class, quota_left));
     });
 }
 
@@ -83,8 +83,8 @@ impl<E: Endpoint> Endpoint for RateLimitHeaders<E> {
     }
 }
 
-impl Standing {
-    /// Of a limit that cannot be looked up: nothing is allowed until it can.
+impl QuotaLeft {
+    /// The rest of a limit that cannot be looked up: nothing is allowed until it can.
     pub(super) fn unknown(quota: Quota) -> Self {
         let more_in = Duration::from_secs(u64::from(RETRY_AFTER_SECS));
         Self { quota, remaining: 0, more_in }
@@ -97,14 +97,14 @@ pub(super) fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(secs).unwrap_or(u32::MAX)
 }
 
-fn write(headers: &mut HeaderMap, asked: &[(LimitClass, Standing)]) {
+fn write(headers: &mut HeaderMap, asked: &[(LimitClass, QuotaLeft)]) {
     let by_tightness =
-        |(_, it): &&(LimitClass, Standing)| (it.remaining, std::cmp::Reverse(it.more_in));
+        |(_, it): &&(LimitClass, QuotaLeft)| (it.remaining, std::cmp::Reverse(it.more_in));
     let Some((_, tightest)) = asked.iter().min_by_key(by_tightness) else { return };
     let (mut policies, mut standings) = (String::new(), String::new());
-    for (class, standing) in asked {
+    for (class, quota_left) in asked {
         let separator = if policies.is_empty() { "" } else { ", " };
-        let Standing { quota, remaining, more_in } = standing;
+        let QuotaLeft { quota, remaining, more_in } = quota_left;
         let (name, window) = (class.name(), quota.window.as_secs());
         // Writing to a string cannot fail.
         let _ = write!(policies, "{separator}\"{name}\";q={};w={window}", quota.requests);

@@ -19,10 +19,10 @@ const MAX_CONNECTIONS: usize = 4;
 const LEASE_WITHIN: Duration = Duration::from_secs(1);
 /// Less than the above, so that a connection that waits for a lock is not lost.
 const LOCK_TIMEOUT: &str = "700ms";
-/// So many rows are deleted at a time, so that no statement runs long.
+/// Rows that one statement deletes, so that none runs long.
 const PRUNE_BATCH: i64 = 1000;
 
-/// Why there is no lease.
+/// The reason that there is no lease.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LeaseError {
     #[error("the database does not answer")]
@@ -174,8 +174,8 @@ async fn take(
     })
 }
 
-/// Whether another connection may well do better: this one is broken, the server ends it, or it is
-/// no longer the one that is written to.
+/// Tells errors that another connection may well avoid: this one is broken, the server ends it, or
+/// it is no longer the one that is written to.
 fn is_about_the_connection(outcome: &Result<Lease, sqlx::Error>) -> bool {
     let Err(error) = outcome else { return false };
     let code = error.as_database_error().map(|it| it.code().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! How often one caller may ask: token buckets, shared by all nodes through PostgreSQL.
+//! Rate limits per caller: token buckets, shared by all nodes through PostgreSQL.
 //!
 //! The cast:
 //!
@@ -44,7 +44,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use self::bucket::{Bucket, Decision, Standing, Verdict};
+use self::bucket::{Admission, AdmissionDecision, Bucket, QuotaLeft};
 pub use self::headers::{HEADERS, RateLimitHeaders};
 use self::leases::{LeaseError, Leases};
 pub use self::settings::{Limit, LimitArgs, Quota};
@@ -57,17 +57,17 @@ const SHARDS: usize = 16;
 /// The most buckets of one map. One that is full forgets: each of its buckets is then asked for
 /// again.
 const BUCKETS_PER_SHARD_MAX: usize = 4096;
-/// How often what is no longer needed is cleared away, here and in the database.
+/// The interval at which buckets and rows that are no longer needed are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// What is limited together: each class has one bucket per subject.
+/// A class of requests that are limited together: each has one bucket per subject.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LimitClass {
     /// A user's balance.
     Balance,
     /// A user's list of transactions.
     TransactionList,
-    /// All else that a caller asks.
+    /// Any other request of a known caller.
     Api,
     /// Attempts to sign in to one account.
     LoginByAccount,
@@ -88,7 +88,7 @@ impl LimitClass {
         Self::InboundWebhook,
     ];
 
-    /// What an authenticated request belongs to.
+    /// The class of an authenticated request.
     pub fn of(method: &Method, path: &str) -> Self {
         let segments: Vec<&str> = path.split('/').collect();
         match (method, segments.as_slice()) {
@@ -112,12 +112,12 @@ impl LimitClass {
         }
     }
 
-    /// Whether its requests pass while the database cannot be asked.
+    /// Lets requests of this class pass while the database cannot be asked.
     const fn fails_open(self) -> bool {
         matches!(self, Self::InboundWebhook)
     }
 
-    /// How long a request waits for the database at most.
+    /// The most time that a request waits for the database.
     const fn patience(self) -> Duration {
         Duration::from_millis(if self.fails_open() { 250 } else { 1500 })
     }
@@ -132,12 +132,12 @@ struct Limiter {
     proxies: TrustedProxies,
     buckets: [Mutex<HashMap<Uuid, Arc<Bucket>>>; SHARDS],
     leases: Leases,
-    /// Whether there may be rows that can be deleted later.
+    /// There may be rows that can be deleted later.
     has_leased: AtomicBool,
     tallies: Tallies,
 }
 
-/// What was decided, by class, and how often the database was asked.
+/// The decisions by class, and the number of questions to the database.
 struct Tallies {
     passed: [Tally; LimitClass::ALL.len()],
     refused: [Tally; LimitClass::ALL.len()],
@@ -170,45 +170,46 @@ impl RateLimits {
     /// inbound webhooks, which then pass within 250 ms.
     pub async fn admit(&self, class: LimitClass, subject: &str) -> Result<(), Problem> {
         let Limit::Quota(quota) = self.0.limits[class as usize] else { return Ok(()) };
-        let verdict = self.judge(class, subject, quota).await;
+        let admission = self.decide(class, subject, quota).await;
         let tallies = &self.0.tallies;
-        match verdict {
-            Verdict::Pass(standing) => {
+        match admission {
+            Admission::Pass(quota_left) => {
                 tallies.passed[class as usize].add_one();
-                headers::note(class, standing);
+                headers::note(class, quota_left);
                 Ok(())
             }
-            Verdict::Refuse(standing) => {
+            Admission::Refuse(quota_left) => {
                 tallies.refused[class as usize].add_one();
-                headers::note(class, standing);
-                Err(refusal(class, standing))
+                headers::note(class, quota_left);
+                Err(refusal(class, quota_left))
             }
-            Verdict::Unknown => {
+            Admission::Unknown => {
                 tallies.unknown[class as usize].add_one();
                 if class.fails_open() {
                     return Ok(());
                 }
-                headers::note(class, Standing::unknown(quota));
+                headers::note(class, QuotaLeft::unknown(quota));
                 Err(Problem::new(Code::Unavailable))
             }
         }
     }
 
-    async fn judge(&self, class: LimitClass, subject: &str, quota: Quota) -> Verdict {
+    async fn decide(&self, class: LimitClass, subject: &str, quota: Quota) -> Admission {
         let now = Instant::now();
         let id = bucket_id(class, subject);
         let bucket = self.0.bucket(id, quota, now);
-        let told = match bucket.decide(now) {
-            Decision::Known(verdict) => return verdict,
-            Decision::Told(told) => told,
-            Decision::ToldByNewLease(told) => {
-                let flight = Flight { limiter: Arc::clone(&self.0), class, id, quota, bucket };
+        let receiver = match bucket.decide(now) {
+            AdmissionDecision::Known(admission) => return admission,
+            AdmissionDecision::OnLease(receiver) => receiver,
+            AdmissionDecision::OnNewLease(receiver) => {
+                let lease =
+                    LeaseInProgress { limiter: Arc::clone(&self.0), class, id, quota, bucket };
                 // A task of its own: others wait for it, too, and must not lose it with this one.
-                tokio::spawn(flight.lease());
-                told
+                tokio::spawn(lease.run());
+                receiver
             }
         };
-        told_within(class.patience(), told).await
+        admission_within(class.patience(), receiver).await
     }
 
     /// Clears away what is no longer needed, and says how many rows of the database were deleted.
@@ -216,7 +217,7 @@ impl RateLimits {
         self.0.sweep().await
     }
 
-    /// How many buckets this node remembers.
+    /// The number of buckets that this node remembers.
     pub fn remembered(&self) -> usize {
         self.0.buckets.iter().map(|shard| lock(shard).len()).sum()
     }
@@ -269,7 +270,7 @@ async fn sweep_while_used(limiter: Weak<Limiter>) {
 }
 
 /// A lease under way.
-struct Flight {
+struct LeaseInProgress {
     limiter: Arc<Limiter>,
     class: LimitClass,
     id: Uuid,
@@ -277,9 +278,9 @@ struct Flight {
     bucket: Arc<Bucket>,
 }
 
-impl Flight {
+impl LeaseInProgress {
     /// Leases until nobody waits any more, or there is nothing left.
-    async fn lease(self) {
+    async fn run(self) {
         // Those that came at the same time are to be in it.
         tokio::task::yield_now().await;
         loop {
@@ -300,7 +301,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for LeaseInProgress {
     fn drop(&mut self) {
         // Nothing to do, but where it panicked or the process stops.
         self.bucket.abandon();
@@ -337,14 +338,16 @@ fn bucket_id(class: LimitClass, subject: &str) -> Uuid {
     Uuid::from_bytes(id)
 }
 
-async fn told_within(patience: Duration, told: oneshot::Receiver<Verdict>) -> Verdict {
-    timeout(patience, told).await.map_or(Verdict::Unknown, |told| told.unwrap_or(Verdict::Unknown))
+async fn admission_within(patience: Duration, receiver: oneshot::Receiver<Admission>) -> Admission {
+    timeout(patience, receiver)
+        .await
+        .map_or(Admission::Unknown, |answer| answer.unwrap_or(Admission::Unknown))
 }
 
-fn refusal(class: LimitClass, standing: Standing) -> Problem {
-    let requests = standing.quota.requests;
-    let window = humantime::format_duration(standing.quota.window);
-    let wait_secs = headers::whole_secs(standing.more_in).max(1);
+fn refusal(class: LimitClass, quota_left: QuotaLeft) -> Problem {
+    let requests = quota_left.quota.requests;
+    let window = humantime::format_duration(quota_left.quota.window);
+    let wait_secs = headers::whole_secs(quota_left.more_in).max(1);
     Problem::new(Code::RateLimited)
         .detail(format!(
             "The limit '{}' of {requests} requests per {window} is used up; the next is allowed in \

@@ -1,4 +1,4 @@
-//! What the limits are, and how they are written: `10/min`, `1000/1h`, `off`.
+//! The limits, and the grammar of their settings: `10/min`, `1000/1h`, `off`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::http::edge::client_address::TrustedProxies;
 
 /// No window is longer: a bucket that takes longer to fill is no rate limit.
 const WINDOW_SECS_MAX: u64 = 31 * 24 * 3600;
-/// So that all arithmetic fits into the database's integers.
+/// The most requests per window, so that all arithmetic fits into the database's integers.
 const REQUESTS_MAX: u32 = 1_000_000_000;
 
 /// The limits of all classes, and by whom the address of a client is believed.
@@ -75,11 +75,11 @@ impl LimitArgs {
 pub enum Limit {
     /// Nobody is limited.
     Off,
-    /// So much for each.
+    /// Each subject has this quota.
     Quota(Quota),
 }
 
-/// So many requests at once, and as many again within each window, evenly spread over it.
+/// A number of requests at once, and as many again within each window, evenly spread over it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quota {
     /// At least 1.
@@ -89,7 +89,7 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// How long it takes until one more request is allowed.
+    /// The time until one more request is allowed.
     pub(super) fn interval(self) -> Duration {
         Duration::from_micros(self.interval_us())
     }

@@ -1,4 +1,4 @@
-//! What a request leaves behind: a SERVER span, one log line, and its id on the answer.
+//! The trace of a request: a SERVER span, one log line, and its id on the answer.
 //!
 //! [`Trace`] is the outermost middleware, so that it sees every answer, errors included. Span names
 //! and attributes follow the HTTP conventions of OpenTelemetry 1.44. poem's own middlewares do not,
@@ -75,10 +75,11 @@ impl<E: Endpoint> Endpoint for TraceEndpoint<E> {
         let mut response = if PROBES.contains(&req.uri().path()) {
             into_response(request_id.clone().scope(self.inner.call(req)).await)
         } else {
-            let exchange = Exchange::start(&req, &request_id, self.routes.find(req.uri().path()));
+            let request =
+                RequestInProgress::start(&req, &request_id, self.routes.find(req.uri().path()));
             let answer = request_id.clone().scope(self.inner.call(req));
-            let response = into_response(exchange.scope(answer).await);
-            exchange.end(&response);
+            let response = into_response(request.scope(answer).await);
+            request.end(&response);
             response
         };
         response.headers_mut().insert(X_REQUEST_ID, request_id.to_header_value());
@@ -108,7 +109,7 @@ pub fn note_outcome(outcome: &'static str) {
 
 /// One request on its way. Dropped without [`end`](Self::end), the client has gone or the handler
 /// has panicked.
-struct Exchange {
+struct RequestInProgress {
     cx: Context,
     log_context: tracing::Span,
     method: Method,
@@ -118,7 +119,7 @@ struct Exchange {
     ended: bool,
 }
 
-impl Exchange {
+impl RequestInProgress {
     fn start(req: &Request, request_id: &RequestId, route: Option<Arc<str>>) -> Self {
         // Of level ERROR, so that a filter that lets only warnings and errors through does not
         // strip them of the id.
@@ -154,7 +155,7 @@ impl Exchange {
         };
         server_span::answered(&self.cx, &self.method, found_late.as_deref(), status);
         self.route = self.route.take().or(found_late);
-        self.log(|exchange, duration_ms| exchange.log_answer(status, duration_ms));
+        self.log(|request, duration_ms| request.log_answer(status, duration_ms));
     }
 
     /// Logs within the span and the log context.
@@ -204,14 +205,14 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         if self.ended {
             return;
         }
         let reason = if std::thread::panicking() { Loss::Panic } else { Loss::ClientGone };
         server_span::lost(&self.cx, reason);
-        self.log(|exchange, duration_ms| exchange.log_loss(reason, duration_ms));
+        self.log(|request, duration_ms| request.log_loss(reason, duration_ms));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which route a path belongs to, by the templates of the OpenAPI document.
+//! The route that a path belongs to, by the templates of the OpenAPI document.
 //!
 //! poem tells a matched route only with the response that a handler made, and an error that is
 //! turned into another response on its way out has lost it; a request given up by its client never

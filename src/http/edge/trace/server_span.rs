@@ -11,10 +11,10 @@ use crate::http::wire::request_id::RequestId;
 use crate::queue::telemetry::TraceContext;
 
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
-/// What a caller wrote is cut to this before it goes to a span or a log line.
+/// The length to which a caller's text is cut before it goes to a span or a log line.
 const MAX_FOREIGN_CHARS: usize = 256;
 
-/// Why a request got no answer.
+/// The reason that a request got no answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Loss {
     ClientGone,

@@ -1,5 +1,5 @@
-//! Judgement: whether an order is taken, by what stands in the wallet that it takes money from,
-//! under that wallet's lock.
+//! The snapshot by which new orders are accepted or refused: the wallets that money is taken from,
+//! under their locks, the wallets that it reaches, and the transfers to be refunded.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,8 +15,8 @@ use crate::money::Money;
 use crate::payments::LedgerError;
 use crate::payments::accounts::{self, AccountChange, LockedAccount};
 
-/// All that orders are judged by.
-pub(super) struct Bench {
+/// The wallets and transfers by which new orders are decided.
+pub(super) struct PlacementSnapshot {
     /// The transfers that are to be refunded.
     originals: HashMap<OrderId, Original>,
     /// The wallets that money is taken from, locked, with the holds placed so far.
@@ -47,7 +47,7 @@ struct Payee {
     is_closed: bool,
 }
 
-impl Bench {
+impl PlacementSnapshot {
     /// Locks first and reads then: whatever a transaction wrote that had the locks before is seen
     /// by statements that begin after we got them.
     pub(super) async fn prepare(
@@ -85,11 +85,11 @@ impl Bench {
         }
         let payers = lock_payers(&mut *conn, &payers).await?;
         let payees = find_payees(&mut *conn, &payees).await?;
-        let originals = judge_originals(conn, originals).await?;
+        let originals = read_originals(conn, originals).await?;
         Ok(Self { originals, payers, payees })
     }
 
-    pub(super) fn judge(&mut self, order: &NewOrder) -> Result<Draft, PlacementRefusal> {
+    pub(super) fn decide(&mut self, order: &NewOrder) -> Result<Draft, PlacementRefusal> {
         let draft = |kind, source, destination, money, refund_of| Draft {
             id: OrderId(Uuid::now_v7()),
             kind,
@@ -268,9 +268,9 @@ async fn find_originals(
     Ok(found.filter(|order| order.kind == Kind::Transfer).map(|order| (order.id, order)).collect())
 }
 
-/// How these transfers stand. Who wants to refund one locks the wallet that it reached, so of
-/// several at once each sees here what the one before has done.
-async fn judge_originals(
+/// Reads the status of these transfers. A refund locks the wallet that the transfer reached, so
+/// each of several at once sees here what the one before has done.
+async fn read_originals(
     conn: &mut PgConnection,
     originals: HashMap<OrderId, Order>,
 ) -> Result<HashMap<OrderId, Original>, LedgerError> {
@@ -292,12 +292,12 @@ async fn judge_originals(
     )
     .fetch_all(conn)
     .await?;
-    let mut judged = HashMap::new();
+    let mut decided = HashMap::new();
     for row in standings {
         let Order { source, destination, money, .. } = originals[&row.id];
         let (is_completed, is_refunded) = (row.is_completed, row.is_refunded);
         let original = Original { source, destination, money, is_completed, is_refunded };
-        judged.insert(row.id, original);
+        decided.insert(row.id, original);
     }
-    Ok(judged)
+    Ok(decided)
 }

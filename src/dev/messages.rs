@@ -1,4 +1,4 @@
-//! What `app dev` says.
+//! Messages of `app dev` on standard output.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -11,18 +11,18 @@ use super::{Summary, Webhooks};
 use crate::queue::WorkerSummary;
 use crate::serve::ServeSummary;
 
-/// For people, on standard output; nobody is left to tell when that is closed.
-pub(super) fn say(text: &str) {
+/// Prints to standard output. Nobody is left to read when that is closed.
+pub(super) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// A step of the start that is done.
-pub(super) fn step(done: &str, began: Instant) {
-    say(&format!("  ok  {done:<60} {:>5.1} s\n", began.elapsed().as_secs_f64()));
+pub(super) fn print_step(done: &str, began: Instant) {
+    print(&format!("  ok  {done:<60} {:>5.1} s\n", began.elapsed().as_secs_f64()));
 }
 
-/// Where everything is, and what to try.
+/// The addresses of everything, and commands to try.
 pub(super) fn banner(
     address: SocketAddr,
     webhooks: Webhooks,
@@ -67,8 +67,8 @@ Try it, in another terminal:
     )
 }
 
-/// What was accepted and done.
-pub(super) fn farewell(summary: &Summary, waiting: u64, took: Duration, place: &str) -> String {
+/// The totals, and where the data stays.
+pub(super) fn summary_text(summary: &Summary, waiting: u64, took: Duration, place: &str) -> String {
     // What was handed back is among those that wait.
     let WorkerSummary { completed, failed, discarded, lease_lost: _, handed_back: _ } =
         summary.worked;

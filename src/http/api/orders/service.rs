@@ -1,4 +1,4 @@
-//! The desk where orders are given and asked after.
+//! The service that places, finds and lists orders.
 
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -20,24 +20,24 @@ use crate::payments::orders::{self, Filter, Instruction, Kind, NewOrder};
 use crate::payments::wallets;
 use crate::queue::telemetry::TraceContext;
 
-/// What the APIs of deposits, withdrawals and transfers need.
+/// Places, finds and lists orders, for the APIs of deposits, withdrawals and transfers.
 #[derive(Clone)]
-pub struct OrderDesk {
+pub struct OrderService {
     /// Takes orders.
     pub shared_commit: SharedCommit<PlaceOrders>,
-    /// Where they are read from.
+    /// The database to read orders from.
     pub pool: PgPool,
 }
 
-impl OrderDesk {
-    /// Takes the order that a request to this path is for, once for each key of the caller's.
+impl OrderService {
+    /// Places the order that a request to this path is for, once for each key of the caller's.
     ///
     /// # Errors
     ///
     /// [`Code::IdempotencyKeyInUse`], [`Code::IdempotencyKeyReused`],
     /// [`Code::PreconditionFailed`], and those of [`SharedCommit::commit`]. A refusal for reasons
     /// of business is an answer and no error.
-    pub async fn take(
+    pub async fn place(
         &self,
         caller: &Caller,
         IdempotencyKey(key): IdempotencyKey,
@@ -135,8 +135,8 @@ impl OrderDesk {
     }
 }
 
-/// What makes two requests the same: what they mean, not how it is written. The version that a
-/// wallet must have is a condition of the request and no part of its meaning.
+/// Hashes the meaning of a request, not its spelling. The version that a wallet must have is a
+/// condition of the request and no part of its meaning.
 fn fingerprint(order: &NewOrder) -> [u8; 32] {
     let meaning = match order.instruction {
         Instruction::Deposit { wallet, money } => format!("deposit {wallet} {money}"),

@@ -1,8 +1,8 @@
-//! What joins orders and the jobs that execute them.
+//! Invariants of orders and the jobs that execute them.
 //!
 //! Arguments are compared as text: those of a job that could not be read are here, too.
 
-use crate::invariants::{Invariant, Weight};
+use super::{Invariant, Weight};
 
 /// The invariants of orders and their jobs.
 pub(super) const INVARIANTS: &[Invariant] = &[

@@ -1,6 +1,6 @@
-//! What joins transactions and the jobs that settle them.
+//! Invariants of transactions and the jobs that settle them.
 
-use crate::invariants::{Invariant, Weight};
+use super::{Invariant, Weight};
 
 /// The invariants of transactions and their jobs.
 pub(super) const INVARIANTS: &[Invariant] = &[

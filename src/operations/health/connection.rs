@@ -16,20 +16,21 @@ const HEADROOM: &str = "connection-headroom";
 const CLOCK: &str = "clock";
 const ROUND_TRIP: &str = "round-trip";
 
-/// How long a notification may take. On a good connection it is there within milliseconds.
+/// The longest a notification may take; on a good connection it takes milliseconds.
 const NOTIFICATION_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Of the connections that there may be, so many are in use.
+/// The share of connections in use from which on it is a warning or a failure.
 const USED_WARN: f64 = 0.8;
 const USED_FAIL: f64 = 0.95;
 
-/// The clocks of this machine and of the server may differ by so much.
+/// The difference between the clocks of this machine and of the server from which on it is a
+/// warning or a failure.
 const SKEW_WARN_SECS: f64 = 1.0;
 const SKEW_FAIL_SECS: f64 = 5.0;
 
 /// Every job and every request makes a handful of round trips.
 const ROUND_TRIP_WARN: Duration = Duration::from_millis(20);
-/// The quickest of so many round trips tells the clocks apart most finely.
+/// Round trips that are timed: the quickest one compares the clocks most exactly.
 const ROUND_TRIPS: usize = 5;
 
 /// `direct` is the way past a pooler, if it was given.
@@ -52,8 +53,8 @@ pub(super) async fn examine(
     Ok(findings)
 }
 
-/// Whether two connections of ours can be one session of the server: so it is exactly behind a
-/// pooler that gives sessions away after each transaction.
+/// True if two connections of ours can be one session of the server, as behind a pooler that gives
+/// sessions away after each transaction.
 async fn shares_sessions(pool: &PgPool) -> Result<bool, sqlx::Error> {
     const PID: &str = "select pg_backend_pid()";
     let mut first = pool.acquire().await?;
@@ -104,7 +105,7 @@ async fn pooler(is_shared: bool, direct: Option<&PgPool>) -> Finding {
     }
 }
 
-/// Whether the settings that we ask for at connect, time limits among them, have arrived.
+/// Compares the settings of the session with those asked for at connect.
 async fn session_settings(
     pool: &PgPool,
     conn: &mut PgConnection,
@@ -139,7 +140,7 @@ async fn session_settings(
     )])
 }
 
-/// Whether a NOTIFY arrives, which is what wakes an idle worker at once.
+/// Sends a NOTIFY to ourselves, as one wakes an idle worker at once.
 async fn notifications(pool: &PgPool, listening: &PgPool) -> Finding {
     match hear_ourselves(pool, listening).await {
         Ok(Some(took)) => {

@@ -1,5 +1,5 @@
-//! Who keeps vacuum from cleaning up: the oldest transaction, prepared transactions, replication
-//! slots. A claim stays cheap meanwhile (G10), but the tables grow.
+//! Transactions, prepared transactions and replication slots that keep vacuum from cleaning up.
+//! A claim stays cheap meanwhile (G10), but the tables grow.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ async fn oldest_transaction(
     Ok(findings)
 }
 
-/// What the sessions of other roles do is shown to some roles only.
+/// Counts sessions that this role may not look into.
 async fn unseen_sessions(conn: &mut PgConnection) -> Result<Option<Finding>, sqlx::Error> {
     let unseen = sqlx::query!(
         r#"

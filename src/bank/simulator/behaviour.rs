@@ -1,4 +1,4 @@
-//! The dials: in which ways the simulator behaves, and how often in each.
+//! The behaviour of the simulator: the ways in which it treats instructions, and the share of each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What may be missing to a whole when floats are summed.
+/// The gap to a whole that summing floats may leave.
 const ROUNDING: f64 = 1e-9;
-/// Of all instructions, unless the dials say otherwise.
+/// The share of instructions that succeed, unless the settings say otherwise.
 const DEFAULT_SUCCESS_RATE: f64 = 0.9;
 
 /// A way to treat an instruction.
@@ -35,7 +35,7 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    /// Those that the rest of 1 falls on: what every bank does now and then.
+    /// Tells the behaviours that the rest of 1 falls on: what every bank does now and then.
     fn is_ordinary_failure(self) -> bool {
         match self {
             Self::Timeout | Self::Unavailable | Self::InsufficientFunds => true,
@@ -49,10 +49,10 @@ impl Behaviour {
     }
 }
 
-/// The dials as somebody turns them. Rates that are left out follow from the others.
+/// The settings as somebody gives them. Rates that are left out follow from the others.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Dials {
+pub struct BehaviourSettings {
     /// Share of instructions that are booked and answered. [default: 0.9, or what the other rates
     /// leave]
     #[arg(long, env = "APP_BANK_SIMULATOR_SUCCESS_RATE", value_name = "RATE")]
@@ -90,18 +90,18 @@ pub struct Dials {
     #[arg(long, value_name = "RATE")]
     pub wrong_amount_rate: Option<f64>,
 
-    /// How long answers take: a duration, or a range to draw from. [default: 2s..10s]
+    /// Time that answers take: a duration, or a range to draw from. [default: 2s..10s]
     #[arg(long, env = "APP_BANK_SIMULATOR_LATENCY", value_name = "MIN..MAX")]
     pub latency: Option<DurationRange>,
 
-    /// How long a late decision takes. [default: 30s]
+    /// Time that a late decision takes. [default: 30s]
     #[arg(long, value_name = "MIN..MAX")]
     pub late_after: Option<DurationRange>,
 }
 
-/// Dials that cannot all be as they are.
+/// Settings that contradict each other.
 #[derive(Clone, Copy, PartialEq, Debug, thiserror::Error)]
-pub enum DialsError {
+pub enum BehaviourError {
     /// Less than never, or more than always.
     #[error("a rate is a number from 0 to 1, and {0} is not")]
     NotARate(f64),
@@ -116,8 +116,8 @@ pub enum DialsError {
     Below(f64),
 }
 
-impl Dials {
-    /// All dials of rates, each with what it turns: the one place that puts these together.
+impl BehaviourSettings {
+    /// The rates, each with its behaviour: the one place that puts these together.
     fn table(&mut self) -> [(Behaviour, &mut Option<f64>); 9] {
         [
             (Behaviour::Success, &mut self.success_rate),
@@ -137,16 +137,16 @@ impl Dials {
     /// What is given holds. Success, where it is left out, is 0.9 or what the given rates leave,
     /// whichever is less. The rest falls in equal parts on the ordinary failures that are left out;
     /// when none is, on success.
-    fn filled(&self) -> Result<Self, DialsError> {
+    fn filled(&self) -> Result<Self, BehaviourError> {
         let mut filled = self.clone();
         let rates = filled.table();
         let given: Vec<f64> = rates.iter().filter_map(|(_, rate)| **rate).collect();
         if let Some(wrong) = given.iter().find(|rate| !(0.0..=1.0).contains(*rate)) {
-            return Err(DialsError::NotARate(*wrong));
+            return Err(BehaviourError::NotARate(*wrong));
         }
         let sum: f64 = given.iter().sum();
         if sum > 1.0 + ROUNDING {
-            return Err(DialsError::Above(shown(sum)));
+            return Err(BehaviourError::Above(shown(sum)));
         }
         let open: u32 = rates
             .iter()
@@ -161,7 +161,7 @@ impl Dials {
             rest -= rest.min(most);
         }
         if open == 0 && rest > ROUNDING {
-            return Err(DialsError::Below(shown(sum)));
+            return Err(BehaviourError::Below(shown(sum)));
         }
         for (behaviour, rate) in rates {
             let left_out = if behaviour == Behaviour::Success {
@@ -182,15 +182,15 @@ fn shown(rate: f64) -> f64 {
     (rate * 1e12).round() / 1e12
 }
 
-/// Dials that were found to fit together.
+/// Settings without gaps or contradictions.
 #[derive(Clone, Debug)]
-pub(super) struct Settled {
-    dials: Dials,
+pub(super) struct ResolvedBehaviour {
+    settings: BehaviourSettings,
 }
 
-impl Default for Settled {
+impl Default for ResolvedBehaviour {
     fn default() -> Self {
-        let dials = Dials {
+        let settings = BehaviourSettings {
             latency: Some(DurationRange {
                 min: Duration::from_secs(2),
                 max: Duration::from_secs(10),
@@ -199,30 +199,30 @@ impl Default for Settled {
                 min: Duration::from_secs(30),
                 max: Duration::from_secs(30),
             }),
-            ..Dials::default()
+            ..BehaviourSettings::default()
         };
-        Self { dials: dials.filled().expect("the default rates sum to 1") }
+        Self { settings: settings.filled().expect("the default rates sum to 1") }
     }
 }
 
-impl Settled {
-    /// These dials instead: all rates anew, the durations only where they are given.
-    pub(super) fn turned(&self, dials: &Dials) -> Result<Self, DialsError> {
-        let mut dials = dials.filled()?;
-        dials.latency = dials.latency.or(self.dials.latency);
-        dials.late_after = dials.late_after.or(self.dials.late_after);
-        Ok(Self { dials })
+impl ResolvedBehaviour {
+    /// Replaces all rates, and the durations where they are given.
+    pub(super) fn with(&self, settings: &BehaviourSettings) -> Result<Self, BehaviourError> {
+        let mut settings = settings.filled()?;
+        settings.latency = settings.latency.or(self.settings.latency);
+        settings.late_after = settings.late_after.or(self.settings.late_after);
+        Ok(Self { settings })
     }
 
-    /// All dials, each with a value.
-    pub(super) fn dials(&self) -> &Dials {
-        &self.dials
+    /// The settings, each with a value.
+    pub(super) fn settings(&self) -> &BehaviourSettings {
+        &self.settings
     }
 
     /// The behaviour that this point between 0 and 1 falls on.
     pub(super) fn behaviour(&self, point: f64) -> Behaviour {
-        let mut dials = self.dials.clone();
-        let rates = dials.table().map(|(behaviour, rate)| (behaviour, rate.unwrap_or_default()));
+        let mut settings = self.settings.clone();
+        let rates = settings.table().map(|(behaviour, rate)| (behaviour, rate.unwrap_or_default()));
         let mut end = 0.0;
         for (behaviour, rate) in rates {
             end += rate;
@@ -236,11 +236,11 @@ impl Settled {
     }
 
     pub(super) fn latency(&self, point: f64) -> Duration {
-        self.dials.latency.map_or(Duration::ZERO, |range| range.at(point))
+        self.settings.latency.map_or(Duration::ZERO, |range| range.at(point))
     }
 
     pub(super) fn late_after(&self, point: f64) -> Duration {
-        self.dials.late_after.map_or(Duration::ZERO, |range| range.at(point))
+        self.settings.late_after.map_or(Duration::ZERO, |range| range.at(point))
     }
 }
 
@@ -304,12 +304,12 @@ mod tests {
 
     use super::*;
 
-    fn filled(json: &str) -> Result<Dials, DialsError> {
-        serde_json::from_str::<Dials>(json).expect("it is an object of dials").filled()
+    fn filled(json: &str) -> Result<BehaviourSettings, BehaviourError> {
+        serde_json::from_str::<BehaviourSettings>(json).expect("it is an object of rates").filled()
     }
 
-    fn rates(dials: &Dials) -> Vec<f64> {
-        dials.clone().table().iter().map(|(_, rate)| rate.expect("it is filled")).collect()
+    fn rates(settings: &BehaviourSettings) -> Vec<f64> {
+        settings.clone().table().iter().map(|(_, rate)| rate.expect("it is filled")).collect()
     }
 
     #[test]
@@ -341,31 +341,34 @@ mod tests {
     #[test]
     fn rates_that_cannot_be_are_refused() {
         for (json, expected) in [
-            (r#"{"success_rate": 0.9, "late_rate": 0.2}"#, DialsError::Above(1.1)),
-            (r#"{"success_rate": 1.5}"#, DialsError::NotARate(1.5)),
-            (r#"{"late_rate": -0.1}"#, DialsError::NotARate(-0.1)),
+            (r#"{"success_rate": 0.9, "late_rate": 0.2}"#, BehaviourError::Above(1.1)),
+            (r#"{"success_rate": 1.5}"#, BehaviourError::NotARate(1.5)),
+            (r#"{"late_rate": -0.1}"#, BehaviourError::NotARate(-0.1)),
             (
                 r#"{"success_rate": 0, "timeout_rate": 0, "unavailable_rate": 0,
                     "insufficient_funds_rate": 0.5}"#,
-                DialsError::Below(0.5),
+                BehaviourError::Below(0.5),
             ),
         ] {
             assert_eq!(filled(json), Err(expected), "{json}");
         }
-        let nan = Dials { late_rate: Some(f64::NAN), ..Dials::default() };
-        assert!(matches!(nan.filled(), Err(DialsError::NotARate(_))));
+        let nan = BehaviourSettings { late_rate: Some(f64::NAN), ..BehaviourSettings::default() };
+        assert!(matches!(nan.filled(), Err(BehaviourError::NotARate(_))));
     }
 
     #[test]
     fn a_misspelt_dial_is_refused() {
-        assert!(serde_json::from_str::<Dials>(r#"{"sucess_rate": 1}"#).is_err());
+        assert!(serde_json::from_str::<BehaviourSettings>(r#"{"sucess_rate": 1}"#).is_err());
     }
 
     #[test]
     fn durations_stay_where_they_are_not_given() {
-        let dials = Dials { latency: Some("1ms".parse().unwrap()), ..Dials::default() };
-        let once = Settled::default().turned(&dials).unwrap();
-        let twice = once.turned(&Dials::default()).unwrap();
+        let settings = BehaviourSettings {
+            latency: Some("1ms".parse().unwrap()),
+            ..BehaviourSettings::default()
+        };
+        let once = ResolvedBehaviour::default().with(&settings).unwrap();
+        let twice = once.with(&BehaviourSettings::default()).unwrap();
         assert_eq!(twice.latency(0.5), Duration::from_millis(1));
         assert_eq!(twice.late_after(0.5), Duration::from_secs(30));
     }
@@ -382,19 +385,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn filled_dials_sum_to_one_and_stay_as_they_are(
+        fn filled_settings_sum_to_one_and_stay_as_they_are(
             given in prop::collection::vec(prop::option::of(0.0_f64..0.2), 9),
         ) {
-            let mut dials = Dials::default();
-            for ((_, rate), given) in dials.table().into_iter().zip(given) {
+            let mut settings = BehaviourSettings::default();
+            for ((_, rate), given) in settings.table().into_iter().zip(given) {
                 *rate = given;
             }
-            if let Ok(filled) = dials.filled() {
+            if let Ok(filled) = settings.filled() {
                 let sum: f64 = rates(&filled).iter().sum();
                 prop_assert!((sum - 1.0).abs() < 1e-9, "{}", sum);
                 prop_assert_eq!(filled.filled(), Ok(filled.clone()));
                 for ((_, rate), (_, before)) in
-                    filled.clone().table().iter().zip(dials.table().iter())
+                    filled.clone().table().iter().zip(settings.table().iter())
                 {
                     prop_assert!(before.is_none() || **before == **rate);
                 }
@@ -403,9 +406,10 @@ mod tests {
 
         #[test]
         fn a_behaviour_that_never_happens_is_never_drawn(point in 0.0_f64..1.0) {
-            let dials: Dials = serde_json::from_str(r#"{"late_rate": 0.5, "cut_body_rate": 0.5}"#)
-                .expect("these are dials");
-            let settled = Settled::default().turned(&dials).expect("they sum to 1");
+            let json = r#"{"late_rate": 0.5, "cut_body_rate": 0.5}"#;
+            let settings: BehaviourSettings =
+                serde_json::from_str(json).expect("these are rates");
+            let settled = ResolvedBehaviour::default().with(&settings).expect("they sum to 1");
             let expected = if point < 0.5 { Behaviour::Late } else { Behaviour::CutBody };
             prop_assert_eq!(settled.behaviour(point), expected);
         }

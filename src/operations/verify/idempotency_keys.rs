@@ -1,11 +1,12 @@
-//! What joins the answers that are kept for idempotency keys and the orders that they are about.
+//! Invariants of the answers kept for idempotency keys and the orders that they are about.
 
-use crate::invariants::{Invariant, Weight};
+use super::{Invariant, Weight};
 
 /// The invariants of kept answers.
 pub(super) const INVARIANTS: &[Invariant] = &[ANSWERS_NAME_THEIR_ORDER, ORDERS_HAVE_ONE_KEY];
 
-/// Protects G1 and G3: a client that was told 202 has an order, its own, and is told so again.
+/// Protects G1 and G3: a client that was answered 202 has an order of its own, and gets the same
+/// answer again.
 const ANSWERS_NAME_THEIR_ORDER: Invariant = Invariant {
     name: "kept-answers-name-their-order",
     claim: "every kept 202 names an existing order of whoever was answered, no other answer does",

@@ -1,11 +1,11 @@
-//! Whether the schema is that of this binary: migrations, indexes, storage settings.
+//! Comparison of the schema with this binary's: migrations, indexes, storage settings.
 
 use std::error::Error;
 
 use sqlx::{PgConnection, PgPool};
 
 use crate::db::{self, DbError, MigrationState, SchemaState};
-use crate::queue::health::{ExpectedRelations, Finding, Level, compare_relations, look};
+use crate::queue::health::{ExpectedRelations, Finding, Fix, Level, compare_relations, look};
 
 const MIGRATIONS: &str = "migrations";
 const RELATIONS: &str = "indexes-and-settings";
@@ -13,10 +13,10 @@ const RELATIONS: &str = "indexes-and-settings";
 /// SQLSTATE insufficient_privilege.
 const FORBIDDEN: &str = "42501";
 
-/// What the migrations make outside the queue's schema.
+/// Indexes and storage settings that the migrations make outside the queue's schema.
 const EXPECTED: ExpectedRelations = ExpectedRelations(include_str!("relations.txt"));
 
-/// How the schema compares with this binary's; none when this role may not see it.
+/// The state of the schema; none if this role may not see it.
 ///
 /// # Errors
 ///
@@ -42,7 +42,7 @@ fn is_forbidden(error: &DbError) -> bool {
     false
 }
 
-/// Whether all migrations are applied, as this binary has them.
+/// Compares the applied migrations with those of this binary.
 pub(super) async fn migrations(
     pool: &PgPool,
     state: Option<SchemaState>,
@@ -50,15 +50,17 @@ pub(super) async fn migrations(
     let (level, found, fix) = match state {
         Some(SchemaState::Current) => return applied(pool).await,
         Some(SchemaState::Outdated { missing }) => {
-            (Level::Fail, format!("{missing} migrations are missing"), "app migrate run")
+            (Level::Fail, format!("{missing} migrations are missing"), Fix::ApplyMigrations)
         }
-        Some(SchemaState::Newer) => {
-            (Level::Fail, "the schema is newer than this binary".into(), "upgrade this binary")
-        }
+        Some(SchemaState::Newer) => (
+            Level::Fail,
+            "the schema is newer than this binary".into(),
+            "upgrade this binary".into(),
+        ),
         None => (
             Level::Unseen,
             "this role may not see which ones are applied".into(),
-            "grant select on _sqlx_migrations to it",
+            "grant select on _sqlx_migrations to it".into(),
         ),
     };
     Ok(vec![Finding::new(MIGRATIONS, level, found, fix)])

@@ -18,8 +18,8 @@ struct Setting {
     cost: &'static str,
 }
 
-/// What must be so for an accepted webhook to survive a crash (G1), and for the queue to be kept
-/// clean (G10).
+/// Settings without which an accepted webhook does not survive a crash (G1), or the queue is not
+/// kept clean (G10).
 const EXPECTED: [Setting; 10] = [
     Setting {
         name: "fsync",
@@ -126,7 +126,7 @@ async fn settings(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> 
 }
 
 impl Setting {
-    /// Where a setting is undone depends on where it was made.
+    /// The command that undoes the setting, which depends on where it was made.
     fn fix(&self, source: &str, database: &str, role: &str) -> String {
         let (name, good) = (self.name, self.good[0]);
         match (name, source) {
@@ -183,7 +183,7 @@ async fn other_roles(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Erro
     Ok(findings)
 }
 
-/// Whether what was answered with a 2xx would survive the loss of this server.
+/// Examines whether a commit survives the loss of this server.
 async fn replication(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
     let server = sqlx::query!(
         r#"

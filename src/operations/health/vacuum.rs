@@ -1,4 +1,4 @@
-//! Whether vacuum keeps up outside the queue, and the age of the oldest transaction number.
+//! Dead rows outside the queue, and the age of the oldest transaction number.
 
 use sqlx::PgConnection;
 
@@ -10,8 +10,8 @@ const FREEZE_AGE: &str = "freeze-age";
 /// The schemas of this application but for the queue's.
 const SCHEMAS: [&str; 4] = ["payments", "bank", "identity", "api"];
 
-/// Autovacuum freezes a table at `autovacuum_freeze_max_age`. So much beyond it, it does not manage
-/// to.
+/// Autovacuum freezes a table at `autovacuum_freeze_max_age`. A table this many times older shows
+/// that it does not keep up.
 const LATE_FACTOR: f64 = 1.5;
 /// At 2.1 billion PostgreSQL refuses to write; it tries its utmost from 1.6 billion on.
 const NEARLY_OVER: i32 = 1_200_000_000;

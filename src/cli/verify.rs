@@ -1,0 +1,118 @@
+//! `app verify`: flags, text and exit codes of the
+//! [verification](crate::operations::verify).
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::report;
+use crate::db;
+use crate::operations::verify::{self, Finding, FindingStatus, Invariant, Report};
+
+const EXAMPLES: &str = "\
+Examples:
+  app verify           one line per invariant, and whether it holds
+  app verify --json    the same for scripts
+
+Only reads, and all from one moment: it may run while everything else does.
+
+Exit codes: 0 all hold, 1 something is broken, 2 usage, or could not be checked.";
+
+/// The exit code when something could not be checked, which is not said to be broken.
+const NOT_CHECKED: u8 = 2;
+
+/// Checks that nothing was lost, nothing applied twice and no money made or destroyed.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The PostgreSQL database, as postgres://user@host:port/database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// Seconds that the check of one invariant may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    timeout_secs: u32,
+}
+
+/// Checks all invariants and prints what was found.
+///
+/// # Errors
+///
+/// None: an invariant that cannot be checked is reported on stderr, with exit code 2.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let report = match verify_database(&args).await {
+        Ok(report) => report,
+        Err(error) => {
+            report::error(&error);
+            return Ok(ExitCode::from(NOT_CHECKED));
+        }
+    };
+    let text = match args.json {
+        true => format!("{:#}\n", serde_json::to_value(&report)?),
+        false => in_words(&report),
+    };
+    // A reader that has seen enough, such as `head`, does not change what was found.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn verify_database(args: &Args) -> anyhow::Result<Report> {
+    let pool = db::connect(&args.database_url, 1, "surety-verify").await?;
+    db::require_current_schema(&pool).await?;
+    // Slow statements are what this command is made of, and no reason for a warning each.
+    let options = pool.connect_options().as_ref().clone().disable_statement_logging();
+    let mut conn = PgConnection::connect_with(&options).await?;
+    Ok(verify::verify(&mut conn, Duration::from_secs(args.timeout_secs.into())).await?)
+}
+
+fn in_words(report: &Report) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let Invariant { claim, protects, hint, .. } = finding.invariant;
+        let found = rows(finding);
+        text += &match FindingStatus::of(finding) {
+            FindingStatus::Ok => format!("ok    {claim}\n"),
+            FindingStatus::Note => format!("note  {claim}: {found}\n      {hint}\n"),
+            FindingStatus::Fail => {
+                format!("FAIL  {claim}: {found}\n      protects {protects}; {hint}\n")
+            }
+        };
+    }
+    let failures = report.findings.iter().filter(|finding| finding.is_failure()).count();
+    let verdict = match failures {
+        0 => "every guarantee holds".to_owned(),
+        1 => "1 invariant is broken".to_owned(),
+        many => format!("{many} invariants are broken"),
+    };
+    text += &format!(
+        "{verdict}: {} checks of database {} as of {}, in {:.1} s\n",
+        report.findings.len(),
+        report.database,
+        rfc3339(report.checked_at),
+        report.took.as_secs_f64()
+    );
+    text
+}
+
+/// `3 rows (job 1, job 2, …)`.
+fn rows(finding: &Finding) -> String {
+    let samples = finding.samples.join(", ");
+    let more = if finding.violations > finding.samples.len() as i64 { ", …" } else { "" };
+    match finding.violations {
+        1 => format!("1 row ({samples})"),
+        many => format!("{many} rows ({samples}{more})"),
+    }
+}
+
+fn rfc3339(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
