@@ -23,7 +23,9 @@ mod model;
 mod operators;
 mod operators_list;
 mod outcomes;
+mod readme;
 mod redaction;
+#[cfg(feature = "sealing")]
 mod sealing;
 mod shutdown;
 mod statements;
