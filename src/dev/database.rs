@@ -55,7 +55,8 @@ impl Database {
         let pool = ways.connect_to_write(args.api.database_connections, "surety dev api").await?;
         let session = ways.connect_session("surety dev", "migrations").await?;
         let applied = db::migrate(&session).await?;
-        print_step(&format!("schema current, {} migrations applied", applied.len()), began);
+        let migrations = applied.iter().filter(|name| !name.ends_with(".sql")).count();
+        print_step(&format!("schema current, {migrations} migrations applied"), began);
         let handler_pool = ways.connect_to_write(HANDLER_CONNECTIONS, "surety dev worker").await?;
         let direct = ways.direct_options("surety dev worker")?;
         let (psql, place) = match &cluster {

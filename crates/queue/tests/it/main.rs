@@ -24,6 +24,7 @@ mod operators;
 mod operators_list;
 mod outcomes;
 mod redaction;
+mod schema;
 mod sealing;
 mod shutdown;
 mod statements;
