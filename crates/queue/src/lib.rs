@@ -14,6 +14,7 @@
 //! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, redrive, pause, limit, drain |
 //! | [`health`] | findings about a queue in operation, and the invariants that always hold |
 //! | [`telemetry`] | spans, trace contexts and the log line of each run |
+//! | [`schema`] | migrations, functions and views, and how they come to a database: [`migrate`] |
 //! | [`testing`] | tests of programs that use the queue: inline runs, a clock that moves |
 //!
 //! The everyday types are here at the root. Dependencies point one way: `testing`, `operate` and
@@ -215,11 +216,11 @@ pub mod handler;
 pub mod health;
 mod ids;
 mod kept_connection;
-mod migrations;
 pub mod operate;
 mod retention;
 #[cfg(feature = "schedules")]
 pub mod schedules;
+pub mod schema;
 pub mod sealing;
 mod state;
 pub mod telemetry;
@@ -233,7 +234,7 @@ pub use handler::{
     AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError,
 };
 pub use ids::{Fence, JobId};
-pub use migrations::migrate;
 pub use retention::Retention;
+pub use schema::migrate;
 pub use state::JobState;
 pub use worker::{Registry, Worker, WorkerSettings, WorkerSummary};
