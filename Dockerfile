@@ -1,21 +1,23 @@
 # syntax=docker/dockerfile:1
-# One image for every process: docker run surety serve | work | migrate run | …
+# One image for every process: docker run surety serve | work | migrate run | …; and the benchmark.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 
-# The dependencies first, with an empty crate around them: they change seldom and take minutes.
+# The dependencies first, with empty crates around them: they change seldom and take minutes.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
-RUN mkdir -p src tests/it migrations \
- && echo 'fn main() {}' | tee src/main.rs > tests/it/main.rs \
- && touch src/lib.rs \
+COPY crates/bench/Cargo.toml crates/bench/
+COPY crates/postgres/Cargo.toml crates/postgres/
+COPY crates/queue/Cargo.toml crates/queue/
+RUN for crate in . crates/*; do mkdir $crate/src && touch $crate/src/lib.rs; done \
+ && echo 'fn main() {}' | tee src/main.rs > crates/bench/src/main.rs \
  && cargo build --locked --profile dist \
- && rm -r src tests
+ && rm -r src crates
 
 COPY . .
 # A file from git may be older than the empty one that was just built.
-RUN touch src/lib.rs src/main.rs \
+RUN find src crates -name '*.rs' -exec touch {} + \
  && cargo build --locked --profile dist
 
 FROM debian:bookworm-slim
@@ -23,7 +25,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/*
-COPY --from=build /src/target/dist/app /usr/local/bin/app
+# The benchmark starts the binary that lies beside it: docker run --entrypoint surety-bench -e DATABASE_URL surety …
+COPY --from=build /src/target/dist/app /src/target/dist/surety-bench /usr/local/bin/
 LABEL org.opencontainers.image.title="surety" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
 USER 10001:10001

@@ -23,6 +23,10 @@ migrate *args="run":
 test *args:
     cargo test {{ args }}
 
+# The tests that need PgBouncer
+test-pooler *args:
+    cargo test --test pooler {{ args }}
+
 # Format, clippy, documentation and the OpenAPI document, warnings denied
 lint:
     cargo fmt --check
@@ -44,8 +48,8 @@ sqlx:
 
 # Measure: just bench ingest | money | enqueue | drain | steady | latency
 bench *args="ingest":
-    cargo build --release --bin app
-    cargo run --release -p surety-bench -- {{ args }}
+    cargo build --release
+    target/release/surety-bench {{ args }}
 
 # What the build server runs
 ci:

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use hyper::Method;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::{Injector, TextMapPropagator};
 use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, InstrumentationScope, KeyValue, global};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Url};
+use url::Url;
 
 use super::error::BankError;
 

@@ -1,21 +1,21 @@
 //! One call to the bank.
 //!
-//! Every call has a connection of its own. A connection that is used again can hold what the bank
-//! sent too much the last time, which would be read as the answer to the next question, or be
-//! closed by the bank at the moment that we write to it, which cannot be told from a payment that
-//! it took. Beside the seconds that a bank takes, one more handshake is nothing.
-//!
 //! An answer counts only when all of it is there, it has the agreed shape, and it is about this
 //! key, direction and money.
 
-use std::time::Duration;
+use std::io;
 
-use reqwest::header::HeaderMap;
-use reqwest::{Method, RequestBuilder, Response, Url};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request};
 use serde::de::DeserializeOwned;
+use url::Url;
 
 use super::call_span::CallSpan;
 use super::error::{BankError, InvalidAnswer, Unavailable};
+pub use super::transport::ClientLimits;
+use super::transport::Transport;
 use super::wire::{Answer, PaymentRequest, StatementAnswer};
 use super::{
     BankInstruction, EffectKey, PaymentStatus, Receipt, StatementLine, StatementPage, is_word,
@@ -24,23 +24,11 @@ use super::{
 /// The header that carries the effect key.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// The limits of a call. Beyond it, a call fails.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientLimits {
-    /// The time for a connection.
-    pub connect_timeout: Duration,
-    /// The time for the whole call, from the connection to the last byte of the answer.
-    pub total_timeout: Duration,
-    /// The size of an answer's body.
-    pub max_answer_bytes: usize,
-}
-
 /// The way to the bank; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct BankClient {
-    http: reqwest::Client,
+    transport: Transport,
     base: Url,
-    limits: ClientLimits,
 }
 
 impl BankClient {
@@ -49,20 +37,8 @@ impl BankClient {
     /// # Errors
     ///
     /// When TLS cannot be set up.
-    pub fn new(base: Url, limits: ClientLimits) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("surety/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(limits.connect_timeout)
-            .pool_max_idle_per_host(0)
-            .http1_only()
-            .tcp_nodelay(true)
-            // A redirect would take a payment to somebody whom nobody has configured, a proxy from
-            // the environment likewise; and what is to be tried again, our jobs decide.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .retry(reqwest::retry::never())
-            .build()?;
-        Ok(Self { http, base, limits })
+    pub fn new(base: Url, limits: ClientLimits) -> io::Result<Self> {
+        Ok(Self { transport: Transport::new(limits)?, base })
     }
 
     /// Tells the bank to move money, and waits until it says that it did.
@@ -76,12 +52,8 @@ impl BankClient {
     pub async fn send(&self, instruction: &BankInstruction) -> Result<Receipt, BankError> {
         let url = self.url(&["payments"]);
         let mut span = CallSpan::start(&Method::POST, "/payments", &url);
-        let request = self
-            .http
-            .request(Method::POST, url)
-            .header(IDEMPOTENCY_KEY, instruction.effect_key.as_str())
-            .json(&PaymentRequest::from(instruction));
-        let result = match self.ask(request, &instruction.effect_key, &mut span).await {
+        let call = (&url, payment(instruction));
+        let result = match self.ask(call, &instruction.effect_key, &mut span).await {
             Ok((status, answer)) => receipt(instruction, status, answer),
             Err(error) => Err(error),
         };
@@ -97,8 +69,7 @@ impl BankClient {
     pub async fn enquire(&self, effect_key: &EffectKey) -> Result<PaymentStatus, BankError> {
         let url = self.url(&["payments", effect_key.as_str()]);
         let mut span = CallSpan::start(&Method::GET, "/payments/{key}", &url);
-        let request = self.http.request(Method::GET, url);
-        let result = match self.ask(request, effect_key, &mut span).await {
+        let result = match self.ask((&url, question()), effect_key, &mut span).await {
             Ok((status, answer)) => payment_status(status, answer),
             Err(error) => Err(error),
         };
@@ -116,8 +87,7 @@ impl BankClient {
         let mut url = self.url(&["statement"]);
         url.query_pairs_mut().append_pair("after", &after.to_string());
         let mut span = CallSpan::start(&Method::GET, "/statement", &url);
-        let request = self.http.request(Method::GET, url);
-        let result = match self.exchange(request, &mut span).await {
+        let result = match self.exchange((&url, question()), &mut span).await {
             Ok((status, body)) => statement_page(status, &body),
             Err(error) => Err(error),
         };
@@ -137,11 +107,11 @@ impl BankClient {
     /// The answer about this key, with its HTTP status.
     async fn ask(
         &self,
-        request: RequestBuilder,
+        call: (&Url, Request<Full<Bytes>>),
         effect_key: &EffectKey,
         span: &mut CallSpan,
     ) -> Result<(u16, Answer), BankError> {
-        let (status, body) = self.exchange(request, span).await?;
+        let (status, body) = self.exchange(call, span).await?;
         let answer: Answer = read(status, &body)?;
         if answer.effect_key() != effect_key {
             return Err(BankError::Malformed(InvalidAnswer::OtherKey));
@@ -152,43 +122,29 @@ impl BankClient {
     /// The status and the body that come back in time.
     async fn exchange(
         &self,
-        request: RequestBuilder,
+        (url, mut request): (&Url, Request<Full<Bytes>>),
         span: &mut CallSpan,
     ) -> Result<(u16, Vec<u8>), BankError> {
-        let mut headers = HeaderMap::new();
-        span.propagate(&mut headers);
-        let call = async {
-            let response = request.headers(headers).send().await.map_err(unsent_or_cut)?;
-            let status = response.status().as_u16();
-            span.answered(status);
-            let body = self.body(response).await?;
-            Ok((status, body))
-        };
-        let in_time = tokio::time::timeout(self.limits.total_timeout, call).await;
-        in_time.unwrap_or(Err(BankError::TimedOut))
-    }
-
-    /// The whole body, as long as it is not too large, however large it says it is.
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, BankError> {
-        let mut body = Vec::new();
-        while let Some(piece) =
-            response.chunk().await.map_err(|_| BankError::Malformed(InvalidAnswer::Cut))?
-        {
-            if body.len() + piece.len() > self.limits.max_answer_bytes {
-                return Err(BankError::Malformed(InvalidAnswer::TooLarge));
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(body)
+        span.propagate(request.headers_mut());
+        self.transport.exchange(url, request, |status| span.answered(status)).await
     }
 }
 
-/// Before there is a connection, nothing can have been sent. Later, all of it can.
-fn unsent_or_cut(error: reqwest::Error) -> BankError {
-    if error.is_connect() {
-        return BankError::Unavailable(Unavailable::NotConnected);
-    }
-    BankError::Malformed(InvalidAnswer::Cut)
+fn question() -> Request<Full<Bytes>> {
+    Request::new(Full::default())
+}
+
+/// The request that tells the bank to move money.
+fn payment(instruction: &BankInstruction) -> Request<Full<Bytes>> {
+    let body = serde_json::to_vec(&PaymentRequest::from(instruction));
+    let body = body.expect("it is plain data with text as keys");
+    let key = HeaderValue::from_str(instruction.effect_key.as_str());
+    let mut request = Request::new(Full::from(body));
+    *request.method_mut() = Method::POST;
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(IDEMPOTENCY_KEY, key.expect("effect keys are printable ASCII"));
+    request
 }
 
 fn read<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, BankError> {

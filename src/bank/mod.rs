@@ -31,6 +31,7 @@ pub mod client;
 pub mod error;
 pub mod settings;
 pub mod simulator;
+mod transport;
 mod wire;
 
 use std::fmt;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
-use reqwest::Url;
+use url::Url;
 
 use super::breaker::BreakerSettings;
 use super::client::{BankClient, ClientLimits};

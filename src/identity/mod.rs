@@ -23,6 +23,7 @@ pub mod credentials;
 pub mod passwords;
 pub mod sessions;
 pub mod signing_keys;
+mod token_signatures;
 pub mod tokens;
 pub mod users;
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::credentials::KnownSession;
 use super::sessions::Session;
 use super::signing_keys::SigningKey;
+use super::token_signatures;
 use crate::ids::SessionId;
 
 /// The issuer of tokens.
@@ -67,6 +68,7 @@ pub enum TokenError {
 ///
 /// When the cryptography fails.
 pub fn issue(session: &Session, key: &SigningKey) -> Result<String, jsonwebtoken::errors::Error> {
+    token_signatures::install();
     let header = Header { kid: Some(key.number.to_string()), ..Header::new(ALGORITHM) };
     let since = session.created_at.unix_timestamp();
     let claims = Claims {
@@ -127,6 +129,7 @@ impl<'a> Unverified<'a> {
         if self.header.kid.as_deref() != Some(key.number.to_string().as_str()) {
             return Err(TokenError::OtherSession);
         }
+        token_signatures::install();
         let secret = DecodingKey::from_secret(&key.secret);
         jsonwebtoken::decode::<Claims>(self.token, &secret, &validation())
             .map_err(TokenError::Unverifiable)?;

@@ -30,6 +30,7 @@
 //! `http::edge::trace` and `queue::telemetry`. Deliberately absent: bodies, headers, query strings,
 //! secrets.
 
+mod collector_client;
 mod formats;
 mod logs;
 mod otlp;
@@ -52,14 +53,12 @@ use crate::queue::telemetry::LOG_CONTEXT_TARGET;
 /// The time that the last spans have to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The filter of a service: of OpenTelemetry, not every start, and that the collector is away once
-/// per export; of the download of PostgreSQL, no repeated attempts, since it ends well or in an
-/// error of its own.
-const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error,reqwest_retry=error";
+/// per export.
+const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
 /// The filter of a command: someone waits for its result, and wants to hear of trouble only.
 const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";
 /// The targets of the exporter itself, which is not traced, or it would never end.
-const UNTRACED: [&str; 6] =
-    [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "reqwest", "opentelemetry"];
+const UNTRACED: [&str; 5] = [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "opentelemetry"];
 
 /// The settings of telemetry beside the `OTEL_*` variables.
 #[derive(Clone, Copy, Debug)]

@@ -2,24 +2,31 @@
 //!
 //! Read here: `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` (`otlp` or `none`), `OTEL_SERVICE_NAME`,
 //! `OTEL_RESOURCE_ATTRIBUTES`, and whether there is an `OTEL_EXPORTER_OTLP[_TRACES]_ENDPOINT` and a
-//! `_PROTOCOL` that this build has. Read by the SDK: the endpoints, `_HEADERS` and `_TIMEOUT`
-//! themselves, `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT`.
+//! `_PROTOCOL` that this build has, and its `_TIMEOUT`. Read by the SDK: the endpoints and
+//! `_HEADERS` themselves, `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT`.
 //!
 //! gRPC is left out: every collector that takes it takes HTTP, too, and it would bring a second
 //! HTTP stack with its own TLS.
 
+use std::time::Duration;
+
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use uuid::Uuid;
 
 use super::TelemetryError;
+use super::collector_client::CollectorClient;
 
 /// The variables of the collector's address, of which the one for traces alone wins.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+const TIMEOUTS: [&str; 2] = [
+    opentelemetry_otlp::OTEL_EXPORTER_OTLP_TRACES_TIMEOUT,
+    opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT,
+];
 /// The collector's address by the standard when nothing names another.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 
@@ -36,8 +43,13 @@ pub(super) fn from_env(service_name: &'static str) -> Result<Option<Export>, Tel
     let Some(collector) = collector(|variable| std::env::var(variable).ok())? else {
         return Ok(None);
     };
-    let exporter =
-        SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()?;
+    let timeout = timeout(|variable| std::env::var(variable).ok());
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(CollectorClient::new(timeout))
+        .with_timeout(timeout)
+        .with_protocol(Protocol::HttpBinary)
+        .build()?;
     let provider = SdkTracerProvider::builder()
         .with_resource(resource(service_name))
         .with_batch_exporter(exporter)
@@ -67,6 +79,13 @@ fn collector(variable: impl Fn(&str) -> Option<String>) -> Result<Option<String>
         }
         _ => Ok(Some(without_credentials(&endpoint))),
     }
+}
+
+/// The time that one export may take.
+fn timeout(variable: impl Fn(&str) -> Option<String>) -> Duration {
+    let given = |name: &str| variable(name)?.parse().ok().map(Duration::from_millis);
+    let default = opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT;
+    TIMEOUTS.into_iter().find_map(given).unwrap_or(default)
 }
 
 /// Describes the process; the environment's words win over ours.
@@ -157,6 +176,22 @@ mod tests {
             "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not supported; set it to `http/protobuf` and the \
              endpoint to the collector's HTTP port, usually 4318"
         );
+    }
+
+    #[test]
+    fn an_export_may_take_what_the_variables_say_in_milliseconds() {
+        let with = |variables: &[(&str, &str)]| {
+            timeout(|name| {
+                let found = variables.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let (all, traces) = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT");
+        assert_eq!(with(&[]), Duration::from_secs(10));
+        assert_eq!(with(&[(all, "1500")]), Duration::from_millis(1500));
+        assert_eq!(with(&[(all, "1500"), (traces, "20")]), Duration::from_millis(20));
+        assert_eq!(with(&[(all, "1500"), (traces, "")]), Duration::from_millis(1500));
+        assert_eq!(with(&[(all, "10s")]), Duration::from_secs(10));
     }
 
     #[test]

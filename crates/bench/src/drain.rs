@@ -6,7 +6,7 @@
 use anyhow::ensure;
 use clap::ValueEnum;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::account::Enqueued;
 use super::conditions::{Condition, ConditionArgs};
@@ -15,6 +15,7 @@ use super::filling::{ENQUEUE_BATCH, enqueued, fill, fill_with_transactions};
 use super::handling::{Commit, Handler, Handling, HandlingArgs};
 use super::measurement::{self, Measured, Measurement};
 use super::outcome::Outcome;
+use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
 use super::transfers::{open_wallets, place_transfers};
@@ -163,13 +164,8 @@ impl Args {
     }
 }
 
-/// Measures, prints a table unless JSON is wanted, and gives settings and results.
-pub(crate) async fn run(
-    args: &Args,
-    server: &Server,
-    rounds: u32,
-    is_json: bool,
-) -> anyhow::Result<(Value, Value)> {
+/// Measures, and reports medians.
+pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Result<Report> {
     let subjects = args.subjects()?;
     let measured = Rounds::measure(
         rounds,
@@ -183,9 +179,6 @@ pub(crate) async fn run(
     )
     .await?;
     let results = summaries(args, &measured);
-    if !is_json {
-        print_table(&results, args, rounds);
-    }
     let settings = json!({
         "workers": args.workers.workers,
         "concurrency": args.workers.settings().concurrency,
@@ -193,7 +186,12 @@ pub(crate) async fn run(
         "enqueue_batch": ENQUEUE_BATCH,
         "where": if args.conditions.is_chaotic() { "processes" } else { "in this process" },
     });
-    Ok((settings, json!(results)))
+    let subject = format!(
+        "drain: {} jobs in progress in each worker, enqueued {ENQUEUE_BATCH} per commit; waits \
+         count from the start of the workers, WAL and commits without the enqueue",
+        args.workers.settings().concurrency
+    );
+    Ok(Report::new(subject, rounds, settings, &results))
 }
 
 async fn measure(
@@ -291,20 +289,17 @@ fn summaries(args: &Args, measured: &Rounds<Subject, Round>) -> Vec<Summary> {
     measured.all().into_iter().map(of).collect()
 }
 
-fn print_table(results: &[Summary], args: &Args, rounds: u32) {
-    println!(
-        "drain: {} jobs in progress in each worker, enqueued {ENQUEUE_BATCH} per commit, median of \
-         {rounds} rounds (min–max); waits count from the start of the workers, WAL and commits \
-         without the enqueue",
-        args.workers.settings().concurrency
-    );
-    for result in results {
-        println!("\n{} jobs: {}; {}", result.jobs, result.description, result.outcome.under);
-        println!("  drained               {} jobs/s", show(result.drained_per_second, 0));
-        if let Some(ratio) = result.ratio_to_undisturbed {
-            println!("  of undisturbed rate   {}", show(Some(ratio), 2));
+impl Section for Summary {
+    fn title(&self) -> String {
+        format!("{} jobs: {}; {}", self.jobs, self.description, self.outcome.under)
+    }
+
+    fn write(&self, table: &mut Table) {
+        table.line("drained", format_args!("{} jobs/s", show(self.drained_per_second, 0)));
+        if let Some(ratio) = self.ratio_to_undisturbed {
+            table.line("of undisturbed rate", show(Some(ratio), 2));
         }
-        println!("  enqueued              {} jobs/s", show(result.enqueued_per_second, 0));
-        result.outcome.print();
+        table.line("enqueued", format_args!("{} jobs/s", show(self.enqueued_per_second, 0)));
+        self.outcome.write(table);
     }
 }

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use clap::ValueEnum;
 use futures_util::future::try_join_all;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, PgConnection, Postgres};
 use tokio::task::JoinSet;
@@ -13,6 +13,7 @@ use super::figures::{Figure, show};
 use super::gauges::{Counted, Gauges};
 use super::handling::Handling;
 use super::kinds::new_job;
+use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
 use surety::db;
 use surety_queue::{NewJob, enqueue, enqueue_by_copy, enqueue_many};
@@ -62,13 +63,8 @@ struct Round {
     counted: Counted,
 }
 
-/// Measures, prints a table unless JSON is wanted, and gives settings and results.
-pub(crate) async fn run(
-    args: &Args,
-    server: &Server,
-    rounds: u32,
-    is_json: bool,
-) -> anyhow::Result<(Value, Value)> {
+/// Measures, and reports medians.
+pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Result<Report> {
     let mut measured = Vec::new();
     for round in 0..rounds {
         for turn in 0..args.forms.len() {
@@ -82,11 +78,8 @@ pub(crate) async fn run(
     }
     let results: Vec<Summary> =
         args.forms.iter().filter_map(|&form| Summary::of(&measured, form, args)).collect();
-    if !is_json {
-        print_table(&results, rounds);
-    }
     let settings = json!({ "clients": args.clients, "batch_size": args.batch_size });
-    Ok((settings, json!(results)))
+    Ok(Report::new("enqueue", rounds, settings, &results))
 }
 
 fn describe(form: Form, args: &Args) -> String {
@@ -202,15 +195,15 @@ impl Summary {
     }
 }
 
-fn print_table(results: &[Summary], rounds: u32) {
-    println!("enqueue: median of {rounds} rounds (min–max)");
-    for result in results {
-        println!("\n{} jobs: {}", result.jobs, result.description);
-        println!("  enqueued              {} jobs/s", show(result.enqueued_per_second, 0));
-        println!(
-            "  per job               {} bytes of WAL, {} commits",
-            show(result.wal_bytes_per_job, 0),
-            show(result.commits_per_job, 3),
-        );
+impl Section for Summary {
+    fn title(&self) -> String {
+        format!("{} jobs: {}", self.jobs, self.description)
+    }
+
+    fn write(&self, table: &mut Table) {
+        table.line("enqueued", format_args!("{} jobs/s", show(self.enqueued_per_second, 0)));
+        let wal = show(self.wal_bytes_per_job, 0);
+        let commits = show(self.commits_per_job, 3);
+        table.line("per job", format_args!("{wal} bytes of WAL, {commits} commits"));
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::bail;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::figures::{Figure, show};
 use super::pgbench::{self, Script};
+use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
 use super::serve_process::Serve;
 use surety::cli::send::client::Target;
@@ -50,13 +51,8 @@ struct AppRun {
     generator_us: Option<f64>,
 }
 
-/// Measures, prints a table unless JSON is wanted, and gives settings and results.
-pub(crate) async fn run(
-    args: &Args,
-    server: &Server,
-    rounds: u32,
-    is_json: bool,
-) -> anyhow::Result<(Value, Value)> {
+/// Measures, and reports medians.
+pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Result<Report> {
     let mut measured = Vec::new();
     for round in 0..rounds {
         for &connections in &args.connections {
@@ -66,10 +62,12 @@ pub(crate) async fn run(
     }
     let results: Vec<Summary> =
         args.connections.iter().filter_map(|&number| Summary::of(&measured, number)).collect();
-    if !is_json {
-        print_table(&results, args.secs, rounds);
-    }
-    Ok((json!({ "secs": args.secs, "connections": args.connections }), json!(results)))
+    let settings = json!({ "secs": args.secs, "connections": args.connections });
+    let subject = format!(
+        "ingest: POST /v1/webhooks/transactions, {} s each after 1 s to warm up",
+        args.secs
+    );
+    Ok(Report::new(subject, rounds, settings, &results))
 }
 
 async fn measure_round(
@@ -189,33 +187,29 @@ impl Summary {
     }
 }
 
-fn print_table(results: &[Summary], secs: u64, rounds: u32) {
-    println!(
-        "ingest: POST /v1/webhooks/transactions, {secs} s each after 1 s to warm up, median of \
-         {rounds} rounds (min–max)"
-    );
-    for result in results {
-        println!("\n{} connections", result.connections);
-        println!("  app serve                  {} requests/s", show(result.requests_per_second, 0));
-        println!(
-            "    p50 {} ms, p95 {} ms, p99 {} ms",
-            show(result.p50_ms, 1),
-            show(result.p95_ms, 1),
-            show(result.p99_ms, 1),
+impl Section for Summary {
+    fn title(&self) -> String {
+        format!("{} connections", self.connections)
+    }
+
+    fn write(&self, table: &mut Table) {
+        let rate = show(self.requests_per_second, 0);
+        table.line("app serve", format_args!("{rate} requests/s"));
+        let latency = [self.p50_ms, self.p95_ms, self.p99_ms].map(|figure| show(figure, 1));
+        let [p50, p95, p99] = latency;
+        table.line("latency", format_args!("p50 {p50} ms, p95 {p95} ms, p99 {p99} ms"));
+        let by_pgbench = |rate: Option<Figure>, ratio: Option<Figure>| {
+            format!("{} tx/s, ratio {}", show(rate, 0), show(ratio, 2))
+        };
+        table.line(
+            "pgbench, one statement",
+            by_pgbench(self.pgbench_one_statement_per_second, self.ratio_to_one_statement),
         );
-        println!(
-            "  pgbench, one statement     {} tx/s, ratio {}",
-            show(result.pgbench_one_statement_per_second, 0),
-            show(result.ratio_to_one_statement, 2),
+        table.line(
+            "pgbench, four round trips",
+            by_pgbench(self.pgbench_four_round_trips_per_second, self.ratio_to_four_round_trips),
         );
-        println!(
-            "  pgbench, four round trips  {} tx/s, ratio {}",
-            show(result.pgbench_four_round_trips_per_second, 0),
-            show(result.ratio_to_four_round_trips, 2),
-        );
-        println!(
-            "  generator                  {} µs of CPU per request",
-            show(result.generator_cpu_us_per_request, 1)
-        );
+        let cpu = show(self.generator_cpu_us_per_request, 1);
+        table.line("generator", format_args!("{cpu} µs of CPU per request"));
     }
 }

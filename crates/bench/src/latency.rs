@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +22,7 @@ use super::journal::{Step, now_us};
 use super::kinds::new_job;
 use super::measurement::{self, Measured, Measurement, Stage};
 use super::outcome::{Latency, Outcome};
+use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
 use super::workers::{Work, WorkerArgs};
@@ -73,13 +74,8 @@ impl Args {
     }
 }
 
-/// Measures, prints a table unless JSON is wanted, and gives settings and results.
-pub(crate) async fn run(
-    args: &Args,
-    server: &Server,
-    rounds: u32,
-    is_json: bool,
-) -> anyhow::Result<(Value, Value)> {
+/// Measures, and reports medians.
+pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Result<Report> {
     let subjects = args.handling.all()?;
     let measured = Rounds::measure(
         rounds,
@@ -93,9 +89,6 @@ pub(crate) async fn run(
     )
     .await?;
     let results = summaries(args, &measured);
-    if !is_json {
-        print_table(&results, args, rounds);
-    }
     let settings = args.workers.settings();
     let settings = json!({
         "samples": args.samples,
@@ -104,7 +97,14 @@ pub(crate) async fn run(
         "concurrency": settings.concurrency,
         "poll_ms": settings.poll.as_millis() as u64,
     });
-    Ok((settings, json!(results)))
+    let subject = format!(
+        "latency: commit returned → handler's first line, {} jobs {} apart{}; WAL and commits with \
+         the enqueue",
+        args.samples,
+        humantime::format_duration(args.gap),
+        if args.no_notify { ", workers not notified" } else { "" },
+    );
+    Ok(Report::new(subject, rounds, settings, &results))
 }
 
 async fn measure(
@@ -259,25 +259,19 @@ fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
     measured.all().into_iter().map(of).collect()
 }
 
-fn print_table(results: &[Summary], args: &Args, rounds: u32) {
-    println!(
-        "latency: commit returned → handler's first line, {} jobs {} apart{}, median of {rounds} \
-         rounds (min–max); WAL and commits with the enqueue",
-        args.samples,
-        humantime::format_duration(args.gap),
-        if args.no_notify { ", workers not notified" } else { "" },
-    );
-    for result in results {
-        println!("\n{}; {}", result.description, result.outcome.under);
-        result.pickup.print("pickup");
-        result.claim.print("claim statement");
-        if let Some(ratio) = result.pickup_p99_ratio_to_undisturbed {
-            println!(
-                "  p99 to undisturbed    pickup {}, claim statement {}",
-                show(Some(ratio), 2),
-                show(result.claim_p99_ratio_to_undisturbed, 2)
-            );
+impl Section for Summary {
+    fn title(&self) -> String {
+        format!("{}; {}", self.description, self.outcome.under)
+    }
+
+    fn write(&self, table: &mut Table) {
+        table.line("pickup", self.pickup);
+        table.line("claim statement", self.claim);
+        if let Some(ratio) = self.pickup_p99_ratio_to_undisturbed {
+            let claim = show(self.claim_p99_ratio_to_undisturbed, 2);
+            let ratios = format!("pickup {}, claim statement {claim}", show(Some(ratio), 2));
+            table.line("p99 to undisturbed", ratios);
         }
-        result.outcome.print();
+        self.outcome.write(table);
     }
 }

@@ -11,7 +11,7 @@
 //! What those three share, from the outside in:
 //!
 //! - `rounds` keeps measurements in turns, `outcome` says what came out of them, `figures` are
-//!   medians, spread and percentiles.
+//!   medians, spread and percentiles; a `report` is a table or JSON of them.
 //! - `measurement` is one of them: `workers` (or `worker_process`es) run jobs of the `kinds`,
 //!   `handling` says how; `conditions` disturb them (`history`, a held snapshot, readers) and
 //!   `chaos` breaks something; `gauges` read what the server counts, the `journal` keeps what
@@ -50,6 +50,7 @@ mod filling;
 mod gauges;
 mod handling;
 mod history;
+mod http;
 mod ingest;
 mod journal;
 mod kinds;
@@ -58,6 +59,7 @@ mod measurement;
 mod money;
 mod outcome;
 mod pgbench;
+mod report;
 mod rounds;
 mod scratch;
 mod serve_process;
@@ -229,23 +231,25 @@ async fn measure(form: &Form, args: &Args, server: &Server) -> anyhow::Result<()
     if !args.json {
         println!("{configuration}");
     }
-    let (rounds, json) = (args.rounds, args.json);
-    let (settings, results) = match form {
-        Form::Ingest(ingest) => ingest::run(ingest, server, rounds, json).await?,
-        Form::Money(money) => money::run(money, server, rounds, json).await?,
-        Form::Enqueue(enqueue) => enqueue::run(enqueue, server, rounds, json).await?,
-        Form::Drain(drain) => drain::run(drain, server, rounds, json).await?,
-        Form::Steady(steady) => steady::run(steady, server, rounds, json).await?,
-        Form::Latency(latency) => latency::run(latency, server, rounds, json).await?,
+    let rounds = args.rounds;
+    let report = match form {
+        Form::Ingest(ingest) => ingest::run(ingest, server, rounds).await?,
+        Form::Money(money) => money::run(money, server, rounds).await?,
+        Form::Enqueue(enqueue) => enqueue::run(enqueue, server, rounds).await?,
+        Form::Drain(drain) => drain::run(drain, server, rounds).await?,
+        Form::Steady(steady) => steady::run(steady, server, rounds).await?,
+        Form::Latency(latency) => latency::run(latency, server, rounds).await?,
     };
-    if json {
+    if args.json {
         let all = serde_json::json!({
             "configuration": configuration,
             "rounds": rounds,
-            "settings": settings,
-            "results": results,
+            "settings": report.settings,
+            "results": report.results,
         });
         println!("{all:#}");
+    } else {
+        print!("{}", report.table);
     }
     Ok(())
 }

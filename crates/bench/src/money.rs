@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
+use http_body_util::Full;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::figures::{Figure, Percentiles, show};
+use super::http::HttpConnection;
+use super::outcome::Latency;
+use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
 use super::serve_process::Serve;
 
@@ -69,13 +69,8 @@ struct Customer {
     authorization: String,
 }
 
-/// Measures, prints a table unless JSON is wanted, and gives settings and results.
-pub(crate) async fn run(
-    args: &Args,
-    server: &Server,
-    rounds: u32,
-    is_json: bool,
-) -> anyhow::Result<(Value, Value)> {
+/// Measures, and reports medians.
+pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Result<Report> {
     let mut measured = Vec::new();
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
@@ -83,20 +78,17 @@ pub(crate) async fn run(
         measured.extend(measure(args, &database).await?);
         database.end().await?;
     }
-    let results: Vec<Summary> = [Operation::Deposit, Operation::Balance]
-        .into_iter()
-        .map(|operation| Summary::of(operation, &measured))
-        .collect();
-    if !is_json {
-        print_table(&results, args, rounds);
-    }
+    let results = [(Operation::Deposit, args.connections), (Operation::Balance, args.readers)]
+        .map(|(operation, connections)| Summary::of(operation, connections, &measured));
     let settings = json!({
         "connections": args.connections,
         "readers": args.readers,
         "secs": args.secs,
         "users": USERS,
     });
-    Ok((settings, json!(results)))
+    let subject =
+        format!("money: {USERS} users, {} s each after 1 s to warm up, rate limits off", args.secs);
+    Ok(Report::new(subject, rounds, settings, &results))
 }
 
 async fn measure(args: &Args, database: &Database<'_>) -> anyhow::Result<Vec<Run>> {
@@ -125,32 +117,44 @@ async fn measure(args: &Args, database: &Database<'_>) -> anyhow::Result<Vec<Run
 
 /// Makes the users, each with a wallet, and signs them in.
 async fn sign_up(address: &str) -> anyhow::Result<Vec<Customer>> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let mut connection = HttpConnection::open(address).await?;
     let mut customers = Vec::with_capacity(USERS);
     for number in 0..USERS {
         let email = format!("user{number}@example.com");
         let password = Uuid::new_v4().to_string();
-        let post = async |path: &str, body: Value| -> anyhow::Result<Value> {
-            let request = client.post(format!("http://{address}{path}")).json(&body);
-            Ok(request.send().await?.error_for_status()?.json().await?)
-        };
         let new = json!({ "email": email, "password": password, "currency": "EUR" });
-        let user = post("/v1/users", new).await?;
-        let token = post("/v1/auth/login", json!({ "email": email, "password": password })).await?;
+        let user = ask(&mut connection, Method::POST, "/v1/users", "", new).await?;
+        let who = json!({ "email": email, "password": password });
+        let token = ask(&mut connection, Method::POST, "/v1/auth/login", "", who).await?;
         let text = |value: &Value| value.as_str().map(str::to_owned).context("not a text");
         let authorization = format!("Bearer {}", text(&token["access_token"])?);
-        let wallets: Value = client
-            .get(format!("http://{address}/v1/wallets"))
-            .header("authorization", &authorization)
-            .send()
-            .await?
-            .error_for_status()?
-            .json()
-            .await?;
+        let wallets =
+            ask(&mut connection, Method::GET, "/v1/wallets", &authorization, Value::Null).await?;
         let wallet = text(&wallets["wallets"][0]["id"])?;
         customers.push(Customer { id: text(&user["id"])?, wallet, authorization });
     }
     Ok(customers)
+}
+
+/// The JSON that answers a request with these credentials, if any, and this JSON.
+async fn ask(
+    connection: &mut HttpConnection,
+    method: Method,
+    path: &str,
+    authorization: &str,
+    body: Value,
+) -> anyhow::Result<Value> {
+    let mut request = connection.request().method(method).uri(path);
+    if !authorization.is_empty() {
+        request = request.header("authorization", authorization);
+    }
+    let request = match body {
+        Value::Null => request.body(Full::default())?,
+        body => request.header("content-type", "application/json").body(body.to_string().into())?,
+    };
+    let (status, body) = connection.send(request).await?;
+    ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
+    Ok(serde_json::from_slice(&body)?)
 }
 
 /// Sends for so long on so many connections; gives the latency of each answer, in milliseconds.
@@ -180,15 +184,12 @@ async fn client(
     customer: Customer,
     until: Instant,
 ) -> anyhow::Result<Vec<f64>> {
-    let stream = TcpStream::connect(&address).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+    let mut connection = HttpConnection::open(&address).await?;
     let mut samples = Vec::new();
     while Instant::now() < until {
-        let request = request(operation, &address, &customer)?;
+        let request = request(operation, &connection, &customer)?;
         let begun = Instant::now();
-        exchange(&mut sender, request, operation).await?;
+        exchange(&mut connection, request, operation).await?;
         samples.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     Ok(samples)
@@ -196,11 +197,10 @@ async fn client(
 
 fn request(
     operation: Operation,
-    address: &str,
+    connection: &HttpConnection,
     customer: &Customer,
 ) -> anyhow::Result<Request<Full<Bytes>>> {
-    let request =
-        Request::builder().header("host", address).header("authorization", &customer.authorization);
+    let request = connection.request().header("authorization", &customer.authorization);
     Ok(match operation {
         Operation::Deposit => {
             let wallet = &customer.wallet;
@@ -220,13 +220,11 @@ fn request(
 }
 
 async fn exchange(
-    sender: &mut SendRequest<Full<Bytes>>,
+    connection: &mut HttpConnection,
     request: Request<Full<Bytes>>,
     operation: Operation,
 ) -> anyhow::Result<()> {
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
+    let (status, body) = connection.send(request).await?;
     let expected = match operation {
         Operation::Deposit => StatusCode::ACCEPTED,
         Operation::Balance => StatusCode::OK,
@@ -257,45 +255,36 @@ async fn require_stored(url: &str, accepted: usize) -> anyhow::Result<()> {
 #[derive(Serialize)]
 struct Summary {
     operation: Operation,
+    connections: u16,
     requests_per_second: Option<Figure>,
-    p50_ms: Option<Figure>,
-    p95_ms: Option<Figure>,
-    p99_ms: Option<Figure>,
+    #[serde(flatten)]
+    latency: Latency,
 }
 
 impl Summary {
-    fn of(operation: Operation, measured: &[Run]) -> Self {
-        let figure = |of: fn(&Run) -> f64| {
-            Figure::of(measured.iter().filter(|run| run.operation == operation).map(of))
-        };
+    fn of(operation: Operation, connections: u16, measured: &[Run]) -> Self {
+        let runs = measured.iter().filter(|run| run.operation == operation);
         Self {
             operation,
-            requests_per_second: figure(|run| run.rate),
-            p50_ms: figure(|run| run.latency_ms.p50),
-            p95_ms: figure(|run| run.latency_ms.p95),
-            p99_ms: figure(|run| run.latency_ms.p99),
+            connections,
+            requests_per_second: Figure::of(runs.clone().map(|run| run.rate)),
+            latency: Latency::of(runs.map(|run| run.latency_ms)),
         }
     }
 }
 
-fn print_table(results: &[Summary], args: &Args, rounds: u32) {
-    println!(
-        "money: {USERS} users, {} s each after 1 s to warm up, rate limits off, median of {rounds} \
-         rounds (min–max)",
-        args.secs
-    );
-    for result in results {
-        let (what, connections) = match result.operation {
-            Operation::Deposit => ("POST /v1/deposits", args.connections),
-            Operation::Balance => ("GET /v1/users/{id}/balance", args.readers),
+impl Section for Summary {
+    fn title(&self) -> String {
+        let what = match self.operation {
+            Operation::Deposit => "POST /v1/deposits",
+            Operation::Balance => "GET /v1/users/{id}/balance",
         };
-        println!("\n{what}, {connections} connections");
-        println!("  {} requests/s", show(result.requests_per_second, 0));
-        println!(
-            "  p50 {} ms, p95 {} ms, p99 {} ms",
-            show(result.p50_ms, 2),
-            show(result.p95_ms, 2),
-            show(result.p99_ms, 2),
-        );
+        format!("{what}, {} connections", self.connections)
+    }
+
+    fn write(&self, table: &mut Table) {
+        let rate = show(self.requests_per_second, 0);
+        table.line("answered", format_args!("{rate} requests/s"));
+        table.line("latency", self.latency);
     }
 }

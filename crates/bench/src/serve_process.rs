@@ -6,8 +6,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use http_body_util::Full;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
+
+use super::http::HttpConnection;
 
 /// How long `app serve` may take until it is ready.
 const START_TIME: Duration = Duration::from_secs(20);
@@ -48,13 +51,13 @@ impl Serve {
     }
 
     async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let ready = format!("http://{}/readyz", self.address);
+        let address = self.address.to_string();
         let begun = Instant::now();
         while begun.elapsed() < START_TIME {
             if let Some(status) = self.child.try_wait()? {
                 bail!("app serve ended at once ({status}); what it said is above");
             }
-            if reqwest::get(&ready).await.is_ok_and(|answer| answer.status().is_success()) {
+            if is_ready(&address).await.unwrap_or(false) {
                 return Ok(());
             }
             sleep(Duration::from_millis(50)).await;
@@ -65,6 +68,13 @@ impl Serve {
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("app serve cannot be stopped")
     }
+}
+
+async fn is_ready(address: &str) -> anyhow::Result<bool> {
+    let mut connection = HttpConnection::open(address).await?;
+    let request = connection.request().uri("/readyz").body(Full::default())?;
+    let (status, _) = connection.send(request).await?;
+    Ok(status.is_success())
 }
 
 /// The binary `app`, which is built and shipped beside this one.

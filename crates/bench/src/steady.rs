@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -21,6 +21,7 @@ use super::handling::{Handling, HandlingArgs};
 use super::kinds::new_job;
 use super::measurement::{self, Measured, Measurement, Stage};
 use super::outcome::Outcome;
+use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
 use super::workers::{Work, WorkerArgs};
@@ -68,13 +69,8 @@ impl Args {
     }
 }
 
-/// Measures, prints a table unless JSON is wanted, and gives settings and results.
-pub(crate) async fn run(
-    args: &Args,
-    server: &Server,
-    rounds: u32,
-    is_json: bool,
-) -> anyhow::Result<(Value, Value)> {
+/// Measures, and reports medians.
+pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Result<Report> {
     let subjects = args.handling.all()?;
     let measured = Rounds::measure(
         rounds,
@@ -88,9 +84,6 @@ pub(crate) async fn run(
     )
     .await?;
     let results = summaries(args, &measured);
-    if !is_json {
-        print_table(&results, args, rounds);
-    }
     let settings = json!({
         "rate": args.rate,
         "secs": args.duration.as_secs_f64(),
@@ -100,7 +93,12 @@ pub(crate) async fn run(
         "poll_ms": args.workers.poll.as_millis() as u64,
         "where": if args.conditions.is_chaotic() { "processes" } else { "in this process" },
     });
-    Ok((settings, json!(results)))
+    let subject = format!(
+        "steady: {} jobs/s for {}; WAL and commits with the enqueue",
+        args.rate,
+        humantime::format_duration(args.duration),
+    );
+    Ok(Report::new(subject, rounds, settings, &results))
 }
 
 async fn measure(
@@ -206,20 +204,17 @@ fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
     measured.all().into_iter().map(of).collect()
 }
 
-fn print_table(results: &[Summary], args: &Args, rounds: u32) {
-    println!(
-        "steady: {} jobs/s for {}, median of {rounds} rounds (min–max); WAL and commits with the \
-         enqueue",
-        args.rate,
-        humantime::format_duration(args.duration),
-    );
-    for result in results {
-        println!("\n{} jobs: {}; {}", result.jobs, result.description, result.outcome.under);
-        println!("  enqueued              {} jobs/s", show(result.enqueued_per_second, 0));
-        println!("  completed             {} jobs/s", show(result.completed_per_second, 0));
-        if let Some(ratio) = result.start_p99_ratio_to_undisturbed {
-            println!("  p99 to undisturbed    {}", show(Some(ratio), 2));
+impl Section for Summary {
+    fn title(&self) -> String {
+        format!("{} jobs: {}; {}", self.jobs, self.description, self.outcome.under)
+    }
+
+    fn write(&self, table: &mut Table) {
+        table.line("enqueued", format_args!("{} jobs/s", show(self.enqueued_per_second, 0)));
+        table.line("completed", format_args!("{} jobs/s", show(self.completed_per_second, 0)));
+        if let Some(ratio) = self.start_p99_ratio_to_undisturbed {
+            table.line("p99 to undisturbed", show(Some(ratio), 2));
         }
-        result.outcome.print();
+        self.outcome.write(table);
     }
 }

@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use super::behaviour::{Behaviour, BehaviourSettings};
 use super::books::Period;
@@ -213,7 +214,7 @@ fn read_statement_query(query: &str) -> Option<(Period, usize, usize)> {
         until: time::macros::datetime!(9999-01-01 0:00 UTC),
     };
     let (mut after, mut limit) = (0, MAX_PAGE);
-    let url = reqwest::Url::parse(&format!("http://bank/?{query}")).ok()?;
+    let url = Url::parse(&format!("http://bank/?{query}")).ok()?;
     for (name, value) in url.query_pairs() {
         match name.as_ref() {
             "from" => period.from = OffsetDateTime::parse(&value, &Rfc3339).ok()?,

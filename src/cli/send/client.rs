@@ -1,9 +1,8 @@
 //! One connection to the receiver.
 //!
-//! Plain hyper, not reqwest: `app bench ingest` shares its cores with the server and PostgreSQL, so
-//! what the sender costs is missing from what it measures. Per request at 16 and 64 connections
-//! hyper took 9 µs of CPU, reqwest 16 to 19 µs. The connector is the one that reqwest uses, so
-//! https works the same.
+//! Plain hyper, not reqwest: `surety-bench ingest` shares its cores with the server and PostgreSQL,
+//! so what the sender costs is missing from what it measures. Per request at 16 and 64 connections
+//! hyper took 9 µs of CPU, reqwest 16 to 19 µs.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! - `events`: what is sent: made-up transactions or the lines of a file, and which of them twice.
 //! - `signature`: proves who sends it.
 //! - `client`: one connection.
-//! - `load`: all connections, their pace and their patience; `app bench ingest` uses it too.
+//! - `load`: all connections, their pace and their patience; `surety-bench ingest` uses it too.
 //! - `tally`: what came of it.
 //!
 //! Deliberately absent: bad input on purpose (the tests have a table of it), and any look into the

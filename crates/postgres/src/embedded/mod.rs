@@ -3,7 +3,8 @@
 //!
 //! The cast, in the order of a start:
 //!
-//! - [`locate`] finds binaries; [`download`] fetches them when there are none.
+//! - [`locate`] finds binaries; [`download`] fetches them when there are none,
+//!   from where `releases` finds them.
 //! - `server_user` decides who runs the server: ourselves, or another user when we are root.
 //! - `folder` owns the data folder: its lock, its layout, who may write to it.
 //! - `initdb` makes the cluster beside its final place and renames it, so that half a cluster is
@@ -27,6 +28,7 @@ mod initdb;
 pub mod locate;
 mod pid_file;
 mod process;
+mod releases;
 mod server;
 mod server_user;
 

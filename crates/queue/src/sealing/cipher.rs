@@ -1,6 +1,7 @@
 //! Sealing and opening with the keys of a ring.
 
-use aws_lc_rs::aead::{Aad, Nonce};
+use aes_gcm_siv::aead::{AeadInOut as _, Generate as _};
+use aes_gcm_siv::{Nonce, Tag};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use super::keyring::Keyring;
 /// 12 bytes, the ciphertext, a tag of 16 bytes.
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
 
 /// Why arguments could not be sealed.
 #[derive(Debug, thiserror::Error)]
@@ -35,11 +37,12 @@ impl Keyring {
     pub fn seal(&self, kind: &str, args: &impl Serialize) -> Result<SealedArgs, SealError> {
         let mut text = serde_json::to_vec(args)?;
         let key = self.current_key();
-        let nonce = key
+        let nonce = Nonce::try_generate().map_err(|_no_random_bytes| SealError::Cipher)?;
+        let tag = key
             .cipher
-            .seal_in_place_append_tag(Aad::from(kind.as_bytes()), &mut text)
-            .map_err(|_unspecified| SealError::Cipher)?;
-        let bytes = [&[VERSION], nonce.as_ref().as_slice(), &text].concat();
+            .encrypt_inout_detached(&nonce, kind.as_bytes(), text.as_mut_slice().into())
+            .map_err(|_too_long| SealError::Cipher)?;
+        let bytes = [&[VERSION], nonce.as_slice(), &text, tag.as_slice()].concat();
         Ok(SealedArgs { sealed: STANDARD.encode(bytes), key: key.id.clone() })
     }
 
@@ -52,19 +55,24 @@ impl Keyring {
         let unknown = || OpenError::UnknownKey { key: args.key.clone() };
         let key = self.find(&args.key).ok_or_else(unknown)?;
         let mut bytes = STANDARD.decode(&args.sealed).map_err(|_| OpenError::Malformed)?;
-        let (header, text) =
-            bytes.split_at_mut_checked(1 + NONCE_BYTES).ok_or(OpenError::Malformed)?;
-        let [version, nonce @ ..] = header else { return Err(OpenError::Malformed) };
-        if *version != VERSION {
-            return Err(OpenError::UnknownFormat { key: args.key.clone(), version: *version });
+        let refused = || OpenError::Refused { key: args.key.clone() };
+        let (header, rest) =
+            bytes.split_first_chunk_mut::<{ 1 + NONCE_BYTES }>().ok_or(OpenError::Malformed)?;
+        let [version, nonce @ ..] = *header;
+        if version != VERSION {
+            return Err(OpenError::UnknownFormat { key: args.key.clone(), version });
         }
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| OpenError::Malformed)?;
-        let opened = key
-            .cipher
-            .open_in_place(nonce, Aad::from(kind.as_bytes()), text)
-            .map_err(|_unspecified| OpenError::Refused { key: args.key.clone() })?;
+        let (text, tag) = rest.split_last_chunk_mut::<TAG_BYTES>().ok_or_else(refused)?;
+        key.cipher
+            .decrypt_inout_detached(
+                &Nonce::from(nonce),
+                kind.as_bytes(),
+                (&mut *text).into(),
+                &Tag::from(*tag),
+            )
+            .map_err(|_altered| refused())?;
         // Whatever else was sealed was not sealed by us: it is as good as altered.
-        serde_json::from_slice(opened).map_err(|_| OpenError::Refused { key: args.key.clone() })
+        serde_json::from_slice(text).map_err(|_| refused())
     }
 }
 

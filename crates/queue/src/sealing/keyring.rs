@@ -5,15 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{AES_256_GCM_SIV, RandomizedNonceKey};
+use aes_gcm_siv::{Aes256GcmSiv, KeyInit as _};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// The most characters of a key's id.
 pub const MAX_KEY_ID_CHARS: usize = 40;
-
-const KEY_BYTES: usize = 32;
 
 /// Keys are pasted by people, with padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -35,7 +33,7 @@ pub struct Keyring {
 
 pub(super) struct Key {
     pub(super) id: String,
-    pub(super) cipher: RandomizedNonceKey,
+    pub(super) cipher: Aes256GcmSiv,
 }
 
 impl Keyring {
@@ -136,10 +134,7 @@ fn parse_key(entry: &str, position: usize) -> Result<Key, KeyringError> {
     }
     let bad_key = || KeyringError::BadKey { id: id.to_owned() };
     let bytes = BASE64.decode(key).map_err(|_shows_the_byte| bad_key())?;
-    if bytes.len() != KEY_BYTES {
-        return Err(bad_key());
-    }
-    let cipher = RandomizedNonceKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| bad_key())?;
+    let cipher = Aes256GcmSiv::new_from_slice(&bytes).map_err(|_of_another_length| bad_key())?;
     Ok(Key { id: id.to_owned(), cipher })
 }
 
