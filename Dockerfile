@@ -5,7 +5,7 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 
 # The dependencies first, with empty crates around them: they change seldom and take minutes.
-COPY Cargo.toml Cargo.lock build.rs ./
+COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY crates/bench/Cargo.toml crates/bench/
 COPY crates/postgres/Cargo.toml crates/postgres/
@@ -17,7 +17,7 @@ RUN for crate in . crates/*; do mkdir $crate/src && touch $crate/src/lib.rs; don
 
 COPY . .
 # A file from git may be older than the empty one that was just built.
-RUN find build.rs src crates -name '*.rs' -exec touch {} + \
+RUN find src crates -name '*.rs' -exec touch {} + \
  && cargo build --locked --profile dist
 
 FROM debian:bookworm-slim

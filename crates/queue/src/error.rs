@@ -22,6 +22,7 @@ pub enum QueueError {
         kind: &'static str,
     },
     /// Arguments that cannot be sealed.
+    #[cfg(feature = "sealing")]
     #[error("the arguments of a {kind} job cannot be sealed")]
     Seal {
         /// The kind of the job.
@@ -46,6 +47,7 @@ pub enum QueueError {
     #[error("the lease keeper's thread could not be started")]
     Thread(#[source] std::io::Error),
     /// A stored schedule that this program cannot read: of a time zone that it does not know.
+    #[cfg(feature = "schedules")]
     #[error("the schedule {name} cannot be read")]
     Schedule {
         /// Its name.

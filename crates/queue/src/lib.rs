@@ -14,6 +14,7 @@
 //! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, redrive, pause, limit, drain |
 //! | [`health`] | findings about a queue in operation, and the invariants that always hold |
 //! | [`telemetry`] | spans, trace contexts and the log line of each run |
+//! | [`schema`] | migrations, functions and views, and how they come to a database: [`migrate`] |
 //! | [`testing`] | tests of programs that use the queue: inline runs, a clock that moves |
 //!
 //! The everyday types are here at the root. Dependencies point one way: `testing`, `operate` and
@@ -69,7 +70,9 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings, enqueue};
+//! use surety_queue::{
+//!     Committed, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings, enqueue,
+//! };
 //!
 //! /// Greets somebody.
 //! #[derive(Serialize, Deserialize)]
@@ -93,8 +96,8 @@
 //!
 //! # use surety_postgres::embedded::locate::{self, Download};
 //! # use surety_postgres::embedded::{Access, Cluster, ClusterSettings, Durability, Lifetime};
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let data_dir = std::env::temp_dir().join(format!("surety-doc-{}", std::process::id()));
 //! # let cluster = Cluster::start(ClusterSettings {
 //! #     binaries: locate::find_or_fetch(&data_dir, Download::Allowed, |line| println!("{line}"))
@@ -106,29 +109,30 @@
 //! #     max_connections: 50,
 //! # })
 //! # .await?;
-//! # let url = cluster.url("postgres");
-//! let pool = sqlx::PgPool::connect(&url).await?;
-//! surety_queue::migrate(&pool).await?;
-//! sqlx::query("create table greetings (name text)").execute(&pool).await?;
+//! # // Nothing else runs yet.
+//! # unsafe { std::env::set_var("DATABASE_URL", cluster.url("postgres")) };
+//!     let pool = sqlx::PgPool::connect(&std::env::var("DATABASE_URL")?).await?;
+//!     surety_queue::migrate(&pool).await?;
+//!     sqlx::query("create table greetings (name text)").execute(&pool).await?;
 //!
-//! // In the same transaction as whatever the job is about.
-//! let mut tx = pool.begin().await?;
-//! enqueue(&mut tx, NewJob::new(&Greet { name: "world".into() })?).await?;
-//! tx.commit().await?;
+//!     // In the same transaction as whatever the job is about.
+//!     let mut tx = pool.begin().await?;
+//!     enqueue(&mut tx, NewJob::new(&Greet { name: "world".into() })?).await?;
+//!     tx.commit().await?;
 //!
-//! let registry = Registry::new(()).register::<Greet>();
-//! let worker = Worker::new(pool.clone(), registry, WorkerSettings::default())?;
-//! let summary = worker.run_until_idle().await?; // in production: worker.run(shutdown).await
-//! assert_eq!(summary.completed, 1);
+//!     let registry = Registry::new(()).register::<Greet>();
+//!     let worker = Worker::new(pool.clone(), registry, WorkerSettings::default())?;
+//!     let summary = worker.run_until_idle().await?; // in production: worker.run(shutdown).await
+//!     assert_eq!(summary.completed, 1);
 //!
-//! let greeted: Vec<String> =
-//!     sqlx::query_scalar("select name from greetings").fetch_all(&pool).await?;
-//! assert_eq!(greeted, ["world"]);
+//!     let greeted: Vec<String> =
+//!         sqlx::query_scalar("select name from greetings").fetch_all(&pool).await?;
+//!     assert_eq!(greeted, ["world"]);
 //! # pool.close().await;
 //! # cluster.stop().await;
 //! # std::fs::remove_dir_all(data_dir)?;
-//! # Ok(())
-//! # }
+//!     Ok(())
+//! }
 //! ```
 //!
 //! # Example: a call to others
@@ -212,13 +216,15 @@ pub mod handler;
 pub mod health;
 mod ids;
 mod kept_connection;
-mod migrations;
 pub mod operate;
 mod retention;
+#[cfg(feature = "schedules")]
 pub mod schedules;
+pub mod schema;
 pub mod sealing;
 mod state;
 pub mod telemetry;
+#[cfg(feature = "testing")]
 pub mod testing;
 pub mod worker;
 
@@ -228,7 +234,7 @@ pub use handler::{
     AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError,
 };
 pub use ids::{Fence, JobId};
-pub use migrations::migrate;
 pub use retention::Retention;
+pub use schema::migrate;
 pub use state::JobState;
 pub use worker::{Registry, Worker, WorkerSettings, WorkerSummary};

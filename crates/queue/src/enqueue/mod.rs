@@ -32,8 +32,10 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 pub(crate) use joining::{NewDependency, insert_dependencies};
+pub(crate) use new_job::Extras;
+#[cfg(feature = "sealing")]
+pub(crate) use new_job::PlainArgs;
 pub use new_job::{Enqueued, IfFailed, NewJob};
-pub(crate) use new_job::{Extras, PlainArgs};
 pub(crate) use notifier::CHANNEL;
 pub use notifier::{Notifier, notify_now};
 pub use unique::Unique;

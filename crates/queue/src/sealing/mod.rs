@@ -91,11 +91,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "sealing")]
+mod cipher;
 mod envelope;
+#[cfg(feature = "sealing")]
 mod keyring;
+#[cfg(feature = "sealing")]
 mod new_job;
+#[cfg(not(feature = "sealing"))]
+mod no_keyring;
+#[cfg(feature = "sealing")]
 pub mod rotation;
 
-pub(super) use envelope::open_args;
-pub use envelope::{OpenError, SealError, SealedArgs};
+#[cfg(feature = "sealing")]
+pub use cipher::SealError;
+pub(crate) use envelope::open_args;
+pub use envelope::{OpenError, SealedArgs};
+#[cfg(feature = "sealing")]
 pub use keyring::{Keyring, KeyringError, MAX_KEY_ID_CHARS};
+#[cfg(not(feature = "sealing"))]
+pub(crate) use no_keyring::Keyring;

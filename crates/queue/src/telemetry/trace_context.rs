@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 
 use opentelemetry::Context;
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{SpanContext, TraceContextExt};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry::propagation::Injector;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use serde::{Deserialize, Deserializer, Serialize};
 
 const TRACEPARENT: &str = "traceparent";
@@ -37,8 +36,15 @@ impl TraceContext {
         if !cx.has_active_span() || !cx.span().span_context().is_valid() {
             return None;
         }
-        let mut context = Self::default();
-        TraceContextPropagator::new().inject_context(cx, &mut context);
+        let span = cx.span();
+        let span_context = span.span_context();
+        let mut context = Self::from_traceparent(format!(
+            "00-{}-{}-{:02x}",
+            span_context.trace_id(),
+            span_context.span_id(),
+            span_context.trace_flags() & TraceFlags::SAMPLED,
+        ));
+        context.set(TRACESTATE, span_context.trace_state().header());
         Some(context)
     }
 
@@ -55,19 +61,46 @@ impl TraceContext {
     /// An OpenTelemetry context whose current span is the one that wrote this; empty when this is
     /// not valid. It inherits nothing from the context that the caller runs in.
     pub fn remote_context(&self) -> Context {
-        TraceContextPropagator::new().extract_with_context(&Context::new(), self)
+        match self.span_context() {
+            Some(span_context) => Context::new().with_remote_span_context(span_context),
+            None => Context::new(),
+        }
     }
 
     /// The span that wrote this; `None` when this is not valid.
     pub fn span_context(&self) -> Option<SpanContext> {
-        let span_context = self.remote_context().span().span_context().clone();
+        let (trace_id, span_id, flags) = parse(self.traceparent()?)?;
+        let state = self.0.get(TRACESTATE).and_then(|state| state.parse::<TraceState>().ok());
+        let span_context =
+            SpanContext::new(trace_id, span_id, flags, true, state.unwrap_or_default());
         span_context.is_valid().then_some(span_context)
     }
 }
 
+/// The fields of a `traceparent`, by the W3C's rules: version 00 has four, later versions may have
+/// more, 255 is none; of the flags only `sampled` counts.
+fn parse(traceparent: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
+    let mut fields = traceparent.trim().splitn(5, '-');
+    let version = hex(fields.next()?, 2)?;
+    let trace_id = TraceId::from(hex(fields.next()?, 32)?);
+    let span_id = SpanId::from(u64::try_from(hex(fields.next()?, 16)?).ok()?);
+    let flags = TraceFlags::new(u8::try_from(hex(fields.next()?, 2)?).ok()?);
+    let is_known = match version {
+        0 => fields.next().is_none(),
+        version => version < 255,
+    };
+    is_known.then_some((trace_id, span_id, flags & TraceFlags::SAMPLED))
+}
+
+/// A number of so many hexadecimal digits, in lower case.
+fn hex(text: &str, digits: usize) -> Option<u128> {
+    let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if text.len() == digits && is_hex { u128::from_str_radix(text, 16).ok() } else { None }
+}
+
 impl Injector for TraceContext {
     fn set(&mut self, key: &str, value: String) {
-        // The propagator writes an empty tracestate when there is none.
+        // A propagator writes an empty tracestate when there is none.
         let wanted = match key {
             TRACEPARENT => true,
             TRACESTATE => !value.is_empty() && value.len() <= MAX_TRACESTATE_BYTES,
@@ -76,16 +109,6 @@ impl Injector for TraceContext {
         if wanted {
             self.0.insert(key.to_owned(), value);
         }
-    }
-}
-
-impl Extractor for TraceContext {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
     }
 }
 
@@ -176,6 +199,17 @@ mod tests {
     }
 
     #[test]
+    fn a_later_version_and_unknown_flags_are_read_as_far_as_they_are_known() {
+        let traceparent = "42-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff-more-and-more";
+        let remote = TraceContext::from_traceparent(traceparent).remote_context();
+
+        assert_eq!(
+            TraceContext::of(&remote),
+            Some(TraceContext::from_traceparent(TRACEPARENT_HEADER))
+        );
+    }
+
+    #[test]
     fn rubbish_counts_as_no_context() {
         let rubbish = [
             "null",
@@ -191,6 +225,11 @@ mod tests {
             r#"{"traceparent": "00-00000000000000000000000000000000-00f067aa0ba902b7-01"}"#,
             r#"{"traceparent": "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#,
             r#"{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-äöü"}"#,
+            r#"{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"}"#,
+            r#"{"traceparent": "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"}"#,
+            r#"{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01"}"#,
+            r#"{"traceparent": "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#,
+            r#"{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"}"#,
             r#"{"tracestate": "a=b"}"#,
         ];
         for json in rubbish {

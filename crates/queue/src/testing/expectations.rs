@@ -41,7 +41,7 @@ pub struct UnfinishedJob<J> {
 /// # Errors
 ///
 /// [`TestingError::Args`] when arguments do not parse, [`TestingError::Sealed`] when they are
-/// sealed, for which there is [`enqueued_sealed`]; [`TestingError::Queue`].
+/// sealed, for which there is `enqueued_sealed`; [`TestingError::Queue`].
 pub async fn enqueued<J: Job>(
     conn: &mut PgConnection,
 ) -> Result<Vec<UnfinishedJob<J>>, TestingError> {
@@ -53,6 +53,7 @@ pub async fn enqueued<J: Job>(
 /// # Errors
 ///
 /// As [`enqueued`].
+#[cfg(feature = "sealing")]
 pub async fn enqueued_sealed<J: Job>(
     conn: &mut PgConnection,
     keyring: &Keyring,

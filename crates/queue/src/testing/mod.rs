@@ -94,9 +94,9 @@ mod expectations;
 mod inline;
 
 pub use clock::{advance, mark_as_test_database};
-pub use expectations::{
-    UnfinishedJob, assert_enqueued, enqueued, enqueued_sealed, refute_enqueued,
-};
+#[cfg(feature = "sealing")]
+pub use expectations::enqueued_sealed;
+pub use expectations::{UnfinishedJob, assert_enqueued, enqueued, refute_enqueued};
 pub use inline::{Ended, InlineRun, run_inline, run_inline_by};
 
 use crate::QueueError;

@@ -39,11 +39,11 @@ use registration::Registration;
 use run_outcome::Counts;
 use slots::Slots;
 
+use crate::QueueError;
 use crate::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
 use crate::enqueue::kinds::{Declarations, KindDeclaration};
 use crate::groups::Resolver;
 use crate::handler::{Completer, Engine};
-use crate::{QueueError, schedules};
 
 /// The most jobs of one claim.
 const MAX_CLAIM: usize = 500;
@@ -99,7 +99,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             return Err(QueueError::Settings("the registry knows no job kind"));
         }
         let declarations = registry.declarations();
-        if settings.keyring.is_none() && declarations.iter().any(KindDeclaration::is_sealed) {
+        if settings.keyring().is_none() && declarations.iter().any(KindDeclaration::is_sealed) {
             return Err(QueueError::Settings(
                 "a job kind is sealed and there are no keys to open it",
             ));
@@ -134,7 +134,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             hand_back: CancellationToken::new(),
             wake: Arc::new(Notify::new()),
             counts: Counts::default(),
-            keyring: settings.keyring.clone(),
+            keyring: settings.keyring(),
         });
         Ok(Self {
             id,
@@ -244,6 +244,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 
     /// The connections that its handlers use.
+    #[cfg(feature = "testing")]
     pub(super) fn pool(&self) -> &PgPool {
         &self.executor.engine.pool
     }
@@ -283,12 +284,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             Arc::clone(wake),
             Arc::clone(&self.resolver),
         );
-        let scheduling = schedules::run_for_ever(
-            self.engine_pool.clone(),
-            self.executor.registry.schedules().to_vec(),
-            self.settings.retention,
-            Arc::clone(wake),
-        );
+        let scheduling = self.keep_schedules(wake);
         let (resolver, wake) = (Arc::clone(&self.resolver), Arc::clone(wake));
         let helping =
             async move { tokio::join!(listening, maintaining, scheduling, resolver.run(&wake)) };
@@ -300,6 +296,21 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             }
         });
         stop.drop_guard()
+    }
+
+    #[cfg(feature = "schedules")]
+    fn keep_schedules(&self, wake: &Arc<Notify>) -> impl Future<Output = ()> + use<S> {
+        crate::schedules::run_for_ever(
+            self.engine_pool.clone(),
+            self.executor.registry.schedules().to_vec(),
+            self.settings.retention,
+            Arc::clone(wake),
+        )
+    }
+
+    #[cfg(not(feature = "schedules"))]
+    fn keep_schedules(&self, _: &Arc<Notify>) -> impl Future<Output = ()> + use<S> {
+        std::future::ready(())
     }
 
     async fn claim_until(

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::enqueue::kinds::KindDeclaration;
 use crate::handler::{Backoff, BatchContext, BatchJob, Committed, Job, JobContext, JobError};
+#[cfg(feature = "schedules")]
 use crate::schedules::Schedule;
 
 pub(crate) type Run = Pin<Box<dyn Future<Output = Result<Committed, JobError>> + Send>>;
@@ -26,13 +27,19 @@ const MAX_BATCH_WAIT: Duration = Duration::from_secs(5);
 pub struct Registry<S> {
     state: S,
     handlers: BTreeMap<&'static str, Arc<dyn Handler<S>>>,
+    #[cfg(feature = "schedules")]
     schedules: Vec<Schedule>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// An empty registry. Every run gets a clone of `state`.
     pub fn new(state: S) -> Self {
-        Self { state, handlers: BTreeMap::new(), schedules: Vec::new() }
+        Self {
+            state,
+            handlers: BTreeMap::new(),
+            #[cfg(feature = "schedules")]
+            schedules: Vec::new(),
+        }
     }
 
     /// Adds a kind whose jobs run one by one.
@@ -61,6 +68,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// # Panics
     ///
     /// When there is one of this name already.
+    #[cfg(feature = "schedules")]
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         let name = schedule.name();
@@ -71,6 +79,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     }
 
     /// The schedules that were added.
+    #[cfg(feature = "schedules")]
     pub fn schedules(&self) -> &[Schedule] {
         &self.schedules
     }

@@ -27,6 +27,7 @@ pub struct WorkerSettings {
     pub retention: Retention,
     /// The keys that the arguments of sealed jobs are opened with. Needed where the registry has a
     /// [sealed](crate::handler::Job::SEALED) kind.
+    #[cfg(feature = "sealing")]
     pub keyring: Option<Keyring>,
     /// What the registry calls the version of this program.
     pub version: String,
@@ -42,6 +43,7 @@ impl Default for WorkerSettings {
             grace: Duration::from_secs(25),
             queues: Vec::new(),
             retention: Retention::default(),
+            #[cfg(feature = "sealing")]
             keyring: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -49,6 +51,16 @@ impl Default for WorkerSettings {
 }
 
 impl WorkerSettings {
+    #[cfg(feature = "sealing")]
+    pub(super) fn keyring(&self) -> Option<Keyring> {
+        self.keyring.clone()
+    }
+
+    #[cfg(not(feature = "sealing"))]
+    pub(super) fn keyring(&self) -> Option<Keyring> {
+        None
+    }
+
     /// Fails when they cannot work.
     pub(super) fn check(&self) -> Result<(), QueueError> {
         let problem = if self.concurrency == 0 {

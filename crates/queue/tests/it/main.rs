@@ -23,7 +23,10 @@ mod model;
 mod operators;
 mod operators_list;
 mod outcomes;
+mod readme;
 mod redaction;
+mod schema;
+#[cfg(feature = "sealing")]
 mod sealing;
 mod shutdown;
 mod statements;

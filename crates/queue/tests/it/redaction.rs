@@ -1,16 +1,12 @@
 //! What of a job's arguments people are shown.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use surety_queue::enqueue::kinds;
 use surety_queue::operate::discarded::{self, Filter};
-use surety_queue::schedules::{self, Schedule};
 use surety_queue::{
     Committed, FollowUp, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings,
 };
-use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
@@ -284,8 +280,14 @@ async fn what_is_hidden_follows_from_the_paths_whatever_the_arguments_are() {
     }
 }
 
+#[cfg(feature = "schedules")]
 #[tokio::test]
 async fn what_a_kind_hides_is_hidden_in_its_schedules_and_their_jobs_have_it() {
+    use std::time::Duration;
+
+    use surety_queue::schedules::{self, Schedule};
+    use time::OffsetDateTime;
+
     let db = TestDb::new().await;
     charging_worker(&db).run_until_idle().await.unwrap();
     let mut conn = db.pool.acquire().await.unwrap();
