@@ -51,20 +51,11 @@ impl<const KEPT: bool> Job for OneByOne<KEPT> {
     }
 }
 
-impl<const KEPT: bool> Job for InBatches<KEPT> {
+impl<const KEPT: bool> BatchJob for InBatches<KEPT> {
     const KIND: &'static str = if KEPT { "bench_noop_batch" } else { "bench_noop_batch_unkept" };
     const KEEPS_HISTORY: bool = KEPT;
     type State = Desk;
 
-    async fn run(self, desk: &Desk, cx: JobContext) -> Result<Committed, JobError> {
-        let note = desk.pen.begin(vec![(cx.id(), self.at)]);
-        let result = complete_by_itself(desk, cx).await;
-        note.end(&result);
-        result
-    }
-}
-
-impl<const KEPT: bool> BatchJob for InBatches<KEPT> {
     async fn run_batch(
         jobs: Vec<Self>,
         desk: &Desk,

@@ -72,6 +72,21 @@ pub struct Committed {
     pub(crate) wakes: bool,
 }
 
+impl Committed {
+    /// The end of a batch of one as that of its job: one that the batch did not complete has failed.
+    pub(super) fn of_one(self) -> Result<Self, JobError> {
+        match self.outcome {
+            CommittedOutcome::CompletedExcept(mut failed) => match failed.pop() {
+                Some((_, error)) => Err(error),
+                None => Ok(Self { outcome: CommittedOutcome::Completed, wakes: self.wakes }),
+            },
+            CommittedOutcome::Completed
+            | CommittedOutcome::Discarded(_)
+            | CommittedOutcome::Cancelled(_) => Ok(self),
+        }
+    }
+}
+
 /// The outcomes that a handler can commit together with what it wrote.
 #[derive(Debug)]
 pub(crate) enum CommittedOutcome {
@@ -225,7 +240,7 @@ impl JobContext {
         Ok(self)
     }
 
-    fn completion(&self) -> Completion {
+    pub(super) fn completion(&self) -> Completion {
         Completion {
             id: self.id,
             fence: self.fence,

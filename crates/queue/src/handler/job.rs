@@ -7,7 +7,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
-use super::batch_context::BatchContext;
 use super::context::{Committed, JobContext};
 use super::error::JobError;
 
@@ -100,85 +99,4 @@ impl FollowUp {
             max_attempts: J::MAX_ATTEMPTS,
         }
     }
-}
-
-/// A kind whose jobs can be done many at once, in one database transaction.
-///
-/// If `run_batch` fails, its jobs are run one by one by [`Job::run`], so that a poison job costs
-/// only its own attempt. Where it can tell which of them cannot be done, it
-/// [fails](BatchContext::fail) those and completes the others.
-///
-/// ```
-/// # use std::time::Duration;
-/// # use serde::{Deserialize, Serialize};
-/// use surety_queue::{BatchContext, BatchJob, Committed, Job, JobContext, JobError};
-///
-/// #[derive(Serialize, Deserialize)]
-/// struct Count {
-///     page: Option<String>,
-/// }
-///
-/// impl Job for Count {
-///     const KIND: &'static str = "count";
-///     type State = ();
-///
-///     async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
-///         let mut tx = cx.begin().await?;
-///         let page = self.page.ok_or_else(|| JobError::discard(anyhow::anyhow!("no page")))?;
-///         sqlx::query("update pages set views = views + 1 where name = $1")
-///             .bind(page)
-///             .execute(&mut *tx)
-///             .await?;
-///         cx.complete(tx).await
-///     }
-/// }
-///
-/// impl BatchJob for Count {
-///     const MAX_WAIT: Duration = Duration::from_millis(100);
-///
-///     async fn run_batch(
-///         jobs: Vec<Self>,
-///         _state: &(),
-///         mut cx: BatchContext,
-///     ) -> Result<Committed, JobError> {
-///         let ids: Vec<_> = cx.ids().collect();
-///         let mut pages = Vec::new();
-///         for (job, id) in jobs.into_iter().zip(ids) {
-///             match job.page {
-///                 Some(page) => pages.push(page),
-///                 None => cx.fail(id, JobError::discard(anyhow::anyhow!("no page"))),
-///             }
-///         }
-///         let mut tx = cx.begin().await?;
-///         sqlx::query(
-///             "update pages set views = views + counted.views
-///              from (select page, count(*) as views from unnest($1::text[]) as page group by page)
-///                as counted
-///              where pages.name = counted.page",
-///         )
-///         .bind(pages)
-///         .execute(&mut *tx)
-///         .await?;
-///         cx.complete(tx).await
-///     }
-/// }
-/// ```
-pub trait BatchJob: Job {
-    /// The most jobs that one call of `run_batch` gets.
-    const MAX_BATCH: usize = 200;
-    /// How long a job may wait, once claimed, for others to fill its batch; at most 5 s, and a
-    /// sixth of the worker's lease. By default a batch is what one claim brought.
-    const MAX_WAIT: Duration = Duration::ZERO;
-
-    /// Does the work of several jobs and completes them, or those that did not fail, see
-    /// [`BatchContext::fail`].
-    ///
-    /// # Errors
-    ///
-    /// Any error undoes the whole batch; its jobs then run one by one, within the same attempt.
-    fn run_batch(
-        jobs: Vec<Self>,
-        state: &Self::State,
-        cx: BatchContext,
-    ) -> impl Future<Output = Result<Committed, JobError>> + Send;
 }

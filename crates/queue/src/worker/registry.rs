@@ -60,7 +60,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// As [`Self::register`].
     #[must_use]
     pub fn register_batch<J: BatchJob<State = S>>(self) -> Self {
-        self.add(J::KIND, Arc::new(InBatches::<J>(PhantomData)))
+        self.add(<J as Job>::KIND, Arc::new(InBatches::<J>(PhantomData)))
     }
 
     /// Adds a schedule, which every worker defines at its start, see [`crate::schedules`].
@@ -181,7 +181,7 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
     }
 }
 
-impl<J: BatchJob> Handler<J::State> for InBatches<J> {
+impl<J: BatchJob> Handler<<J as BatchJob>::State> for InBatches<J> {
     fn traits(&self) -> KindTraits {
         let one_by_one = OneByOne::<J>(PhantomData).traits();
         KindTraits {
@@ -199,14 +199,19 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
         OneByOne::<J>(PhantomData).check(args)
     }
 
-    fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
+    fn run(
+        &self,
+        args: &RawValue,
+        state: <J as BatchJob>::State,
+        cx: JobContext,
+    ) -> Result<Run, JobError> {
         OneByOne::<J>(PhantomData).run(args, state, cx)
     }
 
     fn run_batch(
         &self,
         args: &[&RawValue],
-        state: J::State,
+        state: <J as BatchJob>::State,
         cx: BatchContext,
     ) -> Result<Run, JobError> {
         let jobs = args.iter().map(|args| parse(args)).collect::<Result<Vec<J>, _>>()?;
