@@ -16,7 +16,8 @@
 //! | [`telemetry`] | spans, trace contexts and the log line of each run |
 //! | [`testing`] | tests of programs that use the queue: inline runs, a clock that moves |
 //!
-//! The everyday types are here at the root. Dependencies point one way: `testing`, `operate` and
+//! [`batcher`] and [`deadline`] are tools that an application may use, too. The everyday types are
+//! here at the root. Dependencies point one way: `testing`, `operate` and
 //! `worker` use `groups`, `schedules` and `sealing`; these use `enqueue`; that uses `handler`.
 //!
 //! # A job's life
@@ -207,6 +208,7 @@
 //!     }
 //! }
 //! ```
+pub mod batcher;
 pub mod deadline;
 pub mod enqueue;
 mod error;
