@@ -1,4 +1,4 @@
-//! What is said of measurements of the same work under the same condition, over all rounds.
+//! The report of measurements of the same work under the same condition, over all rounds.
 
 use serde::Serialize;
 
@@ -41,7 +41,7 @@ impl Latency {
     }
 }
 
-/// What all forms report.
+/// The figures that all forms report.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) condition: Condition,

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-/// How long `app serve` may take until it is ready.
+/// The longest that `app serve` may take until it is ready.
 const START_TIME: Duration = Duration::from_secs(20);
 /// The variables of its rate limits.
 const LIMITS: [&str; 5] = [

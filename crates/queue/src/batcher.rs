@@ -51,9 +51,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// The work on items that arrived together.
 pub trait Processor: Send + 'static {
-    /// What is handed in.
+    /// A thing that is handed in to be processed.
     type Item: Send + 'static;
-    /// What each item is answered.
+    /// The answer to one item.
     type Answer: Send + 'static;
 
     /// Processes these requests, at least one, and answers each. One that is dropped without an
@@ -70,7 +70,7 @@ pub trait Processor: Send + 'static {
 /// An item that waits for its answer.
 #[derive(Debug)]
 pub struct Request<I, A> {
-    /// What was handed in.
+    /// The thing that was handed in.
     pub item: I,
     reply: Reply<A>,
 }

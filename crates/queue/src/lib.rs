@@ -6,12 +6,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`handler`] | a kind of job and its runs: [`Job`], [`JobContext`], [`JobError`] |
-//! | [`enqueue`](mod@enqueue) | new jobs: one, many, by COPY; unique jobs, keys, tags; declared kinds |
+//! | [`enqueue`](mod@enqueue) | new jobs: one, many, by COPY; unique jobs, keys, tags; kinds |
 //! | [`worker`] | claiming and running: [`Registry`], [`Worker`], leases, rescue, retention |
 //! | [`groups`] | jobs that belong together: batches with callbacks, dependencies, graphs |
 //! | [`schedules`] | jobs by the clock: cron in a time zone, intervals, missed ticks |
 //! | [`sealing`] | arguments that are encrypted before they are stored, and changes of keys |
-//! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, redrive, pause, limit, drain |
+//! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, pause, limit, drain |
 //! | [`health`] | findings about a queue in operation, and the invariants that always hold |
 //! | [`telemetry`] | spans, trace contexts and the log line of each run |
 //! | [`testing`] | tests of programs that use the queue: inline runs, a clock that moves |
@@ -45,8 +45,8 @@
 //! A worker *claims* due jobs in one short transaction: each gets a *lease* (the right to run until
 //! then), a *fence* (the number of this claim) and its attempt counted. The executor runs the
 //! handler that the registry names, and settles its outcome. The lease keeper renews leases, and
-//! stops handlers whose lease it cannot renew or whose job is cancelled. Notifications make new jobs
-//! start sooner; polling finds every job without them.
+//! stops handlers whose lease it cannot renew or whose job is cancelled. Notifications make new
+//! jobs start sooner; polling finds every job without them.
 //!
 //! # What is guaranteed
 //!

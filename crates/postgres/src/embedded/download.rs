@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::ClusterError;
 use super::process;
 
-/// What a new cluster is made with: the newest major version that has had more than a year of
+/// The version of new clusters: the newest major version that has had more than a year of
 /// corrections.
 const NEW_CLUSTER_MAJOR: u32 = 17;
 /// To learn which minor version is the newest. The crate sets no deadline of its own.
@@ -56,7 +56,7 @@ pub(super) async fn fetch(
 
 /// The archive of exactly this version, compared with its published checksum.
 async fn get_verified(version: &VersionReq) -> Result<Vec<u8>, Error> {
-    /// Whether the crate found a checksum, and so had something to compare.
+    /// True once the crate found a checksum, and so had something to compare.
     static COMPARED: AtomicBool = AtomicBool::new(false);
     COMPARED.store(false, Ordering::Relaxed);
     hasher::registry::register(
@@ -126,7 +126,7 @@ pub(super) fn cached_bin_dirs() -> Vec<PathBuf> {
     dirs.map(|entry| entry.path().join("bin")).collect()
 }
 
-/// Where fetched binaries are kept: the XDG cache folder; for root one that other users can get
+/// The folder of fetched binaries: the XDG cache folder; for root one that other users can get
 /// into.
 fn cache_dir() -> Option<PathBuf> {
     if process::is_root() {
@@ -138,7 +138,7 @@ fn cache_dir() -> Option<PathBuf> {
     Some(cache.join("surety"))
 }
 
-/// What to type on this platform to install PostgreSQL.
+/// The command that installs PostgreSQL on this platform.
 pub(super) fn install_advice() -> String {
     let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     match install_command(std::env::consts::OS, &os_release) {

@@ -1,4 +1,4 @@
-//! What an application writes: a [`Job`] is a struct of arguments with a stable kind and a `run`.
+//! Kinds of jobs: a [`Job`] is a struct of arguments with a stable kind and a `run`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -29,18 +29,17 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const MAX_ATTEMPTS: i16 = 10;
     /// A run that takes longer is stopped and counts as a failed attempt.
     const TIMEOUT: Duration = Duration::from_secs(60);
-    /// Whether completed jobs are kept, with their last attempt, until retention drops them.
-    /// Without, a completed job leaves nothing behind, which is faster by half; failed attempts and
-    /// jobs that end otherwise are kept in any case.
+    /// Keeps completed jobs, with their last attempt, until retention drops them. If false, a
+    /// completed job leaves nothing behind, which is faster by half; failed attempts and jobs that
+    /// end otherwise are kept in any case.
     const KEEPS_HISTORY: bool = true;
-    /// How long the job waits after a failed attempt, unless the error says so itself.
+    /// The wait after a failed attempt, unless the error sets another.
     const BACKOFF: Backoff = Backoff::DEFAULT;
-    /// What is enqueued when a job of this kind is discarded and its handler has not seen to that
-    /// itself, see [`FollowUp`].
+    /// The job that is enqueued when one of this kind is discarded and its handler has not seen to
+    /// that itself, see [`FollowUp`].
     const ON_DISCARD: Option<FollowUp> = None;
-    /// Whether the arguments are encrypted before they are stored, see [`sealing`](crate::sealing):
-    /// such a job is made by [`NewJob::sealed`](crate::enqueue::NewJob::sealed) only, and run by
-    /// workers with a [`Keyring`](crate::sealing::Keyring).
+    /// Encrypts the arguments before they are stored, see [`sealing`](crate::sealing). Such a job
+    /// is made by `NewJob::sealed` only, and run by workers with a `Keyring`.
     ///
     /// A kind may become sealed while jobs of it wait: those that are in plain run as they are, and
     /// [`reseal`](super::sealing::rotation::reseal) seals them.
@@ -53,7 +52,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// there. Each worker [declares](crate::enqueue::kinds) them when it starts.
     const REDACTED: &'static [&'static str] = &[];
 
-    /// What the application lends to every run: pools, clients, settings.
+    /// The application's services that every run gets: pools, clients, settings.
     type State: Clone + Send + Sync + 'static;
 
     /// Does the work of one job.

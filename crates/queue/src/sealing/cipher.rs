@@ -14,7 +14,7 @@ use super::keyring::Keyring;
 const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 12;
 
-/// Why arguments could not be sealed.
+/// The reason that arguments could not be sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// They cannot be written as JSON.
