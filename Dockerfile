@@ -5,7 +5,7 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 
 # The dependencies first, with an empty crate around them: they change seldom and take minutes.
-COPY Cargo.toml Cargo.lock build.rs ./
+COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 RUN mkdir -p src tests/it migrations \
  && echo 'fn main() {}' | tee src/main.rs > tests/it/main.rs \
@@ -15,7 +15,7 @@ RUN mkdir -p src tests/it migrations \
 
 COPY . .
 # A file from git may be older than the empty one that was just built.
-RUN touch build.rs src/lib.rs src/main.rs \
+RUN touch src/lib.rs src/main.rs \
  && cargo build --locked --profile dist
 
 FROM debian:bookworm-slim

@@ -9,7 +9,7 @@
 //!   acted](BankError::may_have_acted)?
 //! - [`call_log`]: every call, written down before it is made.
 //! - [`breaker`]: the circuit breaker that all workers share.
-//! - [`settings`]: how all of this is configured.
+//! - [`settings`]: the settings of all of this.
 //! - [`simulator`]: a bank of our own, `app bank`, that fails on demand.
 //!
 //! What a caller does, in this order: ask the [breaker](breaker::Breaker::permit); look into the

@@ -7,7 +7,7 @@ use surety_postgres::ConnectError;
 
 use crate::db;
 
-/// Which database.
+/// The database of a command.
 #[derive(clap::Args, Debug)]
 pub(super) struct Database {
     #[command(flatten)]

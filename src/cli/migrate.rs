@@ -1,5 +1,5 @@
-//! `app migrate`: brings the schema of a database to that of this binary, back, or says where it
-//! is.
+//! `app migrate`: brings the schemas of a database to those of this binary, back, or says where
+//! they are.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -13,20 +13,26 @@ use time::format_description::well_known::Rfc3339;
 
 use super::database::Database;
 use super::output::Output;
-use crate::db::{self, MigrationPatience, MigrationState, MigrationStatus};
+use crate::db;
+use crate::queue::schema::{ItemState, ItemStatus, Patience, SchemaError, Target};
 
 const EXAMPLES: &str = "\
 Examples:
-  app migrate run                   apply what is missing
-  app migrate status                what is applied, and since when
-  app migrate revert --dry-run      which migration would be undone
-  app migrate revert --to 1 --yes   undo everything after migration 1
+  app migrate run                         apply what is missing or has changed
+  app migrate status                      what is applied, and since when
+  app migrate revert --dry-run            what would be undone, and what forbids it
+  app migrate revert --to app/1 --yes     undo everything of the app after its migration 1
+  app migrate revert --to 0               undo everything
 
-Exit codes: 0 done, 1 failed, 2 usage.";
+There are two schemas: 'queue' (jobs) and 'app' (payments and what they need). A revert deletes the
+data of what it undoes. It refuses while that is money, or jobs that nobody has decided over, and
+then undoes nothing at all.
+
+Exit codes: 0 done, 1 failed, 2 usage, 5 refused, 8 schema mismatch.";
 
 const APPLICATION: &str = "surety-migrate";
 
-/// Applies, reverts or lists the migrations of the schema.
+/// Applies, reverts or lists the migrations of the schemas.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -36,33 +42,36 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    /// Applies every missing migration. Safe to run from several places at once.
+    /// Applies every missing migration, and functions and views that have changed. Safe to run from
+    /// several places at once, and beside the migrations of other programs.
     Run {
         #[command(flatten)]
         database: Database,
         #[command(flatten)]
-        patience: Patience,
+        patience: PatienceArgs,
     },
     /// Undoes migrations, newest first, with the data of what they made.
     Revert {
         #[command(flatten)]
         database: Database,
         #[command(flatten)]
-        patience: Patience,
-        /// Undo everything after this migration; 0 undoes all.
-        #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(0..))]
-        to: Option<i64>,
+        patience: PatienceArgs,
+        /// Undo everything of a schema after this migration: app/1, queue/0; 0 undoes everything of
+        /// both.
+        #[arg(long, value_name = "SCHEMA/VERSION", value_parser = parse_goal)]
+        to: Option<Goal>,
         /// The number of migrations to undo [default: 1]
         #[arg(long, value_name = "N", conflicts_with = "to")]
         steps: Option<usize>,
-        /// Only say which.
+        /// Only list them, and what forbids it.
         #[arg(long)]
         dry_run: bool,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
     },
-    /// Lists every migration and whether it is applied; changes nothing.
+    /// Lists every migration and whether it is applied, and functions and views that are not as
+    /// this binary has them; changes nothing.
     Status {
         #[command(flatten)]
         database: Database,
@@ -73,7 +82,7 @@ enum Command {
 }
 
 #[derive(clap::Args, Clone, Copy, Debug)]
-struct Patience {
+struct PatienceArgs {
     /// The time to wait for one lock; everybody else waits behind it meanwhile.
     #[arg(long, value_name = "DURATION", default_value = "3s",
           value_parser = humantime::parse_duration)]
@@ -84,10 +93,40 @@ struct Patience {
     wait: Duration,
 }
 
-impl From<Patience> for MigrationPatience {
-    fn from(patience: Patience) -> Self {
-        Self { lock_timeout: patience.lock_timeout, total: patience.wait }
+impl From<PatienceArgs> for Patience {
+    fn from(args: PatienceArgs) -> Self {
+        Self { lock_timeout: args.lock_timeout, total: args.wait }
     }
+}
+
+/// The state to go back to.
+#[derive(Clone, Copy, Debug)]
+enum Goal {
+    Nothing,
+    After(Target),
+}
+
+impl Goal {
+    fn targets(self) -> Vec<Target> {
+        match self {
+            Self::Nothing => {
+                db::SCHEMAS.iter().map(|schema| Target { schema, version: 0 }).collect()
+            }
+            Self::After(target) => vec![target],
+        }
+    }
+}
+
+fn parse_goal(text: &str) -> Result<Goal, String> {
+    if text == "0" {
+        return Ok(Goal::Nothing);
+    }
+    let named = text.split_once('/').and_then(|(name, version)| {
+        let schema = db::SCHEMAS.iter().find(|schema| schema.name == name)?;
+        let version = version.parse().ok().filter(|version| *version >= 0)?;
+        Some(Goal::After(Target { schema, version }))
+    });
+    named.ok_or_else(|| "expected app/N, queue/N, or 0 for everything".to_owned())
 }
 
 /// Does what `args` ask for.
@@ -102,12 +141,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Revert { database, patience, to, steps, dry_run, yes } => {
             let pool = database.connect_session(APPLICATION, "migrations").await?;
-            let target = match to {
-                Some(version) => version,
-                None => version_before(&pool, steps.unwrap_or(1)).await?,
+            let targets = match to {
+                Some(goal) => goal.targets(),
+                None => targets_of_steps(&pool, steps.unwrap_or(1)).await?,
             };
-            let consent = Consent { dry_run, yes };
-            revert(&pool, target, patience, consent).await?;
+            revert(&pool, &targets, patience, Consent { dry_run, yes }).await?;
         }
         Command::Status { database, output } => {
             status(&database.connect(APPLICATION).await?, output).await?
@@ -116,15 +154,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn apply(pool: &PgPool, patience: Patience) -> anyhow::Result<()> {
+async fn apply(pool: &PgPool, patience: PatienceArgs) -> anyhow::Result<()> {
     let applied = db::migrate_with(pool, patience.into()).await?;
     if applied.is_empty() {
         println!("nothing to do: the schema is current");
     }
-    for migration in db::migration_status(pool).await? {
-        if applied.contains(&migration.version) {
-            println!("applied  {}  {}", migration.version, migration.name);
-        }
+    for name in applied {
+        println!("applied  {name}");
     }
     Ok(())
 }
@@ -137,42 +173,45 @@ struct Consent {
 
 async fn revert(
     pool: &PgPool,
-    target: i64,
-    patience: Patience,
+    targets: &[Target],
+    patience: PatienceArgs,
     consent: Consent,
 ) -> anyhow::Result<()> {
-    let doomed = applied_after(pool, target).await?;
-    if doomed.is_empty() {
-        println!("nothing to do: no migration after {target} is applied");
+    let plan = db::plan_revert(pool, targets).await?;
+    if plan.undone.is_empty() {
+        println!("nothing to do: no such migration is applied");
         return Ok(());
     }
-    for migration in &doomed {
-        println!("to undo  {}  {}", migration.version, migration.name);
+    for (schema, migration) in &plan.undone {
+        println!("to undo  {}/{}  {}", schema.name, migration.version(), migration.title());
+    }
+    let number = plan.undone.len();
+    if !plan.refusals.is_empty() {
+        return Err(SchemaError::Refused { reasons: plan.refusals }.into());
     }
     if consent.dry_run {
         return Ok(());
     }
-    if !consent.yes && !confirmed(doomed.len())? {
+    if !consent.yes && !confirmed(number)? {
         bail!("nothing was undone");
     }
-    for version in db::revert_to(pool, target, patience.into()).await? {
-        println!("undone   {version}");
+    for name in db::revert(pool, targets, patience.into()).await? {
+        println!("undone   {name}");
     }
     Ok(())
 }
 
-/// The newest migration after `steps` are undone; 0 when none is left.
-async fn version_before(pool: &PgPool, steps: usize) -> anyhow::Result<i64> {
-    let applied = applied_after(pool, 0).await?;
-    Ok(applied.get(steps).map_or(0, |migration| migration.version))
-}
-
-/// Applied migrations after this one, newest first: the order in which they are undone.
-async fn applied_after(pool: &PgPool, version: i64) -> anyhow::Result<Vec<MigrationStatus>> {
-    let mut migrations = db::migration_status(pool).await?;
-    migrations.retain(|m| m.version > version && m.state != MigrationState::Pending);
-    migrations.reverse();
-    Ok(migrations)
+/// The targets whose revert undoes the last `steps` migrations: those of the app come last.
+async fn targets_of_steps(pool: &PgPool, steps: usize) -> anyhow::Result<Vec<Target>> {
+    let all = db::plan_revert(pool, &Goal::Nothing.targets()).await?.undone;
+    let (undone, kept) = all.split_at(steps.min(all.len()));
+    let targets =
+        db::SCHEMAS.iter().filter(|schema| undone.iter().any(|(of, _)| of.name == schema.name));
+    let last_kept = |name: &str| {
+        let newest = kept.iter().find(|(of, _)| of.name == name);
+        newest.map_or(0, |(_, migration)| migration.version())
+    };
+    Ok(targets.map(|schema| Target { schema, version: last_kept(schema.name) }).collect())
 }
 
 /// Asks on a terminal; anywhere else only `--yes` is consent.
@@ -191,25 +230,24 @@ fn confirmed(number: usize) -> anyhow::Result<bool> {
 }
 
 async fn status(pool: &PgPool, output: Output) -> anyhow::Result<()> {
-    let migrations = db::migration_status(pool).await?;
+    let mut items = db::schema_status(pool).await?;
+    // There are many functions, and nearly always all of them are as they should be.
+    items.retain(|item| item.version.is_some() || !matches!(item.state, ItemState::Applied(_)));
     match output {
         Output::Table => {
-            println!("{:>7}  {:<8}  {:<20}  NAME", "VERSION", "STATE", "APPLIED AT");
-            for migration in &migrations {
-                let (state, applied_at) = words(migration.state);
-                let applied_at = applied_at.unwrap_or_else(|| "-".to_owned());
-                println!(
-                    "{:>7}  {state:<8}  {applied_at:<20}  {}",
-                    migration.version, migration.name
-                );
-            }
+            println!(
+                "{:<6}  {:>7}  {:<8}  {:<20}  NAME",
+                "SCHEMA", "VERSION", "STATE", "APPLIED AT"
+            );
+            items.iter().for_each(print_line);
         }
         Output::Json | Output::Jsonl => {
-            let rows = migrations.iter().map(|migration| {
-                let (state, applied_at) = words(migration.state);
+            let rows = items.iter().map(|item| {
+                let (state, applied_at) = words(item.state);
                 json!({
-                    "version": migration.version,
-                    "name": migration.name,
+                    "schema": item.schema,
+                    "version": item.version,
+                    "name": item.name,
                     "state": state,
                     "applied_at": applied_at,
                 })
@@ -220,13 +258,21 @@ async fn status(pool: &PgPool, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn print_line(item: &ItemStatus) {
+    let (state, applied_at) = words(item.state);
+    let version = item.version.map_or_else(|| "-".to_owned(), |version| version.to_string());
+    let applied_at = applied_at.unwrap_or_else(|| "-".to_owned());
+    let (schema, name) = (item.schema, &item.name);
+    println!("{schema:<6}  {version:>7}  {state:<8}  {applied_at:<20}  {name}");
+}
+
 /// The state in one word, and since when.
-fn words(state: MigrationState) -> (&'static str, Option<String>) {
+fn words(state: ItemState) -> (&'static str, Option<String>) {
     let (word, applied_at) = match state {
-        MigrationState::Pending => ("pending", None),
-        MigrationState::Applied(at) => ("applied", Some(at)),
-        MigrationState::Changed(at) => ("changed", Some(at)),
-        MigrationState::Unknown(at) => ("unknown", Some(at)),
+        ItemState::Pending => ("pending", None),
+        ItemState::Applied(at) => ("applied", Some(at)),
+        ItemState::Changed(at) => ("changed", Some(at)),
+        ItemState::Newer(at) => ("newer", Some(at)),
     };
     (word, applied_at.map(to_the_second))
 }

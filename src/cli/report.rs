@@ -17,6 +17,7 @@ use crate::bank::simulator::behaviour::BehaviourError;
 use crate::db::DbError;
 use crate::operations::job_keys::KeyringError;
 use crate::operations::schedules::{CadenceError, ScheduleError};
+use crate::queue::schema::SchemaError;
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
@@ -83,6 +84,9 @@ fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
     if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(DbError::Schema(_)))) {
         return (OTHER_SCHEMA, None);
     }
+    if let Some(classified) = error.chain().find_map(schema_error) {
+        return classified;
+    }
     match error.chain().find_map(connect_error) {
         Some(ConnectError::Url(_)) => (BAD_SETTING, Some("correct DATABASE_URL")),
         Some(ConnectError::Unreachable { .. }) => (
@@ -92,6 +96,29 @@ fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
         Some(ConnectError::NeedsSession { .. }) => (BAD_SETTING, None),
         Some(ConnectError::Relay(_)) | None => (FAILED, None),
     }
+}
+
+fn schema_error(cause: &(dyn std::error::Error + 'static)) -> Option<(u8, Option<&'static str>)> {
+    match cause.downcast_ref()? {
+        SchemaError::Refused { .. } => Some((CONFLICT, None)),
+        SchemaError::Newer { .. } => Some((OTHER_SCHEMA, Some("upgrade this binary"))),
+        SchemaError::Changed { .. } => Some((
+            OTHER_SCHEMA,
+            Some("use a binary of the release that applied it, or of a later one"),
+        )),
+        SchemaError::Apply { source, .. } if is_forbidden(source) => {
+            Some((FAILED, Some("migrate as the owner of the database")))
+        }
+        SchemaError::Apply { .. }
+        | SchemaError::NotRecorded { .. }
+        | SchemaError::Locked { .. }
+        | SchemaError::Database(_) => None,
+    }
+}
+
+/// SQLSTATE insufficient_privilege.
+fn is_forbidden(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("42501")
 }
 
 fn connect_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a ConnectError> {

@@ -64,10 +64,10 @@ struct Drain {
     /// Which ones, as 'app workers list' names them.
     #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "WORKER")]
     ids: Vec<Uuid>,
-    /// All that work.
+    /// All workers that are not lost.
     #[arg(long, requires = "consent")]
     all: bool,
-    /// Only say which.
+    /// Only list them.
     #[arg(long, group = "consent")]
     dry_run: bool,
     /// Do it to all, however many there are.

@@ -1,8 +1,7 @@
 //! The application's database: how commands are told where it is, and its schema.
 //!
 //! - `args`: where the database is, as commands are told.
-//! - `schema`: which migrations a database has, and whether this binary can work with it.
-//! - `migrations`: applying and undoing them, one process at a time, without holding up others.
+//! - `schema`: the schemas of this binary, and what a database has of them.
 //!
 //! Pools and connections themselves are `surety_postgres`.
 
@@ -10,16 +9,16 @@ use std::time::Duration;
 
 use surety_postgres::ConnectError;
 
+use crate::queue::schema::{SchemaError, SchemaState};
+
 pub use args::DatabaseArgs;
-pub use migrations::{MIGRATOR, MigrationPatience, migrate, migrate_with, revert_to};
 pub use schema::{
-    MigrationState, MigrationStatus, SchemaState, migration_status, require_current_schema,
-    schema_state,
+    APP, SCHEMAS, migrate, migrate_with, plan_revert, require_current_schema, revert, schema_state,
+    schema_status,
 };
 pub use surety_postgres::{connect, connect_to_write, is_pooled, is_writable};
 
 mod args;
-mod migrations;
 mod schema;
 
 /// The ways in which the application's database fails it.
@@ -28,9 +27,9 @@ pub enum DbError {
     /// The database cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// A migration failed.
+    /// A migration failed, or must not be made.
     #[error("the schema cannot be migrated")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[source] SchemaError),
     /// Another session held a lock that a migration needs for all of the time given.
     #[error(
         "the schema is locked by another session for {} s: end long transactions (pg_stat_activity \
@@ -38,11 +37,11 @@ pub enum DbError {
         waited.as_secs()
     )]
     MigrationLocked {
-        /// How long it was tried.
+        /// The time for which it was tried.
         waited: Duration,
     },
-    /// The schema is older or newer than this binary.
-    #[error("{0}")]
+    /// The schema is not that of this binary.
+    #[error("{0}: {fix}", fix = schema::fix_of(.0))]
     Schema(SchemaState),
     /// Any other statement failed.
     #[error("the database refused")]

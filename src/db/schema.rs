@@ -1,64 +1,92 @@
-//! Which migrations a database has, compared with those of this binary.
+//! The schemas of the application's database: that of the queue, and its own.
 
-use std::collections::BTreeMap;
+use sqlx::PgPool;
+use surety_postgres::connect::require_session;
 
-use sqlx::migrate::Migrate;
-use sqlx::{PgConnection, PgPool};
-use time::OffsetDateTime;
+use super::DbError;
+use crate::queue::schema::{
+    self, ItemStatus, Patience, QUEUE, RevertPlan, Schema, SchemaError, SchemaState, Target,
+};
 
-use super::{DbError, MIGRATOR};
+/// Payments and what they need.
+pub static APP: Schema = Schema {
+    name: "app",
+    release: env!("CARGO_PKG_VERSION"),
+    owns: &["payments", "identity", "bank", "api", "rate_limits"],
+    records: "surety",
+    migrations: crate::queue::schema_migrations![
+        "migrations":
+        "0001_payments" guarded,
+        "0002_identity" guarded,
+        "0003_bank" guarded,
+        "0004_idempotency_keys" guarded,
+        "0005_rate_limits",
+    ],
+    files: crate::queue::schema_files![
+        "migrations":
+        "functions/payments.refuse_change",
+        "functions/payments.check_transfers",
+        "functions/payments.check_entries",
+        "functions/payments.version_at",
+        "functions/bank.refuse_change",
+    ],
+};
 
-/// How the schema of a database compares with the migrations of this binary.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SchemaState {
-    /// Every migration of this binary is applied, and no other.
-    Current,
-    /// So many migrations of this binary are not applied yet.
-    Outdated {
-        /// Number of missing migrations.
-        missing: usize,
-    },
-    /// The database has migrations that this binary does not know.
-    Newer,
+/// All of them, in the order in which they are made.
+pub static SCHEMAS: [&Schema; 2] = [&QUEUE, &APP];
+
+/// Brings all schemas to this binary's. Several processes at once are harmless: one does it, the
+/// others wait and then find nothing to do. Gives the names of what this call applied.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn migrate(pool: &PgPool) -> Result<Vec<String>, DbError> {
+    migrate_with(pool, Patience::default()).await
 }
 
-impl std::fmt::Display for SchemaState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Current => f.write_str("the schema is current"),
-            Self::Outdated { missing } => write!(
-                f,
-                "the schema is outdated ({missing} migrations missing): run 'app migrate run', or \
-                 start with --migrate"
-            ),
-            Self::Newer => f.write_str(
-                "the schema is newer than this binary: upgrade the binary, or run 'app migrate \
-                 revert' of the newer one",
-            ),
-        }
-    }
+/// [`migrate`], waiting as long as told.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn migrate_with(pool: &PgPool, patience: Patience) -> Result<Vec<String>, DbError> {
+    require_session(pool, "migrations")?;
+    Ok(schema::migrate_all(pool, &SCHEMAS, patience).await?)
 }
 
-/// Compares the applied migrations with those of this binary; changes nothing.
+/// Looks at what a revert would undo, and whether it must not; changes nothing.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn plan_revert(pool: &PgPool, targets: &[Target]) -> Result<RevertPlan, DbError> {
+    let mut conn = pool.acquire().await?;
+    Ok(schema::plan_revert(&mut conn, targets).await?)
+}
+
+/// Undoes everything after `targets`, or nothing. Gives the names of what was undone.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn revert(
+    pool: &PgPool,
+    targets: &[Target],
+    patience: Patience,
+) -> Result<Vec<String>, DbError> {
+    require_session(pool, "migrations")?;
+    let undone = schema::revert(pool, targets, patience).await?;
+    Ok(undone.iter().map(|(schema, it)| format!("{}/{}", schema.name, it.version())).collect())
+}
+
+/// Compares the database with this binary; changes nothing.
 ///
 /// # Errors
 ///
 /// When the database does not answer.
 pub async fn schema_state(pool: &PgPool) -> Result<SchemaState, DbError> {
-    let mut conn = pool.acquire().await?;
-    let applied = applied_versions(&mut conn).await?;
-    let known: Vec<i64> = MIGRATOR
-        .iter()
-        .filter(|migration| migration.migration_type.is_up_migration())
-        .map(|migration| migration.version)
-        .collect();
-    if applied.iter().any(|version| !known.contains(version)) {
-        return Ok(SchemaState::Newer);
-    }
-    match known.len() - applied.len() {
-        0 => Ok(SchemaState::Current),
-        missing => Ok(SchemaState::Outdated { missing }),
-    }
+    Ok(schema::state(pool, &SCHEMAS).await?)
 }
 
 /// Fails unless the schema is current, with the command that mends it.
@@ -73,80 +101,40 @@ pub async fn require_current_schema(pool: &PgPool) -> Result<(), DbError> {
     }
 }
 
-/// A migration that this binary or the database knows.
-#[derive(Clone, Debug)]
-pub struct MigrationStatus {
-    /// The number in front of its file's name.
-    pub version: i64,
-    /// The words after it.
-    pub name: String,
-    /// How binary and database compare.
-    pub state: MigrationState,
+/// The remedy for a database in this state, in words.
+pub(super) fn fix_of(state: &SchemaState) -> &'static str {
+    match state {
+        SchemaState::Current => "nothing is to be done",
+        SchemaState::Outdated { .. } => "run 'app migrate run', or start with --migrate",
+        SchemaState::Newer => "upgrade the binary, or run 'app migrate revert' of the newer one",
+        SchemaState::NotRecorded { .. } => {
+            "use another database, or start 'app dev --fresh' if it is that of 'app dev'"
+        }
+    }
 }
 
-/// How a migration of this binary compares with the database.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MigrationState {
-    /// Not applied yet.
-    Pending,
-    /// Applied then, as this binary has it.
-    Applied(OffsetDateTime),
-    /// Applied then, but the file was edited since.
-    Changed(OffsetDateTime),
-    /// Applied then by a newer binary; this one does not know it.
-    Unknown(OffsetDateTime),
-}
-
-/// Every migration, in order; changes nothing.
+/// Every migration and file; changes nothing.
 ///
 /// # Errors
 ///
 /// When the database does not answer.
-pub async fn migration_status(pool: &PgPool) -> Result<Vec<MigrationStatus>, DbError> {
+pub async fn schema_status(pool: &PgPool) -> Result<Vec<ItemStatus>, DbError> {
     let mut conn = pool.acquire().await?;
-    let mut applied: BTreeMap<i64, AppliedRow> = BTreeMap::new();
-    if !applied_versions(&mut conn).await?.is_empty() {
-        let rows: Vec<AppliedRow> = sqlx::query_as(
-            "select version, description, checksum, installed_on from _sqlx_migrations",
-        )
-        .fetch_all(&mut *conn)
-        .await?;
-        applied = rows.into_iter().map(|row| (row.version, row)).collect();
-    }
-    let mut all = Vec::new();
-    for migration in MIGRATOR.iter().filter(|m| m.migration_type.is_up_migration()) {
-        let state = match applied.remove(&migration.version) {
-            None => MigrationState::Pending,
-            Some(row) if row.checksum == *migration.checksum => {
-                MigrationState::Applied(row.installed_on)
+    Ok(schema::status(&mut conn, &SCHEMAS).await?)
+}
+
+impl From<SchemaError> for DbError {
+    fn from(error: SchemaError) -> Self {
+        match error {
+            SchemaError::NotRecorded { postgres_schema } => {
+                Self::Schema(SchemaState::NotRecorded { postgres_schema })
             }
-            Some(row) => MigrationState::Changed(row.installed_on),
-        };
-        let name = migration.description.to_string();
-        all.push(MigrationStatus { version: migration.version, name, state });
+            SchemaError::Locked { waited } => Self::MigrationLocked { waited },
+            SchemaError::Database(source) => Self::Database(source),
+            SchemaError::Apply { .. }
+            | SchemaError::Newer { .. }
+            | SchemaError::Changed { .. }
+            | SchemaError::Refused { .. } => Self::Migrate(error),
+        }
     }
-    all.extend(applied.into_values().map(|row| MigrationStatus {
-        version: row.version,
-        name: row.description,
-        state: MigrationState::Unknown(row.installed_on),
-    }));
-    Ok(all)
-}
-
-#[derive(sqlx::FromRow)]
-struct AppliedRow {
-    version: i64,
-    description: String,
-    checksum: Vec<u8>,
-    installed_on: OffsetDateTime,
-}
-
-/// The versions that a database has, in order.
-pub(super) async fn applied_versions(conn: &mut PgConnection) -> Result<Vec<i64>, DbError> {
-    let has_table = "select to_regclass('_sqlx_migrations') is not null";
-    if !sqlx::query_scalar::<_, bool>(has_table).fetch_one(&mut *conn).await? {
-        return Ok(Vec::new());
-    }
-    let applied = conn.list_applied_migrations("_sqlx_migrations").await?;
-    Ok(applied.into_iter().map(|migration| migration.version).collect())
 }

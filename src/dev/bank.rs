@@ -13,7 +13,7 @@ use crate::serve;
 /// things out.
 const LATENCY: &str = "50ms..300ms";
 /// The file in the data folder that keeps its books.
-const BOOKS: &str = "bank.jsonl";
+pub(super) const BOOKS: &str = "bank.jsonl";
 
 /// The bank that the workers ask.
 pub(super) struct Bank {

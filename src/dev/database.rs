@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Instant;
 
+use anyhow::bail;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
-use super::Args;
 use super::messages::{print, print_step};
+use super::{Args, fresh};
 use crate::db::{self, DatabaseArgs};
 use surety_postgres::embedded::locate::{self, Download};
 use surety_postgres::embedded::{
@@ -42,6 +43,9 @@ impl Database {
     pub(super) async fn open(args: &Args) -> anyhow::Result<Self> {
         let given = args.database_url.as_deref().filter(|url| !url.is_empty());
         let (cluster, url) = match given {
+            Some(_) if args.fresh => bail!(
+                "--fresh deletes the data of the private PostgreSQL only: leave out DATABASE_URL"
+            ),
             Some(url) => (None, url.to_owned()),
             None => {
                 let cluster = start_cluster(args).await?;
@@ -55,7 +59,8 @@ impl Database {
         let pool = ways.connect_to_write(args.api.database_connections, "surety dev api").await?;
         let session = ways.connect_session("surety dev", "migrations").await?;
         let applied = db::migrate(&session).await?;
-        print_step(&format!("schema current, {} migrations applied", applied.len()), began);
+        let migrations = applied.iter().filter(|name| !name.ends_with(".sql")).count();
+        print_step(&format!("schema current, {migrations} migrations applied"), began);
         let handler_pool = ways.connect_to_write(HANDLER_CONNECTIONS, "surety dev worker").await?;
         let direct = ways.direct_options("surety dev worker")?;
         let (psql, place) = match &cluster {
@@ -131,6 +136,9 @@ async fn start_cluster(args: &Args) -> anyhow::Result<Cluster> {
         max_connections: MAX_CONNECTIONS,
     };
     let cluster = Cluster::start(settings).await?;
+    if args.fresh {
+        fresh::delete_data(&cluster, DATABASE, args.yes).await?;
+    }
     cluster.ensure_database(DATABASE).await?;
     let binaries = cluster.binaries();
     print_step(

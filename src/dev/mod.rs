@@ -13,6 +13,7 @@
 //!
 //! - Here: the order of things, and the API and the workers while they run.
 //! - `bank`: the simulated bank, or the one that was named.
+//! - `fresh`: deletes what was before, if asked to.
 //! - `database`: the private cluster, or the database that was named.
 //! - `messages`: messages on standard output.
 
@@ -37,6 +38,7 @@ use crate::{serve, work};
 
 mod bank;
 mod database;
+mod fresh;
 mod messages;
 
 /// Heading of the settings that `app serve` has too. They are left out of our help, which is a
@@ -54,6 +56,7 @@ Examples:
   app dev --listen 127.0.0.1:9000 --workers 4
   app dev --data-dir ./data               keep the data here
   app dev --settle-delay 30s              time to see a transaction PROCESSING
+  app dev --fresh                         start again with no data; asks first
   DATABASE_URL=postgres://me@db/app app dev
 
 All settings of 'app serve', 'app work' and 'app bank' hold here too, by flag or environment; see
@@ -81,6 +84,15 @@ pub struct Args {
     /// /var/lib/surety/dev]
     #[arg(long, env = "APP_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+
+    /// Delete all data of the private PostgreSQL and of the simulated bank first. Asks, unless with
+    /// --yes.
+    #[arg(long)]
+    pub fresh: bool,
+
+    /// Do not ask.
+    #[arg(long, requires = "fresh")]
+    pub yes: bool,
 
     /// The number of workers that run beside the API.
     #[arg(long, env = "APP_DEV_WORKERS", default_value_t = 2, value_name = "N",

@@ -1,4 +1,4 @@
-//! API keys: what machines sign in with.
+//! API keys: the credentials of machines.
 //!
 //! A secret is 256 random bits, shown once and stored as its SHA-256. It has too many bits to be
 //! guessed, so it needs no slow hash; and the database finds it by the hash, so no comparison of

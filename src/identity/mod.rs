@@ -5,9 +5,9 @@
 //! - [`users`]: people, with a role and a status.
 //! - [`passwords`]: which ones are acceptable, and their hashes (Argon2id).
 //! - [`sessions`]: sign-ins of users, and what ends them.
-//! - [`signing_keys`]: what tokens are signed with; shared by all nodes through the database.
+//! - [`signing_keys`]: the keys that sign tokens; shared by all nodes through the database.
 //! - [`tokens`]: the JWT that stands for a session.
-//! - [`api_keys`]: what machines sign in with.
+//! - [`api_keys`]: the credentials of machines.
 //! - [`credentials`]: one statement that says who many tokens and keys belong to, as of now.
 //!
 //! A token proves nothing by itself: its session, its user's status and role, and the key that

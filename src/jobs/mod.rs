@@ -1,4 +1,4 @@
-//! The second way in: what happens after the answer was sent. One file per kind of job, and
+//! The second way in: the jobs that run after the answer was sent. One file per kind of job, and
 //! [`dead_letters`] for those that were given up.
 //!
 //! A job reads like a list of steps: begin, call the rules, complete. It owns the database

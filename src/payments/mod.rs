@@ -1,14 +1,14 @@
-//! The money: what providers tell us, who holds it, and the double-entry ledger between them.
+//! The money: providers' transactions, holders of money, and the double-entry ledger between them.
 //!
 //! The cast:
 //!
 //! - [`transactions`]: a provider's payment events, recorded once each however often they come
 //!   (G2).
-//! - [`settlement`]: what moves a transaction to its outcome, once (G3).
+//! - [`settlement`]: the one step of a transaction to its outcome (G3).
 //! - [`transfers`]: movements between two accounts, each with entries that sum to zero (G7).
-//! - [`accounts`]: who holds money, made on first sight.
+//! - [`accounts`]: holders of money, made on first sight.
 //! - [`wallets`]: the accounts of users, with what they hold and what is available.
-//! - [`orders`]: what users want done with their money: deposits, withdrawals, transfers, refunds.
+//! - [`orders`]: users' deposits, withdrawals, transfers and refunds.
 //!
 //! Every function takes a `&mut PgConnection` and neither begins nor commits: the two edges, `http`
 //! and `jobs`, do, so that one function there shows all that commits together.

@@ -1,4 +1,4 @@
-//! Settlement: what a provider told us becomes a transfer, and the transaction gets its outcome.
+//! Settlement: a provider's transaction becomes a transfer, and gets its outcome.
 //!
 //! A transaction leaves `PROCESSING` exactly once: its row is locked before it is judged, and only
 //! the one who finds it in `PROCESSING` writes. Whoever comes second, for whatever reason, finds it

@@ -94,6 +94,50 @@ async fn a_start_after_kill_9_keeps_the_data() {
     assert_marked(&data_dir).await;
 }
 
+#[tokio::test]
+async fn fresh_deletes_what_was_before_with_consent_only() {
+    let data_dir = data_dir();
+    leave_a_mark(&data_dir, Signal::Terminate).await;
+    std::fs::write(data_dir.join("bank.jsonl"), "").unwrap();
+
+    let (status, output) = fresh(&data_dir, &[]).run().await;
+    assert!(!status.success() && output.contains("add --yes to do it"), "{output}");
+    let elsewhere = fresh(&data_dir, &["--yes"]).env("DATABASE_URL", "postgres://x/y");
+    let (status, output) = elsewhere.run().await;
+    assert!(!status.success() && output.contains("leave out DATABASE_URL"), "{output}");
+    assert!(data_dir.join("bank.jsonl").exists());
+    assert_marked(&data_dir).await;
+
+    let mut app = fresh(&data_dir, &["--yes"]).spawn();
+    app.wait_for_line("Ready in").await;
+    let mut conn = PgConnection::connect(&database_of(&app)).await.unwrap();
+    let is_marked: bool = sqlx::query_scalar("select to_regclass('mark') is not null")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert!(!is_marked);
+    sqlx::query("select from queue.jobs").execute(&mut conn).await.unwrap();
+}
+
+#[tokio::test]
+async fn data_of_before_the_first_release_is_named_and_fresh_begins_anew() {
+    let data_dir = data_dir();
+    let cluster = Cluster::start(throwaway(data_dir.to_owned(), Lifetime::OfThisProcess));
+    let cluster = cluster.await.unwrap();
+    cluster.ensure_database("surety").await.unwrap();
+    let mut conn = PgConnection::connect(&cluster.url("surety")).await.unwrap();
+    let old = "create schema queue; create table queue.jobs (id bigint)";
+    sqlx::raw_sql(old).execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+    cluster.stop().await;
+
+    let (status, output) = dev(&data_dir).run().await;
+    assert_eq!(status.code(), Some(8), "{output}");
+    assert!(output.contains("start 'app dev --fresh'"), "{output}");
+    let mut app = fresh(&data_dir, &["--yes"]).spawn();
+    app.wait_for_line("Ready in").await;
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn kill_9_of_the_app_ends_its_server() {
@@ -304,6 +348,11 @@ async fn no_binaries_and_no_network_name_the_install_command() {
 
 fn dev(data_dir: &Path) -> AppCommand {
     command(data_dir, "127.0.0.1:0")
+}
+
+fn fresh(data_dir: &Path, more: &[&str]) -> AppCommand {
+    let flags = ["--fresh"].iter().chain(more).map(|&flag| flag.to_owned());
+    App::command(args(data_dir, "127.0.0.1:0").into_iter().chain(flags))
 }
 
 fn command(data_dir: &Path, listen: &str) -> AppCommand {

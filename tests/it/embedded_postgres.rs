@@ -18,7 +18,7 @@ use crate::support::{
 async fn a_test_database_has_the_schema_and_no_rows() {
     let db = TestDb::new().await;
     let (migrations, jobs): (i64, i64) = sqlx::query_as(
-        "select (select count(*) from _sqlx_migrations), (select count(*) from queue.jobs)",
+        "select (select count(*) from surety.schema_migrations), (select count(*) from queue.jobs)",
     )
     .fetch_one(&db.pool)
     .await

@@ -1,9 +1,12 @@
-//! The schema's migrations, and `app migrate`.
+//! The schemas' migrations, and `app migrate`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use sqlx::PgPool;
-use surety::db::{self, MigrationPatience, SchemaState};
+use sqlx::migrate::Migrator;
+use surety::db::{self, APP, SCHEMAS};
+use surety::queue::schema::{Patience, QUEUE, Schema, SchemaState, Target};
 
 use crate::support::{App, AppCommand, Binary as _, TestDb};
 
@@ -11,7 +14,8 @@ use crate::support::{App, AppCommand, Binary as _, TestDb};
 async fn objects(pool: &PgPool) -> BTreeSet<String> {
     let lines: Vec<String> = sqlx::query_scalar(
         "with ours as (select oid, nspname from pg_namespace
-                       where nspname in ('queue', 'payments', 'bank', 'identity'))
+                       where nspname in ('queue', 'payments', 'bank', 'identity',
+                                         'api', 'rate_limits', 'surety'))
          select 'schema ' || nspname from ours
          union all
          select concat_ws(' ', 'relation', c.oid::regclass, c.relkind, c.reloptions)
@@ -51,18 +55,30 @@ async fn objects(pool: &PgPool) -> BTreeSet<String> {
     lines.into_iter().collect()
 }
 
+fn after(schema: &'static Schema, version: i64) -> [Target; 1] {
+    [Target { schema, version }]
+}
+
+fn everything() -> [Target; 2] {
+    SCHEMAS.map(|schema| Target { schema, version: 0 })
+}
+
 #[tokio::test]
 async fn every_migration_can_be_undone_and_applied_again() {
     let db = TestDb::without_schema().await;
     let applied = db::migrate(&db.pool).await.unwrap();
     let before = objects(&db.pool).await;
-    assert!(before.contains("schema queue") && before.contains("schema payments"));
+    for schema in ["queue", "payments", "surety"] {
+        assert!(before.contains(&format!("schema {schema}")));
+    }
 
     // One by one, so that each finds the schema as it left it.
-    for version in applied.iter().rev() {
-        let undone =
-            db::revert_to(&db.pool, version - 1, MigrationPatience::default()).await.unwrap();
-        assert_eq!(undone, [*version]);
+    for schema in SCHEMAS.into_iter().rev() {
+        for version in (0..schema.migrations.len() as i64).rev() {
+            let target = after(schema, version);
+            let undone = db::revert(&db.pool, &target, Patience::default()).await.unwrap();
+            assert_eq!(undone, [format!("{}/{}", schema.name, version + 1)]);
+        }
     }
     assert_eq!(objects(&db.pool).await, BTreeSet::new());
     assert_eq!(
@@ -73,6 +89,28 @@ async fn every_migration_can_be_undone_and_applied_again() {
     assert_eq!(db::migrate(&db.pool).await.unwrap(), applied);
     assert_eq!(objects(&db.pool).await, before);
     assert_eq!(db::schema_state(&db.pool).await.unwrap(), SchemaState::Current);
+}
+
+#[test]
+fn every_file_of_the_migrations_folder_is_in_the_binary() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let names = |folder: &Path| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+        files.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    };
+    let mut listed = BTreeSet::new();
+    for migration in APP.migrations {
+        listed.extend(["up", "down"].map(|way| format!("{}.{way}.sql", migration.name)));
+        listed.extend(migration.guard.map(|_| format!("{}.guard.sql", migration.name)));
+    }
+    assert_eq!(listed, names(&folder));
+    let functions: BTreeSet<String> =
+        names(&folder.join("functions")).iter().map(|name| format!("functions/{name}")).collect();
+    assert_eq!(
+        APP.files.iter().map(|file| file.name.to_owned()).collect::<BTreeSet<_>>(),
+        functions
+    );
 }
 
 #[tokio::test]
@@ -87,7 +125,7 @@ async fn of_five_processes_that_migrate_at_once_one_applies() {
         applied += process.lines().iter().filter(|line| line.starts_with("applied ")).count();
         idle += usize::from(process.output().contains("nothing to do"));
     }
-    assert_eq!(applied, db::migration_status(&db.pool).await.unwrap().len());
+    assert_eq!(applied, db::schema_status(&db.pool).await.unwrap().len());
     assert_eq!(idle, 4);
 }
 
@@ -100,25 +138,116 @@ async fn status_says_what_is_applied_and_what_is_not() {
     assert!(rows.as_array().unwrap().iter().all(|row| row["state"] == "pending"), "{rows}");
 
     db::migrate(&db.pool).await.unwrap();
-    sqlx::query("update _sqlx_migrations set checksum = '' where version = 1")
-        .execute(&db.pool)
-        .await
-        .unwrap();
-    sqlx::query(
-        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-         values (9999, 'of the future', true, '', 0)",
+    sqlx::raw_sql(
+        "update surety.schema_migrations set checksum = '' where version = 1;
+         insert into surety.schema_migrations (version, name, checksum, applied_by)
+         values (9999, 'of the future', '', '9.0.0');
+         update queue.schema_files set checksum = '' where name = 'functions/claim.sql';
+         update queue.schema_files set checksum = '', applied_by = '9.0.0'
+         where name = 'functions/cancel.sql';",
     )
     .execute(&db.pool)
     .await
     .unwrap();
     let (_, output) = migrate(&db.url, &["status"]).run().await;
-    let state_of = |version: &str| {
-        let line = output.lines().find(|line| line.trim_start().starts_with(version)).unwrap();
-        line.split_whitespace().nth(1).unwrap().to_owned()
+    let state_of = |schema: &str, version: &str, name: &str| {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let mut lines = output.lines().map(words);
+        let line =
+            lines.find(|line| line[..2] == [schema, version] && line.join(" ").contains(name));
+        line.unwrap_or_else(|| panic!("{schema}/{version} {name}: {output}"))[2].clone()
     };
-    assert_eq!(state_of("1 "), "changed");
-    assert_eq!(state_of("2 "), "applied");
-    assert_eq!(state_of("9999 "), "unknown");
+    assert_eq!(state_of("app", "1", "payments"), "changed");
+    assert_eq!(state_of("app", "2", "identity"), "applied");
+    assert_eq!(state_of("app", "9999", "of the future"), "newer");
+    assert_eq!(state_of("queue", "1", "jobs"), "applied");
+    assert_eq!(state_of("queue", "-", "functions/claim.sql"), "changed");
+    assert_eq!(state_of("queue", "-", "functions/cancel.sql"), "newer");
+    assert!(!output.contains("functions/complete.sql"), "{output}");
+}
+
+#[tokio::test]
+async fn a_function_that_has_changed_is_applied_again() {
+    let db = TestDb::new().await;
+    sqlx::raw_sql(
+        "create or replace function queue.kept_since(parent regclass) returns timestamptz
+         language sql stable parallel safe as 'select null::timestamptz';
+         update queue.schema_files set checksum = '' where name = 'functions/kept_since.sql';",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let outdated = SchemaState::Outdated { missing: 1 };
+    assert_eq!(db::schema_state(&db.pool).await.unwrap(), outdated);
+    let list = App::command(["jobs", "list"]).env("DATABASE_URL", &db.url);
+    let (status, output) = list.run().await;
+    assert_eq!(status.code(), Some(8), "{output}");
+    assert!(output.contains("run 'app migrate run'"), "{output}");
+
+    let (status, output) = migrate(&db.url, &["run"]).run().await;
+    assert!(status.success(), "{output}");
+    assert_eq!(output.trim(), "applied  queue/functions/kept_since.sql");
+    let kept: bool = sqlx::query_scalar("select queue.kept_since('queue.attempts') is not null")
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+    assert!(kept);
+}
+
+#[tokio::test]
+async fn a_database_of_before_the_first_release_is_refused_in_one_sentence_and_left_alone() {
+    let db = TestDb::without_schema().await;
+    sqlx::raw_sql(
+        "create schema queue;
+         create table queue.jobs (id bigint);
+         create table _sqlx_migrations (version bigint primary key);
+         insert into _sqlx_migrations select generate_series(1, 15);",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let before = objects(&db.pool).await;
+    let sentence = "the schema queue was made before the first release, or by somebody else, and \
+                    cannot be migrated: use another database, or start 'app dev --fresh' if it is \
+                    that of 'app dev'";
+    for command in [&["migrate", "run"][..], &["migrate", "status"], &["jobs", "list"], &["serve"]]
+    {
+        let command = App::command(command).env("DATABASE_URL", &db.url);
+        let (status, output) = command.env("APP_LISTEN", "127.0.0.1:0").run().await;
+        assert_eq!(status.code(), Some(8), "{output}");
+        assert!(output.contains(sentence), "{output}");
+    }
+    // Those of payments alone, beside a queue that another program has migrated.
+    let other = TestDb::without_schema().await;
+    sqlx::raw_sql("create schema payments; create table payments.accounts ()")
+        .execute(&other.pool)
+        .await
+        .unwrap();
+    let (_, output) = migrate(&other.url, &["run"]).run().await;
+    assert!(output.contains("the schema payments was made before"), "{output}");
+
+    assert_eq!(objects(&db.pool).await, before);
+    assert!(!objects(&other.pool).await.contains("schema queue"), "half a schema");
+}
+
+#[tokio::test]
+async fn another_programs_migrations_run_before_and_after_ours() {
+    static STRANGERS: Migrator = sqlx::migrate!("crates/queue/tests/stranger/migrations");
+    for stranger_is_first in [true, false] {
+        let db = TestDb::without_schema().await;
+        if stranger_is_first {
+            STRANGERS.run(&db.pool).await.unwrap();
+        }
+        let (status, output) = migrate(&db.url, &["run"]).run().await;
+        assert!(status.success(), "{output}");
+        STRANGERS.run(&db.pool).await.unwrap();
+        assert_eq!(db::schema_state(&db.pool).await.unwrap(), SchemaState::Current);
+
+        let (status, output) = migrate(&db.url, &["revert", "--to", "0", "--yes"]).run().await;
+        assert!(status.success(), "{output}");
+        STRANGERS.run(&db.pool).await.unwrap();
+        sqlx::query("select from greetings").execute(&db.pool).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -128,19 +257,96 @@ async fn nothing_is_undone_without_consent() {
     assert_eq!(status.code(), Some(1), "{output}");
     assert!(output.contains("--yes"), "{output}");
     let (status, output) = migrate(&db.url, &["revert", "--to", "0", "--dry-run"]).run().await;
-    assert!(status.success() && output.contains("to undo  1"), "{output}");
+    assert!(status.success() && output.contains("to undo  queue/1"), "{output}");
     assert_eq!(db::schema_state(&db.pool).await.unwrap(), SchemaState::Current);
 
     let (status, output) = migrate(&db.url, &["revert", "--yes"]).run().await;
+    assert!(status.success() && output.contains("undone   app/5"), "{output}");
+    let (status, output) = migrate(&db.url, &["revert", "--to", "app/3", "--yes"]).run().await;
+    assert!(status.success() && output.contains("undone   app/4"), "{output}");
+    let (status, output) = migrate(&db.url, &["revert", "--steps", "4", "--yes"]).run().await;
     assert!(status.success(), "{output}");
-    assert_eq!(db::schema_state(&db.pool).await.unwrap(), SchemaState::Outdated { missing: 1 });
+    let undone: Vec<&str> = output.lines().filter(|line| line.starts_with("undone")).collect();
+    assert_eq!(undone, ["app/3", "app/2", "app/1", "queue/6"].map(|it| format!("undone   {it}")));
+    for wrong in ["7", "queue", "queue/-1", "shop/1"] {
+        let (status, output) = migrate(&db.url, &["revert", "--to", wrong]).run().await;
+        assert_eq!(status.code(), Some(2), "{output}");
+    }
+}
+
+/// What is money, or evidence of it, one at a time, and what the refusal says of it.
+const MONEY: [(&str, &str); 6] = [
+    (
+        "insert into payments.accounts (id, kind, owner_id, currency, floor)
+         values (gen_random_uuid(), 'wallet', gen_random_uuid(), 'EUR', 0)",
+        "payments.accounts holds wallets",
+    ),
+    (
+        "insert into payments.transactions
+           (transaction_id, source_account, destination_account, amount, currency, body)
+         values ('t', 'a', 'b', 1, 'EUR', '')",
+        "payments.transactions holds transactions",
+    ),
+    (
+        "insert into payments.orders
+           (id, kind, owner_id, source_account_id, destination_account_id, amount, currency)
+         values (gen_random_uuid(), 'deposit', gen_random_uuid(), gen_random_uuid(),
+                 gen_random_uuid(), 1, 'EUR')",
+        "payments.orders holds orders",
+    ),
+    (
+        "alter table payments.entries disable trigger user;
+         insert into payments.entries
+           (account_id, account_version, transfer_id, amount, balance_after)
+         values (gen_random_uuid(), 1, gen_random_uuid(), 1, 1)",
+        "payments.entries holds ledger entries",
+    ),
+    (
+        "insert into bank.calls (effect_key, operation, direction, amount, currency)
+         values ('e', 'send', 'deposit', 1, 'EUR')",
+        "bank.calls holds what was said to the bank",
+    ),
+    ("insert into queue.jobs (kind) values ('k')", "queue.jobs holds unfinished jobs"),
+];
+
+#[tokio::test]
+async fn money_is_not_dropped_and_a_dry_run_says_so_before_anything_is_touched() {
+    for (made, reason) in MONEY {
+        let db = TestDb::new().await;
+        sqlx::raw_sql(made).execute(&db.pool).await.unwrap();
+        let before = objects(&db.pool).await;
+        for consent in ["--dry-run", "--yes"] {
+            let (status, output) = migrate(&db.url, &["revert", "--to", "0", consent]).run().await;
+            assert_eq!(status.code(), Some(5), "{output}");
+            assert!(output.contains("nothing was undone"), "{output}");
+            assert!(output.contains(reason), "{reason}: {output}");
+        }
+        let refused = db::revert(&db.pool, &everything(), Patience::default()).await;
+        assert!(refused.is_err(), "{reason}");
+        assert_eq!(objects(&db.pool).await, before);
+        assert_eq!(db::schema_state(&db.pool).await.unwrap(), SchemaState::Current);
+    }
+}
+
+#[tokio::test]
+async fn what_holds_no_money_is_undone_beside_it() {
+    let db = TestDb::new().await;
+    for (made, _) in MONEY {
+        sqlx::raw_sql(made).execute(&db.pool).await.unwrap();
+    }
+    let (status, output) = migrate(&db.url, &["revert", "--to", "app/4", "--yes"]).run().await;
+    assert!(status.success(), "{output}");
+    let (status, output) = migrate(&db.url, &["revert", "--to", "queue/4", "--yes"]).run().await;
+    assert!(status.success(), "{output}");
+    db::migrate(&db.pool).await.unwrap();
+    db::revert(&db.pool, &after(&APP, 4), Patience::default()).await.unwrap();
+    db::revert(&db.pool, &after(&QUEUE, 4), Patience::default()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_migration_does_not_queue_behind_a_lock_for_ever() {
     let db = TestDb::new().await;
     let mut reader = db.pool.begin().await.unwrap();
-    // A table that the newest migration changes, so that nothing is undone before.
     sqlx::query("select from queue.jobs").fetch_all(&mut *reader).await.unwrap();
 
     let revert = ["revert", "--to", "0", "--yes", "--lock-timeout", "50ms", "--wait", "1s"];

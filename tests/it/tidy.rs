@@ -47,7 +47,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("queue", &[]),
     ("telemetry", &["http", "queue"]),
     ("process", &["cli", "telemetry"]),
-    ("db", &[]),
+    ("db", &["queue"]),
     ("money", &[]),
     ("ids", &[]),
     ("invariants", &[]),

@@ -14,6 +14,7 @@
 //! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, pause, limit, drain |
 //! | [`health`] | findings about a queue in operation, and the invariants that always hold |
 //! | [`telemetry`] | spans, trace contexts and the log line of each run |
+//! | [`schema`] | migrations, functions and views, and how they come to a database: [`migrate`] |
 //! | [`testing`] | tests of programs that use the queue: inline runs, a clock that moves |
 //!
 //! [`batcher`] and [`deadline`] are tools that an application may use, too. The everyday types are
@@ -217,11 +218,11 @@ pub mod handler;
 pub mod health;
 mod ids;
 mod kept_connection;
-mod migrations;
 pub mod operate;
 mod retention;
 #[cfg(feature = "schedules")]
 pub mod schedules;
+pub mod schema;
 pub mod sealing;
 mod state;
 pub mod telemetry;
@@ -235,7 +236,7 @@ pub use handler::{
     AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError,
 };
 pub use ids::{Fence, JobId};
-pub use migrations::migrate;
 pub use retention::Retention;
+pub use schema::migrate;
 pub use state::JobState;
 pub use worker::{Registry, Worker, WorkerSettings, WorkerSummary};

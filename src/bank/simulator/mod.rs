@@ -1,8 +1,8 @@
 //! `app bank`: a bank that fails on demand, as a real HTTP server.
 //!
-//! - [`behaviour`]: in which ways it behaves, and how often in each.
-//! - `books`: what it booked and declined, once per effect key, in a file if need be.
-//! - `treatment`: what it does with an instruction, by its settings and by chance.
+//! - [`behaviour`]: the ways in which it treats instructions, and the share of each.
+//! - `books`: its decisions, once per effect key, in a file if need be.
+//! - `treatment`: the treatment of an instruction, by settings and by chance.
 //! - `server`: connections, routes, and the answers that no honest server would give.
 //! - `twice_io`: bytes that are written a second time.
 //!

@@ -8,7 +8,7 @@ use crate::operations::schedules::{
     Cadence, MissedPolicy, ON_TIME, ScheduleStatus, ShownSchedule, Tick,
 };
 
-/// A line for each.
+/// A table with a line for each schedule.
 pub(super) fn all(schedules: &[ScheduleStatus]) -> String {
     let rows: Vec<_> = schedules
         .iter()
@@ -27,7 +27,7 @@ pub(super) fn all(schedules: &[ScheduleStatus]) -> String {
     table(["NAME", "WHEN", "KIND", "MISSED TICKS", "LAST", "NEXT"], &rows)
 }
 
-/// All of one.
+/// All that is known of one schedule.
 pub(super) fn one(ShownSchedule { schedule, upcoming, ticks }: &ShownSchedule) -> String {
     let read = schedule.cadence();
     let cadence = read.as_ref().ok();

@@ -27,10 +27,10 @@ pub struct Signer {
 /// A text that is no secret to sign with.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SecretError {
-    /// There is nothing.
+    /// The text is empty.
     #[error("the webhook secret is empty (expected whsec_ and base64, as providers show it)")]
     Empty,
-    /// There is something else.
+    /// The text is not base64.
     #[error("the webhook secret is not base64 (expected whsec_ and base64, as providers show it)")]
     NotBase64(#[source] base64::DecodeError),
 }

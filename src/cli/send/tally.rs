@@ -23,7 +23,7 @@ pub struct Tally {
     pub duplicates: u64,
     /// Answered 409: the receiver knows the id with other content.
     pub conflicts: u64,
-    /// Not taken, by reason.
+    /// Failures, by reason.
     pub failures: BTreeMap<String, FailureCount>,
     /// The number of times that an event was sent again.
     pub retries: u64,

@@ -103,7 +103,7 @@ impl AuthApi {
 }
 
 json_object! {
-    /// What to sign in with.
+    /// The credentials to sign in with.
     struct Login {
         /// The user's email address; case and space around it do not matter.
         email: EmailIn,
@@ -120,13 +120,13 @@ json_object! {
 /// A token, and how to use it.
 #[derive(Serialize, Object)]
 struct Access {
-    /// What to send as `Authorization: Bearer`. Opaque to clients, whatever it looks like.
+    /// The token to send as `Authorization: Bearer`. Opaque to clients, whatever it looks like.
     access_token: String,
     /// Always `Bearer`.
     token_type: String,
-    /// For how many seconds the token holds.
+    /// The seconds for which the token holds.
     expires_in: u64,
-    /// Who has signed in.
+    /// The user who has signed in.
     user_id: Uuid,
 }
 

@@ -97,7 +97,7 @@ json_object! {
     struct NewDeposit {
         /// The wallet, one of yours, that it reaches.
         wallet_id: Uuid,
-        /// How much.
+        /// The amount.
         amount: AmountIn,
         /// The currency of the wallet.
         currency: CurrencyCode,

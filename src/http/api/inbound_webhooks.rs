@@ -1,4 +1,4 @@
-//! Inbound webhooks: where providers tell us of transactions.
+//! Inbound webhooks: the transactions that payment providers send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,7 +90,8 @@ impl InboundWebhooksApi {
         /// dots.
         #[oai(name = "webhook-id")]
         id: Header<SignatureHeader>,
-        /// When this attempt was sent, in seconds since 1970. At most five minutes off.
+        /// The moment at which this attempt was sent, in seconds since 1970. At most five minutes
+        /// off.
         #[oai(name = "webhook-timestamp")]
         timestamp: Header<SignatureHeader>,
         /// `v1,` and the base64 of the HMAC-SHA256 of `{webhook-id}.{webhook-timestamp}.{body}`.
@@ -197,7 +198,7 @@ json_object! {
         /// The account that the money reaches.
         #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
         destination_account: Text<MAX_NAME_CHARS>,
-        /// How much: greater than zero, with no more decimals than the currency has (ISO 4217).
+        /// The amount: greater than zero, with no more decimals than the currency has (ISO 4217).
         amount: AmountIn,
         /// The currency of the amount.
         currency: CurrencyCode,
@@ -227,7 +228,7 @@ struct Acceptance {
     flag: Option<Flag>,
 }
 
-/// What is remarkable about an accepted transaction.
+/// A remark on an accepted transaction.
 #[derive(Clone, Copy, Serialize, Enum)]
 #[serde(rename_all = "lowercase")]
 #[oai(rename = "AcceptanceFlag", rename_all = "lowercase")]

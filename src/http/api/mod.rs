@@ -72,19 +72,19 @@ pub type Apis = (
 /// The groups of operations in the document.
 #[derive(Tags)]
 pub enum ApiTags {
-    /// What payment providers tell us.
+    /// Transactions, as payment providers send them.
     #[oai(rename = "inbound webhooks")]
     InboundWebhooks,
-    /// What became of it.
+    /// Transactions with their outcome.
     #[oai(rename = "transactions")]
     Transactions,
     /// Signing in and out.
     #[oai(rename = "auth")]
     Auth,
-    /// Who may sign in.
+    /// Users and their roles.
     #[oai(rename = "users")]
     Users,
-    /// What users have.
+    /// Wallets of users.
     #[oai(rename = "wallets")]
     Wallets,
     /// Money that comes in through the bank.
@@ -96,7 +96,7 @@ pub enum ApiTags {
     /// Money that goes from one wallet to another.
     #[oai(rename = "transfers")]
     Transfers,
-    /// What was given up, for operators.
+    /// Discarded jobs, for operators.
     #[oai(rename = "dead letters")]
     DeadLetters,
     /// The service itself.

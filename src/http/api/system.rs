@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::ApiTags;
 use crate::bank::breaker::{self, Phase};
-use crate::db::{self, SchemaState};
+use crate::db::{self, DbError};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, FieldError, Problem};
 use crate::http::wire::refused::{NoRefusals, Refusals, Refused};
 use crate::jobs::BANK_BREAKER;
+use crate::queue::schema::SchemaState;
 
 /// A database that does not answer for so long is away, for the purposes of readiness.
 const DATABASE_WITHIN: Duration = Duration::from_secs(1);
@@ -150,13 +151,15 @@ impl Unready {
         let (check, code, detail) = match self {
             Self::Draining => ("process", "draining", "The process is about to stop.".to_owned()),
             Self::DatabaseAway => ("database", "away", "The database does not answer.".to_owned()),
-            Self::Schema(state) => ("schema", "not-current", format!("{state}.")),
+            Self::Schema(state) => {
+                ("schema", "not-current", format!("{}.", DbError::Schema(state)))
+            }
         };
         FieldError { pointer: check.to_owned(), code: code.to_owned(), detail }
     }
 }
 
-/// That the service is there.
+/// The service is there.
 #[derive(Serialize, Object)]
 struct ServiceStatus {
     /// Always `HEALTHY`.
@@ -166,14 +169,14 @@ struct ServiceStatus {
     current_time: OffsetDateTime,
 }
 
-/// That the process lives.
+/// The process lives.
 #[derive(Serialize, Object)]
 struct Health {
     /// Always `ok`.
     status: String,
 }
 
-/// That the process can serve.
+/// The process can serve.
 #[derive(Serialize, Object)]
 struct Readiness {
     /// Always `ready`.
@@ -183,7 +186,7 @@ struct Readiness {
     bank_breaker: String,
 }
 
-/// Which build this is.
+/// The build of the program.
 #[derive(Serialize, Object)]
 struct Version {
     /// The name of the program.

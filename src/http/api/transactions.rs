@@ -85,7 +85,7 @@ impl TransactionsApi {
         created_from: Query<Option<Moment>>,
         /// Only those created before this time (RFC 3339).
         created_before: Query<Option<Moment>>,
-        /// How many a page has at most; 50 when absent.
+        /// The most items on a page; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
         /// The `next_cursor` of the page before.

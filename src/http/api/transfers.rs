@@ -131,7 +131,7 @@ json_object! {
         source_wallet_id: Uuid,
         /// The wallet that is paid.
         destination_wallet_id: Uuid,
-        /// How much.
+        /// The amount.
         amount: AmountIn,
         /// The currency of both wallets.
         currency: CurrencyCode,

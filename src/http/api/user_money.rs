@@ -88,14 +88,14 @@ fn readable(caller: &Caller, id: Uuid) -> Result<UserId, Problem> {
     }
 }
 
-/// What a user has.
+/// The balances of a user.
 #[derive(Debug, Serialize, Object)]
 struct UserBalance {
     /// The user.
     user_id: Uuid,
-    /// What the first wallet has.
+    /// The balance of the first wallet.
     balance: BalanceOut,
-    /// What of that no unfinished withdrawal or transfer holds.
+    /// The part of that balance that no unfinished withdrawal or transfer holds.
     available: BalanceOut,
     /// The currency of the first wallet.
     currency: CurrencyCode,

@@ -102,7 +102,7 @@ json_object! {
     struct NewWithdrawal {
         /// The wallet, one of yours, that it leaves.
         wallet_id: Uuid,
-        /// How much.
+        /// The amount.
         amount: AmountIn,
         /// The currency of the wallet.
         currency: CurrencyCode,

@@ -1,7 +1,7 @@
 //! The edge: accepting connections, and what every request or many operations need.
 //!
 //! - [`server`]: the accept loop, with its limits for connections and slow clients;
-//!   [`open_files`]: how many connections the process can afford.
+//!   [`open_files`]: the number of connections that the process can afford.
 //! - [`trace`]: the SERVER span, the log line and the id of each request. [`metrics`]: figures for
 //!   Prometheus.
 //! - [`cors`], [`security_headers`]: headers for browsers.

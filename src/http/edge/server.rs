@@ -1,4 +1,4 @@
-//! The accept loop: who may connect, for how long, and how it all ends.
+//! The accept loop, with the limits of connections and the graceful end.
 //!
 //! poem's own server has no deadline for headers, no limit of connections and no TCP_NODELAY, so
 //! this is a loop of our own over hyper. It speaks HTTP/1.1 only: TLS and HTTP/2 are a proxy's

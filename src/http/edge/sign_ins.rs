@@ -1,4 +1,4 @@
-//! Sign-ins: whether what a request shows of itself holds right now.
+//! Sign-ins: the credentials of requests, looked up in the database as it is now.
 //!
 //! The database is asked at every request and nothing is remembered, so whatever ends a session or
 //! a key does so at once on every node. What makes that cheap is that requests which arrive

@@ -99,7 +99,8 @@ catalogue! {
     NotRefundable = "not-refundable", 409, "Not refundable";
     /// Somebody has decided over the dead letter before.
     DeadLetterDecided = "dead-letter-decided", 409, "Dead letter decided";
-    /// What the dead letter is about has its outcome, so running the job again would do nothing.
+    /// The order or transaction of the dead letter has its outcome, so running the job again would
+    /// do nothing.
     NothingToRedrive = "nothing-to-redrive", 409, "Nothing to redrive";
     /// The wallet is not empty, so it cannot be closed.
     WalletNotEmpty = "wallet-not-empty", 409, "Wallet not empty";

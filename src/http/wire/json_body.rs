@@ -1,4 +1,4 @@
-//! Bodies that must be JSON of one shape: [`json_object!`] declares the shape, [`JsonBody`] takes a
+//! Bodies that must be JSON of one shape: `json_object!` declares the shape, [`JsonBody`] takes a
 //! body and reads it.
 
 use std::marker::PhantomData;
@@ -25,7 +25,7 @@ pub const REFUSALS: &[Code] = &[
     Code::UnacceptableValues,
 ];
 
-/// The shape of a body that is a JSON object, declared by [`json_object!`]: its schema is in the
+/// The shape of a body that is a JSON object, declared by `json_object!`: its schema is in the
 /// document, and its fields are read as their types say.
 pub trait JsonObject: Type {
     /// The value that a body of this shape stands for.

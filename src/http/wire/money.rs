@@ -1,4 +1,4 @@
-//! Money on the wire: what amounts and currencies look like in the document.
+//! Money on the wire: amounts, balances and currencies, for the document and the code.
 
 use std::borrow::Cow;
 

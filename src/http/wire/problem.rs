@@ -30,11 +30,11 @@ pub const RETRY_AFTER_SECS: u32 = 2;
 /// One field that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Object)]
 pub struct FieldError {
-    /// Where: a JSON pointer into the body (`#/amount`), or the query parameter (`?limit`).
+    /// The place: a JSON pointer into the body (`#/amount`), or the query parameter (`?limit`).
     pub pointer: String,
-    /// What is wrong, as a stable name.
+    /// The stable name of the error.
     pub code: String,
-    /// What is wrong, in one sentence.
+    /// The error in one sentence.
     pub detail: String,
 }
 
@@ -209,7 +209,7 @@ pub struct ProblemBody {
     title: String,
     /// The HTTP status.
     status: u16,
-    /// What is wrong in this very request, in one or two sentences.
+    /// The problem in this very request, in one or two sentences.
     detail: String,
     /// The path of the request.
     instance: String,

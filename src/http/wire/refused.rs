@@ -1,5 +1,5 @@
-//! The refusals of an operation, as a type: what the code raises and what the document says stand
-//! in one place.
+//! The refusals of an operation, as a type: the codes that it raises and those that the document
+//! names stand in one place.
 
 use std::marker::PhantomData;
 

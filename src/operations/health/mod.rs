@@ -24,8 +24,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-pub use crate::db::SchemaState;
 pub use crate::queue::health::{Finding, Fix, Level};
+pub use crate::queue::schema::SchemaState;
 
 use crate::db::DbError;
 use crate::queue::health::{self, Limits};

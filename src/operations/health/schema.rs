@@ -4,8 +4,9 @@ use std::error::Error;
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::db::{self, DbError, MigrationState, SchemaState};
+use crate::db::{self, DbError};
 use crate::queue::health::{ExpectedRelations, Finding, Fix, Level, compare_relations, look};
+use crate::queue::schema::{ItemState, SchemaState};
 
 const MIGRATIONS: &str = "migrations";
 const RELATIONS: &str = "indexes-and-settings";
@@ -42,51 +43,53 @@ fn is_forbidden(error: &DbError) -> bool {
     false
 }
 
-/// Compares the applied migrations with those of this binary.
+/// Compares the applied migrations, functions and views with those of this binary.
 pub(super) async fn migrations(
     pool: &PgPool,
     state: Option<SchemaState>,
 ) -> Result<Vec<Finding>, DbError> {
-    let (level, found, fix) = match state {
+    let fix = match state {
         Some(SchemaState::Current) => return applied(pool).await,
-        Some(SchemaState::Outdated { missing }) => {
-            (Level::Fail, format!("{missing} migrations are missing"), Fix::ApplyMigrations)
+        Some(SchemaState::Outdated { .. }) => Fix::ApplyMigrations,
+        Some(SchemaState::Newer) => "upgrade this binary".into(),
+        Some(SchemaState::NotRecorded { .. }) => "use another database".into(),
+        None => {
+            return Ok(vec![Finding::new(
+                MIGRATIONS,
+                Level::Unseen,
+                "this role may not see which ones are applied".to_owned(),
+                "grant select on all tables in schema queue, surety to it",
+            )]);
         }
-        Some(SchemaState::Newer) => (
-            Level::Fail,
-            "the schema is newer than this binary".into(),
-            "upgrade this binary".into(),
-        ),
-        None => (
-            Level::Unseen,
-            "this role may not see which ones are applied".into(),
-            "grant select on _sqlx_migrations to it".into(),
-        ),
     };
-    Ok(vec![Finding::new(MIGRATIONS, level, found, fix)])
+    let found = state.map(|state| state.to_string()).unwrap_or_default();
+    Ok(vec![Finding::new(MIGRATIONS, Level::Fail, found, fix)])
 }
 
 async fn applied(pool: &PgPool) -> Result<Vec<Finding>, DbError> {
-    let all = db::migration_status(pool).await?;
-    let changed: Vec<Finding> = all
-        .iter()
-        .filter(|migration| matches!(migration.state, MigrationState::Changed(_)))
-        .map(|migration| {
+    let all = db::schema_status(pool).await?;
+    let migrations = || all.iter().filter_map(|item| item.version.map(|version| (item, version)));
+    let changed: Vec<Finding> = migrations()
+        .filter(|(item, _)| matches!(item.state, ItemState::Changed(_)))
+        .map(|(item, version)| {
             Finding::new(
                 MIGRATIONS,
                 Level::Warn,
-                format!("migration {} was another one when it was applied", migration.version),
+                format!("migration {}/{version} was another one when it was applied", item.schema),
                 "compare this binary's migrations with those of the release that applied it",
             )
         })
         .collect();
-    match (changed.is_empty(), all.last()) {
-        (true, Some(last)) => {
-            let found = format!("all are applied, up to {} ({})", last.version, last.name);
-            Ok(vec![Finding::ok(MIGRATIONS, found)])
-        }
-        _ => Ok(changed),
+    if !changed.is_empty() {
+        return Ok(changed);
     }
+    let last: Vec<String> = db::SCHEMAS
+        .iter()
+        .filter_map(|schema| migrations().rfind(|(item, _)| item.schema == schema.name))
+        .map(|(item, version)| format!("{}/{version} ({})", item.schema, item.name))
+        .collect();
+    let found = format!("all are applied, up to {}", last.join(" and "));
+    Ok(vec![Finding::ok(MIGRATIONS, found)])
 }
 
 pub(super) async fn relations(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {

@@ -1,4 +1,4 @@
-//! Execution: how an order reaches its outcome.
+//! Execution: the steps of an order to its outcome.
 
 use std::collections::HashMap;
 

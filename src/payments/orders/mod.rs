@@ -1,5 +1,5 @@
-//! Orders: what users want done with their money. A deposit and a withdrawal go through the bank; a
-//! transfer and a refund stay in the ledger.
+//! Orders of users: deposits, withdrawals, transfers and refunds. A deposit and a withdrawal go
+//! through the bank; a transfer and a refund stay in the ledger.
 //!
 //! ```text
 //!                 ┌──────────────── a transfer or refund ───────────────┐
@@ -12,7 +12,7 @@
 //!   holds their amounts there.
 //! - [`begin`], [`execute_many`], [`fail`]: what jobs do with them; [`reopen`]: what an operator
 //!   may, with one that was given up.
-//! - [`find`], [`list`]: what users are shown.
+//! - [`find`], [`list`]: orders as users see them.
 //!
 //! Each change of state is one statement guarded by the state it leaves, so of two that want to
 //! finish an order one does, and the hold is released with it, once.

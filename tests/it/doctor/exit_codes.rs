@@ -77,8 +77,8 @@ async fn an_unreachable_server_and_another_schema_have_exit_codes_of_their_own()
     let db = TestDb::new().await;
     execute(
         &db.pool,
-        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-         values (9999, 'of tomorrow', true, '', 0)",
+        "insert into surety.schema_migrations (version, name, checksum, applied_by)
+         values (9999, 'of tomorrow', '', '9.0.0')",
     )
     .await;
     let answer = db.doctor(&[]).await;

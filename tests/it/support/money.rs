@@ -220,7 +220,7 @@ async fn claim_job(conn: &mut PgConnection, order: OrderId) -> (i64, i64) {
 /// Completes it.
 pub(crate) async fn complete_job(conn: &mut PgConnection, order: OrderId) {
     let (job, fence) = claim_job(&mut *conn, order).await;
-    let completed: i64 = sqlx::query_scalar("select queue.complete(array[$1], array[$2])")
+    let completed: i64 = sqlx::query_scalar("select id from queue.complete(array[$1], array[$2])")
         .bind(job)
         .bind(fence)
         .fetch_one(conn)

@@ -2,8 +2,7 @@
 
 use std::ops::Deref;
 
-use sha2::{Digest as _, Sha256};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::PgPool;
 use surety::db;
 use surety::queue::testing::mark_as_test_database;
 use surety_postgres::testing::{Template, TestCluster, TestDatabase};
@@ -42,19 +41,13 @@ pub(crate) async fn migrated(cluster: &TestCluster, database: &str) -> PgPool {
 }
 
 fn fingerprint() -> String {
-    let mut hash = Sha256::new();
-    for migration in db::MIGRATOR.iter() {
-        hash.update(migration.version.to_be_bytes());
-        hash.update(&migration.checksum);
-    }
-    hex::encode(&hash.finalize()[..8])
+    let words: Vec<String> = db::SCHEMAS.iter().map(|schema| schema.fingerprint()).collect();
+    words.join("_")
 }
 
 async fn migrate(url: String) {
-    let mut inside = PgConnection::connect(&url).await.unwrap();
-    db::MIGRATOR.run(&mut inside).await.expect("the migrations apply");
-    inside.close().await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
+    db::migrate(&pool).await.expect("the migrations apply");
     mark_as_test_database(&pool).await.expect("there are no jobs yet");
     pool.close().await;
 }

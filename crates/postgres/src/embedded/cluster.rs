@@ -145,16 +145,40 @@ impl Cluster {
     ///
     /// [`ClusterError::Database`].
     pub async fn ensure_database(&self, name: &str) -> Result<(), ClusterError> {
+        if self.has_database(name).await? {
+            return Ok(());
+        }
+        self.administer(format!("create database {}", quoted(name))).await
+    }
+
+    /// Whether there is such a database.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::Database`].
+    pub async fn has_database(&self, name: &str) -> Result<bool, ClusterError> {
         let mut conn = PgConnection::connect(&self.url("postgres")).await?;
-        let exists: bool =
+        let exists =
             sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
                 .bind(name)
                 .fetch_one(&mut conn)
                 .await?;
-        if !exists {
-            let create = format!("create database \"{}\"", name.replace('"', "\"\""));
-            sqlx::query(AssertSqlSafe(create)).execute(&mut conn).await?;
-        }
+        conn.close().await?;
+        Ok(exists)
+    }
+
+    /// Deletes a database if it exists, and ends all connections to it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::Database`].
+    pub async fn drop_database(&self, name: &str) -> Result<(), ClusterError> {
+        self.administer(format!("drop database if exists {} with (force)", quoted(name))).await
+    }
+
+    async fn administer(&self, statement: String) -> Result<(), ClusterError> {
+        let mut conn = PgConnection::connect(&self.url("postgres")).await?;
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut conn).await?;
         Ok(conn.close().await?)
     }
 
@@ -194,6 +218,11 @@ impl Cluster {
 }
 
 /// The URL of a database by the unix socket in `socket_dir`.
+/// An identifier as SQL has it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 fn socket_url(socket_dir: &Path, port: u16, database: &str) -> String {
     let mut host = String::new();
     for byte in socket_dir.as_os_str().as_bytes() {

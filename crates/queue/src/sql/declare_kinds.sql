@@ -1,5 +1,5 @@
 -- Makes the kinds $1 known: an array of objects with the names of these columns. What was redacted or sealed before
--- stays so, whoever said it (see the migration). In the order of their names, as several workers that start at once
+-- stays so, whoever said it (see the table). In the order of their names, as several workers that start at once
 -- write the same rows.
 insert into queue.kinds (kind, queue, priority, max_attempts, sealed, redacted, on_discard)
 select kind, queue, priority, max_attempts, sealed, redacted, nullif(on_discard, 'null')

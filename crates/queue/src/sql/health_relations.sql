@@ -1,6 +1,6 @@
 -- The indexes and the storage options of every table of ours, one row each. What it gives for a database that was just
 -- migrated is kept in relations.txt (.ci/sqlx-prepare writes it), to compare others with. Daily partitions have what
--- their parent has, and are left out.
+-- their parent has, and are left out, as is the record of what was applied.
 with relation as (
   select pg_class.oid, reloptions, format('%I.%I', nspname, relname) as name
   from pg_class
@@ -9,6 +9,7 @@ with relation as (
     and nspname !~ '^pg_'
     and nspname not in ('information_schema', 'public')
     and relname !~ '_[0-9]{8}$'
+    and relname not in ('schema_migrations', 'schema_files')
 ),
 item as (
   select

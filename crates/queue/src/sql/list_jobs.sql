@@ -13,16 +13,8 @@ select
   queue.shown_args(job.kind, job.args, job.args_key) as "args!", last_error.text as "error?"
 from (
   select
-    id, queue, kind,
-    case
-      when running then 'running'
-      when hold = 'dependencies' then 'scheduled'
-      when run_at <= statement_timestamp() then 'available'
-      when attempt > 0 then 'retryable'
-      else 'scheduled'
-    end as state,
-    priority, attempt, attempt - running::int as ended_attempt, max_attempts, run_at, enqueued_at,
-    null::timestamptz as finished_at, key, tags, batch_id, args, args_key
+    id, queue, kind, queue.state_of(jobs) as state, priority, attempt, attempt - running::int as ended_attempt,
+    max_attempts, run_at, enqueued_at, null::timestamptz as finished_at, key, tags, batch_id, args, args_key
   from queue.jobs
   where id < $1 and id >= $2 and $4::text[] <> '{}'
   union all

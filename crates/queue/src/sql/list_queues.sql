@@ -42,16 +42,15 @@ select
   ) as counted) as "running!",
   (select count(*) from (
     select from queue.jobs
-    where jobs.queue = named.queue and not running and hold is null and run_at <= now() limit $1
+    where jobs.queue = named.queue and not running and queue.state_of(jobs) = 'available' limit $1
   ) as counted) as "available!",
   (select count(*) from (
     select from queue.jobs
-    where jobs.queue = named.queue and not running and attempt > 0 and run_at > now() limit $1
+    where jobs.queue = named.queue and not running and queue.state_of(jobs) = 'retryable' limit $1
   ) as counted) as "retryable!",
   (select count(*) from (
     select from queue.jobs
-    where jobs.queue = named.queue and not running and attempt = 0 and (run_at > now() or hold = 'dependencies')
-    limit $1
+    where jobs.queue = named.queue and not running and queue.state_of(jobs) = 'scheduled' limit $1
   ) as counted) as "scheduled!",
   (select min(run_at) from (
     (select run_at from queue.jobs

@@ -2,14 +2,7 @@
 select
   asked.id as "id!: JobId",
   coalesce(waiting.kind, finished.kind) as "kind!",
-  case
-    when waiting.running then 'running'
-    when waiting.hold = 'dependencies' then 'scheduled'
-    when waiting.run_at <= clock_timestamp() then 'available'
-    when waiting.attempt > 0 then 'retryable'
-    when waiting.id is not null then 'scheduled'
-    else finished.state::text
-  end as "state!: JobState",
+  case when waiting.id is not null then queue.state_of(waiting) else finished.state::text end as "state!: JobState",
   waiting.hold is not distinct from 'dependencies' as "is_held!",
   coalesce(waiting.keeps_history, true) as "keeps_history!",
   coalesce(finished.attempt >= 1000, false) as "is_exhausted!",

@@ -18,8 +18,6 @@ enum Write {
     CompleteWithOutput,
     /// In one statement with a job that is the worker's.
     CompleteAmongOthers,
-    /// As workers of the version before do.
-    CompleteAsBefore,
     Retry,
     /// A retry with the attempts used up.
     DiscardLast,
@@ -36,11 +34,10 @@ enum Write {
     AskOutcome,
 }
 
-const WRITES: [Write; 17] = [
+const WRITES: [Write; 16] = [
     Write::Complete,
     Write::CompleteWithOutput,
     Write::CompleteAmongOthers,
-    Write::CompleteAsBefore,
     Write::Retry,
     Write::DiscardLast,
     Write::Discard,
@@ -68,16 +65,6 @@ impl Write {
             }
             Self::CompleteAmongOthers => {
                 send::complete(conn, &[claim, other], None).await.contains(&claim.0)
-            }
-            Self::CompleteAsBefore => {
-                let completed: Option<i64> =
-                    sqlx::query_scalar("select * from queue.complete(array[$1], array[$2])")
-                        .bind(claim.0)
-                        .bind(claim.1)
-                        .fetch_optional(conn)
-                        .await
-                        .unwrap();
-                completed.is_some()
             }
             Self::Retry => send::retry(conn, claim, 0.0, AttemptOutcome::Failed).await.is_some(),
             Self::DiscardLast => {
@@ -285,26 +272,33 @@ const WRITE_WITHOUT_FENCE: [(&str, &str); 17] = [
     ("redrive.sql", "makes waiting jobs of discarded ones; the key of resolutions lets one pass"),
     ("queue.claim", "takes jobs that nobody has, and gives out the fence"),
     ("queue.claim_by_key", "takes jobs that nobody has, and gives out the fence"),
-    ("rescue.sql", "takes jobs from workers whose lease is over, by the database's clock"),
+    ("queue.rescue", "takes jobs from workers whose lease is over, by the database's clock"),
     ("queue.cancel_waiting", "ends jobs that nobody has"),
     ("unblock_key.sql", "makes jobs due that nobody has"),
     ("queue.cancel", "only leaves a request with a job that somebody has"),
     ("queue.settle_waiting", "releases or cancels jobs that wait for others, so nobody has them"),
     ("run_now.sql", "makes jobs due that nobody has"),
-    ("discard_waiting.sql", "ends jobs that nobody has"),
+    ("queue.discard_waiting", "ends jobs that nobody has"),
     ("src/operate/interventions.rs", "edits jobs that it has locked while nobody has them"),
     ("reseal_waiting.sql", "seals anew the arguments of jobs that nobody has"),
     ("advance_jobs.sql", "moves the times of all jobs, for tests; a lease only becomes shorter"),
 ];
 
 fn writes_jobs(sql: &str) -> bool {
-    ["update queue.jobs", "delete from queue.jobs", "insert into queue.jobs", "copy queue.jobs ("]
-        .iter()
-        .any(|write| sql.contains(write))
+    let writes = [
+        "update queue.jobs",
+        "delete from queue.jobs",
+        "insert into queue.jobs",
+        "copy queue.jobs (",
+        "from queue.end_jobs(",
+    ];
+    writes.iter().any(|write| sql.contains(write))
 }
 
 fn asks_fence(sql: &str) -> bool {
-    let conditions = ["fence = $2", "fence = mine.fence", "fence = finish.job_fence"];
+    // The last two hand the fences on to queue.end_jobs.
+    let conditions =
+        ["fence = $2", "fence = mine.fence", "end_jobs( ids, fences,", "array[job_fence]"];
     conditions.iter().any(|condition| sql.contains(condition))
 }
 
@@ -368,7 +362,7 @@ async fn whatever_writes_jobs_asks_the_fence_or_has_a_reason_not_to() {
         .collect();
     assert!(obsolete.is_empty(), "no longer exceptions: {obsolete:?}");
     // Were nothing found at all, this would hold as well.
-    for known in ["retry.sql", "hand_back.sql", "heartbeat.sql", "tell.sql", "queue.complete"] {
+    for known in ["retry.sql", "hand_back.sql", "heartbeat.sql", "tell.sql", "queue.end_jobs"] {
         assert!(writers.iter().any(|(name, _)| name == known), "{known} was not found");
     }
 }

@@ -25,6 +25,7 @@ mod operators_list;
 mod outcomes;
 mod readme;
 mod redaction;
+mod schema;
 #[cfg(feature = "sealing")]
 mod sealing;
 mod shutdown;

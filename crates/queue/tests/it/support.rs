@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use sqlx::PgPool;
 use surety_postgres::testing::{Template, TestCluster, TestDatabase};
+use surety_queue::schema::QUEUE;
 use surety_queue::testing::mark_as_test_database;
 
 pub(crate) use surety_postgres::testing::{PATIENCE, eventually_async, wait_for_locks};
@@ -42,7 +43,7 @@ pub(crate) async fn migrated(cluster: &TestCluster, database: &str) -> PgPool {
 }
 
 fn fingerprint() -> String {
-    "queue".to_owned()
+    format!("queue_{}", QUEUE.fingerprint())
 }
 
 async fn migrate(url: String) {

@@ -21,7 +21,7 @@ json_object! {
     /// A decision over a dead letter.
     #[oai(rename = "NewDecision")]
     pub(super) struct DecisionIn {
-        /// Why, for whoever asks later.
+        /// The reason, for whoever asks later.
         #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
     }
@@ -37,23 +37,23 @@ json_object! {
 pub(super) struct DeadLetterOut {
     /// The number of the job.
     job_id: i64,
-    /// What it was to do.
+    /// The kind of the job.
     kind: String,
     /// The queue that it was in.
     queue: String,
-    /// How often it has run.
+    /// The number of the last attempt.
     attempt: i16,
-    /// How many failed attempts it was allowed.
+    /// The number of failed attempts that were allowed.
     max_attempts: i16,
-    /// When it was enqueued.
+    /// The moment at which the job was enqueued.
     #[serde(with = "time::serde::rfc3339")]
     enqueued_at: OffsetDateTime,
-    /// When it was given up.
+    /// The moment at which the job was given up.
     #[serde(with = "time::serde::rfc3339")]
     discarded_at: OffsetDateTime,
-    /// Its arguments.
+    /// The arguments of the job.
     args: Value,
-    /// What its last attempt ended with; null only if that is no longer kept.
+    /// The error of the last attempt; null only if that is no longer kept.
     #[oai(nullable)]
     error: Option<String>,
 }
@@ -79,8 +79,7 @@ impl From<ListedDeadLetter> for DeadLetterOut {
 pub(super) struct DeadLetterPage {
     /// The dead letters of this page.
     dead_letters: Vec<DeadLetterOut>,
-    /// What to send as `cursor` to get the next page, which may be empty; null when there is
-    /// none.
+    /// The `cursor` of the next page, which may be empty; null when there is none.
     #[oai(nullable)]
     next_cursor: Option<String>,
 }
@@ -101,28 +100,28 @@ impl DeadLetterPage {
 pub(super) struct DeadLetterDetails {
     /// The number of the job.
     job_id: i64,
-    /// What it was to do.
+    /// The kind of the job.
     kind: String,
     /// The queue that it was in.
     queue: String,
-    /// Whether it waits for a decision.
+    /// True while the dead letter waits for a decision.
     is_open: bool,
-    /// How often it has run.
+    /// The number of the last attempt.
     attempt: i16,
     /// After so many failed attempts it is given up.
     max_attempts: i16,
-    /// When it was enqueued.
+    /// The moment at which the job was enqueued.
     #[serde(with = "time::serde::rfc3339")]
     enqueued_at: OffsetDateTime,
-    /// When it was given up, or else done with; null while it runs again.
+    /// The moment at which the job was given up, or else done with; null while it runs again.
     #[serde(with = "time::serde::rfc3339::option")]
     #[oai(nullable)]
     finished_at: Option<OffsetDateTime>,
-    /// Its arguments.
+    /// The arguments of the job.
     args: Value,
-    /// Its attempts that are still kept, in order.
+    /// The attempts that are still kept, in order.
     attempts: Vec<AttemptOut>,
-    /// What was decided over it, in order.
+    /// The decisions over the dead letter, in order.
     decisions: Vec<DecisionOut>,
     /// The order that it is about; absent when it is about none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,22 +153,22 @@ impl From<DeadLetterView> for DeadLetterDetails {
     }
 }
 
-/// How an attempt of a job ended.
+/// The outcome of an attempt of a job.
 #[derive(Clone, Copy, Debug, Serialize, Enum)]
 #[serde(rename_all = "snake_case")]
 #[oai(rename_all = "snake_case")]
 enum AttemptEnd {
     /// The job is done.
     Completed,
-    /// It failed.
+    /// The attempt failed.
     Failed,
-    /// It took too long.
+    /// The attempt took too long.
     TimedOut,
-    /// Its worker was lost.
+    /// The worker was lost.
     Crashed,
-    /// It found that it can never succeed.
+    /// The job found that it can never succeed.
     Discarded,
-    /// It was no longer wanted.
+    /// The job was no longer wanted.
     Cancelled,
 }
 
@@ -190,15 +189,15 @@ impl From<AttemptOutcome> for AttemptEnd {
 #[derive(Debug, Serialize, Object)]
 #[oai(rename = "JobAttempt")]
 struct AttemptOut {
-    /// Its number, from 1.
+    /// The number of the attempt, from 1.
     attempt: i16,
-    /// When it began.
+    /// The moment at which the attempt began.
     #[serde(with = "time::serde::rfc3339")]
     started_at: OffsetDateTime,
-    /// When it ended.
+    /// The moment at which the attempt ended.
     #[serde(with = "time::serde::rfc3339")]
     ended_at: OffsetDateTime,
-    /// How it ended.
+    /// The outcome of the attempt.
     outcome: AttemptEnd,
     /// The error with all of its causes; null exactly when it completed the job.
     #[oai(nullable)]
@@ -217,7 +216,7 @@ impl From<AttemptView> for AttemptOut {
     }
 }
 
-/// What was decided over a dead letter.
+/// A decision over a dead letter.
 #[derive(Clone, Copy, Debug, Serialize, Enum)]
 #[serde(rename_all = "snake_case")]
 #[oai(rename_all = "snake_case")]
@@ -232,16 +231,16 @@ enum DecisionKind {
 #[derive(Debug, Serialize, Object)]
 #[oai(rename = "Decision")]
 struct DecisionOut {
-    /// What was decided.
+    /// The decision.
     decision: DecisionKind,
     /// The attempt that the job had been given up at.
     attempt: i16,
-    /// Who decided: `user:` or `key:` and an id, `cli:` and a name, or the kind of the job that
-    /// found out what had become of it.
+    /// The one who decided: `user:` or `key:` and an id, `cli:` and a name, or the kind of the job
+    /// that found out what had become of it.
     decided_by: String,
-    /// Why.
+    /// The reason of the decision.
     reason: String,
-    /// When.
+    /// The moment of the decision.
     #[serde(with = "time::serde::rfc3339")]
     decided_at: OffsetDateTime,
 }

@@ -1,4 +1,4 @@
-//! Dead letters: what was given up, and what operators decide over it.
+//! Dead letters: discarded jobs, and operators' decisions over them.
 
 mod bodies;
 mod refusals;
@@ -56,7 +56,7 @@ impl DeadLettersApi {
         /// Only jobs of this kind.
         #[oai(validator(min_length = 1, max_length = 100))]
         kind: Query<Option<String>>,
-        /// How many a page has at most; 50 when absent.
+        /// The most items on a page; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
         /// The `next_cursor` of the page before.

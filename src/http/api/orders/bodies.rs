@@ -10,7 +10,7 @@ use crate::http::wire::lists;
 use crate::http::wire::money::{AmountOut, CurrencyCode};
 use crate::payments::orders::{Kind, Order};
 
-/// What an order is.
+/// The type of an order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Enum)]
 #[serde(rename_all = "lowercase")]
 #[oai(rename = "OrderType", rename_all = "lowercase")]
@@ -29,9 +29,9 @@ pub enum OrderType {
 #[derive(Clone, Debug, Serialize, Object)]
 #[oai(rename = "Order")]
 pub struct OrderOut {
-    /// Its id.
+    /// The id of the order.
     id: Uuid,
-    /// What it is.
+    /// The type of the order.
     #[serde(rename = "type")]
     #[oai(rename = "type")]
     kind: OrderType,
@@ -47,25 +47,25 @@ pub struct OrderOut {
     /// The transfer that a refund gives back; null for the others.
     #[oai(nullable)]
     refund_of: Option<Uuid>,
-    /// How much, with exactly the decimals of the currency (ISO 4217).
+    /// The amount, with exactly the decimals of the currency (ISO 4217).
     amount: AmountOut,
     /// The currency of the amount.
     currency: CurrencyCode,
     /// The payer's own words; null when there are none.
     #[oai(nullable)]
     description: Option<String>,
-    /// Where it stands.
+    /// The status of the order.
     status: TransactionStatus,
-    /// Why it failed, as a stable code; null unless it did.
+    /// The reason of the failure, as a stable code; null unless the order failed.
     #[oai(nullable)]
     failure_reason: Option<String>,
-    /// What the bank calls the payment; null unless it has booked it.
+    /// The bank's reference of the payment; null unless the bank has booked it.
     #[oai(nullable)]
     bank_reference: Option<String>,
-    /// When it was given.
+    /// The moment at which the order was given.
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
-    /// When it reached its outcome; null until then.
+    /// The moment at which the order reached its outcome; null until then.
     #[serde(with = "time::serde::rfc3339::option")]
     #[oai(nullable)]
     finished_at: Option<OffsetDateTime>,
@@ -104,7 +104,7 @@ impl From<Order> for OrderOut {
 pub struct OrderPage {
     /// The orders of this page.
     orders: Vec<OrderOut>,
-    /// What to send as `cursor` to get the next page; null on the last page.
+    /// The `cursor` of the next page; null on the last page.
     #[oai(nullable)]
     next_cursor: Option<String>,
 }

@@ -61,7 +61,7 @@ impl<'a> ApiExtractor<'a> for OrderQuery {
             described(status, "Only those in this state."),
             described(moment.clone(), "Only those created at this time or later (RFC 3339)."),
             described(moment, "Only those created before this time (RFC 3339)."),
-            described(limit, "How many a page has at most; 50 when absent."),
+            described(limit, "The most items on a page; 50 when absent."),
             described(String::schema_ref(), "The `next_cursor` of the page before."),
         ];
         let properties = NAMES.into_iter().zip(schemas).collect();

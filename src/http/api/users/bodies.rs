@@ -56,7 +56,7 @@ json_object! {
 }
 
 json_object! {
-    /// What to change of a user; what is absent stays.
+    /// The changes to a user; what is absent stays.
     pub(super) struct UserChange {
         /// The role from now on.
         role: Option<RoleName>,
@@ -81,7 +81,7 @@ impl FieldType for StatusName {
     }
 }
 
-/// What a user may do.
+/// A role, which decides what a user may do.
 #[derive(Clone, Copy, Debug, Serialize, Enum)]
 #[serde(rename_all = "lowercase")]
 #[oai(rename = "Role", rename_all = "lowercase")]
@@ -114,7 +114,7 @@ impl From<Role> for RoleName {
     }
 }
 
-/// Whether a user may sign in.
+/// The status of a user, who may or may not sign in.
 #[derive(Clone, Copy, Debug, Serialize, Enum)]
 #[serde(rename_all = "lowercase")]
 #[oai(rename = "UserStatus", rename_all = "lowercase")]
@@ -155,16 +155,16 @@ pub(super) struct UserOut {
     id: Uuid,
     /// The address that the user signs in with, in lower case.
     email: String,
-    /// What the user may do.
+    /// The role of the user.
     role: RoleName,
-    /// Whether the user may sign in.
+    /// The status of the user.
     status: StatusName,
     /// The currency of the user's first wallet.
     default_currency: String,
-    /// When the user was made.
+    /// The moment at which the user was made.
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
-    /// When any of it was last changed, the password included.
+    /// The moment of the last change, the password included.
     #[serde(with = "time::serde::rfc3339")]
     updated_at: OffsetDateTime,
 }
@@ -188,7 +188,7 @@ impl From<UserView> for UserOut {
 pub(super) struct UserPage {
     /// The users of this page.
     users: Vec<UserOut>,
-    /// What to send as `cursor` to get the next page; null on the last page.
+    /// The `cursor` of the next page; null on the last page.
     #[oai(nullable)]
     next_cursor: Option<String>,
 }

@@ -114,7 +114,7 @@ impl UsersApi {
         role: Query<Option<RoleName>>,
         /// Only the one with this email address.
         email: Query<Option<String>>,
-        /// How many a page has at most; 50 when absent.
+        /// The most items on a page; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
         /// The `next_cursor` of the page before.

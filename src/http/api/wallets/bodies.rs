@@ -15,7 +15,7 @@ use crate::payments::wallets::{BalanceAt, Entry, Wallet};
 json_object! {
     /// A wallet to be opened.
     pub(super) struct NewWallet {
-        /// What it is to hold.
+        /// The currency that the wallet is to hold.
         currency: CurrencyCode,
     }
 
@@ -28,22 +28,22 @@ json_object! {
 #[derive(Debug, Serialize, Object)]
 #[oai(rename = "Wallet")]
 pub struct WalletOut {
-    /// Its id.
+    /// The id of the wallet.
     id: Uuid,
-    /// Whose it is.
+    /// The id of the owner.
     user_id: Uuid,
-    /// What it holds.
+    /// The currency that the wallet holds.
     currency: CurrencyCode,
-    /// What it has.
+    /// The balance of the wallet.
     balance: BalanceOut,
-    /// What of that no unfinished withdrawal or transfer holds.
+    /// The part of the balance that no unfinished withdrawal or transfer holds.
     available: BalanceOut,
     /// Changes whenever one of the other fields does; the same as in `ETag`.
     version: i64,
-    /// When it was made.
+    /// The moment at which the wallet was opened.
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
-    /// Since when it accepts no new orders; null while it does.
+    /// The moment since which the wallet accepts no new orders; null while it does.
     #[serde(with = "time::serde::rfc3339::option")]
     #[oai(nullable)]
     closed_at: Option<OffsetDateTime>,
@@ -68,16 +68,16 @@ impl From<Wallet> for WalletOut {
 /// A user's wallets.
 #[derive(Debug, Serialize, Object)]
 pub(super) struct WalletList {
-    /// All of them.
+    /// All wallets of the user.
     pub(super) wallets: Vec<WalletOut>,
 }
 
-/// What a wallet had at a moment.
+/// The balance of a wallet at a moment.
 #[derive(Debug, Serialize, Object)]
 pub(super) struct WalletBalance {
     /// The wallet.
     wallet_id: Uuid,
-    /// What it had.
+    /// The balance of the wallet.
     balance: BalanceOut,
     /// The currency of that.
     currency: CurrencyCode,
@@ -101,11 +101,11 @@ impl WalletBalance {
 #[derive(Debug, Serialize, Object)]
 #[oai(rename = "Entry")]
 pub(super) struct EntryOut {
-    /// Its number within the wallet, from 1 without gaps.
+    /// The number of the entry within the wallet, from 1 without gaps.
     number: i64,
-    /// How much; negative where money left.
+    /// The amount; negative where money left.
     amount: BalanceOut,
-    /// What the wallet had then.
+    /// The balance of the wallet after the entry.
     balance_after: BalanceOut,
     /// The deposit, withdrawal, transfer or refund that it belongs to.
     #[oai(nullable)]
@@ -113,7 +113,7 @@ pub(super) struct EntryOut {
     /// The payer's own words; null when there are none.
     #[oai(nullable)]
     description: Option<String>,
-    /// When it was written.
+    /// The moment at which the entry was written.
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
 }
@@ -136,7 +136,7 @@ impl From<Entry> for EntryOut {
 pub(super) struct EntryPage {
     /// The entries of this page.
     entries: Vec<EntryOut>,
-    /// What to send as `cursor` to get the next page; null on the last page.
+    /// The `cursor` of the next page; null on the last page.
     #[oai(nullable)]
     next_cursor: Option<String>,
 }

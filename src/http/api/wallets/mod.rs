@@ -190,7 +190,7 @@ impl WalletsApi {
         uri: &Uri,
         /// The id of the wallet.
         wallet_id: Path<Uuid>,
-        /// How many a page has at most; 50 when absent.
+        /// The most items on a page; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
         /// The `next_cursor` of the page before.

@@ -1,4 +1,4 @@
-//! The shared buckets: where a node takes tokens in pieces, by one statement each.
+//! The shared buckets, from which nodes take tokens in pieces, by one statement each.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

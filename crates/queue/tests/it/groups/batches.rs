@@ -270,18 +270,18 @@ async fn a_callback_that_could_not_be_enqueued_is_refused_with_its_batch() {
         assert!(matches!(error, Err(QueueError::Callback(found)) if found == why), "{why}");
     }
     let impossible = [
-        NewJob::raw("x", json!({})).priority(9),
-        NewJob::raw("x", json!({})).max_attempts(0),
-        NewJob::raw("", json!({})),
-        NewJob::raw("x", json!({})).queue(""),
-        NewJob::raw("x", json!({})).key("k".repeat(201)),
+        (NewJob::raw("x", json!({})).priority(9), "priority_is_known"),
+        (NewJob::raw("x", json!({})).max_attempts(0), "attempts_are_bounded"),
+        (NewJob::raw("", json!({})), "kind_is_named"),
+        (NewJob::raw("x", json!({})).queue(""), "queue_is_named"),
+        (NewJob::raw("x", json!({})).key("k".repeat(201)), "key_is_short"),
     ];
-    for callback in impossible {
+    for (callback, expected) in impossible {
         let batch = Batch::new().on_completed(callback.clone());
         let error = batch.enqueue(&mut conn, Vec::new()).await.unwrap_err();
         let QueueError::Database(error) = error else { panic!("{error}") };
         let constraint = error.as_database_error().and_then(|error| error.constraint());
-        assert_eq!(constraint, Some("batches_callbacks_are_jobs"), "{callback:?}");
+        assert_eq!(constraint, Some(expected), "{callback:?}");
     }
     assert_eq!(count(&db.pool, "select count(*) from queue.batches").await, 0);
 }

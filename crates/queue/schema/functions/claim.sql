@@ -1,0 +1,128 @@
+-- Claims due jobs, lane by lane: a lane is one priority of one queue, and the lanes come in the order of the arrays.
+-- `take_xid`: take a transaction id even when nothing is due; `ignored_xid`: transactions up to this id are ignored
+-- though they may still run (claim_floor.rs has the reasons for both).
+--
+-- Each lane is an index range scan from its floor that stops at the first job of the future, so neither finished nor
+-- scheduled jobs are read, however many there are. Lanes of queues that are paused or have limits are passed over and
+-- told, and so are the queues that queue.claim_by_key must look after.
+--
+-- A function, because its plan must be one for good that goes by index, on any connection: made while the table is
+-- small, it must not be tempted to read it from end to end; nor may each claim be planned anew, which looks for the
+-- ends of the indexes and so reads the dead rows there.
+create or replace function queue.claim(
+  queues text[],
+  priorities smallint[],
+  floors timestamptz[],
+  kinds text[],
+  max_jobs int,
+  worker uuid,
+  lease float8,
+  take_xid boolean,
+  ignored_xid bigint
+) returns table (
+  claimed_at timestamptz, oldest_running_xid bigint, own_xid bigint, closed_lanes bigint[], by_key text[],
+  lane bigint, id bigint, queue text, kind text, run_at timestamptz, attempt smallint, max_attempts smallint,
+  crash_count smallint, prior_attempts smallint, fence bigint, key text, args jsonb, args_key text, checkpoint jsonb,
+  trace_context jsonb, last_traceparent text
+)
+language plpgsql
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+begin
+  -- `materialized` is a fence for the planner: as a plain subselect, the LIMIT could be run again for each row of a
+  -- nested loop, and more than max_jobs be claimed.
+  return query
+  with lane as materialized (
+    select
+      asked.queue, asked.priority, asked.floor, asked.position,
+      exists (select from queue.pauses where pauses.queue = any (array[asked.queue, '*'])) as paused,
+      exists (select from queue.limits where limits.queue = asked.queue) as limited
+    from unnest(queues, priorities, floors) with ordinality as asked (queue, priority, floor, position)
+  ),
+  due as materialized (
+    select lane.position, job.place
+    from lane
+    cross join lateral (
+      select jobs.ctid as place
+      from queue.jobs
+      where jobs.queue = lane.queue
+        and jobs.priority = lane.priority
+        and not jobs.running
+        and jobs.key is null
+        and jobs.hold is null
+        and jobs.run_at >= lane.floor
+        and jobs.run_at <= statement_timestamp()
+        and jobs.kind = any (kinds)
+      order by jobs.run_at, jobs.id
+      limit max_jobs
+      for update skip locked
+    ) as job
+    where not lane.paused and not lane.limited
+    -- Rows are pulled one at a time, so the lanes after the one that fills this limit are not even begun.
+    limit max_jobs
+  ),
+  claimed as (
+    update queue.jobs
+    set
+      running = true,
+      attempt = jobs.attempt + 1,
+      fence = nextval('queue.fence'),
+      worker_id = worker,
+      started_at = clock_timestamp(),
+      lease_expires_at = clock_timestamp() + make_interval(secs => lease),
+      wait_reason = null
+    from due
+    -- They are locked, so they are still there.
+    where jobs.ctid = due.place
+    returning due.position, jobs.*
+  ),
+  looked_after as materialized (
+    select array_agg(distinct lane.queue) as queues
+    from lane
+    where not lane.paused
+      and (
+        lane.limited
+        -- With a limit, because as a plain EXISTS it may be hashed, which reads all there is; in an order that only
+        -- the index of those that wait has.
+        or (
+          select true
+          from queue.jobs
+          where jobs.queue = lane.queue and not jobs.running and jobs.key is not null and jobs.hold is null
+          order by jobs.key, jobs.priority, jobs.run_at, jobs.id
+          limit 1
+        )
+        or (
+          select true
+          from queue.jobs
+          where jobs.queue = lane.queue and jobs.hold = 'until_due' and jobs.run_at <= statement_timestamp()
+          limit 1
+        )
+      )
+      -- Each queue has a lane of each priority.
+      and lane.priority = 1
+  )
+  -- One row even when nothing is due: the floors move by what the snapshot says.
+  select
+    statement_timestamp(),
+    coalesce(
+      (select min(running.xid::text::bigint)
+       from pg_snapshot_xip(pg_current_snapshot()) as running (xid)
+       where running.xid::text::bigint > ignored_xid),
+      pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+    ),
+    -- A claim that found something has an id by now; the snapshot would not do, its xmax is only the first id after
+    -- all that have ended, and transactions with higher ones may be running.
+    case when take_xid then pg_current_xact_id() else pg_current_xact_id_if_assigned() end::text::bigint,
+    (select array_agg(lane.position) from lane where lane.paused or lane.limited),
+    looked_after.queues,
+    claimed.position, claimed.id, claimed.queue::text, claimed.kind::text, claimed.run_at, claimed.attempt::smallint,
+    claimed.max_attempts::smallint, claimed.crash_count::smallint, claimed.prior_attempts::smallint, claimed.fence,
+    claimed.key::text, claimed.args, claimed.args_key, claimed.checkpoint, claimed.trace_context,
+    claimed.last_traceparent
+  from looked_after
+  left join claimed on true
+  order by claimed.position, claimed.run_at, claimed.id;
+end $$;

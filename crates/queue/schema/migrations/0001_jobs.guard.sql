@@ -1,0 +1,2 @@
+select 'queue.jobs holds unfinished jobs: let them end, or cancel them'
+where exists (select from queue.jobs)

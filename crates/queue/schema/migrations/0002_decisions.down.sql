@@ -1,0 +1,1 @@
+drop table queue.resolutions, queue.interventions cascade; drop type queue.resolution;

@@ -1,0 +1,1 @@
+drop table queue.pauses, queue.limits, queue.blocked_keys, queue.starts cascade;

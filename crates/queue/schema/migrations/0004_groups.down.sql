@@ -1,0 +1,1 @@
+drop table queue.batches, queue.dependencies cascade; drop domain queue.stored_job;

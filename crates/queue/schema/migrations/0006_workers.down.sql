@@ -1,0 +1,1 @@
+drop table queue.workers, queue.kinds cascade;

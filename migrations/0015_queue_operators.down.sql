@@ -1,1 +1,0 @@
-drop function queue.page_start, queue.ids_around;
