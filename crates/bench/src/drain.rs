@@ -24,7 +24,7 @@ use surety::db;
 use surety::jobs::{ExecuteTransfer, SettleTransaction};
 use surety_queue::BatchJob;
 
-/// What to measure of drain.
+/// Options of `drain`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Jobs that do nothing, per kind and round.
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     conditions: ConditionArgs,
 }
 
-/// What the jobs are.
+/// The kind of the jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -76,7 +76,7 @@ impl Kind {
         }
     }
 
-    /// Who handles jobs that do nothing; none for those that do something.
+    /// The handler of jobs that do nothing; none for those that do something.
     fn handler(self) -> Option<Handler> {
         match self {
             Self::Noop => Some(Handler::OneByOne(Commit::Batch)),
@@ -125,7 +125,7 @@ struct Round {
 }
 
 impl Args {
-    /// Whether this can be measured at all.
+    /// Checks that this can be measured at all.
     pub(crate) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
         let works = self.subjects()?.into_iter().map(|subject| subject.work);
         measurement::check(works, &self.conditions, has_private_server)
@@ -255,7 +255,7 @@ async fn require_settled(database: &Database<'_>) -> anyhow::Result<()> {
 struct Summary {
     kind: Kind,
     description: String,
-    /// How jobs that do nothing are handled.
+    /// The handling of jobs that do nothing.
     handling: Option<Handling>,
     jobs: u64,
     enqueued_per_second: Option<Figure>,

@@ -36,7 +36,7 @@ const PICKUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Before the producer tries again to reach a database that is away on purpose.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// What to measure of pickup latency.
+/// Options of `latency`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Jobs per round.
@@ -67,7 +67,7 @@ struct Round {
 }
 
 impl Args {
-    /// Whether this can be measured at all.
+    /// Checks that this can be measured at all.
     pub(crate) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
         let works = self.handling.all()?.into_iter().map(Work::Noop);
         measurement::check(works, &self.conditions, has_private_server)

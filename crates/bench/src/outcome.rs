@@ -1,4 +1,4 @@
-//! What is said of measurements of the same work under the same condition, over all rounds.
+//! The report of measurements of the same work under the same condition, over all rounds.
 
 use std::fmt::{self, Display};
 
@@ -42,7 +42,7 @@ impl Display for Latency {
     }
 }
 
-/// What all forms report.
+/// The figures that all forms report.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) condition: Condition,

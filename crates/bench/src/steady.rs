@@ -31,7 +31,7 @@ use surety_queue::{JobId, Notifier, enqueue_many};
 /// Before the producer tries again to reach a database that is away on purpose.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// What to measure of a steady flow.
+/// Options of `steady`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Jobs per second.
@@ -57,7 +57,7 @@ struct Round {
 }
 
 impl Args {
-    /// Whether this can be measured at all.
+    /// Checks that this can be measured at all.
     pub(crate) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
         ensure!(self.jobs() > 0, "no job comes in {:?} at {} a second", self.duration, self.rate);
         let works = self.handling.all()?.into_iter().map(Work::Noop);

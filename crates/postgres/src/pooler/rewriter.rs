@@ -1,4 +1,4 @@
-//! What happens to each message between the driver and a pooler.
+//! The changes to each message between the driver and a pooler.
 //!
 //! The driver sends groups of messages, each ended by a `Sync`, or a single `Query`. As long as a
 //! group is under way, the pooler stays with one server; between groups it stays only while a
@@ -22,8 +22,8 @@ use super::sql::{begins_a_transaction, needs_a_session};
 use super::startup::Settings;
 use super::wire::{self, Garbled, Message, take_text};
 
-/// What the driver has prepared: by name, the rest of its `Parse`, which is the text and the types
-/// of the parameters.
+/// The statements that the driver has prepared: by name, the rest of its `Parse`, which is the text
+/// and the types of the parameters.
 type Statements = HashMap<Bytes, Bytes>;
 
 /// Stands for whatever the driver has not prepared, or not with success: the server must refuse it,
@@ -34,7 +34,7 @@ const NEVER_PREPARED: &[u8] = b"surety: never prepared";
 pub(super) struct Rewriter {
     settings: Settings,
     statements: Statements,
-    /// What the last answer said: no transaction, an open one, or a failed one.
+    /// The state by the last answer: no transaction, an open one, or a failed one.
     transaction: Transaction,
     group: Group,
     /// The answers that are due, in order.
@@ -53,7 +53,7 @@ enum Transaction {
 struct Group {
     begun: bool,
     has_settings: bool,
-    /// Which of the driver's statements the unnamed one is now.
+    /// The driver's statement that the unnamed one is now.
     parsed: Option<Bytes>,
     /// It was refused by us: the rest of it is not sent.
     refused: bool,
@@ -93,8 +93,8 @@ impl Rewriter {
         }
     }
 
-    /// Whether a message of the driver's may be handled now. The first of a group has to wait for
-    /// the answer to the group before, which says whether a transaction is open.
+    /// Tells whether a message of the driver's may be handled now. The first of a group has to wait
+    /// for the answer to the group before, which says whether a transaction is open.
     pub(super) fn may_take(&self, message: &Message) -> bool {
         let is_within_a_group = matches!(message.tag(), b'd' | b'c' | b'f' | b'p' | b'X');
         self.group.begun || is_within_a_group || self.due.is_empty()

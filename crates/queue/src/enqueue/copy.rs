@@ -19,7 +19,7 @@ const STATEMENT: &str = "copy queue.jobs (
     keeps_history, batch_id, tags, args_key
   ) from stdin";
 
-/// So many bytes are sent at once.
+/// Bytes per chunk that is sent.
 const CHUNK: usize = 256 * 1024;
 
 /// Enqueues the jobs; ids in their order.

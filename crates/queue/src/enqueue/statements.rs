@@ -1,4 +1,4 @@
-//! How jobs come to be.
+//! The statements that insert jobs.
 
 use serde_json::Value;
 use sqlx::PgConnection;

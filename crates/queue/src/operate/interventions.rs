@@ -1,5 +1,5 @@
-//! What operators do to jobs, with who and why. A job that runs is its worker's: it can be
-//! [cancelled](super::cancel()), and nothing else.
+//! Interventions of operators in jobs, with author and reason. A job that runs is its worker's: it
+//! can be [cancelled](super::cancel()), and nothing else.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::QueueError;
 use crate::ids::JobId;
 use crate::state::JobState;
 
-/// What became of a job that was to run again.
+/// The result of making a job run again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Retried {
@@ -35,7 +35,7 @@ impl fmt::Display for Retried {
     }
 }
 
-/// Why an intervention cannot be. Nothing has changed.
+/// The reason that an intervention was refused. Nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
     /// There is no such job, or retention has dropped it.
@@ -92,7 +92,7 @@ impl Refusal {
     }
 }
 
-/// What became of one of several jobs.
+/// One result for each of several jobs.
 pub type Each<T> = Vec<(JobId, Result<T, Refusal>)>;
 
 /// Runs jobs again: those that wait for their time or their retry are due now, and discarded ones
@@ -197,9 +197,9 @@ pub async fn discard(
 /// The arguments of a job before and after [`edit`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Edited {
-    /// Those it had.
+    /// The arguments before.
     pub old: Value,
-    /// Those it has.
+    /// The arguments now.
     pub new: Value,
 }
 
@@ -289,7 +289,7 @@ async fn lock(conn: &mut PgConnection, id: JobId) -> Result<Option<LockedArgs>, 
     Ok(discarded)
 }
 
-/// What there is to know of a job before something is done to it.
+/// The facts about a job that decide whether it can be intervened in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
     /// Its number.
@@ -329,8 +329,8 @@ impl Standing {
     }
 }
 
-/// What there is to know of jobs before something is done to them. Those that do not exist are
-/// missing.
+/// The facts about these jobs that decide whether they can be intervened in. Jobs that do not exist
+/// are missing.
 ///
 /// # Errors
 ///

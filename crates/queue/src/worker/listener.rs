@@ -44,7 +44,7 @@ pub(crate) async fn listen(options: PgConnectOptions, wake: Arc<Notify>) {
     }
 }
 
-/// Why the worker is not told of new jobs.
+/// The reason that the worker is not told of new jobs.
 #[derive(Debug, thiserror::Error)]
 enum Deaf {
     #[error("the connection goes through a pooler")]

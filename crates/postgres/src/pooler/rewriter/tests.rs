@@ -7,7 +7,7 @@ use super::*;
 
 const SETTINGS_QUERY: &str = "select set_config('x', E'1', true)";
 
-/// What the driver does; statements by number.
+/// A step of the driver; statements by number.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Prepare(u8),
