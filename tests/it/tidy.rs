@@ -341,6 +341,90 @@ fn modules_have_names_that_say_something() {
     none(&violations);
 }
 
+/// The texts in which newcomers are told of files.
+const GUIDES: [&str; 5] = [
+    "README.md",
+    "CHANGELOG.md",
+    "src/lib.rs",
+    "crates/queue/README.md",
+    "crates/queue/schema/README.md",
+];
+
+#[test]
+fn files_that_newcomers_are_told_of_exist() {
+    let mut violations = Vec::new();
+    let mut seen = 0;
+    for guide in GUIDES {
+        let text = fs::read_to_string(root().join(guide)).unwrap();
+        let folders = ["src/", "crates/", "tests/", "migrations/", "openapi/", "schema/", ".ci/"];
+        let quoted = text.split('`').skip(1).step_by(2);
+        for path in quoted.filter(|quoted| folders.iter().any(|it| quoted.starts_with(it))) {
+            seen += 1;
+            // From the root, or from the crate that the guide belongs to.
+            let crate_root = root().join(guide.split("schema/").next().unwrap());
+            let crate_root = crate_root.parent().unwrap();
+            let is_there = |base: &Path| base.join(path.trim_end_matches('/')).exists();
+            if !is_there(root()) && !is_there(crate_root) && !is_there(&root().join("crates/queue"))
+            {
+                violations.push(format!("{guide}: there is no {path}"));
+            }
+        }
+    }
+    assert!(seen > 20, "the paths were not found");
+    none(&violations);
+}
+
+/// Words that a doc comment does not open with: alone in a list, such a line says nothing.
+const EMPTY_OPENINGS: [&str; 8] = ["What", "Why", "So", "Who", "That", "How", "Whether", "When"];
+
+#[test]
+fn doc_comments_open_with_the_thing_or_a_verb() {
+    let mut violations = Vec::new();
+    let mut seen = 0;
+    for source in sources() {
+        let mut before = "";
+        for (number, line) in source.lines.iter().enumerate() {
+            let line = line.trim_start();
+            for mark in ["///", "//!"] {
+                let (Some(text), false) = (line.strip_prefix(mark), before.starts_with(mark))
+                else {
+                    continue;
+                };
+                seen += 1;
+                let first = text.trim_start().split(|c: char| !c.is_alphabetic()).next();
+                if first.is_some_and(|word| EMPTY_OPENINGS.contains(&word)) {
+                    violations.push(format!("{}:{}: {line}", source.path, number + 1));
+                }
+            }
+            before = line;
+        }
+    }
+    assert!(seen > 2_000, "the comments were not found");
+    none(&violations);
+}
+
+#[test]
+fn folders_have_a_mod_and_at_least_three_files() {
+    let mut violations = Vec::new();
+    let files: Vec<PathBuf> = SOURCES.into_iter().flat_map(rust_files).collect();
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    let crate_roots = SOURCES.map(|folder| root().join(folder));
+    for folder in folders.into_iter().filter(|folder| !crate_roots.iter().any(|it| it == folder)) {
+        let name = relative(folder);
+        let count = fs::read_dir(folder).unwrap().count();
+        if !folder.join("mod.rs").is_file() {
+            violations.push(format!("{name}: no mod.rs"));
+        }
+        if count < 3 {
+            violations.push(format!("{name}: {count} entries"));
+        }
+        if folder.with_extension("rs").is_file() {
+            violations.push(format!("{name}: a file of its name stands beside it"));
+        }
+    }
+    none(&violations);
+}
+
 #[test]
 fn the_reader_of_the_sources_sees_what_it_must() {
     let code = "use crate::{db, queue::worker::{Worker, self}, jobs::registry};\n\

@@ -151,7 +151,7 @@ impl Cluster {
         self.administer(format!("create database {}", quoted(name))).await
     }
 
-    /// Whether there is such a database.
+    /// True if there is such a database.
     ///
     /// # Errors
     ///

@@ -35,7 +35,7 @@ as $$
 begin
   if follow_up and ended_as = 'discarded' then
     -- A statement of its own, because within the one below every completion would pay for it. What it locks is what
-    -- that one ends. The transaction gets its id before the clock is read for run_at (claim_floor.rs).
+    -- that one ends. The transaction gets its id before the clock is read for run_at (worker/claim/floor.rs).
     perform pg_current_xact_id();
     insert into queue.jobs (queue, kind, priority, max_attempts, args, trace_context)
     select

@@ -28,7 +28,7 @@ pub(crate) async fn enqueue(
     jobs: &[&NewJob],
     trace_contexts: &[Option<TraceContext>],
 ) -> Result<Vec<JobId>, QueueError> {
-    // The clock is read after the transaction got its id (claim_floor.rs).
+    // The clock is read after the transaction got its id (worker/claim/floor.rs).
     let numbers = sqlx::query!(
         r#"
         select

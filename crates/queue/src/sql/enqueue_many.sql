@@ -2,7 +2,7 @@
 -- last array is what most jobs do without, as one JSON object, or null.
 --
 -- run_at is read from the clock row by row, never from the start of the transaction, and no job is due earlier than
--- that: none may appear behind a moment that claims have already passed (claim_floor.rs). For the same reason the
+-- that: none may appear behind a moment that claims have already passed (worker/claim/floor.rs). For the same reason the
 -- transaction gets its id before the clock is read: the filter is evaluated first, once.
 insert into queue.jobs (
   queue, kind, priority, max_attempts, run_at, args, trace_context, on_discard, key, hold, keeps_history, batch_id,
