@@ -176,8 +176,8 @@ pub enum SchemaError {
     },
     /// A PostgreSQL schema is there, but no record of how it was made.
     #[error(
-        "the schema {postgres_schema} was made before the first release, or by somebody else, and cannot \
-         be migrated: use another database"
+        "the schema {postgres_schema} was made before the first release, or by somebody else, and \
+         cannot be migrated: use another database"
     )]
     NotRecorded {
         /// The name of the PostgreSQL schema.
