@@ -14,7 +14,7 @@ use super::figures::{Figure, show};
 use super::filling::{ENQUEUE_BATCH, enqueued, fill, fill_with_transactions};
 use super::handling::{Commit, Handler, Handling, HandlingArgs};
 use super::measurement::{self, Measured, Measurement};
-use super::outcome::Outcome;
+use super::report::ConditionReport;
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
 use super::transfers::{open_wallets, place_transfers};
@@ -265,7 +265,7 @@ struct Summary {
     /// The rate under these conditions over that of the undisturbed run of the same round.
     ratio_to_undisturbed: Option<Figure>,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: ConditionReport,
 }
 
 fn summaries(args: &Args, measured: &Rounds<Subject, Round>) -> Vec<Summary> {
@@ -285,7 +285,7 @@ fn summaries(args: &Args, measured: &Rounds<Subject, Round>) -> Vec<Summary> {
             drained_per_second: figure(|round| round.measured.jobs_per_second),
             ratio_to_undisturbed: measured
                 .ratio(subject, condition, |round| Some(round.measured.jobs_per_second)),
-            outcome: Outcome::of(condition, under, &outcomes),
+            outcome: ConditionReport::of(condition, under, &outcomes),
         }
     };
     measured.all().into_iter().map(of).collect()

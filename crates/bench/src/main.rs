@@ -10,7 +10,7 @@
 //!
 //! What those three share, from the outside in:
 //!
-//! - `rounds` keeps measurements in turns, `outcome` says what came out of them, `figures` are
+//! - `rounds` keeps measurements in turns, `report` says what came out of them, `figures` are
 //!   medians, spread and percentiles.
 //! - `measurement` is one of them: `workers` (or `worker_process`es) run jobs of the `kinds`,
 //!   `handling` says how; `conditions` disturb them (`history`, a held snapshot, readers) and
@@ -56,8 +56,8 @@ mod kinds;
 mod latency;
 mod measurement;
 mod money;
-mod outcome;
 mod pgbench;
+mod report;
 mod rounds;
 mod scratch;
 mod serve_process;

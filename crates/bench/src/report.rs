@@ -43,7 +43,7 @@ impl Latency {
 
 /// The figures that all forms report.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Outcome {
+pub(crate) struct ConditionReport {
     pub(crate) condition: Condition,
     pub(crate) under: String,
     enqueue_to_start: Latency,
@@ -63,7 +63,7 @@ pub(crate) struct Outcome {
     chaos: Option<ChaosReport>,
 }
 
-impl Outcome {
+impl ConditionReport {
     /// Of these rounds, of which there is at least one.
     pub(crate) fn of(condition: Condition, under: String, rounds: &[&Measured]) -> Self {
         let figure = |of: fn(&Measured) -> Option<f64>| {
