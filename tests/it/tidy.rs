@@ -67,6 +67,17 @@ const LONG_FILES: [(&str, &str); 0] = [];
 /// Such files only grow: their names say nothing of what does not belong there.
 const EMPTY_NAMES: [&str; 7] = ["utils", "util", "common", "types", "helpers", "helper", "misc"];
 
+/// No doc comment opens with one of these: it opens with the thing that it is about, or with a verb,
+/// and can be read alone.
+const POOR_OPENINGS: [&str; 8] = ["What", "Why", "So", "Who", "That", "How", "Whether", "When"];
+
+/// Files where some still do: their comments are descriptions in the OpenAPI document.
+const POOR_OPENINGS_LEFT: [&str; 3] = [
+    "src/http/api/orders/list_query.rs",
+    "src/http/api/transactions.rs",
+    "src/http/api/wallets/mod.rs",
+];
+
 /// A source file without its unit tests.
 struct Source {
     /// From the root of the repository.
@@ -426,6 +437,42 @@ fn folders_have_a_mod_and_at_least_three_files() {
 }
 
 #[test]
+fn doc_comments_open_with_the_thing_or_a_verb() {
+    let mut violations = Vec::new();
+    let mut left = BTreeSet::new();
+    for source in sources() {
+        for (number, opening) in doc_openings(&source.lines) {
+            if !POOR_OPENINGS.contains(&identifier(opening).as_str()) {
+                continue;
+            }
+            match POOR_OPENINGS_LEFT.contains(&source.path.as_str()) {
+                true => drop(left.insert(source.path.clone())),
+                false => violations.push(format!("{}:{number}: {opening}", source.path)),
+            }
+        }
+    }
+    let is_clean = |path: &&&str| !left.contains(**path);
+    let clean = POOR_OPENINGS_LEFT.iter().filter(is_clean);
+    violations.extend(clean.map(|path| format!("{path}: no longer an exception")));
+    none(&violations);
+}
+
+/// The first line of each doc comment, with its number.
+fn doc_openings(lines: &[String]) -> Vec<(usize, &str)> {
+    let mut openings = Vec::new();
+    let mut is_inside = false;
+    for (number, line) in lines.iter().enumerate() {
+        let line = line.trim_start();
+        let text = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+        if let (Some(text), false) = (text, is_inside) {
+            openings.push((number + 1, text.trim_start()));
+        }
+        is_inside = text.is_some();
+    }
+    openings
+}
+
+#[test]
 fn the_reader_of_the_sources_sees_what_it_must() {
     let code = "use crate::{db, queue::worker::{Worker, self}, jobs::registry};\n\
                 let x = crate::money::Amount::parse(\"crate::http\");\n\
@@ -434,4 +481,8 @@ fn the_reader_of_the_sources_sees_what_it_must() {
     assert_eq!(used, ["db", "jobs", "money", "queue"]);
     assert_eq!(function_name("    pub(super) async fn run("), Some("run".to_owned()));
     assert_eq!(function_name("    let f = |x| the fn is here"), None);
+    let lines =
+        "//! One.\n//! Two.\n\n    /// What it is.\n    x: i32, // Why".lines().map(str::to_owned);
+    let lines: Vec<String> = lines.collect();
+    assert_eq!(doc_openings(&lines), [(1, "One."), (4, "What it is.")]);
 }

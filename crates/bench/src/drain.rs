@@ -14,7 +14,7 @@ use super::figures::{Figure, show};
 use super::filling::{ENQUEUE_BATCH, enqueued, fill, fill_with_transactions};
 use super::handling::{Commit, Handler, Handling, HandlingArgs};
 use super::measurement::{self, Measured, Measurement};
-use super::outcome::Outcome;
+use super::condition_report::ConditionReport;
 use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
@@ -263,7 +263,7 @@ struct Summary {
     /// The rate under these conditions over that of the undisturbed run of the same round.
     ratio_to_undisturbed: Option<Figure>,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: ConditionReport,
 }
 
 fn summaries(args: &Args, measured: &Rounds<Subject, Round>) -> Vec<Summary> {
@@ -283,7 +283,7 @@ fn summaries(args: &Args, measured: &Rounds<Subject, Round>) -> Vec<Summary> {
             drained_per_second: figure(|round| round.measured.jobs_per_second),
             ratio_to_undisturbed: measured
                 .ratio(subject, condition, |round| Some(round.measured.jobs_per_second)),
-            outcome: Outcome::of(condition, under, &outcomes),
+            outcome: ConditionReport::of(condition, under, &outcomes),
         }
     };
     measured.all().into_iter().map(of).collect()

@@ -21,7 +21,7 @@ use super::handling::{Handling, HandlingArgs};
 use super::journal::{Step, now_us};
 use super::kinds::new_job;
 use super::measurement::{self, Measured, Measurement, Stage};
-use super::outcome::{Latency, Outcome};
+use super::condition_report::{ConditionReport, Latency};
 use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
@@ -238,7 +238,7 @@ struct Summary {
     pickup_p99_ratio_to_undisturbed: Option<Figure>,
     claim_p99_ratio_to_undisturbed: Option<Figure>,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: ConditionReport,
 }
 
 fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
@@ -253,7 +253,7 @@ fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
             claim: Latency::of(rounds.iter().filter_map(|round| round.claim)),
             pickup_p99_ratio_to_undisturbed: ratio(|round| Some(round.pickup.p99)),
             claim_p99_ratio_to_undisturbed: ratio(|round| Some(round.claim?.p99)),
-            outcome: Outcome::of(condition, under, &outcomes),
+            outcome: ConditionReport::of(condition, under, &outcomes),
         }
     };
     measured.all().into_iter().map(of).collect()

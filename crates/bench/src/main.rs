@@ -10,7 +10,7 @@
 //!
 //! What those three share, from the outside in:
 //!
-//! - `rounds` keeps measurements in turns, `outcome` says what came out of them, `figures` are
+//! - `rounds` keeps measurements in turns, `condition_report` says what came out of them, `figures` are
 //!   medians, spread and percentiles; a `report` is a table or JSON of them.
 //! - `measurement` is one of them: `workers` (or `worker_process`es) run jobs of the `kinds`,
 //!   `handling` says how; `conditions` disturb them (`history`, a held snapshot, readers) and
@@ -42,6 +42,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod account;
 mod chaos;
 mod conditions;
+mod condition_report;
 mod configuration;
 mod drain;
 mod enqueue;
@@ -57,7 +58,6 @@ mod kinds;
 mod latency;
 mod measurement;
 mod money;
-mod outcome;
 mod pgbench;
 mod report;
 mod rounds;

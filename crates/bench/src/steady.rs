@@ -20,7 +20,7 @@ use super::filling::ENQUEUE_BATCH;
 use super::handling::{Handling, HandlingArgs};
 use super::kinds::new_job;
 use super::measurement::{self, Measured, Measurement, Stage};
-use super::outcome::Outcome;
+use super::condition_report::ConditionReport;
 use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
@@ -182,7 +182,7 @@ struct Summary {
     /// round.
     start_p99_ratio_to_undisturbed: Option<Figure>,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: ConditionReport,
 }
 
 fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
@@ -198,7 +198,7 @@ fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
             completed_per_second: figure(|round| round.measured.jobs_per_second),
             start_p99_ratio_to_undisturbed: measured
                 .ratio(handling, condition, |round| Some(round.measured.waits.to_start?.p99)),
-            outcome: Outcome::of(condition, under, &outcomes),
+            outcome: ConditionReport::of(condition, under, &outcomes),
         }
     };
     measured.all().into_iter().map(of).collect()

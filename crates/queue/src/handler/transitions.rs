@@ -253,7 +253,7 @@ pub(crate) async fn record_progress(
 ) -> Result<bool, QueueError> {
     let (percent, text) = progress.progress.clone().unzip();
     let row = sqlx::query_file!(
-        "src/sql/tell.sql",
+        "src/sql/record_progress.sql",
         id.0,
         fence.0,
         percent,

@@ -37,7 +37,7 @@ impl fmt::Display for Retried {
 
 /// The reason that an intervention was refused. Nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum InterventionRefusal {
     /// There is no such job, or retention has dropped it.
     #[error("there is no such job")]
     NotFound,
@@ -73,7 +73,7 @@ pub enum Refusal {
     Changed,
 }
 
-impl Refusal {
+impl InterventionRefusal {
     /// Its stable name.
     pub const fn code(self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl Refusal {
 }
 
 /// One result for each of several jobs.
-pub type Each<T> = Vec<(JobId, Result<T, Refusal>)>;
+pub type Each<T> = Vec<(JobId, Result<T, InterventionRefusal>)>;
 
 /// Runs jobs again: those that wait for their time or their retry are due now, and discarded ones
 /// are [redriven](discarded::redrive). The answers are in the order of `ids`.
@@ -115,7 +115,7 @@ pub async fn retry(
         (
             *id,
             retried.map_err(|refusal| match refusal {
-                Refusal::Discarded => Refusal::Changed,
+                InterventionRefusal::Discarded => InterventionRefusal::Changed,
                 other => other,
             }),
         )
@@ -123,7 +123,7 @@ pub async fn retry(
     Ok(ids.iter().map(each).collect())
 }
 
-/// Makes waiting jobs due now, and leaves discarded ones: [`Refusal::Discarded`]. For applications
+/// Makes waiting jobs due now, and leaves discarded ones: [`InterventionRefusal::Discarded`]. For applications
 /// whose discarded jobs need more than a redrive to run again.
 ///
 /// # Errors
@@ -145,12 +145,12 @@ pub async fn run_now(
     let rest = others(ids, &due);
     let standing = standings(conn, &rest).await?;
     let each = |id: &JobId| match standing.get(id) {
-        None if rest.contains(id) => Err(Refusal::NotFound),
+        None if rest.contains(id) => Err(InterventionRefusal::NotFound),
         None => Ok(Retried::DueNow),
         Some(standing) => match standing.state {
             JobState::Available => Ok(Retried::AlreadyDue),
-            _ if standing.is_held => Err(Refusal::Held),
-            JobState::Scheduled | JobState::Retryable => Err(Refusal::Changed),
+            _ if standing.is_held => Err(InterventionRefusal::Held),
+            JobState::Scheduled | JobState::Retryable => Err(InterventionRefusal::Changed),
             JobState::Discarded => Err(standing.why_not_redriven()),
             _ => Err(standing.why_not_changed()),
         },
@@ -184,10 +184,10 @@ pub async fn discard(
     let rest = others(ids, &discarded);
     let standing = standings(conn, &rest).await?;
     let each = |id: &JobId| match standing.get(id) {
-        None if rest.contains(id) => Err(Refusal::NotFound),
+        None if rest.contains(id) => Err(InterventionRefusal::NotFound),
         None => Ok(()),
         Some(standing) if standing.state.is_waiting() && standing.is_decided => {
-            Err(Refusal::Redriven)
+            Err(InterventionRefusal::Redriven)
         }
         Some(standing) => Err(standing.why_not_changed()),
     };
@@ -217,17 +217,17 @@ pub async fn edit(
     id: JobId,
     edit: impl FnOnce(Value) -> Value,
     decision: Decision<'_>,
-) -> Result<Result<Edited, Refusal>, QueueError> {
+) -> Result<Result<Edited, InterventionRefusal>, QueueError> {
     let Some(job) = lock(conn, id).await? else {
         let standing = standings(conn, &[id]).await?;
         return Ok(Err(match standing.get(&id) {
-            None => Refusal::NotFound,
-            Some(standing) if standing.state == JobState::Discarded => Refusal::Decided,
+            None => InterventionRefusal::NotFound,
+            Some(standing) if standing.state == JobState::Discarded => InterventionRefusal::Decided,
             Some(standing) => standing.why_not_changed(),
         }));
     };
     if job.args_key.is_some() {
-        return Ok(Err(Refusal::Sealed));
+        return Ok(Err(InterventionRefusal::Sealed));
     }
     let edited = Edited { new: edit(job.args.clone()), old: job.args };
     sqlx::query!(
@@ -291,7 +291,7 @@ async fn lock(conn: &mut PgConnection, id: JobId) -> Result<Option<LockedArgs>, 
 
 /// The facts about a job that decide whether it can be intervened in.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct JobStanding {
     /// Its number.
     pub id: JobId,
     /// Its kind, which never changes.
@@ -308,23 +308,25 @@ pub struct Standing {
     is_decided: bool,
 }
 
-impl Standing {
+impl JobStanding {
     /// For what only waiting jobs can undergo.
-    fn why_not_changed(&self) -> Refusal {
+    fn why_not_changed(&self) -> InterventionRefusal {
         match self.state {
-            JobState::Running => Refusal::Running,
-            JobState::Completed => Refusal::Completed,
-            JobState::Cancelled => Refusal::Cancelled,
-            JobState::Discarded => Refusal::Discarded,
-            JobState::Scheduled | JobState::Available | JobState::Retryable => Refusal::Changed,
+            JobState::Running => InterventionRefusal::Running,
+            JobState::Completed => InterventionRefusal::Completed,
+            JobState::Cancelled => InterventionRefusal::Cancelled,
+            JobState::Discarded => InterventionRefusal::Discarded,
+            JobState::Scheduled | JobState::Available | JobState::Retryable => {
+                InterventionRefusal::Changed
+            }
         }
     }
 
-    fn why_not_redriven(&self) -> Refusal {
+    fn why_not_redriven(&self) -> InterventionRefusal {
         match self {
-            Self { is_decided: true, .. } => Refusal::Decided,
-            Self { is_exhausted: true, .. } => Refusal::Exhausted,
-            _ => Refusal::Discarded,
+            Self { is_decided: true, .. } => InterventionRefusal::Decided,
+            Self { is_exhausted: true, .. } => InterventionRefusal::Exhausted,
+            _ => InterventionRefusal::Discarded,
         }
     }
 }
@@ -338,11 +340,11 @@ impl Standing {
 pub async fn standings(
     conn: &mut PgConnection,
     ids: &[JobId],
-) -> Result<BTreeMap<JobId, Standing>, QueueError> {
+) -> Result<BTreeMap<JobId, JobStanding>, QueueError> {
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = sqlx::query_file_as!(Standing, "src/sql/standing.sql", &numbers(ids))
+    let rows = sqlx::query_file_as!(JobStanding, "src/sql/standings.sql", &numbers(ids))
         .fetch_all(conn)
         .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
