@@ -71,13 +71,6 @@ const EMPTY_NAMES: [&str; 7] = ["utils", "util", "common", "types", "helpers", "
 /// and can be read alone.
 const POOR_OPENINGS: [&str; 8] = ["What", "Why", "So", "Who", "That", "How", "Whether", "When"];
 
-/// Files where some still do: their comments are descriptions in the OpenAPI document.
-const POOR_OPENINGS_LEFT: [&str; 3] = [
-    "src/http/api/orders/list_query.rs",
-    "src/http/api/transactions.rs",
-    "src/http/api/wallets/mod.rs",
-];
-
 /// A source file without its unit tests.
 struct Source {
     /// From the root of the repository.
@@ -385,35 +378,6 @@ fn files_that_newcomers_are_told_of_exist() {
     none(&violations);
 }
 
-/// Words that a doc comment does not open with: alone in a list, such a line says nothing.
-const EMPTY_OPENINGS: [&str; 8] = ["What", "Why", "So", "Who", "That", "How", "Whether", "When"];
-
-#[test]
-fn doc_comments_open_with_the_thing_or_a_verb() {
-    let mut violations = Vec::new();
-    let mut seen = 0;
-    for source in sources() {
-        let mut before = "";
-        for (number, line) in source.lines.iter().enumerate() {
-            let line = line.trim_start();
-            for mark in ["///", "//!"] {
-                let (Some(text), false) = (line.strip_prefix(mark), before.starts_with(mark))
-                else {
-                    continue;
-                };
-                seen += 1;
-                let first = text.trim_start().split(|c: char| !c.is_alphabetic()).next();
-                if first.is_some_and(|word| EMPTY_OPENINGS.contains(&word)) {
-                    violations.push(format!("{}:{}: {line}", source.path, number + 1));
-                }
-            }
-            before = line;
-        }
-    }
-    assert!(seen > 2_000, "the comments were not found");
-    none(&violations);
-}
-
 #[test]
 fn folders_have_a_mod_and_at_least_three_files() {
     let mut violations = Vec::new();
@@ -439,21 +403,13 @@ fn folders_have_a_mod_and_at_least_three_files() {
 #[test]
 fn doc_comments_open_with_the_thing_or_a_verb() {
     let mut violations = Vec::new();
-    let mut left = BTreeSet::new();
     for source in sources() {
         for (number, opening) in doc_openings(&source.lines) {
-            if !POOR_OPENINGS.contains(&identifier(opening).as_str()) {
-                continue;
-            }
-            match POOR_OPENINGS_LEFT.contains(&source.path.as_str()) {
-                true => drop(left.insert(source.path.clone())),
-                false => violations.push(format!("{}:{number}: {opening}", source.path)),
+            if POOR_OPENINGS.contains(&identifier(opening).as_str()) {
+                violations.push(format!("{}:{number}: {opening}", source.path));
             }
         }
     }
-    let is_clean = |path: &&&str| !left.contains(**path);
-    let clean = POOR_OPENINGS_LEFT.iter().filter(is_clean);
-    violations.extend(clean.map(|path| format!("{path}: no longer an exception")));
     none(&violations);
 }
 

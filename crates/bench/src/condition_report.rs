@@ -1,5 +1,7 @@
 //! The report of measurements of the same work under the same condition, over all rounds.
 
+use std::fmt::{self, Display};
+
 use serde::Serialize;
 
 use super::account::Account;
@@ -8,6 +10,7 @@ use super::conditions::Condition;
 use super::figures::{Figure, Percentiles, show};
 use super::gauges::BuffersOf;
 use super::measurement::Measured;
+use super::report::Table;
 
 /// Latencies over all rounds, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -28,20 +31,18 @@ impl Latency {
             max_ms: figure(|round| round.max),
         }
     }
+}
 
-    /// One line of a table.
-    pub(crate) fn print(&self, name: &str) {
-        println!(
-            "  {name:<21} p50 {} ms, p95 {} ms, p99 {} ms, max {} ms",
-            show(self.p50_ms, 2),
-            show(self.p95_ms, 2),
-            show(self.p99_ms, 2),
-            show(self.max_ms, 1),
-        );
+/// For a line of a table.
+impl Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p95, p99] = [self.p50_ms, self.p95_ms, self.p99_ms].map(|figure| show(figure, 2));
+        let max = show(self.max_ms, 1);
+        write!(f, "p50 {p50} ms, p95 {p95} ms, p99 {p99} ms, max {max} ms")
     }
 }
 
-/// The figures that all forms report.
+/// What all forms report.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ConditionReport {
     pub(crate) condition: Condition,
@@ -97,60 +98,58 @@ impl ConditionReport {
         }
     }
 
-    /// The lines of a table that all forms have.
-    pub(crate) fn print(&self) {
-        self.enqueue_to_start.print("enqueue → start");
-        self.enqueue_to_done.print("enqueue → done");
-        println!(
-            "  per job               {} bytes of WAL, {} commits",
-            show(self.wal_bytes_per_job, 0),
-            show(self.commits_per_job, 3),
-        );
+    /// Writes the lines that all forms have.
+    pub(crate) fn write(&self, table: &mut Table) {
+        table.line("enqueue → start", self.enqueue_to_start);
+        table.line("enqueue → done", self.enqueue_to_done);
+        let (wal, commits) = (show(self.wal_bytes_per_job, 0), show(self.commits_per_job, 3));
+        table.line("per job", format_args!("{wal} bytes of WAL, {commits} commits"));
         let counted = match self.buffers_of {
             Some(BuffersOf::AllOnJobs) => ", by all statements on queue.jobs",
             Some(BuffersOf::Claims) | None => "",
         };
-        println!(
-            "  buffers               {} per claimed job; first tenth {}, last tenth {}{counted}",
-            show(self.buffers_per_claimed_job, 1),
-            show(self.buffers_first_tenth, 1),
-            show(self.buffers_last_tenth, 1),
+        let [all, first, last] =
+            [self.buffers_per_claimed_job, self.buffers_first_tenth, self.buffers_last_tenth]
+                .map(|figure| show(figure, 1));
+        table.line(
+            "buffers",
+            format_args!("{all} per claimed job; first tenth {first}, last tenth {last}{counted}"),
         );
-        println!("  dead tuples           {} at most", show(self.max_dead_tuples, 0));
+        table.line("dead tuples", format_args!("{} at most", show(self.max_dead_tuples, 0)));
         if self.reads > 0 {
-            println!("  readers               {} transactions in all", self.reads);
+            table.line("readers", format_args!("{} transactions in all", self.reads));
         }
         if let Some(account) = self.account {
-            print_account(&account);
+            write_account(&account, table);
         }
         if let Some(chaos) = self.chaos {
-            print_chaos(&chaos);
+            write_chaos(&chaos, table);
         }
     }
 }
 
-fn print_account(account: &Account) {
-    println!(
+fn write_account(account: &Account, table: &mut Table) {
+    table.text(format_args!(
         "  lost {} · run twice {} · stale completions refused {}   (of {} jobs in all rounds)",
         account.lost, account.run_twice, account.stale_completions_refused, account.enqueued
-    );
+    ));
     if account.executions_beyond_first + account.stopped_runs + account.failed_runs > 0 {
-        println!(
+        table.text(format_args!(
             "  handlers called again {} times; runs failed {}, stopped by their worker {}",
             account.executions_beyond_first, account.failed_runs, account.stopped_runs
-        );
+        ));
     }
     if account.discarded + account.unfinished > 0 {
-        println!("  discarded {}, unfinished {}", account.discarded, account.unfinished);
+        let (discarded, unfinished) = (account.discarded, account.unfinished);
+        table.text(format_args!("  discarded {discarded}, unfinished {unfinished}"));
     }
 }
 
-fn print_chaos(chaos: &ChaosReport) {
-    println!("  chaos                 {} strikes, {} hit", chaos.strikes, chaos.hit);
+fn write_chaos(chaos: &ChaosReport, table: &mut Table) {
+    table.line("chaos", format_args!("{} strikes, {} hit", chaos.strikes, chaos.hit));
     if chaos.held > 0 {
-        println!(
-            "  held when struck      {} jobs, not run {} s later: {}",
-            chaos.held, chaos.looked_after_secs, chaos.held_not_run
-        );
+        let (held, secs, not_run) = (chaos.held, chaos.looked_after_secs, chaos.held_not_run);
+        let counts = format_args!("{held} jobs, not run {secs} s later: {not_run}");
+        table.line("held when struck", counts);
     }
 }

@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::account::Enqueued;
+use super::condition_report::ConditionReport;
 use super::conditions::{Condition, ConditionArgs};
 use super::figures::{Figure, show};
 use super::filling::{ENQUEUE_BATCH, enqueued, fill, fill_with_transactions};
 use super::handling::{Commit, Handler, Handling, HandlingArgs};
 use super::measurement::{self, Measured, Measurement};
-use super::condition_report::ConditionReport;
 use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};

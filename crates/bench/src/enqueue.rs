@@ -16,7 +16,7 @@ use super::kinds::new_job;
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
 use surety::db;
-use surety_queue::{NewJob, enqueue, enqueue_by_copy, enqueue_many};
+use surety_queue::{NewJob, enqueue, enqueue_many};
 
 /// Options of `enqueue`.
 #[derive(clap::Args, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     clients: u32,
     /// Only these forms.
     #[arg(long, value_name = "FORM,…", value_delimiter = ',', value_enum,
-          default_values_t = [Form::Single, Form::Many, Form::Copy])]
+          default_values_t = [Form::Single, Form::Many])]
     forms: Vec<Form>,
 }
 
@@ -51,8 +51,6 @@ enum Form {
     Single,
     /// Many jobs by one statement.
     Many,
-    /// Many jobs by COPY.
-    Copy,
 }
 
 /// One form in one round.
@@ -88,7 +86,6 @@ fn describe(form: Form, args: &Args) -> String {
         Form::Many => {
             format!("{} jobs per statement, {} clients", args.batch_size, args.clients)
         }
-        Form::Copy => format!("{} jobs per COPY, {} clients", args.batch_size, args.clients),
     }
 }
 
@@ -100,7 +97,7 @@ async fn measure(
 ) -> anyhow::Result<Round> {
     let (jobs, clients, batch) = match form {
         Form::Single => (args.single_jobs, 1, 1),
-        Form::Many | Form::Copy => (args.jobs, args.clients, args.batch_size),
+        Form::Many => (args.jobs, args.clients, args.batch_size),
     };
     let gauges = Gauges::start(server, database).await?;
     let pool = db::connect(&database.url, clients, "surety-bench").await?;
@@ -157,7 +154,6 @@ async fn insert(
                 }
             }
             Form::Many => drop(enqueue_many(&mut tx, &new).await?),
-            Form::Copy => drop(enqueue_by_copy(&mut tx, &new).await?),
         }
         tx.commit().await?;
     }

@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use tokio::time::{sleep, timeout};
 
 use super::account::Enqueued;
+use super::condition_report::{ConditionReport, Latency};
 use super::conditions::{Condition, ConditionArgs};
 use super::figures::{Figure, Percentiles, show};
 use super::gauges::ClaimTimes;
@@ -21,7 +22,6 @@ use super::handling::{Handling, HandlingArgs};
 use super::journal::{Step, now_us};
 use super::kinds::new_job;
 use super::measurement::{self, Measured, Measurement, Stage};
-use super::condition_report::{ConditionReport, Latency};
 use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};

@@ -41,8 +41,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod account;
 mod chaos;
-mod conditions;
 mod condition_report;
+mod conditions;
 mod configuration;
 mod drain;
 mod enqueue;
@@ -143,7 +143,7 @@ enum Form {
     Ingest(ingest::Args),
     /// Deposits taken and balances read, by signed-in users.
     Money(money::Args),
-    /// Jobs that get in per second: one per transaction, many per statement, and by COPY.
+    /// Jobs that get in per second: one per transaction, and many per statement.
     Enqueue(enqueue::Args),
     /// Jobs per second, from the first start until the database says that none is left.
     #[command(after_help = REPORTS)]

@@ -16,9 +16,9 @@ use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::condition_report::Latency;
 use super::figures::{Figure, Percentiles, show};
 use super::http::HttpConnection;
-use super::outcome::Latency;
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
 use super::serve_process::Serve;

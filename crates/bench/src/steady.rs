@@ -14,13 +14,13 @@ use sqlx::PgPool;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::account::Enqueued;
+use super::condition_report::ConditionReport;
 use super::conditions::{Condition, ConditionArgs};
 use super::figures::{Figure, show};
 use super::filling::ENQUEUE_BATCH;
 use super::handling::{Handling, HandlingArgs};
 use super::kinds::new_job;
 use super::measurement::{self, Measured, Measurement, Stage};
-use super::condition_report::ConditionReport;
 use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};

@@ -31,9 +31,6 @@ pub enum QueueError {
         #[source]
         source: crate::sealing::SealError,
     },
-    /// Unique jobs cannot be enqueued by COPY, which asks nobody.
-    #[error("a unique job cannot be enqueued by COPY")]
-    UniqueByCopy,
     /// A batch that is done takes no more members.
     #[error("batch {0} is done, or there is none: it takes no more members")]
     NoOpenBatch(crate::ids::BatchId),

@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`handler`] | a kind of job and its runs: [`Job`], [`JobContext`], [`JobError`] |
-//! | [`enqueue`](mod@enqueue) | new jobs: one, many, by COPY; unique jobs, keys, tags; kinds |
+//! | [`enqueue`](mod@enqueue) | new jobs: one, many; unique jobs, keys, tags; declared kinds |
 //! | [`worker`] | claiming and running: [`Registry`], [`Worker`], leases, rescue, retention |
 //! | [`groups`] | jobs that belong together: batches with callbacks, dependencies, graphs |
 //! | [`schedules`] | jobs by the clock: cron in a time zone, intervals, missed ticks |
@@ -230,7 +230,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod worker;
 
-pub use enqueue::{Enqueued, NewJob, Notifier, Unique, enqueue, enqueue_by_copy, enqueue_many};
+pub use enqueue::{Enqueued, NewJob, Notifier, Unique, enqueue, enqueue_many};
 pub use error::{QueueError, chain};
 pub use handler::{
     AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError,

@@ -34,19 +34,6 @@ pub(crate) async fn enqueue_many(
     Ok(enqueued)
 }
 
-/// [`enqueue::enqueue_by_copy`] for jobs that belong to others.
-pub(crate) async fn enqueue_by_copy(
-    conn: &mut PgConnection,
-    jobs: &[NewJob],
-) -> Result<Vec<JobId>, QueueError> {
-    let mut tx = conn.begin().await?;
-    join_batches(&mut tx, jobs).await?;
-    let ids = enqueue::copy_all(&mut tx, jobs).await?;
-    insert_dependencies(&mut tx, &dependencies_of(jobs.iter().zip(ids.iter().copied()))).await?;
-    tx.commit().await?;
-    Ok(ids)
-}
-
 fn dependencies_of<'a>(jobs: impl Iterator<Item = (&'a NewJob, JobId)>) -> Vec<NewDependency> {
     let of_each = jobs.flat_map(|(job, id)| {
         job.after.iter().map(move |&depends_on| NewDependency {

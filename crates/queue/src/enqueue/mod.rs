@@ -2,7 +2,6 @@
 //! the rows that they are about exist.
 //!
 //! - [`enqueue`] and [`enqueue_many`]: one statement, whatever the number.
-//! - [`enqueue_by_copy`]: for thousands at once.
 //! - `queue.enqueue(kind, args, …)` in SQL: for other languages and for triggers.
 //!
 //! # Unique jobs
@@ -22,7 +21,6 @@
 //! # }
 //! ```
 
-mod copy;
 mod joining;
 pub mod kinds;
 mod new_job;
@@ -123,41 +121,6 @@ async fn enqueue_unique(
         span.enqueued(id);
     }
     Ok(enqueued)
-}
-
-/// Enqueues thousands of jobs in the caller's transaction by COPY. The ids are in the order of the
-/// jobs.
-///
-/// # Errors
-///
-/// [`QueueError::UniqueByCopy`] when one of them is unique; [`QueueError::Database`]. Then none is
-/// enqueued.
-pub async fn enqueue_by_copy(
-    conn: &mut PgConnection,
-    jobs: &[NewJob],
-) -> Result<Vec<JobId>, QueueError> {
-    if jobs.is_empty() {
-        return Ok(Vec::new());
-    }
-    if jobs.iter().any(|job| job.unique.is_some()) {
-        return Err(QueueError::UniqueByCopy);
-    }
-    if joining::belongs_to_others(jobs) {
-        return joining::enqueue_by_copy(conn, jobs).await;
-    }
-    copy_all(conn, jobs).await
-}
-
-/// All that [`enqueue_by_copy`] does for jobs that belong to no others.
-pub(crate) async fn copy_all(
-    conn: &mut PgConnection,
-    jobs: &[NewJob],
-) -> Result<Vec<JobId>, QueueError> {
-    let jobs: Vec<&NewJob> = jobs.iter().collect();
-    let (spans, contexts) = start_spans(&jobs);
-    let ids = copy::enqueue(conn, &jobs, &contexts).await?;
-    end_spans(spans, &ids);
-    Ok(ids)
 }
 
 fn start_spans(jobs: &[&NewJob]) -> (Vec<EnqueueSpan>, Vec<Option<TraceContext>>) {

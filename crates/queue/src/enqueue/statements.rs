@@ -55,31 +55,39 @@ async fn enqueue_many(
     jobs: &[&NewJob],
     trace_contexts: Vec<Option<TraceContext>>,
 ) -> Result<Vec<JobId>, QueueError> {
-    let queues: Vec<String> = jobs.iter().map(|job| job.queue.to_string()).collect();
-    let kinds: Vec<String> = jobs.iter().map(|job| job.kind.to_string()).collect();
+    let none = Extras::default();
+    let queues: Vec<&str> = jobs.iter().map(|job| &*job.queue).collect();
+    let kinds: Vec<&str> = jobs.iter().map(|job| &*job.kind).collect();
     let priorities: Vec<i16> = jobs.iter().map(|job| job.priority).collect();
     let max_attempts: Vec<i16> = jobs.iter().map(|job| job.max_attempts).collect();
-    let delays: Vec<f64> = jobs.iter().map(|job| job.delay.as_secs_f64()).collect();
+    let delays = column(jobs, |job| (!job.delay.is_zero()).then(|| job.delay.as_secs_f64()));
     let args: Vec<Json<&Value>> = jobs.iter().map(|job| Json(&job.args)).collect();
-    let none = Extras::default();
-    let extras: Vec<Option<Json<&Extras>>> =
-        jobs.iter().map(|job| (job.extras != none).then_some(Json(&job.extras))).collect();
-    let trace_contexts: Vec<Option<Json<TraceContext>>> =
-        trace_contexts.into_iter().map(|context| context.map(Json)).collect();
+    let extras = column(jobs, |job| (job.extras != none).then_some(Json(&job.extras)));
+    let trace_contexts = column(trace_contexts, |context| context.map(Json));
     let ids = sqlx::query_file_scalar!(
         "src/sql/enqueue_many.sql",
-        &queues,
-        &kinds,
+        &queues as _,
+        &kinds as _,
         &priorities,
         &max_attempts,
-        &delays,
+        &delays as _,
         &args as _,
         &trace_contexts as _,
         &extras as _,
     )
-    .fetch_all(conn)
+    .fetch_one(conn)
     .await?;
     Ok(ids.into_iter().map(JobId).collect())
+}
+
+/// The values of a column; no array element at all if all are null, which is what the statement
+/// then reads, and what most columns are for most jobs.
+fn column<T, V>(
+    items: impl IntoIterator<Item = T>,
+    value: impl Fn(T) -> Option<V>,
+) -> Vec<Option<V>> {
+    let values: Vec<Option<V>> = items.into_iter().map(value).collect();
+    if values.iter().all(Option::is_none) { Vec::new() } else { values }
 }
 
 /// Enqueues a job that is unique by `value`, unless there is one.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgPool};
 use surety_postgres::connect;
-use surety_queue::{NewJob, WorkerSettings, enqueue_by_copy};
+use surety_queue::{NewJob, WorkerSettings, enqueue_many};
 use tokio_util::sync::CancellationToken;
 
 use super::kinds::{
@@ -68,9 +68,8 @@ async fn a_job_runs_when_it_is_due_and_keeps_its_lease(hours: i32) {
     let half_an_hour = Duration::from_secs(1800);
     let later = enqueue_new(&pool, act("later").delay(half_an_hour)).await;
     let mut conn = pool.acquire().await.unwrap();
-    let copied = enqueue_by_copy(&mut conn, &[act("copied"), act("copied").delay(half_an_hour)])
-        .await
-        .unwrap();
+    let two =
+        enqueue_many(&mut conn, &[act("now"), act("then").delay(half_an_hour)]).await.unwrap();
     let long = enqueue_job(&pool, &Act::gated("long", End::Complete)).await;
     gates.wait_begun().await;
 
@@ -87,8 +86,8 @@ async fn a_job_runs_when_it_is_due_and_keeps_its_lease(hours: i32) {
 
     let attempts = attempts_of(&pool, long).await;
     assert_eq!(attempts, [(1, "completed".to_owned(), None)], "{hours} h ahead");
-    assert_eq!(state_of(&pool, copied[0]).await, "completed", "it was due at once");
-    for id in [later, copied[1]] {
+    assert_eq!(state_of(&pool, two[0].id()).await, "completed", "it was due at once");
+    for id in [later, two[1].id()] {
         let due_in: f64 = sqlx::query_scalar(
             "select extract(epoch from run_at - clock_timestamp())::float8
              from queue.jobs where id = $1",

@@ -1,13 +1,11 @@
-//! The ways in: one statement, COPY, and the SQL function, which give the same jobs.
+//! The ways in: one by one, many by one statement, and the SQL function, which give the same jobs.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::PgPool;
 use surety_queue::telemetry::TraceContext;
-use surety_queue::{
-    JobId, NewJob, QueueError, Unique, WorkerSettings, enqueue_by_copy, enqueue_many,
-};
+use surety_queue::{Enqueued, JobId, NewJob, QueueError, Unique, WorkerSettings, enqueue_many};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +30,7 @@ async fn decided(pool: &PgPool, id: JobId) -> String {
     .unwrap()
 }
 
-/// Text with everything that COPY, arrays and JSON treat in a way of their own.
+/// Text with everything that arrays and JSON treat in a way of their own.
 const ODD: &str = "tab\t newline\n return\r backslash\\ \\N \\. quote\" 'single' {brace, comma} \
                    null NULL \u{8} \u{c} \u{7f} é ✉ \u{1F600} end\\";
 
@@ -56,17 +54,17 @@ fn of_every_sort() -> Vec<NewJob> {
 }
 
 #[tokio::test]
-async fn jobs_by_copy_are_those_of_an_insert_whatever_is_in_them() {
+async fn many_jobs_by_one_statement_are_those_one_by_one_whatever_is_in_them() {
     let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let jobs = of_every_sort();
-    let inserted = enqueue_many(&mut conn, &jobs).await.unwrap();
-    let copied = enqueue_by_copy(&mut conn, &jobs).await.unwrap();
-    assert_eq!(copied.len(), jobs.len());
-    for ((job, inserted), copied) in jobs.iter().zip(inserted).zip(copied) {
-        let (inserted, copied) =
-            (decided(&db.pool, inserted.id()).await, decided(&db.pool, copied).await);
-        assert_eq!(inserted, copied, "{job:?}");
+    let together = enqueue_many(&mut conn, &jobs).await.unwrap();
+    assert_eq!(together.len(), jobs.len());
+    for (job, together) in jobs.iter().zip(together) {
+        let alone = enqueue_new(&db.pool, job.clone()).await;
+        let (together, alone) =
+            (decided(&db.pool, together.id()).await, decided(&db.pool, alone).await);
+        assert_eq!(together, alone, "{job:?}");
     }
     let held = "select count(*) from queue.jobs where hold = 'until_due'";
     assert_eq!(count(&db.pool, held).await, 4, "those with a key that are due later");
@@ -80,19 +78,20 @@ async fn jobs_by_copy_are_those_of_an_insert_whatever_is_in_them() {
 }
 
 #[tokio::test]
-async fn ten_thousand_jobs_by_copy_are_there_at_the_commit_and_not_without_it() {
+async fn ten_thousand_jobs_are_there_at_the_commit_and_not_without_it() {
     let db = database().await;
     let jobs: Vec<NewJob> = (0..10_000)
         .map(|n| NewJob::new(&Batched { name: format!("{n} {ODD}") }).unwrap())
         .collect();
     let mut tx = db.pool.begin().await.unwrap();
-    enqueue_by_copy(&mut tx, &jobs).await.unwrap();
+    enqueue_many(&mut tx, &jobs).await.unwrap();
     assert_eq!(count(&db.pool, JOBS).await, 0, "not before the commit");
     tx.rollback().await.unwrap();
     assert_eq!(count(&db.pool, JOBS).await, 0);
 
     let mut tx = db.pool.begin().await.unwrap();
-    let ids = enqueue_by_copy(&mut tx, &jobs).await.unwrap();
+    let ids: Vec<JobId> =
+        enqueue_many(&mut tx, &jobs).await.unwrap().into_iter().map(Enqueued::id).collect();
     tx.commit().await.unwrap();
     assert!(ids.is_sorted() && ids.len() == 10_000);
     let stored: Vec<(i64, String)> =
@@ -108,7 +107,7 @@ async fn ten_thousand_jobs_by_copy_are_there_at_the_commit_and_not_without_it() 
 }
 
 #[tokio::test]
-async fn a_running_worker_finds_jobs_by_copy_at_its_next_poll_even_if_they_commit_late() {
+async fn a_running_worker_finds_many_jobs_at_its_next_poll_even_if_they_commit_late() {
     let db = database().await;
     let poll = Duration::from_millis(100);
     let settings = WorkerSettings { poll, ..WorkerSettings::default() };
@@ -123,7 +122,7 @@ async fn a_running_worker_finds_jobs_by_copy_at_its_next_poll_even_if_they_commi
             .map(|n| NewJob::new(&Batched { name: format!("{round} {n}") }).unwrap())
             .collect();
         let mut tx = db.pool.begin().await.unwrap();
-        enqueue_by_copy(&mut tx, &jobs).await.unwrap();
+        enqueue_many(&mut tx, &jobs).await.unwrap();
         // Claims pass, and others' jobs are done meanwhile: the floors rise, but not above these.
         for n in 0..15 {
             let name = format!("early {round} {n}");
@@ -136,7 +135,7 @@ async fn a_running_worker_finds_jobs_by_copy_at_its_next_poll_even_if_they_commi
         }
         tx.commit().await.unwrap();
         let committed = Instant::now();
-        eventually("the copied jobs are done", async || count(&db.pool, JOBS).await == 0).await;
+        eventually("the late jobs are done", async || count(&db.pool, JOBS).await == 0).await;
         // A sweep would have found them after up to 10 s.
         assert!(committed.elapsed() < Duration::from_secs(3), "{:?}", committed.elapsed());
     }
@@ -146,21 +145,15 @@ async fn a_running_worker_finds_jobs_by_copy_at_its_next_poll_even_if_they_commi
 }
 
 #[tokio::test]
-async fn copy_refuses_unique_jobs_and_leaves_the_transaction_as_it_was() {
+async fn no_jobs_are_enqueued_by_no_statement() {
     let db = database().await;
-    let mut tx = db.pool.begin().await.unwrap();
-    let job = NewJob::raw("k", json!({}));
-    let jobs = [job.clone(), job.clone().unique(Unique::by_args())];
-    let refused = enqueue_by_copy(&mut tx, &jobs).await.unwrap_err();
-    assert!(matches!(refused, QueueError::UniqueByCopy), "{refused:?}");
-    assert_eq!(enqueue_by_copy(&mut tx, &[]).await.unwrap(), []);
-    enqueue_by_copy(&mut tx, &[job]).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(count(&db.pool, JOBS).await, 1);
+    let mut conn = db.pool.acquire().await.unwrap();
+    assert_eq!(enqueue_many(&mut conn, &[]).await.unwrap(), []);
+    assert_eq!(count(&db.pool, JOBS).await, 0);
 }
 
 #[tokio::test]
-async fn what_the_schema_refuses_is_refused_by_copy_as_well() {
+async fn what_the_schema_refuses_is_refused_one_by_one_and_together() {
     let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let job = || NewJob::raw("k", json!({}));
@@ -172,7 +165,7 @@ async fn what_the_schema_refuses_is_refused_by_copy_as_well() {
     ] {
         let jobs = [job(), bad];
         for refused in [
-            enqueue_by_copy(&mut conn, &jobs).await.unwrap_err(),
+            enqueue_many(&mut conn, &jobs[1..]).await.unwrap_err(),
             enqueue_many(&mut conn, &jobs).await.unwrap_err(),
         ] {
             let QueueError::Database(error) = refused else { panic!("{refused:?}") };
@@ -181,14 +174,14 @@ async fn what_the_schema_refuses_is_refused_by_copy_as_well() {
         }
     }
     for nul in [NewJob::raw("k", json!("\0")), job().tag("\0"), job().key("\0")] {
-        assert!(enqueue_by_copy(&mut conn, std::slice::from_ref(&nul)).await.is_err());
-        assert!(enqueue_many(&mut conn, &[nul]).await.is_err());
+        assert!(enqueue_many(&mut conn, std::slice::from_ref(&nul)).await.is_err());
+        assert!(enqueue_many(&mut conn, &[job(), nul]).await.is_err());
     }
     let far = job().delay(Duration::MAX);
-    assert!(enqueue_by_copy(&mut conn, std::slice::from_ref(&far)).await.is_err());
-    assert!(enqueue_many(&mut conn, &[far]).await.is_err());
+    assert!(enqueue_many(&mut conn, std::slice::from_ref(&far)).await.is_err());
+    assert!(enqueue_many(&mut conn, &[job(), far]).await.is_err());
     // The connection is as good as before.
-    enqueue_by_copy(&mut conn, &[job()]).await.unwrap();
+    enqueue_many(&mut conn, &[job()]).await.unwrap();
     assert_eq!(count(&db.pool, JOBS).await, 1);
 }
 
@@ -238,7 +231,7 @@ async fn a_job_that_was_due_long_ago_is_due_now() {
     let mut conn = db.pool.acquire().await.unwrap();
     enqueue_many(&mut conn, std::slice::from_ref(&by_rust)).await.unwrap();
     enqueue_many(&mut conn, &[by_rust.clone().unique(Unique::by_args())]).await.unwrap();
-    enqueue_by_copy(&mut conn, &[by_rust]).await.unwrap();
+    enqueue_many(&mut conn, &[by_rust, NewJob::raw("k", json!({}))]).await.unwrap();
     sqlx::query("select * from queue.enqueue('k', run_at => $1)")
         .bind(long_ago)
         .execute(&mut *conn)
@@ -246,7 +239,7 @@ async fn a_job_that_was_due_long_ago_is_due_now() {
         .unwrap();
     // A claim that has passed the moment of the enqueue would never look there again.
     let now = "select count(*) from queue.jobs where run_at > now() - interval '10 s'";
-    assert_eq!(count(&db.pool, now).await, 4);
+    assert_eq!(count(&db.pool, now).await, 5);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use surety_queue::sealing::rotation::{KeyUse, Resealed, keys_in_use, reseal};
 use surety_queue::testing::{self, Ended};
 use surety_queue::{
     Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError, JobId,
-    JobState, NewJob, QueueError, Registry, Unique, Worker, WorkerSettings, enqueue_by_copy,
+    JobState, NewJob, QueueError, Registry, Unique, Worker, WorkerSettings, enqueue_many,
 };
 use tokio::sync::Semaphore;
 
@@ -211,14 +211,14 @@ async fn a_sealed_job_runs_and_is_nowhere_in_plain_however_it_ends() {
 }
 
 #[tokio::test]
-async fn jobs_enqueued_by_copy_and_unique_ones_are_sealed_alike() {
+async fn jobs_enqueued_together_and_unique_ones_are_sealed_alike() {
     let db = database().await;
     let keyring = ring(&[OLD]);
     let jobs: Vec<NewJob> = (0..10)
-        .map(|n| NewJob::sealed(&SetPin::of(&format!("copied {n}")), &keyring).unwrap())
+        .map(|n| NewJob::sealed(&SetPin::of(&format!("together {n}")), &keyring).unwrap())
         .collect();
     let mut conn = db.pool.acquire().await.unwrap();
-    enqueue_by_copy(&mut conn, &jobs).await.unwrap();
+    enqueue_many(&mut conn, &jobs).await.unwrap();
     // The same arguments are sealed differently each time, and are the same arguments.
     let unique =
         |name| NewJob::sealed(&SetPin::of(name), &keyring).unwrap().unique(Unique::by_args());
@@ -519,7 +519,7 @@ async fn a_rotation_beside_busy_workers_loses_nothing_and_runs_nothing_twice() {
         .map(|n| NewJob::sealed(&SetPin::of(&format!("a{n}")), &keyring).unwrap())
         .collect();
     let mut conn = db.pool.acquire().await.unwrap();
-    enqueue_by_copy(&mut conn, &jobs).await.unwrap();
+    enqueue_many(&mut conn, &jobs).await.unwrap();
     let few = WorkerSettings { concurrency: 20, ..settings(&[OLD, NEW]) };
     let worker = Worker::new(db.pool.clone(), registry(&Gate::closed()), few).unwrap();
 

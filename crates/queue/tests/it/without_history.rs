@@ -9,7 +9,7 @@ use surety_queue::operate::inspect::find_job;
 use surety_queue::operate::{CancelOutcome, cancel};
 use surety_queue::{
     Backoff, BatchContext, BatchJob, Committed, Enqueued, JobContext, JobError, JobId, NewJob,
-    Registry, Unique, Worker, WorkerSettings, enqueue, enqueue_by_copy,
+    Registry, Unique, Worker, WorkerSettings, enqueue, enqueue_many,
 };
 
 use super::kinds::{
@@ -99,7 +99,7 @@ async fn a_completed_job_leaves_its_effects_and_nothing_else() {
     // Enqueued in any way.
     let new = || NewJob::new(&Brief { failures: 0, way: Way::InTx }).unwrap();
     let mut conn = db.pool.acquire().await.unwrap();
-    enqueue_by_copy(&mut conn, &[new()]).await.unwrap();
+    enqueue_many(&mut conn, &[new(), new()]).await.unwrap();
     enqueue(&mut conn, new().unique(Unique::by_args())).await.unwrap();
     sqlx::query(
         "select * from queue.enqueue('brief', '{\"failures\": 0, \"way\": \"InTx\"}',
@@ -108,7 +108,7 @@ async fn a_completed_job_leaves_its_effects_and_nothing_else() {
     .execute(&mut *conn)
     .await
     .unwrap();
-    assert_eq!(run_all(&db.pool).await.completed, 3);
+    assert_eq!(run_all(&db.pool).await.completed, 4);
     assert_eq!(count(&db.pool, ROWS).await, 0);
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use surety_queue::groups::{Batch, BatchId, BatchStatus, Members, NewBatch};
 use surety_queue::operate::discarded::{self, Decision, Resolved};
-use surety_queue::{JobId, NewJob, QueueError, Unique, enqueue, enqueue_by_copy};
+use surety_queue::{JobId, NewJob, QueueError, Unique, enqueue, enqueue_many};
 
 use super::super::kinds::{
     Act, Batched, End, Pay, assert_invariants_hold, count, database, effects, enqueue_new, job,
@@ -156,8 +156,8 @@ async fn members_may_add_members() {
     assert_eq!(batch.id, id);
     // Whoever makes it adds to it, too.
     enqueue(&mut tx, act("added", End::Complete).batch(id)).await.unwrap();
-    let by_copy = [act("copied", End::Complete).batch(id), fleeting().batch(id)];
-    enqueue_by_copy(&mut tx, &by_copy).await.unwrap();
+    let two = [act("two", End::Complete).batch(id), fleeting().batch(id)];
+    enqueue_many(&mut tx, &two).await.unwrap();
     tx.commit().await.unwrap();
     run_until_idle(&db.pool).await;
 
@@ -180,8 +180,8 @@ async fn a_batch_that_is_done_takes_no_more() {
         assert!(matches!(plain, Err(QueueError::NoOpenBatch(closed)) if closed == id));
         let unique = act("b", End::Complete).batch(id).unique(Unique::by_args());
         assert!(matches!(enqueue(&mut tx, unique).await, Err(QueueError::NoOpenBatch(_))));
-        let copied = enqueue_by_copy(&mut tx, &[act("b", End::Complete).batch(id)]).await;
-        assert!(matches!(copied, Err(QueueError::NoOpenBatch(_))));
+        let two = [act("b", End::Complete), act("b", End::Complete).batch(id)];
+        assert!(matches!(enqueue_many(&mut tx, &two).await, Err(QueueError::NoOpenBatch(_))));
         // The caller's transaction goes on.
         tx.commit().await.unwrap();
         let error = sqlx::query("select from queue.enqueue('act', batch_id => $1)")

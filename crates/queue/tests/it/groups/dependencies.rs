@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use surety_queue::groups::{Dependency, IfFailed};
 use surety_queue::operate::cancel;
 use surety_queue::operate::discarded::{self, Decision, Resolved};
-use surety_queue::{JobId, JobState, NewJob, Unique, enqueue_by_copy, enqueue_many};
+use surety_queue::{JobId, JobState, NewJob, Unique, enqueue_many};
 use time::OffsetDateTime;
 
 use super::super::kinds::{
@@ -248,7 +248,7 @@ async fn thousands_may_wait_for_one() {
     let hopeless = enqueue_new(&db.pool, act("hopeless", End::Discard)).await;
     let mut conn = db.pool.acquire().await.unwrap();
     let children = vec![fleeting().after(&[parent]); 2500];
-    enqueue_by_copy(&mut conn, &children).await.unwrap();
+    enqueue_many(&mut conn, &children).await.unwrap();
     let children = vec![fleeting().after(&[hopeless]); 1500];
     enqueue_many(&mut conn, &children).await.unwrap();
     assert_eq!(count(&db.pool, DEPENDENCIES).await, 4000);
