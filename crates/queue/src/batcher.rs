@@ -189,9 +189,12 @@ fn waiting<I, A>(item: I, answer_by: Option<Instant>) -> (Waiting<I, A>, oneshot
     (Waiting { request: Request { item, reply: Reply(sender) }, answer_by }, answered)
 }
 
+/// The items that were handed in, for several processors.
+type Arrivals<I, A> = Arc<Mutex<mpsc::Receiver<Waiting<I, A>>>>;
+
 async fn process_for_ever<P: Processor>(
     mut processor: P,
-    receiver: Arc<Mutex<mpsc::Receiver<Waiting<P::Item, P::Answer>>>>,
+    receiver: Arrivals<P::Item, P::Answer>,
     max_batch: usize,
 ) {
     loop {
