@@ -15,7 +15,7 @@
 //! | [`health`] | findings about a queue in operation, and the invariants that always hold |
 //! | [`telemetry`] | spans, trace contexts and the log line of each run |
 //! | [`schema`] | migrations, functions and views, and how they come to a database: [`migrate`] |
-//! | [`testing`] | tests of programs that use the queue: inline runs, a clock that moves |
+//! | `testing` (feature) | tests of programs that use the queue: inline runs, a clock that moves |
 //!
 //! [`batcher`] and [`deadline`] are tools that an application may use, too. The everyday types are
 //! here at the root. Dependencies point one way: `testing`, `operate` and

@@ -42,7 +42,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// is made by `NewJob::sealed` only, and run by workers with a `Keyring`.
     ///
     /// A kind may become sealed while jobs of it wait: those that are in plain run as they are, and
-    /// [`reseal`](super::sealing::rotation::reseal) seals them.
+    /// [`reseal`](crate::sealing::rotation::reseal) seals them.
     const SEALED: bool = false;
     /// Fields of the arguments that nobody is shown, in lists, in the API, on dashboards: names, or
     /// paths with dots, such as `card.number`; what is to the left of a dot may be an array of

@@ -9,7 +9,7 @@
 //! - `session`: one process at a time changes a schema, without holding up others.
 //! - `applying`: [`migrate_all`].
 //! - `reverting`: [`plan_revert`] and [`revert`].
-//! - `status`: how a database compares with a program: [`state`] and [`status`].
+//! - `status`: how a database compares with a program: [`state`] and [`status()`].
 //!
 //! `schema/README.md` says what may be changed in which of the files, and how.
 
