@@ -1,5 +1,5 @@
 //! Surety takes payment webhooks, never loses one, applies each exactly once to a double-entry
-//! ledger, and tells the world what happened. It is one binary (`app`) and one PostgreSQL: no
+//! ledger, and shows the whole way. It is one binary (`app`) and one PostgreSQL: no
 //! broker, no cache, no second source of truth.
 //!
 //! This page is the architecture: read it first. It names things and does not repeat what they say
@@ -16,7 +16,7 @@
 //! ```
 //!
 //! **In**: the HTTP edge verifies the signature over the raw bytes, parses, and hands the
-//! transaction to the [shared commit](http): requests that arrive together are written by one
+//! transaction to the [shared commit](http::edge::shared_commit): requests that arrive together are written by one
 //! database transaction, each answered after it. The payment and its job exist together or not at
 //! all, so an accepted webhook cannot be lost between the two.
 //!
@@ -71,18 +71,21 @@
 //! crates/postgres`. In the app:
 //!
 //! - [`http`], way in 1: `edge` accepts connections and stands around every request, `wire` reads
-//!   and writes bodies, `api` has one file per API. The only place that knows poem.
+//!   and writes bodies, `api` has a file or folder per API. The only place that knows poem, but for
+//!   [`serve`], which hands its endpoint to the listener.
 //! - [`jobs`], way in 2: one file per job kind, and the registry.
-//! - [`operations`]: what operators do, once, for command line, API and pages.
+//! - [`operations`]: what operators do, once, for the command line and the HTTP API.
 //! - [`payments`]: the money. Transactions and orders, accounts and wallets, transfers, and what
 //!   `app verify` checks of them.
 //! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
-//! - [`db`], [`telemetry`], [`process`]: the application's schema, whoever watches, and a process
+//! - [`db`], [`telemetry`], [`process`]: the application's schema, logs and traces, and a process
 //!   from its settings to its exit code.
-//! - [`money`], [`ids`], [`invariants`]: words that everything may use.
+//! - [`money`], [`ids`], and [`invariants`] from the queue's crate: words that everything may use.
+//! - `migrations/`: the tables of the app by topic, its functions and triggers in
+//!   `migrations/functions/`, by the rules of `crates/queue/schema/README.md`.
 //!
 //! Beside it:
 //!
@@ -91,16 +94,31 @@
 //! - `crates/postgres`: pools that recover, connection poolers, a PostgreSQL of our own, and
 //!   servers and networks for tests.
 //! - `crates/bench`: what is measured, and the binary `surety-bench`.
-//! - `tests/it` tests the app through its edges; `tests/pooler` what needs PgBouncer; each crate
-//!   has tests of its own.
+//! - `tests/it`: the tests of the app, most of them by HTTP, the command line and real processes,
+//!   and those of `crates/postgres` and of schedules; `tests/pooler` has what needs PgBouncer,
+//!   `crates/queue/tests` and `crates/bench/tests` the rest.
+//! - `openapi/`: the committed description of the API; `.ci/`: what the build server runs; `.sqlx/`:
+//!   what the compiler needs to check the SQL of queries without a database.
+//!
+//! # Where new code goes
+//!
+//! - A call to another system: a client in a module of its own beside [`bank`], and a job that
+//!   calls it, after the commit that asks for it.
+//! - A table: a migration in `migrations/`, of the queue in `crates/queue/schema/`.
+//! - An endpoint: `http/api`, its API in `Apis` and its tag in `ApiTags`, made in
+//!   `serve::assembly`.
+//! - An operator's command: a function in [`operations`], then its arguments and words in [`cli`].
+//! - A figure for Prometheus: `http::edge::metrics`, registered in `serve::assembly`.
+//! - A new module at the top: a row in `tests/it/tidy.rs`.
 //!
 //! # Rules that hold everywhere
 //!
 //! - Dependencies point one way: `cli | http → operations → jobs → payments | bank | identity |
 //!   queue`. Those last four do not know each other. Cargo holds it between crates, and inside the
 //!   app a test that reads the sources (`tests/it/tidy.rs`).
-//! - Only the edges begin and commit a database transaction, and only they enqueue. Everything
-//!   below takes `&mut PgConnection`, so one function shows all that commits together.
+//! - Only [`http`], [`operations`] and [`jobs`] begin and commit a database transaction, and only
+//!   they enqueue. Everything below takes `&mut PgConnection`, so one function shows all that
+//!   commits together.
 //! - No network call while a database transaction is open.
 //! - A state changes by one statement that is guarded by the state it leaves.
 //!
@@ -111,7 +129,7 @@
 //! | job, kind, args | a row to be run; which code runs it; its JSON |
 //! | attempt | the n-th run of a job, from 1 |
 //! | scheduled, available, running, retryable, completed, cancelled, discarded | states of a job |
-//! | claim, complete, retry, discard, snooze, cancel | what a worker does with a job |
+//! | claim, complete, retry, discard, snooze, cancel | what a worker does with a job; an operator's retry runs now what waits, and redrives what is discarded |
 //! | rescue, prune | take back an expired lease; drop old history |
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
@@ -121,7 +139,10 @@
 //! | dependency | that a job waits for another one to be completed |
 //! | lease, fence | the right to run until then; the number that enforces it |
 //! | schedule, tick | what enqueues jobs by the clock; a moment at which it does |
-//! | worker, handler | the process loop; the code of one kind |
+//! | worker, handler, batch handler | the process loop; the code of one kind; the code of a kind that runs many claimed jobs in one transaction |
+//! | key | what jobs share that take turns, or run in order, within a queue |
+//! | intervention | what an operator did to a single job, kept with who and why |
+//! | operation | what an operator does, in [`operations`]; in the OpenAPI document, a method and a path |
 //! | account, entry, transfer | a holder of money; one side of a movement; the movement |
 //! | wallet, hold | a user's account; what of its balance an unfinished order has spoken for |
 //! | order | a deposit, withdrawal, transfer or refund that a user wants done |

@@ -18,8 +18,8 @@
 //! [`call_log::finish`] and tell the breaker. Sending is only for what the bank cannot have acted
 //! on: anything else is settled by an enquiry.
 //!
-//! Guarantees: G6 (every call for one order carries the same [`EffectKey`]) and half of G8 (the
-//! breaker goes by the database's clock).
+//! Guarantees: G6 (every call for one order carries the same [`EffectKey`]) and, of
+//! G8, that the breaker goes by the database's clock.
 //!
 //! Deliberately absent: retries (a job's attempts are) and anything that knows of orders, wallets
 //! or the queue.

@@ -13,8 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::database::Database;
 use super::output::Output;
-use crate::db;
-use crate::queue::schema::{ItemState, ItemStatus, Patience, SchemaError, Target};
+use crate::db::{self, ItemState, ItemStatus, Patience, SchemaError, Target};
 
 const EXAMPLES: &str = "\
 Examples:

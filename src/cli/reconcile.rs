@@ -1,5 +1,4 @@
-//! `app reconcile`: flags, tables and exit codes of the
-//! [reconciliation](crate::operations::reconciliation).
+//! `app reconcile`: flags, tables and exit codes of `operations::reconciliation`.
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -14,10 +14,9 @@ use surety_postgres::ConnectError;
 use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::behaviour::BehaviourError;
-use crate::db::DbError;
+use crate::db::{DbError, SchemaError};
 use crate::operations::job_keys::KeyringError;
 use crate::operations::schedules::{CadenceError, ScheduleError};
-use crate::queue::schema::SchemaError;
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.

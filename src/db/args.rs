@@ -24,7 +24,7 @@ impl DatabaseArgs {
     ///
     /// # Errors
     ///
-    /// As [`connect`].
+    /// As [`connect()`].
     pub async fn connect(
         &self,
         max_connections: u32,
@@ -37,7 +37,7 @@ impl DatabaseArgs {
     ///
     /// # Errors
     ///
-    /// As [`connect`].
+    /// As [`connect()`].
     pub async fn connect_to_write(
         &self,
         max_connections: u32,
@@ -50,7 +50,7 @@ impl DatabaseArgs {
     ///
     /// # Errors
     ///
-    /// As [`connect`], and [`ConnectError::NeedsSession`].
+    /// As [`connect()`], and [`ConnectError::NeedsSession`].
     pub async fn connect_session(
         &self,
         application_name: &str,

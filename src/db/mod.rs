@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use surety_postgres::ConnectError;
 
-use crate::queue::schema::{SchemaError, SchemaState};
-
+pub use crate::queue::schema::{ItemState, ItemStatus, Patience, SchemaError, SchemaState, Target};
 pub use args::DatabaseArgs;
 pub use schema::{
     APP, SCHEMAS, migrate, migrate_with, plan_revert, require_current_schema, revert, schema_state,

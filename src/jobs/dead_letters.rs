@@ -1,7 +1,7 @@
 //! Dead letters: discarded jobs, as operators decide over them, with the money that they are about.
 //!
-//! The one place that knows what a decision means for the money; the API and `app dead-letters`
-//! both come here, each with a database transaction of its own.
+//! The one place that knows what a decision means for the money. Called by `operations` and by
+//! [`ResolveBankOrder`], in their database transactions.
 //!
 //! A decision and what it does to the money commit together. Whoever moves an order because of a
 //! dead letter, the operator here or [`ResolveBankOrder`], locks the order

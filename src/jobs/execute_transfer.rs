@@ -6,7 +6,7 @@ use super::Services;
 use crate::ids::OrderId;
 use crate::payments::orders::{self, Executed, Execution};
 use crate::queue::deadline::within;
-use crate::queue::{BatchContext, BatchJob, Committed, Job, JobContext, JobError};
+use crate::queue::{BatchContext, BatchJob, Committed, JobError};
 
 /// Posts the transfer of an order, releases what it holds, and moves it from `PENDING` to its
 /// outcome.
@@ -18,21 +18,10 @@ pub struct ExecuteTransfer {
     pub order: OrderId,
 }
 
-impl Job for ExecuteTransfer {
-    const KIND: &'static str = "execute_transfer";
-    type State = Services;
-
-    async fn run(self, _state: &Services, cx: JobContext) -> Result<Committed, JobError> {
-        let mut tx = cx.begin().await?;
-        let executed = within(execute(&mut tx, &[self])).await?;
-        let committed = cx.complete(tx).await?;
-        log(&[self], &executed);
-        Ok(committed)
-    }
-}
-
 impl BatchJob for ExecuteTransfer {
+    const KIND: &'static str = "execute_transfer";
     const MAX_BATCH: usize = 200;
+    type State = Services;
 
     async fn run_batch(
         jobs: Vec<Self>,

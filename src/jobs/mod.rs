@@ -2,7 +2,7 @@
 //! [`dead_letters`] for those that were given up.
 //!
 //! A job reads like a list of steps: begin, call the rules, complete. It owns the database
-//! transaction, and has no SQL and no rules of its own.
+//! transaction, and has no SQL and no rules of its own; those of decisions are in [`dead_letters`].
 
 pub mod dead_letters;
 mod execute_bank_order;

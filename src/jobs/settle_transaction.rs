@@ -6,7 +6,7 @@ use super::Services;
 use crate::ids::TransactionId;
 use crate::payments::settlement::{self, Settled};
 use crate::queue::deadline::within;
-use crate::queue::{BatchContext, BatchJob, Committed, Job, JobContext, JobError};
+use crate::queue::{BatchContext, BatchJob, Committed, JobError};
 
 /// Posts the transfer of a transaction and moves the transaction from `PROCESSING` to its outcome.
 ///
@@ -17,24 +17,12 @@ pub struct SettleTransaction {
     pub transaction: TransactionId,
 }
 
-impl Job for SettleTransaction {
-    const KIND: &'static str = "settle_transaction";
-    type State = Services;
-
-    async fn run(self, _state: &Services, cx: JobContext) -> Result<Committed, JobError> {
-        let mut tx = cx.begin().await?;
-        let settled = within(settlement::settle_many(&mut tx, &[self.transaction])).await?;
-        require_all_found(&settled)?;
-        let committed = cx.complete(tx).await?;
-        log(&settled);
-        Ok(committed)
-    }
-}
-
 impl BatchJob for SettleTransaction {
+    const KIND: &'static str = "settle_transaction";
     // Twice as many would save a tenth of the time per transaction, and hold the locks of busy
     // accounts twice as long.
     const MAX_BATCH: usize = 200;
+    type State = Services;
 
     async fn run_batch(
         jobs: Vec<Self>,

@@ -1,6 +1,6 @@
-//! Operations: what operators do, each written once, for the command line, the HTTP API and pages.
+//! Operations: what operators do, each written once, for the command line and the HTTP API.
 //!
-//! # Cast
+//! # Parts
 //!
 //! - [`Actor`]: who acts, by which way in, and why; [`Identity`] alone where no reason is kept.
 //! - [`jobs`]: list, explain, retry, cancel, discard, edit, enqueue, wait.
@@ -16,11 +16,11 @@
 //!
 //! - An operation takes a connection or the pool, an [`Actor`] where it changes something that is
 //!   kept with who and why, and a typed request. It checks the request, begins a database
-//!   transaction, calls the nouns below, commits, and returns a view or a typed refusal.
+//!   transaction, calls the modules below, commits, and returns a view or a typed refusal.
 //! - Rules live here and nowhere above: which jobs may not be cancelled, which arguments a kind
 //!   takes, how long a reason may be. The callers parse, authorise and present.
 //! - A view implements `Serialize`. Its JSON is the same for every caller.
-//! - Each noun has one error enum; a variant is something that a caller can act on. The command
+//! - Each module has one error enum; a variant is something that a caller can act on. The command
 //!   line words them for terminals, HTTP maps them to problems.
 //! - A request that can be tried out carries a [`Mode`]. A dry run does all the work, so that it is
 //!   known to be possible, and rolls back.

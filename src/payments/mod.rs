@@ -10,8 +10,8 @@
 //! - [`wallets`]: the accounts of users, with what they hold and what is available.
 //! - [`orders`]: users' deposits, withdrawals, transfers and refunds.
 //!
-//! Every function takes a `&mut PgConnection` and neither begins nor commits: the two edges, `http`
-//! and `jobs`, do, so that one function there shows all that commits together.
+//! Every function takes a `&mut PgConnection` and neither begins nor commits: `http`, `operations`
+//! and `jobs` do, so that one function there shows all that commits together.
 //!
 //! Deliberately absent: HTTP, jobs, and any call to another system.
 

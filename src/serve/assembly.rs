@@ -102,18 +102,17 @@ pub(super) fn assemble(
 pub(super) struct Background {
     committers: JoinSet<()>,
     order_committers: JoinSet<()>,
-    loader: JoinHandle<()>,
+    loader: JoinSet<()>,
     pruner: JoinHandle<()>,
 }
 
 impl Background {
     /// Waits for the committers, who commit what was handed in and end, and for the loader of
     /// sign-ins. The pruner goes on where it was the next time.
-    pub(super) async fn finish(self) -> anyhow::Result<()> {
+    pub(super) async fn finish(self) {
         self.committers.join_all().await;
         self.order_committers.join_all().await;
-        self.loader.await?;
+        self.loader.join_all().await;
         self.pruner.abort();
-        Ok(())
     }
 }

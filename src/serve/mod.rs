@@ -200,7 +200,7 @@ pub async fn run(
 
     server::serve(listener, endpoint, limits, delayed(shutdown, api.drain_delay)).await;
     // With the endpoint, the last way to what runs beside it is gone.
-    background.finish().await?;
+    background.finish().await;
     Ok(ServeSummary::of(&counts))
 }
 

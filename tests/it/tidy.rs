@@ -67,6 +67,10 @@ const LONG_FILES: [(&str, &str); 0] = [];
 /// Such files only grow: their names say nothing of what does not belong there.
 const EMPTY_NAMES: [&str; 7] = ["utils", "util", "common", "types", "helpers", "helper", "misc"];
 
+/// No doc comment opens with one of these: it opens with the thing that it is about, or with a verb,
+/// and can be read alone.
+const POOR_OPENINGS: [&str; 8] = ["What", "Why", "So", "Who", "That", "How", "Whether", "When"];
+
 /// A source file without its unit tests.
 struct Source {
     /// From the root of the repository.
@@ -341,6 +345,89 @@ fn modules_have_names_that_say_something() {
     none(&violations);
 }
 
+/// The texts in which newcomers are told of files.
+const GUIDES: [&str; 5] = [
+    "README.md",
+    "CHANGELOG.md",
+    "src/lib.rs",
+    "crates/queue/README.md",
+    "crates/queue/schema/README.md",
+];
+
+#[test]
+fn files_that_newcomers_are_told_of_exist() {
+    let mut violations = Vec::new();
+    let mut seen = 0;
+    for guide in GUIDES {
+        let text = fs::read_to_string(root().join(guide)).unwrap();
+        let folders = ["src/", "crates/", "tests/", "migrations/", "openapi/", "schema/", ".ci/"];
+        let quoted = text.split('`').skip(1).step_by(2);
+        for path in quoted.filter(|quoted| folders.iter().any(|it| quoted.starts_with(it))) {
+            seen += 1;
+            // From the root, or from the crate that the guide belongs to.
+            let crate_root = root().join(guide.split("schema/").next().unwrap());
+            let crate_root = crate_root.parent().unwrap();
+            let is_there = |base: &Path| base.join(path.trim_end_matches('/')).exists();
+            if !is_there(root()) && !is_there(crate_root) && !is_there(&root().join("crates/queue"))
+            {
+                violations.push(format!("{guide}: there is no {path}"));
+            }
+        }
+    }
+    assert!(seen > 20, "the paths were not found");
+    none(&violations);
+}
+
+#[test]
+fn folders_have_a_mod_and_at_least_three_files() {
+    let mut violations = Vec::new();
+    let files: Vec<PathBuf> = SOURCES.into_iter().flat_map(rust_files).collect();
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    let crate_roots = SOURCES.map(|folder| root().join(folder));
+    for folder in folders.into_iter().filter(|folder| !crate_roots.iter().any(|it| it == folder)) {
+        let name = relative(folder);
+        let count = fs::read_dir(folder).unwrap().count();
+        if !folder.join("mod.rs").is_file() {
+            violations.push(format!("{name}: no mod.rs"));
+        }
+        if count < 3 {
+            violations.push(format!("{name}: {count} entries"));
+        }
+        if folder.with_extension("rs").is_file() {
+            violations.push(format!("{name}: a file of its name stands beside it"));
+        }
+    }
+    none(&violations);
+}
+
+#[test]
+fn doc_comments_open_with_the_thing_or_a_verb() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        for (number, opening) in doc_openings(&source.lines) {
+            if POOR_OPENINGS.contains(&identifier(opening).as_str()) {
+                violations.push(format!("{}:{number}: {opening}", source.path));
+            }
+        }
+    }
+    none(&violations);
+}
+
+/// The first line of each doc comment, with its number.
+fn doc_openings(lines: &[String]) -> Vec<(usize, &str)> {
+    let mut openings = Vec::new();
+    let mut is_inside = false;
+    for (number, line) in lines.iter().enumerate() {
+        let line = line.trim_start();
+        let text = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+        if let (Some(text), false) = (text, is_inside) {
+            openings.push((number + 1, text.trim_start()));
+        }
+        is_inside = text.is_some();
+    }
+    openings
+}
+
 #[test]
 fn the_reader_of_the_sources_sees_what_it_must() {
     let code = "use crate::{db, queue::worker::{Worker, self}, jobs::registry};\n\
@@ -350,4 +437,8 @@ fn the_reader_of_the_sources_sees_what_it_must() {
     assert_eq!(used, ["db", "jobs", "money", "queue"]);
     assert_eq!(function_name("    pub(super) async fn run("), Some("run".to_owned()));
     assert_eq!(function_name("    let f = |x| the fn is here"), None);
+    let lines =
+        "//! One.\n//! Two.\n\n    /// What it is.\n    x: i32, // Why".lines().map(str::to_owned);
+    let lines: Vec<String> = lines.collect();
+    assert_eq!(doc_openings(&lines), [(1, "One."), (4, "What it is.")]);
 }

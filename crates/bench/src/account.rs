@@ -1,4 +1,5 @@
-//! What became of every job that was enqueued: lost, run twice, refused. And how long it took.
+//! The account of every job that was enqueued: lost, run twice, refused, and the time that each
+//! took.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +9,7 @@ use sqlx::PgPool;
 use super::figures::Percentiles;
 use super::journal::{Entry, Step};
 
-/// Who knows which jobs took effect, and how often.
+/// The source of knowledge about which jobs took effect, and how often.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Witness {
@@ -30,7 +31,7 @@ pub(crate) struct Enqueued {
     pub(crate) warm_up: usize,
 }
 
-/// What became of the jobs of one measurement.
+/// The fate of all jobs of one measurement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct Account {
     pub(crate) enqueued: u64,

@@ -1,5 +1,5 @@
-//! What goes wrong on purpose: workers that are killed or frozen, connections that are cut, a
-//! server that crashes.
+//! Failures on purpose: workers that are killed or frozen, connections that are cut, a server that
+//! crashes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::journal::Journal;
 use super::scratch::{self, Server};
 use super::workers::{APPLICATION_NAME, Crew};
 
-/// What to break, and how often.
+/// Options of failures on purpose.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Conditions")]
 pub(crate) struct ChaosArgs {
@@ -31,7 +31,7 @@ pub(crate) struct ChaosArgs {
     chaos_every: Option<Duration>,
 }
 
-/// What is broken.
+/// The kind of thing that is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ChaosKind {
@@ -53,7 +53,7 @@ pub(crate) struct Chaos {
     every: Duration,
 }
 
-/// Who is struck.
+/// The workers, connections or server that are struck.
 pub(crate) struct Target<'a> {
     pub(crate) server: &'a Server,
     pub(crate) url: &'a str,
@@ -64,7 +64,7 @@ pub(crate) struct Target<'a> {
     pub(crate) lease: Duration,
 }
 
-/// What was broken, and what came of it.
+/// The failures that were made, and their consequences.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub(crate) struct ChaosReport {
     pub(crate) strikes: u64,
@@ -72,9 +72,9 @@ pub(crate) struct ChaosReport {
     pub(crate) hit: u64,
     /// Jobs that were running in workers when these were killed or frozen.
     pub(crate) held: u64,
-    /// How long after that the held jobs were looked at: one and a half leases.
+    /// Seconds from then to the look at the held jobs: one and a half leases.
     pub(crate) looked_after_secs: f64,
-    /// Those of them that nobody had completed by then.
+    /// Held jobs that nobody had completed by then.
     pub(crate) held_not_run: u64,
     /// Transactions that all this took.
     #[serde(skip)]

@@ -1,4 +1,4 @@
-//! What is done to the queue while it is measured, so that figures are not of fair weather only.
+//! Disturbances of the queue while it is measured, so that figures are not of fair weather only.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::chaos::{Chaos, ChaosArgs};
 use super::history::History;
 use super::scratch::{self, Database, Server};
 
-/// What is done to the queue while it is measured. Each round then measures both with and without,
+/// Disturbances of the queue while it is measured. Each round then measures both with and without,
 /// in turns, and gives the ratio; --chaos alone is not compared.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Conditions")]
@@ -37,7 +37,7 @@ pub(crate) struct ConditionArgs {
     chaos: ChaosArgs,
 }
 
-/// Whether anything is done.
+/// One of the two sorts of measurement that are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Condition {
@@ -56,7 +56,7 @@ impl ConditionArgs {
         self.hold_xmin.is_some() || self.readers > 0 || self.history() != History::default()
     }
 
-    /// What to measure in this round, in turn: no one always follows the same one.
+    /// The conditions to measure in this round, in turn: no one always follows the same one.
     pub(crate) fn of_round(&self, round: u32) -> Vec<Condition> {
         match (self.is_compared(), self.chaos.kind) {
             (true, _) if round.is_multiple_of(2) => {
@@ -68,7 +68,7 @@ impl ConditionArgs {
         }
     }
 
-    /// Whether anything is broken on purpose.
+    /// Tells whether anything is broken on purpose.
     pub(crate) fn is_chaotic(&self) -> bool {
         self.chaos.kind.is_some()
     }
@@ -95,7 +95,7 @@ impl ConditionArgs {
         }
     }
 
-    /// What is done in this condition, in the words of a person.
+    /// Describes the disturbances of this condition in words.
     pub(crate) fn describe(&self, condition: Condition) -> String {
         if condition == Condition::Undisturbed {
             return "undisturbed".to_owned();
@@ -144,12 +144,12 @@ impl ConditionArgs {
     }
 }
 
-/// What goes on beside a measurement.
+/// The tasks that run beside a measurement.
 pub(crate) struct Disturbances {
     stop: CancellationToken,
     holder: Option<JoinHandle<anyhow::Result<()>>>,
     readers: Vec<JoinHandle<anyhow::Result<u64>>>,
-    /// Whether connections may be cut on purpose.
+    /// True when connections may be cut on purpose.
     may_break: bool,
 }
 

@@ -1,4 +1,5 @@
-//! What was measured on: said before every result, because figures without it mean nothing.
+//! The machine, server and settings of a measurement: printed before every result, because figures
+//! without them mean nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +17,7 @@ const SETTINGS: [&str; 6] = [
     "shared_preload_libraries",
 ];
 
-/// What was measured on.
+/// The machine, server and settings of a measurement.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Configuration {
     app: &'static str,
@@ -77,7 +78,7 @@ impl fmt::Display for Configuration {
     }
 }
 
-/// What the environment changes of how the API and the workers behave, without secrets.
+/// Environment variables that change the API or the workers, without secrets.
 fn environment() -> Vec<String> {
     let ours = |name: &String| name.starts_with("APP_") && !name.contains("SECRET");
     let mut set: Vec<_> = std::env::vars()

@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::account::Enqueued;
+use super::condition_report::ConditionReport;
 use super::conditions::{Condition, ConditionArgs};
 use super::figures::{Figure, show};
 use super::filling::{ENQUEUE_BATCH, enqueued, fill, fill_with_transactions};
 use super::handling::{Commit, Handler, Handling, HandlingArgs};
 use super::measurement::{self, Measured, Measurement};
-use super::outcome::Outcome;
 use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
@@ -24,7 +24,7 @@ use surety::db;
 use surety::jobs::{ExecuteTransfer, SettleTransaction};
 use surety_queue::BatchJob;
 
-/// What to measure of drain.
+/// Options of `drain`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Jobs that do nothing, per kind and round.
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     conditions: ConditionArgs,
 }
 
-/// What the jobs are.
+/// The kind of the jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -76,7 +76,7 @@ impl Kind {
         }
     }
 
-    /// Who handles jobs that do nothing; none for those that do something.
+    /// The handler of jobs that do nothing; none for those that do something.
     fn handler(self) -> Option<Handler> {
         match self {
             Self::Noop => Some(Handler::OneByOne(Commit::Batch)),
@@ -125,7 +125,7 @@ struct Round {
 }
 
 impl Args {
-    /// Whether this can be measured at all.
+    /// Checks that this can be measured at all.
     pub(crate) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
         let works = self.subjects()?.into_iter().map(|subject| subject.work);
         measurement::check(works, &self.conditions, has_private_server)
@@ -255,7 +255,7 @@ async fn require_settled(database: &Database<'_>) -> anyhow::Result<()> {
 struct Summary {
     kind: Kind,
     description: String,
-    /// How jobs that do nothing are handled.
+    /// The handling of jobs that do nothing.
     handling: Option<Handling>,
     jobs: u64,
     enqueued_per_second: Option<Figure>,
@@ -263,7 +263,7 @@ struct Summary {
     /// The rate under these conditions over that of the undisturbed run of the same round.
     ratio_to_undisturbed: Option<Figure>,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: ConditionReport,
 }
 
 fn summaries(args: &Args, measured: &Rounds<Subject, Round>) -> Vec<Summary> {
@@ -283,7 +283,7 @@ fn summaries(args: &Args, measured: &Rounds<Subject, Round>) -> Vec<Summary> {
             drained_per_second: figure(|round| round.measured.jobs_per_second),
             ratio_to_undisturbed: measured
                 .ratio(subject, condition, |round| Some(round.measured.jobs_per_second)),
-            outcome: Outcome::of(condition, under, &outcomes),
+            outcome: ConditionReport::of(condition, under, &outcomes),
         }
     };
     measured.all().into_iter().map(of).collect()

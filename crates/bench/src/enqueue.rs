@@ -18,7 +18,7 @@ use super::scratch::{Database, Server};
 use surety::db;
 use surety_queue::{NewJob, enqueue, enqueue_many};
 
-/// What to measure of enqueueing.
+/// Options of `enqueue`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Jobs to enqueue many at once, per form and round.
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     forms: Vec<Form>,
 }
 
-/// How jobs are enqueued.
+/// The way in which jobs are enqueued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Form {

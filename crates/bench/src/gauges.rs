@@ -1,5 +1,5 @@
-//! What the server counts while something is measured: write-ahead log, commits, buffers that
-//! claims read, dead rows.
+//! Counters of the server during a measurement: write-ahead log, commits, buffers that claims read,
+//! dead rows.
 //!
 //! **Buffers per claimed job** are the pages that claim statements looked at, in the cache or not,
 //! over the jobs that they gave a fence to; empty claims of idle workers count, too.
@@ -23,12 +23,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::scratch::{Database, Server};
 use surety::db;
 
-/// How often the counters are read.
+/// The time between two readings of the counters.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 /// A session tells what it did at the latest when it ends; so long for that.
 const SESSIONS_END: Duration = Duration::from_secs(5);
 
-/// Where buffers are counted.
+/// The statements whose buffers are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum BuffersOf {
@@ -54,9 +54,9 @@ impl BuffersOf {
     }
 }
 
-/// What `pg_stat_statements` knows of the claim statement. The texts of all statements are a file,
-/// and to read that for each look would cost a busy server more than what is measured: it is read
-/// until the statement is found, and the session remembers its number.
+/// Statistics of the claim statement in `pg_stat_statements`. The texts of all statements are a
+/// file, and to read that for each look would cost a busy server more than the work that is
+/// measured: it is read until the statement is found, and the session remembers its number.
 const FROM_CLAIMS: &str = "
     from pg_stat_statements(false)
     where dbid = (select oid from pg_database where datname = current_database())
@@ -103,7 +103,7 @@ pub(crate) struct Gauges {
     stop: CancellationToken,
 }
 
-/// What they showed.
+/// The counters over one measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
     pub(crate) wal_bytes: f64,
@@ -165,7 +165,7 @@ impl Gauges {
         self.before.fence
     }
 
-    /// How long claims took so far; none where nobody counts that.
+    /// The time that claims took so far; none where nobody counts that.
     pub(crate) async fn claim_times(&self) -> anyhow::Result<Option<ClaimTimes>> {
         if self.buffers_of != BuffersOf::Claims {
             return Ok(None);
@@ -179,8 +179,8 @@ impl Gauges {
         Ok(Some(times.fetch_one(self.look()).await?))
     }
 
-    /// What was counted since the start, once everybody else has left the database. `foreign`
-    /// commits are taken off, and what a `restarted` server has forgotten is left out.
+    /// The counts since the start, once everybody else has left the database. `foreign` commits are
+    /// taken off, and counts that a `restarted` server has forgotten are left out.
     pub(crate) async fn end(self, foreign: i64, restarted: bool) -> anyhow::Result<Counted> {
         let looks = wait_until_alone(&self.pool).await?;
         self.stop.cancel();

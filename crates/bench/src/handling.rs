@@ -1,4 +1,4 @@
-//! How jobs that do nothing are handled: the choices that decide how fast a queue is.
+//! The handling of jobs that do nothing: the choices that decide how fast a queue is.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use anyhow::ensure;
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// How jobs that do nothing are handled. Several of one pair measure each, in turns.
+/// The handling of jobs that do nothing. Several of one pair measure each, in turns.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "How jobs are handled")]
 pub(crate) struct HandlingArgs {
@@ -16,9 +16,9 @@ pub(crate) struct HandlingArgs {
     /// One by one: a call of the handler for each job.
     #[arg(long)]
     no_batch: bool,
-    /// What jobs that are handled one by one commit in. per-job: a database transaction of the
-    /// handler's own for each, in which it could write. batch: completions of the same moment share
-    /// one, for handlers that write nothing. [default: batch]
+    /// The transaction in which jobs that are handled one by one are completed. per-job: a database
+    /// transaction of the handler's own for each, in which it could write. batch: completions of
+    /// the same moment share one, for handlers that write nothing. [default: batch]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "per-job|batch")]
     commit: Vec<Commit>,
     /// A kind that keeps finished jobs and their attempts. The default.
@@ -29,7 +29,7 @@ pub(crate) struct HandlingArgs {
     no_history: bool,
 }
 
-/// What the completion of a job that is handled by itself is committed in.
+/// The transaction in which the completion of a job that is handled by itself is committed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Commit {
@@ -39,7 +39,7 @@ pub(crate) enum Commit {
     Batch,
 }
 
-/// Who handles the jobs.
+/// The handler of the jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "handler", content = "commit")]
 pub(crate) enum Handler {
@@ -63,7 +63,7 @@ impl Handling {
     pub(crate) const PLAIN: Self =
         Self { handler: Handler::OneByOne(Commit::Batch), keeps_history: true };
 
-    /// Whether a handler writes in the transaction that completes its job.
+    /// Tells whether a handler writes in the transaction that completes its job.
     pub(crate) fn can_have_effects(self) -> bool {
         self.handler != Handler::OneByOne(Commit::Batch)
     }

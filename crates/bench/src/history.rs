@@ -9,7 +9,7 @@ use super::kinds::PLAIN_KIND;
 /// Rows of one statement and commit.
 const CHUNK: u64 = 1_000_000;
 
-/// What is in a database before anything is measured.
+/// The contents of a database before anything is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct History {
     /// Finished jobs, with an attempt each.

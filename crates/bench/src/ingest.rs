@@ -23,7 +23,7 @@ use surety::cli::send::tally::Tally;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What to measure of ingest.
+/// Options of `ingest`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Numbers of connections to measure with; each has one request at a time.
@@ -43,7 +43,7 @@ struct Round {
     four_round_trips: Option<f64>,
 }
 
-/// What the generator saw of `app serve`.
+/// The results of one run of `app serve`, as the generator saw them.
 struct AppRun {
     rate: f64,
     latency_ms: [f64; 3],

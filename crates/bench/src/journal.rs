@@ -1,4 +1,4 @@
-//! What handlers say of their runs, and when: the one witness of what was executed.
+//! The journal of runs, written by handlers as they happen: the one witness of what was executed.
 //!
 //! It is kept outside the database, because a run that is rolled back leaves nothing there, and an
 //! unlogged table is emptied by the crash that it was to tell of. In this process it is a list in
@@ -21,7 +21,7 @@ pub(crate) fn now_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// How far a run came.
+/// A step of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     /// The first line of the handler.
@@ -103,7 +103,7 @@ impl Journal {
         self.book.entries.lock().expect("no code panics while it holds this lock")
     }
 
-    /// How many completions there were.
+    /// The number of completions.
     pub(crate) fn completed(&self) -> u64 {
         self.book.completed.load(Ordering::Relaxed)
     }
@@ -113,7 +113,7 @@ impl Journal {
         self.lock().clone()
     }
 
-    /// How many entries there are: where [`next`](Self::next) may begin to look.
+    /// The number of entries, at which [`next`](Self::next) may begin to look.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }
@@ -151,7 +151,7 @@ impl Journal {
     }
 }
 
-/// Where a handler writes.
+/// The way in which a handler writes its journal.
 #[derive(Clone, Debug)]
 pub(crate) enum Pen {
     /// Into a journal of this process.

@@ -13,19 +13,19 @@ use surety_queue::{
 /// The name under which the last job of a past is known: jobs that nobody runs.
 pub(crate) const PLAIN_KIND: &str = OneByOne::<true>::KIND;
 
-/// What every run is lent.
+/// The services that every run gets.
 #[derive(Clone, Debug)]
 pub(crate) struct Desk {
     pub(crate) pen: Pen,
     pub(crate) commit: Commit,
-    /// Whether handlers write a row in the transaction that completes their job.
+    /// True when handlers write a row in the transaction that completes their job.
     pub(crate) effects: bool,
 }
 
 /// A job that is handled by itself; `KEPT` tells whether its kind keeps a history.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct OneByOne<const KEPT: bool> {
-    /// When it was about to be enqueued.
+    /// The moment just before it was enqueued.
     at: u64,
 }
 
@@ -51,20 +51,11 @@ impl<const KEPT: bool> Job for OneByOne<KEPT> {
     }
 }
 
-impl<const KEPT: bool> Job for InBatches<KEPT> {
+impl<const KEPT: bool> BatchJob for InBatches<KEPT> {
     const KIND: &'static str = if KEPT { "bench_noop_batch" } else { "bench_noop_batch_unkept" };
     const KEEPS_HISTORY: bool = KEPT;
     type State = Desk;
 
-    async fn run(self, desk: &Desk, cx: JobContext) -> Result<Committed, JobError> {
-        let note = desk.pen.begin(vec![(cx.id(), self.at)]);
-        let result = complete_by_itself(desk, cx).await;
-        note.end(&result);
-        result
-    }
-}
-
-impl<const KEPT: bool> BatchJob for InBatches<KEPT> {
     async fn run_batch(
         jobs: Vec<Self>,
         desk: &Desk,

@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use tokio::time::{sleep, timeout};
 
 use super::account::Enqueued;
+use super::condition_report::{ConditionReport, Latency};
 use super::conditions::{Condition, ConditionArgs};
 use super::figures::{Figure, Percentiles, show};
 use super::gauges::ClaimTimes;
@@ -21,7 +22,6 @@ use super::handling::{Handling, HandlingArgs};
 use super::journal::{Step, now_us};
 use super::kinds::new_job;
 use super::measurement::{self, Measured, Measurement, Stage};
-use super::outcome::{Latency, Outcome};
 use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
@@ -36,7 +36,7 @@ const PICKUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Before the producer tries again to reach a database that is away on purpose.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// What to measure of pickup latency.
+/// Options of `latency`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Jobs per round.
@@ -67,7 +67,7 @@ struct Round {
 }
 
 impl Args {
-    /// Whether this can be measured at all.
+    /// Checks that this can be measured at all.
     pub(crate) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
         let works = self.handling.all()?.into_iter().map(Work::Noop);
         measurement::check(works, &self.conditions, has_private_server)
@@ -238,7 +238,7 @@ struct Summary {
     pickup_p99_ratio_to_undisturbed: Option<Figure>,
     claim_p99_ratio_to_undisturbed: Option<Figure>,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: ConditionReport,
 }
 
 fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
@@ -253,7 +253,7 @@ fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
             claim: Latency::of(rounds.iter().filter_map(|round| round.claim)),
             pickup_p99_ratio_to_undisturbed: ratio(|round| Some(round.pickup.p99)),
             claim_p99_ratio_to_undisturbed: ratio(|round| Some(round.claim?.p99)),
-            outcome: Outcome::of(condition, under, &outcomes),
+            outcome: ConditionReport::of(condition, under, &outcomes),
         }
     };
     measured.all().into_iter().map(of).collect()

@@ -10,7 +10,7 @@
 //!
 //! What those three share, from the outside in:
 //!
-//! - `rounds` keeps measurements in turns, `outcome` says what came out of them, `figures` are
+//! - `rounds` keeps measurements in turns, `condition_report` says what came out of them, `figures` are
 //!   medians, spread and percentiles; a `report` is a table or JSON of them.
 //! - `measurement` is one of them: `workers` (or `worker_process`es) run jobs of the `kinds`,
 //!   `handling` says how; `conditions` disturb them (`history`, a held snapshot, readers) and
@@ -41,6 +41,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod account;
 mod chaos;
+mod condition_report;
 mod conditions;
 mod configuration;
 mod drain;
@@ -57,7 +58,6 @@ mod kinds;
 mod latency;
 mod measurement;
 mod money;
-mod outcome;
 mod pgbench;
 mod report;
 mod rounds;
@@ -118,7 +118,7 @@ struct Args {
     /// Server to make scratch databases on; without it, a private cluster is started.
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// How often to measure everything; medians and spread are over these.
+    /// Rounds of measurement; medians and spread are over these.
     #[arg(long, global = true, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
@@ -136,7 +136,7 @@ enum What {
     Worker(worker_process::Args),
 }
 
-/// What can be measured.
+/// The measurements that there are.
 #[derive(clap::Subcommand, Debug)]
 enum Form {
     /// HTTP requests per second, beside pgbench with one equivalent transaction per request.
@@ -148,7 +148,7 @@ enum Form {
     /// Jobs per second, from the first start until the database says that none is left.
     #[command(after_help = REPORTS)]
     Drain(drain::Args),
-    /// How long jobs wait that come at a fixed rate.
+    /// The wait of jobs that come at a fixed rate.
     #[command(after_help = REPORTS)]
     Steady(steady::Args),
     /// From a job's commit to the first line of its handler, one job at a time.
@@ -157,7 +157,7 @@ enum Form {
 }
 
 impl Form {
-    /// Whether these conditions can be measured at all; before a server is started for it.
+    /// Checks that these conditions can be measured at all, before a server is started for it.
     fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
         match self {
             Self::Drain(drain) => drain.check(has_private_server),
@@ -214,7 +214,7 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What is logged while something is measured: as this process, so trouble only unless a variable
+/// The filter of the log during a measurement: as this process, so trouble only unless a variable
 /// asks for more. A line per request would be measured with it.
 fn log_filter() -> String {
     log_filter_or("warn")

@@ -22,10 +22,10 @@ use surety::db;
 
 /// Jobs that are not done after so long are not worth waiting for.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How often it is looked whether jobs are left.
+/// The time between two looks whether jobs are left.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What is measured, and where.
+/// The work to measure, and its database.
 pub(crate) struct Measurement<'a> {
     pub(crate) server: &'a Server,
     pub(crate) database: &'a Database<'a>,
@@ -37,16 +37,16 @@ pub(crate) struct Measurement<'a> {
     pub(crate) jobs: u64,
 }
 
-/// Where jobs are enqueued and watched.
+/// The database in which jobs are enqueued and watched.
 pub(crate) struct Stage<'a> {
     pub(crate) database: &'a Database<'a>,
     pub(crate) journal: Journal,
     pub(crate) gauges: Gauges,
-    /// Whether connections may be cut, and workers end, on purpose.
+    /// True when connections may be cut, and workers end, on purpose.
     pub(crate) is_chaotic: bool,
 }
 
-/// What was measured.
+/// The results of one measurement.
 pub(crate) struct Measured {
     /// From the first start of a handler to a look that found no job.
     pub(crate) jobs_per_second: f64,
@@ -164,8 +164,8 @@ impl Measurement<'_> {
     }
 }
 
-/// Whether the chaos that was asked for can be measured with all of this work; to be asked before
-/// anything is begun.
+/// Checks that the chaos that was asked for can be measured with all of this work; to be called
+/// before anything is begun.
 pub(crate) fn check(
     works: impl IntoIterator<Item = Work>,
     conditions: &ConditionArgs,
@@ -192,7 +192,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// What is known when all has ended.
+/// The figures that are known when all has ended.
 struct End {
     release_us: u64,
     ended_us: u64,
@@ -243,7 +243,7 @@ fn witness(handling: Handling, is_chaotic: bool) -> Witness {
     }
 }
 
-/// What handlers would have said, where they say nothing.
+/// Journal entries made from the history, for handlers that write none.
 async fn entries_of_history(pool: &PgPool, after: i64) -> anyhow::Result<Vec<Entry>> {
     let attempts: Vec<(i64, OffsetDateTime, OffsetDateTime, OffsetDateTime)> = sqlx::query_as(
         "select attempts.job_id, jobs.enqueued_at, attempts.started_at, attempts.ended_at

@@ -16,9 +16,9 @@ use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::condition_report::Latency;
 use super::figures::{Figure, Percentiles, show};
 use super::http::HttpConnection;
-use super::outcome::Latency;
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
 use super::serve_process::Serve;
@@ -27,7 +27,7 @@ use super::serve_process::Serve;
 const USERS: usize = 20;
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// What to measure of money.
+/// Options of `money`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Connections that post deposits, each one at a time.
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     secs: u64,
 }
 
-/// What is measured.
+/// The operation that is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Operation {

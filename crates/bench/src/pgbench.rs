@@ -1,4 +1,4 @@
-//! What the server can do at most: `pgbench` writing one transaction row and one job row per
+//! The most that the server can do: `pgbench` writing one transaction row and one job row per
 //! commit, the same two rows into the same tables and indexes as an accepted webhook.
 
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, bail};
 use tokio::process::Command;
 
-/// How the two rows are sent.
+/// The way in which the two rows are sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Script {
     /// Both inserts in one statement: one round trip, which also commits.

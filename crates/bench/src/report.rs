@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// The column at which the values of a table begin.
 const NAME_WIDTH: usize = 26;
 
-/// What a form reports.
+/// Settings, results and table of a form.
 pub(crate) struct Report {
     pub(crate) settings: Value,
     pub(crate) results: Value,
@@ -17,7 +17,7 @@ pub(crate) struct Report {
 
 /// A result of a form, which is a section of its table.
 pub(crate) trait Section: Serialize {
-    /// What was measured.
+    /// The subject that was measured.
     fn title(&self) -> String;
     /// Writes the figures.
     fn write(&self, table: &mut Table);

@@ -15,8 +15,9 @@ use surety_postgres::embedded::locate::Download;
 use surety_postgres::embedded::locate::find_or_fetch;
 use surety_postgres::embedded::{Access, Binaries, Cluster, ClusterSettings, Durability, Lifetime};
 
-/// How the private cluster differs from PostgreSQL as shipped: room enough that no checkpoint falls
-/// into a measurement, and a cache that holds the data. Durability is left as it is: on.
+/// The settings of the private cluster that differ from PostgreSQL as shipped: room enough that no
+/// checkpoint falls into a measurement, and a cache that holds the data. Durability is left as it
+/// is: on.
 const SERVER_SETTINGS: [(&str, &str); 4] = [
     ("shared_buffers", "1GB"),
     ("max_wal_size", "8GB"),
@@ -25,7 +26,7 @@ const SERVER_SETTINGS: [(&str, &str); 4] = [
 ];
 const MAX_CONNECTIONS: u32 = 200;
 
-/// What the server is asked to count beside what it counts anyway.
+/// Statistics that the server is asked to collect beside its usual ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Counting {
     /// Nothing: it serves HTTP requests beside `pgbench`, and both would pay.
@@ -42,9 +43,9 @@ pub(crate) struct Server {
     prefix: String,
     /// The private cluster, when there is one.
     private: Option<PrivateCluster>,
-    /// Where `pgbench` is.
+    /// The path of `pgbench`.
     pgbench: PathBuf,
-    /// Whether `pg_stat_statements` is in every database that is made.
+    /// True when `pg_stat_statements` is in every database that is made.
     counts_statements: bool,
     /// The last job that stands in the database full of history, once there is such a one.
     history: Mutex<Option<i64>>,
@@ -152,12 +153,12 @@ impl Server {
         &self.pgbench
     }
 
-    /// Whether the databases made here know `pg_stat_statements`.
+    /// Tells whether the databases made here know `pg_stat_statements`.
     pub(crate) fn counts_statements(&self) -> bool {
         self.counts_statements
     }
 
-    /// Whether it may be restarted.
+    /// Tells whether the server may be restarted.
     pub(crate) fn is_private(&self) -> bool {
         self.private.is_some()
     }
@@ -208,7 +209,7 @@ impl Server {
         Ok(conn.close().await?)
     }
 
-    /// What is measured on.
+    /// The machine, server and settings of measurements here.
     pub(crate) async fn configuration(&self) -> anyhow::Result<Configuration> {
         let mut conn = self.connect().await?;
         let name = if self.is_private() { "private cluster, by TCP" } else { "DATABASE_URL" };

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::http::HttpConnection;
 
-/// How long `app serve` may take until it is ready.
+/// The longest that `app serve` may take until it is ready.
 const START_TIME: Duration = Duration::from_secs(20);
 /// The variables of its rate limits.
 const LIMITS: [&str; 5] = [

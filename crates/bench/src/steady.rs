@@ -14,13 +14,13 @@ use sqlx::PgPool;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::account::Enqueued;
+use super::condition_report::ConditionReport;
 use super::conditions::{Condition, ConditionArgs};
 use super::figures::{Figure, show};
 use super::filling::ENQUEUE_BATCH;
 use super::handling::{Handling, HandlingArgs};
 use super::kinds::new_job;
 use super::measurement::{self, Measured, Measurement, Stage};
-use super::outcome::Outcome;
 use super::report::{Report, Section, Table};
 use super::rounds::Rounds;
 use super::scratch::{Database, Server};
@@ -31,7 +31,7 @@ use surety_queue::{JobId, Notifier, enqueue_many};
 /// Before the producer tries again to reach a database that is away on purpose.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// What to measure of a steady flow.
+/// Options of `steady`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Jobs per second.
@@ -57,7 +57,7 @@ struct Round {
 }
 
 impl Args {
-    /// Whether this can be measured at all.
+    /// Checks that this can be measured at all.
     pub(crate) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
         ensure!(self.jobs() > 0, "no job comes in {:?} at {} a second", self.duration, self.rate);
         let works = self.handling.all()?.into_iter().map(Work::Noop);
@@ -182,7 +182,7 @@ struct Summary {
     /// round.
     start_p99_ratio_to_undisturbed: Option<Figure>,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: ConditionReport,
 }
 
 fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
@@ -198,7 +198,7 @@ fn summaries(args: &Args, measured: &Rounds<Handling, Round>) -> Vec<Summary> {
             completed_per_second: figure(|round| round.measured.jobs_per_second),
             start_p99_ratio_to_undisturbed: measured
                 .ratio(handling, condition, |round| Some(round.measured.waits.to_start?.p99)),
-            outcome: Outcome::of(condition, under, &outcomes),
+            outcome: ConditionReport::of(condition, under, &outcomes),
         }
     };
     measured.all().into_iter().map(of).collect()

@@ -10,9 +10,9 @@ use surety::payments::orders::{self, Execution, Instruction, NewOrder, Order};
 use surety::payments::wallets;
 use surety_queue::{NewJob, enqueue_many};
 
-/// What every wallet has at first; more than all transfers together can take.
+/// The balance of every wallet at first; more than all transfers together can take.
 const FUNDS: &str = "1000000.00";
-/// What each transfer moves.
+/// The amount of each transfer.
 const AMOUNT: &str = "0.01";
 
 /// Makes so many wallets with money.

@@ -22,7 +22,7 @@ use surety_queue::{Worker, WorkerSettings};
 /// Longer than a worker's grace.
 const STOP_TIME: Duration = Duration::from_secs(60);
 
-/// How the worker is told what to do.
+/// The arguments of a worker process.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// By a batch handler.
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     poll_ms: u64,
 }
 
-/// What worker processes are started for.
+/// The work of worker processes.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerTask {
     pub(crate) url: String,

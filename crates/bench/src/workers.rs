@@ -19,10 +19,10 @@ use surety_queue::{Worker, WorkerSettings, WorkerSummary};
 
 /// Connections of each worker's handlers, as `app work` has.
 pub(crate) const HANDLER_CONNECTIONS: u32 = 10;
-/// How workers call themselves to the server.
+/// The application name of workers in their connections.
 pub(crate) const APPLICATION_NAME: &str = "surety-bench-worker";
 
-/// What workers run.
+/// The kinds that workers run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Work {
     /// Jobs that do nothing.
@@ -31,7 +31,7 @@ pub(crate) enum Work {
     Money,
 }
 
-/// How many workers, and how they work.
+/// The number of workers, and their settings.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Workers")]
 pub(crate) struct WorkerArgs {
@@ -41,11 +41,11 @@ pub(crate) struct WorkerArgs {
     /// The most jobs in progress at once in each worker [default: as app work]
     #[arg(long, value_name = "JOBS")]
     pub(crate) concurrency: Option<usize>,
-    /// How long a claim is valid without a heartbeat; a heartbeat comes three times in it.
+    /// The time that a claim is valid without a heartbeat; a heartbeat comes three times in it.
     #[arg(long, value_name = "DURATION", default_value = "30s",
           value_parser = humantime::parse_duration)]
     pub(crate) lease: Duration,
-    /// How often an idle worker looks for due jobs by itself.
+    /// The time between two looks of an idle worker for due jobs.
     #[arg(long, value_name = "DURATION", default_value = "1s",
           value_parser = humantime::parse_duration)]
     pub(crate) poll: Duration,
@@ -81,7 +81,7 @@ pub(crate) struct Crew {
 }
 
 impl Workers {
-    /// So many workers in this process.
+    /// Starts so many workers in this process.
     pub(crate) async fn start_here(
         url: &str,
         count: u32,
@@ -107,7 +107,7 @@ impl Workers {
         Ok(Self::Here { working, stop })
     }
 
-    /// So many workers, each a process, whose handlers write effects if they can.
+    /// Starts so many workers, each a process, whose handlers write effects if they can.
     pub(crate) fn start_processes(
         count: u32,
         task: WorkerTask,

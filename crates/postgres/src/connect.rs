@@ -9,11 +9,11 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::guard::{Purpose, guarded};
 use crate::pooler::{self, is_pooled};
 
-/// How long a request waits for a connection before it is answered 503.
+/// The longest that a request waits for a connection before it is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a request or a job holds locked when it is cut off, it holds no longer than this: whoever
-/// sends it again waits that long. None of them waits for anything else inside a transaction.
+/// The longest that a request or a job which was cut off keeps its locks: whoever sends it again
+/// waits that long. None of them waits for anything else inside a transaction.
 const WRITERS_IDLE_TIMEOUT: &str = "2s";
 
 /// The ways in which PostgreSQL cannot be reached.

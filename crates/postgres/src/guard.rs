@@ -1,6 +1,6 @@
-//! What keeps a pool from handing out connections that are of no use: cut off without a word, left
-//! inside somebody's transaction, or to a server that has become read-only, as a demoted primary
-//! does while it keeps its connections.
+//! A guard that keeps a pool from handing out connections that are of no use: cut off without a
+//! word, left inside somebody's transaction, or to a server that has become read-only, as a demoted
+//! primary does while it keeps its connections.
 //!
 //! The driver would look at each connection before use and after it, too, but without end when
 //! there is no answer, and without seeing more than that there is one. Pools that are made with the
@@ -19,11 +19,11 @@ use tokio::time::timeout;
 /// before: most likely they are cut off as well, and to find that out costs as much for each.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often, at least, it is asked whether the server may be written to: a demotion is noticed so
-/// much later by a busy pool.
+/// The longest time between two questions whether the server may be written to: a demotion is
+/// noticed so much later by a busy pool.
 const ROLE_CHECK_EVERY: Duration = Duration::from_millis(250);
 
-/// Whether connections to a read-only server are of use.
+/// The use of a pool, which decides whether connections to a read-only server serve it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
     Any,
@@ -35,7 +35,7 @@ struct Guard {
     began: Instant,
     /// Connections that were made before this moment, in microseconds since `began`, are not used.
     distrusted_before: AtomicU64,
-    /// When a server was last asked for its role, likewise.
+    /// The last moment at which a server was asked for its role, likewise.
     role_checked_at: AtomicU64,
     /// Something was wrong the last time.
     in_trouble: AtomicBool,
@@ -66,7 +66,7 @@ pub(crate) fn guarded(options: PgPoolOptions, purpose: Purpose) -> PgPoolOptions
 }
 
 impl Guard {
-    /// Whether a connection may be used once more.
+    /// Decides whether a connection may be used once more.
     async fn admits(&self, conn: &mut PgConnection, metadata: &PoolConnectionMetadata) -> bool {
         let now = self.micros(Instant::now());
         let age = u64::try_from(metadata.age.as_micros()).unwrap_or(u64::MAX);
@@ -127,7 +127,7 @@ impl Guard {
     }
 }
 
-/// What a connection is good for.
+/// The use that a connection is fit for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Good,
@@ -151,8 +151,8 @@ async fn is_read_only(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
     Ok(value == "on")
 }
 
-/// Whether this connection, which belongs to no pool, still leads to a server that may be written
-/// to.
+/// Tells whether this connection, which belongs to no pool, still leads to a server that may be
+/// written to.
 pub async fn is_writable(conn: &mut PgConnection) -> bool {
     matches!(timeout(ANSWER_WITHIN, is_read_only(conn)).await, Ok(Ok(false)))
 }

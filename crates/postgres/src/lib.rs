@@ -1,11 +1,11 @@
 //! The way to PostgreSQL, and a PostgreSQL of one's own.
 //!
-//! - [`connect`]: pools, and the settings of every connection of ours.
+//! - [`connect()`]: pools, and the settings of every connection of ours.
 //! - `guard`: keeps a pool from handing out connections that are of no use.
 //! - `pooler`: the same pools through a connection pooler that changes the server between
 //!   transactions.
 //! - [`embedded`]: a private PostgreSQL for `app dev` and for tests.
-//! - [`testing`] (feature `testing`): a server that all tests of a run share, a database per test,
+//! - `testing` (feature `testing`): a server that all tests of a run share, a database per test,
 //!   servers and networks to break.
 //!
 //! Absent on purpose: any table, any statement of an application. This crate knows servers and

@@ -1,6 +1,6 @@
-//! How long the engine waits for the database. A connection can be cut off without a word, and
-//! what is asked by it is then never answered: nobody who must go on may wait for that. Handlers
-//! put what they ask inside a transaction [`within`] the same time.
+//! Limits on waiting for the database. A connection can be cut off without a word, and then a
+//! question asked over it is never answered, which nobody who must go on may wait for. Handlers put
+//! the statements of a transaction [`within`] the same time.
 
 use std::time::Duration;
 

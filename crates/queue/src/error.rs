@@ -1,6 +1,6 @@
-//! What can go wrong.
+//! The errors of the queue.
 
-/// What can go wrong in the queue.
+/// An error of the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// The database refused, or did not answer.
@@ -11,7 +11,7 @@ pub enum QueueError {
     Args {
         /// The kind of the job.
         kind: &'static str,
-        /// What is wrong with them.
+        /// The reason.
         #[source]
         source: serde_json::Error,
     },
@@ -27,7 +27,7 @@ pub enum QueueError {
     Seal {
         /// The kind of the job.
         kind: &'static str,
-        /// Why not.
+        /// The reason.
         #[source]
         source: crate::sealing::SealError,
     },
@@ -52,7 +52,7 @@ pub enum QueueError {
     Schedule {
         /// Its name.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: crate::schedules::cadence::CadenceError,
     },

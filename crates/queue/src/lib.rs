@@ -11,13 +11,14 @@
 //! | [`groups`] | jobs that belong together: batches with callbacks, dependencies, graphs |
 //! | [`schedules`] | jobs by the clock: cron in a time zone, intervals, missed ticks |
 //! | [`sealing`] | arguments that are encrypted before they are stored, and changes of keys |
-//! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, redrive, pause, limit, drain |
+//! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, pause, limit, drain |
 //! | [`health`] | findings about a queue in operation, and the invariants that always hold |
 //! | [`telemetry`] | spans, trace contexts and the log line of each run |
 //! | [`schema`] | migrations, functions and views, and how they come to a database: [`migrate`] |
-//! | [`testing`] | tests of programs that use the queue: inline runs, a clock that moves |
+//! | `testing` (feature) | tests of programs that use the queue: inline runs, a clock that moves |
 //!
-//! The everyday types are here at the root. Dependencies point one way: `testing`, `operate` and
+//! [`batcher`] and [`deadline`] are tools that an application may use, too. The everyday types are
+//! here at the root. Dependencies point one way: `testing`, `operate` and
 //! `worker` use `groups`, `schedules` and `sealing`; these use `enqueue`; that uses `handler`.
 //!
 //! # A job's life
@@ -45,8 +46,8 @@
 //! A worker *claims* due jobs in one short transaction: each gets a *lease* (the right to run until
 //! then), a *fence* (the number of this claim) and its attempt counted. The executor runs the
 //! handler that the registry names, and settles its outcome. The lease keeper renews leases, and
-//! stops handlers whose lease it cannot renew or whose job is cancelled. Notifications make new jobs
-//! start sooner; polling finds every job without them.
+//! stops handlers whose lease it cannot renew or whose job is cancelled. Notifications make new
+//! jobs start sooner; polling finds every job without them.
 //!
 //! # What is guaranteed
 //!
@@ -208,6 +209,7 @@
 //!     }
 //! }
 //! ```
+pub mod batcher;
 pub mod deadline;
 pub mod enqueue;
 mod error;

@@ -1,4 +1,4 @@
-//! How long finished jobs are kept.
+//! Retention of finished jobs.
 
 /// For how many days finished jobs and attempts are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

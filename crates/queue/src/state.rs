@@ -35,16 +35,16 @@ impl JobState {
         Self::Discarded,
     ];
 
-    /// Those of jobs that have not ended.
+    /// The states of jobs that have not ended.
     pub const UNFINISHED: [Self; 4] =
         [Self::Scheduled, Self::Available, Self::Retryable, Self::Running];
 
-    /// Whether a job in it has not ended.
+    /// Tells whether a job in it has not ended.
     pub fn is_unfinished(self) -> bool {
         Self::UNFINISHED.contains(&self)
     }
 
-    /// Whether a job in it has not ended, and nobody runs it.
+    /// Tells whether a job in it has not ended, and nobody runs it.
     pub fn is_waiting(self) -> bool {
         self.is_unfinished() && self != Self::Running
     }

@@ -184,19 +184,19 @@ pub struct TransactionOut {
     source_account: String,
     /// The account that the money reaches.
     destination_account: String,
-    /// How much, with exactly the decimals of the currency (ISO 4217).
+    /// The amount, with exactly the decimals of the currency (ISO 4217).
     amount: AmountOut,
     /// The currency of the amount.
     currency: CurrencyCode,
     /// Where the transaction stands.
     status: TransactionStatus,
-    /// Why it failed, as a stable code; null unless it did.
+    /// The reason of its failure, as a stable code; null unless it failed.
     #[oai(nullable)]
     failure_reason: Option<String>,
-    /// When it was first received.
+    /// The moment at which it was first received.
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
-    /// When it reached its outcome; null until then.
+    /// The moment of its outcome; null until then.
     #[serde(with = "time::serde::rfc3339::option")]
     #[oai(nullable)]
     processed_at: Option<OffsetDateTime>,
@@ -223,7 +223,7 @@ impl From<Transaction> for TransactionOut {
 struct TransactionPage {
     /// The transactions of this page.
     transactions: Vec<TransactionOut>,
-    /// What to send as `cursor` to get the next page; null on the last page.
+    /// The `cursor` of the next page; null on the last page.
     #[oai(nullable)]
     next_cursor: Option<String>,
 }

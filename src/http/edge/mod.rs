@@ -15,8 +15,7 @@
 //! Guaranteed: nothing is answered before its commit (G1); each wait has a limit; a known caller is
 //! known at this moment, from the database.
 //!
-//! Deliberately absent: operations (`api`) and the forms of bodies (`wire`). Nothing here names an
-//! operation.
+//! Deliberately absent: operations (`api`) and the forms of bodies (`wire`).
 
 pub mod caller;
 pub mod client_address;

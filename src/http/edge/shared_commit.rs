@@ -1,30 +1,28 @@
 //! Shared commits: requests that arrive at the same time are written by one database transaction.
 //!
-//! Most of what a commit costs is its flush to disk, and it costs that once, whatever it carries. A
-//! committer takes whatever waits, at once and with no delay to collect more: alone, a request
-//! commits alone; under load, those that arrive while one commit is being flushed make up the next.
-//! Each is answered after the commit that carries it (G1). What is written is a [`Work`]:
+//! Most of what a commit costs is its flush to disk, and it costs that once, whatever it carries: a
+//! [`batcher`](crate::queue::batcher) makes one commit of the requests that arrive while the last
+//! is being flushed. Each is answered after the commit that carries it (G1). What is written is a
+//! [`Work`]:
 //! [`crate::http::api::record_transactions`] and [`crate::http::api::orders::PlaceOrders`].
 //!
 //! A committer owns its connection, so that neither slow reads of the API nor a connection that
 //! died can keep it from its work: whatever goes wrong with a connection, it is dropped and a new
 //! one made.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, raw_sql};
-use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use crate::http::wire::problem::{Code, Problem, is_about_the_data};
 use crate::payments::LedgerError;
 use crate::payments::transactions::TransactionError;
+use crate::queue::batcher::{Batcher, Limits, NoAnswer, Processor, Reply, Request};
 use crate::queue::{Notifier, QueueError};
 
 /// The most requests that wait for a commit. Beyond that they are refused at once instead of after
@@ -72,23 +70,16 @@ enum NotWritten {
 /// The queue into which requests hand their items. Clones share the same committers, which end when
 /// the last is dropped and everything handed in was committed.
 pub struct SharedCommit<W: Work> {
-    waiting: mpsc::Sender<WaitingItem<W>>,
+    batcher: Batcher<W::Item, Answer<W>>,
 }
 
 impl<W: Work> Clone for SharedCommit<W> {
     fn clone(&self) -> Self {
-        Self { waiting: self.waiting.clone() }
+        Self { batcher: self.batcher.clone() }
     }
 }
 
-struct WaitingItem<W: Work> {
-    item: W::Item,
-    /// The moment from which nobody waits for the answer.
-    answer_by: Instant,
-    answer: Waiter<W>,
-}
-
-type Waiter<W> = oneshot::Sender<Result<<W as Work>::Output, NotWritten>>;
+type Answer<W> = Result<<W as Work>::Output, NotWritten>;
 
 impl<W: Work> SharedCommit<W> {
     /// Starts so many committers: while the commit of one is flushed, the next is filled. They
@@ -99,22 +90,17 @@ impl<W: Work> SharedCommit<W> {
         database: &PgConnectOptions,
         notifier: &Notifier,
     ) -> (Self, JoinSet<()>) {
-        let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        let (work, receiver) = (Arc::new(work), Arc::new(Mutex::new(receiver)));
-        let unanswered = Arc::new(AtomicU64::new(0));
-        let mut running = JoinSet::new();
-        for _ in 0..committers {
-            let committer = Committer {
-                work: Arc::clone(&work),
-                waiting: Arc::clone(&receiver),
-                database: database.clone(),
-                connection: None,
-                unanswered: Arc::clone(&unanswered),
-                notifier: notifier.clone(),
-            };
-            running.spawn(committer.run());
-        }
-        (Self { waiting: sender }, running)
+        let (work, unanswered) = (Arc::new(work), Arc::new(AtomicU64::new(0)));
+        let committers = (0..committers).map(|_| Committer {
+            work: Arc::clone(&work),
+            database: database.clone(),
+            connection: None,
+            unanswered: Arc::clone(&unanswered),
+            notifier: notifier.clone(),
+        });
+        let limits = Limits { waiting: MAX_WAITING, batch: MAX_BATCH };
+        let (batcher, running) = Batcher::start(limits, committers);
+        (Self { batcher }, running)
     }
 
     /// Hands the item in, and returns after the commit that carries it.
@@ -127,15 +113,11 @@ impl<W: Work> SharedCommit<W> {
     /// commit is not known; [`Code::Overloaded`] at once when too many wait already;
     /// [`Code::InternalError`].
     pub async fn commit(&self, item: W::Item) -> Result<W::Output, Problem> {
-        let (answer, answered) = oneshot::channel();
-        let answer_by = Instant::now() + ANSWER_WITHIN;
-        self.waiting
-            .try_send(WaitingItem { item, answer_by, answer })
-            .map_err(|_| Problem::new(Code::Overloaded))?;
-        match timeout_at(answer_by, answered).await {
-            Ok(Ok(Ok(outcome))) => Ok(outcome),
-            Ok(Ok(Err(NotWritten::Refused))) => Err(Problem::new(Code::InternalError)),
-            Ok(Ok(Err(NotWritten::Unavailable)) | Err(_)) | Err(_) => {
+        match self.batcher.ask_within(item, ANSWER_WITHIN).await {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(NotWritten::Refused)) => Err(Problem::new(Code::InternalError)),
+            Err(NoAnswer::Full) => Err(Problem::new(Code::Overloaded)),
+            Ok(Err(NotWritten::Unavailable)) | Err(NoAnswer::Unknown) => {
                 Err(Problem::new(Code::Unavailable))
             }
         }
@@ -149,10 +131,9 @@ struct IdleConnection {
     made_at: u64,
 }
 
-/// One loop of take, commit, answer.
+/// Commits what arrived together.
 struct Committer<W: Work> {
     work: Arc<W>,
-    waiting: Arc<Mutex<mpsc::Receiver<WaitingItem<W>>>>,
     database: PgConnectOptions,
     connection: Option<IdleConnection>,
     /// Counts the commits that were not answered: connections from before are not used any more.
@@ -161,61 +142,48 @@ struct Committer<W: Work> {
     notifier: Notifier,
 }
 
-impl<W: Work> Committer<W> {
-    async fn run(mut self) {
-        loop {
-            let mut batch = Vec::with_capacity(MAX_BATCH);
-            // One committer at a time takes; the lock is held while it waits, and the next one
-            // waits for the lock.
-            if self.waiting.lock().await.recv_many(&mut batch, MAX_BATCH).await == 0 {
-                return;
-            }
-            // Those were answered already; to commit them now would only keep the others waiting.
-            batch.retain(|entry| entry.answer_by > Instant::now());
-            // A panic costs its own batch, whose requests are told that nobody knows; were it to
-            // end the committer, nothing would be accepted any more.
-            let committing = AssertUnwindSafe(self.commit_and_answer(batch));
-            if committing.catch_unwind().await.is_err() {
-                self.connection = None;
-            }
-        }
-    }
+impl<W: Work> Processor for Committer<W> {
+    type Item = W::Item;
+    type Answer = Answer<W>;
 
     /// Commits the batch and answers each of it. If the database refuses it because of what it
     /// holds, its members are tried one by one, so that one of them harms no other.
-    async fn commit_and_answer(&mut self, batch: Vec<WaitingItem<W>>) {
-        if batch.is_empty() {
-            return;
-        }
-        let (items, waiting): (Vec<W::Item>, Vec<Waiter<W>>) =
-            batch.into_iter().map(|entry| (entry.item, entry.answer)).unzip();
+    async fn process(&mut self, batch: Vec<Request<W::Item, Answer<W>>>) {
+        let (items, replies): (Vec<W::Item>, Vec<Reply<Answer<W>>>) =
+            batch.into_iter().map(Request::into_parts).unzip();
         match self.commit(&items).await {
-            Ok(outcomes) => {
-                for (waiter, outcome) in waiting.into_iter().zip(outcomes) {
-                    send_output::<W>(waiter, Ok(outcome));
+            Ok(outputs) => {
+                for (reply, output) in replies.into_iter().zip(outputs) {
+                    reply.send(Ok(output));
                 }
             }
             Err(error) if error.is_about_the_data() && items.len() > 1 => {
                 tracing::warn!("a shared commit was refused, trying its members alone: {error:#}");
-                for (item, waiter) in items.iter().zip(waiting) {
-                    self.commit_alone(item, waiter).await;
+                for (item, reply) in items.iter().zip(replies) {
+                    self.commit_alone(item, reply).await;
                 }
             }
             Err(error) => {
-                let outcome = error.log_and_judge();
-                for waiter in waiting {
-                    send_output::<W>(waiter, Err(outcome));
+                let reason = error.log_and_judge();
+                for reply in replies {
+                    reply.send(Err(reason));
                 }
             }
         }
     }
 
-    async fn commit_alone(&mut self, item: &W::Item, waiter: Waiter<W>) {
+    fn recover(&mut self) {
+        self.connection = None;
+    }
+}
+
+impl<W: Work> Committer<W> {
+    async fn commit_alone(&mut self, item: &W::Item, reply: Reply<Answer<W>>) {
         let alone = match self.commit(std::slice::from_ref(item)).await {
             Ok(mut outcomes) => outcomes.pop().ok_or(NotWritten::Unavailable),
             Err(error) => Err(error.log_and_judge()),
         };
-        send_output::<W>(waiter, alone);
+        reply.send(alone);
     }
 
     /// One database transaction.
@@ -265,11 +233,6 @@ impl<W: Work> Committer<W> {
         raw_sql("begin").execute(&mut connection).await?;
         Ok(IdleConnection { connection, made_at })
     }
-}
-
-fn send_output<W: Work>(waiter: Waiter<W>, outcome: Result<W::Output, NotWritten>) {
-    // A client that has gone does not want the answer; its item is committed all the same.
-    let _ = waiter.send(outcome);
 }
 
 /// The reason that a shared commit did not happen.

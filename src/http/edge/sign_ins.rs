@@ -2,30 +2,27 @@
 //!
 //! The database is asked at every request and nothing is remembered, so whatever ends a session or
 //! a key does so at once on every node. What makes that cheap is that requests which arrive
-//! together are looked up together: alone, a lookup goes at once; those that come while one is
-//! under way make up the next.
+//! together are looked up together, by a [`batcher`](crate::queue::batcher).
 //!
 //! The lookups have a connection of their own, so that slow reads of the API cannot keep a caller
 //! from being known. Whatever goes wrong with it, it is dropped and a new one made.
 
 use std::collections::{HashMap, HashSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use crate::db;
 use crate::http::wire::problem::{Code, Problem};
 use crate::identity::IdentityError;
 use crate::identity::api_keys;
 use crate::identity::credentials::{Credential, KnownCaller, find_many};
+use crate::queue::batcher::{Batcher, Limits, NoAnswer, Processor, Request};
 
 /// The most requests that wait for a lookup. Beyond that they are refused at once instead of after
 /// a wait in vain.
@@ -48,17 +45,11 @@ const ROLE_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// dropped.
 #[derive(Clone, Debug)]
 pub struct SignIns {
-    waiting: mpsc::Sender<Lookup>,
+    batcher: Batcher<Credential, LookupResult>,
     lookups: Arc<AtomicU64>,
 }
 
-#[derive(Debug)]
-struct Lookup {
-    credential: Credential,
-    /// The moment from which nobody waits for the answer.
-    answer_by: Instant,
-    answer: oneshot::Sender<LookupResult>,
-}
+type Lookup = Request<Credential, LookupResult>;
 
 /// The caller that a credential stands for, unless the database is away.
 type LookupResult = Result<Option<KnownCaller>, DatabaseAway>;
@@ -68,19 +59,19 @@ struct DatabaseAway;
 
 impl SignIns {
     /// Starts the loader; it connects when first needed.
-    pub fn start(database: &PgConnectOptions) -> (Self, JoinHandle<()>) {
-        let (sender, waiting) = mpsc::channel(MAX_WAITING);
+    pub fn start(database: &PgConnectOptions) -> (Self, JoinSet<()>) {
         // Its one statement has one good plan, and to plan takes ten times as long as to run it.
         let database = database.clone().options([("plan_cache_mode", "force_generic_plan")]);
         let lookups = Arc::new(AtomicU64::new(0));
         let loader = Loader {
-            waiting,
             database,
             connection: None,
             role_checked_at: Instant::now(),
             lookups: Arc::clone(&lookups),
         };
-        (Self { waiting: sender, lookups }, tokio::spawn(loader.run()))
+        let limits = Limits { waiting: MAX_WAITING, batch: MAX_BATCH };
+        let (batcher, running) = Batcher::start(limits, [loader]);
+        (Self { batcher, lookups }, running)
     }
 
     /// The number of questions to the database: fewer than requests, where these come together.
@@ -95,49 +86,28 @@ impl SignIns {
     /// [`Code::Unavailable`] within five seconds when the database is away; [`Code::Overloaded`] at
     /// once when too many wait already.
     pub async fn find(&self, credential: Credential) -> Result<Option<KnownCaller>, Problem> {
-        let (answer, answered) = oneshot::channel();
-        let answer_by = Instant::now() + ANSWER_WITHIN;
-        self.waiting
-            .try_send(Lookup { credential, answer_by, answer })
-            .map_err(|_| Problem::new(Code::Overloaded))?;
-        match timeout_at(answer_by, answered).await {
-            Ok(Ok(Ok(known))) => Ok(known),
-            Ok(Ok(Err(DatabaseAway)) | Err(_)) | Err(_) => Err(Problem::new(Code::Unavailable)),
+        match self.batcher.ask_within(credential, ANSWER_WITHIN).await {
+            Ok(Ok(known)) => Ok(known),
+            Err(NoAnswer::Full) => Err(Problem::new(Code::Overloaded)),
+            Ok(Err(DatabaseAway)) | Err(NoAnswer::Unknown) => Err(Problem::new(Code::Unavailable)),
         }
     }
 }
 
-/// One loop of take, look up, answer.
+/// Looks up the credentials that arrived together.
 struct Loader {
-    waiting: mpsc::Receiver<Lookup>,
     database: PgConnectOptions,
     connection: Option<PgConnection>,
     role_checked_at: Instant,
     lookups: Arc<AtomicU64>,
 }
 
-impl Loader {
-    async fn run(mut self) {
-        loop {
-            let mut batch = Vec::with_capacity(MAX_BATCH);
-            if self.waiting.recv_many(&mut batch, MAX_BATCH).await == 0 {
-                return;
-            }
-            batch.retain(|entry| entry.answer_by > Instant::now());
-            // A panic costs its own batch; were it to end the loader, nobody would be known any
-            // more.
-            let looking_up = AssertUnwindSafe(self.look_up_and_answer(batch));
-            if looking_up.catch_unwind().await.is_err() {
-                self.connection = None;
-            }
-        }
-    }
+impl Processor for Loader {
+    type Item = Credential;
+    type Answer = LookupResult;
 
-    async fn look_up_and_answer(&mut self, batch: Vec<Lookup>) {
-        if batch.is_empty() {
-            return;
-        }
-        let wanted: HashSet<Credential> = batch.iter().map(|entry| entry.credential).collect();
+    async fn process(&mut self, batch: Vec<Lookup>) {
+        let wanted: HashSet<Credential> = batch.iter().map(|lookup| lookup.item).collect();
         let wanted: Vec<Credential> = wanted.into_iter().collect();
         let known = match timeout(LOOKUP_WITHIN, self.look_up(&wanted)).await {
             Ok(Ok(known)) => known,
@@ -155,6 +125,12 @@ impl Loader {
         self.note_use(known.values()).await;
     }
 
+    fn recover(&mut self) {
+        self.connection = None;
+    }
+}
+
+impl Loader {
     /// The connection is taken, and put back only when nothing about it is in doubt. That it fails
     /// once only means that the server was restarted since: reading again harms nobody.
     async fn look_up(
@@ -207,8 +183,8 @@ impl Loader {
 }
 
 fn answer_all(batch: Vec<Lookup>, answer: impl Fn(Credential) -> LookupResult) {
-    for entry in batch {
-        // A client that has gone does not want the answer.
-        let _ = entry.answer.send(answer(entry.credential));
+    for lookup in batch {
+        let answer = answer(lookup.item);
+        lookup.answer(answer);
     }
 }

@@ -77,7 +77,7 @@ pub struct SignatureHeaders {
     pub signature: SignatureHeader,
 }
 
-/// The reason that an inbound webhook is not believed. For our log only. For our log only.
+/// The reason that an inbound webhook is not believed. For our log only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SignatureError {
     /// A header is missing.

@@ -123,7 +123,7 @@ impl JobChange {
 pub enum JobRefusal {
     /// The job's state does not allow it.
     #[error(transparent)]
-    State(#[from] interventions::Refusal),
+    State(#[from] interventions::InterventionRefusal),
     /// The order or transaction that the job is about does not allow it.
     #[error(transparent)]
     Money(#[from] dead_letters::DecisionRefusal),
@@ -151,7 +151,7 @@ pub enum RefusalClass {
 
 impl JobRefusal {
     /// No job has this number.
-    pub const NOT_FOUND: Self = Self::State(interventions::Refusal::NotFound);
+    pub const NOT_FOUND: Self = Self::State(interventions::InterventionRefusal::NotFound);
 
     /// The stable name, for programs.
     #[must_use]
@@ -168,7 +168,7 @@ impl JobRefusal {
     #[must_use]
     pub const fn class(self) -> RefusalClass {
         use dead_letters::DecisionRefusal as Money;
-        use interventions::Refusal as State;
+        use interventions::InterventionRefusal as State;
         match self {
             Self::State(State::NotFound) | Self::Money(Money::NotFound) => RefusalClass::NotFound,
             Self::State(
@@ -273,7 +273,7 @@ async fn retry(
     let mut outcomes = Vec::with_capacity(retried.len());
     for (id, retried) in retried {
         let outcome = match retried {
-            Err(interventions::Refusal::Discarded) if about_money.contains(&id) => {
+            Err(interventions::InterventionRefusal::Discarded) if about_money.contains(&id) => {
                 redrive_money(conn, id, actor, mode).await?
             }
             Err(refusal) => Err(refusal.into()),
@@ -345,7 +345,7 @@ async fn discard(
     let mut tx = conn.begin().await?;
     let discarded = interventions::discard(&mut tx, &ids, actor.decision()).await?;
     mode.end(tx).await?;
-    let outcome = |discarded: Result<(), interventions::Refusal>| match discarded {
+    let outcome = |discarded: Result<(), interventions::InterventionRefusal>| match discarded {
         Ok(()) => Ok(JobChange::Discarded),
         Err(refusal) => Err(refusal.into()),
     };

@@ -2,7 +2,7 @@
 //!
 //! - Here: the operations that change something.
 //! - `views`: a queue as callers see it.
-//! - [`limits`]: reading limits as people write them, and changing some of them.
+//! - [`limits`](mod@limits): reading limits as people write them, and changing some of them.
 //!
 //! A queue exists by its name alone, so one that has no job yet can be paused and limited.
 

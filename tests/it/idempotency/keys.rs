@@ -1,4 +1,4 @@
-//! What is a key (S-45).
+//! The grammar of idempotency keys.
 
 use tokio::io::AsyncReadExt as _;
 

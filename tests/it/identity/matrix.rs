@@ -1,4 +1,4 @@
-//! Who may do what: every operation of the document by every kind of caller (S-34).
+//! Access rules: every operation of the document by every kind of caller.
 //!
 //! An operation that is added needs one line in [`RULES`]; one whose path has a new parameter needs
 //! a line in [`World::parameter`] as well.

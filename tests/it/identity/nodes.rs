@@ -151,7 +151,7 @@ async fn try_sign_in(node: &Node, email: &str, password: &str) -> Answer {
     send(node.request("POST", "/v1/auth/login").json(&body)).await
 }
 
-/// S-39: counted and not timed, since a count does not depend on the machine.
+/// Counted and not timed, since a count does not depend on the machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_costs_one_hash_whoever_it_is_for() {
     let api = TestApi::start().await;
@@ -180,7 +180,6 @@ async fn a_sign_in_costs_one_hash_whoever_it_is_for() {
     }
 }
 
-/// S-40.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_the_logs() {
     let api = TestApi::start().await;

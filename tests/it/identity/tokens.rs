@@ -1,4 +1,4 @@
-//! Tokens, real ones and forged ones (S-13, S-14, S-15).
+//! Tokens, real ones and forged ones.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -201,7 +201,7 @@ async fn claims_that_are_not_ours_are_refused() {
     forger.assert_refused("exp twice", &forger.sign_claims(&twice)).await;
 }
 
-/// S-14: by the database's clock, and to the second.
+/// By the database's clock, and to the second.
 #[tokio::test]
 async fn a_token_that_expired_a_second_ago_is_refused_though_its_session_goes_on() {
     let forger = Forger::new().await;
@@ -281,7 +281,6 @@ async fn an_authorization_that_is_none_of_ours_is_refused() {
     assert_eq!(send(twice).await.status, 401);
 }
 
-/// S-15.
 #[tokio::test]
 async fn the_newest_two_keys_verify_and_the_third_newest_dies_at_once() {
     let api = TestApi::start().await;

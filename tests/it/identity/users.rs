@@ -80,7 +80,6 @@ async fn what_a_user_may_not_set_is_refused_and_makes_nobody() {
     assert_eq!(api.count("select count(*) from identity.users").await, 0);
 }
 
-/// S-34.
 #[tokio::test]
 async fn somebody_elses_user_is_answered_like_nobodys() {
     let api = TestApi::start().await;

@@ -1,4 +1,4 @@
-//! Many at once: nobody loses an update, nobody waits in a circle (S-51, S-52).
+//! Many at once: nobody loses an update, nobody waits in a circle.
 
 use std::sync::Arc;
 

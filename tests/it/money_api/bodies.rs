@@ -27,7 +27,6 @@ async fn post(api: &TestApi, customer: &Customer, path: &str, body: String) -> A
     send(request.header("content-type", "application/json")).await
 }
 
-/// S-27 and S-28.
 #[tokio::test]
 async fn amounts_that_are_none_are_refused_and_change_nothing() {
     let api = start().await;
@@ -98,7 +97,6 @@ async fn amounts_that_are_none_are_refused_and_change_nothing() {
     assert_eq!(all_money(&api).await, before);
 }
 
-/// S-29.
 #[tokio::test]
 async fn currencies_that_are_none_are_refused_everywhere() {
     let api = start().await;
@@ -154,7 +152,7 @@ async fn amounts_have_the_decimals_of_their_currency() {
     }
 }
 
-/// S-28: what a wallet can have is bounded by the column, not by what is asked.
+/// What a wallet can have is bounded by the column, not by what is asked.
 #[tokio::test]
 async fn the_largest_amounts_add_up() {
     let api = start().await;
@@ -194,7 +192,7 @@ async fn descriptions_are_short_texts() {
     }
 }
 
-/// S-36: generated from the document, so that no operation can forget it.
+/// Generated from the document, so that no operation can forget it.
 #[tokio::test]
 async fn no_operation_takes_a_field_that_it_does_not_know() {
     let api = start().await;

@@ -119,7 +119,6 @@ async fn a_declined_withdrawal_releases_its_hold() {
     banking.worker.stop().await;
 }
 
-/// S-55.
 #[tokio::test]
 async fn what_is_refused_changes_no_row() {
     let api = start().await;

@@ -75,7 +75,7 @@ async fn a_statement_leads_from_the_opening_to_the_closing_balance() {
     }
 }
 
-/// S-43, and RFC 4180.
+/// RFC 4180.
 #[tokio::test]
 async fn descriptions_come_back_whole_but_never_as_formulas() {
     let api = start().await;

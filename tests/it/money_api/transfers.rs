@@ -49,7 +49,6 @@ async fn a_transfer_holds_its_amount_until_it_is_executed() {
     }
 }
 
-/// S-55.
 #[tokio::test]
 async fn a_refused_transfer_changes_no_row() {
     let api = start().await;
@@ -143,7 +142,6 @@ async fn a_key_stands_for_one_meaning_of_one_caller_on_one_route() {
         .await;
     assert_eq!(refusal(&other), (422, "idempotency-key-reused".to_owned()));
 
-    // S-45.
     let back = between(payee.wallet, payer.wallet, "2 USD");
     assert_eq!(payee.order_as(&api, "/v1/transfers", "key", &back).await.status, 202);
     let withdrawal = crate::support::money::over(payer.wallet, "2 USD");
@@ -228,7 +226,7 @@ async fn what_was_spent_cannot_be_refunded() {
     assert_eq!(all_money(&api).await, before);
 }
 
-/// S-34: by no route is an order of another kind, or of other people, there.
+/// By no route is an order of another kind, or of other people, there.
 #[tokio::test]
 async fn a_foreign_order_is_answered_like_an_absent_one() {
     let api = start().await;

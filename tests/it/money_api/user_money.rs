@@ -54,7 +54,6 @@ async fn the_transactions_of_a_user_are_those_he_gave_and_those_he_received() {
     assert_eq!(list(&operator, "").await, all);
 }
 
-/// S-34.
 #[tokio::test]
 async fn somebody_elses_money_is_answered_like_nobodys() {
     let api = start().await;
@@ -72,7 +71,6 @@ async fn somebody_elses_money_is_answered_like_nobodys() {
     }
 }
 
-/// S-38.
 #[tokio::test]
 async fn a_cursor_holds_only_for_its_user_its_list_and_its_filter() {
     let api = start().await;

@@ -253,7 +253,6 @@ async fn entries_come_newest_first_with_the_balance_that_each_left() {
     assert_eq!(seen, expected.collect::<Vec<_>>());
 }
 
-/// S-38.
 #[tokio::test]
 async fn a_cursor_of_another_wallet_is_refused() {
     let api = start().await;
@@ -268,7 +267,6 @@ async fn a_cursor_of_another_wallet_is_refused() {
     assert_eq!(refusal(&answer), (400, "invalid-cursor".to_owned()));
 }
 
-/// S-34.
 #[tokio::test]
 async fn a_foreign_wallet_is_answered_like_an_absent_one() {
     let api = start().await;

@@ -1,5 +1,4 @@
-//! Two, or fifty, at the same moment: one wins, the others are told why, nobody waits in a circle
-//! (S-51, S-52).
+//! Two, or fifty, at the same moment: one wins, the others are told why, nobody waits in a circle.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;

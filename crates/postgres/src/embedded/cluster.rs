@@ -16,22 +16,22 @@ use super::server_user::ServerUser;
 
 /// The port in the socket's name when there is no TCP.
 const SOCKET_PORT: u16 = 5432;
-/// How often a start is tried when somebody took the port, or when sessions of a killed server are
-/// not gone yet.
+/// Attempts at a start when somebody took the port, or when sessions of a killed server are not
+/// gone yet.
 const START_ATTEMPTS: u32 = 40;
 /// Between two of them.
 const START_RETRY: std::time::Duration = std::time::Duration::from_millis(250);
 
-/// What the cluster promises when the machine loses power.
+/// The promise of the cluster for a loss of power.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
-    /// What was committed is there: `fsync` on, as in production.
+    /// Commits survive: `fsync` is on, as in production.
     Durable,
     /// Nothing: `fsync` off, for tests. A crash of processes alone still loses nothing.
     Throwaway,
 }
 
-/// How the cluster can be reached.
+/// The way in which the cluster can be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// By a unix socket in a closed folder only; takes no port.
@@ -41,7 +41,7 @@ pub enum Access {
     SocketAndLoopback,
 }
 
-/// How long the server runs.
+/// The time for which the server runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lifetime {
     /// It ends with this process (on Linux also after `kill -9`) or with the [`Cluster`], whichever
@@ -51,12 +51,12 @@ pub enum Lifetime {
     UntilStopped,
 }
 
-/// Which cluster to run, and how.
+/// The settings of a cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
-    /// Where everything is kept; made when missing.
+    /// The folder of all files; made when missing.
     pub data_dir: PathBuf,
-    /// What to run, from [`find_or_fetch`](super::locate::find_or_fetch).
+    /// The programs to run, from [`find_or_fetch`](super::locate::find_or_fetch).
     pub binaries: Binaries,
     /// Survives a power cut or not.
     pub durability: Durability,
@@ -119,12 +119,12 @@ impl Cluster {
         self.folder.dir()
     }
 
-    /// Where the server keeps its data (PGDATA).
+    /// The data folder of the server (PGDATA).
     pub fn pgdata(&self) -> PathBuf {
         self.folder.pgdata()
     }
 
-    /// What the server said.
+    /// The log of the server.
     pub fn log(&self) -> PathBuf {
         self.folder.log()
     }
@@ -151,7 +151,7 @@ impl Cluster {
         self.administer(format!("create database {}", quoted(name))).await
     }
 
-    /// Whether there is such a database.
+    /// True if there is such a database.
     ///
     /// # Errors
     ///
@@ -262,8 +262,8 @@ async fn start_server(
     }
 }
 
-/// Whether the server failed for a reason that goes away by itself: somebody took the port between
-/// our look and its bind, or sessions of a server that was killed have not noticed yet.
+/// Tells whether the server failed for a reason that goes away by itself: somebody took the port
+/// between our look and its bind, or sessions of a server that was killed have not noticed yet.
 fn failure_may_pass(folder: &Folder) -> bool {
     let log = std::fs::read_to_string(folder.log()).unwrap_or_default();
     log.contains("could not create any TCP/IP sockets")

@@ -16,7 +16,7 @@ use super::error::ClusterError;
 use super::process;
 use super::releases::{self, Publisher};
 
-/// What a new cluster is made with: the newest major version that has had more than a year of
+/// The version of new clusters: the newest major version that has had more than a year of
 /// corrections.
 const NEW_CLUSTER_MAJOR: u32 = 17;
 /// To learn which minor version is the newest.
@@ -106,7 +106,7 @@ pub(super) fn cached_bin_dirs() -> Vec<PathBuf> {
     dirs.map(|entry| entry.path().join("bin")).collect()
 }
 
-/// Where fetched binaries are kept: the XDG cache folder; for root one that other users can get
+/// The folder of fetched binaries: the XDG cache folder; for root one that other users can get
 /// into.
 fn cache_dir() -> Option<PathBuf> {
     if process::is_root() {
@@ -118,7 +118,7 @@ fn cache_dir() -> Option<PathBuf> {
     Some(cache.join("surety"))
 }
 
-/// What to type on this platform to install PostgreSQL.
+/// The command that installs PostgreSQL on this platform.
 pub(super) fn install_advice() -> String {
     let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     match install_command(std::env::consts::OS, &os_release) {

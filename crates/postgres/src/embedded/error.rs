@@ -1,10 +1,10 @@
-//! What can keep a private cluster from running. Each is one sentence that names the cause and the
-//! fix, because a newcomer meets these before anything else.
+//! The errors that keep a private cluster from running. Each is one sentence that names the cause
+//! and the fix, because a newcomer meets these before anything else.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a private cluster does not run.
+/// The reason that a private cluster does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// Nothing to run, and downloading was refused or impossible.
@@ -13,7 +13,7 @@ pub enum ClusterError {
         super::download::install_advice()
     )]
     NoBinaries {
-        /// Why they were not fetched.
+        /// The reason that they were not fetched.
         reason: String,
     },
     /// `APP_PG_BIN` names a folder that cannot be used.
@@ -22,9 +22,9 @@ pub enum ClusterError {
         dir.display()
     )]
     UnusableBinaries {
-        /// What `APP_PG_BIN` says.
+        /// The value of `APP_PG_BIN`.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         why: String,
     },
     /// There are binaries, but not of the major version that the data folder needs.
@@ -38,7 +38,7 @@ pub enum ClusterError {
         data_dir: PathBuf,
         /// Its `PG_VERSION`.
         needed: u32,
-        /// What is on this machine.
+        /// The PostgreSQL that is on this machine.
         found: String,
     },
     /// Another process of ours has the folder.
@@ -49,7 +49,7 @@ pub enum ClusterError {
     InUse {
         /// The folder.
         data_dir: PathBuf,
-        /// Who has it.
+        /// The process that has it.
         holder: String,
     },
     /// The folder, or something in it, cannot be made, read or written.
@@ -58,9 +58,9 @@ pub enum ClusterError {
         path.display()
     )]
     Folder {
-        /// What exactly.
+        /// The path of it.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// No folder was given and none can be derived.
@@ -79,7 +79,7 @@ pub enum ClusterError {
         data_dir: PathBuf,
         /// Its owner.
         owner: String,
-        /// Who we are.
+        /// The user of this process.
         us: String,
     },
     /// We are root, and the user that shall run the server cannot get to the folder.
@@ -131,7 +131,7 @@ pub enum ClusterError {
     Spawn {
         /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The server ended before it was ready.
@@ -148,9 +148,9 @@ pub enum ClusterError {
         super::download::install_advice()
     )]
     Download {
-        /// Which version.
+        /// The version.
         version: String,
-        /// What failed.
+        /// The error.
         said: String,
     },
     /// The running server refused a statement of administration.

@@ -27,9 +27,9 @@ use super::server_user::{ServerUser, user_name};
 /// The longest path of a unix socket that every platform takes (macOS: 103 bytes and a zero).
 const SOCKET_PATH_MAX_BYTES: usize = 103;
 
-/// Where `app dev` keeps its data when nobody says otherwise: the XDG data folder; for root
-/// `/var/lib/surety/dev`, because the user who runs the server for root cannot get into `/root`,
-/// and `/var/tmp` is emptied by age.
+/// The default data folder of `app dev`: the XDG data folder; for root `/var/lib/surety/dev`,
+/// because the user who runs the server for root cannot get into `/root`, and `/var/tmp` is emptied
+/// by age.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn default_data_dir() -> Result<PathBuf, ClusterError> {
         .ok_or(ClusterError::NoDefaultFolder)
 }
 
-/// Where the cluster proper lies in a data folder.
+/// The folder of the cluster proper in a data folder.
 pub(super) fn pgdata_of(data_dir: &Path) -> PathBuf {
     data_dir.join("postgres")
 }

@@ -13,11 +13,11 @@ use super::folder::Folder;
 use super::locate::Binaries;
 use super::server_user::ServerUser;
 
-/// How unfinished clusters are named. Each run takes its own name: an initdb whose parent was
-/// killed may still be writing into the one before.
+/// The beginning of the names of unfinished clusters. Each run takes its own name: an initdb whose
+/// parent was killed may still be writing into the one before.
 const UNFINISHED_PREFIX: &str = "postgres.new-";
 
-/// How many files of a new cluster are synced at once.
+/// Files of a new cluster that are synced at once.
 const SYNC_THREADS: usize = 16;
 
 /// Makes the cluster of this folder, unless it has one.

@@ -54,7 +54,7 @@ struct Version {
     minor: u32,
 }
 
-/// Whether binaries may be fetched when there are none.
+/// The permission to fetch binaries when there are none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Download {
     /// Yes.

@@ -8,14 +8,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What `postmaster.pid` says.
+/// The contents of `postmaster.pid`.
 #[derive(Debug)]
 pub(super) struct PidFile {
     /// The server's process.
     pub(super) pid: i32,
     port: Option<u16>,
     socket_dir: Option<PathBuf>,
-    /// Whether the server takes connections.
+    /// True when the server takes connections.
     pub(super) ready: bool,
 }
 
@@ -61,7 +61,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether process `pid` is a living server on `pgdata`.
+/// Tells whether process `pid` is a living server on `pgdata`.
 ///
 /// The command line comes first, because everybody may read it: the working directory of another
 /// user's process is hidden even from a container's root. A zombie has neither.
@@ -82,7 +82,7 @@ pub(super) fn is_server_on(pid: i32, pgdata: &Path) -> bool {
     named_in_args || works_in.is_ok_and(|dir| pgdata.canonicalize().is_ok_and(|data| data == dir))
 }
 
-/// Whether process `pid` is a living server on `pgdata`.
+/// Tells whether process `pid` is a living server on `pgdata`.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn is_server_on(pid: i32, pgdata: &Path) -> bool {
     let output = std::process::Command::new("ps")

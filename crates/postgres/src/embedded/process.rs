@@ -22,7 +22,7 @@ impl Signal {
     }
 }
 
-/// Whether we run as root, which PostgreSQL refuses to.
+/// Tells whether we run as root, which PostgreSQL refuses to.
 pub(super) fn is_root() -> bool {
     effective_uid() == 0
 }

@@ -21,16 +21,16 @@ use super::initdb::last_words;
 use super::pid_file::{PidFile, is_server_on};
 use super::process::{self, Signal};
 
-/// How long a start may take. Crash recovery is part of it.
+/// The longest that a start may take. Crash recovery is part of it.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a fast shutdown may take before an immediate one is asked for.
+/// The longest that a fast shutdown may take before an immediate one is asked for.
 const FAST_STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long that may take before we leave the server alone.
+/// The longest that an immediate shutdown may take before we leave the server alone.
 const IMMEDIATE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Fast, then immediate; never SIGKILL, which leaves the sessions running.
 const STOP_STEPS: [(Signal, Duration); 2] =
     [(Signal::Interrupt, FAST_STOP_TIMEOUT), (Signal::Quit, IMMEDIATE_STOP_TIMEOUT)];
-/// How often we look. PostgreSQL tells nobody that it is ready, except by its file.
+/// The time between two looks. PostgreSQL tells nobody that it is ready, except by its file.
 const POLL: Duration = Duration::from_millis(5);
 
 /// A server that we started. Dropped without [`stop`](Self::stop), it is stopped all the same,

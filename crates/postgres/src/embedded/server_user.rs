@@ -1,5 +1,5 @@
-//! Who runs the server. PostgreSQL refuses to run as root, so root hands its programs to another
-//! user.
+//! The user that runs the server. PostgreSQL refuses to run as root, so root hands its programs to
+//! another user.
 
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -127,8 +127,8 @@ fn named(name: &str) -> Option<ServerUser> {
     Some(ServerUser::Other { name: name.to_owned(), uid, gid })
 }
 
-/// What `id` answers. A program rather than a system call, because it asks every user database that
-/// the machine has and is on every Unix.
+/// The answer of `id`. A program rather than a system call, because it asks every user database
+/// that the machine has and is on every Unix.
 fn id_program(args: &[&str]) -> Option<String> {
     let output = Command::new("id").args(args).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

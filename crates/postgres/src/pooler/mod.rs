@@ -58,14 +58,14 @@ const POOLED: &str = "pooler";
 /// The name of a relay's socket begins so.
 const SOCKET_PREFIX: &str = "surety-pooler-";
 
-/// Whether a connection was refused because of the settings in its startup packet. PgBouncer calls
-/// them unsupported parameters (08P01); others do not support the feature (0A000).
+/// Tells whether a connection was refused because of the settings in its startup packet. PgBouncer
+/// calls them unsupported parameters (08P01); others do not support the feature (0A000).
 pub(crate) fn refuses_settings(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code == "08P01" || code == "0A000")
 }
 
-/// Whether the settings of the startup packet have reached the server. Asked by the simple
+/// Tells whether the settings of the startup packet have reached the server. Asked by the simple
 /// protocol, which is safe through any pooler.
 pub(crate) async fn settings_arrive(pool: &PgPool) -> Result<bool, sqlx::Error> {
     let question = "select coalesce(current_setting('surety.route', true), '')";
@@ -94,8 +94,8 @@ pub(crate) fn relayed(url: &str, options: &PgConnectOptions) -> std::io::Result<
     Ok(options.clone().socket(folder).ssl_mode(PgSslMode::Disable))
 }
 
-/// Whether the connections of these options go through a connection pooler: then nothing may depend
-/// on the session.
+/// Tells whether the connections of these options go through a connection pooler: then nothing may
+/// depend on the session.
 pub fn is_pooled(options: &PgConnectOptions) -> bool {
     let socket = options.get_socket();
     socket.is_some_and(|path| path.to_string_lossy().contains(SOCKET_PREFIX))

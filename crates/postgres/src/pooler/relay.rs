@@ -50,7 +50,7 @@ impl Relay {
         Ok(Self { folder })
     }
 
-    /// What the driver takes for the folder of the socket.
+    /// The path that the driver takes for the folder of the socket.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -95,8 +95,8 @@ async fn accept(listener: StdListener, upstream: Arc<Upstream>) -> io::Result<()
     }
 }
 
-/// Whether this process made the connection. Others would gain nothing that they could not have
-/// from the pooler, save our certificate.
+/// Tells whether this process made the connection. Others would gain nothing that they could not
+/// have from the pooler, save our certificate.
 fn is_ours(driver: &UnixStream) -> bool {
     let Ok(peer) = driver.peer_cred() else { return false };
     peer.pid().and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id())
@@ -151,7 +151,7 @@ fn garbled(error: Garbled) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// What the two directions of a connection have in common.
+/// The state that the two directions of a connection share.
 struct Shared {
     rewriter: Mutex<Rewriter>,
     /// The server has said something.

@@ -1,12 +1,12 @@
-//! What is told of a statement by its first words.
+//! The nature of a statement, by its first words.
 
-/// Whether a query begins a transaction.
+/// Tells whether a query begins a transaction.
 pub(super) fn begins_a_transaction(sql: &[u8]) -> bool {
     begins_with(sql, "begin") || begins_with(sql, "start transaction")
 }
 
-/// Whether a statement outside a transaction would leave something in the session. Not a fence
-/// against whoever wants to, but against what is easily overlooked.
+/// Tells whether a statement outside a transaction would leave something in the session. It stops
+/// nobody who wants to do that, and catches the cases that are easily overlooked.
 pub(super) fn needs_a_session(sql: &[u8]) -> bool {
     const BEGINNINGS: [&str; 8] = [
         "listen",
@@ -21,8 +21,8 @@ pub(super) fn needs_a_session(sql: &[u8]) -> bool {
     BEGINNINGS.iter().any(|beginning| begins_with(sql, beginning))
 }
 
-/// Whether a statement begins with these words, in small letters, whatever white space and case it
-/// has itself.
+/// Tells whether a statement begins with these words, in small letters, whatever white space and
+/// case it has itself.
 fn begins_with(sql: &[u8], words: &str) -> bool {
     let mut sql = sql.trim_ascii_start();
     for word in words.split(' ') {

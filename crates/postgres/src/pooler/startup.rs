@@ -12,7 +12,7 @@ const PROTOCOL_3: u32 = 3 << 16;
 /// 12, and the driver reads them in binary.
 const NOT_PASSED_ON: [&[u8]; 2] = [b"options", b"extra_float_digits"];
 
-/// What a transaction is given, in two forms.
+/// The settings of a transaction, in two forms.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Settings {
     /// One query without parameters, for what runs without `BEGIN`: local to the transaction of

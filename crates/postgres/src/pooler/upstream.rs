@@ -26,7 +26,7 @@ const KEEPALIVE_PROBES: u32 = 2;
 /// The same of one that does not acknowledge what it is sent.
 const UNACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(4);
 
-/// Where a pooler is, and how to speak to it.
+/// The address of a pooler, and the way to speak to it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Upstream {
     place: Place,
@@ -46,7 +46,7 @@ enum Tls {
     Required(Trust),
 }
 
-/// Whom to believe, in the words of libpq's `sslmode`.
+/// The certificates to trust, in the words of libpq's `sslmode`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Trust {
     verifies_certificate: bool,
@@ -57,7 +57,7 @@ struct Trust {
 }
 
 impl Upstream {
-    /// Where these options lead; the URL that they were read from has the files for TLS.
+    /// The pooler of these options; the URL that they were read from has the files for TLS.
     pub(super) fn of(url: &str, options: &PgConnectOptions) -> Self {
         let host = options.get_host();
         let file = format!(".s.PGSQL.{}", options.get_port());

@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 const MAX_MESSAGE_BYTES: usize = 1 << 30;
 const HEADER_BYTES: usize = 5;
 
-/// What cannot be understood as the protocol. The connection ends with it.
+/// A message that is not of the protocol. The connection ends with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("not the PostgreSQL protocol: {0}")]
 pub(super) struct Garbled(pub(super) &'static str);

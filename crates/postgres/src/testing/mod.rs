@@ -30,14 +30,14 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 
-/// Whether the tests run as root, as in a container.
+/// Tells whether the tests run as root, as in a container.
 pub fn is_root() -> bool {
     // A file that we have just made is ours.
     scratch_dir().metadata().unwrap().uid() == 0
 }
 
-/// How long a test waits for something that must happen. Long, because it only costs time when the
-/// test fails.
+/// The longest that a test waits for something that must happen. Long, because it only costs time
+/// when the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds; panics with `what` when it does not within [`PATIENCE`].

@@ -19,12 +19,12 @@ pub struct PgBouncer {
     pub url: String,
     process: Process,
     config: PathBuf,
-    /// Who runs it: the owner of the server's socket, if we are root.
+    /// The user that runs it: the owner of the server's socket, if we are root.
     user: Option<(u32, u32)>,
     _dir: ScratchDir,
 }
 
-/// What a test wants otherwise than by default.
+/// The settings that a test wants to differ from the defaults.
 #[derive(Clone, Copy, Default)]
 pub struct PgBouncerSettings {
     /// Connections to the server, for all clients. None: 3.

@@ -42,7 +42,7 @@ impl TestCluster {
         self.running().pid()
     }
 
-    /// What the server said since its last start.
+    /// The log of the server since its last start.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.settings.data_dir.join("server.log")).unwrap_or_default()
     }

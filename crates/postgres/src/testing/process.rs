@@ -12,12 +12,12 @@ use super::{PATIENCE, eventually};
 /// Environment that must not leak from the developer's shell into a test.
 const FOREIGN_ENV: [&str; 5] = ["APP_", "OTEL_", "PG", "DATABASE_URL", "RUST_LOG"];
 
-/// What a test sends to a process.
+/// A signal that a test sends to a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
     /// Ctrl-C.
     Interrupt,
-    /// What a supervisor sends.
+    /// The signal of a supervisor.
     Terminate,
     /// `kill -9`.
     Kill,
@@ -139,7 +139,7 @@ impl ProcessCommand {
         self
     }
 
-    /// What it can read from stdin.
+    /// Sets the text that it can read from stdin.
     pub fn stdin(mut self, text: &str) -> Self {
         self.stdin = Some(text.to_owned());
         self

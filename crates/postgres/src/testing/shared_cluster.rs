@@ -25,7 +25,7 @@ use crate::embedded::locate::{self, Download};
 use crate::embedded::{Access, Binaries, Cluster, ClusterSettings, Durability, Lifetime};
 use sha2::{Digest as _, Sha256};
 
-/// What a run may need of memory: the cluster, its log, and a dozen databases.
+/// The memory that a run may need: the cluster, its log, and a dozen databases.
 const ROOM_NEEDED_KIB: u64 = 1024 * 1024;
 
 /// Argument 1 is the folder of the run. It ends about ten seconds after its last user.

@@ -1,6 +1,6 @@
 -- Claims due jobs, lane by lane: a lane is one priority of one queue, and the lanes come in the order of the arrays.
 -- `take_xid`: take a transaction id even when nothing is due; `ignored_xid`: transactions up to this id are ignored
--- though they may still run (claim_floor.rs has the reasons for both).
+-- though they may still run (worker/claim/floor.rs has the reasons for both).
 --
 -- Each lane is an index range scan from its floor that stops at the first job of the future, so neither finished nor
 -- scheduled jobs are read, however many there are. Lanes of queues that are paused or have limits are passed over and

@@ -35,7 +35,7 @@ as $$
 begin
   if follow_up and ended_as = 'discarded' then
     -- A statement of its own, because within the one below every completion would pay for it. What it locks is what
-    -- that one ends. The transaction gets its id before the clock is read for run_at (claim_floor.rs).
+    -- that one ends. The transaction gets its id before the clock is read for run_at (worker/claim/floor.rs).
     perform pg_current_xact_id();
     insert into queue.jobs (queue, kind, priority, max_attempts, args, trace_context)
     select
@@ -69,9 +69,10 @@ begin
     )
     select
       ended.id, ended.queue, ended.kind, ended.priority, ended.attempt, ended.max_attempts,
-      ended.crash_count + end_jobs.crashes, ended.prior_attempts, end_jobs.ended_as, ended.run_at, ended.enqueued_at,
-      ended.args, ended.trace_context,
-      -- Who redrives the job links its next attempt to the last one. A completed one is never redriven.
+      ended.crash_count + end_jobs.crashes,
+      -- A completed job is never redriven: what only a redrive asks for is left out.
+      case when end_jobs.ended_as = 'completed' then 0 else ended.prior_attempts end,
+      end_jobs.ended_as, ended.run_at, ended.enqueued_at, ended.args, ended.trace_context,
       case when end_jobs.ended_as = 'completed' then ended.last_traceparent
         else coalesce(ended.traceparent, ended.last_traceparent) end,
       case when end_jobs.ended_as <> 'completed' then ended.on_discard end,

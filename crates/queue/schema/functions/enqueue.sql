@@ -43,7 +43,7 @@ declare
   existing bigint;
   due timestamptz;
 begin
-  -- A job must not appear behind a moment that claims have passed (claim_floor.rs): the transaction gets its id
+  -- A job must not appear behind a moment that claims have passed (worker/claim/floor.rs): the transaction gets its id
   -- before the clock is read, and no job is due earlier than that.
   perform pg_current_xact_id();
   if enqueue.batch_id is not null then

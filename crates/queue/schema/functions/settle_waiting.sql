@@ -15,7 +15,7 @@ declare
   hopeless record;
 begin
   cancelled := '{}';
-  -- Released jobs must not appear behind a moment that claims have passed (claim_floor.rs): the transaction gets
+  -- Released jobs must not appear behind a moment that claims have passed (worker/claim/floor.rs): the transaction gets
   -- its id before the clock is read.
   perform pg_current_xact_id();
   -- Two that delete the last two dependencies of a job at the same time would each see that of the other, and neither

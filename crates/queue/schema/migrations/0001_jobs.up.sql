@@ -158,7 +158,7 @@ create table queue.finished_jobs (
   args             jsonb not null,
   trace_context    jsonb,
   last_traceparent text,
-  -- Null for completed jobs, which are never redriven.
+  -- For a redrive, as prior_attempts: completed jobs have neither.
   on_discard       jsonb,
   key              text collate "C",
   batch_id         bigint,

@@ -11,7 +11,7 @@ use super::new_job::{Enqueued, IfFailed, NewJob};
 use crate::ids::{BatchId, JobId};
 use crate::{QueueError, enqueue};
 
-/// Whether one of the jobs is in a batch or waits for others.
+/// Tells whether one of the jobs is in a batch or waits for others.
 pub(crate) fn belongs_to_others(jobs: &[NewJob]) -> bool {
     jobs.iter().any(|job| job.extras.batch_id.is_some() || !job.after.is_empty())
 }

@@ -1,5 +1,5 @@
-//! What is known of the kinds of jobs, in the database: for whoever shows jobs, or enqueues them
-//! without this program's types.
+//! Declared kinds: the facts about each kind of job that are stored in the database, for programs
+//! that show jobs, or enqueue them without the Rust types.
 //!
 //! Each worker declares its kinds when it starts, before it claims anything. Programs that enqueue
 //! and run no worker can [declare] them, too, so that no job of a kind is ever shown before it is
@@ -25,7 +25,7 @@ use super::new_job::NewJob;
 use crate::QueueError;
 use crate::handler::{FollowUp, Job};
 
-/// What a program knows of a kind.
+/// The facts about a kind that a program declares.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct KindDeclaration {
     kind: &'static str,
@@ -39,7 +39,7 @@ pub struct KindDeclaration {
 }
 
 impl KindDeclaration {
-    /// What the constants of `J` say.
+    /// The declaration of `J`, from its constants.
     #[must_use]
     pub const fn of<J: Job>() -> Self {
         Self {
@@ -60,7 +60,7 @@ impl KindDeclaration {
         self.kind
     }
 
-    /// Whether its arguments are encrypted.
+    /// Tells whether the arguments are encrypted.
     #[must_use]
     pub const fn is_sealed(&self) -> bool {
         self.sealed
@@ -102,7 +102,7 @@ pub async fn declare(
 /// Between two tries to make declarations while the database is away.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What a worker declares, once.
+/// The declarations of a worker, made once.
 #[derive(Debug)]
 pub(crate) struct Declarations {
     kinds: Vec<KindDeclaration>,
@@ -136,7 +136,7 @@ pub struct Kind {
     pub kind: String,
     /// The fields of its arguments that nobody is shown.
     pub redacted: Vec<String>,
-    /// Whether its arguments are encrypted.
+    /// True when its arguments are encrypted.
     pub sealed: bool,
     /// The queue that its jobs go to.
     pub queue: String,
@@ -144,10 +144,10 @@ pub struct Kind {
     pub priority: i16,
     /// After so many failed attempts a job is discarded.
     pub max_attempts: i16,
-    /// What is enqueued when a job is discarded and its handler has not seen to that: kind, queue,
-    /// priority and bound; null for nothing.
+    /// The follow-up that is enqueued when a job is discarded and its handler has not seen to that:
+    /// kind, queue, priority and bound; null for none.
     pub on_discard: Option<serde_json::Value>,
-    /// When a program that knows it last started.
+    /// The last start of a program that knows the kind.
     #[serde(with = "time::serde::rfc3339")]
     pub seen_at: OffsetDateTime,
 }

@@ -23,7 +23,7 @@ pub struct NewJob {
     pub(crate) max_attempts: i16,
     pub(crate) delay: Duration,
     pub(crate) args: Value,
-    /// What is sealed in `args`, for as long as it must be known what the job is unique by.
+    /// The plain text of sealed `args`, kept until the value that the job is unique by is known.
     pub(crate) plain_args: Option<PlainArgs>,
     pub(crate) extras: Extras,
     pub(crate) unique: Option<Unique>,
@@ -33,7 +33,7 @@ pub struct NewJob {
     pub(crate) trace_context: Option<TraceContext>,
 }
 
-/// What most jobs do without. The statement gets it as one JSON object, or null.
+/// The rare properties of a job. The statement gets them as one JSON object, or null.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Extras {
@@ -150,9 +150,9 @@ impl NewJob {
         self
     }
 
-    /// Whom the job is for: jobs of one key share the limits per key of their queue, take fair
-    /// turns with those of other keys, and run one after another where the queue is ordered. 1 to
-    /// 200 characters.
+    /// The key of the job, such as its customer: jobs of one key share the limits per key of their
+    /// queue, take fair turns with those of other keys, and run one after another where the queue
+    /// is ordered. 1 to 200 characters.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.extras.key = Some(key.into());
@@ -192,8 +192,8 @@ impl NewJob {
         self
     }
 
-    /// What becomes of the job if one that it waits for is discarded or cancelled; without this it
-    /// is [cancelled](IfFailed::Cancel).
+    /// Sets the consequence for this job when one that it waits for is discarded or cancelled;
+    /// without this it is [cancelled](IfFailed::Cancel).
     #[must_use]
     pub fn after_if_failed(mut self, policy: IfFailed) -> Self {
         self.if_failed = policy;
@@ -210,7 +210,7 @@ impl NewJob {
         self
     }
 
-    /// What it is unique by, which its arguments in plain say; none if it is not.
+    /// The value that the job is unique by, from its arguments in plain; none if it is not unique.
     pub(crate) fn unique_value(&self) -> Option<Value> {
         let args = self.plain_args.as_ref().map_or(&self.args, |PlainArgs(args)| args);
         Some(self.unique.as_ref()?.value(args))
@@ -227,7 +227,7 @@ impl fmt::Debug for PlainArgs {
     }
 }
 
-/// What becomes of a job when one that it waits for is discarded or cancelled.
+/// The consequence for a waiting job when one that it waits for is discarded or cancelled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
@@ -253,7 +253,7 @@ impl IfFailed {
     }
 }
 
-/// What became of a job that was to be enqueued.
+/// The result of enqueueing a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Enqueued {
     /// It was enqueued under this number.
@@ -270,7 +270,7 @@ impl Enqueued {
         }
     }
 
-    /// Whether it was there before.
+    /// True when the job was there before.
     pub fn is_existing(self) -> bool {
         matches!(self, Self::Existing(_))
     }

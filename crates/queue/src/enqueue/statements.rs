@@ -1,4 +1,4 @@
-//! How jobs come to be.
+//! The statements that insert jobs.
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -60,7 +60,7 @@ async fn enqueue_many(
     let kinds: Vec<&str> = jobs.iter().map(|job| &*job.kind).collect();
     let priorities: Vec<i16> = jobs.iter().map(|job| job.priority).collect();
     let max_attempts: Vec<i16> = jobs.iter().map(|job| job.max_attempts).collect();
-    let delays = column(jobs, |job| (!job.delay.is_zero()).then(|| job.delay.as_secs_f64()));
+    let delays = column(jobs, |job| (!job.delay.is_zero()).then_some(job.delay.as_secs_f64()));
     let args: Vec<Json<&Value>> = jobs.iter().map(|job| Json(&job.args)).collect();
     let extras = column(jobs, |job| (job.extras != none).then_some(Json(&job.extras)));
     let trace_contexts = column(trace_contexts, |context| context.map(Json));

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::state::JobState;
 
-/// What makes a job unique, with its kind: how two of them are the same, for how long, and in which
-/// states one counts.
+/// The rule that makes a job unique among those of its kind: the values that are compared, for how
+/// long, and the states in which a job counts.
 ///
 /// A job is compared with the latest that was enqueued with the same value. Of several at once
 /// exactly one is enqueued: a primary key decides.

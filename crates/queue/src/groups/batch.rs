@@ -23,7 +23,7 @@ pub struct Batch {
     on_failed: Option<NewJob>,
 }
 
-/// What was enqueued.
+/// A batch that was enqueued.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewBatch {
     /// The number of the batch, for [`NewJob::batch`] and
@@ -67,7 +67,7 @@ impl Batch {
         Ok((BatchId(id), Self { id: Some(BatchId(id)), ..Self::default() }))
     }
 
-    /// What the batch is, for whoever looks at it.
+    /// Describes the batch for people who look at it.
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());

@@ -11,7 +11,7 @@ use crate::state::JobState;
 /// The most dependencies that [`waits_for`] lists.
 const MAX_LISTED: i64 = 100;
 
-/// What a job has to do with others.
+/// The relations of a job to others.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Groups {
     /// The batch that it is a member of.
@@ -27,11 +27,11 @@ pub struct Dependency {
     pub job: JobId,
     /// Its state; null when nothing is left of it.
     pub state: Option<JobState>,
-    /// What becomes of the waiting job if this one is discarded or cancelled.
+    /// The consequence for the waiting job when this one is discarded or cancelled.
     pub if_failed: IfFailed,
 }
 
-/// What this job waits for, and its batch.
+/// The jobs that this job waits for, and its batch.
 ///
 /// # Errors
 ///

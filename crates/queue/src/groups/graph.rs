@@ -22,15 +22,15 @@ pub struct Graph {
     edges: Vec<(String, String)>,
 }
 
-/// Why a graph was not enqueued.
+/// The reason that a graph was not enqueued.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
     /// An edge names a job that is not in the graph.
     #[error("the edge from {from} to {to} names a job that the graph does not have: {missing}")]
     NoSuchJob {
-        /// Where the edge begins.
+        /// The job at the beginning of the edge.
         from: String,
-        /// Where it ends.
+        /// The job at its end.
         to: String,
         /// The one of them that is missing.
         missing: String,

@@ -1,4 +1,4 @@
-//! What follows from the end of a job for those that belong to it, after its commit.
+//! The consequences of a job's end for dependent jobs and batches, settled after its commit.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,14 +19,14 @@ const MAX_RESOLVED: usize = 1000;
 /// before a statement of the engine's times out.
 const MAX_SETTLED: i32 = 300;
 
-/// How many dependencies and held jobs one sweep looks at; of batches it is a tenth.
+/// Dependencies and held jobs that one sweep looks at; of batches it is a tenth.
 const MAX_SWEPT: i32 = 500;
 
-/// How often the sweep is made, and a random part so that workers do not sweep in step.
+/// The time between two sweeps, and a random part so that workers do not sweep in step.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(1000);
 const SWEEP_JITTER: Duration = Duration::from_millis(500);
 
-/// Where the next sweep goes on, see `queue.sweep_groups`.
+/// The positions from which the next sweep goes on, see `queue.sweep_groups`.
 type Cursors = Vec<i64>;
 const CURSORS: usize = 5;
 

@@ -1,4 +1,4 @@
-//! How a batch is doing.
+//! The status of a batch.
 
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
@@ -15,42 +15,42 @@ pub const MAX_COUNTED: i64 = 10_000;
 pub struct BatchStatus {
     /// Its number.
     pub id: BatchId,
-    /// What it is.
+    /// The description that it was made with.
     pub description: Option<String>,
-    /// When it was made.
+    /// The moment at which it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
-    /// When the first member was found to be discarded or cancelled.
+    /// The moment at which the first member was found to be discarded or cancelled.
     #[serde(with = "time::serde::rfc3339::option")]
     pub failed_at: Option<OffsetDateTime>,
-    /// When all members were found to have ended.
+    /// The moment at which all members were found to have ended.
     #[serde(with = "time::serde::rfc3339::option")]
     pub done_at: Option<OffsetDateTime>,
-    /// When all members were found to be completed.
+    /// The moment at which all members were found to be completed.
     #[serde(with = "time::serde::rfc3339::option")]
     pub completed_at: Option<OffsetDateTime>,
     /// Its members by state, without those that retention has dropped.
     pub members: Members,
 }
 
-/// How many members of a batch are in which state. Each number is capped at [`MAX_COUNTED`].
+/// Counts of a batch's members by state. Each number is capped at [`MAX_COUNTED`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Members {
-    /// Those that no worker has: waiting for their time, for other jobs, or for a worker.
+    /// Members that no worker has: waiting for their time, for other jobs, or for a worker.
     pub waiting: i64,
-    /// Those that a worker has.
+    /// Members that a worker has.
     pub running: i64,
-    /// Those that are done.
+    /// Members that are done.
     pub completed: i64,
-    /// Those that are no longer wanted.
+    /// Members that are no longer wanted.
     pub cancelled: i64,
-    /// Those that have failed for good.
+    /// Members that have failed for good.
     pub discarded: i64,
-    /// Whether a number reached the cap: there may be more.
+    /// True when a number reached the cap: there may be more.
     pub is_capped: bool,
 }
 
-/// How this batch is doing; none if there is no such batch or retention has dropped it.
+/// The status of this batch; none if there is no such batch or retention has dropped it.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! How attempts end.
+//! The ends of attempts.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::ids::{Fence, JobId};
 /// An attempt's error is cut at so many bytes: a job must not bloat the history by failing.
 const MAX_ERROR_BYTES: usize = 8 * 1024;
 
-/// How an attempt ended, as `queue.attempts` keeps it.
+/// The end of an attempt, as `queue.attempts` keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "queue.attempt_outcome", rename_all = "snake_case")]

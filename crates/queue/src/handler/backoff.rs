@@ -1,4 +1,4 @@
-//! How long a job waits after a failed attempt: exponential, with jitter.
+//! The wait after a failed attempt: exponential, with jitter.
 //!
 //! Jitter draws a share of the delay at random below a ceiling that grows with each attempt; full
 //! jitter, which is the default, all of it. Jobs that failed together, because something they all

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Committed, CommittedOutcome, Engine};
+use super::context::{Committed, CommittedOutcome, Engine, JobContext};
 use super::error::JobError;
 use super::transitions::{Completion, complete_and_commit};
 use crate::ids::{Fence, JobId};
@@ -19,6 +19,12 @@ pub struct BatchContext {
 }
 
 impl BatchContext {
+    /// The run of one job as that of a batch.
+    pub(super) fn of_one(cx: JobContext) -> Self {
+        let completions = vec![cx.completion()];
+        Self { completions, failed: Vec::new(), stop: cx.stop, engine: cx.engine }
+    }
+
     /// The jobs' numbers, in the order of their arguments.
     pub fn ids(&self) -> impl Iterator<Item = JobId> {
         self.completions.iter().map(|completion| completion.id)

@@ -1,4 +1,4 @@
-//! What a run gets from the worker, and the ways to end its job in the transaction of its effects.
+//! One run of a job, and the ways to end the job in the transaction of its effects.
 //!
 //! # Example: long work
 //!
@@ -72,6 +72,21 @@ pub struct Committed {
     pub(crate) wakes: bool,
 }
 
+impl Committed {
+    /// The end of a batch of one as that of its job, which has failed if it was not completed.
+    pub(super) fn of_one(self) -> Result<Self, JobError> {
+        match self.outcome {
+            CommittedOutcome::CompletedExcept(mut failed) => match failed.pop() {
+                Some((_, error)) => Err(error),
+                None => Ok(Self { outcome: CommittedOutcome::Completed, wakes: self.wakes }),
+            },
+            CommittedOutcome::Completed
+            | CommittedOutcome::Discarded(_)
+            | CommittedOutcome::Cancelled(_) => Ok(self),
+        }
+    }
+}
+
 /// The outcomes that a handler can commit together with what it wrote.
 #[derive(Debug)]
 pub(crate) enum CommittedOutcome {
@@ -92,7 +107,7 @@ pub struct JobContext {
     pub(crate) attempt: i16,
     pub(crate) max_attempts: i16,
     pub(crate) is_last_attempt: bool,
-    /// Which attempt this is to the backoff.
+    /// The number of this attempt to the backoff.
     pub(crate) backoff_attempt: i16,
     pub(crate) key: Option<String>,
     pub(crate) checkpoint: Option<Value>,
@@ -102,8 +117,8 @@ pub struct JobContext {
     pub(crate) engine: Arc<Engine>,
 }
 
-/// What completions go through: the pool that handlers use, and the completer for jobs that write
-/// nothing.
+/// The ways to the database that completions use: the pool of the handlers, and the completer for
+/// jobs that write nothing.
 pub(crate) struct Engine {
     pub(crate) pool: PgPool,
     pub(crate) completer: Completer,
@@ -129,7 +144,7 @@ impl JobContext {
         self.id
     }
 
-    /// Which run of the job this is, from 1.
+    /// The number of this run of the job, from 1.
     pub fn attempt(&self) -> i16 {
         self.attempt
     }
@@ -139,13 +154,13 @@ impl JobContext {
         self.max_attempts
     }
 
-    /// Whether the job is discarded if this attempt fails. A run that ends with its worker does not
-    /// count: the next one is the last again.
+    /// True when the job is discarded if this attempt fails. A run that ends with its worker does
+    /// not count: the next one is the last again.
     pub fn is_last_attempt(&self) -> bool {
         self.is_last_attempt
     }
 
-    /// How long to wait if this attempt fails, by another backoff than the kind's own, for
+    /// The wait after this attempt by another backoff than the kind's own, for
     /// [`JobError::retry_after`]. As there, attempts that ended with their worker do not count, and
     /// a redriven job begins anew.
     pub fn delay(&self, backoff: &Backoff) -> Duration {
@@ -168,7 +183,8 @@ impl JobContext {
         self.key.as_deref()
     }
 
-    /// What an earlier attempt, or this one, last [kept](Self::checkpoint); nothing when none did.
+    /// The last [checkpoint](Self::checkpoint) of an earlier attempt or of this one; none when
+    /// there was none.
     ///
     /// # Errors
     ///
@@ -214,8 +230,8 @@ impl JobContext {
         }
     }
 
-    /// What the job has brought, kept with it once it is completed: at most 256 KiB of JSON. Jobs
-    /// of kinds that keep no history lose it.
+    /// Sets the output that is stored with the job once it is completed: at most 256 KiB of JSON.
+    /// Jobs of kinds that keep no history lose it.
     ///
     /// # Errors
     ///
@@ -225,7 +241,7 @@ impl JobContext {
         Ok(self)
     }
 
-    fn completion(&self) -> Completion {
+    pub(super) fn completion(&self) -> Completion {
         Completion {
             id: self.id,
             fence: self.fence,

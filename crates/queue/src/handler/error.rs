@@ -1,25 +1,26 @@
-//! How a run says that it did not complete its job.
+//! The ends of a run that did not complete its job.
 
 use std::time::Duration;
 
-/// Why a run did not complete its job, and so what the worker does with it.
+/// The reason that a run did not complete its job, which decides what the worker does with the job.
 #[derive(Debug)]
 pub enum JobError {
     /// The attempt failed. The job runs again after the backoff, or after `delay` when given, until
     /// [`Job::MAX_ATTEMPTS`](crate::Job::MAX_ATTEMPTS) is reached; then it is discarded.
     Retry {
-        /// What went wrong; its whole chain is kept with the attempt.
+        /// The failure; its whole chain of causes is stored with the attempt.
         error: anyhow::Error,
-        /// How long to wait instead of the usual backoff.
+        /// A wait in place of the usual backoff.
         delay: Option<Duration>,
     },
     /// The job can never succeed: it is discarded at once, and kept.
     Discard(anyhow::Error),
     /// Not now: the job runs again later, and the attempt does not count and leaves no trace.
     Snooze {
-        /// How much later. Where many jobs snooze for one reason, jitter is for the handler to add.
+        /// The wait until the job is due again. Where many jobs snooze for one reason, adding
+        /// jitter is left to the handler.
         delay: Duration,
-        /// Why the job waits, for whoever asks while it does.
+        /// The reason for the wait, shown to whoever looks at the job meanwhile.
         reason: Option<String>,
     },
     /// The job is no longer wanted.

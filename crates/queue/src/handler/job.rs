@@ -1,4 +1,4 @@
-//! What an application writes: a [`Job`] is a struct of arguments with a stable kind and a `run`.
+//! Kinds of jobs: a [`Job`] is a struct of arguments with a stable kind and a `run`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
-use super::batch_context::BatchContext;
 use super::context::{Committed, JobContext};
 use super::error::JobError;
 
@@ -30,21 +29,20 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const MAX_ATTEMPTS: i16 = 10;
     /// A run that takes longer is stopped and counts as a failed attempt.
     const TIMEOUT: Duration = Duration::from_secs(60);
-    /// Whether completed jobs are kept, with their last attempt, until retention drops them.
-    /// Without, a completed job leaves nothing behind, which is faster by half; failed attempts and
-    /// jobs that end otherwise are kept in any case.
+    /// Keeps completed jobs, with their last attempt, until retention drops them. If false, a
+    /// completed job leaves nothing behind, which is faster by half; failed attempts and jobs that
+    /// end otherwise are kept in any case.
     const KEEPS_HISTORY: bool = true;
-    /// How long the job waits after a failed attempt, unless the error says so itself.
+    /// The wait after a failed attempt, unless the error sets another.
     const BACKOFF: Backoff = Backoff::DEFAULT;
-    /// What is enqueued when a job of this kind is discarded and its handler has not seen to that
-    /// itself, see [`FollowUp`].
+    /// The job that is enqueued when one of this kind is discarded and its handler has not seen to
+    /// that itself, see [`FollowUp`].
     const ON_DISCARD: Option<FollowUp> = None;
-    /// Whether the arguments are encrypted before they are stored, see [`sealing`](crate::sealing):
-    /// such a job is made by [`NewJob::sealed`](crate::enqueue::NewJob::sealed) only, and run by
-    /// workers with a [`Keyring`](crate::sealing::Keyring).
+    /// Encrypts the arguments before they are stored, see [`sealing`](crate::sealing). Such a job
+    /// is made by `NewJob::sealed` only, and run by workers with a `Keyring`.
     ///
     /// A kind may become sealed while jobs of it wait: those that are in plain run as they are, and
-    /// [`reseal`](super::sealing::rotation::reseal) seals them.
+    /// [`reseal`](crate::sealing::rotation::reseal) seals them.
     const SEALED: bool = false;
     /// Fields of the arguments that nobody is shown, in lists, in the API, on dashboards: names, or
     /// paths with dots, such as `card.number`; what is to the left of a dot may be an array of
@@ -54,7 +52,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// there. Each worker [declares](crate::enqueue::kinds) them when it starts.
     const REDACTED: &'static [&'static str] = &[];
 
-    /// What the application lends to every run: pools, clients, settings.
+    /// The application's services that every run gets: pools, clients, settings.
     type State: Clone + Send + Sync + 'static;
 
     /// Does the work of one job.
@@ -100,85 +98,4 @@ impl FollowUp {
             max_attempts: J::MAX_ATTEMPTS,
         }
     }
-}
-
-/// A kind whose jobs can be done many at once, in one database transaction.
-///
-/// If `run_batch` fails, its jobs are run one by one by [`Job::run`], so that a poison job costs
-/// only its own attempt. Where it can tell which of them cannot be done, it
-/// [fails](BatchContext::fail) those and completes the others.
-///
-/// ```
-/// # use std::time::Duration;
-/// # use serde::{Deserialize, Serialize};
-/// use surety_queue::{BatchContext, BatchJob, Committed, Job, JobContext, JobError};
-///
-/// #[derive(Serialize, Deserialize)]
-/// struct Count {
-///     page: Option<String>,
-/// }
-///
-/// impl Job for Count {
-///     const KIND: &'static str = "count";
-///     type State = ();
-///
-///     async fn run(self, _state: &(), cx: JobContext) -> Result<Committed, JobError> {
-///         let mut tx = cx.begin().await?;
-///         let page = self.page.ok_or_else(|| JobError::discard(anyhow::anyhow!("no page")))?;
-///         sqlx::query("update pages set views = views + 1 where name = $1")
-///             .bind(page)
-///             .execute(&mut *tx)
-///             .await?;
-///         cx.complete(tx).await
-///     }
-/// }
-///
-/// impl BatchJob for Count {
-///     const MAX_WAIT: Duration = Duration::from_millis(100);
-///
-///     async fn run_batch(
-///         jobs: Vec<Self>,
-///         _state: &(),
-///         mut cx: BatchContext,
-///     ) -> Result<Committed, JobError> {
-///         let ids: Vec<_> = cx.ids().collect();
-///         let mut pages = Vec::new();
-///         for (job, id) in jobs.into_iter().zip(ids) {
-///             match job.page {
-///                 Some(page) => pages.push(page),
-///                 None => cx.fail(id, JobError::discard(anyhow::anyhow!("no page"))),
-///             }
-///         }
-///         let mut tx = cx.begin().await?;
-///         sqlx::query(
-///             "update pages set views = views + counted.views
-///              from (select page, count(*) as views from unnest($1::text[]) as page group by page)
-///                as counted
-///              where pages.name = counted.page",
-///         )
-///         .bind(pages)
-///         .execute(&mut *tx)
-///         .await?;
-///         cx.complete(tx).await
-///     }
-/// }
-/// ```
-pub trait BatchJob: Job {
-    /// The most jobs that one call of `run_batch` gets.
-    const MAX_BATCH: usize = 200;
-    /// How long a job may wait, once claimed, for others to fill its batch; at most 5 s, and a
-    /// sixth of the worker's lease. By default a batch is what one claim brought.
-    const MAX_WAIT: Duration = Duration::ZERO;
-
-    /// Does the work of several jobs and completes them, or those that did not fail, see
-    /// [`BatchContext::fail`].
-    ///
-    /// # Errors
-    ///
-    /// Any error undoes the whole batch; its jobs then run one by one, within the same attempt.
-    fn run_batch(
-        jobs: Vec<Self>,
-        state: &Self::State,
-        cx: BatchContext,
-    ) -> impl Future<Output = Result<Committed, JobError>> + Send;
 }

@@ -120,12 +120,12 @@ pub(crate) async fn committed_after_all(
     }
 }
 
-/// What a write for a job that goes on to wait has changed.
+/// The result of a write that makes a job wait again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Recorded {
-    /// What it says.
+    /// The transition was written.
     Done,
-    /// What it says; and the job is to be cancelled now that it waits.
+    /// The transition was written, and the job is to be cancelled now that it waits.
     ToBeCancelled,
     /// Nothing: the job belongs to another worker by now.
     NotOurs,
@@ -236,7 +236,7 @@ pub(crate) async fn hand_back(
     Ok(Recorded::of(row))
 }
 
-/// What a handler tells of its job while it runs.
+/// Progress and checkpoint that a handler records while it runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     /// Percent, and a text; null leaves neither.
@@ -253,7 +253,7 @@ pub(crate) async fn record_progress(
 ) -> Result<bool, QueueError> {
     let (percent, text) = progress.progress.clone().unzip();
     let row = sqlx::query_file!(
-        "src/sql/tell.sql",
+        "src/sql/record_progress.sql",
         id.0,
         fence.0,
         percent,
@@ -271,7 +271,7 @@ pub(crate) async fn cancel_waiting(pool: &PgPool, id: JobId) -> Result<(), Queue
     Ok(())
 }
 
-/// How the claim ended, if its end was recorded: what to ask when the answer to a COMMIT was lost.
+/// The recorded end of a claim, none if there is none: read when the answer to a COMMIT was lost.
 pub(crate) async fn attempt_outcome(
     pool: &PgPool,
     id: JobId,

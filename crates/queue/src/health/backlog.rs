@@ -110,7 +110,7 @@ pub(super) async fn blocked_keys(conn: &mut PgConnection) -> Result<Vec<Finding>
     Ok(queues.iter().map(finding).collect())
 }
 
-/// Whether jobs of lost workers are taken back.
+/// Checks that jobs of lost workers are taken back.
 pub(super) async fn expired_leases(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
     let leases = sqlx::query_file!("src/sql/health_expired_leases.sql").fetch_one(conn).await?;
     let (expired, longest) = (leases.expired, leases.longest_secs.unwrap_or(0.0));

@@ -5,11 +5,11 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::Fix;
 
-/// How long one look may take. A server that is in trouble is slow, and a look that waits for it
-/// tells nobody anything.
+/// The time limit of one check. A server in trouble is slow, and a check that waits for it tells
+/// nobody anything.
 const LOOK_TIMEOUT: &str = "set local statement_timeout = '5s'";
 
-/// How good or bad a finding is, from the best to the worst.
+/// The severity of a finding, from the best to the worst.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -28,9 +28,9 @@ pub enum Level {
 pub struct Finding {
     /// A stable name of what was looked at, for scripts. Several findings may share one.
     pub check: &'static str,
-    /// How good or bad it is.
+    /// The severity.
     pub level: Level,
-    /// What was found, in words.
+    /// The finding in words.
     pub found: String,
     /// The remedy; null when there is nothing to mend.
     pub fix: Option<Fix>,

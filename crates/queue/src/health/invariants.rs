@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-/// How many of the rows that break an invariant are shown.
+/// Sample rows shown of those that break an invariant.
 pub const MAX_SAMPLES: i64 = 5;
 
 /// Something that holds at every moment, also while everything runs.
@@ -16,20 +16,20 @@ pub const MAX_SAMPLES: i64 = 5;
 pub struct Invariant {
     /// A stable name, for scripts.
     pub name: &'static str,
-    /// What holds.
+    /// The statement that holds.
     pub claim: &'static str,
-    /// What falls with it: the guarantees of the design by number, or a word.
+    /// The guarantees of the design that fall with it, by number, or a word.
     pub protects: &'static str,
-    /// Where to look when it is broken.
+    /// The place to look at when it is broken.
     pub hint: &'static str,
-    /// What it means when rows are found.
+    /// The meaning of rows that are found.
     pub weight: Weight,
     /// A query with one text column: what breaks the invariant, one row each, in words that lead to
     /// it.
     pub violations: &'static str,
 }
 
-/// What it means when the query of an invariant finds rows.
+/// The meaning of rows that the query of an invariant finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Weight {
     /// A guarantee is broken.
@@ -38,16 +38,16 @@ pub enum Weight {
     Notice,
 }
 
-/// What a check of an invariant found.
+/// The result of checking an invariant.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// What was checked.
+    /// The invariant that was checked.
     pub invariant: Invariant,
-    /// How many rows break it.
+    /// The number of rows that break it.
     pub violations: i64,
     /// Some of them, at most [`MAX_SAMPLES`].
     pub samples: Vec<String>,
-    /// How long the check took.
+    /// The time that the check took.
     pub took: Duration,
 }
 
@@ -76,7 +76,7 @@ impl Invariant {
 }
 
 impl Finding {
-    /// Whether a guarantee is broken.
+    /// Tells whether a guarantee is broken.
     pub fn is_failure(&self) -> bool {
         match self.invariant.weight {
             Weight::Guarantee => self.violations > 0,

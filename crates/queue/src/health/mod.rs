@@ -39,11 +39,11 @@ pub use finding::{Finding, Level, look, span};
 pub use fix::Fix;
 pub use storage::{ExpectedRelations, compare_relations, dead_rows};
 
-/// From when on something is worth a warning; from [`FAIL_FACTOR`] times as much on it is a
-/// failure.
+/// The bounds beyond which something is worth a warning; beyond [`FAIL_FACTOR`] times as much it is
+/// a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// How long a due job may wait for a worker.
+    /// The longest that a due job may wait for a worker.
     pub wait: Duration,
 }
 
@@ -53,10 +53,10 @@ impl Default for Limits {
     }
 }
 
-/// What is so many times beyond its limit is no longer a warning.
+/// The multiple of a limit beyond which a warning becomes a failure.
 pub const FAIL_FACTOR: f64 = 10.0;
 
-/// How bad it is that `secs` have passed where `limit` is what is tolerated.
+/// The severity of `secs` that have passed where `limit` is tolerated.
 pub fn judge(secs: f64, limit: Duration) -> Level {
     match secs / limit.as_secs_f64() {
         ..1.0 => Level::Ok,

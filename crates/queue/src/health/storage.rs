@@ -1,4 +1,4 @@
-//! What the tables stand on: partitions for the days to come, the indexes and storage settings that
+//! Storage under the tables: partitions for the days to come, the indexes and storage settings that
 //! the migrations make, and vacuum.
 
 use std::collections::BTreeMap;
@@ -22,10 +22,10 @@ const LATE_FACTOR: f64 = 10.0;
 const FEW_DEAD_ROWS: f64 = 50_000.0;
 /// Vacuum was there so lately that it is not late; a busy queue makes many dead rows a minute.
 const LATELY_SECS: f64 = 300.0;
-/// So many dead rows are too many, however lately vacuum was there.
+/// Dead rows that are too many, however lately vacuum was there.
 const MANY_DEAD_ROWS: f64 = 5_000_000.0;
 
-/// Whether what is finished tomorrow has a place to go.
+/// Checks that jobs which finish tomorrow have a partition to go to.
 pub(super) async fn partitions(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
     let missing = sqlx::query_file!("src/sql/health_missing_partitions.sql", PARTITIONS_DAYS_AHEAD)
         .fetch_all(conn)
@@ -56,8 +56,8 @@ pub(super) async fn partitions(conn: &mut PgConnection) -> Result<Vec<Finding>, 
     Ok(findings)
 }
 
-/// What the migrations make, as `.ci/sqlx-prepare` writes it: one line for each index and storage
-/// option, its table, its name and its definition separated by tabs.
+/// The indexes and storage options that the migrations make, as `.ci/sqlx-prepare` writes them: one
+/// line for each, its table, its name and its definition separated by tabs.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpectedRelations(pub &'static str);
 
@@ -142,7 +142,7 @@ fn difference(relation: &str, item: &str, expected: &str, actual: Option<&str>) 
     }
 }
 
-/// Whether vacuum keeps up with the tables of these schemas.
+/// Checks that vacuum keeps up with the tables of these schemas.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What holds in the queue at every moment, whatever its jobs do.
+//! The invariants of the queue, which hold at every moment, whatever its jobs do.
 
 use super::invariants::{Invariant, Weight};
 

@@ -9,7 +9,7 @@ use super::{Finding, Fix, Level, judge, span};
 pub(super) const WORKERS: &str = "workers";
 pub(super) const UNSERVED_KINDS: &str = "unserved-kinds";
 
-/// Whether anybody works at all.
+/// Checks that there is a worker.
 pub(super) async fn workers(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
     let seen = sqlx::query_file!("src/sql/health_workers.sql").fetch_one(conn).await?;
     let (working, draining, lost) = (seen.working, seen.draining, seen.lost);

@@ -8,7 +8,7 @@ use super::queues::COUNT_CAP;
 use crate::QueueError;
 use crate::ids::JobId;
 
-/// Why a key is blocked.
+/// The reason that a key is blocked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
@@ -29,12 +29,12 @@ pub struct BlockedKey {
     pub key: String,
     /// The job at its head.
     pub job_id: JobId,
-    /// Why.
+    /// The reason that it is blocked.
     pub cause: BlockCause,
-    /// Since when.
+    /// The moment at which it was blocked.
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
-    /// How many jobs of the key wait behind the head; at most [`COUNT_CAP`] are counted.
+    /// Jobs of the key that wait behind the head; at most [`COUNT_CAP`] are counted.
     pub waiting: i64,
 }
 

@@ -20,7 +20,7 @@ use sqlx::PgConnection;
 use crate::QueueError;
 use crate::ids::JobId;
 
-/// What became of the wish to cancel a job.
+/// The result of a request to cancel a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]

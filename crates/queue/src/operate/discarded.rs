@@ -31,16 +31,16 @@ use crate::ids::JobId;
 /// The most jobs of one [`list`].
 pub const MAX_LISTED: u32 = 200;
 
-/// Who decides over a discarded job, and why.
+/// The author of a decision over a discarded job, and the reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision<'a> {
-    /// Who; not empty.
+    /// The author; not empty.
     pub by: &'a str,
-    /// Why, for whoever asks later.
+    /// The reason, for whoever asks later.
     pub reason: &'a str,
 }
 
-/// What became of a decision.
+/// The result of a decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Resolved {
@@ -108,7 +108,7 @@ pub async fn dismiss(
     Ok(if dismissed.is_some() { Resolved::Done } else { Resolved::NotOpen })
 }
 
-/// Which discarded jobs to list; all by default.
+/// The discarded jobs to list; all by default.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {
     /// Only of this kind.
@@ -120,7 +120,7 @@ pub struct Filter {
 /// A place in the list, newest first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Position {
-    /// When the job of this place was discarded.
+    /// The moment at which the job at this position was discarded.
     pub discarded_at: OffsetDateTime,
     /// Its number.
     pub id: JobId,
@@ -135,16 +135,16 @@ pub struct DiscardedJob {
     pub queue: String,
     /// Its kind.
     pub kind: String,
-    /// How often it has run.
+    /// Attempts begun.
     pub attempt: i16,
-    /// How many failed attempts it was allowed.
+    /// Failed attempts that it was allowed.
     pub max_attempts: i16,
-    /// How many of its attempts ended with their worker; since the last redrive.
+    /// Attempts that ended with their worker, since the last redrive.
     pub crash_count: i16,
-    /// When it was enqueued.
+    /// The moment at which it was enqueued.
     #[serde(with = "time::serde::rfc3339")]
     pub enqueued_at: OffsetDateTime,
-    /// When it was discarded.
+    /// The moment at which it was discarded.
     #[serde(with = "time::serde::rfc3339")]
     pub discarded_at: OffsetDateTime,
     /// Its arguments as people may see them: without what its kind

@@ -1,4 +1,4 @@
-//! Which jobs an operator means.
+//! Filters of jobs.
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use crate::ids::JobId;
 use crate::state::JobState;
 
-/// Which jobs are meant: those that match all that is given. By default, all.
+/// A filter of jobs: those that match all that is given. By default, all.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct JobFilter {
     /// In one of these states.
@@ -19,16 +19,16 @@ pub struct JobFilter {
     pub tags: Vec<String>,
     /// With one of these keys.
     pub keys: Vec<String>,
-    /// Whose last error contains this, in upper or lower case: that of the last ended attempt, or
-    /// the reason that an operator gave who discarded the job.
+    /// With this in the last error, in upper or lower case: that of the last ended attempt, or the
+    /// reason that an operator gave who discarded the job.
     pub error: Option<String>,
-    /// That have begun at least so many attempts.
+    /// With at least so many attempts begun.
     pub min_attempt: Option<i16>,
     /// Enqueued at this moment or later.
     pub since: Option<OffsetDateTime>,
     /// Enqueued before this moment.
     pub until: Option<OffsetDateTime>,
-    /// Whose arguments have these values.
+    /// With these values in the arguments.
     pub args: Vec<ArgsMatch>,
     /// Among these.
     pub ids: Option<Vec<JobId>>,
@@ -43,7 +43,7 @@ impl JobFilter {
         }
     }
 
-    /// Whether jobs must be looked at one by one, beyond which state they are in.
+    /// True when jobs must be looked at one by one, beyond their state.
     pub(super) fn is_selective(&self) -> bool {
         let is_any = Self { states: self.states.clone(), ..Self::default() } == *self;
         // Of the unfinished all four states are told from one index.

@@ -1,5 +1,5 @@
-//! What operators do to jobs, with who and why. A job that runs is its worker's: it can be
-//! [cancelled](super::cancel()), and nothing else.
+//! Interventions of operators in jobs, with author and reason. A job that runs is its worker's: it
+//! can be [cancelled](super::cancel()), and nothing else.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::QueueError;
 use crate::ids::JobId;
 use crate::state::JobState;
 
-/// What became of a job that was to run again.
+/// The result of making a job run again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Retried {
@@ -35,9 +35,9 @@ impl fmt::Display for Retried {
     }
 }
 
-/// Why an intervention cannot be. Nothing has changed.
+/// The reason that an intervention was refused. Nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum InterventionRefusal {
     /// There is no such job, or retention has dropped it.
     #[error("there is no such job")]
     NotFound,
@@ -73,7 +73,7 @@ pub enum Refusal {
     Changed,
 }
 
-impl Refusal {
+impl InterventionRefusal {
     /// Its stable name.
     pub const fn code(self) -> &'static str {
         match self {
@@ -92,8 +92,8 @@ impl Refusal {
     }
 }
 
-/// What became of one of several jobs.
-pub type Each<T> = Vec<(JobId, Result<T, Refusal>)>;
+/// One result for each of several jobs.
+pub type Each<T> = Vec<(JobId, Result<T, InterventionRefusal>)>;
 
 /// Runs jobs again: those that wait for their time or their retry are due now, and discarded ones
 /// are [redriven](discarded::redrive). The answers are in the order of `ids`.
@@ -115,7 +115,7 @@ pub async fn retry(
         (
             *id,
             retried.map_err(|refusal| match refusal {
-                Refusal::Discarded => Refusal::Changed,
+                InterventionRefusal::Discarded => InterventionRefusal::Changed,
                 other => other,
             }),
         )
@@ -123,7 +123,7 @@ pub async fn retry(
     Ok(ids.iter().map(each).collect())
 }
 
-/// Makes waiting jobs due now, and leaves discarded ones: [`Refusal::Discarded`]. For applications
+/// Makes waiting jobs due now, and leaves discarded ones: [`InterventionRefusal::Discarded`]. For applications
 /// whose discarded jobs need more than a redrive to run again.
 ///
 /// # Errors
@@ -145,12 +145,12 @@ pub async fn run_now(
     let rest = others(ids, &due);
     let standing = standings(conn, &rest).await?;
     let each = |id: &JobId| match standing.get(id) {
-        None if rest.contains(id) => Err(Refusal::NotFound),
+        None if rest.contains(id) => Err(InterventionRefusal::NotFound),
         None => Ok(Retried::DueNow),
         Some(standing) => match standing.state {
             JobState::Available => Ok(Retried::AlreadyDue),
-            _ if standing.is_held => Err(Refusal::Held),
-            JobState::Scheduled | JobState::Retryable => Err(Refusal::Changed),
+            _ if standing.is_held => Err(InterventionRefusal::Held),
+            JobState::Scheduled | JobState::Retryable => Err(InterventionRefusal::Changed),
             JobState::Discarded => Err(standing.why_not_redriven()),
             _ => Err(standing.why_not_changed()),
         },
@@ -184,10 +184,10 @@ pub async fn discard(
     let rest = others(ids, &discarded);
     let standing = standings(conn, &rest).await?;
     let each = |id: &JobId| match standing.get(id) {
-        None if rest.contains(id) => Err(Refusal::NotFound),
+        None if rest.contains(id) => Err(InterventionRefusal::NotFound),
         None => Ok(()),
         Some(standing) if standing.state.is_waiting() && standing.is_decided => {
-            Err(Refusal::Redriven)
+            Err(InterventionRefusal::Redriven)
         }
         Some(standing) => Err(standing.why_not_changed()),
     };
@@ -197,9 +197,9 @@ pub async fn discard(
 /// The arguments of a job before and after [`edit`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Edited {
-    /// Those it had.
+    /// The arguments before.
     pub old: Value,
-    /// Those it has.
+    /// The arguments now.
     pub new: Value,
 }
 
@@ -217,17 +217,17 @@ pub async fn edit(
     id: JobId,
     edit: impl FnOnce(Value) -> Value,
     decision: Decision<'_>,
-) -> Result<Result<Edited, Refusal>, QueueError> {
+) -> Result<Result<Edited, InterventionRefusal>, QueueError> {
     let Some(job) = lock(conn, id).await? else {
         let standing = standings(conn, &[id]).await?;
         return Ok(Err(match standing.get(&id) {
-            None => Refusal::NotFound,
-            Some(standing) if standing.state == JobState::Discarded => Refusal::Decided,
+            None => InterventionRefusal::NotFound,
+            Some(standing) if standing.state == JobState::Discarded => InterventionRefusal::Decided,
             Some(standing) => standing.why_not_changed(),
         }));
     };
     if job.args_key.is_some() {
-        return Ok(Err(Refusal::Sealed));
+        return Ok(Err(InterventionRefusal::Sealed));
     }
     let edited = Edited { new: edit(job.args.clone()), old: job.args };
     sqlx::query!(
@@ -289,9 +289,9 @@ async fn lock(conn: &mut PgConnection, id: JobId) -> Result<Option<LockedArgs>, 
     Ok(discarded)
 }
 
-/// What there is to know of a job before something is done to it.
+/// The facts about a job that decide whether it can be intervened in.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct JobStanding {
     /// Its number.
     pub id: JobId,
     /// Its kind, which never changes.
@@ -308,29 +308,31 @@ pub struct Standing {
     is_decided: bool,
 }
 
-impl Standing {
+impl JobStanding {
     /// For what only waiting jobs can undergo.
-    fn why_not_changed(&self) -> Refusal {
+    fn why_not_changed(&self) -> InterventionRefusal {
         match self.state {
-            JobState::Running => Refusal::Running,
-            JobState::Completed => Refusal::Completed,
-            JobState::Cancelled => Refusal::Cancelled,
-            JobState::Discarded => Refusal::Discarded,
-            JobState::Scheduled | JobState::Available | JobState::Retryable => Refusal::Changed,
+            JobState::Running => InterventionRefusal::Running,
+            JobState::Completed => InterventionRefusal::Completed,
+            JobState::Cancelled => InterventionRefusal::Cancelled,
+            JobState::Discarded => InterventionRefusal::Discarded,
+            JobState::Scheduled | JobState::Available | JobState::Retryable => {
+                InterventionRefusal::Changed
+            }
         }
     }
 
-    fn why_not_redriven(&self) -> Refusal {
+    fn why_not_redriven(&self) -> InterventionRefusal {
         match self {
-            Self { is_decided: true, .. } => Refusal::Decided,
-            Self { is_exhausted: true, .. } => Refusal::Exhausted,
-            _ => Refusal::Discarded,
+            Self { is_decided: true, .. } => InterventionRefusal::Decided,
+            Self { is_exhausted: true, .. } => InterventionRefusal::Exhausted,
+            _ => InterventionRefusal::Discarded,
         }
     }
 }
 
-/// What there is to know of jobs before something is done to them. Those that do not exist are
-/// missing.
+/// The facts about these jobs that decide whether they can be intervened in. Jobs that do not exist
+/// are missing.
 ///
 /// # Errors
 ///
@@ -338,11 +340,11 @@ impl Standing {
 pub async fn standings(
     conn: &mut PgConnection,
     ids: &[JobId],
-) -> Result<BTreeMap<JobId, Standing>, QueueError> {
+) -> Result<BTreeMap<JobId, JobStanding>, QueueError> {
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = sqlx::query_file_as!(Standing, "src/sql/standing.sql", &numbers(ids))
+    let rows = sqlx::query_file_as!(JobStanding, "src/sql/standings.sql", &numbers(ids))
         .fetch_all(conn)
         .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())

@@ -41,20 +41,20 @@ pub struct JobSummary {
     pub state: JobState,
     /// 1 (claimed first) to 4 (last).
     pub priority: i16,
-    /// How many attempts were begun.
+    /// Attempts begun.
     pub attempt: i16,
     /// After so many failed attempts it is discarded.
     pub max_attempts: i16,
-    /// When it is due, or was when it last ran.
+    /// The moment at which it is due, or was when it last ran.
     #[serde(with = "time::serde::rfc3339")]
     pub run_at: OffsetDateTime,
-    /// When it was enqueued.
+    /// The moment at which it was enqueued.
     #[serde(with = "time::serde::rfc3339")]
     pub enqueued_at: OffsetDateTime,
-    /// When it was finished; null if it is not.
+    /// The moment at which it was finished; null if it is not.
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
-    /// Whom it is for.
+    /// The key that it was enqueued with.
     pub key: Option<String>,
     /// The words that it can be found by; null for none.
     pub tags: Option<Vec<String>>,
@@ -72,7 +72,7 @@ pub struct JobSummary {
 pub struct Page {
     /// The jobs, newest first.
     pub jobs: Vec<JobSummary>,
-    /// Where the next page begins: with the jobs before this one. None when this was the last.
+    /// The job before which the next page begins. None when this was the last page.
     pub next: Option<JobId>,
 }
 

@@ -1,4 +1,4 @@
-//! What operators do: find jobs among millions, look at them, and intervene.
+//! The operator's verbs: find jobs among millions, look at them, and intervene.
 //!
 //! - [`list`](list::list) finds jobs by a [`JobFilter`];
 //!   [`why_not_run`](inspect::why_not_run) says of one in a sentence what it waits for.

@@ -92,19 +92,19 @@ pub async fn resume(conn: &mut PgConnection, which: Which<'_>) -> Result<bool, Q
     Ok(resumed.rows_affected() > 0)
 }
 
-/// Since when a queue is paused, by whom and why.
+/// The pause of a queue: when, by whom and why.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Pause {
-    /// Who paused it.
+    /// The person who paused it.
     pub paused_by: String,
-    /// Why.
+    /// The reason that was given.
     pub reason: String,
-    /// When.
+    /// The moment of the pause.
     #[serde(with = "time::serde::rfc3339")]
     pub paused_at: OffsetDateTime,
 }
 
-/// What a queue is limited to; null is no limit.
+/// The limits of a queue; null is no limit.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Limits {
     /// The most jobs that run at once, over all workers.
@@ -135,7 +135,7 @@ impl Default for Limits {
     }
 }
 
-/// What a failing job of an ordered queue means for those of its key behind it.
+/// The effect of a failing job of an ordered queue on those of its key behind it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnPoison {
@@ -253,7 +253,7 @@ pub struct QueueSummary {
     pub retryable: i64,
     /// Jobs that wait for their time, or for other jobs.
     pub scheduled: i64,
-    /// When the job that has been due for longest became due.
+    /// The due time of the job that has been due for longest.
     #[serde(with = "time::serde::rfc3339::option")]
     pub oldest_due: Option<OffsetDateTime>,
     /// Keys that wait for somebody to decide.
@@ -295,8 +295,8 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<QueueSummary>, QueueErr
     Ok(queues)
 }
 
-/// How many jobs of a queue run. After a [pause] it falls to 0; a claim that
-/// began before the pause may still be on its way for a moment.
+/// The number of jobs of a queue that run. After a [pause] it falls to 0; a claim that began before
+/// the pause may still be on its way for a moment.
 ///
 /// # Errors
 ///

@@ -14,14 +14,14 @@ use crate::state::JobState;
 /// The first look is soon repeated, as many jobs take no longer; the later ones are not.
 const INTERVALS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
-/// What became of jobs that somebody waited for.
+/// The result of waiting for jobs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Waited {
-    /// Those that have ended, and how.
+    /// Jobs that have ended, with their states.
     pub ended: BTreeMap<JobId, JobState>,
-    /// Those that had not when the time was over.
+    /// Jobs that had not ended when the time was over.
     pub unfinished: BTreeSet<JobId>,
-    /// Those that do not exist; or were completed before, of a kind that keeps no history.
+    /// Jobs that do not exist; or were completed before, of a kind that keeps no history.
     pub unknown: BTreeSet<JobId>,
 }
 

@@ -1,4 +1,4 @@
-//! Which workers there are, and how one is told to end.
+//! The registry of workers, and requests to drain one.
 //!
 //! A worker says every heartbeat that it is there, and takes its row away when it ends. Nothing
 //! that it does for jobs depends on that: leases and fences are what keeps jobs safe, and a worker
@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use crate::QueueError;
 
-/// Whether a worker works.
+/// The state of a worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
@@ -56,26 +56,26 @@ pub struct WorkerInfo {
     pub queues: Vec<String>,
     /// The kinds that it knows.
     pub kinds: Vec<String>,
-    /// How many jobs it may have in progress.
+    /// The most jobs that it has in progress at once.
     pub slots: i32,
-    /// How many it had when it was last seen.
+    /// Jobs in progress when it was last seen.
     pub running: i32,
-    /// When it began.
+    /// The moment of its start.
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,
-    /// When it last said that it is there.
+    /// The last moment at which it reported.
     #[serde(with = "time::serde::rfc3339")]
     pub last_seen_at: OffsetDateTime,
-    /// Whether it works.
+    /// Its state.
     pub state: WorkerState,
-    /// When it was asked to drain.
+    /// The moment at which it was asked to drain.
     #[serde(with = "time::serde::rfc3339::option")]
     pub drain_requested_at: Option<OffsetDateTime>,
-    /// Who asked.
+    /// The person who asked.
     pub drain_requested_by: Option<String>,
-    /// Why.
+    /// The reason that was given.
     pub drain_reason: Option<String>,
-    /// Since when it has claimed nothing more.
+    /// The moment since which it has claimed nothing more.
     #[serde(with = "time::serde::rfc3339::option")]
     pub draining_at: Option<OffsetDateTime>,
 }

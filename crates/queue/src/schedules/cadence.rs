@@ -1,5 +1,4 @@
-//! When a schedule ticks: from a cadence and a moment the ticks that follow. Pure: no database, and
-//! no clock.
+//! Cadences: the ticks that follow from a rule and a moment. Pure: no database, and no clock.
 //!
 //! # Daylight saving time
 //!
@@ -40,7 +39,7 @@ pub const INTERVALS: std::ops::RangeInclusive<Duration> =
 
 const HOURS_OF_A_DAY: usize = 24;
 
-/// Why there is no such cadence.
+/// The reason that a cadence was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CadenceError {
     /// The expression cannot be read.
@@ -52,7 +51,7 @@ pub enum CadenceError {
     Expression {
         /// As given.
         expression: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The expression can be read, and no moment matches it.
@@ -68,7 +67,7 @@ pub enum CadenceError {
     Interval(Duration),
 }
 
-/// When a schedule ticks.
+/// The rule by which a schedule ticks.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Cadence {
     /// At the times of a cron expression in a time zone.
@@ -91,7 +90,7 @@ pub struct CronCadence {
     meaning: Meaning,
 }
 
-/// What an expression means when the clocks change.
+/// The meaning of an expression when the clocks change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Meaning {
     /// Each time that is named happens once a day.

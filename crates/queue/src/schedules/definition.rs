@@ -1,4 +1,4 @@
-//! What a schedule is: a name, a cadence, a policy, and the job of each tick.
+//! The definition of a schedule: a name, a cadence, a policy, and the job of each tick.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::handler::Job;
 /// The longest name.
 pub const MAX_NAME_CHARS: usize = 100;
 
-/// Why there is no such schedule.
+/// The reason that a schedule was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// The name cannot be one.
@@ -86,17 +86,17 @@ impl Schedule {
         Draft::new(name, Timing::Every(interval))
     }
 
-    /// What operators and code know it by.
+    /// The name, by which operators and code know it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// When it ticks.
+    /// The rule by which it ticks.
     pub fn cadence(&self) -> &Cadence {
         &self.cadence
     }
 
-    /// What becomes of ticks that nobody ran in time.
+    /// The policy for ticks that nobody ran in time.
     pub fn policy(&self) -> MissedPolicy {
         self.policy
     }
@@ -115,8 +115,8 @@ impl Draft {
         self
     }
 
-    /// What becomes of ticks that nobody ran in time, instead of the default: to skip them, but for
-    /// one that is late by no more than five minutes.
+    /// Sets the policy for ticks that nobody ran in time. The default skips them, but for one that
+    /// is late by no more than five minutes.
     pub fn policy(mut self, policy: MissedPolicy) -> Self {
         self.policy = policy;
         self

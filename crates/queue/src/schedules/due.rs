@@ -18,24 +18,24 @@ use crate::enqueue::{CHANNEL, Enqueued, enqueue_many};
 use crate::ids::JobId;
 use crate::retention::Retention;
 
-/// How often a worker looks, at the least: a schedule may have been defined or resumed meanwhile.
+/// The longest time between two looks: a schedule may have been defined or resumed meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it looks at the most.
+/// The shortest time between two looks.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 
-/// How often old ticks are dropped.
+/// The time between two removals of old ticks.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// How often the log repeats what is wrong with one schedule.
+/// The time between two log lines about the same problem of a schedule.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What one look at the schedules did.
+/// The result of one look at the schedules.
 #[derive(Debug, Default)]
 pub struct Ran {
     /// The jobs that were enqueued, in the order of their ticks within a schedule.
     pub jobs: Vec<JobId>,
-    /// How many ticks were recorded as missed.
+    /// Ticks that were recorded as missed.
     pub missed: usize,
     /// Schedules that could not be settled; they are tried again by the next look.
     pub failed: Vec<(String, QueueError)>,
@@ -103,13 +103,13 @@ async fn look_by(pool: &PgPool) -> Result<(Ran, Option<Duration>), QueueError> {
     Ok((ran, next_in))
 }
 
-/// What a look found.
+/// Due schedules that one look found.
 struct Found {
     /// The names of schedules that are due.
     due: Vec<String>,
-    /// Whether that is all.
+    /// True when no more are due.
     is_all: bool,
-    /// When the next one is due, if within a second.
+    /// Seconds until the next one is due, if that is within a second.
     soon_secs: Option<f64>,
 }
 
@@ -129,7 +129,7 @@ impl From<Vec<Due>> for Found {
 }
 
 impl Found {
-    /// In how long to look again, if earlier than as usual.
+    /// The time until the next look, if it is earlier than usual.
     fn next_look_in(&self, ran: &Ran) -> Option<Duration> {
         // There are more, unless all of these are beyond help.
         if !self.is_all && !ran.jobs.is_empty() {
@@ -256,7 +256,7 @@ async fn wake_others(pool: &PgPool) {
     }
 }
 
-/// What fails is tried again by the next call.
+/// Removes old ticks. A failure is tried again by the next call.
 async fn prune(pool: &PgPool, keep_days: u16) {
     if let Err(error) = within(ticks::prune(pool, keep_days)).await {
         let error = crate::chain(&error);
@@ -293,7 +293,7 @@ async fn define_one(pool: &PgPool, schedule: &Schedule) -> Result<Put, QueueErro
     Ok(put)
 }
 
-/// What was complained about, so that the log does not repeat it every second.
+/// Problems that were logged, so that the log does not repeat them every second.
 #[derive(Default)]
 struct Complaints {
     of_schedules: HashMap<String, Instant>,

@@ -137,10 +137,10 @@ use crate::ids::JobId;
 /// The most ticks of one [`list_ticks`].
 pub const MAX_TICKS_LISTED: u32 = 1000;
 
-/// Who defines the schedules of a program's code, in [`ScheduleStatus::defined_by`].
+/// The author of schedules that a program's code defines, in [`ScheduleStatus::defined_by`].
 pub const CODE: &str = "code";
 
-/// What defining a schedule did.
+/// The result of defining a schedule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Put {
     /// There was none of this name.
@@ -151,7 +151,7 @@ pub enum Put {
     Unchanged,
 }
 
-/// What became of the wish to pause a schedule.
+/// The result of pausing a schedule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PauseOutcome {
     /// It ticks no more until it is resumed.
@@ -160,7 +160,7 @@ pub enum PauseOutcome {
     AlreadyPaused(Pause),
 }
 
-/// What became of the wish to resume a schedule.
+/// The result of resuming a schedule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResumeOutcome {
     /// It ticks again, next at this moment, if ever; what came while it was paused is passed over.
@@ -251,8 +251,8 @@ pub async fn find(
     Ok(store::find(conn, name, None).await?.map(ScheduleStatus::from))
 }
 
-/// What became of the latest ticks of a schedule, newest first; at most `limit`, which is capped at
-/// [`MAX_TICKS_LISTED`]. They are kept as long as the attempts of jobs.
+/// The latest ticks of a schedule and their results, newest first; at most `limit`, which is capped
+/// at [`MAX_TICKS_LISTED`]. They are kept as long as the attempts of jobs.
 ///
 /// # Errors
 ///

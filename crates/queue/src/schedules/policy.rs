@@ -1,4 +1,4 @@
-//! What becomes of ticks that nobody ran in time. Pure: no database, and no clock.
+//! Policies for ticks that nobody ran in time. Pure: no database, and no clock.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub const ON_TIME: Duration = Duration::from_secs(10);
 /// The most jobs that one catching up makes.
 pub const MAX_CATCH_UP: u16 = 1000;
 
-/// How late the latest tick may be, if a policy is not told.
+/// The lateness that is tolerated of the latest tick where a policy sets none.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(5 * 60);
 
 /// The longest grace, and the greatest age of ticks to catch up with.
@@ -23,7 +23,7 @@ pub const MAX_AGE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Of the ticks that make no job, and of those that share one, so many are recorded: the latest.
 pub(super) const MAX_RECORDED: usize = 100;
 
-/// What becomes of ticks that nobody ran in time, because no worker was up or the database was
+/// The treatment of ticks that nobody ran in time, because no worker was up or the database was
 /// away.
 ///
 /// While no tick is late by more than [`ON_TIME`], each gets a job of its own, whatever the policy.
@@ -71,7 +71,7 @@ impl MissedPolicy {
         }
     }
 
-    /// Whether its bounds can be kept.
+    /// Tells whether its bounds can be kept.
     pub(super) fn is_possible(&self) -> bool {
         match self {
             Self::Skip { grace } => *grace <= MAX_AGE,
@@ -83,7 +83,7 @@ impl MissedPolicy {
     }
 }
 
-/// What becomes of the ticks of a stretch of time.
+/// The treatment of all ticks of a stretch of time.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Settlement {
     /// A job for each group of ticks, in order. The last tick of a group is the one that the job is

@@ -1,4 +1,4 @@
-//! What people are told of a schedule.
+//! The status of a schedule, for people.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub struct ScheduleStatus {
     pub every_secs: Option<i64>,
     /// The time zone that the expression is read in.
     pub time_zone: String,
-    /// What becomes of ticks that nobody ran in time.
+    /// The policy for ticks that nobody ran in time.
     pub policy: MissedPolicy,
     /// The kind of its jobs.
     pub kind: String,
@@ -31,15 +31,15 @@ pub struct ScheduleStatus {
     pub queue: String,
     /// Their priority.
     pub priority: i16,
-    /// How many failed attempts each may have.
+    /// Failed attempts that each job may have.
     pub max_attempts: i16,
-    /// Whom they are for.
+    /// The key that they are enqueued with.
     pub key: Option<String>,
     /// Words to find them by.
     pub tags: Vec<String>,
-    /// Who stopped it; none while it runs.
+    /// The pause; none while it runs.
     pub pause: Option<Pause>,
-    /// When it ticks next; none while it is paused.
+    /// The next tick; none while it is paused.
     #[serde(with = "time::serde::rfc3339::option")]
     pub next_tick_at: Option<OffsetDateTime>,
     /// The last tick that got a job.
@@ -47,10 +47,10 @@ pub struct ScheduleStatus {
     pub last_tick_at: Option<OffsetDateTime>,
     /// `code`, or whoever defined it last.
     pub defined_by: String,
-    /// When it was made.
+    /// The moment at which it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
-    /// When its definition last changed.
+    /// The last change of its definition.
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
     /// The moment of all this, by the database's clock.
@@ -58,25 +58,25 @@ pub struct ScheduleStatus {
     pub as_of: OffsetDateTime,
 }
 
-/// Why a schedule does not tick.
+/// The pause of a schedule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Pause {
-    /// Since when.
+    /// The moment of the pause.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// Who paused it.
+    /// The person who paused it.
     pub by: String,
-    /// Why.
+    /// The reason that was given.
     pub reason: String,
 }
 
 impl ScheduleStatus {
-    /// Whether it was last defined by the code of a program, whose workers define it again.
+    /// True when it was last defined by the code of a program, whose workers define it again.
     pub fn is_of_code(&self) -> bool {
         self.defined_by == CODE
     }
 
-    /// When it ticks.
+    /// The rule by which it ticks.
     ///
     /// # Errors
     ///

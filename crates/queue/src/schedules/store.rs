@@ -50,14 +50,14 @@ pub(super) struct Row {
     pub(super) defined_by: String,
     pub(super) created_at: OffsetDateTime,
     pub(super) updated_at: OffsetDateTime,
-    /// What the database's clock showed when the row was read.
+    /// The time by the database's clock when the row was read.
     pub(super) as_of: OffsetDateTime,
     /// The arguments as people may see them.
     pub(super) shown_args: Value,
 }
 
 impl Row {
-    /// When it ticks.
+    /// The rule by which it ticks.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Row {
         self.extras.as_ref().map(|extras| &extras.0)
     }
 
-    /// Whether it is defined like this already, pause and author aside.
+    /// Tells whether it is defined like this already, pause and author aside.
     pub(super) fn is_defined_as(&self, schedule: &Schedule) -> bool {
         let job = self.job();
         self.cron.as_deref() == schedule.cadence.expression()
@@ -138,7 +138,7 @@ pub(super) struct Due {
     pub(super) due_in_secs: f64,
 }
 
-/// Those that are due, and those that are in a second; the clock is `at`, or the database's.
+/// Schedules that are due, and those that are in a second; the clock is `at`, or the database's.
 pub(super) async fn due(
     executor: impl PgExecutor<'_>,
     at: Option<OffsetDateTime>,
@@ -188,7 +188,7 @@ pub(super) async fn list(conn: &mut PgConnection) -> Result<Vec<Row>, QueueError
     Ok(rows)
 }
 
-/// What the database's clock shows.
+/// The time by the database's clock.
 pub(super) async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, QueueError> {
     let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(conn).await?;
     Ok(now)

@@ -1,4 +1,4 @@
-//! What became of each tick, one row for each: whoever inserts it, once for ever, makes the job.
+//! The results of ticks, one row for each: whoever inserts the row, once for ever, makes the job.
 
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
@@ -10,22 +10,22 @@ use crate::ids::JobId;
 /// The most old ticks that one statement drops.
 const PRUNE_LIMIT: i64 = 10_000;
 
-/// What became of a tick.
+/// A tick and its result.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Tick {
-    /// When the clock ticked; of a run that somebody asked for, when that was.
+    /// The moment at which the clock ticked, or at which the run was asked for.
     #[serde(with = "time::serde::rfc3339")]
     pub tick_at: OffsetDateTime,
     /// Its job, which may be that of a later tick, too. None: the tick was missed.
     pub job_id: Option<JobId>,
-    /// Who asked for the run; none for a tick of the clock.
+    /// The person who asked for the run; none for a tick of the clock.
     pub requested_by: Option<String>,
-    /// When that was decided.
+    /// The moment of the decision.
     #[serde(with = "time::serde::rfc3339")]
     pub made_at: OffsetDateTime,
 }
 
-/// What a job of a schedule runs for.
+/// The tick that a job of a schedule runs for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct TickOfJob {
     /// The name of the schedule.
@@ -38,9 +38,9 @@ pub struct TickOfJob {
     /// [`MissedPolicy::Coalesce`](super::policy::MissedPolicy::Coalesce).
     #[serde(with = "time::serde::rfc3339")]
     pub first_tick_at: OffsetDateTime,
-    /// How many ticks the job does for, as far as they are recorded: up to 100.
+    /// Recorded ticks that the job runs for: up to 100.
     pub ticks: i64,
-    /// Who asked for the run; none for ticks of the clock.
+    /// The person who asked for the run; none for ticks of the clock.
     pub requested_by: Option<String>,
 }
 

@@ -9,7 +9,7 @@
 //! - `session`: one process at a time changes a schema, without holding up others.
 //! - `applying`: [`migrate_all`].
 //! - `reverting`: [`plan_revert`] and [`revert`].
-//! - `status`: how a database compares with a program: [`state`] and [`status`].
+//! - `status`: how a database compares with a program: [`state`] and [`status()`].
 //!
 //! `schema/README.md` says what may be changed in which of the files, and how.
 
@@ -176,8 +176,8 @@ pub enum SchemaError {
     },
     /// A PostgreSQL schema is there, but no record of how it was made.
     #[error(
-        "the schema {postgres_schema} was made before the first release, or by somebody else, and cannot \
-         be migrated: use another database"
+        "the schema {postgres_schema} was made before the first release, or by somebody else, and \
+         cannot be migrated: use another database"
     )]
     NotRecorded {
         /// The name of the PostgreSQL schema.

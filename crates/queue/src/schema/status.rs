@@ -38,8 +38,8 @@ impl fmt::Display for SchemaState {
             Self::Newer => f.write_str("the schema is newer than this program"),
             Self::NotRecorded { postgres_schema } => write!(
                 f,
-                "the schema {postgres_schema} was made before the first release, or by somebody else, and \
-                 cannot be migrated"
+                "the schema {postgres_schema} was made before the first release, or by somebody \
+                 else, and cannot be migrated"
             ),
         }
     }

@@ -16,7 +16,7 @@ const VERSION: u8 = 1;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 
-/// Why arguments could not be sealed.
+/// The reason that arguments could not be sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// They cannot be written as JSON.

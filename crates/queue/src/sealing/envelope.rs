@@ -7,7 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::Keyring;
 
-/// What is stored instead of the arguments of a job: `{"sealed": …, "key": …}`.
+/// The stored form of sealed arguments: `{"sealed": …, "key": …}`.
 ///
 /// The id of the key is in it, although `args_key` says the same, because a
 /// [`FollowUp`](crate::handler::FollowUp) is given these arguments within its own.
@@ -28,7 +28,7 @@ impl SealedArgs {
     }
 }
 
-/// Why sealed arguments could not be opened.
+/// The reason that sealed arguments could not be opened.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process may know the key.
@@ -60,7 +60,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether a worker with another ring, or of a newer binary, may be able to open them.
+    /// Tells whether a worker with another ring, or of a newer binary, may be able to open them.
     #[must_use]
     pub fn is_for_another_worker(&self) -> bool {
         match self {
@@ -76,11 +76,11 @@ pub(super) enum Stored {
     Plain,
     /// Sealed.
     Sealed(SealedArgs),
-    /// Those of a follow-up, which repeats the sealed arguments of the discarded job.
+    /// The arguments of a follow-up, which repeats the sealed ones of the discarded job.
     FollowUp(FollowUpArgs<SealedArgs>),
 }
 
-/// What a follow-up is given.
+/// The arguments of a follow-up.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FollowUpArgs<A> {
@@ -90,7 +90,7 @@ pub(super) struct FollowUpArgs<A> {
 }
 
 impl Stored {
-    /// What `args` are, of a job with this `args_key`.
+    /// Recognises the stored arguments of a job with this `args_key`.
     ///
     /// # Errors
     ///

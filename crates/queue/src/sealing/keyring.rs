@@ -48,7 +48,7 @@ impl Keyring {
         self.keys.iter().map(|key| key.id.as_str())
     }
 
-    /// Whether this process knows the key of this id.
+    /// Tells whether this process knows the key of this id.
     #[must_use]
     pub fn knows(&self, id: &str) -> bool {
         self.find(id).is_some()
@@ -71,7 +71,8 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// Why a text is no ring of keys. It shows nothing of the text but ids: what is no id may be a key.
+/// The reason that a text is no ring of keys. It shows nothing of the text but ids: a part that is
+/// no id may be a key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyringError {
     /// There is nothing in it.
@@ -80,7 +81,7 @@ pub enum KeyringError {
     /// An entry without a colon.
     #[error("key {position} has no id; write it as id:key, such as 2026-11:…")]
     NoId {
-        /// Which one, from 1.
+        /// The position of the entry, from 1.
         position: usize,
     },
     /// An entry with an id that is none.
@@ -89,7 +90,7 @@ pub enum KeyringError {
          or underscores"
     )]
     BadId {
-        /// Which one, from 1.
+        /// The position of the entry, from 1.
         position: usize,
     },
     /// A key that is none.

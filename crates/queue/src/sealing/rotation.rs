@@ -22,7 +22,7 @@ use super::envelope::{FollowUpArgs, Stored, open_args};
 use super::{Keyring, OpenError, SealError};
 use crate::QueueError;
 
-/// How many jobs are sealed with a key.
+/// The number of jobs that are sealed with a key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct KeyUse {
     /// The id of the key; null for jobs in plain of kinds that are sealed.
@@ -39,7 +39,7 @@ pub struct KeyUse {
 }
 
 impl KeyUse {
-    /// Whether these are the jobs of this key.
+    /// Tells whether these are the jobs of this key.
     #[must_use]
     pub fn is_key(&self, id: &str) -> bool {
         self.key.as_deref() == Some(id)
@@ -52,8 +52,8 @@ impl KeyUse {
     }
 }
 
-/// How many jobs are sealed with which key, in the order of the keys' ids; jobs in plain of sealed
-/// kinds come last. Reads all jobs, those of the history included.
+/// Counts the jobs that are sealed with each key, in the order of the keys' ids; jobs in plain of
+/// sealed kinds come last. Reads all jobs, those of the history included.
 ///
 /// # Errors
 ///
@@ -63,7 +63,7 @@ pub async fn keys_in_use(pool: &PgPool) -> Result<Vec<KeyUse>, QueueError> {
     Ok(used.fetch_all(pool).await?)
 }
 
-/// What [`reseal`] did.
+/// The result of [`reseal`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Resealed {
     /// Jobs that have the current key now.
@@ -80,7 +80,7 @@ struct Stale {
     kind: String,
     args: Json<Box<RawValue>>,
     args_key: Option<String>,
-    /// Whether its kind is sealed.
+    /// True when its kind is sealed.
     to_seal: bool,
 }
 
@@ -131,7 +131,7 @@ pub async fn reseal(pool: &PgPool, keyring: &Keyring, batch: u32) -> Result<Rese
     Ok(done)
 }
 
-/// What is to be written, as a statement takes it.
+/// Arguments to be written, as a statement takes them.
 #[derive(Default)]
 struct NewArgs {
     ids: Vec<i64>,

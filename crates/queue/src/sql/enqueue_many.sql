@@ -3,7 +3,7 @@
 -- JSON object, or null. An array may be shorter than the others, or empty: what is missing is null.
 --
 -- run_at is read from the clock row by row, never from the start of the transaction, and no job is due earlier than
--- that: none may appear behind a moment that claims have already passed (claim_floor.rs). For the same reason the
+-- that: none may appear behind a moment that claims have already passed (worker/claim/floor.rs). For the same reason the
 -- transaction gets its id before the clock is read: the filter is evaluated first, once.
 with enqueued as (
   insert into queue.jobs (

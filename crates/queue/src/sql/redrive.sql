@@ -3,8 +3,8 @@
 -- can hold. Returns those that were moved; the others are not discarded or have been decided over.
 --
 -- The key of queue.resolutions lets one of several redrives and dismissals at once pass: the others wait for its
--- commit, and then insert nothing; in the order of ids, so that none waits for another in a circle. As in every enqueue the clock is read after the transaction got its id
--- (claim_floor.rs): the rows that are read here come from a delete.
+-- commit, and then insert nothing; in the order of ids, so that none waits for another in a circle. As in every enqueue
+-- the clock is read after the transaction got its id (worker/claim/floor.rs): the rows read here come from a delete.
 with resolved as (
   insert into queue.resolutions (job_id, attempt, resolution, resolved_by, reason)
   select id, attempt, 'redriven', $2, $3

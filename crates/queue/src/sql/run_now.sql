@@ -2,7 +2,7 @@
 -- somebody to ask for just that. Returns those that were; the others are due already, wait for other jobs, run, or have
 -- ended.
 --
--- As in every write of run_at, the transaction has its id before the clock is read (claim_floor.rs): the locks see to
+-- As in every write of run_at, the transaction has its id before the clock is read (worker/claim/floor.rs): the locks see to
 -- that.
 with waiting as materialized (
   select id, run_at

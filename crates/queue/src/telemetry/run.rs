@@ -1,4 +1,4 @@
-//! What is told of a run, and the log line that tells how it ended.
+//! The attributes of a run, and the log line of its end.
 
 use std::time::Duration;
 
@@ -27,16 +27,16 @@ pub struct Run<'a> {
     pub max_attempts: i16,
     /// The worker that runs it.
     pub worker_id: Uuid,
-    /// How long the job was due before it was claimed.
+    /// The time from when the job was due to its claim.
     pub waited: Duration,
     /// The context of the enqueue, from the job row.
     pub trace_context: Option<&'a TraceContext>,
-    /// [`ProcessSpan::traceparent`](super::ProcessSpan::traceparent) of the attempt before this one,
-    /// from the job row.
+    /// The [`traceparent`](super::ProcessSpan::traceparent) of the attempt before this one, from the
+    /// job row.
     pub last_traceparent: Option<&'a str>,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Copy, Debug)]
 pub enum Ending<'a> {
     /// The job is done.
@@ -47,7 +47,7 @@ pub enum Ending<'a> {
         failure: Failure,
         /// Its error chain.
         error: &'a str,
-        /// When the next attempt is due.
+        /// The wait until the next attempt.
         delay: Duration,
     },
     /// The attempt failed, and it was the last one.
@@ -59,14 +59,14 @@ pub enum Ending<'a> {
     },
     /// The handler asked to be run later; the attempt does not count.
     Snoozed {
-        /// How much later.
+        /// The wait until the job is due again.
         delay: Duration,
-        /// Why, if it said so.
+        /// The reason that the handler gave.
         reason: Option<&'a str>,
     },
     /// The job was no longer wanted.
     Cancelled {
-        /// Why.
+        /// The reason that was given.
         reason: &'a str,
     },
     /// Another worker has the job; whatever this run did was undone.

@@ -51,7 +51,7 @@ impl EnqueueSpan {
         Self { trace_context: TraceContext::of(&cx), recorded: Some(cx) }
     }
 
-    /// What the job keeps: the context that its runs continue.
+    /// The context that is stored with the job, for its runs to continue.
     pub fn trace_context(&self) -> Option<&TraceContext> {
         self.trace_context.as_ref()
     }
@@ -103,8 +103,8 @@ impl ProcessSpan {
         Self { cx, recorded, started: Instant::now() }
     }
 
-    /// What the job row keeps for the next attempt to link to; `None` where this run is not
-    /// recorded.
+    /// The `traceparent` that is stored with the job for the next attempt to link to; `None` where
+    /// this run is not recorded.
     pub fn traceparent(&self) -> Option<String> {
         let context = self.recorded.then(|| TraceContext::of(&self.cx)).flatten()?;
         context.traceparent().map(str::to_owned)

@@ -1,4 +1,4 @@
-//! Which jobs of a kind there are to be run.
+//! Expectations of the jobs of a kind that are to be run.
 
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
@@ -24,9 +24,9 @@ pub struct UnfinishedJob<J> {
     pub queue: String,
     /// 1 (claimed first) to 4 (last).
     pub priority: i16,
-    /// When it is due.
+    /// The moment at which it is due.
     pub run_at: OffsetDateTime,
-    /// How many attempts were begun.
+    /// Attempts begun.
     pub attempt: i16,
     /// After so many failed attempts it is discarded.
     pub max_attempts: i16,

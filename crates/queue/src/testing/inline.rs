@@ -14,30 +14,30 @@ use crate::ids::JobId;
 use crate::state::JobState;
 use crate::worker::{Registry, Worker, WorkerSettings};
 
-/// What became of a job that was run inline.
+/// The result of a job that was run inline.
 #[derive(Clone, PartialEq, Debug)]
 pub struct InlineRun {
     /// Its number.
     pub job: JobId,
-    /// How its attempt ended.
+    /// The end of its attempt.
     pub ended: Ended,
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Ended {
     /// The job is done.
     Completed {
-        /// What it recorded; none if its kind keeps no history.
+        /// The recorded output; none if its kind keeps no history.
         output: Option<Value>,
     },
     /// The attempt failed, and there will be another one.
     Failed {
-        /// Whether it failed or was stopped because of its timeout.
+        /// The kind of failure: a failed handler or its timeout.
         outcome: AttemptOutcome,
         /// The whole error chain.
         error: String,
-        /// When it runs again.
+        /// The moment of the next attempt.
         retry_at: OffsetDateTime,
     },
     /// The job was discarded: by its handler, or because this was its last attempt.
@@ -47,14 +47,14 @@ pub enum Ended {
     },
     /// The job is no longer wanted.
     Cancelled {
-        /// Why.
+        /// The reason that was given.
         reason: String,
     },
     /// Not now; it cost no attempt.
     Snoozed {
-        /// Why, if the handler said so.
+        /// The reason that the handler gave.
         reason: Option<String>,
-        /// When it runs.
+        /// The moment at which it is due again.
         until: OffsetDateTime,
     },
     /// The lease was lost, or the end of the attempt could not be recorded.

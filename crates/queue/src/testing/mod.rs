@@ -19,7 +19,9 @@
 //! use std::time::Duration;
 //!
 //! use serde::{Deserialize, Serialize};
-//! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings, enqueue};
+//! use surety_queue::{
+//!     Committed, Job, JobContext, JobError, NewJob, Registry, Worker, WorkerSettings, enqueue,
+//! };
 //! use surety_queue::testing::{self, Ended};
 //!
 //! /// Reminds somebody, but not at night.
@@ -102,7 +104,7 @@ pub use inline::{Ended, InlineRun, run_inline, run_inline_by};
 use crate::QueueError;
 use crate::ids::JobId;
 
-/// Why a test helper could not do what it is for.
+/// An error of a test helper.
 #[derive(Debug, thiserror::Error)]
 pub enum TestingError {
     /// The queue refused.
@@ -115,7 +117,7 @@ pub enum TestingError {
         job: JobId,
         /// Its kind.
         kind: &'static str,
-        /// What is wrong with them.
+        /// The reason.
         #[source]
         source: serde_json::Error,
     },
@@ -124,7 +126,7 @@ pub enum TestingError {
     Sealed {
         /// The number of the job.
         job: JobId,
-        /// Why not.
+        /// The reason.
         #[source]
         source: crate::sealing::OpenError,
     },

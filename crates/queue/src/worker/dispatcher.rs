@@ -21,7 +21,7 @@ pub(crate) struct Dispatcher<S> {
 #[derive(Default)]
 struct Batch {
     jobs: Vec<ClaimedJob>,
-    /// When the first of them was claimed, or earlier.
+    /// The moment at which the first of them was claimed, or an earlier one.
     since: Option<Instant>,
     slots: Vec<Slot>,
 }

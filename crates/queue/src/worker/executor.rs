@@ -36,15 +36,15 @@ use crate::telemetry::{self, Ending, Failure, ProcessSpan};
 /// The reason of a wait is cut at so many bytes: it is in the hot table.
 const MAX_WAIT_REASON_BYTES: usize = 500;
 
-/// How often, and how long apart, the end of a failed attempt is tried to be recorded. What cannot
-/// be recorded is found by the rescue when the lease runs out.
+/// Tries to record the end of a failed attempt, and the pause between them. An end that cannot be
+/// recorded is found by the rescue when the lease runs out.
 const RECORD_TRIES: u32 = 5;
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
 
-/// So long a handler that was told of its job's cancelling may go on, to clean up or to finish.
+/// The time that a handler has after its job was cancelled, to clean up or to finish.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
-/// So long, on average, a job waits whose arguments this worker cannot open, for a worker that can.
+/// The average wait of a job whose arguments this worker cannot open, for a worker that can.
 const OTHER_WORKER_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs claimed jobs.
@@ -172,8 +172,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         self.watch(run, &lease.signals, &stop, timeout).await
     }
 
-    /// When the batch was committed: the jobs that it did not complete, and why; and whether others
-    /// wait for the rest. None when its jobs must run one by one.
+    /// Runs the batch. Gives the jobs that it did not complete, each with its error, and whether
+    /// others wait for the rest; none when its jobs must run one by one.
     async fn run_batch(
         &self,
         leased: &[LeasedJob],

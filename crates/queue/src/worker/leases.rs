@@ -24,13 +24,13 @@ use crate::deadline::{ANSWER_WITHIN, within};
 use crate::handler::{AttemptOutcome, transitions};
 use crate::ids::{Fence, JobId};
 
-/// How often it is asked which jobs are to be cancelled.
+/// The time between two questions for jobs that are to be cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(500);
 
 /// After a renewal that was not answered, the next comes so soon.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a lease lasts and how often it is renewed.
+/// The length of a lease and the time between renewals.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaseTimes {
     pub(crate) lease: Duration,
@@ -38,13 +38,13 @@ pub(crate) struct LeaseTimes {
 }
 
 impl LeaseTimes {
-    /// So long before its lease can expire a handler is stopped: time enough to commit or to be
+    /// The time before the end of a lease at which a handler is stopped: enough to commit or to be
     /// dropped.
     pub(crate) fn margin(&self) -> Duration {
         (self.lease / 6).min(Duration::from_secs(5))
     }
 
-    /// How often the deadlines are looked at.
+    /// The time between two looks at the deadlines.
     fn tick(&self) -> Duration {
         (self.margin() / 4).clamp(Duration::from_millis(5), Duration::from_millis(500))
     }
@@ -53,21 +53,21 @@ impl LeaseTimes {
 #[derive(Debug)]
 struct Lease {
     fence: Fence,
-    /// When the handler must have stopped.
+    /// The moment by which the handler must have stopped.
     deadline: Instant,
     signals: Signals,
     /// Stops the batch that the job is run in, if it is.
     batch_lost: Option<CancellationToken>,
 }
 
-/// What the keeper has to say to a run.
+/// The keeper's messages to a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signals {
     /// The handler must stop, because the lease is lost or cannot be trusted for much longer.
     pub(crate) lost: CancellationToken,
     /// The job is to be cancelled.
     pub(crate) cancelled: CancellationToken,
-    /// Why.
+    /// The reason of the cancellation.
     reason: Arc<OnceLock<String>>,
 }
 
@@ -130,7 +130,7 @@ impl Leases {
         HeldLease { leases: Arc::clone(self), id, fence, signals }
     }
 
-    /// So long after its claim a job may be taken charge of, and be renewed in time.
+    /// The time after its claim within which a job may be taken charge of, and be renewed in time.
     pub(crate) fn longest_wait(&self) -> Duration {
         self.times.margin()
     }
@@ -143,7 +143,7 @@ impl Leases {
         self.held.lock().expect("no code panics while it holds this lock")
     }
 
-    /// How many jobs are in progress.
+    /// The number of jobs in progress.
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }
@@ -232,14 +232,15 @@ impl Leases {
         self.lock().get(&id).is_some_and(|lease| lease.fence == fence)
     }
 
-    /// How long an answer may take: less than a heartbeat, so that there is time for another try.
+    /// The longest wait for an answer: less than a heartbeat, so that there is time for another
+    /// try.
     fn patience(&self) -> Duration {
         self.times.heartbeat.min(ANSWER_WITHIN)
     }
 }
 
-/// Whether the job is gone because its own run has just ended it, and only has not heard of that
-/// yet: that run must not be stopped as one that has lost its lease.
+/// Tells whether the job is gone because its own run has just ended it, and only has not heard of
+/// that yet: that run must not be stopped as one that has lost its lease.
 async fn has_ended_by_itself(pool: &PgPool, id: JobId, fence: Fence) -> bool {
     let outcome = within(transitions::attempt_outcome(pool, id, fence)).await;
     matches!(outcome, Ok(Some(outcome)) if outcome != AttemptOutcome::Crashed)
@@ -332,7 +333,7 @@ async fn keep(
     tokio::join!(watch, renew, cancel);
 }
 
-/// Which of the worker's jobs are to be stopped, and why.
+/// The worker's jobs that are to be stopped, with the reasons.
 async fn cancel_requests(
     executor: impl PgExecutor<'_>,
     worker_id: Uuid,

@@ -32,10 +32,10 @@ pub(crate) async fn listen(options: PgConnectOptions, wake: Arc<Notify>) {
     loop {
         match listen_once(options.clone(), &wake).await {
             Ok(()) => {}
-            Err(Deaf::Database(error)) => {
+            Err(NotListening::Database(error)) => {
                 tracing::debug!(%error, "cannot listen for new jobs, polling goes on");
             }
-            Err(Deaf::NoSession) => {
+            Err(NotListening::NoSession) => {
                 tracing::info!("no session to listen in: new jobs are found by polling");
                 return;
             }
@@ -44,9 +44,9 @@ pub(crate) async fn listen(options: PgConnectOptions, wake: Arc<Notify>) {
     }
 }
 
-/// Why the worker is not told of new jobs.
+/// The reason that the worker is not told of new jobs.
 #[derive(Debug, thiserror::Error)]
-enum Deaf {
+enum NotListening {
     #[error("the connection goes through a pooler")]
     NoSession,
     #[error(transparent)]
@@ -54,7 +54,7 @@ enum Deaf {
 }
 
 /// Listens until the connection is lost.
-async fn listen_once(options: PgConnectOptions, wake: &Notify) -> Result<(), Deaf> {
+async fn listen_once(options: PgConnectOptions, wake: &Notify) -> Result<(), NotListening> {
     // Each time another pool: a connection that does not answer never comes back to its own.
     let pool = PgPoolOptions::new()
         .max_connections(1)
@@ -63,7 +63,7 @@ async fn listen_once(options: PgConnectOptions, wake: &Notify) -> Result<(), Dea
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.ignore_pool_close_event(true);
     if !is_session(&mut listener).await? {
-        return Err(Deaf::NoSession);
+        return Err(NotListening::NoSession);
     }
     listener.listen(CHANNEL).await?;
     // What was sent before was not heard.

@@ -1,5 +1,5 @@
-//! What every worker does beside running jobs: take back the jobs of lost workers, make partitions,
-//! drop old ones.
+//! The maintenance that every worker does beside running jobs: take back the jobs of lost workers,
+//! make partitions, drop old ones.
 //!
 //! There is no leader. Each of these is safe when several workers do it at once: the rescue skips
 //! rows that another one has locked, and making and dropping partitions is idempotent.

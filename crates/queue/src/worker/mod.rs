@@ -249,7 +249,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         &self.executor.engine.pool
     }
 
-    /// What this worker did so far.
+    /// The counts of this worker so far.
     pub fn summary(&self) -> WorkerSummary {
         let counts = &self.executor.counts;
         WorkerSummary {

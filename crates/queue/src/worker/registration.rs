@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::leases::{LeaseTimes, Leases};
 use crate::QueueError;
 
-/// How often a worker asks whether it is to drain.
+/// The time between two questions whether the worker is to drain.
 const DRAIN_POLL: Duration = Duration::from_millis(500);
 
-/// How often rows of workers that are long gone are removed.
+/// The time between two removals of rows of workers that are long gone.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The row of a worker of this process.
@@ -25,11 +25,11 @@ pub(crate) struct Registration {
     pub(crate) kinds: Vec<String>,
     pub(crate) slots: usize,
     pub(crate) times: LeaseTimes,
-    /// What is in progress.
+    /// The jobs in progress.
     pub(crate) leases: Arc<Leases>,
 }
 
-/// What the worker's row says of it.
+/// The state of the worker's row.
 enum Row {
     Gone,
     Stay,

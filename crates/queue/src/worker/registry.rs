@@ -1,5 +1,5 @@
-//! Which code runs which kind. Behind it, kinds are no longer types: a handler takes arguments as
-//! JSON.
+//! The registry of kinds: the handler of each. Behind it, kinds are no longer types: a handler
+//! takes arguments as JSON.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -60,7 +60,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// As [`Self::register`].
     #[must_use]
     pub fn register_batch<J: BatchJob<State = S>>(self) -> Self {
-        self.add(J::KIND, Arc::new(InBatches::<J>(PhantomData)))
+        self.add(<J as Job>::KIND, Arc::new(InBatches::<J>(PhantomData)))
     }
 
     /// Adds a schedule, which every worker defines at its start, see [`crate::schedules`].
@@ -104,13 +104,13 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         queues
     }
 
-    /// What there is to know of these kinds, in the order of their names.
+    /// The declarations of these kinds, in the order of their names.
     pub fn declarations(&self) -> Vec<KindDeclaration> {
         self.handlers.values().map(|handler| handler.declaration()).collect()
     }
 
-    /// Whether these can be the arguments of a job of this kind. Of a kind that is not registered,
-    /// anything can.
+    /// Checks that these can be the arguments of a job of this kind. Of a kind that is not
+    /// registered, anything can.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     }
 }
 
-/// What the worker needs to know of a kind.
+/// The properties of a kind that the worker needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KindTraits {
     pub(crate) queue: &'static str,
@@ -136,7 +136,7 @@ pub(crate) struct KindTraits {
     pub(crate) backoff: Backoff,
     /// None for a kind whose jobs run one by one.
     pub(crate) max_batch: Option<usize>,
-    /// How long a batch may wait to be filled.
+    /// The longest that a batch may wait to be filled.
     pub(crate) max_wait: Duration,
 }
 
@@ -181,7 +181,7 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
     }
 }
 
-impl<J: BatchJob> Handler<J::State> for InBatches<J> {
+impl<J: BatchJob> Handler<<J as BatchJob>::State> for InBatches<J> {
     fn traits(&self) -> KindTraits {
         let one_by_one = OneByOne::<J>(PhantomData).traits();
         KindTraits {
@@ -199,14 +199,19 @@ impl<J: BatchJob> Handler<J::State> for InBatches<J> {
         OneByOne::<J>(PhantomData).check(args)
     }
 
-    fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
+    fn run(
+        &self,
+        args: &RawValue,
+        state: <J as BatchJob>::State,
+        cx: JobContext,
+    ) -> Result<Run, JobError> {
         OneByOne::<J>(PhantomData).run(args, state, cx)
     }
 
     fn run_batch(
         &self,
         args: &[&RawValue],
-        state: J::State,
+        state: <J as BatchJob>::State,
         cx: BatchContext,
     ) -> Result<Run, JobError> {
         let jobs = args.iter().map(|args| parse(args)).collect::<Result<Vec<J>, _>>()?;

@@ -1,4 +1,4 @@
-//! How runs end, in the worker's view.
+//! The outcomes of runs, in the worker's view.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::claim::ClaimedJob;
 use crate::handler::{AttemptOutcome, Committed, CommittedOutcome, EndedAttempt, JobError};
 use crate::telemetry::{Ending, Failure};
 
-/// How a run ended, in the worker's view.
+/// The outcome of a run, in the worker's view.
 pub(crate) enum RunOutcome {
     /// The handler has committed it, nothing is left to record.
     Committed(Committed),
@@ -28,7 +28,7 @@ pub(crate) enum RunOutcome {
     HandedBack,
 }
 
-/// How many attempts ended how, since the worker started.
+/// Counts of attempts by outcome, since the worker started.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) completed: AtomicU64,

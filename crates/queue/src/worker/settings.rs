@@ -1,4 +1,4 @@
-//! How a worker works.
+//! The settings of a worker.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use crate::QueueError;
 use crate::retention::Retention;
 use crate::sealing::Keyring;
 
-/// How a worker works.
+/// The settings of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
     /// The most jobs in progress at once. At least 1. A claim brings up to 500: with twice as many
     /// in progress, the next ones are claimed while the last ones run.
     pub concurrency: usize,
-    /// How long a claim is valid without a heartbeat. A dead worker's jobs run again after this
-    /// long.
+    /// The time that a claim is valid without a heartbeat. A dead worker's jobs run again after
+    /// this long.
     pub lease: Duration,
-    /// How often leases are renewed; at most a third of the lease.
+    /// The time between renewals of leases; at most a third of the lease.
     pub heartbeat: Duration,
-    /// How often an idle worker looks for due jobs without having been notified.
+    /// The time between two looks of an idle worker for due jobs, without having been notified.
     pub poll: Duration,
-    /// How long jobs in progress may go on after the worker was told to stop.
+    /// The time that jobs in progress may go on after the worker was told to stop.
     pub grace: Duration,
     /// The queues to claim from; empty means all queues of the registered kinds.
     pub queues: Vec<String>,
-    /// How long finished jobs are kept.
+    /// Retention of finished jobs.
     pub retention: Retention,
     /// The keys that the arguments of sealed jobs are opened with. Needed where the registry has a
     /// [sealed](crate::handler::Job::SEALED) kind.
     #[cfg(feature = "sealing")]
     pub keyring: Option<Keyring>,
-    /// What the registry calls the version of this program.
+    /// The version of this program, for the registry of workers.
     pub version: String,
 }
 

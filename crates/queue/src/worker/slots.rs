@@ -1,4 +1,4 @@
-//! How many jobs a worker may have in progress.
+//! Slots: the bound on a worker's jobs in progress.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! What a worker did.
+//! Counts of a worker's runs.
 
-/// What a worker did.
+/// Counts of a worker's runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct WorkerSummary {
     /// Jobs completed.

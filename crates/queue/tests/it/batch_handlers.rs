@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use surety_queue::{
-    Backoff, BatchContext, BatchJob, Committed, Job, JobContext, JobError, JobId, Registry, Worker,
+    Backoff, BatchContext, BatchJob, Committed, JobContext, JobError, JobId, Registry, Worker,
     WorkerSettings,
 };
 use tokio_util::sync::CancellationToken;
@@ -51,23 +51,6 @@ struct Item {
     part: Part,
 }
 
-impl Job for Item {
-    const KIND: &'static str = "item";
-    const MAX_ATTEMPTS: i16 = 2;
-    const BACKOFF: Backoff = Backoff { base: Duration::ZERO, ..Backoff::DEFAULT };
-    type State = Sizes;
-
-    async fn run(self, sizes: &Sizes, cx: JobContext) -> Result<Committed, JobError> {
-        sizes.add(1);
-        let mut tx = cx.begin().await?;
-        self.write(&mut tx).await?;
-        match self.part {
-            Part::Fail => Err(anyhow!("{} failed", self.name).into()),
-            _ => cx.complete(tx).await,
-        }
-    }
-}
-
 impl Item {
     async fn write(&self, conn: &mut sqlx::PgConnection) -> Result<(), JobError> {
         sqlx::query("insert into effects (name) values ($1)")
@@ -91,6 +74,11 @@ impl Item {
 }
 
 impl BatchJob for Item {
+    const KIND: &'static str = "item";
+    const MAX_ATTEMPTS: i16 = 2;
+    const BACKOFF: Backoff = Backoff { base: Duration::ZERO, ..Backoff::DEFAULT };
+    type State = Sizes;
+
     async fn run_batch(
         jobs: Vec<Self>,
         sizes: &Sizes,
@@ -118,25 +106,27 @@ impl BatchJob for Item {
         }
         cx.complete(tx).await
     }
+
+    async fn run_alone(self, sizes: &Sizes, cx: JobContext) -> Result<Committed, JobError> {
+        sizes.add(1);
+        let mut tx = cx.begin().await?;
+        self.write(&mut tx).await?;
+        match self.part {
+            Part::Fail => Err(anyhow!("{} failed", self.name).into()),
+            _ => cx.complete(tx).await,
+        }
+    }
 }
 
 /// Waits for company.
 #[derive(Serialize, Deserialize)]
 struct Patient {}
 
-impl Job for Patient {
-    const KIND: &'static str = "patient";
-    type State = Sizes;
-
-    async fn run(self, sizes: &Sizes, cx: JobContext) -> Result<Committed, JobError> {
-        sizes.add(1);
-        cx.complete_without_effects().await
-    }
-}
-
 impl BatchJob for Patient {
+    const KIND: &'static str = "patient";
     const MAX_BATCH: usize = 5;
     const MAX_WAIT: Duration = Duration::from_millis(1500);
+    type State = Sizes;
 
     async fn run_batch(
         jobs: Vec<Self>,
@@ -149,9 +139,28 @@ impl BatchJob for Patient {
     }
 }
 
+/// Ends as its part says, in company and alone.
+#[derive(Serialize, Deserialize)]
+struct Plain(Item);
+
+impl BatchJob for Plain {
+    const KIND: &'static str = "plain";
+    type State = Sizes;
+
+    async fn run_batch(
+        jobs: Vec<Self>,
+        sizes: &Sizes,
+        cx: BatchContext,
+    ) -> Result<Committed, JobError> {
+        Item::run_batch(jobs.into_iter().map(|Self(item)| item).collect(), sizes, cx).await
+    }
+}
+
 fn worker(pool: &PgPool, sizes: &Sizes, settings: WorkerSettings) -> Worker<Sizes> {
-    let registry =
-        Registry::new(sizes.clone()).register_batch::<Item>().register_batch::<Patient>();
+    let registry = Registry::new(sizes.clone())
+        .register_batch::<Item>()
+        .register_batch::<Patient>()
+        .register_batch::<Plain>();
     Worker::new(pool.clone(), registry, settings).unwrap()
 }
 
@@ -199,6 +208,25 @@ async fn jobs_that_their_batch_could_not_do_end_as_it_says_and_the_others_are_co
     assert_eq!(attempts_of(&db.pool, ids[4]).await, []);
     assert_eq!(attempts_of(&db.pool, ids[6]).await.len(), 2);
     assert_eq!((summary.completed, summary.discarded), (2, 2));
+    assert_invariants_hold(&db.pool).await;
+}
+
+#[tokio::test]
+async fn a_batch_of_one_ends_its_job_as_its_handler_says() {
+    let db = database().await;
+    let sizes = Sizes::default();
+    let worker = worker(&db.pool, &sizes, WorkerSettings::default());
+    let parts = [Part::Done, Part::Discard, Part::RetryLater, Part::Cancel, Part::Snooze];
+    let mut states = Vec::new();
+    for part in parts {
+        let id = enqueue_job(&db.pool, &Plain(Item { name: format!("{part:?}"), part })).await;
+        worker.run_until_idle().await.unwrap();
+        states.push(state_of(&db.pool, id).await);
+    }
+
+    assert_eq!(states, ["completed", "discarded", "retryable", "cancelled", "scheduled"]);
+    assert_eq!(sizes.all(), [1; 5]);
+    assert_eq!(effects(&db.pool).await, ["Done"]);
     assert_invariants_hold(&db.pool).await;
 }
 

@@ -91,18 +91,10 @@ impl Together {
     }
 }
 
-impl Job for Together {
+impl BatchJob for Together {
     const KIND: &'static str = "together";
     type State = Gates;
 
-    async fn run(self, _gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
-        let mut tx = cx.begin().await?;
-        self.write(&mut tx).await?;
-        cx.complete(tx).await
-    }
-}
-
-impl BatchJob for Together {
     async fn run_batch(
         jobs: Vec<Self>,
         gates: &Gates,
@@ -114,6 +106,12 @@ impl BatchJob for Together {
         }
         gates.begun.add_permits(1);
         gates.go_on.acquire().await?.forget();
+        cx.complete(tx).await
+    }
+
+    async fn run_alone(self, _gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
+        let mut tx = cx.begin().await?;
+        self.write(&mut tx).await?;
         cx.complete(tx).await
     }
 }

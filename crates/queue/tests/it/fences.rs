@@ -81,8 +81,8 @@ impl Write {
             }
             Self::Snooze => send::hand_back(conn, claim, 60.0, Some("later")).await.is_some(),
             Self::HandBack => send::hand_back(conn, claim, 0.0, None).await.is_some(),
-            Self::Progress => send::tell(conn, claim, Some((50, "half")), None).await,
-            Self::Checkpoint => send::tell(conn, claim, None, Some(&json!(7))).await,
+            Self::Progress => send::record_progress(conn, claim, Some((50, "half")), None).await,
+            Self::Checkpoint => send::record_progress(conn, claim, None, Some(&json!(7))).await,
             Self::Heartbeat => !send::heartbeat(conn, &[claim], 3600.0).await.is_empty(),
             Self::HeartbeatAmongOthers => {
                 send::heartbeat(conn, &[claim, other], 3600.0).await.contains(&claim.0)
@@ -362,7 +362,9 @@ async fn whatever_writes_jobs_asks_the_fence_or_has_a_reason_not_to() {
         .collect();
     assert!(obsolete.is_empty(), "no longer exceptions: {obsolete:?}");
     // Were nothing found at all, this would hold as well.
-    for known in ["retry.sql", "hand_back.sql", "heartbeat.sql", "tell.sql", "queue.end_jobs"] {
+    for known in
+        ["retry.sql", "hand_back.sql", "heartbeat.sql", "record_progress.sql", "queue.end_jobs"]
+    {
         assert!(writers.iter().any(|(name, _)| name == known), "{known} was not found");
     }
 }

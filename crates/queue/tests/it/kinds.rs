@@ -192,18 +192,6 @@ pub(super) struct Batched {
     pub(super) name: String,
 }
 
-impl Job for Batched {
-    const KIND: &'static str = "batched";
-    const MAX_ATTEMPTS: i16 = 1;
-    type State = Gates;
-
-    async fn run(self, _gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
-        let mut tx = cx.begin().await?;
-        self.write(&mut tx).await?;
-        cx.complete(tx).await
-    }
-}
-
 impl Batched {
     async fn write(&self, conn: &mut sqlx::PgConnection) -> Result<(), JobError> {
         sqlx::query(
@@ -217,7 +205,10 @@ impl Batched {
 }
 
 impl BatchJob for Batched {
+    const KIND: &'static str = "batched";
+    const MAX_ATTEMPTS: i16 = 1;
     const MAX_BATCH: usize = 50;
+    type State = Gates;
 
     async fn run_batch(
         jobs: Vec<Self>,

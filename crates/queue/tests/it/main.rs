@@ -23,6 +23,7 @@ mod model;
 mod operators;
 mod operators_list;
 mod outcomes;
+mod progress;
 mod readme;
 mod redaction;
 mod schema;
@@ -30,7 +31,7 @@ mod schema;
 mod sealing;
 mod shutdown;
 mod statements;
-mod telling;
+
 mod testing;
 mod unique;
 mod why_not_run;

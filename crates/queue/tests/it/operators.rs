@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use surety_queue::operate::discarded::{self, Decision, Resolved};
 use surety_queue::operate::inspect::Intervention;
 use surety_queue::operate::interventions::{
-    Each, Edited, Refusal, Retried, discard, edit, retry, run_now,
+    Each, Edited, InterventionRefusal, Retried, discard, edit, retry, run_now,
 };
 use surety_queue::operate::queues::{self, Limits, OnPoison};
 use surety_queue::operate::waiting;
@@ -27,14 +27,14 @@ async fn retried(pool: &PgPool, ids: &[JobId]) -> Each<Retried> {
     each
 }
 
-async fn discards(pool: &PgPool, id: JobId) -> Result<(), Refusal> {
+async fn discards(pool: &PgPool, id: JobId) -> Result<(), InterventionRefusal> {
     let mut tx = pool.begin().await.unwrap();
     let each = discard(&mut tx, &[id], ADA).await.unwrap();
     tx.commit().await.unwrap();
     each[0].1
 }
 
-async fn edits(pool: &PgPool, id: JobId, new: Value) -> Result<Edited, Refusal> {
+async fn edits(pool: &PgPool, id: JobId, new: Value) -> Result<Edited, InterventionRefusal> {
     let mut tx = pool.begin().await.unwrap();
     let edited = edit(&mut tx, id, |_| new, ADA).await.unwrap();
     tx.commit().await.unwrap();
@@ -46,7 +46,7 @@ fn later(kind: &str) -> NewJob {
 }
 
 /// A job in each state that retry, discard and edit refuse, with why.
-async fn untouchable(pool: &PgPool) -> Vec<(JobId, Refusal)> {
+async fn untouchable(pool: &PgPool) -> Vec<(JobId, InterventionRefusal)> {
     let completed = enqueue_job(pool, &Act::new("a", End::Complete)).await;
     let cancelled = enqueue_job(pool, &Act::new("b", End::Cancel)).await;
     idle_worker(pool).run_until_idle().await.unwrap();
@@ -61,10 +61,10 @@ async fn untouchable(pool: &PgPool) -> Vec<(JobId, Refusal)> {
     .await
     .unwrap();
     vec![
-        (completed, Refusal::Completed),
-        (cancelled, Refusal::Cancelled),
-        (running, Refusal::Running),
-        (JobId(4711), Refusal::NotFound),
+        (completed, InterventionRefusal::Completed),
+        (cancelled, InterventionRefusal::Cancelled),
+        (running, InterventionRefusal::Running),
+        (JobId(4711), InterventionRefusal::NotFound),
     ]
 }
 
@@ -123,7 +123,7 @@ async fn what_runs_has_ended_or_waits_for_others_is_refused() {
         .execute(&db.pool)
         .await
         .unwrap();
-    cases.push((held, Refusal::Held));
+    cases.push((held, InterventionRefusal::Held));
     let ids: Vec<JobId> = cases.iter().map(|(id, _)| *id).collect();
     let expected: Vec<_> = cases.into_iter().map(|(id, refusal)| (id, Err(refusal))).collect();
     assert_eq!(retried(&db.pool, &ids).await, expected);
@@ -141,11 +141,20 @@ async fn a_discarded_job_is_left_to_whoever_can_redrive_it_and_decided_over_once
     let mut conn = db.pool.acquire().await.unwrap();
     assert_eq!(discarded::dismiss(&mut conn, dismissed, ADA).await.unwrap(), Resolved::Done);
     let each = run_now(&mut conn, &[left, dismissed], ADA).await.unwrap();
-    assert_eq!(each, [(left, Err(Refusal::Discarded)), (dismissed, Err(Refusal::Decided))]);
+    assert_eq!(
+        each,
+        [
+            (left, Err(InterventionRefusal::Discarded)),
+            (dismissed, Err(InterventionRefusal::Decided))
+        ]
+    );
     assert_eq!(state_of(&db.pool, left).await, "discarded");
     drop(conn);
     let each = retried(&db.pool, &[left, dismissed]).await;
-    assert_eq!(each, [(left, Ok(Retried::Redriven)), (dismissed, Err(Refusal::Decided))]);
+    assert_eq!(
+        each,
+        [(left, Ok(Retried::Redriven)), (dismissed, Err(InterventionRefusal::Decided))]
+    );
 }
 
 #[tokio::test]
@@ -189,10 +198,10 @@ async fn a_waiting_job_is_discarded_with_who_and_why_and_can_be_redriven() {
     idle_worker(&db.pool).run_until_idle().await.unwrap();
     assert_eq!(effects(&db.pool).await, [format!("released pay {id} \"a\"")], "followed up");
 
-    assert_eq!(discards(&db.pool, id).await, Err(Refusal::Discarded));
+    assert_eq!(discards(&db.pool, id).await, Err(InterventionRefusal::Discarded));
     assert_eq!(retried(&db.pool, &[id]).await, [(id, Ok(Retried::Redriven))]);
     // One decision for each attempt: from a second discard here nobody could get it back.
-    assert_eq!(discards(&db.pool, id).await, Err(Refusal::Redriven));
+    assert_eq!(discards(&db.pool, id).await, Err(InterventionRefusal::Redriven));
     idle_worker(&db.pool).run_until_idle().await.unwrap();
     assert_eq!(state_of(&db.pool, id).await, "completed");
     assert_invariants_hold(&db.pool).await;
@@ -242,8 +251,8 @@ async fn sealed_arguments_and_decided_jobs_are_not_edited() {
     let mut conn = db.pool.acquire().await.unwrap();
     assert_eq!(discarded::dismiss(&mut conn, dismissed, ADA).await.unwrap(), Resolved::Done);
     drop(conn);
-    assert_eq!(edits(&db.pool, sealed, json!({})).await, Err(Refusal::Sealed));
-    assert_eq!(edits(&db.pool, dismissed, json!({})).await, Err(Refusal::Decided));
+    assert_eq!(edits(&db.pool, sealed, json!({})).await, Err(InterventionRefusal::Sealed));
+    assert_eq!(edits(&db.pool, dismissed, json!({})).await, Err(InterventionRefusal::Decided));
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ impl SetPin {
     }
 }
 
-impl Job for SetPin {
+impl BatchJob for SetPin {
     const KIND: &'static str = "set_pin";
     const MAX_ATTEMPTS: i16 = 2;
     const BACKOFF: Backoff = Backoff { base: Duration::ZERO, ..Backoff::DEFAULT };
@@ -64,22 +64,14 @@ impl Job for SetPin {
     const SEALED: bool = true;
     type State = Gate;
 
-    async fn run(self, gate: &Gate, cx: JobContext) -> Result<Committed, JobError> {
-        if self.name == "gated" {
-            gate.0.acquire().await?.forget();
-        }
-        let mut tx = cx.begin().await?;
-        self.write(&mut tx).await?;
-        cx.complete(tx).await
-    }
-}
-
-impl BatchJob for SetPin {
     async fn run_batch(
         jobs: Vec<Self>,
-        _gate: &Gate,
+        gate: &Gate,
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
+        if jobs.iter().any(|job| job.name == "gated") {
+            gate.0.acquire().await?.forget();
+        }
         let mut tx = cx.begin().await?;
         for job in &jobs {
             job.write(&mut tx).await?;

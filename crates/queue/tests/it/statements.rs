@@ -159,14 +159,14 @@ pub(super) async fn hand_back(
 }
 
 /// Whether it was kept.
-pub(super) async fn tell(
+pub(super) async fn record_progress(
     conn: &mut PgConnection,
     claim: Claim,
     progress: Option<(i16, &str)>,
     checkpoint: Option<&Value>,
 ) -> bool {
     let (percent, text) = progress.unzip();
-    let row = sqlx::query(file!("tell"))
+    let row = sqlx::query(file!("record_progress"))
         .bind(claim.0)
         .bind(claim.1)
         .bind(percent)

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use surety_queue::operate::inspect::find_job;
 use surety_queue::operate::{CancelOutcome, cancel};
 use surety_queue::{
-    Backoff, BatchContext, BatchJob, Committed, Enqueued, Job, JobContext, JobError, JobId, NewJob,
+    Backoff, BatchContext, BatchJob, Committed, Enqueued, JobContext, JobError, JobId, NewJob,
     Registry, Unique, Worker, WorkerSettings, enqueue, enqueue_many,
 };
 
@@ -33,14 +33,27 @@ enum Way {
     Gated,
 }
 
-impl Job for Brief {
+impl BatchJob for Brief {
     const KIND: &'static str = "brief";
     const KEEPS_HISTORY: bool = false;
     const MAX_ATTEMPTS: i16 = 3;
     const BACKOFF: Backoff = Backoff { base: Duration::ZERO, ..Backoff::DEFAULT };
     type State = Gates;
 
-    async fn run(self, gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
+    async fn run_batch(
+        jobs: Vec<Self>,
+        _gates: &Gates,
+        cx: BatchContext,
+    ) -> Result<Committed, JobError> {
+        if jobs.iter().any(|job| job.way != Way::Batch) {
+            return Err(anyhow!("one by one").into());
+        }
+        let mut tx = cx.begin().await?;
+        sqlx::query("insert into effects (name) values ('batch')").execute(&mut *tx).await?;
+        cx.complete(tx).await
+    }
+
+    async fn run_alone(self, gates: &Gates, cx: JobContext) -> Result<Committed, JobError> {
         if cx.attempt() <= self.failures {
             return Err(anyhow!("attempt {} failed", cx.attempt()).into());
         }
@@ -54,21 +67,6 @@ impl Job for Brief {
         }
         let mut tx = cx.begin().await?;
         sqlx::query("insert into effects (name) values ('a')").execute(&mut *tx).await?;
-        cx.complete(tx).await
-    }
-}
-
-impl BatchJob for Brief {
-    async fn run_batch(
-        jobs: Vec<Self>,
-        _gates: &Gates,
-        cx: BatchContext,
-    ) -> Result<Committed, JobError> {
-        if jobs.iter().any(|job| job.way != Way::Batch) {
-            return Err(anyhow!("one by one").into());
-        }
-        let mut tx = cx.begin().await?;
-        sqlx::query("insert into effects (name) values ('batch')").execute(&mut *tx).await?;
         cx.complete(tx).await
     }
 }

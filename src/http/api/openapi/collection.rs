@@ -25,7 +25,7 @@ const HEAD: &str = "\
 @password = three otters on a raft
 ";
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Clone, Copy)]
 enum By {
     Anybody,

@@ -7,7 +7,7 @@
 //! - `collection`: writes the same operations as requests for an editor.
 //!
 //! Guaranteed: the document depends on nothing but the code, and names are unique over all sections
-//! of `components`, so that generated clients compile (`tests/it/openapi`, `.ci/clients/run`).
+//! of `components`, so that generated clients compile (`tests/it/openapi.rs`, `.ci/clients/run`).
 //!
 //! `routes` tells the layers around the operations which there are.
 

@@ -24,7 +24,7 @@ pub struct OrderQuery {
     pub created_from: Option<OffsetDateTime>,
     /// Only those given before this time.
     pub created_before: Option<OffsetDateTime>,
-    /// How many are on a page.
+    /// The number of orders on a page.
     pub limit: u16,
     /// The `next_cursor` of the page before.
     pub cursor: Option<String>,

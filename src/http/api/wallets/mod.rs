@@ -332,7 +332,7 @@ enum StatementMade {
     #[oai(status = 200)]
     Ok(
         Csv,
-        /// That it is a file, and its name.
+        /// Names the file that it is.
         #[oai(header = "Content-Disposition")]
         String,
     ),

@@ -1,4 +1,4 @@
-//! What keeps a job from running, in words.
+//! The causes that keep a job from running, in words.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -15,50 +15,50 @@ use crate::state::JobState;
 pub enum Cause {
     /// It is done.
     Completed {
-        /// When it was done.
+        /// The moment of its completion.
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
-        /// How often it was run.
+        /// Attempts begun.
         attempts: i16,
     },
     /// It is no longer wanted.
     Cancelled {
-        /// When it ended.
+        /// The moment of its end.
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
-        /// Who cancelled it; null if its handler did, or another job's end.
+        /// The person who cancelled it; null if its handler did, or another job's end.
         by: Option<String>,
-        /// Why.
+        /// The reason that was given.
         reason: Option<String>,
     },
     /// It failed for good.
     Discarded {
-        /// When it ended.
+        /// The moment of its end.
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
-        /// How often it was run.
+        /// Attempts begun.
         attempts: i16,
         /// The error of the last attempt; null if retention has dropped it.
         error: Option<String>,
     },
     /// An operator discarded it while it waited.
     DiscardedByOperator {
-        /// When.
+        /// The moment of the decision.
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
-        /// Who.
+        /// The author of the decision.
         by: String,
-        /// Why.
+        /// The reason that was given.
         reason: String,
     },
     /// A worker has it.
     Running {
-        /// Which one.
+        /// The worker that runs it.
         worker_id: Uuid,
-        /// Since when.
+        /// The moment at which the run began.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
-        /// Which attempt this is.
+        /// The number of this attempt.
         attempt: i16,
         /// After so many failed attempts it is discarded.
         max_attempts: i16,
@@ -69,18 +69,18 @@ pub enum Cause {
     },
     /// A worker has it, and is to stop.
     CancelRequested {
-        /// Which one.
+        /// The worker that runs it.
         worker_id: Uuid,
-        /// Who wants it stopped.
+        /// The person who asked to cancel it.
         by: String,
-        /// Why.
+        /// The reason that was given.
         reason: String,
     },
     /// The worker that had it is gone; it is about to be taken back.
     WorkerLost {
-        /// Which one.
+        /// The worker that was lost.
         worker_id: Uuid,
-        /// When its lease ran out.
+        /// The moment at which its lease ran out.
         #[serde(with = "time::serde::rfc3339")]
         lease_expired_at: OffsetDateTime,
     },
@@ -88,44 +88,44 @@ pub enum Cause {
     Held {
         /// The first of those.
         depends_on: Vec<JobId>,
-        /// How many there are.
+        /// The number of jobs that it waits for.
         total: i64,
     },
     /// It was enqueued for later.
     Scheduled {
-        /// When it is due.
+        /// The moment at which it is due.
         #[serde(with = "time::serde::rfc3339")]
         until: OffsetDateTime,
     },
     /// It failed, and waits before it is tried again.
     WaitsForRetry {
-        /// When it is due.
+        /// The moment at which it is due.
         #[serde(with = "time::serde::rfc3339")]
         until: OffsetDateTime,
-        /// How many attempts were begun.
+        /// Attempts begun.
         attempt: i16,
         /// After so many failed attempts it is discarded.
         max_attempts: i16,
-        /// Why the last one failed.
+        /// The error of the last attempt.
         error: Option<String>,
     },
     /// Its handler put it off.
     Snoozed {
-        /// When it is due.
+        /// The moment at which it is due.
         #[serde(with = "time::serde::rfc3339")]
         until: OffsetDateTime,
-        /// Why.
+        /// The reason that its handler gave.
         reason: String,
     },
     /// Its queue is paused, or all are.
     Paused {
         /// The queue; `*` for all.
         queue: String,
-        /// Who paused it.
+        /// The person who paused it.
         by: String,
-        /// Why.
+        /// The reason that was given.
         reason: String,
-        /// Since when.
+        /// The moment of the pause.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
     },
@@ -135,9 +135,9 @@ pub enum Cause {
         key: String,
         /// The job at its head; it may be this one.
         by: JobId,
-        /// What became of that.
+        /// The reason that the key is blocked.
         why: BlockCause,
-        /// Since when.
+        /// The moment at which the key was blocked.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
     },
@@ -156,7 +156,7 @@ pub enum Cause {
     UnknownKind {
         /// The kind.
         kind: String,
-        /// How many workers there are.
+        /// The number of workers.
         workers: i64,
     },
     /// No worker that knows its kind claims from its queue.
@@ -170,44 +170,44 @@ pub enum Cause {
     QueueFull {
         /// The queue.
         queue: String,
-        /// How many of it run.
+        /// Jobs of it that run.
         running: i64,
-        /// How many may.
+        /// Jobs of it that may run at once.
         max: i32,
     },
     /// As many jobs of its key run as may.
     KeyFull {
         /// The key.
         key: String,
-        /// How many of it run.
+        /// Jobs of it that run.
         running: i64,
-        /// How many may.
+        /// Jobs of it that may run at once.
         max: i32,
     },
     /// Its queue, or its key there, starts only so many jobs in a time, and has.
     RateUsedUp {
         /// The queue.
         queue: String,
-        /// So many.
+        /// Jobs that may start in one period.
         rate: i32,
-        /// In so many seconds.
+        /// The length of the period in seconds.
         period_secs: f64,
-        /// In how many seconds the next one may start.
+        /// Seconds until the next one may start.
         next_in_secs: Option<f64>,
     },
     /// Jobs of more priority, or due earlier, are ahead of it.
     JobsAhead {
-        /// How many were counted.
+        /// The number that were counted.
         count: i64,
-        /// Whether there are more.
+        /// True when there are more than were counted.
         is_more: bool,
-        /// Since when this one is due.
+        /// The moment at which this one became due.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
     },
     /// Nothing keeps it.
     Due {
-        /// Since when it is due.
+        /// The moment at which it became due.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
     },

@@ -32,18 +32,18 @@ pub struct JobDetails {
     pub priority: i16,
     /// Its state.
     pub state: JobState,
-    /// Why it waits, if its handler said so when it snoozed.
+    /// The reason for its wait, if its handler gave one when it snoozed.
     pub wait_reason: Option<String>,
-    /// When it is due, or was when it last ran.
+    /// The moment at which it is due, or was when it last ran.
     #[serde(with = "time::serde::rfc3339")]
     pub run_at: OffsetDateTime,
-    /// How many attempts were begun.
+    /// Attempts begun.
     pub attempt: i16,
     /// After so many failed attempts it is discarded.
     pub max_attempts: i16,
-    /// How many attempts ended with their worker, since the last redrive.
+    /// Attempts that ended with their worker, since the last redrive.
     pub crash_count: i16,
-    /// Whom it is for.
+    /// The key that it was enqueued with.
     pub key: Option<String>,
     /// The words that it can be found by; null for none.
     pub tags: Option<Vec<String>>,
@@ -51,26 +51,26 @@ pub struct JobDetails {
     pub batch_id: Option<i64>,
     /// The worker that has it now.
     pub worker_id: Option<Uuid>,
-    /// Since when that worker has it.
+    /// The moment at which that worker claimed it.
     #[serde(with = "time::serde::rfc3339::option")]
     pub started_at: Option<OffsetDateTime>,
-    /// Until when that worker has it, unless it renews its lease.
+    /// The end of that worker's lease, unless it is renewed.
     #[serde(with = "time::serde::rfc3339::option")]
     pub lease_expires_at: Option<OffsetDateTime>,
-    /// Who wants the worker to stop it.
+    /// The person who asked to cancel it while it runs.
     pub cancel_requested_by: Option<String>,
-    /// How much is done, in percent, if its handler tells.
+    /// Progress in percent, if its handler records any.
     pub progress: Option<i16>,
     /// The same in words.
     pub progress_text: Option<String>,
-    /// What its handler wrote down to go on from.
+    /// The checkpoint that its handler stored to go on from.
     pub checkpoint: Option<serde_json::Value>,
-    /// What its handler gave as result.
+    /// The output of its handler.
     pub output: Option<serde_json::Value>,
-    /// When it was enqueued.
+    /// The moment at which it was enqueued.
     #[serde(with = "time::serde::rfc3339")]
     pub enqueued_at: OffsetDateTime,
-    /// When it was finished.
+    /// The moment at which it was finished.
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
     /// Its arguments as people may see them: without what its kind
@@ -84,9 +84,9 @@ pub struct JobDetails {
     pub groups: Groups,
     /// All ended attempts that retention has kept, in order.
     pub attempts: Vec<Attempt>,
-    /// What operators decided over it, in order.
+    /// Decisions of operators over it, in order.
     pub resolutions: Vec<Resolution>,
-    /// What else operators did to it, in order.
+    /// Other interventions of operators, in order.
     pub interventions: Vec<Intervention>,
 }
 
@@ -102,13 +102,13 @@ impl fmt::Debug for StoredArgs {
 }
 
 impl StoredArgs {
-    /// Them as those of a job of kind `J`; none if they do not parse, or are sealed.
+    /// The arguments as those of a job of kind `J`; none if they do not parse, or are sealed.
     #[must_use]
     pub fn parse<J: Job>(&self) -> Option<J> {
         J::deserialize(&self.0).ok()
     }
 
-    /// Them as JSON; not opened if they are sealed.
+    /// The arguments as JSON; not opened if they are sealed.
     #[must_use]
     pub fn as_json(&self) -> &serde_json::Value {
         &self.0
@@ -124,51 +124,51 @@ pub struct Attempt {
     pub fence: Fence,
     /// The worker that ran it.
     pub worker_id: Uuid,
-    /// When it began.
+    /// The moment at which it began.
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,
-    /// When it ended.
+    /// The moment at which it ended.
     #[serde(with = "time::serde::rfc3339")]
     pub ended_at: OffsetDateTime,
-    /// How it ended.
+    /// The kind of end.
     pub outcome: AttemptOutcome,
     /// The whole error chain; null exactly when it completed the job.
     pub error: Option<String>,
 }
 
-/// What an operator decided over the job after it was discarded.
+/// A decision of an operator over the job after it was discarded.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Resolution {
     /// The attempt that the job was discarded at.
     pub attempt: i16,
-    /// What was decided.
+    /// The decision.
     pub resolution: ResolutionKind,
-    /// Who decided.
+    /// The author of the decision.
     pub resolved_by: String,
-    /// Why.
+    /// The reason that was given.
     pub reason: String,
-    /// When.
+    /// The moment of the decision.
     #[serde(with = "time::serde::rfc3339")]
     pub resolved_at: OffsetDateTime,
 }
 
-/// What an operator did to a job.
+/// An intervention of an operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Intervention {
-    /// What: `cancel`, `retry`, `discard` or `edit`.
+    /// One of `cancel`, `retry`, `discard` and `edit`.
     pub action: String,
-    /// Who.
+    /// The author of the intervention.
     pub made_by: String,
-    /// Why.
+    /// The reason that was given.
     pub reason: String,
-    /// What there is to know of it beyond that; of an edit the arguments before and after.
+    /// Details beyond that; of an edit the arguments before and after.
     pub detail: Option<serde_json::Value>,
-    /// When.
+    /// The moment of the intervention.
     #[serde(with = "time::serde::rfc3339")]
     pub made_at: OffsetDateTime,
 }
 
-/// What can be decided over a discarded job.
+/// The decisions that there are over a discarded job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "queue.resolution", rename_all = "snake_case")]

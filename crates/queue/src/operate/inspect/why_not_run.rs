@@ -1,4 +1,4 @@
-//! Why a job has not run: what an operator asks first.
+//! The reason that a job has not run, which is an operator's first question.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -18,7 +18,7 @@ pub const MAX_COUNTED: i64 = 1_000;
 /// The most jobs that a held one is said to wait for.
 const MAX_TOLD: i64 = 10;
 
-/// Why a job has not run.
+/// The reason that a job has not run.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Explanation {
     /// One plain sentence, of the first cause.
@@ -49,8 +49,8 @@ enum Hold {
     Dependencies,
 }
 
-/// Why a job has not run, in one sentence and in detail; none when there is no such job. Of one
-/// that runs or has ended it says so.
+/// Explains why a job has not run, in one sentence and in detail; none when there is no such job.
+/// Of one that runs or has ended it says so.
 ///
 /// Read by several statements: in a REPEATABLE READ transaction they tell of one moment.
 ///
@@ -303,7 +303,7 @@ async fn behind_in_key(
     }))
 }
 
-/// That no worker is there who would take it.
+/// The cause when no worker is there that would take the job.
 async fn without_worker(
     conn: &mut PgConnection,
     job: &Unfinished,

@@ -1,4 +1,5 @@
-//! Where a claim begins to read, so that it stays cheap while dead rows cannot be vacuumed (G10).
+//! Claim floors: the moments at which claims begin to read, so that they stay cheap while dead rows
+//! cannot be vacuumed (G10).
 //!
 //! A claim reads the waiting jobs of a lane in the order of `run_at`. Jobs that were claimed before
 //! leave dead index entries behind, and while some transaction anywhere holds the xmin horizon,
@@ -32,15 +33,15 @@ use super::statements::{Claim, Lane};
 /// From the end of one sweep to the begin of the next.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long an open writing transaction may hold the floors down; jobs that it commits later wait
-/// for a sweep.
+/// The longest that an open writing transaction may hold the floors down; jobs that it commits
+/// later wait for a sweep.
 const WRITER_PATIENCE: time::Duration = time::Duration::seconds(10);
 
 /// Statements other than our own enqueue may read the clock for `run_at` a moment before their
 /// transaction gets its id; this is a hundred times as much.
 const CLOCK_MARGIN: time::Duration = time::Duration::milliseconds(5);
 
-/// How often a claim takes a transaction id only for the sake of the floors.
+/// The time between two claims that take a transaction id only for the sake of the floors.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The priorities that a job can have.
@@ -54,7 +55,8 @@ pub(crate) struct ClaimFloors {
     /// ids have ended.
     candidate: Option<(OffsetDateTime, i64)>,
     candidate_since: Instant,
-    /// What still runs of the ids up to this one has run for longer than [`WRITER_PATIENCE`].
+    /// Transactions with this id or a lower one that still run have run for longer than
+    /// [`WRITER_PATIENCE`].
     ignored_xid: i64,
     last_claim_at: OffsetDateTime,
     next_sweep: Instant,
@@ -66,7 +68,7 @@ struct LaneFloor {
     queue: String,
     priority: i16,
     floor: OffsetDateTime,
-    /// How far a sweep has come, while it is below the floor.
+    /// The moment that a sweep has reached, while it is below the floor.
     swept_to: Option<OffsetDateTime>,
 }
 
@@ -120,7 +122,7 @@ impl ClaimFloors {
         self.lanes.iter().any(|lane| lane.swept_to.is_some())
     }
 
-    /// Whether the next claim should take a transaction id even when nothing is due: an idle
+    /// Tells whether the next claim should take a transaction id even when nothing is due: an idle
     /// worker's floors must rise, too, over what busy ones leave behind.
     pub(crate) fn wants_xid(&self) -> bool {
         self.candidate.is_none() && self.candidate_since.elapsed() >= MARK_INTERVAL

@@ -1,5 +1,5 @@
-//! What a worker claims from where: jobs without a key by time, from all its queues by one
-//! statement; then, queue by queue, those that have a key or whose queue has limits.
+//! The claims of a worker: jobs without a key by time, from all its queues by one statement; then,
+//! queue by queue, those that have a key or whose queue has limits.
 
 mod floor;
 mod statements;
@@ -19,7 +19,7 @@ use crate::QueueError;
 use crate::deadline::within;
 use crate::kept_connection::KeptConnection;
 
-/// Where a worker is in its turns.
+/// The position of a worker in its turns.
 pub(crate) struct ClaimTurns {
     connection: KeptConnection,
     worker_id: Uuid,
@@ -33,10 +33,10 @@ pub(crate) struct ClaimTurns {
     keys_first: bool,
 }
 
-/// What was claimed.
+/// The result of a claim from all queues.
 pub(crate) struct Claimed {
     pub(crate) jobs: Vec<ClaimedJob>,
-    /// When to look again at the latest, because a rate allows more then.
+    /// The time after which to look again at the latest, because a rate allows more then.
     pub(crate) again_in: Option<Duration>,
 }
 

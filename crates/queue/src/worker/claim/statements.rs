@@ -1,4 +1,4 @@
-//! How a worker gets jobs.
+//! The statements that claim jobs.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(crate) struct ClaimedJob {
     /// The id of the key that the arguments are sealed with.
     pub(crate) args_key: Option<String>,
     pub(crate) checkpoint: Option<Value>,
-    /// Which lane of the claim it came from, from 0; those that were claimed by key have none.
+    /// The lane of the claim that it came from, from 0; jobs that were claimed by key have none.
     pub(crate) lane: usize,
     /// Others may be waiting for it to end: it has a key, or its queue has limits.
     pub(crate) by_key: bool,
@@ -51,7 +51,7 @@ impl ClaimedJob {
         self.counted_attempts() - self.prior_attempts
     }
 
-    /// Whether the job is discarded if this attempt fails.
+    /// Tells whether the job is discarded if this attempt fails.
     pub(crate) fn is_last_attempt(&self) -> bool {
         self.counted_attempts() >= self.max_attempts
     }
@@ -87,7 +87,7 @@ macro_rules! claimed_job {
     };
 }
 
-/// What a claim brought, and what its snapshot says of transactions that are still open.
+/// The jobs that a claim took, and the state of open transactions in its snapshot.
 #[derive(Debug)]
 pub(crate) struct Claim {
     /// In the order in which they are due, lane by lane.
@@ -113,7 +113,7 @@ pub(crate) struct Lane {
     pub(crate) floor: OffsetDateTime,
 }
 
-/// What a claim asks for.
+/// The parameters of a claim.
 pub(crate) struct ClaimRequest<'a> {
     pub(crate) lanes: &'a [Lane],
     pub(crate) kinds: &'a [String],
@@ -166,24 +166,24 @@ pub(crate) async fn claim(
     Ok(claim)
 }
 
-/// What a claim by key asks for, of one queue.
+/// The parameters of a claim by key, from one queue.
 pub(crate) struct ClaimByKeyRequest<'a> {
     pub(crate) queue: &'a str,
     pub(crate) kinds: &'a [String],
     pub(crate) limit: usize,
     pub(crate) worker_id: Uuid,
     pub(crate) lease: Duration,
-    /// Where the last claim ended.
+    /// The key at which the last claim ended.
     pub(crate) after_key: Option<&'a str>,
 }
 
-/// What a claim by key brought.
+/// The result of a claim by key.
 #[derive(Debug, Default)]
 pub(crate) struct ClaimByKey {
     pub(crate) jobs: Vec<ClaimedJob>,
-    /// Where the next claim should go on.
+    /// The key from which the next claim should go on.
     pub(crate) turn: Option<String>,
-    /// When a rate allows the next job, if only that is in the way.
+    /// The time after which a rate allows the next job, if only that is in the way.
     pub(crate) again_in: Option<Duration>,
 }
 

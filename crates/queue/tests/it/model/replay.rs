@@ -169,7 +169,10 @@ impl<'a> Replay<'a> {
                 let claim = self.claim(model, *claim);
                 let progress = progress.map(|percent| (percent, "so far"));
                 let checkpoint = checkpoint.map(|checkpoint| json!(checkpoint));
-                done(statements::tell(self.conn, claim, progress, checkpoint.as_ref()).await)
+                done(
+                    statements::record_progress(self.conn, claim, progress, checkpoint.as_ref())
+                        .await,
+                )
             }
             Step::LockLease { claim } => {
                 let claim = self.claim(model, *claim);

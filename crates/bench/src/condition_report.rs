@@ -1,4 +1,4 @@
-//! What is said of measurements of the same work under the same condition, over all rounds.
+//! The report of measurements of the same work under the same condition, over all rounds.
 
 use std::fmt::{self, Display};
 
@@ -44,7 +44,7 @@ impl Display for Latency {
 
 /// What all forms report.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Outcome {
+pub(crate) struct ConditionReport {
     pub(crate) condition: Condition,
     pub(crate) under: String,
     enqueue_to_start: Latency,
@@ -64,7 +64,7 @@ pub(crate) struct Outcome {
     chaos: Option<ChaosReport>,
 }
 
-impl Outcome {
+impl ConditionReport {
     /// Of these rounds, of which there is at least one.
     pub(crate) fn of(condition: Condition, under: String, rounds: &[&Measured]) -> Self {
         let figure = |of: fn(&Measured) -> Option<f64>| {

@@ -113,9 +113,9 @@ fn worker(pool: &PgPool, gates: &Gates) -> Worker<Gates> {
 }
 
 /// Percent, text, checkpoint, output.
-type Told = (Option<i16>, Option<String>, Option<Value>, Option<Value>);
+type Recorded = (Option<i16>, Option<String>, Option<Value>, Option<Value>);
 
-async fn told(pool: &PgPool, id: JobId) -> Told {
+async fn recorded(pool: &PgPool, id: JobId) -> Recorded {
     sqlx::query_as(
         "select progress, progress_text, checkpoint, output from queue.all_jobs where id = $1",
     )
@@ -135,7 +135,7 @@ async fn a_checkpoint_is_handed_to_the_next_attempt_however_the_last_one_ended()
     assert_eq!(effects(&db.pool).await, ["3"]);
     // 300 % are 100 %.
     let text = Some("step 3".to_owned());
-    assert_eq!(told(&db.pool, id).await, (Some(100), text, Some(json!(4)), None));
+    assert_eq!(recorded(&db.pool, id).await, (Some(100), text, Some(json!(4)), None));
     assert_invariants_hold(&db.pool).await;
 }
 
@@ -149,17 +149,17 @@ async fn a_checkpoint_survives_the_worker_and_a_late_one_is_refused() {
     gates.wait_begun().await;
     // Whoever looks sees it while the job runs.
     let text = Some("step 0".to_owned());
-    assert_eq!(told(&db.pool, id).await, (Some(0), text, Some(json!(1)), None));
+    assert_eq!(recorded(&db.pool, id).await, (Some(0), text, Some(json!(1)), None));
     let_lease_run_out(&db.pool, id).await;
     worker(&db.pool, &Gates::new()).run_until_idle().await.unwrap();
     assert_eq!(state_of(&db.pool, id).await, "completed");
-    let before = told(&db.pool, id).await;
+    let before = recorded(&db.pool, id).await;
     assert_eq!(before.2, Some(json!(3)));
 
     gates.go_on.add_permits(1);
     let late = late_run.await.unwrap().unwrap();
     assert_eq!((late.lease_lost, late.completed, late.failed), (1, 0, 0));
-    assert_eq!(told(&db.pool, id).await, before);
+    assert_eq!(recorded(&db.pool, id).await, before);
     assert_eq!(effects(&db.pool).await, ["2"]);
 }
 
@@ -176,7 +176,7 @@ async fn a_late_checkpoint_does_not_reach_the_run_that_another_worker_is_in() {
     gates_b.wait_begun().await;
     gates_a.go_on.add_permits(1);
     assert_eq!(run_a.await.unwrap().unwrap().lease_lost, 1);
-    assert_eq!(told(&db.pool, id).await.2, Some(json!(2)), "that of b");
+    assert_eq!(recorded(&db.pool, id).await.2, Some(json!(2)), "that of b");
     assert_eq!(state_of(&db.pool, id).await, "running");
     run_b.abort();
 }
@@ -194,7 +194,7 @@ async fn what_cannot_be_kept_as_a_checkpoint_ends_the_job_and_says_so() {
         assert_eq!(state_of(&db.pool, id).await, "discarded", "{end:?}");
         let error = attempts_of(&db.pool, id).await.remove(0).2.unwrap();
         assert!(error.contains(why), "{end:?}: {error}");
-        assert_eq!(told(&db.pool, id).await.2, Some(json!(1)), "the one before is kept");
+        assert_eq!(recorded(&db.pool, id).await.2, Some(json!(1)), "the one before is kept");
     }
 }
 
@@ -229,10 +229,10 @@ async fn an_output_is_kept_with_the_completed_job() {
     worker(&db.pool, &Gates::new()).run_until_idle().await.unwrap();
     for (id, output) in ids {
         assert_eq!(state_of(&db.pool, id).await, "completed");
-        assert_eq!(told(&db.pool, id).await.3.as_ref(), Some(output));
+        assert_eq!(recorded(&db.pool, id).await.3.as_ref(), Some(output));
     }
     assert_eq!(state_of(&db.pool, largest).await, "completed");
-    assert!(told(&db.pool, largest).await.3.is_some());
+    assert!(recorded(&db.pool, largest).await.3.is_some());
 }
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn a_long_progress_text_is_cut_and_a_nul_in_it_replaced() {
     let id = enqueue_job(&db.pool, &Tells {}).await;
     let registry = Registry::new(()).register::<Tells>();
     Worker::new(db.pool.clone(), registry, unattended()).unwrap().run_until_idle().await.unwrap();
-    let (percent, text, ..) = told(&db.pool, id).await;
+    let (percent, text, ..) = recorded(&db.pool, id).await;
     let text = text.unwrap();
     assert_eq!(percent, Some(100));
     assert!(text.starts_with("\u{fffd} ééé") && text.ends_with("é…"), "{text}");
