@@ -14,7 +14,6 @@ use crate::http::api::deposits::DepositsApi;
 use crate::http::api::docs::DocsApi;
 use crate::http::api::inbound_webhooks::{Counts, InboundWebhooksApi};
 use crate::http::api::metrics::MetricsApi;
-use crate::http::api::openapi::Document;
 use crate::http::api::orders::{OrderService, PlaceOrders};
 use crate::http::api::record_transactions::RecordTransactions;
 use crate::http::api::system::SystemApi;
@@ -93,7 +92,7 @@ pub(super) fn assemble(
         DeadLettersApi { pool: pool.clone(), notifier },
         SystemApi::new(pool, shutdown.clone()),
         MetricsApi { metrics },
-        DocsApi::new(&Document::new()),
+        DocsApi,
     );
     Ok((http::endpoint(apis, edge), background))
 }

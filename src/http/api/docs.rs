@@ -1,5 +1,7 @@
 //! The document, for people and for programs: Swagger UI, ReDoc, JSON and YAML.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use poem::http::header;
 use poem::{IntoResponse, Response};
@@ -15,17 +17,27 @@ pub const PATHS: [&str; 4] = ["/docs", "/redoc", "/openapi.json", "/openapi.yaml
 const HTML: &str = "text/html; charset=utf-8";
 
 /// The API of the document. Not part of the document: it is about the API, not of it.
-#[derive(Clone)]
-pub struct DocsApi {
+#[derive(Clone, Copy)]
+pub struct DocsApi;
+
+/// Rendered at the first request, once per process: nothing of it depends on settings, and the
+/// start of a server need not wait for it. On a thread of its own, because within a request the
+/// examples of problems would carry that request's id.
+static PAGES: LazyLock<Pages> = LazyLock::new(|| {
+    let rendering = std::thread::spawn(Pages::render);
+    rendering.join().expect("tests render the same pages")
+});
+
+struct Pages {
     swagger_ui: Page,
     redoc: Page,
     json: Page,
     yaml: Page,
 }
 
-impl DocsApi {
-    /// Renders all pages once.
-    pub fn new(document: &Document) -> Self {
+impl Pages {
+    fn render() -> Self {
+        let document = Document::new();
         let page = |content_type, text: String| Page { content_type, text: text.into() };
         Self {
             swagger_ui: page(HTML, document.swagger_ui()),
@@ -40,22 +52,22 @@ impl DocsApi {
 impl DocsApi {
     #[oai(path = "/docs", method = "get", operation_id = "get_swagger_ui", hidden)]
     async fn get_swagger_ui(&self) -> Page {
-        self.swagger_ui.clone()
+        PAGES.swagger_ui.clone()
     }
 
     #[oai(path = "/redoc", method = "get", operation_id = "get_redoc", hidden)]
     async fn get_redoc(&self) -> Page {
-        self.redoc.clone()
+        PAGES.redoc.clone()
     }
 
     #[oai(path = "/openapi.json", method = "get", operation_id = "get_openapi_json", hidden)]
     async fn get_openapi_json(&self) -> Page {
-        self.json.clone()
+        PAGES.json.clone()
     }
 
     #[oai(path = "/openapi.yaml", method = "get", operation_id = "get_openapi_yaml", hidden)]
     async fn get_openapi_yaml(&self) -> Page {
-        self.yaml.clone()
+        PAGES.yaml.clone()
     }
 }
 
