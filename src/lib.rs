@@ -16,9 +16,9 @@
 //! ```
 //!
 //! **In**: the HTTP edge verifies the signature over the raw bytes, parses, and hands the
-//! transaction to the [shared commit](http::edge::shared_commit): requests that arrive together are written by one
-//! database transaction, each answered after it. The payment and its job exist together or not at
-//! all, so an accepted webhook cannot be lost between the two.
+//! transaction to the [shared commit](http::edge::shared_commit): requests that arrive together are
+//! written by one database transaction, each answered after it. The payment and its job exist
+//! together or not at all, so an accepted webhook cannot be lost between the two.
 //!
 //! **Out**: a worker claims due jobs in a short transaction of its own. Whatever a handler writes,
 //! it commits together with the completion of its job, guarded by the fence of its claim. A worker
@@ -97,8 +97,8 @@
 //! - `tests/it`: the tests of the app, most of them by HTTP, the command line and real processes,
 //!   and those of `crates/postgres` and of schedules; `tests/pooler` has what needs PgBouncer,
 //!   `crates/queue/tests` and `crates/bench/tests` the rest.
-//! - `openapi/`: the committed description of the API; `.ci/`: what the build server runs; `.sqlx/`:
-//!   what the compiler needs to check the SQL of queries without a database.
+//! - `openapi/`: the committed description of the API; `.ci/`: what the build server runs;
+//!   `.sqlx/`: what the compiler needs to check the SQL of queries without a database.
 //!
 //! # Where new code goes
 //!
@@ -129,7 +129,8 @@
 //! | job, kind, args | a row to be run; which code runs it; its JSON |
 //! | attempt | the n-th run of a job, from 1 |
 //! | scheduled, available, running, retryable, completed, cancelled, discarded | states of a job |
-//! | claim, complete, retry, discard, snooze, cancel | what a worker does with a job; an operator's retry runs now what waits, and redrives what is discarded |
+//! | claim, complete, retry, discard, snooze, cancel | what a worker does with a job |
+//! | retry, of an operator | to run a waiting job now, or to redrive a discarded one |
 //! | rescue, prune | take back an expired lease; drop old history |
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
@@ -139,10 +140,11 @@
 //! | dependency | that a job waits for another one to be completed |
 //! | lease, fence | the right to run until then; the number that enforces it |
 //! | schedule, tick | what enqueues jobs by the clock; a moment at which it does |
-//! | worker, handler, batch handler | the process loop; the code of one kind; the code of a kind that runs many claimed jobs in one transaction |
+//! | worker, handler | the process loop; the code of one kind |
+//! | batch handler | the code of a kind that runs many claimed jobs in one transaction |
 //! | key | what jobs share that take turns, or run in order, within a queue |
 //! | intervention | what an operator did to a single job, kept with who and why |
-//! | operation | what an operator does, in [`operations`]; in the OpenAPI document, a method and a path |
+//! | operation | what an operator does, in [`operations`]; in OpenAPI, a method and a path |
 //! | account, entry, transfer | a holder of money; one side of a movement; the movement |
 //! | wallet, hold | a user's account; what of its balance an unfinished order has spoken for |
 //! | order | a deposit, withdrawal, transfer or refund that a user wants done |

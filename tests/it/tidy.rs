@@ -67,8 +67,8 @@ const LONG_FILES: [(&str, &str); 0] = [];
 /// Such files only grow: their names say nothing of what does not belong there.
 const EMPTY_NAMES: [&str; 7] = ["utils", "util", "common", "types", "helpers", "helper", "misc"];
 
-/// No doc comment opens with one of these: it opens with the thing that it is about, or with a verb,
-/// and can be read alone.
+/// No doc comment opens with one of these: it opens with the thing that it is about, or with a
+/// verb, and can be read alone.
 const POOR_OPENINGS: [&str; 8] = ["What", "Why", "So", "Who", "That", "How", "Whether", "When"];
 
 /// A source file without its unit tests.

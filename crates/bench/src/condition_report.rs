@@ -42,7 +42,7 @@ impl Display for Latency {
     }
 }
 
-/// What all forms report.
+/// The figures that all forms report.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ConditionReport {
     pub(crate) condition: Condition,

@@ -10,8 +10,8 @@
 //!
 //! What those three share, from the outside in:
 //!
-//! - `rounds` keeps measurements in turns, `condition_report` says what came out of them, `figures` are
-//!   medians, spread and percentiles; a `report` is a table or JSON of them.
+//! - `rounds` keeps measurements in turns, `condition_report` says what came out of them, `figures`
+//!   are medians, spread and percentiles; a `report` is a table or JSON of them.
 //! - `measurement` is one of them: `workers` (or `worker_process`es) run jobs of the `kinds`,
 //!   `handling` says how; `conditions` disturb them (`history`, a held snapshot, readers) and
 //!   `chaos` breaks something; `gauges` read what the server counts, the `journal` keeps what

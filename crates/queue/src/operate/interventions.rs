@@ -123,8 +123,8 @@ pub async fn retry(
     Ok(ids.iter().map(each).collect())
 }
 
-/// Makes waiting jobs due now, and leaves discarded ones: [`InterventionRefusal::Discarded`]. For applications
-/// whose discarded jobs need more than a redrive to run again.
+/// Makes waiting jobs due now, and leaves discarded ones: [`InterventionRefusal::Discarded`]. For
+/// applications whose discarded jobs need more than a redrive to run again.
 ///
 /// # Errors
 ///

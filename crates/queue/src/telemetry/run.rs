@@ -31,8 +31,8 @@ pub struct Run<'a> {
     pub waited: Duration,
     /// The context of the enqueue, from the job row.
     pub trace_context: Option<&'a TraceContext>,
-    /// The [`traceparent`](super::ProcessSpan::traceparent) of the attempt before this one, from the
-    /// job row.
+    /// The [`traceparent`](super::ProcessSpan::traceparent) of the attempt before this one, from
+    /// the job row.
     pub last_traceparent: Option<&'a str>,
 }
 
