@@ -264,11 +264,10 @@ async fn a_commit_without_an_answer_is_resolved_by_its_own_fence_only() {
 }
 
 /// What writes `queue.jobs` without asking a fence, and why it may.
-const WRITE_WITHOUT_FENCE: [(&str, &str); 17] = [
+const WRITE_WITHOUT_FENCE: [(&str, &str); 16] = [
     ("enqueue_one.sql", "makes jobs"),
     ("enqueue_many.sql", "makes jobs"),
     ("queue.enqueue", "makes jobs"),
-    ("src/enqueue/copy.rs", "makes jobs"),
     ("redrive.sql", "makes waiting jobs of discarded ones; the key of resolutions lets one pass"),
     ("queue.claim", "takes jobs that nobody has, and gives out the fence"),
     ("queue.claim_by_key", "takes jobs that nobody has, and gives out the fence"),

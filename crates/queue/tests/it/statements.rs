@@ -270,7 +270,7 @@ pub(super) async fn enqueue(
     delay_secs: f64,
     extras: Option<Value>,
 ) -> i64 {
-    sqlx::query_scalar(file!("enqueue_many"))
+    let ids: Vec<i64> = sqlx::query_scalar(file!("enqueue_many"))
         .bind(vec![queue])
         .bind(vec![kind])
         .bind(vec![priority])
@@ -281,5 +281,6 @@ pub(super) async fn enqueue(
         .bind(vec![extras])
         .fetch_one(conn)
         .await
-        .unwrap()
+        .unwrap();
+    ids[0]
 }
