@@ -73,6 +73,9 @@ create table payments.accounts (
   -- How often `held` or `closed_at` was changed. With `version` it makes the version that clients see: every change of
   -- what they are shown changes it.
   hold_changes bigint not null default 0,
+  -- No later entry is dated before this. An entry moves it beyond itself, and so does whoever asks for the entries until
+  -- a moment (payments.close_period): what was told of a period stays true, whatever the clock does and whoever commits late.
+  entries_from timestamptz not null default clock_timestamp(),
   created_at   timestamptz not null default clock_timestamp(),
   -- A closed wallet accepts no new orders; what it accepted before is still done.
   closed_at    timestamptz,
@@ -157,6 +160,7 @@ create table payments.entries (
   transfer_id     uuid not null,
   amount          numeric(18, 4) not null,
   balance_after   numeric(28, 4) not null,
+  -- Rises with the version: see accounts.entries_from.
   created_at      timestamptz not null default clock_timestamp(),
   primary key (account_id, account_version),
   -- No second pair of entries for a transfer, ever, however well it balances.

@@ -27,7 +27,12 @@ pub static APP: Schema = Schema {
         "functions/payments.refuse_change",
         "functions/payments.check_transfers",
         "functions/payments.check_entries",
-        "functions/payments.version_at",
+        "functions/payments.close_period",
+        "functions/payments.version_before",
+        "functions/payments.order_id_prefix",
+        "functions/payments.wait_for_writers",
+        "functions/payments.orders_are_final_before",
+        "functions/payments.last_final_transaction",
         "functions/bank.refuse_change",
     ],
 };

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::LedgerError;
@@ -46,6 +47,10 @@ pub(super) struct LockedAccount {
     pub(super) owner: Option<UserId>,
     /// The account accepts no new orders.
     pub(super) is_closed: bool,
+    /// No new entry is dated before this.
+    pub(super) entries_from: OffsetDateTime,
+    /// The database's clock once the row was locked.
+    pub(super) locked_at: OffsetDateTime,
 }
 
 impl LockedAccount {
@@ -63,6 +68,8 @@ pub(super) struct AccountChange {
     pub(super) version_before: i64,
     /// The number of entries in the sum.
     pub(super) entries: i64,
+    /// No later entry is dated before this; as before, when none.
+    pub(super) entries_from: Option<OffsetDateTime>,
     pub(super) balance_delta: Decimal,
     /// The number of holds in the sum.
     pub(super) hold_changes: i64,
@@ -159,7 +166,8 @@ pub(super) async fn lock(
         r#"
         select
           id as "id: AccountId", currency, balance, held, floor, version, hold_changes,
-          owner_id as "owner: UserId", closed_at is not null as "is_closed!"
+          owner_id as "owner: UserId", closed_at is not null as "is_closed!", entries_from,
+          clock_timestamp() as "locked_at!"
         from payments.accounts
         where id = any ($1)
         order by id
@@ -184,6 +192,8 @@ pub(super) async fn change(
     let balance_deltas: Vec<Decimal> = changes.iter().map(|change| change.balance_delta).collect();
     let hold_changes: Vec<i64> = changes.iter().map(|change| change.hold_changes).collect();
     let held_deltas: Vec<Decimal> = changes.iter().map(|change| change.held_delta).collect();
+    let entries_from: Vec<Option<OffsetDateTime>> =
+        changes.iter().map(|change| change.entries_from).collect();
     let updated = sqlx::query!(
         "
         update payments.accounts as account
@@ -191,10 +201,14 @@ pub(super) async fn change(
           balance = account.balance + change.balance_delta,
           version = account.version + change.entries,
           held = account.held + change.held_delta,
-          hold_changes = account.hold_changes + change.hold_changes
+          hold_changes = account.hold_changes + change.hold_changes,
+          entries_from = coalesce(change.entries_from, account.entries_from)
         from unnest(
-          $1::uuid[], $2::bigint[], $3::bigint[], $4::numeric[], $5::bigint[], $6::numeric[]
-        ) as change (id, version_before, entries, balance_delta, hold_changes, held_delta)
+          $1::uuid[], $2::bigint[], $3::bigint[], $4::numeric[], $5::bigint[], $6::numeric[],
+          $7::timestamptz[]
+        ) as change (
+          id, version_before, entries, balance_delta, hold_changes, held_delta, entries_from
+        )
         where account.id = change.id and account.version = change.version_before
         ",
         &ids,
@@ -203,6 +217,7 @@ pub(super) async fn change(
         &balance_deltas,
         &hold_changes,
         &held_deltas,
+        &entries_from as &[Option<OffsetDateTime>],
     )
     .execute(conn)
     .await?

@@ -8,6 +8,7 @@
 //! - [`transfers`]: movements between two accounts, each with entries that sum to zero (G7).
 //! - [`accounts`]: holders of money, made on first sight.
 //! - [`wallets`]: the accounts of users, with what they hold and what is available.
+//! - [`statements`]: what a wallet had and what came and went over a period, for ever the same.
 //! - [`orders`]: users' deposits, withdrawals, transfers and refunds.
 //!
 //! Every function takes a `&mut PgConnection` and neither begins nor commits: `http`, `operations`
@@ -18,6 +19,7 @@
 pub mod accounts;
 pub mod orders;
 pub mod settlement;
+pub mod statements;
 pub mod transactions;
 pub mod transfers;
 pub mod verify;

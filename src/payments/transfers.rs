@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::LedgerError;
@@ -123,8 +124,8 @@ pub async fn post_many(
         .filter_map(|(outcome, transfer)| Some(((*outcome).ok()?, transfer)))
         .collect();
     if !posted.is_empty() {
-        insert_transfers(&mut *conn, &posted).await?;
-        insert_entries(&mut *conn, &batch.entries).await?;
+        insert_transfers(&mut *conn, &posted, batch.date).await?;
+        insert_entries(&mut *conn, &batch.entries, batch.date).await?;
     }
     let changes = batch.changes();
     if !changes.is_empty() {
@@ -137,6 +138,9 @@ pub async fn post_many(
 struct Batch {
     accounts: HashMap<AccountId, AccountInBatch>,
     entries: Vec<NewEntry>,
+    /// The date of all transfers and entries. Not before any that an account has, nor within a
+    /// period that its owner was told of; read once all accounts were locked.
+    date: OffsetDateTime,
 }
 
 /// One account in the book.
@@ -159,11 +163,13 @@ struct NewEntry {
 
 impl Batch {
     fn new(locked: Vec<LockedAccount>) -> Self {
+        let dates = locked.iter().flat_map(|account| [account.locked_at, account.entries_from]);
+        let date = dates.max().unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let line = |account: LockedAccount| {
             let LockedAccount { id, balance, version, held, hold_changes, .. } = account;
             (id, AccountInBatch { locked: account, balance, version, held, hold_changes })
         };
-        Self { accounts: locked.into_iter().map(line).collect(), entries: Vec::new() }
+        Self { accounts: locked.into_iter().map(line).collect(), entries: Vec::new(), date }
     }
 
     /// Judges one transfer, and writes down its entries unless it is refused.
@@ -209,12 +215,14 @@ impl Batch {
 
     /// One change per account that has new entries or lost a hold.
     fn changes(&self) -> Vec<AccountChange> {
+        let entries_from = self.date + Duration::MICROSECOND;
         self.accounts
             .values()
             .map(|line| AccountChange {
                 account: line.locked.id,
                 version_before: line.locked.version,
                 entries: line.version - line.locked.version,
+                entries_from: (line.version > line.locked.version).then_some(entries_from),
                 balance_delta: line.balance - line.locked.balance,
                 hold_changes: line.hold_changes - line.locked.hold_changes,
                 held_delta: line.held - line.locked.held,
@@ -246,6 +254,7 @@ impl AccountInBatch {
 async fn insert_transfers(
     conn: &mut PgConnection,
     transfers: &[(TransferId, &NewTransfer)],
+    date: OffsetDateTime,
 ) -> Result<(), LedgerError> {
     let ids: Vec<Uuid> = transfers.iter().map(|(id, _)| id.0).collect();
     let transactions: Vec<Option<i64>> =
@@ -263,8 +272,8 @@ async fn insert_transfers(
         "
         insert into payments.transfers
           (id, transaction_id, order_id, source_account_id, destination_account_id, amount,
-           currency)
-        select *
+           currency, created_at)
+        select *, $8::timestamptz
         from unnest(
           $1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::uuid[], $6::numeric[], $7::text[]
         )
@@ -276,13 +285,18 @@ async fn insert_transfers(
         &destinations,
         &amounts,
         &currencies as &[&str],
+        date,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-async fn insert_entries(conn: &mut PgConnection, entries: &[NewEntry]) -> Result<(), LedgerError> {
+async fn insert_entries(
+    conn: &mut PgConnection,
+    entries: &[NewEntry],
+    date: OffsetDateTime,
+) -> Result<(), LedgerError> {
     let accounts: Vec<Uuid> = entries.iter().map(|entry| entry.account.0).collect();
     let versions: Vec<i64> = entries.iter().map(|entry| entry.account_version).collect();
     let transfers: Vec<Uuid> = entries.iter().map(|entry| entry.transfer.0).collect();
@@ -291,14 +305,16 @@ async fn insert_entries(conn: &mut PgConnection, entries: &[NewEntry]) -> Result
     sqlx::query!(
         "
         insert into payments.entries
-          (account_id, account_version, transfer_id, amount, balance_after)
-        select * from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::numeric[], $5::numeric[])
+          (account_id, account_version, transfer_id, amount, balance_after, created_at)
+        select *, $6::timestamptz
+        from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::numeric[], $5::numeric[])
         ",
         &accounts,
         &versions,
         &transfers,
         &amounts,
         &balances_after,
+        date,
     )
     .execute(conn)
     .await?;

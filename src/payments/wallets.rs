@@ -206,7 +206,7 @@ pub async fn entries(
 }
 
 /// The entries of a wallet with numbers between these two, newest first.
-async fn entries_between(
+pub(super) async fn entries_between(
     conn: &mut PgConnection,
     wallet: AccountId,
     (after, before): (i64, i64),
@@ -234,76 +234,6 @@ async fn entries_between(
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(Entry::try_from).collect()
-}
-
-/// The statement of a wallet over a period.
-#[derive(Clone, Debug)]
-pub struct Statement {
-    /// The balance before the first entry.
-    pub opening: Balance,
-    /// The entries, oldest first.
-    pub entries: Vec<Entry>,
-    /// The balance after the last entry.
-    pub closing: Balance,
-}
-
-/// The entries written after `from` and not after `until`, with what the wallet had before and
-/// after them. None when there are more than `limit`.
-///
-/// # Errors
-///
-/// As [`find`].
-pub async fn statement(
-    conn: &mut PgConnection,
-    wallet: &Wallet,
-    (from, until): (OffsetDateTime, OffsetDateTime),
-    limit: i64,
-) -> Result<Option<Statement>, LedgerError> {
-    let opening = balance_at(&mut *conn, wallet, from).await?;
-    let closing = balance_at(&mut *conn, wallet, until).await?;
-    if closing.number - opening.number > limit {
-        return Ok(None);
-    }
-    let numbers = (opening.number, closing.number + 1);
-    let mut entries = entries_between(conn, wallet.id, numbers, limit).await?;
-    entries.reverse();
-    Ok(Some(Statement { opening: opening.balance, entries, closing: closing.balance }))
-}
-
-/// The balance of a wallet at a moment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BalanceAt {
-    /// The number of the last entry until then; 0 before the first.
-    pub number: i64,
-    /// The balance.
-    pub balance: Balance,
-}
-
-/// Reads the balance of a wallet at this moment, by the entries written until then.
-///
-/// # Errors
-///
-/// As [`find`].
-pub async fn balance_at(
-    conn: &mut PgConnection,
-    wallet: &Wallet,
-    moment: OffsetDateTime,
-) -> Result<BalanceAt, LedgerError> {
-    let last = sqlx::query!(
-        "
-        select account_version, balance_after
-        from payments.entries
-        where account_id = $1 and account_version = payments.version_at($1, $2)
-        ",
-        wallet.id.0,
-        moment,
-    )
-    .fetch_optional(conn)
-    .await?;
-    let (number, balance) =
-        last.map_or((0, Decimal::ZERO), |it| (it.account_version, it.balance_after));
-    let balance = Balance::from_stored(balance, wallet.balance.currency().code())?;
-    Ok(BalanceAt { number, balance })
 }
 
 struct Row {

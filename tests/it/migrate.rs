@@ -163,7 +163,7 @@ async fn status_says_what_is_applied_and_what_is_not() {
     assert_eq!(state_of("queue", "1", "jobs"), "applied");
     assert_eq!(state_of("queue", "-", "functions/claim.sql"), "changed");
     assert_eq!(state_of("queue", "-", "functions/cancel.sql"), "newer");
-    assert!(!output.contains("functions/complete.sql"), "{output}");
+    assert!(!output.contains("functions/rescue.sql"), "{output}");
 }
 
 #[tokio::test]

@@ -273,6 +273,7 @@ async fn change_hold(
         account: account.id,
         version_before: account.version,
         entries: 0,
+        entries_from: None,
         balance_delta: Decimal::ZERO,
         hold_changes: 1,
         held_delta: delta,

@@ -116,7 +116,7 @@ pub async fn place_many(
         orders.iter().map(|order| snapshot.decide(order)).collect();
     let taken: Vec<&Draft> = decided.iter().flatten().collect();
     let bank = open_bank(&mut *conn, &taken).await?;
-    let created_at = insert(&mut *conn, &taken, &bank).await?;
+    let mut inserted = insert(&mut *conn, &taken, &bank).await?.into_iter();
     let holds = snapshot.holds();
     if !holds.is_empty() {
         accounts::change(conn, &holds).await?;
@@ -125,8 +125,8 @@ pub async fn place_many(
         .into_iter()
         .map(|draft| {
             let draft = draft?;
-            let at = created_at.get(&draft.id).copied();
-            Ok(draft.stored(&bank, at.expect("every draft that is taken was inserted")))
+            let (id, created_at) = inserted.next().expect("every draft that is taken is inserted");
+            Ok(draft.stored(id, &bank, created_at))
         })
         .collect())
 }
@@ -134,7 +134,6 @@ pub async fn place_many(
 /// An order that is taken.
 #[derive(Debug)]
 pub(super) struct Draft {
-    pub(super) id: OrderId,
     pub(super) kind: Kind,
     pub(super) owner: UserId,
     pub(super) source: Party,
@@ -162,9 +161,9 @@ impl Draft {
         }
     }
 
-    fn stored(self, bank: &BankAccounts, created_at: OffsetDateTime) -> Order {
+    fn stored(self, id: OrderId, bank: &BankAccounts, created_at: OffsetDateTime) -> Order {
         Order {
-            id: self.id,
+            id,
             kind: self.kind,
             owner: self.owner,
             source: self.account(self.source, bank),
@@ -195,16 +194,16 @@ async fn open_bank(
     }
 }
 
-/// Stores these orders, and gives the time of each.
+/// Stores these orders, and gives the id and the time of each. Both come from the database's clock,
+/// and are in the order of the drafts.
 async fn insert(
     conn: &mut PgConnection,
     drafts: &[&Draft],
     bank: &BankAccounts,
-) -> Result<HashMap<OrderId, OffsetDateTime>, LedgerError> {
+) -> Result<Vec<(OrderId, OffsetDateTime)>, LedgerError> {
     if drafts.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
-    let ids: Vec<Uuid> = drafts.iter().map(|draft| draft.id.0).collect();
     let kinds: Vec<Kind> = drafts.iter().map(|draft| draft.kind).collect();
     let owners: Vec<Uuid> = drafts.iter().map(|draft| draft.owner.0).collect();
     let sources: Vec<Uuid> =
@@ -218,20 +217,33 @@ async fn insert(
         drafts.iter().map(|draft| draft.description.as_deref()).collect();
     let refunds: Vec<Option<Uuid>> =
         drafts.iter().map(|draft| draft.refund_of.map(|id| id.0)).collect();
+    let id_suffixes: Vec<String> = (0..drafts.len()).map(id_suffix).collect();
     let rows = sqlx::query!(
         r#"
-        insert into payments.orders (
-          id, kind, owner_id, source_account_id, destination_account_id, amount, currency,
-          description, refund_of
+        with moment as materialized (
+          select created_at, payments.order_id_prefix(created_at) as id_prefix
+          from (select clock_timestamp() as created_at) as clock
+        ),
+        inserted as (
+          insert into payments.orders (
+            id, kind, owner_id, source_account_id, destination_account_id, amount, currency,
+            description, refund_of, created_at
+          )
+          select
+            (id_prefix || id_suffix)::uuid, kind, owner_id, source_account_id,
+            destination_account_id, amount, currency, description, refund_of, created_at
+          from moment,
+            unnest(
+              $1::payments.order_kind[], $2::uuid[], $3::uuid[], $4::uuid[], $5::numeric[],
+              $6::text[], $7::text[], $8::uuid[], $9::text[]
+            ) as draft (
+              kind, owner_id, source_account_id, destination_account_id, amount, currency,
+              description, refund_of, id_suffix
+            )
+          returning id, created_at
         )
-        select *
-        from unnest(
-          $1::uuid[], $2::payments.order_kind[], $3::uuid[], $4::uuid[], $5::uuid[],
-          $6::numeric[], $7::text[], $8::text[], $9::uuid[]
-        )
-        returning id as "id: OrderId", created_at
+        select id as "id!: OrderId", created_at as "created_at!" from inserted order by id
         "#,
-        &ids,
         &kinds as &[Kind],
         &owners,
         &sources,
@@ -240,8 +252,16 @@ async fn insert(
         &currencies as &[&str],
         &descriptions as &[Option<&str>],
         &refunds as &[Option<Uuid>],
+        &id_suffixes,
     )
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row.created_at)).collect())
+}
+
+/// The last 16 digits of the id of the order at this place in its statement: the variant of UUIDs,
+/// 16 bits of the place, and 44 that are random. See `payments.order_id_prefix`.
+fn id_suffix(place: usize) -> String {
+    let (high, low) = (place >> 14 & 0b11, (place & 0x3fff) << 2);
+    format!("{:x}{low:04x}{:011x}", 0b1000 | high, fastrand::u64(..1 << 44))
 }

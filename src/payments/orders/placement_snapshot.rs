@@ -91,7 +91,6 @@ impl PlacementSnapshot {
 
     pub(super) fn decide(&mut self, order: &NewOrder) -> Result<Draft, PlacementRefusal> {
         let draft = |kind, source, destination, money, refund_of| Draft {
-            id: OrderId(Uuid::now_v7()),
             kind,
             owner: order.owner,
             source,
@@ -198,6 +197,7 @@ impl PlacementSnapshot {
                 account: payer.locked.id,
                 version_before: payer.locked.version,
                 entries: 0,
+                entries_from: None,
                 balance_delta: Decimal::ZERO,
                 hold_changes: payer.hold_changes - payer.locked.hold_changes,
                 held_delta: payer.held - payer.locked.held,

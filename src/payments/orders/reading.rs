@@ -86,6 +86,10 @@ pub async fn has_unfinished(conn: &mut PgConnection) -> Result<bool, LedgerError
 /// The newest `limit` orders that match, newest first; with `before`, only those older than that
 /// one.
 ///
+/// Without `before`, waits for the commits that are under way, up to a second, and ends where no
+/// earlier order can appear any more: who goes on from the newest of them, by its time or its place
+/// in the list, misses nothing.
+///
 /// # Errors
 ///
 /// As [`find`].
@@ -95,6 +99,10 @@ pub async fn list(
     before: Option<OrderId>,
     limit: u16,
 ) -> Result<Vec<Order>, LedgerError> {
+    let final_before = match before {
+        Some(_) => None,
+        None => final_before(&mut *conn).await?,
+    };
     // Each arm walks the index of its side from the newest id down, once per account; `union` drops
     // the order whose two sides are both asked for.
     let mut query = QueryBuilder::<Postgres>::new("select * from (");
@@ -102,7 +110,7 @@ pub async fn list(
     for account in &filter.accounts {
         for side in [Side::Source, Side::Destination] {
             query.push(separator).push("(");
-            push_select(&mut query, filter, (side, *account), before, limit);
+            push_select(&mut query, filter, (side, *account), (before, final_before), limit);
             query.push(")");
             separator = " union ";
         }
@@ -115,11 +123,17 @@ pub async fn list(
     rows.into_iter().map(Order::try_from).collect()
 }
 
+/// A moment before which no order can appear any more.
+async fn final_before(conn: &mut PgConnection) -> Result<Option<OffsetDateTime>, LedgerError> {
+    let moment = sqlx::query_scalar!("select payments.orders_are_final_before()");
+    Ok(moment.fetch_one(conn).await?)
+}
+
 fn push_select(
     query: &mut QueryBuilder<Postgres>,
     filter: &Filter,
     (side, account): (Side, AccountId),
-    before: Option<OrderId>,
+    (before, final_before): (Option<OrderId>, Option<OffsetDateTime>),
     limit: u16,
 ) {
     query.push(
@@ -144,7 +158,7 @@ fn push_select(
     if let Some(from) = filter.created_from {
         query.push(" and created_at >= ").push_bind(from);
     }
-    if let Some(until) = filter.created_before {
+    for until in [filter.created_before, final_before].into_iter().flatten() {
         query.push(" and created_at < ").push_bind(until);
     }
     if let Some(before) = before {

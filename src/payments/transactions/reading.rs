@@ -76,6 +76,10 @@ pub async fn find_by_number(
 /// The newest `limit` transactions that match, newest first; with `before`, only those older than
 /// that one.
 ///
+/// Without `before`, waits for the commits that are under way, up to a second, and ends where no
+/// earlier transaction can appear any more: who goes on from the newest of them, by its time or its
+/// place in the list, misses nothing.
+///
 /// # Errors
 ///
 /// [`TransactionError`].
@@ -85,6 +89,10 @@ pub async fn list(
     before: Option<TransactionId>,
     limit: u16,
 ) -> Result<Vec<Transaction>, TransactionError> {
+    let before = match before {
+        Some(before) => before,
+        None => TransactionId(last_final(&mut *conn).await? + 1),
+    };
     let mut query = QueryBuilder::<Postgres>::new("");
     match &filter.account {
         None => push_select(&mut query, filter, None, before, limit),
@@ -101,6 +109,12 @@ pub async fn list(
     }
     let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
     rows.into_iter().map(Transaction::try_from).collect()
+}
+
+/// The last transaction of those that nothing can appear among any more; 0 when there is none.
+async fn last_final(conn: &mut PgConnection) -> Result<i64, TransactionError> {
+    let last = sqlx::query_scalar!("select payments.last_final_transaction()");
+    Ok(last.fetch_one(conn).await?.unwrap_or(0))
 }
 
 /// A transaction as it is stored.
@@ -142,7 +156,7 @@ fn push_select(
     query: &mut QueryBuilder<Postgres>,
     filter: &Filter,
     side: Option<(&'static str, &String)>,
-    before: Option<TransactionId>,
+    TransactionId(before): TransactionId,
     limit: u16,
 ) {
     query.push(
@@ -170,8 +184,6 @@ fn push_select(
     if let Some(before) = filter.created_before {
         query.push(" and created_at < ").push_bind(before);
     }
-    if let Some(TransactionId(before)) = before {
-        query.push(" and id < ").push_bind(before);
-    }
+    query.push(" and id < ").push_bind(before);
     query.push(" order by id desc limit ").push_bind(i64::from(limit));
 }

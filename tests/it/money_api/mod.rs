@@ -3,6 +3,7 @@
 
 mod bodies;
 mod deposits_withdrawals;
+mod finality;
 mod statements;
 mod transfers;
 mod user_money;

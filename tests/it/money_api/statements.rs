@@ -9,11 +9,11 @@ use crate::support::ledger::money;
 use crate::support::money::{Customer, execute, fund, place_new};
 use crate::support::{Answer, TestApi};
 
-async fn statement(api: &TestApi, customer: &Customer, query: &str) -> Answer {
+pub(super) async fn statement(api: &TestApi, customer: &Customer, query: &str) -> Answer {
     customer.person.get(api, &format!("/v1/wallets/{}/statement?{query}", customer.wallet)).await
 }
 
-fn rows(answer: &Answer) -> Vec<csv::StringRecord> {
+pub(super) fn rows(answer: &Answer) -> Vec<csv::StringRecord> {
     assert_eq!(answer.status, 200, "{answer:?}");
     let mut reader = csv::ReaderBuilder::new().from_reader(answer.text.as_bytes());
     let header: Vec<&str> = reader.headers().unwrap().iter().collect::<Vec<_>>().clone();
@@ -44,7 +44,7 @@ async fn a_statement_leads_from_the_opening_to_the_closing_balance() {
     let customer = Customer::with(&api, "100 USD").await;
     let other = Customer::new(&api).await;
     let from: OffsetDateTime =
-        sqlx::query_scalar("select max(created_at) from payments.entries where account_id = $1")
+        sqlx::query_scalar("select entries_from from payments.accounts where id = $1")
             .bind(customer.wallet)
             .fetch_one(&api.pool)
             .await
@@ -131,13 +131,18 @@ async fn a_period_is_half_open_and_must_not_end_before_it_begins() {
         .unwrap();
     let text = at.format(&Rfc3339).unwrap();
     let before = (at - time::Duration::microseconds(1)).format(&Rfc3339).unwrap();
+    let after = (at + time::Duration::microseconds(1)).format(&Rfc3339).unwrap();
 
-    // After `from`, up to and with `until`.
-    let with = statement(&api, &customer, &format!("from={before}&until={text}")).await;
-    assert_eq!(rows(&with).len(), 3);
-    let without = statement(&api, &customer, &format!("from={text}&until={text}")).await;
-    assert_eq!(rows(&without).len(), 2);
-    assert_eq!(&rows(&without)[1][5], "1.00");
+    for (from, until, entries, closing) in [
+        (&text, &after, 1, "1.00"),
+        (&before, &text, 0, "0.00"),
+        (&text, &text, 0, "0.00"),
+        (&after, &after, 0, "1.00"),
+    ] {
+        let answer = statement(&api, &customer, &format!("from={from}&until={until}")).await;
+        assert_eq!(rows(&answer).len(), 2 + entries, "from {from} until {until}");
+        assert_eq!(&rows(&answer).last().unwrap()[5], closing, "from {from} until {until}");
+    }
 
     for query in [
         format!("from={text}&until={before}"),

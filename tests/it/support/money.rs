@@ -220,23 +220,31 @@ async fn claim_job(conn: &mut PgConnection, order: OrderId) -> (i64, i64) {
 /// Completes it.
 pub(crate) async fn complete_job(conn: &mut PgConnection, order: OrderId) {
     let (job, fence) = claim_job(&mut *conn, order).await;
-    let completed: i64 = sqlx::query_scalar("select id from queue.complete(array[$1], array[$2])")
-        .bind(job)
-        .bind(fence)
-        .fetch_one(conn)
-        .await
-        .unwrap();
-    assert_eq!(completed, job);
+    end_job(conn, job, fence, "completed").await;
 }
 
 /// Discards it, without what follows a discard.
 pub(crate) async fn discard_job(conn: &mut PgConnection, order: OrderId) -> JobId {
     let (job, fence) = claim_job(&mut *conn, order).await;
-    let finish = "select queue.finish($1, $2, 'discarded', 'discarded', 'given up', null, false)";
-    let finished: i64 =
-        sqlx::query_scalar(finish).bind(job).bind(fence).fetch_one(conn).await.unwrap();
-    assert_eq!(finished, job);
+    end_job(conn, job, fence, "discarded").await;
     JobId(job)
+}
+
+async fn end_job(conn: &mut PgConnection, job: i64, fence: i64, state: &str) {
+    let ended: i64 = sqlx::query_scalar(
+        "select id
+         from queue.end_jobs(
+           array[$1], array[$2], $3::queue.finished_state, $3::queue.attempt_outcome,
+           case when $3 = 'discarded' then array['given up'] end
+         )",
+    )
+    .bind(job)
+    .bind(fence)
+    .bind(state)
+    .fetch_one(conn)
+    .await
+    .unwrap();
+    assert_eq!(ended, job);
 }
 
 /// Lets a discarded one run again.

@@ -9,8 +9,7 @@
 --   follow_up: a discarded job enqueues the job of its on_discard, whose arguments name it and repeat its arguments.
 --
 -- Returns the jobs that were ended, and whether others wait for that; one that is missing belongs to another worker by
--- now. Nothing here costs a job that does not use it: no job is looked for in queue.dependencies while that table is
--- empty, that is, has no page.
+-- now. Nothing here costs a job that does not use it: no job is looked for in queue.dependencies while that is empty.
 --
 -- Handlers call this in their own transactions, whose connections have the planner's defaults. A plan made while the
 -- hot table is small reads it from end to end, or hashes all that runs, and is kept while the table grows: so here it
@@ -93,7 +92,7 @@ begin
     ended.id,
     ended.batch_id is not null
       or case
-        when (select pg_relation_size('queue.dependencies') > 0)
+        when exists (select from queue.dependencies)
         then exists (select from queue.dependencies where dependencies.depends_on = ended.id)
         else false
       end

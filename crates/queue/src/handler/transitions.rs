@@ -1,5 +1,5 @@
-//! The writes that end a claim or keep its progress: one function for each statement, named like
-//! its file in `sql/`.
+//! The writes that end a claim or keep its progress: one function for each statement.
+//! Every end of a job is `queue.end_jobs` (`schema/functions/end_jobs.sql`).
 //!
 //! Each is guarded by the fence of the claim (G4), and its result says whether the job was still
 //! this worker's. Leases are renewed in `worker/leases.rs`, jobs are claimed in `worker/claim`.
@@ -54,10 +54,18 @@ pub(crate) async fn complete(
     // An array that would hold nothing but nulls is not sent.
     let traceparents = some_of(completions, |completion| &completion.traceparent);
     let outputs = some_of(completions, |completion| &completion.output);
-    let done =
-        sqlx::query_file!("src/sql/complete.sql", &ids, &fences, traceparents as _, outputs as _,)
-            .fetch_all(executor)
-            .await?;
+    let done = sqlx::query!(
+        r#"select id as "id!", wakes as "wakes!"
+           from queue.end_jobs(
+             $1, $2, 'completed', 'completed', traceparents => $3, outputs => $4
+           )"#,
+        &ids,
+        &fences,
+        traceparents as _,
+        outputs as _,
+    )
+    .fetch_all(executor)
+    .await?;
     Ok(done.into_iter().map(|row| Completed { id: JobId(row.id), wakes: row.wakes }).collect())
 }
 
@@ -201,8 +209,12 @@ async fn finish_with(
     state: FinishedState,
     follow_up: bool,
 ) -> Result<bool, QueueError> {
-    let id = sqlx::query_file_scalar!(
-        "src/sql/finish.sql",
+    let id = sqlx::query_scalar!(
+        "select id
+         from queue.end_jobs(
+           array[$1::bigint], array[$2::bigint], $3, $4, array[$5::text], array[$6::text],
+           follow_up => $7
+         )",
         ended.id.0,
         ended.fence.0,
         state as FinishedState,
@@ -211,7 +223,7 @@ async fn finish_with(
         ended.traceparent,
         follow_up,
     )
-    .fetch_one(executor)
+    .fetch_optional(executor)
     .await?;
     Ok(id.is_some())
 }

@@ -170,17 +170,14 @@ pub async fn discard(
     ids: &[JobId],
     decision: Decision<'_>,
 ) -> Result<Each<()>, QueueError> {
-    let discarded: Vec<i64> = sqlx::query_file!(
-        "src/sql/discard_waiting.sql",
+    let discarded: Vec<i64> = sqlx::query_scalar!(
+        r#"select id as "id!" from queue.discard_waiting($1, $2, $3)"#,
         &numbers(ids),
         decision.by,
         decision.reason,
     )
     .fetch_all(&mut *conn)
-    .await?
-    .into_iter()
-    .map(|row| row.id)
-    .collect();
+    .await?;
     let rest = others(ids, &discarded);
     let standing = standings(conn, &rest).await?;
     let each = |id: &JobId| match standing.get(id) {

@@ -36,8 +36,6 @@ pub static QUEUE: Schema = Schema {
         "functions/pick_of_key",
         "functions/pick_head",
         "functions/end_jobs",
-        "functions/complete",
-        "functions/finish",
         "functions/rescue",
         "functions/cancel",
         "functions/cancel_waiting",

@@ -29,4 +29,4 @@ with enqueued as (
   order by position
   returning id
 )
-select array_agg(id) as "ids!" from enqueued
+select array_agg(id order by id) as "ids!" from enqueued

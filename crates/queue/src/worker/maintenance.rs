@@ -144,8 +144,12 @@ struct Rescued {
 }
 
 async fn rescue(pool: &PgPool, limit: i64, max_crashes: i16) -> Result<Vec<Rescued>, QueueError> {
-    let rows = sqlx::query_file!("src/sql/rescue.sql", limit, i32::from(max_crashes))
-        .fetch_all(pool)
-        .await?;
+    let rows = sqlx::query!(
+        r#"select id as "id!", poison as "poison!" from queue.rescue($1, $2)"#,
+        limit,
+        i32::from(max_crashes)
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(rows.into_iter().map(|row| Rescued { id: JobId(row.id), poison: row.poison }).collect())
 }

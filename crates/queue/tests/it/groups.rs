@@ -120,8 +120,8 @@ async fn complete_and_be_lost(pool: &PgPool, id: JobId) {
     .unwrap();
     let wakes: Vec<bool> = sqlx::query_scalar(
         "select wakes
-         from queue.complete(
-           array[$1], array[(select fence from queue.jobs where id = $1)], null, null
+         from queue.end_jobs(
+           array[$1], array[(select fence from queue.jobs where id = $1)], 'completed', 'completed'
          )",
     )
     .bind(id.0)

@@ -76,7 +76,7 @@ async fn relay(
                     // What comes after its text, which is sent once, is the first of its runs.
                     At::SharedCompletion => is_prepared,
                 };
-                is_prepared |= contains(asked, b"queue.complete(");
+                is_prepared |= contains(asked, b"queue.end_jobs(");
                 if commits && armed.swap(false, Ordering::Relaxed) {
                     if matches!(lost, Lost::Answer) {
                         server.write_all(asked).await.unwrap();

@@ -89,15 +89,15 @@ pub(super) async fn complete(
 ) -> Vec<i64> {
     let (ids, fences): (Vec<i64>, Vec<i64>) = claims.iter().copied().unzip();
     let outputs = output.map(|output| vec![output.clone(); claims.len()]);
-    let rows = sqlx::query(file!("complete"))
-        .bind(ids)
-        .bind(fences)
-        .bind(None::<Vec<String>>)
-        .bind(outputs)
-        .fetch_all(conn)
-        .await
-        .unwrap();
-    rows.iter().map(|row| row.get("id!")).collect()
+    sqlx::query_scalar(
+        "select id from queue.end_jobs($1, $2, 'completed', 'completed', outputs => $3)",
+    )
+    .bind(ids)
+    .bind(fences)
+    .bind(outputs)
+    .fetch_all(conn)
+    .await
+    .unwrap()
 }
 
 /// None when nothing was changed; otherwise, whether the job is to be cancelled now.
@@ -127,17 +127,20 @@ pub(super) async fn finish(
     outcome: AttemptOutcome,
     follow_up: bool,
 ) -> bool {
-    let id: Option<i64> = sqlx::query_scalar(file!("finish"))
-        .bind(claim.0)
-        .bind(claim.1)
-        .bind(state)
-        .bind(outcome)
-        .bind("it is over")
-        .bind(None::<String>)
-        .bind(follow_up)
-        .fetch_one(conn)
-        .await
-        .unwrap();
+    let id: Option<i64> = sqlx::query_scalar(
+        "select id
+         from queue.end_jobs(
+           array[$1], array[$2], $3, $4, array['it is over'], follow_up => $5
+         )",
+    )
+    .bind(claim.0)
+    .bind(claim.1)
+    .bind(state)
+    .bind(outcome)
+    .bind(follow_up)
+    .fetch_optional(conn)
+    .await
+    .unwrap();
     id.is_some()
 }
 
@@ -224,9 +227,12 @@ pub(super) async fn rescue(
     limit: i64,
     max_crashes: i32,
 ) -> Vec<(i64, bool)> {
-    let rows =
-        sqlx::query(file!("rescue")).bind(limit).bind(max_crashes).fetch_all(conn).await.unwrap();
-    rows.iter().map(|row| (row.get("id!"), row.get("poison!"))).collect()
+    sqlx::query_as("select id, poison from queue.rescue($1, $2)")
+        .bind(limit)
+        .bind(max_crashes)
+        .fetch_all(conn)
+        .await
+        .unwrap()
 }
 
 /// The worker's claims that are to be cancelled.

@@ -10,7 +10,8 @@ use crate::http::wire::lists;
 use crate::http::wire::money::{BalanceOut, CurrencyCode};
 use crate::ids::UserId;
 use crate::money::Currency;
-use crate::payments::wallets::{BalanceAt, Entry, Wallet};
+use crate::payments::statements::BalanceAt;
+use crate::payments::wallets::{Entry, Wallet};
 
 json_object! {
     /// A wallet to be opened.
@@ -87,12 +88,12 @@ pub(super) struct WalletBalance {
 }
 
 impl WalletBalance {
-    pub(super) fn new(wallet: &Wallet, at: OffsetDateTime, found: BalanceAt) -> Self {
+    pub(super) fn new(wallet: &Wallet, found: BalanceAt) -> Self {
         Self {
             wallet_id: wallet.id.0,
             balance: BalanceOut(found.balance),
             currency: CurrencyCode(found.balance.currency()),
-            at,
+            at: found.at,
         }
     }
 }

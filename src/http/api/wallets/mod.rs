@@ -9,7 +9,6 @@ use poem::http::Uri;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, OpenApi};
 use sqlx::{PgConnection, PgPool};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use self::bodies::{EntryPage, NewWallet, WalletBalance, WalletList};
@@ -26,6 +25,7 @@ use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::Refused;
 use crate::ids::AccountId;
+use crate::payments::statements::{PeriodRefusal, balance_at, statement};
 use crate::payments::wallets::{self, CloseRefusal, Wallet};
 
 pub use self::bodies::WalletOut;
@@ -147,7 +147,8 @@ impl WalletsApi {
 
     /// Get the balance of a wallet at a moment
     ///
-    /// By the entries written until then. Holds leave no entries, so this knows nothing of what was
+    /// By the entries dated until then, that moment included. It is final: the same question gets
+    /// the same answer for ever. Holds leave no entries, so this knows nothing of what was
     /// available.
     #[oai(
         path = "/v1/wallets/:wallet_id/balance",
@@ -161,18 +162,19 @@ impl WalletsApi {
         uri: &Uri,
         /// The id of the wallet.
         wallet_id: Path<Uuid>,
-        /// The moment (RFC 3339); now when absent.
+        /// The moment (RFC 3339), not in the future; now when absent, by the database's clock.
         at: Query<Option<Moment>>,
     ) -> Result<BalanceFound, Refused<GetWallet>> {
         refuse_unknown_parameters(uri, &["at"])?;
-        let at = at.0.map_or_else(OffsetDateTime::now_utc, |Moment(at)| at);
-        let (wallet, found) = within_seconds(&self.pool, async |conn| {
+        let at = at.0.map(|Moment(at)| at);
+        let (wallet, found) = in_transaction(&self.pool, async |conn| {
             let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0)).await?;
-            let found = wallets::balance_at(conn, &wallet, at).await?;
-            Ok((wallet, found))
+            let found = balance_at(conn, &wallet, at).await?;
+            let in_the_future = || Problem::parameter("at", "The moment is in the future.");
+            Ok((wallet, found.ok_or_else(in_the_future)?))
         })
         .await?;
-        Ok(BalanceFound::Ok(Json(WalletBalance::new(&wallet, at, found))))
+        Ok(BalanceFound::Ok(Json(WalletBalance::new(&wallet, found))))
     }
 
     /// List the entries of a wallet
@@ -212,8 +214,9 @@ impl WalletsApi {
     /// Get a statement
     ///
     /// The entries of a period as CSV (RFC 4180), oldest first, between a line with the opening and
-    /// one with the closing balance. Cells that a spreadsheet would take for a formula begin with
-    /// an apostrophe.
+    /// one with the closing balance. A statement is final: of two that adjoin, the opening of the
+    /// second is the closing of the first, and every entry is in exactly one. Cells that a
+    /// spreadsheet would take for a formula begin with an apostrophe.
     #[oai(
         path = "/v1/wallets/:wallet_id/statement",
         method = "get",
@@ -226,27 +229,22 @@ impl WalletsApi {
         uri: &Uri,
         /// The id of the wallet.
         wallet_id: Path<Uuid>,
-        /// After this moment (RFC 3339).
+        /// From this moment on (RFC 3339).
         from: Query<Moment>,
-        /// Until this moment (RFC 3339); now when absent.
+        /// Before this moment (RFC 3339), which is not in the future; now when absent, by the
+        /// database's clock.
         until: Query<Option<Moment>>,
     ) -> Result<StatementMade, Refused<GetWallet>> {
         refuse_unknown_parameters(uri, &["from", "until"])?;
         let Moment(from) = from.0;
-        let until = until.0.map_or_else(OffsetDateTime::now_utc, |Moment(until)| until);
-        if from > until {
-            return Err(Problem::parameter("from", "The period ends before it begins.").into());
-        }
-        let statement = within_seconds(&self.pool, async |conn| {
+        let period = (from, until.0.map(|Moment(until)| until));
+        let made = in_transaction(&self.pool, async |conn| {
             let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0)).await?;
-            let period = (from, until);
-            Ok(wallets::statement(conn, &wallet, period, MAX_STATEMENT_ENTRIES).await?)
+            let made = statement(conn, &wallet, period, MAX_STATEMENT_ENTRIES);
+            Ok(made.await?.map_err(refused_period)?)
         })
         .await?;
-        let statement = statement.ok_or_else(|| {
-            Problem::parameter("from", "The period has too many entries, choose a shorter one.")
-        })?;
-        let csv = statements::to_csv(&statement, (from, until));
+        let csv = statements::to_csv(&made, from);
         let name = format!("attachment; filename=\"statement-{}.csv\"", wallet_id.0);
         Ok(StatementMade::Ok(Csv(csv), name))
     }
@@ -255,6 +253,16 @@ impl WalletsApi {
 impl WalletsApi {
     async fn wallet(&self, caller: &Caller, id: Uuid) -> Result<Wallet, Problem> {
         within_seconds(&self.pool, async |conn| readable(conn, caller, AccountId(id)).await).await
+    }
+}
+
+fn refused_period(refusal: PeriodRefusal) -> Problem {
+    match refusal {
+        PeriodRefusal::NotOver => Problem::parameter("until", "The moment is in the future."),
+        PeriodRefusal::Backwards => Problem::parameter("from", "The period ends before it begins."),
+        PeriodRefusal::TooLong => {
+            Problem::parameter("from", "The period has too many entries, choose a shorter one.")
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::payments::wallets::Statement;
+use crate::payments::statements::Statement;
 
 /// The columns. Money in and money out have one each, so that no number begins with a minus, which
 /// a spreadsheet could take for a formula.
@@ -16,11 +16,8 @@ const COLUMNS: [&str; 8] =
 const FORMULAS: [char; 10] =
     ['=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
-/// Writes a statement of this period as CSV (RFC 4180).
-pub(super) fn to_csv(
-    statement: &Statement,
-    (from, until): (OffsetDateTime, OffsetDateTime),
-) -> String {
+/// Writes a statement that begins at this moment as CSV (RFC 4180).
+pub(super) fn to_csv(statement: &Statement, from: OffsetDateTime) -> String {
     let mut csv = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)
         .from_writer(Vec::with_capacity(128 * (statement.entries.len() + 3)));
@@ -53,7 +50,7 @@ pub(super) fn to_csv(
             entry.order.map(|id| id.to_string()).unwrap_or_default(),
         ]);
     }
-    write(total(until, "closing balance", statement.closing.amount_text()));
+    write(total(statement.until, "closing balance", statement.closing.amount_text()));
     let bytes = csv.into_inner().expect("memory takes every record");
     String::from_utf8(bytes).expect("it was written from strings")
 }
