@@ -4,7 +4,7 @@
 create schema if not exists api;
 
 create table api.idempotency_keys (
-  -- Who asked: 'user:…' or 'key:…'. A key means nothing to anybody else.
+  -- The user, 'user:…', by whatever credential he asked. A key means nothing to anybody else.
   caller      text collate "C" not null,
   -- The operation, with the ids in its path.
   route       text collate "C" not null,

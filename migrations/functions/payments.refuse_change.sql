@@ -18,3 +18,8 @@ create or replace trigger transactions_are_kept before delete or truncate or upd
 create or replace trigger orders_are_kept before delete or truncate or update of
     id, kind, owner_id, source_account_id, destination_account_id, amount, currency, refund_of, created_at
   on payments.orders for each statement execute function payments.refuse_change();
+-- FAILED and COMPLETED are what people act on: who was told that nothing was paid pays another way.
+create or replace trigger transactions_outcome_is_final before update of status on payments.transactions for each row
+  when (old.status in ('COMPLETED', 'FAILED') and new.status <> old.status) execute function payments.refuse_change();
+create or replace trigger orders_outcome_is_final before update of status on payments.orders for each row
+  when (old.status in ('COMPLETED', 'FAILED') and new.status <> old.status) execute function payments.refuse_change();

@@ -23,10 +23,11 @@ Examples:
   app dead-letters list --kind execute_bank_order
   app dead-letters show 812
   app dead-letters redrive 812 --reason \"the bank is back\"
-  app dead-letters redrive --all --kind execute_bank_order --reason \"the bank is back\" --dry-run
+  app dead-letters redrive --all --kind execute_transfer --reason \"the bank is back\" --dry-run
   app dead-letters write-off 812 --reason \"never sent, says the bank; case 4711\"
 
 A job that is redriven runs again with the effect key that it had, so the bank moves no money twice.
+Only what has no outcome yet can be redriven: COMPLETED and FAILED are final.
 What is written off and not finished becomes FAILED, and what it held is available again: see to it
 first that the bank has not moved the money ('app reconcile' tells).
 

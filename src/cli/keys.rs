@@ -103,7 +103,7 @@ enum Command {
 enum MachineRole {
     /// Reads everything.
     Operator,
-    /// Reads everything, and changes roles and statuses of users.
+    /// Reads everything, changes roles and statuses of users, and decides over money that is stuck.
     Admin,
 }
 

@@ -62,7 +62,7 @@ pub enum Role {
     User,
     /// Reads everything.
     Operator,
-    /// Reads everything, and changes roles and statuses.
+    /// Reads everything, changes roles and statuses, and decides over money that is stuck.
     Admin,
 }
 

@@ -10,11 +10,9 @@
 
 use sqlx::PgConnection;
 
-use super::{
-    BANK_UNAVAILABLE, ExecuteBankOrder, ExecuteTransfer, ResolveBankOrder, SettleTransaction,
-};
+use super::{ExecuteBankOrder, ExecuteTransfer, ResolveBankOrder, SettleTransaction};
 use crate::ids::{OrderId, TransactionId};
-use crate::payments::orders::{self, Order, ReopenRefusal};
+use crate::payments::orders::{self, Order};
 use crate::payments::transactions::{self, Status, Transaction, TransactionError};
 use crate::payments::{LedgerError, settlement};
 use crate::queue::operate::discarded::{self, Decision, Resolved};
@@ -55,9 +53,6 @@ pub enum DecisionRefusal {
     /// The order or transaction has its outcome, so that running the job again would do nothing.
     #[error("what it is about needs no other run; it can be written off")]
     NothingToRedrive,
-    /// The amount of the order is no longer available in the wallet.
-    #[error("too little is available in the wallet")]
-    InsufficientFunds,
 }
 
 impl DecisionRefusal {
@@ -67,7 +62,6 @@ impl DecisionRefusal {
             Self::NotFound => "not-found",
             Self::AlreadyDecided => "already-decided",
             Self::NothingToRedrive => "nothing-to-redrive",
-            Self::InsufficientFunds => "insufficient-funds",
         }
     }
 }
@@ -106,8 +100,8 @@ pub async fn find(
     Ok(Some(DeadLetter { job, subject }))
 }
 
-/// Runs a discarded job again, with the effect key that it had. An order that had failed only
-/// because the bank could not be reached is `PENDING` again, and holds again what it will move.
+/// Runs a discarded job again, with the effect key that it had: one whose order or transaction has
+/// no outcome yet, as an outcome is final.
 ///
 /// # Errors
 ///
@@ -120,32 +114,23 @@ pub async fn redrive(
     let Some(job) = find_discarded(conn, id).await? else {
         return Ok(Err(DecisionRefusal::NotFound));
     };
-    let to_reopen = match JobSubject::of(&job) {
+    let has_outcome = match JobSubject::of(&job) {
         Some(JobSubject::Order(order)) => {
             let order = orders::find_locked(conn, order).await?;
-            match order.map(|order| Redrivable::of(&order, &job.kind)) {
-                Some(Redrivable::AsItIs) => None,
-                Some(Redrivable::Reopened(order)) => Some(order),
-                Some(Redrivable::No) | None => return Ok(Err(undecided(conn, id).await?)),
-            }
+            order.is_none_or(|order| order.is_finished())
         }
         Some(JobSubject::Transaction(number)) => {
             let found = transactions::find_by_number(conn, number).await?;
-            if !found.is_some_and(|transaction| transaction.status == Status::Processing) {
-                return Ok(Err(undecided(conn, id).await?));
-            }
-            None
+            found.is_none_or(|transaction| transaction.status != Status::Processing)
         }
-        None => None,
+        None => false,
     };
-    if discarded::redrive(conn, id, decision).await? == Resolved::NotOpen {
-        return Ok(Err(DecisionRefusal::AlreadyDecided));
+    if has_outcome {
+        return Ok(Err(undecided(conn, id).await?));
     }
-    let Some(order) = to_reopen else { return Ok(Ok(())) };
-    Ok(match orders::reopen(conn, order, BANK_UNAVAILABLE).await? {
-        Ok(()) => Ok(()),
-        Err(ReopenRefusal::InsufficientFunds) => Err(DecisionRefusal::InsufficientFunds),
-        Err(ReopenRefusal::OtherOutcome) => Err(DecisionRefusal::NothingToRedrive),
+    Ok(match discarded::redrive(conn, id, decision).await? {
+        Resolved::Done => Ok(()),
+        Resolved::NotOpen => Err(DecisionRefusal::AlreadyDecided),
     })
 }
 
@@ -204,27 +189,6 @@ pub fn is_undecided(job: &JobDetails) -> bool {
 pub fn is_about_money(kind: &str) -> bool {
     [ExecuteBankOrder::KIND, ResolveBankOrder::KIND, ExecuteTransfer::KIND, SettleTransaction::KIND]
         .contains(&kind)
-}
-
-/// The meaning of a redrive for an order.
-enum Redrivable {
-    /// The order waits for its job.
-    AsItIs,
-    /// The order failed because its job was given up, and can be reopened.
-    Reopened(OrderId),
-    /// The order has its outcome.
-    No,
-}
-
-impl Redrivable {
-    fn of(order: &Order, kind: &str) -> Self {
-        let was_given_up = order.failure_reason.as_deref() == Some(BANK_UNAVAILABLE);
-        match order.is_finished() {
-            false => Self::AsItIs,
-            true if was_given_up && kind == ExecuteBankOrder::KIND => Self::Reopened(order.id),
-            true => Self::No,
-        }
-    }
 }
 
 /// The id in the arguments of a job.

@@ -17,8 +17,8 @@ use crate::payments::orders::{self, Order, Status};
 use crate::queue::operate::discarded::{self, Decision, Resolved};
 use crate::queue::{Backoff, Committed, Job, JobContext, JobError, JobId};
 
-/// The failure reason of an order that the bank could not be brought to execute. An operator can
-/// have it tried again ([`dead_letters::redrive`]).
+/// The failure reason of an order that the bank could not be brought to execute. It is final, as
+/// every failure is: its owner was told, and may have paid another way.
 pub const BANK_UNAVAILABLE: &str = "bank-unavailable";
 
 /// Brings an order whose [`ExecuteBankOrder`] was discarded to its outcome: by what we know, if the
@@ -119,7 +119,8 @@ impl ResolveBankOrder {
     }
 
     /// Fails an order that the bank did not know when it was asked by the call `unknown_to`, or
-    /// that it never got, unless something may be on its way. An operator may have it tried again.
+    /// that it never got, unless something may be on its way. That is final, and leaves an operator
+    /// nothing to decide.
     async fn give_up(
         self,
         bank: &Bank,
@@ -138,6 +139,7 @@ impl ResolveBankOrder {
             let reason = "the bank does not know of it, but it may still be on its way there";
             return Err(JobError::snooze_because(delay, reason));
         }
+        self.close_dead_letter(&mut tx, "the bank never executed it, and the order failed").await?;
         fail(cx, tx, order.id, BANK_UNAVAILABLE).await
     }
 

@@ -51,7 +51,7 @@ impl DepositsApi {
         let (instruction, description) = body.read()?;
         let order = NewOrder { owner, instruction, description, if_version: None };
         let path = "/v1/deposits".to_owned();
-        Ok(self.orders.place(&caller, key, path, order).await?)
+        Ok(self.orders.place(key, path, order).await?)
     }
 
     /// Get a deposit

@@ -146,9 +146,10 @@ pub enum TransactionStatus {
     Pending,
     /// Accepted, and on its way.
     Processing,
-    /// Settled: its transfer is in the ledger.
+    /// Settled: its transfer is in the ledger. Final.
     Completed,
-    /// It broke a rule and moved no money; `failure_reason` says which.
+    /// It broke a rule, or was given up, and moved no money; `failure_reason` says why. Final: it
+    /// never moves any. What an operator may still bring to its end is `PROCESSING`.
     Failed,
 }
 

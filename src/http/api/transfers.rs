@@ -56,7 +56,7 @@ impl TransfersApi {
         let (instruction, description) = body.read()?;
         let order = NewOrder { owner, instruction, description, if_version: if_match.0 };
         let path = "/v1/transfers".to_owned();
-        Ok(self.orders.place(&caller, key, path, order).await?)
+        Ok(self.orders.place(key, path, order).await?)
     }
 
     /// Refund a transfer
@@ -83,7 +83,7 @@ impl TransfersApi {
         let instruction = Instruction::Refund { transfer: OrderId(transfer_id.0) };
         let order = NewOrder { owner, instruction, description: None, if_version: None };
         let path = format!("/v1/transfers/{}/refund", transfer_id.0);
-        Ok(self.orders.place(&caller, key, path, order).await?)
+        Ok(self.orders.place(key, path, order).await?)
     }
 
     /// Get a transfer

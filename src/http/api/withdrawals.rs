@@ -56,7 +56,7 @@ impl WithdrawalsApi {
         let (instruction, description) = body.read()?;
         let order = NewOrder { owner, instruction, description, if_version: if_match.0 };
         let path = "/v1/withdrawals".to_owned();
-        Ok(self.orders.place(&caller, key, path, order).await?)
+        Ok(self.orders.place(key, path, order).await?)
     }
 
     /// Get a withdrawal

@@ -52,8 +52,7 @@ pub enum Principal {
 }
 
 impl Caller {
-    /// The name of the caller's quota and of the owner of idempotency keys: `user:<uuid>` or
-    /// `key:<uuid>`.
+    /// The name of the caller's quota: `user:<uuid>` or `key:<uuid>`.
     pub fn subject(&self) -> String {
         match self.principal {
             Principal::User { user, .. } => format!("user:{user}"),
@@ -79,7 +78,7 @@ impl Caller {
         self.require(Role::Operator)
     }
 
-    /// Passes callers who may change roles and statuses.
+    /// Passes callers who may change roles and statuses, and decide over money that is stuck.
     ///
     /// # Errors
     ///

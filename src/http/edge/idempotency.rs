@@ -1,11 +1,13 @@
 //! The `Idempotency-Key`: a request that moves money is done once, however often it is sent
 //! (draft-ietf-httpapi-idempotency-key-header-07).
 //!
-//! Who sends it, the operation and the key together name one request. The first to be taken is
+//! The user, the operation and the key together name one request, whichever of his sessions or API
+//! keys it comes by. The first to be taken is
 //! done, and its answer stored in the same database transaction as the work; every later one gets
 //! the stored answer, for 72 hours. Stored is what would come out again: successes, and refusals
 //! for reasons of business such as insufficient funds. Not stored are requests that never got so
-//! far (malformed, unauthorised, limited) and those of which nobody knows the outcome (503).
+//! far (malformed, unauthorised, limited), those that are to be sent again later (a refund of a
+//! transfer that is not completed yet), and those of which nobody knows the outcome (503).
 //!
 //! Two requests with one key at the same moment, on whatever nodes: each takes an advisory lock on
 //! the key for its database transaction; whoever does not get it is told 409 at once, instead of
@@ -47,7 +49,7 @@ pub const REFUSALS: &[Code] = &[
 /// The key of a request, with the caller, the route and the meaning that it stands for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claim {
-    /// The subject of the caller.
+    /// The user: `user:<uuid>`.
     pub caller: String,
     /// The method and the path.
     pub route: String,

@@ -181,7 +181,7 @@ impl JobRefusal {
             )
             | Self::Money(Money::AlreadyDecided) => RefusalClass::MovedOn,
             Self::State(State::Held | State::Redriven | State::Exhausted | State::Sealed)
-            | Self::Money(Money::NothingToRedrive | Money::InsufficientFunds)
+            | Self::Money(Money::NothingToRedrive)
             | Self::MoneyNotCancelled
             | Self::MoneyNotEdited
             | Self::Ended => RefusalClass::Forbidden,
@@ -286,7 +286,7 @@ async fn retry(
     Ok(outcomes)
 }
 
-/// Redrives a job about money. An order that had failed is reopened in the same transaction.
+/// Redrives a job about money, by the rules of dead letters.
 async fn redrive_money(
     conn: &mut PgConnection,
     id: JobId,

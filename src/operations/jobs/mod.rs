@@ -8,7 +8,7 @@
 //!
 //! Jobs about money have rules of their own: an order or transaction waits for each of them, so
 //! they are never cancelled and never edited, and a retry of a discarded one goes through
-//! [`crate::jobs::dead_letters`], which reopens the order in the same transaction.
+//! [`crate::jobs::dead_letters`].
 
 pub mod change;
 pub mod edit;

@@ -120,57 +120,9 @@ pub async fn fail(conn: &mut PgConnection, id: OrderId, reason: &str) -> Result<
     .execute(&mut *conn)
     .await?;
     if order.kind.holds() {
-        change_hold(conn, &order, -order.money.amount().as_decimal()).await?;
+        release_hold(conn, &order).await?;
     }
     Ok(true)
-}
-
-/// The reason that a failed order cannot be tried again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ReopenRefusal {
-    /// The order did not fail for the reason that was named.
-    #[error("the order did not fail for that reason")]
-    OtherOutcome,
-    /// The amount of the order is no longer available.
-    #[error("too little is available in the wallet")]
-    InsufficientFunds,
-}
-
-/// Moves an order that is `FAILED` for this reason back to `PENDING`, and holds again what it will
-/// move. For an operator who has an order tried again that was given up.
-///
-/// # Errors
-///
-/// When the database refuses. After a refusal of ours, too, nothing may be committed.
-pub async fn reopen(
-    conn: &mut PgConnection,
-    id: OrderId,
-    failed_for: &str,
-) -> Result<Result<(), ReopenRefusal>, LedgerError> {
-    let reopened = sqlx::query!(
-        "
-        update payments.orders
-        set status = 'PENDING', failure_reason = null, finished_at = null
-        where id = $1 and status = 'FAILED' and failure_reason = $2
-        ",
-        id.0,
-        failed_for,
-    )
-    .execute(&mut *conn)
-    .await?
-    .rows_affected();
-    if reopened == 0 {
-        return Ok(Err(ReopenRefusal::OtherOutcome));
-    }
-    let order = find_locked(&mut *conn, id).await?.ok_or(LedgerError::ConcurrentChange)?;
-    if !order.kind.holds() {
-        return Ok(Ok(()));
-    }
-    let amount = order.money.amount().as_decimal();
-    Ok(match change_hold(conn, &order, amount).await? {
-        true => Ok(()),
-        false => Err(ReopenRefusal::InsufficientFunds),
-    })
 }
 
 /// Locks these orders in id order, and reads them as they stand then.
@@ -257,18 +209,10 @@ async fn record(
     Ok(())
 }
 
-/// Changes what the source account of an order holds by this much, if the rules allow it; says
-/// whether they did.
-async fn change_hold(
-    conn: &mut PgConnection,
-    order: &Order,
-    delta: Decimal,
-) -> Result<bool, LedgerError> {
+/// Releases what an order holds on its source account.
+async fn release_hold(conn: &mut PgConnection, order: &Order) -> Result<(), LedgerError> {
     let locked = accounts::lock(&mut *conn, &[order.source].into()).await?;
     let account = locked.first().ok_or(LedgerError::ConcurrentChange)?;
-    if delta.is_sign_positive() && !account.affords(account.balance, account.held + delta) {
-        return Ok(false);
-    }
     let change = AccountChange {
         account: account.id,
         version_before: account.version,
@@ -276,8 +220,7 @@ async fn change_hold(
         entries_from: None,
         balance_delta: Decimal::ZERO,
         hold_changes: 1,
-        held_delta: delta,
+        held_delta: -order.money.amount().as_decimal(),
     };
-    accounts::change(conn, &[change]).await?;
-    Ok(true)
+    accounts::change(conn, &[change]).await
 }

@@ -10,12 +10,13 @@
 //!
 //! - [`place_many`]: judges new orders under the lock of the wallets they take money from, and
 //!   holds their amounts there.
-//! - [`begin`], [`execute_many`], [`fail`]: what jobs do with them; [`reopen`]: what an operator
-//!   may, with one that was given up.
+//! - [`begin`], [`execute_many`], [`fail`]: what jobs do with them.
 //! - [`find`], [`list`]: orders as users see them.
 //!
-//! Each change of state is one statement guarded by the state it leaves, so of two that want to
-//! finish an order one does, and the hold is released with it, once.
+//! `COMPLETED` and `FAILED` are final, for operators too, and the database holds everybody to it:
+//! who was told that nothing was paid may have paid another way. Each change of state is one
+//! statement guarded by the state it leaves, so of two that want to finish an order one does, and
+//! the hold is released with it, once.
 
 mod execution;
 mod placement;
@@ -25,9 +26,7 @@ pub mod verify;
 
 use time::OffsetDateTime;
 
-pub use self::execution::{
-    Executed, Execution, ReopenRefusal, begin, execute_many, fail, find_locked, reopen,
-};
+pub use self::execution::{Executed, Execution, begin, execute_many, fail, find_locked};
 pub use self::placement::{Instruction, NewOrder, PlacementRefusal, place_many};
 pub use self::reading::{Filter, Side, find, has_unfinished, list};
 

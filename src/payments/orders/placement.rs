@@ -90,9 +90,12 @@ pub enum PlacementRefusal {
     /// Only the recipient of a transfer can give it back.
     #[error("only the recipient can refund a transfer")]
     NotRecipient,
-    /// Only a completed transfer can be given back.
-    #[error("the transfer is not completed")]
+    /// A transfer that failed moved nothing that could be given back.
+    #[error("the transfer has failed")]
     NotRefundable,
+    /// The transfer may still be completed; until then it cannot be given back.
+    #[error("the transfer is not completed yet")]
+    NotRefundableYet,
     /// The transfer was given back before.
     #[error("the transfer was refunded before")]
     AlreadyRefunded,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::placement::{Draft, Instruction, NewOrder, Party, PlacementRefusal};
 use super::reading::find_many;
-use super::{Kind, Order};
+use super::{Kind, Order, Status};
 use crate::ids::{AccountId, OrderId, UserId};
 use crate::money::Money;
 use crate::payments::LedgerError;
@@ -29,7 +29,7 @@ struct Original {
     source: AccountId,
     destination: AccountId,
     money: Money,
-    is_completed: bool,
+    status: Status,
     is_refunded: bool,
 }
 
@@ -121,7 +121,7 @@ impl PlacementSnapshot {
                 Ok(draft(Kind::Transfer, source, destination, money, None))
             }
             Instruction::Refund { transfer } => {
-                let Original { source, destination, money, is_completed, is_refunded } =
+                let Original { source, destination, money, status, is_refunded } =
                     *self.originals.get(&transfer).ok_or(PlacementRefusal::TransferNotFound)?;
                 let (source, destination) = (destination, source);
                 if self.payer(order, source).is_err() {
@@ -134,8 +134,12 @@ impl PlacementSnapshot {
                 if is_refunded {
                     return Err(PlacementRefusal::AlreadyRefunded);
                 }
-                if !is_completed {
-                    return Err(PlacementRefusal::NotRefundable);
+                match status {
+                    Status::Completed => {}
+                    Status::Failed => return Err(PlacementRefusal::NotRefundable),
+                    Status::Pending | Status::Processing => {
+                        return Err(PlacementRefusal::NotRefundableYet);
+                    }
                 }
                 let payee = self.payees.get(&destination);
                 payee.ok_or(PlacementRefusal::DestinationNotFound)?.accepts(money)?;
@@ -282,7 +286,7 @@ async fn read_originals(
         r#"
         select
           original.id as "id: OrderId",
-          original.status = 'COMPLETED' as "is_completed!",
+          original.status as "status: Status",
           exists (select from payments.orders as refund where refund.refund_of = original.id)
             as "is_refunded!"
         from payments.orders as original
@@ -295,8 +299,8 @@ async fn read_originals(
     let mut decided = HashMap::new();
     for row in standings {
         let Order { source, destination, money, .. } = originals[&row.id];
-        let (is_completed, is_refunded) = (row.is_completed, row.is_refunded);
-        let original = Original { source, destination, money, is_completed, is_refunded };
+        let (status, is_refunded) = (row.status, row.is_refunded);
+        let original = Original { source, destination, money, status, is_refunded };
         decided.insert(row.id, original);
     }
     Ok(decided)

@@ -3,11 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use surety::ids::OrderId;
-use surety::jobs::BANK_UNAVAILABLE;
-use surety::payments::orders;
-use surety::queue::operate::discarded::{self, Decision, Filter, Resolved};
-use surety::queue::{WorkerSettings, testing};
+use surety::jobs::{BANK_UNAVAILABLE, ExecuteBankOrder};
+use surety::queue::{NewJob, WorkerSettings, enqueue, testing};
 
 use super::Scene;
 use super::gate::Hold;
@@ -27,17 +24,6 @@ async fn wait_secs(scene: &Scene) -> f64 {
     .fetch_one(&scene.api.pool)
     .await
     .unwrap()
-}
-
-/// What an operator does with an order that was given up.
-async fn try_again(scene: &Scene, order: OrderId) {
-    let mut tx = scene.api.pool.begin().await.unwrap();
-    let found = discarded::list(&mut tx, &Filter::default(), None, 10).await.unwrap();
-    let [job] = found.as_slice() else { panic!("{found:?}") };
-    let by_ada = Decision { by: "ada", reason: "the bank is back" };
-    assert_eq!(discarded::redrive(&mut tx, job.id, by_ada).await.unwrap(), Resolved::Done);
-    orders::reopen(&mut tx, order, BANK_UNAVAILABLE).await.unwrap().unwrap();
-    tx.commit().await.unwrap();
 }
 
 #[tokio::test]
@@ -66,44 +52,20 @@ async fn four_attempts_about_4_16_and_64_seconds_apart_then_failed_with_every_er
 }
 
 #[tokio::test]
-async fn an_order_that_is_tried_again_waits_as_at_first_and_is_sent_under_its_key() {
-    let mut scene = Scene::with(json!({"unavailable_rate": 1})).await;
-    scene.args.bank_breaker_threshold = 100;
-    let order = scene.withdraw("30 USD").await;
-    scene.run_to_the_end().await;
-    assert_eq!(scene.outcome(order).await, unavailable());
-
-    try_again(&scene, order).await;
-    assert_eq!(scene.balance().await, ("100.00".into(), "70.00".into()), "it is held again");
-    scene.run_due().await;
-    let waits = wait_secs(&scene).await;
-    assert!((3.0..6.0).contains(&waits), "{waits} s after attempt 5");
-    scene.bank.turn(json!({"success_rate": 1})).await;
-    scene.let_time_pass().await;
-    scene.run_due().await;
-
-    assert_eq!(scene.outcome(order).await.0, "COMPLETED");
-    assert_eq!(scene.jobs().await, []);
-    scene.assert_agreed().await;
-}
-
-#[tokio::test]
-async fn a_redriven_job_of_an_order_that_stays_failed_does_nothing() {
+async fn a_second_job_for_an_order_that_has_failed_does_nothing() {
     let scene = Scene::with(json!({"unavailable_rate": 1})).await;
     let order = scene.withdraw("30 USD").await;
     scene.run_to_the_end().await;
     scene.bank.turn(json!({"success_rate": 1})).await;
-    let calls = scene.calls().await;
+    let before = (scene.calls().await, scene.jobs().await);
 
     let mut conn = scene.api.pool.acquire().await.unwrap();
-    let found = discarded::list(&mut conn, &Filter::default(), None, 10).await.unwrap();
-    let by_ada = Decision { by: "ada", reason: "why not" };
-    assert_eq!(discarded::redrive(&mut conn, found[0].id, by_ada).await.unwrap(), Resolved::Done);
+    let again = NewJob::new(&ExecuteBankOrder { order }).unwrap();
+    enqueue(&mut conn, again).await.unwrap();
     scene.run_due().await;
 
     assert_eq!(scene.outcome(order).await, unavailable());
-    assert_eq!((scene.calls().await, scene.jobs().await), (calls, vec![]));
-    scene.assert_agreed().await;
+    assert_eq!((scene.calls().await, scene.jobs().await), before);
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::json;
 use surety::ids::OrderId;
 use surety::jobs::BANK_UNAVAILABLE;
-use surety::payments::orders;
 use surety::queue::operate::discarded::{self, Decision, Filter, Resolved};
 
 use super::gate::Hold;
@@ -101,7 +100,7 @@ async fn that_the_bank_knew_nothing_before_a_later_send_was_refused_does_not_fai
 }
 
 #[tokio::test]
-async fn what_the_bank_books_after_it_was_given_up_for_lost_is_completed_when_tried_again() {
+async fn what_the_bank_books_after_it_was_given_up_for_lost_stays_failed_and_is_a_break() {
     let scene = Scene::impatient(json!({"success_rate": 1})).await;
     let order = scene.withdraw("30 USD").await;
     scene.gate.hold(Hold::Sends);
@@ -113,13 +112,13 @@ async fn what_the_bank_books_after_it_was_given_up_for_lost_is_completed_when_tr
     scene.gate.forward_held();
     wait_until_booked(&scene).await;
 
+    // Its owner was told, and may have paid another way: what then is to be done is for people.
     scene.gate.hold(Hold::Nothing);
-    redrive(&scene).await;
-    let mut conn = scene.api.pool.acquire().await.unwrap();
-    orders::reopen(&mut conn, order, BANK_UNAVAILABLE).await.unwrap().unwrap();
     scene.run_due().await;
-    assert_eq!(status(&scene, order).await, "COMPLETED");
-    scene.assert_agreed().await;
+    assert_eq!(scene.outcome(order).await, lost);
+    let (here, there) =
+        (super::in_ledger(&scene.api.pool).await, super::at_bank(&scene.bank.url).await);
+    assert_ne!(here, there, "which a reconciliation tells");
 }
 
 #[tokio::test]

@@ -3,26 +3,26 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 use surety::jobs::SettleTransaction;
 use surety::queue::{NewJob, enqueue};
 
 use super::{World, failed, is, pair};
+use crate::support::SimulatedBank;
 use crate::support::ledger::{accepted, balance, count, external, outcome, run_jobs};
-use crate::support::money::{between, discarded_job};
+use crate::support::money::discarded_job;
 
 #[tokio::test]
-async fn an_order_that_the_bank_never_took_fails_without_a_hold_and_is_listed_with_its_errors() {
+async fn an_order_that_the_bank_never_took_fails_without_a_hold_and_asks_nothing_of_an_operator() {
     let world = World::new().await;
     let (order, job) = world.given_up("30 USD").await;
 
     assert_eq!(world.outcome(order).await, failed("bank-unavailable"));
     assert_eq!(world.balance().await, pair("100.00", "100.00"));
-    let list = world.list("?kind=execute_bank_order").await;
-    assert_eq!(list["dead_letters"][0]["job_id"], job);
-    assert_eq!(list["dead_letters"][0]["args"]["order"], order.to_string());
-    assert_eq!(world.list("?kind=settle_transaction").await["dead_letters"], json!([]));
+    assert_eq!(world.listed().await, [0; 0], "the rules have decided");
     let letter = world.show(job).await;
-    assert_eq!((&letter["is_open"], &letter["decisions"]), (&json!(true), &json!([])));
+    assert_eq!(letter["is_open"], false);
+    assert_eq!(letter["decisions"][0]["decided_by"], "resolve_bank_order");
     assert_eq!(letter["order"]["id"], order.to_string());
     assert_eq!(letter["order"]["failure_reason"], "bank-unavailable");
     let attempts = letter["attempts"].as_array().unwrap();
@@ -32,16 +32,88 @@ async fn an_order_that_the_bank_never_took_fails_without_a_hold_and_is_listed_wi
 }
 
 #[tokio::test]
-async fn a_redriven_order_holds_its_amount_again_and_is_executed_once_under_its_old_key() {
+async fn what_has_failed_stays_failed_whoever_wants_it_otherwise() {
+    let mut world = World::new().await;
+    let (never_taken, never_taken_job) = world.given_up("30 USD").await;
+    let (written_off, written_off_job) = world.stuck("10 USD").await;
+    world.write_off(written_off_job).await;
+    let (transaction, unsettled_job) = unsettled(&world).await;
+    world.write_off(unsettled_job).await;
+
+    for job in [never_taken_job, written_off_job, unsettled_job] {
+        for what in ["redrive", "write-off"] {
+            let late = world.decide(job, what).await;
+            assert_eq!((late.status, late.code()), (409, "dead-letter-decided".to_owned()));
+        }
+        let (code, output) = world.run(&["redrive", &job.to_string(), "--reason", "again"]).await;
+        assert_eq!(code, Some(5), "{output}");
+    }
+    let (code, output) = world.run(&["redrive", "--all", "--yes", "--reason", "again"]).await;
+    assert_eq!(code, Some(0), "{output}");
+    world.bank = SimulatedBank::start(json!({ "success_rate": 1 })).await;
+    world.bank.run_jobs(world.pool()).await;
+
+    assert_eq!(world.outcome(never_taken).await, failed("bank-unavailable"));
+    assert_eq!(world.outcome(written_off).await, failed("written-off"));
+    assert_eq!(outcome(world.pool(), transaction).await.0, "FAILED");
+    assert_eq!(world.bank.booked(never_taken).await, []);
+    assert_eq!(world.balance().await, pair("100.00", "100.00"));
+    world.verify().await;
+}
+
+#[tokio::test]
+async fn the_database_itself_keeps_an_outcome_as_it_is() {
     let world = World::new().await;
-    let (order, job) = world.given_up("30 USD").await;
+    world.given_up("30 USD").await;
+    for (table, from, to) in [
+        ("orders", "FAILED", "PENDING"),
+        ("orders", "FAILED", "COMPLETED"),
+        ("orders", "COMPLETED", "FAILED"),
+        ("transactions", "FAILED", "PROCESSING"),
+        ("transactions", "COMPLETED", "PROCESSING"),
+    ] {
+        if table == "transactions" {
+            accepted(world.pool(), "alice", "bob", "1 USD").await;
+            let end = "update payments.transactions set processed_at = clock_timestamp(),
+                         status = 'COMPLETED' where status = 'PROCESSING'";
+            sqlx::query(end).execute(world.pool()).await.unwrap();
+        }
+        let (dated, reason) = match to {
+            "COMPLETED" => ("clock_timestamp()", "null"),
+            "FAILED" => ("clock_timestamp()", "'other'"),
+            _ => ("null", "null"),
+        };
+        let dated_at = if table == "orders" { "finished_at" } else { "processed_at" };
+        let sql = format!(
+            "update payments.{table}
+             set status = '{to}', failure_reason = {reason}, {dated_at} = {dated}
+             where status = '{from}'"
+        );
+        let refused = sqlx::query(AssertSqlSafe(sql)).execute(world.pool()).await;
+        match (refused, (table, from)) {
+            // None has failed.
+            (Ok(done), ("transactions", "FAILED")) => assert_eq!(done.rows_affected(), 0),
+            (refused, _) => {
+                let refused = refused.unwrap_err();
+                let code = refused.as_database_error().unwrap().code().unwrap().into_owned();
+                assert_eq!(code, "23001", "{table} {from} {to}: {refused}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_in_doubt_that_is_redriven_is_executed_once_under_its_old_key() {
+    let mut world = World::new().await;
+    let (order, job) = world.in_doubt().await;
+    assert_eq!(world.listed().await, [job]);
 
     world.redrive(job).await;
-    assert_eq!(world.outcome(order).await, is("PENDING"));
+    assert_eq!(world.outcome(order).await, is("PROCESSING"));
     assert_eq!(world.balance().await, pair("100.00", "70.00"));
     assert_eq!(world.listed().await, [0; 0]);
     world.verify().await;
-    world.bank.turn(json!({ "success_rate": 1 })).await;
+    world.bank = SimulatedBank::start(json!({ "success_rate": 1 })).await;
     world.bank.run_jobs(world.pool()).await;
 
     assert_eq!(world.outcome(order).await, is("COMPLETED"));
@@ -50,78 +122,32 @@ async fn a_redriven_order_holds_its_amount_again_and_is_executed_once_under_its_
     let decided = &world.show(job).await["decisions"][0];
     assert_eq!(decided["decision"], "redriven");
     assert_eq!(decided["reason"], "case 4711");
-    assert_eq!(decided["decided_by"], format!("user:{}", world.operator.id));
+    assert_eq!(decided["decided_by"], format!("user:{}", world.admin.id));
     world.verify().await;
 }
 
 #[tokio::test]
-async fn a_redriven_order_that_is_given_up_again_is_open_again() {
+async fn who_only_reads_decides_over_no_money() {
     let world = World::new().await;
-    let (order, job) = world.given_up("30 USD").await;
-    world.redrive(job).await;
-    world.bank.run_until_given_up(world.pool()).await;
-
-    assert_eq!(world.outcome(order).await, failed("bank-unavailable"));
-    assert_eq!(world.balance().await, pair("100.00", "100.00"));
-    assert_eq!(world.listed().await, [job]);
-    assert_eq!(world.show(job).await["attempts"].as_array().unwrap().len(), 8);
-    world.redrive(job).await;
-    assert_eq!(world.balance().await, pair("100.00", "70.00"));
-    world.verify().await;
-}
-
-#[tokio::test]
-async fn a_redrive_that_the_wallet_cannot_afford_changes_nothing() {
-    let world = World::new().await;
-    let (order, job) = world.given_up("30 USD").await;
-    let spent = world.order("/v1/withdrawals", "80 USD").await;
-
-    let refused = world.decide(job, "redrive").await;
-    assert_eq!((refused.status, refused.code()), (422, "insufficient-funds".to_owned()));
-    assert_eq!(world.outcome(order).await, failed("bank-unavailable"));
-    assert_eq!(world.balance().await, pair("100.00", "20.00"));
-    assert_eq!(world.listed().await, [job]);
-    assert_eq!(count(world.pool(), "select count(*) from queue.resolutions").await, 0);
-    assert_eq!(world.outcome(spent).await, is("PENDING"));
-    world.verify().await;
-}
-
-#[tokio::test]
-async fn a_deposit_that_was_given_up_can_be_redriven_without_a_hold() {
-    let world = World::new().await;
-    let order = world.order("/v1/deposits", "5 USD").await;
-    world.bank.run_until_given_up(world.pool()).await;
-    assert_eq!(world.outcome(order).await, failed("bank-unavailable"));
-
-    world.redrive(world.job(order).await).await;
-    assert_eq!(world.balance().await, pair("100.00", "100.00"));
-    world.bank.turn(json!({ "success_rate": 1 })).await;
-    world.bank.run_jobs(world.pool()).await;
-    assert_eq!(world.balance().await, pair("105.00", "105.00"));
-    world.verify().await;
-}
-
-#[tokio::test]
-async fn a_failed_order_that_is_written_off_stays_as_it_is_and_cannot_be_redriven() {
-    let world = World::new().await;
-    let (order, job) = world.given_up("30 USD").await;
-
-    world.write_off(job).await;
-    assert_eq!(world.outcome(order).await, failed("bank-unavailable"));
-    assert_eq!(world.balance().await, pair("100.00", "100.00"));
-    assert_eq!(world.show(job).await["decisions"][0]["decision"], "written_off");
+    let (order, job) = world.stuck("30 USD").await;
     for what in ["redrive", "write-off"] {
-        let late = world.decide(job, what).await;
-        assert_eq!((late.status, late.code()), (409, "dead-letter-decided".to_owned()));
+        let path = format!("/v1/dead-letters/{job}/{what}");
+        let reason = json!({ "reason": "case 4711" });
+        for person in [&world.operator, &world.customer.person] {
+            let answer = person.send(&world.api, "POST", &path, &reason).await;
+            assert_eq!((answer.status, answer.code()), (403, "forbidden".to_owned()));
+        }
     }
-    world.verify().await;
+    assert_eq!(world.listed().await, [job]);
+    assert_eq!(world.outcome(order).await, is("PENDING"));
+    assert_eq!(world.balance().await, pair("100.00", "70.00"));
 }
 
 #[tokio::test]
 async fn of_many_decisions_at_once_one_wins_and_the_others_are_conflicts() {
     let world = World::new().await;
     for _round in 0..5 {
-        let (order, job) = world.given_up("30 USD").await;
+        let (order, job) = world.stuck("1 USD").await;
         let decisions = (0..12).map(|number| {
             let what = if number % 2 == 0 { "redrive" } else { "write-off" };
             let world = &world;
@@ -135,32 +161,23 @@ async fn of_many_decisions_at_once_one_wins_and_the_others_are_conflicts() {
         }
         assert_eq!(statuses, BTreeMap::from([(200, 1), (409, 11)]), "{answers:?}");
         let (winner, _) = answers.iter().find(|(_, answer)| answer.status == 200).unwrap();
-        let expected = if *winner == "redrive" { "PENDING" } else { "FAILED" };
-        assert_eq!(world.outcome(order).await.0, expected);
+        let (now, then) = match *winner {
+            "redrive" => (is("PENDING"), is("COMPLETED")),
+            _ => (failed("written-off"), failed("written-off")),
+        };
+        assert_eq!(world.outcome(order).await, now);
         world.verify().await;
-        if *winner == "redrive" {
-            world.bank.run_until_given_up(world.pool()).await;
-            world.write_off(job).await;
-        }
-        assert_eq!(world.balance().await, pair("100.00", "100.00"));
+        world.bank.run_jobs(world.pool()).await;
+        assert_eq!(world.outcome(order).await, then);
     }
 }
 
 #[tokio::test]
 async fn a_transfer_that_was_given_up_keeps_its_hold_until_it_is_decided_over() {
     let world = World::new().await;
-    let payee = crate::support::money::Customer::new(&world.api).await;
-    let body = between(world.customer.wallet, payee.wallet, "40 USD");
-    let mut given_up = Vec::new();
-    for _ in 0..2 {
-        let answer = world.customer.order(&world.api, "/v1/transfers", &body).await;
-        let order = surety::ids::OrderId(answer.json()["id"].as_str().unwrap().parse().unwrap());
-        let mut conn = world.pool().acquire().await.unwrap();
-        crate::support::money::discard_job(&mut conn, order).await;
-        given_up.push((order, world.job(order).await));
-    }
+    let ((first, first_job), (second, second_job)) =
+        (world.stuck("40 USD").await, world.stuck("40 USD").await);
     assert_eq!(world.balance().await, pair("100.00", "20.00"));
-    let [(first, first_job), (second, second_job)] = given_up[..] else { panic!("two") };
 
     world.write_off(first_job).await;
     assert_eq!(world.outcome(first).await, failed("written-off"));
@@ -263,7 +280,7 @@ async fn a_decision_needs_a_reason() {
         (json!({ "reason": "a\u{0}b" }), 400),
         (json!({ "reason": "why", "force": true }), 400),
     ] {
-        let answer = world.operator.send(&world.api, "POST", &path, &body).await;
+        let answer = world.admin.send(&world.api, "POST", &path, &body).await;
         assert_eq!(answer.status, status, "{body}: {answer:?}");
     }
     assert_eq!(world.listed().await, [job.0]);

@@ -13,14 +13,16 @@ use surety::identity::Role;
 use surety::ids::OrderId;
 use surety::operations::verify;
 
-use crate::support::money::{Customer, over};
+use crate::support::money::{Customer, between, discard_job, over};
 use crate::support::{Answer, Person, SimulatedBank, TestApi};
 
-/// An API, a bank that refuses everything, an operator, and a customer with 100 dollars.
+/// An API, a bank that refuses everything, an operator who reads, an admin who decides, and a
+/// customer with 100 dollars.
 struct World {
     api: TestApi,
     bank: SimulatedBank,
     operator: Person,
+    admin: Person,
     customer: Customer,
 }
 
@@ -28,9 +30,10 @@ impl World {
     async fn new() -> Self {
         let api = TestApi::start().await;
         let bank = SimulatedBank::start(json!({})).await;
-        let (operator, customer) =
-            (Person::new(&api, Role::Operator).await, Customer::new(&api).await);
-        let world = Self { api, bank, operator, customer };
+        let [operator, admin] =
+            [Person::new(&api, Role::Operator).await, Person::new(&api, Role::Admin).await];
+        let customer = Customer::new(&api).await;
+        let world = Self { api, bank, operator, admin, customer };
         world.bank.turn(json!({ "success_rate": 1 })).await;
         let deposit = world.order("/v1/deposits", "100 USD").await;
         world.bank.run_jobs(world.pool()).await;
@@ -55,6 +58,19 @@ impl World {
     async fn given_up(&self, text: &str) -> (OrderId, i64) {
         let order = self.order("/v1/withdrawals", text).await;
         self.bank.run_until_given_up(self.pool()).await;
+        (order, self.job(order).await)
+    }
+
+    /// A transfer of this much whose job was given up, as after five crashes: it waits for a
+    /// decision, and holds its amount.
+    async fn stuck(&self, text: &str) -> (OrderId, i64) {
+        let payee = Customer::new(&self.api).await;
+        let body = between(self.customer.wallet, payee.wallet, text);
+        let answer = self.customer.order(&self.api, "/v1/transfers", &body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let order = OrderId(answer.json()["id"].as_str().unwrap().parse().unwrap());
+        let mut conn = self.pool().acquire().await.unwrap();
+        discard_job(&mut conn, order).await;
         (order, self.job(order).await)
     }
 
@@ -111,7 +127,7 @@ impl World {
     async fn decide(&self, job: i64, what: &str) -> Answer {
         let path = format!("/v1/dead-letters/{job}/{what}");
         let reason = json!({ "reason": "case 4711" });
-        self.operator.send(&self.api, "POST", &path, &reason).await
+        self.admin.send(&self.api, "POST", &path, &reason).await
     }
 
     async fn redrive(&self, job: i64) {

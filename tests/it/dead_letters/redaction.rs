@@ -7,8 +7,8 @@ use super::{World, is, pair};
 #[tokio::test]
 async fn what_a_kind_hides_is_shown_nowhere_and_decisions_know_it_all_the_same() {
     let world = World::new().await;
-    let (order, job) = world.given_up("30 USD").await;
-    sqlx::query("update queue.kinds set redacted = '{order}' where kind = 'execute_bank_order'")
+    let (order, job) = world.stuck("30 USD").await;
+    sqlx::query("update queue.kinds set redacted = '{order}' where kind = 'execute_transfer'")
         .execute(world.pool())
         .await
         .unwrap();
@@ -30,7 +30,7 @@ async fn what_a_kind_hides_is_shown_nowhere_and_decisions_know_it_all_the_same()
         assert!(!output.contains("\"args\"") || output.contains("[redacted]"), "{output}");
     }
 
-    // The order is found, opened again and executed.
+    // The order is found and executed.
     world.redrive(job).await;
     assert_eq!(world.outcome(order).await, is("PENDING"));
     world.bank.turn(json!({ "success_rate": 1 })).await;

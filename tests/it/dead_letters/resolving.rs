@@ -103,7 +103,7 @@ async fn a_redrive_that_comes_before_the_finding_wins_over_it() {
 }
 
 #[tokio::test]
-async fn a_redrive_that_comes_after_the_finding_reopens_the_order() {
+async fn a_redrive_that_comes_after_the_finding_is_too_late() {
     let mut world = World::new().await;
     let (order, job) = world.in_doubt().await;
     world.bank = SimulatedBank::start(json!({ "unavailable_rate": 1 })).await;
@@ -119,10 +119,10 @@ async fn a_redrive_that_comes_after_the_finding_reopens_the_order() {
         redriven
     });
 
-    assert_eq!(redriven.status, 200, "{redriven:?}");
+    assert_eq!((redriven.status, redriven.code()), (409, "dead-letter-decided".to_owned()));
     assert!(found_out.completed >= 1, "{found_out:?}");
-    assert_eq!(world.outcome(order).await.1, None, "it is open again");
-    assert_eq!(world.balance().await, pair("100.00", "70.00"));
+    assert_eq!(world.outcome(order).await, failed("bank-unavailable"));
+    assert_eq!(world.balance().await, pair("100.00", "100.00"));
     world.verify().await;
 }
 

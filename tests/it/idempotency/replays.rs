@@ -5,12 +5,13 @@ use surety::http::api::orders::{PlaceOrders, Placed};
 use surety::http::edge::idempotency;
 use surety::http::edge::shared_commit::Work as _;
 use surety::http::wire::problem::Code;
+use surety::identity::api_keys::{self, ActsAs};
 use surety::payments::orders::Instruction;
 
 use super::{KEY, ask, is_replay, new_key, one_of_each, open_api, request, rows};
 use crate::support::ledger::{money, run_jobs};
 use crate::support::money::{Customer, between, fund, order_request, over};
-use crate::support::{Answer, TestApi, TestDb, send};
+use crate::support::{Answer, PASSWORD, TestApi, TestDb, send, sign_in};
 
 /// All of an answer that a client may act on.
 fn gist(answer: &Answer) -> (u16, String, String, String) {
@@ -112,6 +113,51 @@ async fn a_key_means_nothing_on_another_route_or_to_another_caller() {
     let guessed = ask(&api, &Customer::new(&api).await, "k", (path, body)).await;
     assert_eq!((guessed.status, guessed.code()), (answer.status, answer.code()));
     assert_eq!((guessed.status, is_replay(&guessed)), (404, false));
+}
+
+async fn api_key(api: &TestApi, owner: &Customer) -> String {
+    let mut conn = api.pool.acquire().await.unwrap();
+    let acts_as = ActsAs::User(owner.id());
+    let (_, secret) = api_keys::create(&mut conn, "till", acts_as, None).await.unwrap();
+    secret.reveal().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_the_users_whichever_of_his_credentials_it_comes_by() {
+    let api = open_api().await;
+    let alice = Customer::with(&api, "10 USD").await;
+    let (first, second) = (api_key(&api, &alice).await, api_key(&api, &alice).await);
+    let again = sign_in(&api, &alice.person.email, PASSWORD).await;
+    let body = over(alice.wallet, "1 USD");
+    let mut answers = Vec::new();
+    for credential in [alice.person.token.clone(), first, second, again] {
+        let request = api.request("POST", "/v1/withdrawals").bearer_auth(credential);
+        answers.push(send(request.header(KEY, "k").json(&body)).await);
+    }
+
+    assert_eq!((answers[0].status, is_replay(&answers[0])), (202, false), "{answers:?}");
+    for replay in &answers[1..] {
+        assert_eq!((gist(replay), is_replay(replay)), (gist(&answers[0]), true));
+    }
+    assert_eq!(alice.balance(&api).await.1, "9.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_transfer_is_not_completed_yet_is_not_kept() {
+    let api = open_api().await;
+    let (alice, bob) = (Customer::with(&api, "10 USD").await, Customer::new(&api).await);
+    let transfer = between(alice.wallet, bob.wallet, "5 USD");
+    let paid = ask(&api, &alice, "pay", ("/v1/transfers", &transfer)).await.json();
+    let path = format!("/v1/transfers/{}/refund", paid["id"].as_str().unwrap());
+    let before = rows(&api).await;
+
+    let early = ask(&api, &bob, "k", (&path, &json!({}))).await;
+
+    assert_eq!((early.status, early.code().as_str()), (409, "not-refundable"));
+    assert_eq!(rows(&api).await, before);
+    run_jobs(&api.pool).await;
+    let refunded = ask(&api, &bob, "k", (&path, &json!({}))).await;
+    assert_eq!((refunded.status, is_replay(&refunded)), (202, false), "{refunded:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,7 +39,6 @@ pub(super) enum Act {
     Begin(Number),
     Execute(Vec<Number>),
     Fail { order: Number, reason: &'static str },
-    Reopen { order: Number, reason: &'static str },
     Close { wallet: usize, by: usize },
     Open { wallet: usize },
 }
@@ -142,7 +141,6 @@ impl Model {
                 Ok(())
             }
             Act::Fail { order, reason } => self.fail(*order, reason, said),
-            Act::Reopen { order, reason } => self.reopen(*order, reason, said),
             Act::Close { wallet, by } => self.close(*wallet, *by, said),
             Act::Open { wallet } => {
                 self.wallets[*wallet].turn(false);
@@ -325,24 +323,6 @@ impl Model {
         self.hold(&order, -order.cents);
         let order = self.orders.get_mut(&number).expect("it is there");
         (order.status, order.reason) = ("FAILED", Some(reason));
-        Ok(())
-    }
-
-    fn reopen(&mut self, number: Number, reason: &str, said: &[Said]) -> Result<(), String> {
-        let order = self.orders[&number].clone();
-        if order.reason != Some(reason) {
-            return expect(said, "other outcome");
-        }
-        if order.holds() {
-            let wallet = &self.wallets[order.source.expect("it is paid from a wallet")];
-            if wallet.balance() - wallet.held < order.cents {
-                return expect(said, "insufficient funds");
-            }
-        }
-        expect(said, "reopened")?;
-        self.hold(&order, order.cents);
-        let order = self.orders.get_mut(&number).expect("it is there");
-        (order.status, order.reason) = ("PENDING", None);
         Ok(())
     }
 

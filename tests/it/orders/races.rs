@@ -4,9 +4,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::PgPool;
 use surety::ids::{AccountId, OrderId, UserId};
-use surety::payments::orders::{
-    self, Executed, Instruction, NewOrder, Order, PlacementRefusal, ReopenRefusal,
-};
+use surety::payments::orders::{self, Executed, Instruction, NewOrder, Order, PlacementRefusal};
 use surety::payments::wallets::{self, CloseRefusal};
 use uuid::Uuid;
 
@@ -38,16 +36,6 @@ async fn failed(pool: PgPool, id: OrderId) -> bool {
     let failed = orders::fail(&mut tx, id, "declined").await.unwrap();
     tx.commit().await.unwrap();
     failed
-}
-
-async fn reopened(pool: PgPool, id: OrderId) -> Result<(), ReopenRefusal> {
-    let mut tx = pool.begin().await.unwrap();
-    let reopened = orders::reopen(&mut tx, id, "declined").await.unwrap();
-    match reopened {
-        Ok(()) => tx.commit().await.unwrap(),
-        Err(_) => tx.rollback().await.unwrap(),
-    }
-    reopened
 }
 
 async fn closed(pool: PgPool, owner: UserId, wallet: AccountId) -> Result<(), CloseRefusal> {
@@ -254,44 +242,6 @@ async fn of_orders_for_one_version_of_a_wallet_at_once_one_is_taken() {
         let outcomes = at_once(tasks.collect()).await;
         assert_eq!(times(&outcomes, &Ok(())), 1);
         assert_eq!(times(&outcomes, &Err(PlacementRefusal::VersionMismatch)), 9);
-    }
-    assert_money_holds(&db.pool).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_order_is_reopened_once() {
-    let db = TestDb::new().await;
-    let (user, wallet) = payer(&db.pool, "100 USD").await;
-    let withdrawal = Instruction::Withdrawal { wallet, money: money("60 USD") };
-    let id = place(&db.pool, user, withdrawal).await.unwrap().id;
-    for _ in 0..50 {
-        assert!(failed(db.pool.clone(), id).await);
-        let tasks = (0..4).map(|_| reopened(db.pool.clone(), id).boxed());
-        let outcomes = at_once(tasks.collect()).await;
-        assert_eq!(times(&outcomes, &Ok(())), 1);
-        assert_eq!(times(&outcomes, &Err(ReopenRefusal::OtherOutcome)), 3);
-        assert_eq!(standing(&db.pool, wallet).await.1, 60);
-    }
-    assert_money_holds(&db.pool).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_a_reopened_order_and_a_new_one_at_once_one_gets_the_money() {
-    let db = TestDb::new().await;
-    for _ in 0..50 {
-        let (user, wallet) = payer(&db.pool, "100 USD").await;
-        let withdrawal = Instruction::Withdrawal { wallet, money: money("60 USD") };
-        let id = place(&db.pool, user, withdrawal).await.unwrap().id;
-        assert!(failed(db.pool.clone(), id).await);
-        let (one, two) = (db.pool.clone(), db.pool.clone());
-        let outcomes = at_once(vec![
-            async move { reopened(one, id).await.is_ok() }.boxed(),
-            async move { placed(two, user, withdrawal).await.is_ok() }.boxed(),
-        ])
-        .await;
-        assert_eq!(times(&outcomes, &true), 1, "{outcomes:?}");
-        let (balance, held, ..) = standing(&db.pool, wallet).await;
-        assert_eq!((balance, held), (100, 60));
     }
     assert_money_holds(&db.pool).await;
 }

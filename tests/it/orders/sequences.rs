@@ -19,7 +19,7 @@ use crate::support::ledger::count;
 const SEQUENCES: u32 = 24;
 const STEPS: std::ops::RangeInclusive<usize> = 10..=40;
 
-/// Reasons for which orders fail; only the first lets them be reopened.
+/// Reasons for which orders fail.
 const REASONS: [&str; 2] = ["bank-unavailable", "declined"];
 
 /// One step of a sequence. Numbers pick from what is there when the step comes.
@@ -48,7 +48,6 @@ enum Plan {
     Begin(usize),
     Execute(Vec<usize>),
     Fail { order: usize, reason: &'static str },
-    Reopen { order: usize, reason: &'static str },
     Close { wallet: usize, is_owner: bool },
     Open { wallet: usize },
 }
@@ -98,7 +97,6 @@ fn plan() -> impl Strategy<Value = Plan> {
         1 => number().prop_map(Plan::Begin),
         8 => prop::collection::vec(number(), 1..6).prop_map(Plan::Execute),
         2 => (number(), reason()).prop_map(|(order, reason)| Plan::Fail { order, reason }),
-        2 => (number(), reason()).prop_map(|(order, reason)| Plan::Reopen { order, reason }),
         1 => (0..WALLETS.len(), prop::bool::weighted(0.8))
             .prop_map(|(wallet, is_owner)| Plan::Close { wallet, is_owner }),
         1 => (0..WALLETS.len()).prop_map(|wallet| Plan::Open { wallet }),
@@ -286,16 +284,6 @@ impl Play {
                 Act::Execute(orders)
             }
             Plan::Fail { order, reason } => Act::Fail { order: pick(*order)?, reason },
-            Plan::Reopen { order, reason } => {
-                // Of those that failed, mostly; there are few.
-                let failed: Vec<Number> =
-                    orders.iter().copied().filter(|it| self.has_failed(*it)).collect();
-                let order = match order.checked_rem(failed.len()) {
-                    Some(number) => failed[number],
-                    None => pick(*order)?,
-                };
-                Act::Reopen { order, reason }
-            }
             Plan::Close { wallet, is_owner } => {
                 Act::Close { wallet: *wallet, by: user_of(*wallet, *is_owner) }
             }
@@ -305,10 +293,6 @@ impl Play {
 
     fn is_finished(&self, order: Number) -> bool {
         ["COMPLETED", "FAILED"].contains(&self.model.orders[&order].status)
-    }
-
-    fn has_failed(&self, order: Number) -> bool {
-        self.model.orders[&order].status == "FAILED"
     }
 
     fn request(&mut self, planned: &PlannedRequest, orders: &[Number]) -> Request {

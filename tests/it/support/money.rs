@@ -247,21 +247,6 @@ async fn end_job(conn: &mut PgConnection, job: i64, fence: i64, state: &str) {
     assert_eq!(ended, job);
 }
 
-/// Lets a discarded one run again.
-pub(crate) async fn redrive_job(conn: &mut PgConnection, order: OrderId) {
-    let job: i64 = sqlx::query_scalar(
-        "select id from queue.finished_jobs
-         where state = 'discarded' and args ->> 'order' = $1::text",
-    )
-    .bind(order.to_string())
-    .fetch_one(&mut *conn)
-    .await
-    .unwrap();
-    let decision = Decision { by: "ada", reason: "try again" };
-    let resolved = discarded::redrive(conn, JobId(job), decision).await.unwrap();
-    assert_eq!(resolved, Resolved::Done);
-}
-
 /// A job of no kind that anybody knows, discarded and not decided over.
 pub(crate) async fn discarded_job(pool: &PgPool) -> JobId {
     let id: i64 = sqlx::query_scalar(

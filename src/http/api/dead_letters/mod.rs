@@ -106,9 +106,9 @@ impl DeadLettersApi {
     /// Run a job again
     ///
     /// Under its old number and with the effect key that it had, so that the bank moves no money
-    /// twice; as often as it was allowed at first. A deposit or withdrawal that had failed with
-    /// `bank-unavailable` is `PENDING` again, with its amount held again; if that is no longer
-    /// available, nothing is changed. For operators and admins; who, when and why is kept.
+    /// twice; as often as it was allowed at first. Only while its order or transaction has no
+    /// outcome: `COMPLETED` and `FAILED` are final. For admins, because it moves money; who, when
+    /// and why is kept.
     #[oai(
         path = "/v1/dead-letters/:job_id/redrive",
         method = "post",
@@ -122,7 +122,7 @@ impl DeadLettersApi {
         job_id: Path<i64>,
         body: JsonBody<DecisionIn>,
     ) -> Result<Found, Refused<Redrive>> {
-        caller.require_operator()?;
+        caller.require_admin()?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         let redriven = self.decide(JobId(job_id.0), DecisionKind::Redriven, &actor).await?;
         self.notifier.notify();
@@ -133,7 +133,7 @@ impl DeadLettersApi {
     ///
     /// The job is not run again. Its order or transaction, if that is not finished, becomes
     /// `FAILED` with `written-off`, and what it held is available again: see to it first that the
-    /// bank has not moved the money. For operators and admins; who, when and why is kept.
+    /// bank has not moved the money. For admins; who, when and why is kept.
     #[oai(
         path = "/v1/dead-letters/:job_id/write-off",
         method = "post",
@@ -147,7 +147,7 @@ impl DeadLettersApi {
         job_id: Path<i64>,
         body: JsonBody<DecisionIn>,
     ) -> Result<Found, Refused<WriteOff>> {
-        caller.require_operator()?;
+        caller.require_admin()?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         let written_off = self.decide(JobId(job_id.0), DecisionKind::WrittenOff, &actor).await?;
         Ok(Found::Ok(Json(written_off.into())))
@@ -199,7 +199,6 @@ impl From<DecisionError> for Problem {
                 DecisionRefusal::NotFound => Code::DeadLetterNotFound,
                 DecisionRefusal::AlreadyDecided => Code::DeadLetterDecided,
                 DecisionRefusal::NothingToRedrive => Code::NothingToRedrive,
-                DecisionRefusal::InsufficientFunds => Code::InsufficientFunds,
             }),
             DecisionError::Failed(error) => error.into(),
         }

@@ -37,7 +37,6 @@ impl Refusals for Redrive {
             Code::DeadLetterNotFound,
             Code::DeadLetterDecided,
             Code::NothingToRedrive,
-            Code::InsufficientFunds,
         ],
     ];
 }

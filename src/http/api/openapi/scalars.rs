@@ -79,7 +79,7 @@ fn all() -> [Scalar; 14] {
             json!({ "type": "string", "maxLength": 140 }),
         ),
         scalar("JobKind", "The name of a kind of jobs.", text(1, 100)),
-        scalar("DecisionReason", "Words of an operator's about a decision.", text(1, 500)),
+        scalar("DecisionReason", "Words about a decision, for those who ask later.", text(1, 500)),
     ]
 }
 

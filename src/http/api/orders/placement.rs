@@ -132,11 +132,13 @@ fn answer(
     (Placed::Answered(answer), Some(id))
 }
 
-/// The refusal of an order is an answer like any other, and stays the answer to its key; but for a
-/// version that has passed, which the client will look up again.
+/// The refusal of an order is an answer like any other, and stays the answer to its key. Two are
+/// not kept, because the client is to send the same again: a version that has passed, which it will
+/// look up again, and a transfer that is not completed yet.
 fn refused(refusal: PlacementRefusal, path: &str) -> Placed {
     let problem = match refusal {
         PlacementRefusal::VersionMismatch => return Placed::Refused(Code::PreconditionFailed),
+        PlacementRefusal::NotRefundableYet => return Placed::Refused(Code::NotRefundable),
         PlacementRefusal::WalletNotFound => Problem::new(Code::WalletNotFound),
         PlacementRefusal::DestinationNotFound => {
             Problem::new(Code::WalletNotFound).detail("Nobody has the destination wallet.")

@@ -30,7 +30,8 @@ pub struct OrderService {
 }
 
 impl OrderService {
-    /// Places the order that a request to this path is for, once for each key of the caller's.
+    /// Places the order that a request to this path is for, once for each key of the owner's,
+    /// whichever of his sessions or API keys it comes by.
     ///
     /// # Errors
     ///
@@ -39,13 +40,12 @@ impl OrderService {
     /// of business is an answer and no error.
     pub async fn place(
         &self,
-        caller: &Caller,
         IdempotencyKey(key): IdempotencyKey,
         path: String,
         order: NewOrder,
     ) -> Result<OrderAnswer, Problem> {
         let claim = Claim {
-            caller: caller.subject(),
+            caller: format!("user:{}", order.owner),
             route: format!("POST {path}"),
             key,
             fingerprint: fingerprint(&order),

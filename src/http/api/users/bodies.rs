@@ -90,7 +90,7 @@ pub(super) enum RoleName {
     User,
     /// Reads everything.
     Operator,
-    /// Reads everything, and changes roles and statuses.
+    /// Reads everything, changes roles and statuses, and decides over money that is stuck.
     Admin,
 }
 

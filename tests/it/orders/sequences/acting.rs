@@ -12,13 +12,13 @@ use surety::http::api::orders::{OrderRequest, PlaceOrders, Placed};
 use surety::http::edge::idempotency::{Claim, StoredAnswer};
 use surety::http::edge::shared_commit::Work as _;
 use surety::ids::{AccountId, OrderId, UserId};
-use surety::payments::orders::{self, Executed, Execution, Instruction, NewOrder, ReopenRefusal};
+use surety::payments::orders::{self, Executed, Execution, Instruction, NewOrder};
 use surety::payments::wallets::{self, CloseRefusal};
 use uuid::Uuid;
 
 use super::super::model::{Act, Number, Request, Said, TAKEN, USERS, WALLETS, Wish};
 use crate::support::ledger::money;
-use crate::support::money::{complete_job, discard_job, open_wallet, redrive_job};
+use crate::support::money::{complete_job, discard_job, open_wallet};
 use crate::support::{PATIENCE, TestDb};
 
 /// The database, and who is who in it.
@@ -104,19 +104,6 @@ impl Bank {
                     discard_job(conn, id).await;
                 }
                 (vec![if is_failed { "failed" } else { "already finished" }.to_owned()], true)
-            }
-            Act::Reopen { order, reason } => {
-                let id = self.order(*order);
-                let reopened = orders::reopen(&mut *conn, id, reason).await.unwrap();
-                if reopened.is_ok() {
-                    redrive_job(conn, id).await;
-                }
-                let said = match reopened {
-                    Ok(()) => "reopened",
-                    Err(ReopenRefusal::OtherOutcome) => "other outcome",
-                    Err(ReopenRefusal::InsufficientFunds) => "insufficient funds",
-                };
-                (vec![said.to_owned()], reopened.is_ok())
             }
             Act::Close { wallet, by } => {
                 let (owner, wallet) = (self.users[*by], self.wallets[*wallet]);
