@@ -99,5 +99,5 @@ impl PaymentRequest {
 }
 
 fn money(amount: &str, currency: &str) -> Option<Money> {
-    Money::new(Amount::parse(amount).ok()?, Currency::parse(currency).ok()?).ok()
+    Money::new(Amount::parse(amount).ok()?, Currency::from_stored(currency).ok()?).ok()
 }

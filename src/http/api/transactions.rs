@@ -14,7 +14,7 @@ use crate::http::wire::lists::{
     self, DEFAULT_LIMIT, cursor_after, read_cursor, refuse_unknown_parameters,
 };
 use crate::http::wire::moment::Moment;
-use crate::http::wire::money::{AmountOut, CurrencyCode};
+use crate::http::wire::money::{AmountOut, CurrencyCode, HeldCurrencyCode};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem, is_about_the_data};
 use crate::http::wire::refused::{Refusals, Refused};
@@ -77,7 +77,7 @@ impl TransactionsApi {
         /// Only those in this state.
         status: Query<Option<TransactionStatus>>,
         /// Only those in this currency.
-        currency: Query<Option<CurrencyCode>>,
+        currency: Query<Option<HeldCurrencyCode>>,
         /// Only those from or to this account.
         #[oai(validator(min_length = 1, max_length = 255))]
         account: Query<Option<String>>,

@@ -13,7 +13,7 @@ use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::idempotency::{self, IdempotencyKey};
 use crate::http::wire::field_types::Text;
 use crate::http::wire::json_body::{self, JsonBody, json_object};
-use crate::http::wire::money::{AmountIn, CurrencyCode};
+use crate::http::wire::money::{AmountIn, HeldCurrencyCode};
 use crate::http::wire::problem::Code;
 use crate::http::wire::refused::{Refusals, Refused};
 use crate::ids::{AccountId, OrderId};
@@ -134,7 +134,7 @@ json_object! {
         /// The amount.
         amount: AmountIn,
         /// The currency of both wallets.
-        currency: CurrencyCode,
+        currency: HeldCurrencyCode,
         /// Your own words, which the recipient can read.
         description: Option<Text<MAX_DESCRIPTION_CHARS>>,
     }

@@ -13,7 +13,7 @@ use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::idempotency::{self, IdempotencyKey};
 use crate::http::wire::field_types::Text;
 use crate::http::wire::json_body::{self, JsonBody, json_object};
-use crate::http::wire::money::{AmountIn, CurrencyCode};
+use crate::http::wire::money::{AmountIn, HeldCurrencyCode};
 use crate::http::wire::problem::Code;
 use crate::http::wire::refused::{Refusals, Refused};
 use crate::ids::AccountId;
@@ -105,7 +105,7 @@ json_object! {
         /// The amount.
         amount: AmountIn,
         /// The currency of the wallet.
-        currency: CurrencyCode,
+        currency: HeldCurrencyCode,
         /// Your own words, for your own records.
         description: Option<Text<MAX_DESCRIPTION_CHARS>>,
     }

@@ -8,8 +8,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::fields::Fields;
-use super::money::{AmountIn, CurrencyCode, wire_type};
+use super::money::{AmountIn, CurrencyCode, HeldCurrencyCode, wire_type};
 use crate::identity::{Email, MAX_EMAIL_CHARS};
+use crate::money::Currency;
 
 /// A type that a field of a body may have.
 pub trait FieldType: Type + Sized {
@@ -50,7 +51,13 @@ impl FieldType for AmountIn {
 
 impl FieldType for CurrencyCode {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
-        fields.currency(name).map(Self)
+        fields.currency(name, Currency::parse).map(Self)
+    }
+}
+
+impl FieldType for HeldCurrencyCode {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.currency(name, Currency::from_stored).map(Self)
     }
 }
 

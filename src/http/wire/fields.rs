@@ -13,9 +13,9 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::money::{AmountIn, CurrencyCode};
+use super::money::AmountIn;
 use super::problem::{Code, FieldError, Problem};
-use crate::money::{Amount, AmountError, Currency, Money};
+use crate::money::{Amount, AmountError, Currency, Money, UnknownCurrency};
 
 /// The most errors that are reported of one body.
 const MAX_ERRORS: usize = 20;
@@ -123,10 +123,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A required code of a currency in use.
-    pub fn currency(&mut self, name: &'static str) -> Option<Currency> {
+    /// A required code of a currency that `parse` knows.
+    pub fn currency(
+        &mut self,
+        name: &'static str,
+        parse: fn(&str) -> Result<Currency, UnknownCurrency>,
+    ) -> Option<Currency> {
         let code = self.string(name)?;
-        match Currency::parse(&code) {
+        match parse(&code) {
             Ok(currency) => Some(currency),
             Err(error) => {
                 let detail = format!("is {error}");
@@ -140,9 +144,9 @@ impl<'a> Fields<'a> {
     pub fn money(
         &mut self,
         amount: Option<AmountIn>,
-        currency: Option<CurrencyCode>,
+        currency: Option<impl Into<Currency>>,
     ) -> Option<Money> {
-        match Money::new(amount?.0, currency?.0) {
+        match Money::new(amount?.0, currency?.into()) {
             Ok(money) => Some(money),
             Err(error) => {
                 let detail = format!("has too many decimals: {error}");

@@ -23,9 +23,26 @@ pub struct AmountOut(pub Money);
 #[derive(Clone, Copy, Debug)]
 pub struct BalanceOut(pub Balance);
 
-/// A currency's three-letter code.
+/// The three-letter code of a currency in use: where new money is taken. As we give it, it may be
+/// retired.
 #[derive(Clone, Copy, Debug)]
 pub struct CurrencyCode(pub Currency);
+
+/// The three-letter code of a currency in use or retired: where money is moved that is there.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldCurrencyCode(pub Currency);
+
+impl From<CurrencyCode> for Currency {
+    fn from(code: CurrencyCode) -> Self {
+        code.0
+    }
+}
+
+impl From<HeldCurrencyCode> for Currency {
+    fn from(code: HeldCurrencyCode) -> Self {
+        code.0
+    }
+}
 
 impl Serialize for AmountOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -139,8 +156,12 @@ wire_type!(CurrencyCode, currency_code, |it| it.0.code().to_owned(), |code| Ok(S
     Currency::parse(&code)?
 )));
 
-impl ParseFromParameter for CurrencyCode {
+wire_type!(HeldCurrencyCode, currency_code, |it| it.0.code().to_owned(), |code| Ok(Self(
+    Currency::from_stored(&code)?
+)));
+
+impl ParseFromParameter for HeldCurrencyCode {
     fn parse_from_parameter(code: &str) -> ParseResult<Self> {
-        Ok(Self(Currency::parse(code)?))
+        Ok(Self(Currency::from_stored(code)?))
     }
 }

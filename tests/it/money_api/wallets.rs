@@ -2,12 +2,16 @@
 
 use serde_json::{Value, json};
 use surety::identity::Role;
+use surety::ids::AccountId;
+use surety::money::{Amount, Currency, Money};
+use surety::payments::accounts::{self, ExternalAccount};
+use surety::payments::transfers::{NewTransfer, Reason};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{all_money, anonymous, refusal, start};
-use crate::support::ledger::run_jobs;
+use crate::support::ledger::{post, run_jobs};
 use crate::support::money::{Customer, between, fund, over};
 use crate::support::{Answer, Person, TestApi, send};
 
@@ -313,4 +317,66 @@ async fn an_operator_reads_every_wallet_and_moves_none() {
     }
     assert_eq!(close(&api, &operator, &json!(customer.wallet)).await.status, 404);
     assert_eq!(all_money(&api).await, before);
+}
+
+/// A currency that was retired is refused where new money is taken, and nowhere else: what is there
+/// is read, listed, moved and taken out.
+#[tokio::test]
+async fn money_in_a_retired_currency_is_read_moved_and_taken_out() {
+    let api = start().await;
+    let (alice, bob) = (Customer::new(&api).await, Customer::new(&api).await);
+    for customer in [&alice, &bob] {
+        let retire = "update payments.accounts set currency = 'BGN' where id = $1";
+        let mut tx = api.pool.begin().await.unwrap();
+        sqlx::query("alter table payments.accounts disable trigger all")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        sqlx::query(retire).bind(customer.wallet).execute(&mut *tx).await.unwrap();
+        sqlx::query("alter table payments.accounts enable trigger all")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    }
+    let payer = external_in_retired_currency(&api).await;
+    let amount = Amount::parse("10").unwrap();
+    let money = Money::new(amount, Currency::from_stored("BGN").unwrap()).unwrap();
+    let (source, destination) = (payer, alice.wallet);
+    let paid_in = NewTransfer { reason: Reason::Unrecorded, source, destination, money };
+    post(&api.pool, &[paid_in]).await.unwrap()[0].unwrap();
+
+    let wallet = format!("/v1/wallets/{}", alice.wallet);
+    for path in [
+        "/v1/wallets".to_owned(),
+        wallet.clone(),
+        format!("{wallet}/balance"),
+        format!("{wallet}/entries"),
+        format!("{wallet}/statement?from=2020-01-01T00:00:00Z"),
+        "/v1/transactions?currency=BGN".to_owned(),
+        format!("/v1/users/{}/balance", alice.person.id),
+    ] {
+        let answer = alice.person.get(&api, &path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    }
+    let moved = between(alice.wallet, bob.wallet, "4 BGN");
+    assert_eq!(alice.order(&api, "/v1/transfers", &moved).await.status, 202);
+    let taken = over(alice.wallet, "5 BGN");
+    assert_eq!(alice.order(&api, "/v1/withdrawals", &taken).await.status, 202);
+    let listed = alice.person.get(&api, "/v1/withdrawals").await.json();
+    assert_eq!(listed["orders"][0]["currency"], "BGN");
+    for (path, body) in [
+        ("/v1/deposits", over(alice.wallet, "1 BGN")),
+        ("/v1/wallets", json!({ "currency": "BGN" })),
+    ] {
+        let refused = alice.order(&api, path, &body).await;
+        assert_eq!(refused.status, 422, "{path}: {refused:?}");
+    }
+}
+
+async fn external_in_retired_currency(api: &TestApi) -> AccountId {
+    let currency = Currency::from_stored("BGN").unwrap();
+    let account = ExternalAccount { external_ref: "payer".to_owned(), currency };
+    let mut conn = api.pool.acquire().await.unwrap();
+    accounts::open_external(&mut conn, &[account]).await.unwrap()[0]
 }
