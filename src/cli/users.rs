@@ -26,7 +26,8 @@ Examples:
   app users create bob@example.com --password-stdin < password.txt
   app users list --status suspended
   app users set-role bob@example.com operator
-  app users set-status bob@example.com suspended         signs him out everywhere
+  app users set-status bob@example.com suspended         signs him out everywhere; orders go on
+  app users set-status bob@example.com closed            only without money and unfinished orders
   app users set-password bob@example.com                 likewise
 
 Users are named by id or email address. Passwords are read from stdin or made here, and are never
@@ -190,6 +191,7 @@ fn in_words(error: UsersError) -> anyhow::Error {
         UsersError::LastAdmin => {
             anyhow::anyhow!("the last active admin stays one: make another one first")
         }
+        error @ UsersError::Unsettled(_) => anyhow::anyhow!("not closed: {error}"),
         UsersError::Identity(error) => error.into(),
         UsersError::Wallet(error) => error.into(),
     }

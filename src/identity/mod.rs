@@ -86,9 +86,10 @@ impl Role {
 pub enum UserStatus {
     /// May sign in.
     Active,
-    /// May not, for the time being.
+    /// May not, for the time being. What was ordered before goes on, and others can pay them.
     Suspended,
-    /// May not, and is gone for good as far as people are concerned.
+    /// May not, and is gone for good as far as people are concerned: has nothing, and receives
+    /// nothing.
     Closed,
 }
 

@@ -19,7 +19,7 @@ use crate::identity::passwords::PasswordHash;
 use crate::identity::users::{self, Changed, User};
 use crate::ids::UserId;
 use crate::payments::LedgerError;
-use crate::payments::wallets;
+use crate::payments::wallets::{self, Unsettled};
 
 /// An operation on a user that was not carried out. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,23 @@ pub enum UsersError {
     /// Another user has the address, or the database refused.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The first wallet could not be opened.
+    /// The user cannot be closed: there is money, or something is on its way.
+    #[error("{}", in_words(.0))]
+    Unsettled(Unsettled),
+    /// A wallet could not be opened, read or closed.
     #[error(transparent)]
     Wallet(#[from] LedgerError),
+}
+
+fn in_words(unsettled: &Unsettled) -> String {
+    let balances: Vec<String> = unsettled.balances.iter().map(ToString::to_string).collect();
+    match (balances.is_empty(), unsettled.has_unfinished_orders) {
+        (true, _) => "orders of the user's, or to the user, are not finished".to_owned(),
+        (false, false) => format!("the user has {}", balances.join(", ")),
+        (false, true) => {
+            format!("the user has {}, and orders that are not finished", balances.join(", "))
+        }
+    }
 }
 
 impl From<sqlx::Error> for UsersError {
@@ -161,9 +175,13 @@ pub async fn create(conn: &mut PgConnection, new: &NewUser) -> Result<UserView, 
 /// Changes the role or the status of a user, but leaves the last active admin one. A user who is no
 /// longer active is signed out everywhere.
 ///
+/// Who is suspended can do nothing, but what was ordered before goes on, and others can pay him. Who
+/// is closed has nothing, nothing on its way, and receives nothing: all wallets are closed with
+/// him.
+///
 /// # Errors
 ///
-/// [`UsersError`], but for [`UsersError::Wallet`].
+/// [`UsersError`].
 pub async fn change(
     conn: &mut PgConnection,
     id: UserId,
@@ -173,6 +191,9 @@ pub async fn change(
     let mut tx = conn.begin().await?;
     match users::change(&mut tx, id, change).await? {
         Changed::Yes(user) => {
+            if change.status == Some(UserStatus::Closed) {
+                wallets::close_all(&mut tx, id).await?.map_err(UsersError::Unsettled)?;
+            }
             tx.commit().await?;
             let (role, status, by) = (user.role.as_str(), user.status.as_str(), by.as_str());
             tracing::info!(%id, role, status, by, "user {id} was changed to {role}, {status}");

@@ -143,6 +143,72 @@ pub async fn close(
     Ok(Ok(()))
 }
 
+/// What keeps a user's wallets from being closed for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unsettled {
+    /// The balances that are not zero.
+    pub balances: Vec<Balance>,
+    /// A deposit, withdrawal, transfer or refund of the user's, or to the user, has no outcome yet.
+    pub has_unfinished_orders: bool,
+}
+
+/// Closes all wallets of a user who leaves, if there is nothing in them and nothing on its way into
+/// one or out of one. From then on they receive nothing.
+///
+/// Nobody places or ends an order until the transaction ends, so call this for few users, and at
+/// its end: an order that is being placed is waited for, up to a second, and counts.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn close_all(
+    conn: &mut PgConnection,
+    owner: UserId,
+) -> Result<Result<(), Unsettled>, LedgerError> {
+    sqlx::raw_sql(
+        "set local lock_timeout = '1s';
+         lock table payments.orders in share row exclusive mode",
+    )
+    .execute(&mut *conn)
+    .await?;
+    let wallets = list(&mut *conn, owner).await?;
+    let ids: Vec<Uuid> = wallets.iter().map(|wallet| wallet.id.0).collect();
+    let has_unfinished_orders = sqlx::query_scalar!(
+        r#"
+        select
+          exists (
+            select from payments.orders
+            where kind <> 'deposit' and source_account_id = any ($1)
+              and status in ('PENDING', 'PROCESSING')
+          )
+          or exists (
+            select from payments.orders
+            where kind <> 'withdrawal' and destination_account_id = any ($1)
+              and status in ('PENDING', 'PROCESSING')
+          ) as "exists!"
+        "#,
+        &ids,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let balances: Vec<Balance> =
+        wallets.iter().map(|wallet| wallet.balance).filter(|balance| !balance.is_zero()).collect();
+    if has_unfinished_orders || !balances.is_empty() {
+        return Ok(Err(Unsettled { balances, has_unfinished_orders }));
+    }
+    sqlx::query!(
+        "
+        update payments.accounts
+        set closed_at = clock_timestamp(), hold_changes = hold_changes + 1
+        where id = any ($1) and closed_at is null
+        ",
+        &ids,
+    )
+    .execute(conn)
+    .await?;
+    Ok(Ok(()))
+}
+
 /// The wallet with this id, if any.
 ///
 /// # Errors

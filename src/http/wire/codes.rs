@@ -108,6 +108,8 @@ catalogue! {
     EmailTaken = "email-taken", 409, "Email address taken";
     /// The user is the last active admin: whoever changes that could lock everybody out.
     LastAdmin = "last-admin", 409, "Last admin";
+    /// The user has money, or orders without an outcome, so they cannot be closed.
+    UserNotSettled = "user-not-settled", 409, "User not settled";
     /// The wallet has changed since the version that If-Match names.
     PreconditionFailed = "precondition-failed", 412, "Precondition failed";
     /// The body is larger than this server accepts.

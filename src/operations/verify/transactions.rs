@@ -31,11 +31,14 @@ const ONE_JOB_EACH: Invariant = Invariant {
         from payments.transactions as transaction
         cross join kept
         left join (
-          select (args -> 'transaction')::bigint as transaction_id, count(*) as jobs
+          select
+            (args -> 'transaction')::bigint as transaction_id,
+            -- Another may take the place of one that was given up, which did nothing.
+            count(*) filter (where state is distinct from 'discarded') as jobs
           from (
-            select args from queue.jobs where kind = 'settle_transaction'
+            select args, null as state from queue.jobs where kind = 'settle_transaction'
             union all
-            select args from queue.finished_jobs where kind = 'settle_transaction'
+            select args, state::text from queue.finished_jobs where kind = 'settle_transaction'
           ) as job
           group by 1
         ) as settle_jobs on settle_jobs.transaction_id = transaction.id
@@ -51,14 +54,23 @@ const JOBS_HAVE_TRANSACTIONS: Invariant = Invariant {
     name: "settle-jobs-have-their-transaction",
     claim: "every settle job has its transaction",
     protects: "G2",
-    hint: "was the job enqueued by hand, or the transaction deleted?",
+    hint: "enqueued by hand? Then 'app dead-letters write-off <job>' ends the matter",
     weight: Weight::Guarantee,
+    // What was written off or cancelled is over: it did nothing, and somebody has looked at it.
     violations: "
         select format('job %s', job.id)
         from (
           select id, args from queue.jobs where kind = 'settle_transaction'
           union all
-          select id, args from queue.finished_jobs where kind = 'settle_transaction'
+          select id, args
+          from queue.finished_jobs as finished
+          where kind = 'settle_transaction'
+            and state <> 'cancelled'
+            and not exists (
+              select from queue.resolutions as decided
+              where decided.job_id = finished.id and decided.attempt = finished.attempt
+                and decided.resolution = 'dismissed'
+            )
         ) as job
         left join payments.transactions as transaction
           on transaction.id = (job.args -> 'transaction')::bigint

@@ -243,6 +243,12 @@ async fn insert(
               kind, owner_id, source_account_id, destination_account_id, amount, currency,
               description, refund_of, id_suffix
             )
+          -- Whoever closes all wallets of a user (payments/wallets.rs) has the lock on the table
+          -- until he commits, so that his commit is seen here, where it was not before.
+          where not exists (
+            select from payments.accounts as payee
+            where payee.id = destination_account_id and payee.closed_at is not null
+          )
           returning id, created_at
         )
         select id as "id!: OrderId", created_at as "created_at!" from inserted order by id
@@ -259,6 +265,9 @@ async fn insert(
     )
     .fetch_all(conn)
     .await?;
+    if rows.len() != drafts.len() {
+        return Err(LedgerError::ConcurrentChange);
+    }
     Ok(rows.into_iter().map(|row| (row.id, row.created_at)).collect())
 }
 

@@ -248,8 +248,23 @@ async fn a_job_about_nothing_can_only_be_written_off() {
 
     let refused = world.decide(job.0, "redrive").await;
     assert_eq!((refused.status, refused.code()), (409, "nothing-to-redrive".to_owned()));
+    assert!(!world.holds().await, "somebody has to look at it");
     world.write_off(job.0).await;
     assert_eq!(world.listed().await, [0; 0]);
+    world.verify().await;
+}
+
+/// The way on for a payment whose job is gone for good.
+#[tokio::test]
+async fn a_settle_job_that_takes_the_place_of_one_that_was_given_up_settles_and_all_is_well() {
+    let world = World::new().await;
+    let (transaction, _given_up) = unsettled(&world).await;
+    let mut conn = world.pool().acquire().await.unwrap();
+    let again = NewJob::new(&SettleTransaction { transaction }).unwrap();
+    enqueue(&mut conn, again).await.unwrap();
+    run_jobs(world.pool()).await;
+    assert_eq!(outcome(world.pool(), transaction).await, ("COMPLETED".to_owned(), None, true));
+    world.verify().await;
 }
 
 #[tokio::test]

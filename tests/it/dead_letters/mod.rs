@@ -145,6 +145,12 @@ impl World {
         self.customer.balance(&self.api).await
     }
 
+    /// Tells if `app verify` finds nothing broken.
+    async fn holds(&self) -> bool {
+        let mut conn = self.pool().acquire().await.unwrap();
+        verify::verify(&mut conn, Duration::from_secs(60)).await.unwrap().holds()
+    }
+
     /// `app verify` finds nothing broken: no hold is left behind, nothing is executed twice.
     async fn verify(&self) {
         let mut conn = self.pool().acquire().await.unwrap();

@@ -1,10 +1,14 @@
 //! Users: making, reading and changing them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use surety::identity::Role;
 use uuid::Uuid;
 
-use crate::support::{PASSWORD, Person, TestApi, send, sign_in};
+use crate::support::ledger::run_jobs;
+use crate::support::money::{Customer, between};
+use crate::support::{Answer, PASSWORD, Person, TestApi, send, sign_in};
 
 #[tokio::test]
 async fn a_user_is_made_with_a_normalised_address_and_no_rights() {
@@ -226,4 +230,78 @@ async fn pages_of_users_hold_each_once_and_their_cursors_keep_to_their_filter() 
     let found = operator.get(&api, &format!("/v1/users?email={}", operator.email)).await.json();
     assert_eq!(found["users"].as_array().unwrap().len(), 1);
     assert_eq!(operator.get(&api, "/v1/users?rolle=user").await.code(), "invalid-parameter");
+}
+
+async fn set_status(api: &TestApi, admin: &Person, user: &Person, status: &str) -> Answer {
+    admin.send(api, "PATCH", &user.path(), &json!({ "status": status })).await
+}
+
+#[tokio::test]
+async fn a_user_with_money_or_an_order_cannot_be_closed_and_who_is_closed_receives_nothing() {
+    let api = TestApi::start().await;
+    let admin = Person::new(&api, Role::Admin).await;
+    let (ada, bob) = (Customer::with(&api, "30 USD").await, Customer::with(&api, "5 USD").await);
+    let refused = set_status(&api, &admin, &ada.person, "closed").await;
+    assert_eq!((refused.status, refused.code()), (409, "user-not-settled".to_owned()));
+    assert!(refused.text.contains("30.00 USD"), "{refused:?}");
+
+    // All of it is on its way to somebody; then something is on its way back.
+    let paid = between(ada.wallet, bob.wallet, "30 USD");
+    assert_eq!(ada.order(&api, "/v1/transfers", &paid).await.status, 202);
+    let refused = set_status(&api, &admin, &ada.person, "closed").await;
+    assert!(refused.text.contains("not finished"), "{refused:?}");
+    run_jobs(&api.pool).await;
+    let back = between(bob.wallet, ada.wallet, "1 USD");
+    assert_eq!(bob.order(&api, "/v1/transfers", &back).await.status, 202);
+    let refused = set_status(&api, &admin, &ada.person, "closed").await;
+    assert_eq!((refused.status, refused.code()), (409, "user-not-settled".to_owned()));
+    run_jobs(&api.pool).await;
+    let paid = between(ada.wallet, bob.wallet, "1 USD");
+    assert_eq!(ada.order(&api, "/v1/transfers", &paid).await.status, 202);
+    run_jobs(&api.pool).await;
+    assert_eq!(ada.person.get(&api, &ada.person.path()).await.json()["status"], "active");
+
+    assert_eq!(set_status(&api, &admin, &ada.person, "closed").await.status, 200);
+    let late = bob.order(&api, "/v1/transfers", &back).await;
+    assert_eq!((late.status, late.code()), (422, "wallet-closed".to_owned()));
+    assert_eq!(bob.balance(&api).await.1, "35.00");
+}
+
+/// The commit of an order that was being placed when its payee was to be closed comes first, or the
+/// order is not placed.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_closed_over_an_order_that_is_being_placed() {
+    let api = TestApi::start().await;
+    let admin = Person::new(&api, Role::Admin).await;
+    let payer = Customer::with(&api, "50 USD").await;
+    for round in 0..10_u64 {
+        let payee = Customer::new(&api).await;
+        let body = between(payer.wallet, payee.wallet, "1 USD");
+        let (placed, closed) = tokio::join!(payer.order(&api, "/v1/transfers", &body), async {
+            tokio::time::sleep(Duration::from_millis(round)).await;
+            set_status(&api, &admin, &payee.person, "closed").await
+        });
+        match (placed.status, closed.status) {
+            (202, 409) | (422 | 503, 200) => {}
+            other => panic!("{other:?}: {placed:?} {closed:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_suspended_user_ordered_before_goes_on_and_others_can_pay_him() {
+    let api = TestApi::start().await;
+    let admin = Person::new(&api, Role::Admin).await;
+    let (ada, bob) = (Customer::with(&api, "30 USD").await, Customer::with(&api, "5 USD").await);
+    let paid = between(ada.wallet, bob.wallet, "10 USD");
+    assert_eq!(ada.order(&api, "/v1/transfers", &paid).await.status, 202);
+    assert_eq!(set_status(&api, &admin, &ada.person, "suspended").await.status, 200);
+    let back = between(bob.wallet, ada.wallet, "4 USD");
+    assert_eq!(bob.order(&api, "/v1/transfers", &back).await.status, 202);
+    assert_eq!(ada.order(&api, "/v1/transfers", &paid).await.status, 401);
+    run_jobs(&api.pool).await;
+
+    assert_eq!(bob.balance(&api).await, ("11.00".to_owned(), "11.00".to_owned()));
+    let left = format!("/v1/wallets/{}", ada.wallet);
+    assert_eq!(admin.get(&api, &left).await.json()["balance"], "24.00");
 }

@@ -166,10 +166,17 @@ impl Model {
         } else if !broken.contains(said) {
             return Err(format!("{said} is not in {broken:?}: {request:?}"));
         }
-        if said != NOT_KEPT {
+        if said != NOT_KEPT && !(said == "not-refundable" && self.may_be_refunded_later(request)) {
             self.answers.insert(request.number, said.to_owned());
         }
         Ok(())
+    }
+
+    /// The transfer that a request would refund has no outcome yet, so that it is to be sent again.
+    fn may_be_refunded_later(&self, request: &Request) -> bool {
+        let Wish::Refund { original: Some(original) } = request.wish else { return false };
+        let found = self.orders.get(&original);
+        found.is_some_and(|it| ["PENDING", "PROCESSING"].contains(&it.status))
     }
 
     /// The rules that a request breaks. Who has no part in something is told that it is not there,

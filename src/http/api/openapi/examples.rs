@@ -336,7 +336,11 @@ pub(super) fn of_problem(code: Code) -> Value {
         Code::InvalidParameter | Code::InvalidCursor => "/v1/transactions",
         Code::InvalidCredentials => "/v1/auth/login",
         Code::EmailTaken => "/v1/users",
-        Code::Unauthenticated | Code::Forbidden | Code::UserNotFound | Code::LastAdmin => &user,
+        Code::Unauthenticated
+        | Code::Forbidden
+        | Code::UserNotFound
+        | Code::LastAdmin
+        | Code::UserNotSettled => &user,
         Code::NotReady => "/readyz",
         Code::DeadLetterNotFound | Code::DeadLetterDecided | Code::NothingToRedrive => {
             "/v1/dead-letters/812"

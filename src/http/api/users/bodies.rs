@@ -121,9 +121,9 @@ impl From<Role> for RoleName {
 pub(super) enum StatusName {
     /// May sign in.
     Active,
-    /// May not, for the time being.
+    /// May not, for the time being. What was ordered before goes on, and others can pay them.
     Suspended,
-    /// May not, for good.
+    /// May not, for good. Has nothing and receives nothing.
     Closed,
 }
 

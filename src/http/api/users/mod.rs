@@ -185,6 +185,10 @@ impl UsersApi {
     ///
     /// For admins. Takes effect with the user's next request; a user who is no longer active is
     /// signed out everywhere. The last active admin stays one.
+    ///
+    /// Who is suspended can do nothing, but what was ordered before goes on, and others can pay
+    /// them. Who is closed receives nothing: with money in a wallet, or an order without an outcome,
+    /// a user cannot be closed.
     #[oai(
         path = "/v1/users/:user_id",
         method = "patch",
@@ -241,6 +245,10 @@ impl From<UsersError> for Problem {
         match error {
             UsersError::NotFound => Self::new(Code::UserNotFound),
             UsersError::LastAdmin => Self::new(Code::LastAdmin),
+            UsersError::Unsettled(_) => {
+                let detail = format!("It cannot be closed: {error}.");
+                Self::new(Code::UserNotSettled).detail(detail)
+            }
             UsersError::Identity(error) => error.into(),
             UsersError::Wallet(error) => error.into(),
         }

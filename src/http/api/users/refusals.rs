@@ -62,6 +62,7 @@ impl Refusals for ChangeUser {
             Code::UserNotFound,
             Code::RequestTimeout,
             Code::LastAdmin,
+            Code::UserNotSettled,
             Code::BodyTooLarge,
             Code::UnsupportedMediaType,
             Code::UnacceptableValues,
