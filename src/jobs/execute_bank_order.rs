@@ -17,6 +17,7 @@ use crate::ids::OrderId;
 use crate::money::Money;
 use crate::payments::orders::{self, Executed, Execution, Kind, Order, Status};
 use crate::payments::transfers::TransferRefusal;
+use crate::queue::commits::commit;
 use crate::queue::{Committed, JobContext};
 use crate::queue::{FollowUp, Job, JobError};
 
@@ -176,7 +177,7 @@ async fn intend(id: OrderId, cx: &JobContext) -> Result<Intent, JobError> {
         false => CallOperation::Send,
     };
     let intent = write_intent(&mut tx, operation, order).await?;
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(intent)
 }
 

@@ -14,6 +14,7 @@ use super::{Bank, Services, dead_letters};
 use crate::bank::call_log::{self, CallId, CallOperation};
 use crate::bank::{EffectKey, PaymentStatus, Receipt};
 use crate::payments::orders::{self, Order, Status};
+use crate::queue::commits::commit;
 use crate::queue::operate::discarded::{self, Decision, Resolved};
 use crate::queue::{Backoff, Committed, Job, JobContext, JobError, JobId};
 
@@ -172,6 +173,6 @@ async fn intend(order: Order, cx: &JobContext) -> Result<Intent, JobError> {
     let mut tx = cx.begin().await?;
     cx.require_lease(&mut tx).await?;
     let intent = write_intent(&mut tx, CallOperation::Enquire, order).await?;
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(intent)
 }

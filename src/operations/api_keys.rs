@@ -12,6 +12,7 @@ use super::users::role;
 use crate::identity::api_keys::{self, ApiKey};
 use crate::identity::{IdentityError, Role, signing_keys};
 use crate::ids::{ApiKeyId, UserId};
+use crate::queue::commits::commit;
 
 /// An operation on an API key that was not carried out. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +106,7 @@ pub async fn create(
 ) -> Result<IssuedKey, ApiKeysError> {
     let mut tx = conn.begin().await?;
     let (key, secret) = api_keys::create(&mut tx, name, acts_as, expires_in).await?;
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(IssuedKey { key: key.into(), secret })
 }
 
@@ -143,6 +144,6 @@ pub async fn rotate(
 pub async fn rotate_signing_key(conn: &mut PgConnection) -> Result<i64, ApiKeysError> {
     let mut tx = conn.begin().await?;
     let key = signing_keys::rotate(&mut tx).await?;
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(key.number)
 }

@@ -50,6 +50,7 @@ pub use crate::queue::health::span;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
 
+use crate::queue::commits::commit;
 use crate::queue::enqueue::notify_now;
 
 /// The mode of an operation that can be tried out.
@@ -65,7 +66,7 @@ impl Mode {
     /// Ends the transaction of an operation that succeeded.
     async fn end(self, tx: Transaction<'_, Postgres>) -> Result<(), sqlx::Error> {
         match self {
-            Self::Commit => tx.commit().await,
+            Self::Commit => commit(tx).await,
             Self::DryRun => tx.rollback().await,
         }
     }

@@ -20,6 +20,7 @@ use crate::identity::users::{self, Changed, User};
 use crate::ids::UserId;
 use crate::payments::LedgerError;
 use crate::payments::wallets::{self, Unsettled};
+use crate::queue::commits::commit;
 
 /// An operation on a user that was not carried out. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +169,7 @@ pub async fn create(conn: &mut PgConnection, new: &NewUser) -> Result<UserView, 
     let mut tx = conn.begin().await?;
     let user = users::create(&mut tx, new).await?;
     wallets::open(&mut tx, user.id, new.currency).await?;
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(user.into())
 }
 
@@ -194,7 +195,7 @@ pub async fn change(
             if change.status == Some(UserStatus::Closed) {
                 wallets::close_all(&mut tx, id).await?.map_err(UsersError::Unsettled)?;
             }
-            tx.commit().await?;
+            commit(tx).await?;
             let (role, status, by) = (user.role.as_str(), user.status.as_str(), by.as_str());
             tracing::info!(%id, role, status, by, "user {id} was changed to {role}, {status}");
             Ok(user.into())
@@ -216,7 +217,7 @@ pub async fn set_password(
 ) -> Result<(), UsersError> {
     let mut tx = conn.begin().await?;
     match users::set_password(&mut tx, id, hash).await? {
-        true => Ok(tx.commit().await?),
+        true => Ok(commit(tx).await?),
         false => Err(UsersError::NotFound),
     }
 }

@@ -39,15 +39,16 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use opentelemetry::trace::{Tracer, TracerProvider};
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use self::formats::LineFormat;
 use self::logs::LogLayer;
+use crate::queue::commits::{WARNINGS_TARGET, note_warning};
 use crate::queue::telemetry::LOG_CONTEXT_TARGET;
 
 /// The time that the last spans have to reach the collector when the process ends.
@@ -165,7 +166,8 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     if let Some(export) = &export {
         opentelemetry::global::set_tracer_provider(export.provider.clone());
     }
-    tracing::subscriber::set_global_default(Registry::default().with(spans).with(logs))?;
+    let registry = Registry::default().with(spans).with(logs);
+    tracing::subscriber::set_global_default(registry.with(commit_warnings()))?;
     if let Some(export) = &export {
         tracing::info!(collector = export.collector, "spans are exported");
     }
@@ -222,6 +224,22 @@ fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     // First by itself: what is wrong with it must not be blamed on what is added.
     parse(directives)?;
     parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error"))
+}
+
+/// Hands on what the server warns of during a commit, whatever is logged.
+fn commit_warnings<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    CommitWarnings.with_filter(Targets::new().with_target(WARNINGS_TARGET, LevelFilter::WARN))
+}
+
+struct CommitWarnings;
+
+impl<S: Subscriber> Layer<S> for CommitWarnings {
+    fn on_event(&self, _event: &Event<'_>, _context: Context<'_, S>) {
+        note_warning();
+    }
 }
 
 /// Makes the `tracing` spans of handlers children of ours. None of the filters of log lines applies

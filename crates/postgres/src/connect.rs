@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
+use crate::abandoned::Abandoned;
 use crate::guard::{Purpose, guarded};
 use crate::pooler::{self, is_pooled};
 
@@ -87,9 +88,10 @@ async fn connect_for(
         options = options.options([("idle_in_transaction_session_timeout", WRITERS_IDLE_TIMEOUT)]);
     }
     let server = server_name(&options);
+    let abandoned = Abandoned::new(options.clone());
     let pool_options = || {
         let options = PgPoolOptions::new().max_connections(max_connections);
-        guarded(options.acquire_timeout(ACQUIRE_TIMEOUT), purpose)
+        guarded(options.acquire_timeout(ACQUIRE_TIMEOUT), purpose, &abandoned)
     };
     let unreachable = |source| ConnectError::Unreachable { server: server.clone(), source };
     let refused = match pool_options().connect_with(options.clone()).await {

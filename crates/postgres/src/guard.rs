@@ -15,6 +15,8 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, PgConnection, Row as _, raw_sql};
 use tokio::time::timeout;
 
+use crate::abandoned::Abandoned;
+
 /// A connection that does not answer within this time is given up, and so are all that were made
 /// before: most likely they are cut off as well, and to find that out costs as much for each.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -42,7 +44,12 @@ struct Guard {
 }
 
 /// Options with a guard of their own.
-pub(crate) fn guarded(options: PgPoolOptions, purpose: Purpose) -> PgPoolOptions {
+pub(crate) fn guarded(
+    options: PgPoolOptions,
+    purpose: Purpose,
+    abandoned: &Abandoned,
+) -> PgPoolOptions {
+    let abandoned = abandoned.clone();
     let guard = Arc::new(Guard {
         purpose,
         began: Instant::now(),
@@ -57,11 +64,22 @@ pub(crate) fn guarded(options: PgPoolOptions, purpose: Purpose) -> PgPoolOptions
             Box::pin(async move { Ok(guard.admits(conn, &metadata).await) })
         })
         // Whoever gave up waiting for an answer leaves it to us. The driver would wait for it
-        // without end, and the connection count as one in use meanwhile.
-        .after_release(|conn, _| {
-            Box::pin(
-                async move { Ok(matches!(timeout(ANSWER_WITHIN, conn.flush()).await, Ok(Ok(())))) },
-            )
+        // without end, and the connection count as one in use meanwhile. That it does when too many
+        // were given up: the pool makes no other in its place.
+        .after_release(move |conn, _| {
+            let abandoned = abandoned.clone();
+            Box::pin(async move {
+                loop {
+                    match timeout(ANSWER_WITHIN, conn.flush()).await {
+                        Ok(answered) => return Ok(answered.is_ok()),
+                        Err(_elapsed) if abandoned.is_full() => {}
+                        Err(_elapsed) => {
+                            abandoned.count_one();
+                            return Ok(false);
+                        }
+                    }
+                }
+            })
         })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`connect()`]: pools, and the settings of every connection of ours.
 //! - `guard`: keeps a pool from handing out connections that are of no use.
+//! - `abandoned`: bounds the connections that are given up while the server works for them.
 //! - `pooler`: the same pools through a connection pooler that changes the server between
 //!   transactions.
 //! - [`embedded`]: a private PostgreSQL for `app dev` and for tests.
@@ -11,6 +12,7 @@
 //! Absent on purpose: any table, any statement of an application. This crate knows servers and
 //! sessions only.
 
+mod abandoned;
 pub mod connect;
 pub mod embedded;
 mod guard;
@@ -18,6 +20,7 @@ mod pooler;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use abandoned::Abandoned;
 pub use connect::{ConnectError, connect, connect_to_write};
 pub use guard::is_writable;
 pub use pooler::is_pooled;

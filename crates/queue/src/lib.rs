@@ -210,6 +210,7 @@
 //! }
 //! ```
 pub mod batcher;
+pub mod commits;
 pub mod deadline;
 pub mod enqueue;
 mod error;

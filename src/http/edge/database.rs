@@ -7,6 +7,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::http::wire::problem::{Code, Problem, is_about_the_data};
 use crate::payments::LedgerError;
+use crate::queue::commits::commit;
 
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -41,7 +42,7 @@ pub async fn in_transaction<T>(
     within_seconds(pool, async |conn| {
         let mut tx = conn.begin().await?;
         let done = work(&mut tx).await?;
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(done)
     })
     .await

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, raw_sql};
+use surety_postgres::Abandoned;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -23,6 +24,7 @@ use crate::http::wire::problem::{Code, Problem, is_about_the_data};
 use crate::payments::LedgerError;
 use crate::payments::transactions::TransactionError;
 use crate::queue::batcher::{Batcher, Limits, NoAnswer, Processor, Reply, Request};
+use crate::queue::commits::confirmed;
 use crate::queue::{Notifier, QueueError};
 
 /// The most requests that wait for a commit. Beyond that they are refused at once instead of after
@@ -91,11 +93,13 @@ impl<W: Work> SharedCommit<W> {
         notifier: &Notifier,
     ) -> (Self, JoinSet<()>) {
         let (work, unanswered) = (Arc::new(work), Arc::new(AtomicU64::new(0)));
+        let abandoned = Abandoned::new(database.clone());
         let committers = (0..committers).map(|_| Committer {
             work: Arc::clone(&work),
             database: database.clone(),
             connection: None,
             unanswered: Arc::clone(&unanswered),
+            abandoned: abandoned.clone(),
             notifier: notifier.clone(),
         });
         let limits = Limits { waiting: MAX_WAITING, batch: MAX_BATCH };
@@ -139,6 +143,8 @@ struct Committer<W: Work> {
     /// Counts the commits that were not answered: connections from before are not used any more.
     /// Most likely they are cut off as well, and to find that out takes [`BEGIN_WITHIN`] for each.
     unanswered: Arc<AtomicU64>,
+    /// Counts those whose backends may still be there.
+    abandoned: Abandoned,
     notifier: Notifier,
 }
 
@@ -188,8 +194,12 @@ impl<W: Work> Committer<W> {
 
     /// One database transaction.
     async fn commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Output>, CommitError> {
+        if self.abandoned.is_full() {
+            return Err(CommitError::InDoubt);
+        }
         let Ok(committed) = timeout(COMMIT_WITHIN, self.try_commit(items)).await else {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
+            self.abandoned.count_one();
             return Err(CommitError::TimedOut);
         };
         let outcomes = committed?;
@@ -203,7 +213,7 @@ impl<W: Work> Committer<W> {
         let mut kept = self.begin().await?;
         match self.work.write(&mut kept.connection, items).await {
             Ok(outcomes) => {
-                raw_sql("commit").execute(&mut kept.connection).await?;
+                confirmed(raw_sql("commit").execute(&mut kept.connection)).await?;
                 self.connection = Some(kept);
                 Ok(outcomes)
             }
@@ -241,6 +251,9 @@ pub enum CommitError {
     /// The commit took too long.
     #[error("the database did not commit in time")]
     TimedOut,
+    /// Earlier commits took too long, and the database is still at them: none is begun meanwhile.
+    #[error("earlier commits are in doubt, perhaps because a standby is away")]
+    InDoubt,
     /// The database did not do it.
     #[error("the database did not commit")]
     Database(#[from] sqlx::Error),
@@ -262,7 +275,11 @@ impl CommitError {
             | Self::Transactions(TransactionError::Database(error))
             | Self::Ledger(LedgerError::Database(error))
             | Self::Queue(QueueError::Database(error)) => Some(error),
-            Self::TimedOut | Self::Transactions(_) | Self::Ledger(_) | Self::Queue(_) => None,
+            Self::TimedOut
+            | Self::InDoubt
+            | Self::Transactions(_)
+            | Self::Ledger(_)
+            | Self::Queue(_) => None,
         }
     }
 

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::{JobId, JobsError, known_kinds};
 use crate::jobs::ResolveBankOrder;
+use crate::queue::commits::commit;
 use crate::queue::enqueue::kinds::KindDeclaration;
 use crate::queue::{Job as _, NewJob, QueueError, Unique, enqueue as enqueue_job};
 
@@ -127,7 +128,7 @@ pub async fn enqueue(pool: &PgPool, request: EnqueueJob) -> Result<EnqueuedJob, 
     let job = request.into_job(pool)?;
     let mut tx = pool.begin().await?;
     let enqueued = enqueue_job(&mut tx, job).await.map_err(JobsError::from)?;
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(EnqueuedJob { id: enqueued.id(), is_new: !enqueued.is_existing() })
 }
 

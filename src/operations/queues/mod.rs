@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::{Actor, Identity};
+use crate::queue::commits::commit;
 use crate::queue::operate::queues;
 use crate::queue::operate::queues::Which;
 use crate::queue::{JobId, QueueError};
@@ -204,7 +205,7 @@ pub async fn change_limits(
     let current = queues::limits(&mut tx, queue).await?;
     let limits = change.apply(current.unwrap_or_default())?;
     queues::set_limits(&mut tx, queue, &limits, by.as_str()).await?;
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(limits)
 }
 
@@ -216,6 +217,6 @@ pub async fn change_limits(
 pub async fn clear_limits(conn: &mut PgConnection, queue: &str) -> Result<bool, QueuesError> {
     let mut tx = conn.begin().await?;
     let had_some = queues::clear_limits(&mut tx, queue).await?;
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(had_some)
 }

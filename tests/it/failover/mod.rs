@@ -3,6 +3,7 @@
 //! is started again.
 
 mod half_open;
+mod in_doubt;
 mod leftovers;
 mod listening;
 mod standby;

@@ -12,6 +12,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, Postgres, Transaction};
 use super::attempt::{AttemptOutcome, EndedAttempt};
 use super::error::JobError;
 use crate::QueueError;
+use crate::commits;
 use crate::deadline::within;
 use crate::ids::{Fence, JobId};
 
@@ -100,9 +101,11 @@ pub(crate) async fn commit(
     claims: &[(JobId, Fence)],
     outcome: AttemptOutcome,
 ) -> Result<(), JobError> {
-    let committed: Result<(), sqlx::Error> = within(tx.commit()).await;
+    let committed: Result<(), sqlx::Error> = within(commits::commit(tx)).await;
     match committed {
         Ok(()) => Ok(()),
+        // That it is here says nothing about what is left after a failover.
+        Err(error) if commits::is_unconfirmed(&error) => Err(error.into()),
         // The commit may have happened although its answer was lost. The fence tells.
         Err(error) => {
             let jobs = claims.len();
