@@ -29,8 +29,7 @@ pub const BANK_UNAVAILABLE: &str = "bank-unavailable";
 /// So an order that was given up holds no money longer than nobody knows where it is. That the bank
 /// does not know the order counts only when nothing that was sent can be on its way to it any more
 /// ([`call_log::on_its_way`]): else it would book what we have failed. Should it do so after all,
-/// the reconciliation shows it, and an operator who has the order tried again has it completed
-/// under the same effect key.
+/// the reconciliation shows it, and people have to agree what is to be done.
 ///
 /// Once an operator has decided over the discarded job, the order is no longer this job's: it ends
 /// and leaves the order as it is, even if it has just learnt what became of it. Only that the bank

@@ -13,7 +13,7 @@ use crate::support::eventually_async;
 use crate::support::wait_for_locks;
 
 /// Runs the job of the only order until its attempts are used up, and not what follows.
-async fn exhaust(scene: &Scene) {
+pub(super) async fn exhaust(scene: &Scene) {
     sqlx::query("update queue.jobs set max_attempts = attempt + 1")
         .execute(&scene.api.pool)
         .await

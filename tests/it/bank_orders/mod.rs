@@ -6,6 +6,7 @@ mod breaker;
 mod gate;
 mod kills;
 mod lost_answers;
+mod lost_leases;
 mod outcomes;
 mod parallel;
 
