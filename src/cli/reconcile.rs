@@ -18,7 +18,7 @@ use super::report;
 use crate::bank::BankArgs;
 use crate::db;
 use crate::operations::reconciliation::{
-    self, Break, CompareBooks, Comparison, Total, amount_text,
+    self, Break, CompareBooks, Comparison, Since, Total, amount_text,
 };
 
 const EXPLANATION: &str = "\
@@ -63,7 +63,7 @@ pub struct Args {
     /// Only what was booked or finished since then: a time in RFC 3339, or how long ago. [default:
     /// everything]
     #[arg(long, value_parser = moment_or_age, value_name = "TIME|DURATION")]
-    since: Option<OffsetDateTime>,
+    since: Option<Since>,
 
     /// The time for which an order may be unfinished before it counts as a break.
     #[arg(long, default_value = "10m", value_parser = parse_duration, value_name = "DURATION")]
@@ -78,12 +78,12 @@ pub struct Args {
     output: Output,
 }
 
-fn moment_or_age(text: &str) -> Result<OffsetDateTime, &'static str> {
+fn moment_or_age(text: &str) -> Result<Since, &'static str> {
     if let Ok(age) = parse_duration(text) {
-        return Ok(OffsetDateTime::now_utc() - age);
+        return Ok(Since::Age(age));
     }
     let refused = |_| "neither a time such as 2026-11-01T00:00:00Z nor a duration such as 24h";
-    OffsetDateTime::parse(text, &Rfc3339).map_err(refused)
+    OffsetDateTime::parse(text, &Rfc3339).map(Since::Moment).map_err(refused)
 }
 
 /// Compares, and prints what was found.

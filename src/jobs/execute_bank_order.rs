@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Postgres, Transaction};
-use time::OffsetDateTime;
 
 use super::execute_transfer::MissingOrder;
 use super::resolve_bank_order::ResolveBankOrder;
@@ -126,6 +125,8 @@ pub(super) struct Intent {
     operation: CallOperation,
     instruction: BankInstruction,
     order: Order,
+    /// The age of the order at the call, by the database's clock.
+    order_age: time::Duration,
 }
 
 /// Has the breaker's leave, commits the intent, and makes the call.
@@ -188,8 +189,10 @@ pub(super) async fn write_intent(
     order: Order,
 ) -> Result<Intent, JobError> {
     let instruction = instruction(&order)?;
-    let call = call_log::begin(conn, operation, &instruction).await?;
-    Ok(Intent { order, instruction, call, operation })
+    let call = call_log::begin(&mut *conn, operation, &instruction).await?;
+    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(conn).await?;
+    let order_age = now - order.created_at;
+    Ok(Intent { order, instruction, call, operation, order_age })
 }
 
 /// Translates an order into an instruction for the bank.
@@ -257,10 +260,9 @@ pub(super) fn without_bank() -> JobError {
 
 /// The bank will say more later.
 pub(super) fn undecided(intent: &Intent) -> JobError {
-    let age = OffsetDateTime::now_utc() - intent.order.created_at;
     let [soon, late] = UNDECIDED;
-    // Where our clock is behind the database's, an order can be younger than nothing.
-    let delay = Duration::try_from(age / 10).unwrap_or(soon).clamp(soon, late);
+    // After the clock was set back, an order can be younger than nothing.
+    let delay = Duration::try_from(intent.order_age / 10).unwrap_or(soon).clamp(soon, late);
     JobError::snooze_because(delay, "the bank has not decided yet")
 }
 

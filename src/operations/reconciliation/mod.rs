@@ -52,7 +52,7 @@ pub const IN_FLIGHT: &str = "in-flight";
 #[derive(Clone, Debug)]
 pub struct CompareBooks {
     /// The time since which something was booked or finished; everything if none.
-    pub since: Option<OffsetDateTime>,
+    pub since: Option<Since>,
     /// The time for which an order may be unfinished.
     pub settle_within: Duration,
     /// The most breaks that are kept; all are counted.
@@ -98,6 +98,15 @@ impl Comparison {
     pub fn has_breaks(&self) -> bool {
         self.counts.keys().any(|kind| kind != IN_FLIGHT)
     }
+}
+
+/// The beginning of a comparison.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// This moment.
+    Moment(OffsetDateTime),
+    /// This long ago, by the database's clock.
+    Age(Duration),
 }
 
 /// A difference between the two sides.
@@ -168,6 +177,10 @@ pub async fn compare(
     sqlx::raw_sql(PREPARE).execute(&mut *conn).await?;
     let asked_at: OffsetDateTime =
         sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut *conn).await?;
+    let since = request.since.map(|since| match since {
+        Since::Moment(moment) => moment,
+        Since::Age(age) => asked_at - age,
+    });
     let bookings = load_statement(conn, bank).await?;
     sqlx::raw_sql("analyze statement_lines").execute(&mut *conn).await?;
 
@@ -177,7 +190,7 @@ pub async fn compare(
     let (mut breaks, mut counts) = (Vec::new(), BTreeMap::new());
     let mut found = sqlx::query_as::<_, Break>(BREAKS)
         .bind(asked_at)
-        .bind(request.since)
+        .bind(since)
         .bind(request.settle_within.as_secs_f64())
         .fetch(&mut *tx);
     while let Some(one) = found.try_next().await? {
@@ -187,11 +200,8 @@ pub async fn compare(
         }
     }
     drop(found);
-    let totals = sqlx::query_as::<_, Total>(TOTALS)
-        .bind(asked_at)
-        .bind(request.since)
-        .fetch_all(&mut *tx)
-        .await?;
+    let totals =
+        sqlx::query_as::<_, Total>(TOTALS).bind(asked_at).bind(since).fetch_all(&mut *tx).await?;
     tx.rollback().await?;
     Ok(Comparison { compared_at, bookings, breaks, counts, totals })
 }
