@@ -12,11 +12,13 @@ use time::OffsetDateTime;
 
 use super::{APPLICATION, Output, usage};
 use crate::cli::database::Database;
+use crate::operations::jobs::JobsError;
 use crate::operations::jobs::enqueue::{
     Due, EnqueueError, EnqueueJob, EnqueuedJob, Uniqueness, enqueue,
 };
 use crate::operations::jobs::selection::parse_time;
 use crate::operations::wake_workers;
+use crate::queue::QueueError;
 
 /// Enqueues a job, with the queue, priority and bounds of its kind.
 #[derive(clap::Args, Debug)]
@@ -85,6 +87,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             wake_workers(&pool).await;
             print(enqueued, output);
             Ok(ExitCode::SUCCESS)
+        }
+        Err(EnqueueError::Jobs(JobsError::Queue(error @ QueueError::ArgsTooLong { .. }))) => {
+            let fix = "keep what is large elsewhere and enqueue its number; the limit is \
+                       max_args_bytes in queue.settings";
+            Ok(usage(&error.to_string(), fix))
         }
         Err(EnqueueError::Jobs(error)) => Err(error.into()),
         Err(refusal) => Ok(refused(&refusal)),

@@ -29,7 +29,7 @@ mod statements;
 mod unique;
 
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 pub(crate) use joining::{NewDependency, insert_dependencies};
 pub(crate) use new_job::Extras;
@@ -51,7 +51,7 @@ use crate::telemetry::{EnqueueSpan, TraceContext};
 ///
 /// # Errors
 ///
-/// [`QueueError::Database`].
+/// [`QueueError::ArgsTooLong`], [`QueueError::Database`].
 pub async fn enqueue(conn: &mut PgConnection, job: NewJob) -> Result<Enqueued, QueueError> {
     let enqueued = enqueue_many(conn, std::slice::from_ref(&job)).await?;
     enqueued.first().copied().ok_or(QueueError::Database(sqlx::Error::RowNotFound))
@@ -62,7 +62,7 @@ pub async fn enqueue(conn: &mut PgConnection, job: NewJob) -> Result<Enqueued, Q
 ///
 /// # Errors
 ///
-/// [`QueueError::Database`]; then none is enqueued.
+/// [`QueueError::ArgsTooLong`], [`QueueError::Database`]; then none is enqueued.
 pub async fn enqueue_many(
     conn: &mut PgConnection,
     jobs: &[NewJob],
@@ -94,6 +94,19 @@ pub(crate) async fn enqueue_all(
         enqueued[position] = Some(enqueue_unique(conn, &jobs[position], value).await?);
     }
     Ok(enqueued.into_iter().flatten().collect())
+}
+
+/// Makes sure that a job which is kept to be enqueued later could be enqueued now: it is, in a
+/// savepoint that is rolled back.
+///
+/// # Errors
+///
+/// [`QueueError`], as if it were enqueued.
+pub(crate) async fn try_out(conn: &mut PgConnection, job: &NewJob) -> Result<(), QueueError> {
+    let mut savepoint = conn.begin().await?;
+    statements::enqueue(&mut savepoint, &[job], vec![None]).await?;
+    savepoint.rollback().await?;
+    Ok(())
 }
 
 /// The unique jobs in an order that is the same for everybody, so that two transactions that

@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 
 use crate::QueueError;
-use crate::enqueue::{Enqueued, Extras, NewJob, enqueue_many};
+use crate::enqueue::{Enqueued, Extras, NewJob, enqueue_many, try_out};
 use crate::ids::BatchId;
 use crate::telemetry::TraceContext;
 
@@ -114,6 +114,9 @@ impl Batch {
         let on_failed = self.on_failed.as_ref().map(StoredJob::of).transpose()?;
         // In one transaction, also when the caller has none: a batch without members would be done.
         let mut tx = conn.begin().await?;
+        for callback in [&self.on_done, &self.on_completed, &self.on_failed].into_iter().flatten() {
+            try_out(&mut tx, callback).await?;
+        }
         let id = sqlx::query_scalar!(
             r#"
             insert into queue.batches (id, description, on_done, on_completed, on_failed)

@@ -8,6 +8,7 @@ mod support;
 
 mod batch_handlers;
 mod cancelling;
+mod claim_sizes;
 mod claiming;
 mod clocks;
 mod deciding;
