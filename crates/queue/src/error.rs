@@ -56,6 +56,17 @@ pub enum QueueError {
     /// The answer to a commit was lost, and the commit had not happened.
     #[error("the commit did not happen")]
     CommitLost,
+    /// The role of a worker may not make the daily partitions of the history.
+    #[error(
+        "the role {role} may not make partitions in the schema queue, which workers do every day: \
+         grant it the rights of {owner}, and create on schema queue"
+    )]
+    Rights {
+        /// The role.
+        role: String,
+        /// The owner of the history's tables.
+        owner: String,
+    },
     /// Worker settings that cannot work.
     #[error("{0}")]
     Settings(&'static str),

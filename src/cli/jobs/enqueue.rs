@@ -12,13 +12,11 @@ use time::OffsetDateTime;
 
 use super::{APPLICATION, Output, usage};
 use crate::cli::database::Database;
-use crate::operations::jobs::JobsError;
 use crate::operations::jobs::enqueue::{
     Due, EnqueueError, EnqueueJob, EnqueuedJob, Uniqueness, enqueue,
 };
 use crate::operations::jobs::selection::parse_time;
 use crate::operations::wake_workers;
-use crate::queue::QueueError;
 
 /// Enqueues a job, with the queue, priority and bounds of its kind.
 #[derive(clap::Args, Debug)]
@@ -88,11 +86,6 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             print(enqueued, output);
             Ok(ExitCode::SUCCESS)
         }
-        Err(EnqueueError::Jobs(JobsError::Queue(error @ QueueError::ArgsTooLong { .. }))) => {
-            let fix = "keep what is large elsewhere and enqueue its number; the limit is \
-                       max_args_bytes in queue.settings";
-            Ok(usage(&error.to_string(), fix))
-        }
         Err(EnqueueError::Jobs(error)) => Err(error.into()),
         Err(refusal) => Ok(refused(&refusal)),
     }
@@ -136,6 +129,11 @@ fn refused(refusal: &EnqueueError) -> ExitCode {
         EnqueueError::FollowUpOnly { .. } => "to run that one again: 'app jobs retry'".to_owned(),
         EnqueueError::Args { source, .. } => {
             return usage(&format!("{refusal}: {source}"), "correct them");
+        }
+        EnqueueError::TooLong(_) => {
+            "keep what is large elsewhere and enqueue its number; the limit \
+                                     is max_args_bytes in queue.settings"
+                .to_owned()
         }
         EnqueueError::Sealed(_) => "enqueue it from the program that has the keys".to_owned(),
         EnqueueError::Priority | EnqueueError::MaxAttempts | EnqueueError::Jobs(_) => {

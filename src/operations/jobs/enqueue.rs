@@ -96,6 +96,9 @@ pub enum EnqueueError {
     /// `max_attempts` is none of [`MAX_ATTEMPTS`].
     #[error("a job has {} to {} attempts", MAX_ATTEMPTS.start(), MAX_ATTEMPTS.end())]
     MaxAttempts,
+    /// The arguments have more JSON than the queue takes.
+    #[error("{0}")]
+    TooLong(QueueError),
     /// The arguments are sealed, which needs the keys.
     #[error("{0}")]
     Sealed(QueueError),
@@ -127,7 +130,10 @@ pub struct EnqueuedJob {
 pub async fn enqueue(pool: &PgPool, request: EnqueueJob) -> Result<EnqueuedJob, EnqueueError> {
     let job = request.into_job(pool)?;
     let mut tx = pool.begin().await?;
-    let enqueued = enqueue_job(&mut tx, job).await.map_err(JobsError::from)?;
+    let enqueued = enqueue_job(&mut tx, job).await.map_err(|error| match error {
+        QueueError::ArgsTooLong { .. } => EnqueueError::TooLong(error),
+        _ => EnqueueError::Jobs(error.into()),
+    })?;
     commit(tx).await?;
     Ok(EnqueuedJob { id: enqueued.id(), is_new: !enqueued.is_existing() })
 }

@@ -186,7 +186,7 @@ create type queue.finished_state as enum ('completed', 'cancelled', 'discarded')
 
 -- Finished jobs, each moved here by the statement that finished it (functions/end_jobs.sql). Terminal states never
 -- change, so a partition per state is safe (a live row that changed partition would fail concurrent updates), and each
--- state has a retention. The daily partitions below are made by functions/ensure_partitions.sql.
+-- state has a retention. The daily partitions are made by functions/ensure_partitions.sql.
 create table queue.finished_jobs (
   id               bigint not null,
   queue            text collate "C" not null,
@@ -221,6 +221,11 @@ create table queue.finished_jobs_cancelled partition of queue.finished_jobs for 
   partition by range (finished_at);
 create table queue.finished_jobs_discarded partition of queue.finished_jobs for values in ('discarded')
   partition by range (finished_at);
+-- For what finishes on a day that has no partition: a completion must not fail because nobody made one, or because the
+-- clock is wrong. And for discarded jobs that nobody has decided over, when their day is dropped.
+create table queue.finished_jobs_completed_other partition of queue.finished_jobs_completed default;
+create table queue.finished_jobs_cancelled_other partition of queue.finished_jobs_cancelled default;
+create table queue.finished_jobs_discarded_other partition of queue.finished_jobs_discarded default;
 create index finished_jobs_id on queue.finished_jobs (id);
 create index finished_jobs_of_batch on queue.finished_jobs (batch_id) where batch_id is not null;
 -- For operators, who page through them newest first.
@@ -241,7 +246,19 @@ create table queue.attempts (
   error       text,
   traceparent text
 ) partition by range (ended_at);
+create table queue.attempts_other partition of queue.attempts default;
 create index attempts_job on queue.attempts (job_id, attempt);
+
+-- What retention found when it last looked at a table of the history. It drops some days at once only after the clock
+-- by which they are too old has gone on for a while: one that is wrong by weeks must not cost the history of weeks.
+create table queue.retention (
+  history         text primary key,
+  -- Days that are too old, and are kept all the same until this has been so for a while.
+  held_back       int not null,
+  held_back_since timestamptz,
+  looked_at       timestamptz not null,
+  constraint retention_tells_since_when check ((held_back > 0) = (held_back_since is not null))
+);
 
 -- Reservations of unique jobs: the latest job of each key. The primary key is what makes a second one impossible.
 create table queue.unique_keys (

@@ -22,6 +22,8 @@ pub static QUEUE: Schema = Schema {
         // Partitions first: what follows may write.
         "functions/ensure_partitions",
         "functions/drop_old_partitions",
+        "functions/may_drop_days",
+        "functions/kept_undecided",
         "functions/kept_since",
         "functions/state_of",
         "functions/enqueue",

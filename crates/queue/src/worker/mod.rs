@@ -152,6 +152,17 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self
     }
 
+    /// Makes sure that the role of the worker may do all that workers do: they make the partitions
+    /// of the history. A worker that may not works on, and leaves that to others; what finishes on
+    /// a day that nobody made a partition for is kept apart until somebody does.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Rights`], [`QueueError::Database`].
+    pub async fn require_rights(&self) -> Result<(), QueueError> {
+        maintenance::require_rights(&self.engine_pool).await
+    }
+
     /// Works until `shutdown` is cancelled, or the worker is [asked to drain][request_drain]; then
     /// claims nothing more, lets jobs in progress finish within the grace, and hands the others
     /// back to be run by another worker at once. A worker runs once: afterwards its connections are

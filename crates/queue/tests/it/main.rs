@@ -27,6 +27,7 @@ mod outcomes;
 mod progress;
 mod readme;
 mod redaction;
+mod retention;
 mod schema;
 #[cfg(feature = "sealing")]
 mod sealing;

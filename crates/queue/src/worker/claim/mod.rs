@@ -225,8 +225,8 @@ impl ClaimTurns {
     }
 }
 
-/// Tells whether there was not enough time for an answer, which a smaller one may have: it was given
-/// up here or by the server.
+/// Tells whether there was not enough time for an answer, which a smaller one may have: it was
+/// given up here or by the server.
 fn is_timeout(error: &QueueError) -> bool {
     match error {
         QueueError::Database(sqlx::Error::Io(error)) => {

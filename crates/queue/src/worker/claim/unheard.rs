@@ -18,7 +18,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// has not handed back by then is left to the rescue.
 const MAX_HEARD: usize = 20_000;
 
-/// What a worker has heard of its claims.
+/// The claims that a worker has heard of, and whether there may be others.
 #[derive(Debug)]
 pub(super) struct Unheard {
     /// The time for which it looks.
@@ -70,8 +70,8 @@ impl Unheard {
         }
     }
 
-    /// What to look for now, if there is anything: called when no claim is under way. One that was
-    /// sent and not heard of is lost.
+    /// Bounds of the jobs to look for now, if there may be some: called when no claim is under way.
+    /// One that was sent and not heard of is lost.
     pub(super) fn bounds(&mut self) -> Option<Bounds> {
         let now = Instant::now();
         if std::mem::take(&mut self.is_waiting) {
