@@ -366,3 +366,51 @@ async fn jobs_that_money_waits_for_are_neither_cancelled_nor_edited() {
     assert!(output.contains(&format!("app dead-letters write-off {id}")), "{output}");
     assert_eq!(states(&db.pool).await, ["available"]);
 }
+
+#[tokio::test]
+async fn nothing_that_a_terminal_would_act_on_is_printed_from_data() {
+    let db = TestDb::new().await;
+    let evil = "\u{1b}[2J\u{9b}5m\r\u{7f}\u{202e}\u{8}";
+    let waiting = add(&db.pool, NewJob::raw("send_mail", json!({ "to": evil }))).await;
+    let discarded = discarded(&db.pool, 1).await[0];
+    for statement in [
+        "update queue.attempts set error = $1",
+        "update queue.jobs set progress = 1, progress_text = $1, wait_reason = $1",
+        "insert into queue.interventions (job_id, action, made_by, reason)
+         select id, $1, $1, $1 from queue.all_jobs",
+        "insert into queue.pauses (queue, paused_by, reason) values ($1, $1, $1)",
+        "insert into queue.workers (id, host, pid, version, queues, kinds, slots, lease)
+         values (gen_random_uuid(), $1, 1, $1, array[$1], array[$1], 1, '1 minute')",
+    ] {
+        sqlx::query(statement).bind(evil).execute(&db.pool).await.unwrap();
+    }
+    let (waiting, discarded) = (waiting.to_string(), discarded.to_string());
+    let mut seen = 0;
+    for command in [
+        &["jobs", "list"][..],
+        &["jobs", "show", &waiting],
+        &["jobs", "show", &discarded],
+        &["jobs", "cancel", &waiting, "--dry-run", "--reason", evil],
+        &["dead-letters", "list"],
+        &["dead-letters", "show", &discarded],
+        &["queues", "list"],
+        &["queues", "show", evil],
+        &["workers", "list"],
+        &["schedules", "show", evil],
+        &["doctor"],
+        &["verify"],
+    ] {
+        for output in [&[][..], &["-o", "json"], &["-o", "jsonl"]] {
+            let args = [command, output].concat();
+            let app = App::command(&args).env("DATABASE_URL", &db.url).env("USER", "ada");
+            let (_, output) = app.run().await;
+            let acted_on: Vec<char> = output
+                .chars()
+                .filter(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}')
+                .collect();
+            assert!(acted_on.is_empty(), "{args:?}: {acted_on:?} in {output:?}");
+            seen += usize::from(output.contains("u009b"));
+        }
+    }
+    assert!(seen >= 15, "it was printed {seen} times");
+}

@@ -9,7 +9,7 @@ use super::chosen::Chosen;
 use super::filters::FilterArgs;
 use super::{APPLICATION, Output};
 use crate::cli::database::Database;
-use crate::cli::output::{moment, table};
+use crate::cli::output::{moment, plain, table};
 use crate::operations::jobs::reading::list;
 use crate::operations::jobs::{JobId, JobSelection, JobState, JobSummary, MAX_LISTED};
 
@@ -79,7 +79,7 @@ impl Printer {
             Output::Table | Output::Json => self.jobs.extend(jobs),
             Output::Jsonl => {
                 for job in jobs {
-                    writeln!(out, "{}", serde_json::to_value(job)?)?;
+                    writeln!(out, "{}", plain(&serde_json::to_string(&job)?))?;
                 }
             }
             Output::Id => {

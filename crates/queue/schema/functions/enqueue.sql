@@ -56,11 +56,11 @@ begin
       then 'moment_is_from_1970_to_2199: run_at is a moment before the year 2200'
     when not (enqueue.unique_for > '0' and enqueue.unique_for <= '100 years')
       then 'window_is_bounded: unique_for is longer than nothing, and 100 years at most'
-    when enqueue.unique_while = '{}' or not enqueue.unique_while <@ array[
+    when not enqueue.unique_while <@ array[
         'scheduled', 'available', 'retryable', 'running', 'completed', 'cancelled', 'discarded'
       ]
       or array_position(enqueue.unique_while, null) is not null
-      then 'states_are_known: unique_while names states of jobs, one at least'
+      then 'states_are_known: unique_while names states of jobs'
     when enqueue.if_failed not in ('cancel', 'wait', 'run')
       then 'dependencies_say_what_if_failed: if_failed is cancel, wait or run'
     when array_position(enqueue.after, null) is not null

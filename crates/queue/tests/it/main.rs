@@ -18,6 +18,7 @@ mod fencing;
 mod flow;
 mod following_up;
 mod groups;
+mod hostile;
 mod kinds;
 mod lost_commits;
 mod model;
