@@ -3,8 +3,6 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use serde_json::Value;
-
 use super::chosen::Chosen;
 use super::filters::FilterArgs;
 use super::{APPLICATION, Output};
@@ -107,8 +105,7 @@ impl Printer {
                 }
             }
             Output::Json => {
-                let jobs = self.jobs.into_iter().map(serde_json::to_value);
-                println!("{}", Value::Array(jobs.collect::<Result<_, _>>()?));
+                println!("{}", serde_json::to_string(&self.jobs)?);
             }
             Output::Jsonl | Output::Id => {}
         }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
@@ -11,7 +10,7 @@ use super::{JobId, JobsError, known_kinds};
 use crate::jobs::ResolveBankOrder;
 use crate::queue::commits::commit;
 use crate::queue::enqueue::kinds::KindDeclaration;
-use crate::queue::{Job as _, NewJob, QueueError, Unique, enqueue as enqueue_job};
+use crate::queue::{Job as _, JsonText, NewJob, QueueError, Unique, enqueue as enqueue_job};
 
 /// Priorities, from the one that is claimed first.
 pub const PRIORITIES: std::ops::RangeInclusive<i16> = 1..=4;
@@ -25,7 +24,7 @@ pub struct EnqueueJob {
     /// The kind.
     pub kind: String,
     /// The arguments.
-    pub args: Value,
+    pub args: JsonText,
     /// The queue.
     pub queue: Option<String>,
     /// The priority, one of [`PRIORITIES`].

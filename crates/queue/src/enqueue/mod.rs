@@ -28,7 +28,6 @@ mod notifier;
 mod statements;
 mod unique;
 
-use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 
 pub(crate) use joining::{NewDependency, insert_dependencies};
@@ -42,6 +41,7 @@ pub use unique::Unique;
 
 use crate::QueueError;
 use crate::ids::JobId;
+use crate::json::JsonText;
 use crate::telemetry::{EnqueueSpan, TraceContext};
 
 /// Enqueues one job in the caller's transaction.
@@ -111,13 +111,13 @@ pub(crate) async fn try_out(conn: &mut PgConnection, job: &NewJob) -> Result<(),
 
 /// The unique jobs in an order that is the same for everybody, so that two transactions that
 /// enqueue the same ones do not wait for each other in a circle.
-fn in_lock_order(jobs: &[NewJob], unique: Vec<usize>) -> Vec<(usize, Value)> {
+fn in_lock_order(jobs: &[NewJob], unique: Vec<usize>) -> Vec<(usize, JsonText)> {
     let mut values: Vec<_> = unique
         .into_iter()
         .filter_map(|position| Some((position, jobs[position].unique_value()?)))
         .collect();
     values.sort_by_cached_key(|(position, value)| {
-        (jobs[*position].kind.clone().into_owned(), value.to_string())
+        (jobs[*position].kind.clone().into_owned(), value.get().to_owned())
     });
     values
 }
@@ -125,7 +125,7 @@ fn in_lock_order(jobs: &[NewJob], unique: Vec<usize>) -> Vec<(usize, Value)> {
 async fn enqueue_unique(
     conn: &mut PgConnection,
     job: &NewJob,
-    value: Value,
+    value: JsonText,
 ) -> Result<Enqueued, QueueError> {
     let span = EnqueueSpan::start(&job.queue, &job.kind, job.trace_context.as_ref());
     let enqueued =

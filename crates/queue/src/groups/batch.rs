@@ -1,13 +1,13 @@
 //! Batches: jobs that are done when all of them are.
 
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 
 use crate::QueueError;
 use crate::enqueue::{Enqueued, Extras, NewJob, enqueue_many, try_out};
 use crate::ids::BatchId;
+use crate::json::JsonText;
 use crate::telemetry::TraceContext;
 
 /// A batch that is about to be made.
@@ -149,7 +149,7 @@ struct StoredJob<'a> {
     priority: i16,
     max_attempts: i16,
     delay_secs: f64,
-    args: &'a Value,
+    args: &'a JsonText,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_context: Option<&'a TraceContext>,
     #[serde(flatten)]

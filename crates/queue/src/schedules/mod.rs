@@ -208,7 +208,8 @@ async fn redefine(
     by: &str,
     row: &store::Row,
 ) -> Result<Put, QueueError> {
-    if row.is_defined_as(schedule) {
+    let has_args = store::has_args(conn, &row.name, &schedule.job.args).await?;
+    if has_args && row.is_defined_as(schedule) {
         // What is known of time zones may have changed since the next tick was computed.
         let next = schedule.cadence.next_after(row.settled_at);
         if next != row.next_tick_at {

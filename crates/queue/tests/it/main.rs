@@ -13,6 +13,7 @@ mod claiming;
 mod clocks;
 mod deciding;
 mod enqueueing;
+mod exact_args;
 mod fences;
 mod fencing;
 mod flow;
