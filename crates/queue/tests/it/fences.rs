@@ -281,7 +281,7 @@ const WRITE_WITHOUT_FENCE: [(&str, &str); 18] = [
     ("queue.settle_waiting", "releases or cancels jobs that wait for others, so nobody has them"),
     ("run_now.sql", "makes jobs due that nobody has"),
     ("queue.discard_waiting", "ends jobs that nobody has"),
-    ("src/operate/interventions.rs", "edits jobs that it has locked while nobody has them"),
+    ("edit_args.sql", "edits jobs that it has locked while nobody has them"),
     ("reseal_waiting.sql", "seals anew the arguments of jobs that nobody has"),
     ("advance_jobs.sql", "moves the times of all jobs, for tests; a lease only becomes shorter"),
 ];
@@ -300,7 +300,7 @@ fn writes_jobs(sql: &str) -> bool {
 fn asks_fence(sql: &str) -> bool {
     // The last two hand the fences on to queue.end_jobs.
     let conditions =
-        ["fence = $2", "fence = mine.fence", "end_jobs( ids, fences,", "array[job_fence]"];
+        ["fence = $2", "fence = mine.fence", "end_jobs( ids, fences,", "end_jobs( $1, $2,"];
     conditions.iter().any(|condition| sql.contains(condition))
 }
 
