@@ -64,6 +64,8 @@
 //! - **G9** A job never blocks another; a kind that no worker here knows is left alone.
 //! - **G10** A claim reads a small constant number of pages, whatever the history, the schedule, or
 //!   a transaction that keeps vacuum from cleaning up.
+//! - **G11** What was acknowledged is never dropped by time: retention keeps each discarded job
+//!   until somebody has decided over it.
 //!
 //! # Code map, in reading order
 //!

@@ -189,6 +189,7 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     }
     db::require_current_schema(&pool).await?;
     let worker = worker(pool, &args.worker, database.direct_options(APPLICATION)?)?;
+    worker.require_rights().await?;
     tracing::info!(concurrency = args.worker.concurrency, "working");
     let summary = worker.run(shutdown).await;
     report(summary);

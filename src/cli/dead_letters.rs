@@ -175,10 +175,10 @@ async fn list(
             let rows: Vec<_> = letters.iter().map(row).collect();
             print!("{}", table(["JOB", "KIND", "ATTEMPT", "GIVEN UP", "ERROR"], &rows));
         }
-        Output::Json => println!("{}", serde_json::to_value(&letters)?),
+        Output::Json => println!("{}", serde_json::to_string(&letters)?),
         Output::Jsonl => {
             for letter in &letters {
-                println!("{}", serde_json::to_value(letter)?);
+                println!("{}", serde_json::to_string(letter)?);
             }
         }
     }
@@ -202,7 +202,7 @@ async fn show(pool: &PgPool, id: JobId, output: Output) -> anyhow::Result<ExitCo
     match output {
         Output::Table => print!("{}", details(&letter)),
         Output::Json | Output::Jsonl => {
-            println!("{}", serde_json::to_value(&letter)?);
+            println!("{}", serde_json::to_string(&letter)?);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -212,7 +212,7 @@ async fn list(pool: &PgPool, output: Output) -> anyhow::Result<()> {
             let header = ["ID", "NAME", "ACTS AS", "SECRET", "EXPIRES", "REVOKED", "LAST USED"];
             print!("{}", table(header, &rows));
         }
-        Output::Json => println!("{}", serde_json::to_value(&keys)?),
+        Output::Json => println!("{}", serde_json::to_string(&keys)?),
         Output::Jsonl => keys.iter().for_each(|key| println!("{}", json!(key))),
     }
     Ok(())

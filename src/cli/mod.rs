@@ -5,6 +5,10 @@
 //! `dev`, `serve` and `work` are composition roots of their own, the operator's commands are in
 //! this folder.
 
+// First, because what follows prints by its macros.
+#[macro_use]
+mod output;
+
 mod actor;
 pub mod bank;
 mod database;
@@ -14,7 +18,6 @@ pub mod jobs;
 pub mod keys;
 pub mod migrate;
 pub mod openapi;
-mod output;
 mod password_source;
 pub mod queues;
 pub mod reconcile;

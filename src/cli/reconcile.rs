@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::database::Database;
-use super::output::{Output, table};
+use super::output::{Output, plain, table};
 use super::report;
 use crate::bank::BankArgs;
 use crate::db;
@@ -128,7 +128,7 @@ fn print(comparison: &Comparison, output: Output) -> anyhow::Result<()> {
             breaks.chain([format!("{}\n", json!(comparison.summary()))]).collect()
         }
     };
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().write_all(plain(&text).as_bytes());
     Ok(())
 }
 

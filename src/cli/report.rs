@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use surety_postgres::ConnectError;
 
+use super::output::plain;
 use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::behaviour::BehaviourError;
@@ -52,7 +53,7 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
         text.push_str(&format!("  fix:   {fix}\n"));
     }
     // Nobody is left to tell when this fails.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all(plain(&text).as_bytes());
     ExitCode::from(code)
 }
 

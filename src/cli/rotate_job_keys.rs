@@ -67,7 +67,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     match args.output {
         Output::Table => print!("{}", in_words(&keyring, &rotation)),
-        Output::Json | Output::Jsonl => println!("{}", serde_json::to_value(&rotation)?),
+        Output::Json | Output::Jsonl => println!("{}", serde_json::to_string(&rotation)?),
     }
     Ok(match rotation.done {
         Some(Resealed { unopened: 1.., .. }) => ExitCode::from(FAILED),

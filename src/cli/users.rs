@@ -233,7 +233,7 @@ fn list(users: &[UserView], output: Output) -> anyhow::Result<()> {
                 .collect();
             print!("{}", table(["ID", "EMAIL", "ROLE", "STATUS", "MADE"], &rows));
         }
-        Output::Json => println!("{}", serde_json::to_value(users)?),
+        Output::Json => println!("{}", serde_json::to_string(users)?),
         Output::Jsonl => users.iter().for_each(|user| println!("{}", json!(user))),
     }
     Ok(())

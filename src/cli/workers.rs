@@ -114,10 +114,10 @@ async fn list(pool: &PgPool, output: Output) -> anyhow::Result<ExitCode> {
                 ["WORKER", "STATE", "VERSION", "HOST", "PID", "JOBS", "UP", "SEEN", "QUEUES"];
             print!("{}", table(header, &rows));
         }
-        Output::Json => println!("{}", serde_json::to_value(&workers)?),
+        Output::Json => println!("{}", serde_json::to_string(&workers)?),
         Output::Jsonl => {
             for worker in &workers {
-                println!("{}", serde_json::to_value(worker)?);
+                println!("{}", serde_json::to_string(worker)?);
             }
         }
     }
@@ -193,7 +193,7 @@ fn print(drained: &[DrainedWorker], output: Output) -> anyhow::Result<()> {
                 println!("worker {worker} {}", in_words(*result));
             }
         }
-        Output::Json => println!("{}", serde_json::to_value(drained)?),
+        Output::Json => println!("{}", serde_json::to_string(drained)?),
         Output::Jsonl => drained.iter().for_each(|result| println!("{}", json!(result))),
     }
     Ok(())

@@ -366,3 +366,105 @@ async fn jobs_that_money_waits_for_are_neither_cancelled_nor_edited() {
     assert!(output.contains(&format!("app dead-letters write-off {id}")), "{output}");
     assert_eq!(states(&db.pool).await, ["available"]);
 }
+
+#[tokio::test]
+async fn nothing_that_a_terminal_would_act_on_is_printed_from_data() {
+    let db = TestDb::new().await;
+    let evil = "\u{1b}[2J\u{9b}5m\r\u{7f}\u{202e}\u{8}";
+    let waiting = add(&db.pool, NewJob::raw("send_mail", json!({ "to": evil }))).await;
+    let discarded = discarded(&db.pool, 1).await[0];
+    for statement in [
+        "update queue.attempts set error = $1",
+        "update queue.jobs set progress = 1, progress_text = $1, wait_reason = $1",
+        "insert into queue.interventions (job_id, action, made_by, reason)
+         select id, $1, $1, $1 from queue.all_jobs",
+        "insert into queue.pauses (queue, paused_by, reason) values ($1, $1, $1)",
+        "insert into queue.workers (id, host, pid, version, queues, kinds, slots, lease)
+         values (gen_random_uuid(), $1, 1, $1, array[$1], array[$1], 1, '1 minute')",
+    ] {
+        sqlx::query(statement).bind(evil).execute(&db.pool).await.unwrap();
+    }
+    let (waiting, discarded) = (waiting.to_string(), discarded.to_string());
+    let mut seen = 0;
+    for command in [
+        &["jobs", "list"][..],
+        &["jobs", "show", &waiting],
+        &["jobs", "show", &discarded],
+        &["jobs", "cancel", &waiting, "--dry-run", "--reason", evil],
+        &["dead-letters", "list"],
+        &["dead-letters", "show", &discarded],
+        &["queues", "list"],
+        &["queues", "show", evil],
+        &["workers", "list"],
+        &["schedules", "show", evil],
+        &["doctor"],
+        &["verify"],
+    ] {
+        for output in [&[][..], &["-o", "json"], &["-o", "jsonl"]] {
+            let args = [command, output].concat();
+            let app = App::command(&args).env("DATABASE_URL", &db.url).env("USER", "ada");
+            let (_, output) = app.run().await;
+            let acted_on: Vec<char> = output
+                .chars()
+                .filter(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}')
+                .collect();
+            assert!(acted_on.is_empty(), "{args:?}: {acted_on:?} in {output:?}");
+            seen += usize::from(output.contains("u009b"));
+        }
+    }
+    assert!(seen >= 15, "it was printed {seen} times");
+}
+
+#[tokio::test]
+async fn numbers_keep_their_digits_and_no_field_is_there_twice() {
+    let db = TestDb::new().await;
+    let exact = r#"{"a": 12345678901234567890.12, "b": 1.10}"#;
+    let (code, said) =
+        jobs(&db, &["enqueue", "k", exact, "--allow-unknown-kind", "-o", "id"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let id = said.trim();
+    let (code, said) = jobs(&db, &["edit", id, "--set", "x=2.50", "--reason", "r"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let stored = r#"{"a": 12345678901234567890.12, "b": 1.10, "x": 2.50}"#;
+    let now = &stored.replace(' ', "");
+    for shown in [
+        &["show", id][..],
+        &["show", id, "-o", "json"],
+        &["list", "-o", "json"],
+        &["list", "-o", "jsonl"],
+        &["list", "-o", "jsonl", "--where", "a=12345678901234567890.12"],
+        &["cancel", "--kind", "k", "--all-matching", "--dry-run", "--reason", "r", "-o", "json"],
+    ] {
+        let (code, said) = jobs(&db, shown).await;
+        assert!(code == Some(0) && said.contains(now.as_str()), "{shown:?}: {said}");
+    }
+    let (_, said) = jobs(&db, &["list", "-o", "id", "--where", "a=12345678901234567890.13"]).await;
+    assert!(!said.lines().any(|line| line == id), "{said}");
+
+    for twice in [
+        &["enqueue", "k", r#"{"a":1,"a":2}"#, "--allow-unknown-kind"][..],
+        &["edit", id, "--args", r#"{"o":{"a":1,"a":2}}"#],
+        &["edit", id, "--set", r#"o={"a":1,"a":2}"#],
+        &["edit", id, "--set", "o=1", "--set", "o=2", "--reason", "r"],
+    ] {
+        let (code, said) = jobs(&db, twice).await;
+        assert!(code == Some(2) && said.contains("twice"), "{twice:?}: {said}");
+    }
+    let (_, said) = jobs(&db, &["show", id, "-o", "json"]).await;
+    assert!(said.contains(now.as_str()), "{said}");
+
+    let schedule = ["schedules", "add", "s", "--every", "1h", "--kind", "k", "--args", exact];
+    let (status, said) = App::command(schedule).env("DATABASE_URL", &db.url).run().await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    for shown in [&["schedules", "show", "s"][..], &["schedules", "list", "-o", "json"]] {
+        let (_, said) = App::command(shown).env("DATABASE_URL", &db.url).run().await;
+        assert!(said.contains(&exact.replace(' ', "")), "{said}");
+    }
+    let run = App::command(["schedules", "run", "s"]).env("DATABASE_URL", &db.url).run().await;
+    let kept: Vec<String> =
+        sqlx::query_scalar("select args::text from queue.jobs where kind = 'k' order by id")
+            .fetch_all(&db.pool)
+            .await
+            .unwrap();
+    assert_eq!(kept, [stored, exact], "{run:?}");
+}

@@ -1,11 +1,27 @@
 //! The errors of the queue.
 
+use serde::Deserialize;
+use sqlx::postgres::PgDatabaseError;
+
 /// An error of the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// The database refused, or did not answer.
     #[error("the queue's database refused or did not answer")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+    /// The arguments of a new job have more JSON than `queue.settings` allows.
+    #[error(
+        "the arguments of a job of kind {kind} have {bytes} bytes of JSON, and at most {max_bytes} \
+         are taken"
+    )]
+    ArgsTooLong {
+        /// The kind of the job.
+        kind: String,
+        /// The bytes of its arguments as JSON.
+        bytes: u64,
+        /// The most bytes that are taken: `max_args_bytes` in `queue.settings`.
+        max_bytes: u64,
+    },
     /// Arguments that cannot be written as JSON.
     #[error("the arguments of a {kind} job cannot be written as JSON")]
     Args {
@@ -40,6 +56,17 @@ pub enum QueueError {
     /// The answer to a commit was lost, and the commit had not happened.
     #[error("the commit did not happen")]
     CommitLost,
+    /// The role of a worker may not make the daily partitions of the history.
+    #[error(
+        "the role {role} may not make partitions in the schema queue, which workers do every day: \
+         grant it the rights of {owner}, and create on schema queue"
+    )]
+    Rights {
+        /// The role.
+        role: String,
+        /// The owner of the history's tables.
+        owner: String,
+    },
     /// Worker settings that cannot work.
     #[error("{0}")]
     Settings(&'static str),
@@ -56,6 +83,33 @@ pub enum QueueError {
         #[source]
         source: crate::schedules::cadence::CadenceError,
     },
+}
+
+impl From<sqlx::Error> for QueueError {
+    fn from(error: sqlx::Error) -> Self {
+        match args_too_long(&error) {
+            Some(ArgsTooLong { kind, bytes, max_bytes }) => {
+                Self::ArgsTooLong { kind, bytes, max_bytes }
+            }
+            None => Self::Database(error),
+        }
+    }
+}
+
+/// The detail of what `queue.refuse_args` raises.
+#[derive(Deserialize)]
+struct ArgsTooLong {
+    kind: String,
+    bytes: u64,
+    max_bytes: u64,
+}
+
+fn args_too_long(error: &sqlx::Error) -> Option<ArgsTooLong> {
+    let refusal = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    if refusal.constraint() != Some("args_are_short") {
+        return None;
+    }
+    serde_json::from_str(refusal.detail()?).ok()
 }
 
 /// An error and its sources in one line, for logs.

@@ -218,6 +218,7 @@ pub mod groups;
 pub mod handler;
 pub mod health;
 mod ids;
+mod json;
 mod kept_connection;
 pub mod operate;
 mod retention;
@@ -237,6 +238,7 @@ pub use handler::{
     AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError,
 };
 pub use ids::{Fence, JobId};
+pub use json::{JsonText, JsonTextError};
 pub use retention::Retention;
 pub use schema::migrate;
 pub use state::JobState;

@@ -7,7 +7,8 @@ pub struct Retention {
     pub completed_days: u16,
     /// Cancelled jobs.
     pub cancelled_days: u16,
-    /// Discarded jobs, with every attempt's error.
+    /// Discarded jobs, with every attempt's error, counted from their discard. One that nobody has
+    /// decided over is kept for longer: until somebody does.
     pub discarded_days: u16,
 }
 

@@ -27,6 +27,11 @@ pub(super) fn in_words(fix: &Fix) -> String {
         Fix::UnblockKeys { queue } => {
             format!("'app queues blocked {queue}' names them and the jobs at their heads")
         }
+        Fix::DecideDiscarded => {
+            "'app dead-letters list' and 'app dead-letters show' tell of them; then 'redrive' or \
+             'write-off'"
+                .to_owned()
+        }
         Fix::ApplyMigrations => "app migrate run".to_owned(),
         Fix::CompareMigrations => {
             "compare the schema with the migrations: 'app migrate status'".to_owned()

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 
 use super::fixes;
-use crate::cli::output::{Output, moment};
+use crate::cli::output::{Output, moment, plain};
 use crate::operations::health::{Finding, HealthReport, Level};
 
 /// Prints the report. A reader that stops early, such as `head`, changes nothing.
@@ -17,7 +17,7 @@ pub(super) fn print(report: &HealthReport, output: Output) {
             report.findings.iter().map(|finding| format!("{}\n", finding_json(finding))).collect()
         }
     };
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().write_all(plain(&text).as_bytes());
 }
 
 fn to_text(report: &HealthReport) -> String {

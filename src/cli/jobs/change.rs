@@ -6,7 +6,6 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use serde_json::json;
 use sqlx::PgPool;
 
 use super::chosen::Chosen;
@@ -192,7 +191,9 @@ impl Command {
                 }
                 println!("nothing was changed, because of --dry-run");
             }
-            Output::Json | Output::Jsonl => println!("{}", json!(count)),
+            Output::Json | Output::Jsonl => {
+                println!("{}", serde_json::to_string(count)?);
+            }
             Output::Id => count.sample.iter().for_each(|job| println!("{}", job.id)),
         }
         Ok(ExitCode::SUCCESS)

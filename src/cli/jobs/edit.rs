@@ -1,16 +1,15 @@
 //! `app jobs edit`: other arguments for a job that waits, or that is discarded and to be redriven.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use serde_json::Value;
-
 use super::results::{ResultPrinter, Selected};
-use super::{APPLICATION, Output, typed, usage};
+use super::{APPLICATION, Output, json, typed, usage};
 use crate::cli::actor::ActorArgs;
 use crate::cli::database::Database;
 use crate::operations::Mode;
 use crate::operations::jobs::JobId;
-use crate::operations::jobs::edit::{ArgsEdit, EditError, EditJob, edit};
+use crate::operations::jobs::edit::{ArgsChange, EditError, EditJob, JsonText, edit};
 
 /// Gives a job that waits or is discarded other arguments; both are kept.
 #[derive(clap::Args, Debug)]
@@ -23,10 +22,10 @@ pub(super) struct Args {
     /// The arguments from now on, as JSON.
     #[arg(long, value_name = "JSON", value_parser = json, conflicts_with_all = ["set", "unset"],
           required_unless_present_any = ["set", "unset"])]
-    args: Option<Value>,
+    args: Option<JsonText>,
     /// The value of a field from now on, as JSON or text; several for several fields.
     #[arg(long, value_name = "FIELD=VALUE", value_parser = assignment)]
-    set: Vec<(String, Value)>,
+    set: Vec<(String, JsonText)>,
     /// A field to be left out from now on.
     #[arg(long, value_name = "FIELD")]
     unset: Vec<String>,
@@ -40,13 +39,9 @@ pub(super) struct Args {
     output: Output,
 }
 
-fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("this is not JSON: {error}"))
-}
-
-fn assignment(text: &str) -> Result<(String, Value), String> {
+fn assignment(text: &str) -> Result<(String, JsonText), String> {
     match text.split_once('=') {
-        Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), typed(value))),
+        Some((field, value)) if !field.is_empty() => Ok((field.to_owned(), typed(value)?)),
         _ => Err("not FIELD=VALUE".to_owned()),
     }
 }
@@ -55,15 +50,27 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pool = args.database.connect_current(APPLICATION).await?;
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Commit };
     let change = match args.args {
-        Some(args) => ArgsEdit::Replace(args),
-        None => ArgsEdit::Fields { set: args.set, unset: args.unset },
+        Some(args) => ArgsChange::Replace(args),
+        None => {
+            let mut set = BTreeMap::new();
+            for (field, value) in args.set {
+                if set.insert(field.clone(), value).is_some() {
+                    let error = format!("the field {field} is set twice");
+                    return Ok(usage(&error, "say once what its value is"));
+                }
+            }
+            ArgsChange::Fields { set, unset: args.unset }
+        }
     };
-    let request = EditJob { id: JobId(args.id), edit: change, mode };
+    let request = EditJob { id: JobId(args.id), change, mode };
     let result = match edit(&pool, request, &args.actor.into_actor()).await {
         Ok(result) => result,
         Err(EditError::Args { kind, source }) => {
             let error = format!("arguments of kind {kind} cannot be these: {source}");
             return Ok(usage(&error, "correct them; nothing was changed"));
+        }
+        Err(EditError::TooLong(error)) => {
+            return Ok(usage(&error.to_string(), "shorten them; nothing was changed"));
         }
         Err(EditError::Jobs(error)) => return Err(error.into()),
     };

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::builder::NonEmptyStringValueParser;
 use humantime::parse_duration;
-use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{APPLICATION, Output, usage};
+use super::{APPLICATION, Output, json, usage};
 use crate::cli::database::Database;
+use crate::operations::jobs::edit::JsonText;
 use crate::operations::jobs::enqueue::{
     Due, EnqueueError, EnqueueJob, EnqueuedJob, Uniqueness, enqueue,
 };
@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let job_args = match parse(&args.args)? {
         Ok(job_args) => job_args,
         Err(error) => {
-            let error = format!("the arguments are not JSON: {error}");
+            let error = format!("the arguments are not taken: {error}");
             return Ok(usage(&error, "quote them for the shell, like '{\"to\": \"ada\"}'"));
         }
     };
@@ -91,16 +91,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn parse(text: &str) -> anyhow::Result<Result<Value, serde_json::Error>> {
+fn parse(text: &str) -> anyhow::Result<Result<JsonText, String>> {
     if text != "-" {
-        return Ok(serde_json::from_str(text));
+        return Ok(json(text));
     }
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).context("stdin cannot be read")?;
-    Ok(serde_json::from_str(&text))
+    Ok(json(&text))
 }
 
-fn request(args: Args, job_args: Value) -> EnqueueJob {
+fn request(args: Args, job_args: JsonText) -> EnqueueJob {
     let uniqueness = (args.unique || !args.unique_by.is_empty())
         .then_some(Uniqueness { fields: args.unique_by, window: args.unique_for });
     EnqueueJob {
@@ -130,6 +130,11 @@ fn refused(refusal: &EnqueueError) -> ExitCode {
         EnqueueError::Args { source, .. } => {
             return usage(&format!("{refusal}: {source}"), "correct them");
         }
+        EnqueueError::TooLong(_) => {
+            "keep what is large elsewhere and enqueue its number; the limit \
+                                     is max_args_bytes in queue.settings"
+                .to_owned()
+        }
         EnqueueError::Sealed(_) => "enqueue it from the program that has the keys".to_owned(),
         EnqueueError::Priority | EnqueueError::MaxAttempts | EnqueueError::Jobs(_) => {
             "correct it".to_owned()
@@ -143,7 +148,7 @@ fn print(enqueued: EnqueuedJob, output: Output) {
     match output {
         Output::Table if is_new => println!("job {id} is enqueued; see: app jobs show {id}"),
         Output::Table => println!("job {id} does that already; nothing was enqueued"),
-        Output::Json | Output::Jsonl => println!("{}", json!(enqueued)),
+        Output::Json | Output::Jsonl => println!("{}", serde_json::json!(enqueued)),
         Output::Id => println!("{id}"),
     }
 }

@@ -3,13 +3,11 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use serde_json::Value;
-
 use super::chosen::Chosen;
 use super::filters::FilterArgs;
 use super::{APPLICATION, Output};
 use crate::cli::database::Database;
-use crate::cli::output::{moment, table};
+use crate::cli::output::{moment, plain, table};
 use crate::operations::jobs::reading::list;
 use crate::operations::jobs::{JobId, JobSelection, JobState, JobSummary, MAX_LISTED};
 
@@ -79,7 +77,7 @@ impl Printer {
             Output::Table | Output::Json => self.jobs.extend(jobs),
             Output::Jsonl => {
                 for job in jobs {
-                    writeln!(out, "{}", serde_json::to_value(job)?)?;
+                    writeln!(out, "{}", plain(&serde_json::to_string(&job)?))?;
                 }
             }
             Output::Id => {
@@ -107,8 +105,7 @@ impl Printer {
                 }
             }
             Output::Json => {
-                let jobs = self.jobs.into_iter().map(serde_json::to_value);
-                println!("{}", Value::Array(jobs.collect::<Result<_, _>>()?));
+                println!("{}", serde_json::to_string(&self.jobs)?);
             }
             Output::Jsonl | Output::Id => {}
         }

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use super::report::USAGE;
 use crate::operations::jobs::JobAction;
+use crate::operations::jobs::edit::{JsonText, JsonTextError};
 
 const APPLICATION: &str = "surety-jobs";
 
@@ -94,7 +95,16 @@ fn usage(error: &str, fix: &str) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
+/// JSON as it was typed, to the last digit.
+pub(super) fn json(text: &str) -> Result<JsonText, String> {
+    text.parse().map_err(|error: JsonTextError| format!("this cannot be taken as JSON: {error}"))
+}
+
 /// A value as it was typed: JSON if it is some, else text.
-fn typed(value: &str) -> serde_json::Value {
-    serde_json::from_str(value).unwrap_or_else(|_| value.into())
+fn typed(value: &str) -> Result<JsonText, String> {
+    match value.parse::<JsonText>() {
+        Err(JsonTextError::Syntax(_)) => Ok(serde_json::Value::from(value).into()),
+        Err(error) => Err(error.to_string()),
+        Ok(json) => Ok(json),
+    }
 }

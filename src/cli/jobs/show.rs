@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde_json::Value;
-
 use super::APPLICATION;
 use crate::cli::database::Database;
 use crate::cli::output::{Output, moment, table};
 use crate::cli::report::NOT_FOUND;
+use crate::operations::jobs::edit::JsonText;
 use crate::operations::jobs::reading::{ExplainedJob, explain};
 use crate::operations::jobs::{Attempt, JobDetails, JobId, ResolutionKind};
 
@@ -33,7 +32,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     match args.output {
         Output::Table => print!("{}", in_words(&explained)),
-        Output::Json | Output::Jsonl => println!("{}", serde_json::to_value(&explained)?),
+        Output::Json | Output::Jsonl => println!("{}", serde_json::to_string(&explained)?),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -63,7 +62,7 @@ fn in_words(explained: &ExplainedJob) -> String {
 
 /// The fields of a job that have a value, with their names.
 fn fields(job: &JobDetails) -> Vec<(&'static str, String)> {
-    let json = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
+    let json = |value: &Option<JsonText>| value.as_ref().map(ToString::to_string);
     let attempts = format!("{} of {} begun", job.attempt, job.max_attempts);
     let crashes = (job.crash_count > 0).then(|| job.crash_count.to_string());
     let progress = job
@@ -118,7 +117,11 @@ fn decisions(job: &JobDetails) -> Vec<[String; 4]> {
     });
     let interventions = job.interventions.iter().map(|made| {
         let detail = match (made.action.as_str(), &made.detail) {
-            ("edit", Some(detail)) => format!(" {} to {}", detail["old"], detail["new"]),
+            ("edit", Some(detail)) => {
+                let fields = detail.fields();
+                let shown = |name: &str| fields.get(name).map_or("", |args| args.get());
+                format!(" {} to {}", shown("old"), shown("new"))
+            }
             _ => String::new(),
         };
         (made.made_at, format!("{}{detail}", made.action), &made.made_by, &made.reason)

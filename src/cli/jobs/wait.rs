@@ -36,7 +36,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let waited = wait(&pool, &ids, args.timeout).await?;
     match args.output {
         Output::Table => waited.iter().for_each(|job| println!("{}", in_words(job))),
-        Output::Json => println!("{}", serde_json::to_value(&waited)?),
+        Output::Json => println!("{}", serde_json::to_string(&waited)?),
         Output::Jsonl => waited.iter().for_each(|job| println!("{}", json!(job))),
         Output::Id => {
             let completed = waited.iter().filter(|job| job.end == COMPLETED);

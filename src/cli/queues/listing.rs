@@ -34,7 +34,7 @@ pub(super) async fn list(pool: &PgPool, output: Output) -> anyhow::Result<ExitCo
                 println!("every queue is paused since {at} by {by}: {}", pause.reason);
             }
         }
-        Output::Json => println!("{}", serde_json::to_value(&listed.queues)?),
+        Output::Json => println!("{}", serde_json::to_string(&listed.queues)?),
         Output::Jsonl => {
             for queue in &listed.queues {
                 println!("{}", json!(queue));
@@ -54,7 +54,7 @@ pub(super) async fn show(pool: &PgPool, name: &str, output: Output) -> anyhow::R
     };
     match output {
         Output::Table => print!("{}", details(&shown)),
-        Output::Json | Output::Jsonl => println!("{}", serde_json::to_value(&shown)?),
+        Output::Json | Output::Jsonl => println!("{}", serde_json::to_string(&shown)?),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -69,10 +69,10 @@ pub(super) async fn blocked(
     let keys = queues::blocked_keys(&mut *pool.acquire().await?, name, limit).await?;
     match output {
         Output::Table => print!("{}", keys_table(&keys)),
-        Output::Json => println!("{}", serde_json::to_value(&keys)?),
+        Output::Json => println!("{}", serde_json::to_string(&keys)?),
         Output::Jsonl => {
             for key in &keys {
-                println!("{}", serde_json::to_value(key)?);
+                println!("{}", serde_json::to_string(key)?);
             }
         }
     }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use humantime::parse_duration;
-use serde_json::Value;
 
+use crate::cli::jobs::json;
+use crate::operations::jobs::edit::JsonText;
 use crate::operations::schedules::{DEFAULT_GRACE, MissedPolicy, ScheduleDefinition, Timing};
 
 /// The times and the job of a schedule.
@@ -34,7 +35,7 @@ pub(super) struct DefinitionArgs {
 
     /// The arguments of the job, as JSON.
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
-    args: Value,
+    args: JsonText,
 
     /// The queue of the job.
     #[arg(long, default_value = "default", value_parser = NonEmptyStringValueParser::new())]
@@ -80,10 +81,6 @@ enum Policy {
     Skip,
     Coalesce,
     CatchUp,
-}
-
-fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))
 }
 
 impl From<DefinitionArgs> for ScheduleDefinition {

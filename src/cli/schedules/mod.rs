@@ -158,10 +158,10 @@ async fn list(common: &Common) -> anyhow::Result<ExitCode> {
     let listed = schedules::list(&mut *pool.acquire().await?).await?;
     match common.output {
         Output::Table => print!("{}", shown::all(&listed)),
-        Output::Json => println!("{}", serde_json::to_value(listed)?),
+        Output::Json => println!("{}", serde_json::to_string(&listed)?),
         Output::Jsonl => {
             for schedule in listed {
-                println!("{}", serde_json::to_value(schedule)?);
+                println!("{}", serde_json::to_string(&schedule)?);
             }
         }
     }
@@ -176,7 +176,7 @@ async fn show(common: &Common, name: &str, ticks: u32) -> anyhow::Result<ExitCod
     };
     match common.output {
         Output::Table => print!("{}", shown::one(&shown)),
-        Output::Json | Output::Jsonl => println!("{}", serde_json::to_value(&shown)?),
+        Output::Json | Output::Jsonl => println!("{}", serde_json::to_string(&shown)?),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -42,10 +42,10 @@ impl Preview {
                 let rows: Vec<_> = ticks.iter().map(row).collect();
                 print!("{}", table(["DAY", "LOCAL", "UTC"], &rows));
             }
-            Output::Json => println!("{}", serde_json::to_value(&ticks)?),
+            Output::Json => println!("{}", serde_json::to_string(&ticks)?),
             Output::Jsonl => {
                 for tick in &ticks {
-                    println!("{}", serde_json::to_value(tick)?);
+                    println!("{}", serde_json::to_string(tick)?);
                 }
             }
         }

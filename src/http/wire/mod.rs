@@ -7,7 +7,8 @@
 //!   [`Code`](problem::Code) is the catalogue of them. [`refused`]: the codes of one operation, as
 //!   a type.
 //! - [`request_id`]: the id of a request, which every refusal repeats.
-//! - [`payload`]: JSON answers. [`lists`]: cursors, pages and strict query parameters.
+//! - [`payload`]: JSON answers, and [`any_json`] in them. [`lists`]: cursors, pages and strict
+//!   query parameters.
 //! - [`money`], [`moment`]: amounts, currencies and moments.
 //!
 //! Guaranteed: amounts never pass through a float; a key that appears twice or is not known is
@@ -16,6 +17,7 @@
 //! Deliberately absent: connections, callers and operations. This folder uses neither `edge` nor
 //! `api`.
 
+pub mod any_json;
 mod codes;
 pub mod field_types;
 pub mod fields;

@@ -1,11 +1,11 @@
 //! A dead letter as callers see it.
 
 use serde::Serialize;
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{AttemptOutcome, DecisionKind, JobId, OrderView, Position, TransactionView};
 use crate::jobs::dead_letters::{DeadLetter, Subject, is_undecided};
+use crate::queue::JsonText;
 use crate::queue::operate::discarded::DiscardedJob;
 use crate::queue::operate::inspect::{Attempt, Resolution, ResolutionKind};
 
@@ -29,7 +29,7 @@ pub struct ListedDeadLetter {
     #[serde(with = "time::serde::rfc3339")]
     pub discarded_at: OffsetDateTime,
     /// Its arguments, as operators may see them.
-    pub args: Value,
+    pub args: JsonText,
     /// The error of the last attempt; null only if retention has dropped it.
     pub error: Option<String>,
 }
@@ -81,7 +81,7 @@ pub struct DeadLetterView {
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
     /// Its arguments, as operators may see them.
-    pub args: Value,
+    pub args: JsonText,
     /// The ended attempts that retention has kept, in order.
     pub attempts: Vec<AttemptView>,
     /// The decisions over it, in order.

@@ -1,12 +1,15 @@
 //! Other arguments for a job that waits, or that is discarded and to be redriven.
 
-use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool};
 
 use super::{JobChange, JobId, JobRefusal, JobResult, JobsError, known_kinds};
 use crate::jobs::dead_letters;
 use crate::operations::{Actor, Mode};
+use crate::queue::QueueError;
 use crate::queue::operate::interventions::{self, standings};
+
+pub use crate::queue::operate::interventions::ArgsChange;
+pub use crate::queue::{JsonText, JsonTextError};
 
 /// A change of a job's arguments.
 #[derive(Clone, Debug)]
@@ -14,42 +17,9 @@ pub struct EditJob {
     /// The job.
     pub id: JobId,
     /// The change.
-    pub edit: ArgsEdit,
+    pub change: ArgsChange,
     /// The mode: the change is kept or tried out.
     pub mode: Mode,
-}
-
-/// Other arguments.
-#[derive(Clone, Debug)]
-pub enum ArgsEdit {
-    /// New arguments instead of the old ones.
-    Replace(Value),
-    /// The old ones with some fields set and others left out. Arguments that are no object become
-    /// one.
-    Fields {
-        /// Fields with their values from now on.
-        set: Vec<(String, Value)>,
-        /// Fields to be left out.
-        unset: Vec<String>,
-    },
-}
-
-impl ArgsEdit {
-    fn apply(self, old: Value) -> Value {
-        let (set, unset) = match self {
-            Self::Replace(args) => return args,
-            Self::Fields { set, unset } => (set, unset),
-        };
-        let mut fields = match old {
-            Value::Object(fields) => fields,
-            _ => Map::new(),
-        };
-        for field in &unset {
-            fields.shift_remove(field);
-        }
-        fields.extend(set);
-        Value::Object(fields)
-    }
 }
 
 /// An edit that could not be made.
@@ -63,6 +33,9 @@ pub enum EditError {
         /// The error of the arguments.
         source: serde_json::Error,
     },
+    /// The arguments have more JSON than the queue takes.
+    #[error("{0}")]
+    TooLong(QueueError),
     /// The database refused or did not answer.
     #[error(transparent)]
     Jobs(#[from] JobsError),
@@ -95,7 +68,7 @@ pub async fn edit(pool: &PgPool, request: EditJob, actor: &Actor) -> Result<JobR
 async fn edit_in(
     conn: &mut PgConnection,
     pool: &PgPool,
-    EditJob { id, edit, mode: _ }: EditJob,
+    EditJob { id, change, mode: _ }: EditJob,
     actor: &Actor,
 ) -> Result<Result<JobChange, JobRefusal>, EditError> {
     let found = standings(conn, &[id]).await.map_err(JobsError::from)?;
@@ -103,8 +76,12 @@ async fn edit_in(
     if dead_letters::is_about_money(&standing.kind) {
         return Ok(Err(JobRefusal::MoneyNotEdited));
     }
-    let edited = interventions::edit(conn, id, |old| edit.apply(old), actor.decision());
-    let edited = match edited.await.map_err(JobsError::from)? {
+    let edited = interventions::edit(conn, id, change, actor.decision());
+    let edited = edited.await.map_err(|error| match error {
+        QueueError::ArgsTooLong { .. } => EditError::TooLong(error),
+        _ => EditError::Jobs(error.into()),
+    })?;
+    let edited = match edited {
         Ok(edited) => edited,
         Err(refusal) => return Ok(Err(refusal.into())),
     };
@@ -112,23 +89,4 @@ async fn edit_in(
         .check_args(&standing.kind, &edited.new)
         .map_err(|source| EditError::Args { kind: standing.kind.clone(), source })?;
     Ok(Ok(JobChange::Edited))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn fields_are_set_and_left_out_and_the_others_stay() {
-        let edit = |set: &[(&str, i32)], unset: &[&str]| ArgsEdit::Fields {
-            set: set.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect(),
-            unset: unset.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        let old = json!({ "a": 1, "b": 2, "c": 3 });
-        assert_eq!(edit(&[("a", 9)], &["b"]).apply(old), json!({ "a": 9, "c": 3 }));
-        assert_eq!(edit(&[("a", 1)], &[]).apply(json!([1])), json!({ "a": 1 }));
-        assert_eq!(ArgsEdit::Replace(json!(7)).apply(json!({})), json!(7));
-    }
 }

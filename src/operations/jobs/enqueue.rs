@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
@@ -11,7 +10,7 @@ use super::{JobId, JobsError, known_kinds};
 use crate::jobs::ResolveBankOrder;
 use crate::queue::commits::commit;
 use crate::queue::enqueue::kinds::KindDeclaration;
-use crate::queue::{Job as _, NewJob, QueueError, Unique, enqueue as enqueue_job};
+use crate::queue::{Job as _, JsonText, NewJob, QueueError, Unique, enqueue as enqueue_job};
 
 /// Priorities, from the one that is claimed first.
 pub const PRIORITIES: std::ops::RangeInclusive<i16> = 1..=4;
@@ -25,7 +24,7 @@ pub struct EnqueueJob {
     /// The kind.
     pub kind: String,
     /// The arguments.
-    pub args: Value,
+    pub args: JsonText,
     /// The queue.
     pub queue: Option<String>,
     /// The priority, one of [`PRIORITIES`].
@@ -96,6 +95,9 @@ pub enum EnqueueError {
     /// `max_attempts` is none of [`MAX_ATTEMPTS`].
     #[error("a job has {} to {} attempts", MAX_ATTEMPTS.start(), MAX_ATTEMPTS.end())]
     MaxAttempts,
+    /// The arguments have more JSON than the queue takes.
+    #[error("{0}")]
+    TooLong(QueueError),
     /// The arguments are sealed, which needs the keys.
     #[error("{0}")]
     Sealed(QueueError),
@@ -127,7 +129,10 @@ pub struct EnqueuedJob {
 pub async fn enqueue(pool: &PgPool, request: EnqueueJob) -> Result<EnqueuedJob, EnqueueError> {
     let job = request.into_job(pool)?;
     let mut tx = pool.begin().await?;
-    let enqueued = enqueue_job(&mut tx, job).await.map_err(JobsError::from)?;
+    let enqueued = enqueue_job(&mut tx, job).await.map_err(|error| match error {
+        QueueError::ArgsTooLong { .. } => EnqueueError::TooLong(error),
+        _ => EnqueueError::Jobs(error.into()),
+    })?;
     commit(tx).await?;
     Ok(EnqueuedJob { id: enqueued.id(), is_new: !enqueued.is_existing() })
 }

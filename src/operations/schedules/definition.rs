@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{MissedPolicy, Schedule, ScheduleError};
-use crate::queue::NewJob;
+use crate::queue::{JsonText, NewJob};
 
 /// The times and the job of a schedule.
 #[derive(Clone, Debug)]
@@ -19,7 +17,7 @@ pub struct ScheduleDefinition {
     /// The kind of the jobs; this program need not know it.
     pub kind: String,
     /// Their arguments.
-    pub args: Value,
+    pub args: JsonText,
     /// Their queue.
     pub queue: String,
     /// Their priority.

@@ -90,7 +90,9 @@ const UNFINISHED_HAVE_A_JOB: Invariant = Invariant {
     name: "unfinished-orders-have-a-job",
     claim: "every unfinished order has a job that is waiting, running or discarded",
     protects: "G1, G7",
-    hint: "did a job finish, or was it dismissed, without its order's outcome in the same commit?",
+    hint: "did a job finish, or was it dismissed, without its order's outcome in the same commit? \
+           it is executed, and moves money once only, by: app jobs enqueue execute_bank_order (or \
+           execute_transfer) '{\"order\": \"ID\"}'",
     weight: Weight::Guarantee,
     violations: "
         select format('%s %s', given.kind, given.id)

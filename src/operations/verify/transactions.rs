@@ -21,7 +21,9 @@ const ONE_JOB_EACH: Invariant = Invariant {
     name: "transactions-have-one-settle-job",
     claim: "every accepted transaction has exactly one settle job",
     protects: "G1, G2",
-    hint: "look at queue.all_jobs by args ->> 'transaction'; who wrote transaction or job alone?",
+    hint: "look at queue.all_jobs by args ->> 'transaction': who wrote transaction or job alone? \
+           one without a job is settled by: app jobs enqueue settle_transaction \
+           '{\"transaction\": ID}'",
     weight: Weight::Guarantee,
     violations: "
         with kept as materialized (
@@ -82,7 +84,8 @@ const PROCESSING_HAVE_A_JOB: Invariant = Invariant {
     name: "processing-transactions-have-a-job",
     claim: "every PROCESSING transaction has a settle job that is waiting, running or discarded",
     protects: "G1, G3",
-    hint: "did a job finish without its transaction's outcome in the same commit?",
+    hint: "did a job finish without its transaction's outcome in the same commit? it is settled \
+           by: app jobs enqueue settle_transaction '{\"transaction\": ID}'",
     weight: Weight::Guarantee,
     violations: "
         select format('transaction %s (%s)', transaction.id, transaction.transaction_id)

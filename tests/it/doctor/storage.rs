@@ -101,6 +101,61 @@ async fn a_missing_partition_is_worse_the_nearer_its_day() {
 }
 
 #[tokio::test]
+async fn days_that_retention_holds_back_are_told_with_the_clock() {
+    let db = TestDb::new().await;
+    assert_eq!(db.doctor(&[]).await.levels("retention"), ["ok"]);
+    execute(
+        &db.pool,
+        "do $$ begin
+           for n in 20 .. 30 loop
+             execute format('create table queue.%I partition of queue.attempts
+               for values from (%L) to (%L)',
+               'attempts_' || to_char((now() at time zone 'utc')::date - n, 'YYYYMMDD'),
+               ((now() at time zone 'utc')::date - n)::timestamp at time zone 'utc',
+               ((now() at time zone 'utc')::date - n + 1)::timestamp at time zone 'utc');
+           end loop;
+         end $$;
+         select queue.drop_old_partitions('queue.attempts', 7)",
+    )
+    .await;
+    let answer = db.doctor(&[]).await;
+    let [level, found, fix] = answer.about("retention", "queue.attempts has 11 days");
+    assert_eq!(level, "warn");
+    assert!(found.contains("which says 2"), "{found}");
+    assert!(fix.contains("clock is right"), "{fix}");
+}
+
+#[tokio::test]
+async fn discarded_jobs_that_wait_for_a_decision_for_days_are_told() {
+    let db = TestDb::new().await;
+    let discarded = |id: u32, days: u32| {
+        format!(
+            "insert into queue.finished_jobs
+               (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at,
+                enqueued_at, finished_at, args)
+             values ({id}, 'default', 'settle', 2, 1, 1, 0, 'discarded', now(), now(),
+                     now() - interval '{days} days', '{{}}')"
+        )
+    };
+    execute(&db.pool, discarded(7, 1)).await;
+    assert_eq!(db.doctor(&[]).await.levels("undecided-jobs"), ["ok"]);
+    execute(&db.pool, discarded(8, 5)).await;
+    execute(&db.pool, discarded(9, 40)).await;
+    let answer = db.doctor(&[]).await;
+    let [level, found, fix] = answer.about("undecided-jobs", "");
+    assert_eq!(level, "warn");
+    assert!(found.contains("for days: 2, the first for 40 days, job 9"), "{found}");
+    assert!(fix.contains("app dead-letters list"), "{fix}");
+    execute(
+        &db.pool,
+        "insert into queue.resolutions (job_id, attempt, resolution, resolved_by, reason)
+         values (8, 1, 'dismissed', 'ada', 'x'), (9, 1, 'dismissed', 'ada', 'x')",
+    )
+    .await;
+    assert_eq!(db.doctor(&[]).await.levels("undecided-jobs"), ["ok"]);
+}
+
+#[tokio::test]
 async fn dead_rows_that_nobody_removes_are_found() {
     let db = TestDb::new().await;
     execute(

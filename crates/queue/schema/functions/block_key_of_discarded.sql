@@ -9,6 +9,8 @@ begin
   select limits.queue, new.key, new.id, 'discarded'
   from queue.limits
   where limits.queue = new.queue and limits.ordered and limits.on_poison <> 'skip_after'
+    -- Retention moves what was discarded long ago: it must not block anew what somebody has unblocked since.
+    and new.finished_at >= now()
   on conflict (queue, key) do update set job_id = excluded.job_id, cause = excluded.cause;
   return null;
 end $$;

@@ -6,6 +6,9 @@
 -- scheduled jobs are read, however many there are. Lanes of queues that are paused or have limits are passed over and
 -- told, and so are the queues that queue.claim_by_key must look after.
 --
+-- Takes at most `max_bytes` of arguments and checkpoints, but at least one job if one is due: is_cut tells that there was
+-- no room for more that are. So what is sent, and how long that takes, does not depend on how large arguments are (G9).
+--
 -- A function, because its plan must be one for good that goes by index, on any connection: made while the table is
 -- small, it must not be tempted to read it from end to end; nor may each claim be planned anew, which looks for the
 -- ends of the indexes and so reads the dead rows there.
@@ -18,9 +21,10 @@ create or replace function queue.claim(
   worker uuid,
   lease float8,
   take_xid boolean,
-  ignored_xid bigint
+  ignored_xid bigint,
+  max_bytes bigint
 ) returns table (
-  claimed_at timestamptz, oldest_running_xid bigint, own_xid bigint, closed_lanes bigint[], by_key text[],
+  claimed_at timestamptz, oldest_running_xid bigint, own_xid bigint, closed_lanes bigint[], by_key text[], is_cut boolean,
   lane bigint, id bigint, queue text, kind text, run_at timestamptz, attempt smallint, max_attempts smallint,
   crash_count smallint, prior_attempts smallint, fence bigint, key text, args jsonb, args_key text, checkpoint jsonb,
   trace_context jsonb, last_traceparent text
@@ -43,10 +47,10 @@ begin
     from unnest(queues, priorities, floors) with ordinality as asked (queue, priority, floor, position)
   ),
   due as materialized (
-    select lane.position, job.place
+    select lane.position, job.place, job.bytes
     from lane
     cross join lateral (
-      select jobs.ctid as place
+      select jobs.ctid as place, jobs.bytes
       from queue.jobs
       where jobs.queue = lane.queue
         and jobs.priority = lane.priority
@@ -64,6 +68,19 @@ begin
     -- Rows are pulled one at a time, so the lanes after the one that fills this limit are not even begun.
     limit max_jobs
   ),
+  -- Those that find no room stay locked until the end of this statement, and as they are.
+  taken as materialized (
+    select counted.position, counted.place
+    from (
+      select
+        due.position, due.place,
+        sum(due.bytes) over so_far as total_bytes,
+        row_number() over so_far as number
+      from due
+      window so_far as (rows unbounded preceding)
+    ) as counted
+    where counted.total_bytes <= max_bytes or counted.number = 1
+  ),
   claimed as (
     update queue.jobs
     set
@@ -74,10 +91,10 @@ begin
       started_at = clock_timestamp(),
       lease_expires_at = clock_timestamp() + make_interval(secs => lease),
       wait_reason = null
-    from due
+    from taken
     -- They are locked, so they are still there.
-    where jobs.ctid = due.place
-    returning due.position, jobs.*
+    where jobs.ctid = taken.place
+    returning taken.position, jobs.*
   ),
   looked_after as materialized (
     select array_agg(distinct lane.queue) as queues
@@ -118,10 +135,11 @@ begin
     case when take_xid then pg_current_xact_id() else pg_current_xact_id_if_assigned() end::text::bigint,
     (select array_agg(lane.position) from lane where lane.paused or lane.limited),
     looked_after.queues,
-    claimed.position, claimed.id, claimed.queue::text, claimed.kind::text, claimed.run_at, claimed.attempt::smallint,
-    claimed.max_attempts::smallint, claimed.crash_count::smallint, claimed.prior_attempts::smallint, claimed.fence,
-    claimed.key::text, claimed.args, claimed.args_key, claimed.checkpoint, claimed.trace_context,
-    claimed.last_traceparent
+    (select count(*) from due) > (select count(*) from taken),
+    claimed.position, claimed.id, claimed.queue::text, claimed.kind::text, claimed.run_at::timestamptz,
+    claimed.attempt::smallint, claimed.max_attempts::smallint, claimed.crash_count::smallint,
+    claimed.prior_attempts::smallint, claimed.fence, claimed.key::text, claimed.args::jsonb, claimed.args_key::text,
+    claimed.checkpoint, claimed.trace_context::jsonb, claimed.last_traceparent
   from looked_after
   left join claimed on true
   order by claimed.position, claimed.run_at, claimed.id;

@@ -4,12 +4,16 @@
 -- If the queue has limits, one claim at a time: the lock lasts until the claim is committed, a moment later, and only
 -- then does the next one count what runs. So limits hold exactly, over all workers. Without limits nobody waits.
 --
+-- Takes at most `max_bytes` of arguments and checkpoints, but at least one job if one may start, as queue.claim does.
+--
 -- The last row has no job. Its key is where the next claim should go on, and again_in in how many seconds, if that is
--- known: a rate allows the next job then, or there are keys that were not looked at.
+-- known: a rate allows the next job then, or there are keys that were not looked at. is_cut: there was no room for more
+-- jobs that may start.
 create or replace function queue.claim_by_key(
-  claimed_queue text, kinds text[], max_jobs int, worker uuid, lease float8, after_key text
+  claimed_queue text, kinds text[], max_jobs int, worker uuid, lease float8, after_key text,
+  max_bytes bigint
 ) returns table (
-  claimed_at timestamptz, again_in float8,
+  claimed_at timestamptz, again_in float8, is_cut boolean,
   id bigint, queue text, kind text, run_at timestamptz, attempt smallint, max_attempts smallint,
   crash_count smallint, prior_attempts smallint, fence bigint, key text, args jsonb, args_key text, checkpoint jsonb,
   trace_context jsonb, last_traceparent text
@@ -33,6 +37,9 @@ declare
   looked_at int := 0;
   picked bigint[] := '{}';
   of_key bigint[];
+  fitting bigint[];
+  was_cut boolean;
+  of_key_started record;
 begin
   select * into rules from queue.limits where limits.queue = claimed_queue;
   if found then
@@ -107,19 +114,31 @@ begin
     share := ceil(room::numeric / (cardinality(keys) - i + 1));
     if keys[i] is null then
       of_key := queue.pick_without_key(claimed_queue, kinds, least(share, room));
+    elsif rules.ordered then
+      of_key := queue.pick_head(claimed_queue, keys[i]);
     else
-      if rules.ordered then
-        of_key := queue.pick_head(claimed_queue, keys[i]);
-      else
-        of_key := queue.pick_of_key(claimed_queue, keys[i], kinds, least(share, rooms[i]));
-      end if;
-      if rules.rate_per_key is not null and cardinality(of_key) > 0 then
-        perform queue.count_starts(claimed_queue, keys[i], cardinality(of_key), rules.rate_period);
-      end if;
+      of_key := queue.pick_of_key(claimed_queue, keys[i], kinds, least(share, rooms[i]));
     end if;
     picked := picked || of_key;
     room := room - cardinality(of_key);
   end loop;
+  fitting := queue.fit_bytes(picked, max_bytes);
+  was_cut := cardinality(fitting) < cardinality(picked);
+  picked := fitting;
+  if was_cut then
+    -- Keys that found no room come first in the next claim.
+    turn := (select jobs.key from queue.jobs where jobs.id = picked[cardinality(picked)]);
+  end if;
+  if rules.rate_per_key is not null then
+    for of_key_started in
+      select jobs.key, count(*)::int as jobs_of_key
+      from queue.jobs
+      where jobs.id = any (picked) and jobs.key is not null
+      group by jobs.key
+    loop
+      perform queue.count_starts(claimed_queue, of_key_started.key, of_key_started.jobs_of_key, rules.rate_period);
+    end loop;
+  end if;
   if rules.rate is not null and cardinality(picked) > 0 then
     perform queue.count_starts(claimed_queue, '', cardinality(picked), rules.rate_period);
   end if;
@@ -139,7 +158,8 @@ begin
     returning jobs.*
   )
   select
-    statement_timestamp(), null::float8, claimed.id, claimed.queue::text, claimed.kind::text, claimed.run_at,
+    statement_timestamp(), null::float8, null::boolean, claimed.id, claimed.queue::text, claimed.kind::text,
+    claimed.run_at::timestamptz,
     claimed.attempt::smallint,
     -- Who gives way to those behind after some attempts is discarded then.
     case
@@ -147,14 +167,15 @@ begin
         then least(claimed.max_attempts, claimed.prior_attempts + rules.skip_after)::smallint
       else claimed.max_attempts::smallint
     end,
-    claimed.crash_count::smallint, claimed.prior_attempts::smallint, claimed.fence, claimed.key::text, claimed.args,
-    claimed.args_key, claimed.checkpoint, claimed.trace_context, claimed.last_traceparent
+    claimed.crash_count::smallint, claimed.prior_attempts::smallint, claimed.fence, claimed.key::text,
+    claimed.args::jsonb, claimed.args_key::text, claimed.checkpoint, claimed.trace_context::jsonb,
+    claimed.last_traceparent
   from claimed
   order by claimed.priority, claimed.run_at, claimed.id;
 
   return query
   select
-    statement_timestamp(), wait, null::bigint, null::text, null::text, null::timestamptz, null::smallint,
+    statement_timestamp(), wait, was_cut, null::bigint, null::text, null::text, null::timestamptz, null::smallint,
     null::smallint, null::smallint, null::smallint, null::bigint, turn, null::jsonb, null::text, null::jsonb,
     null::jsonb, null::text;
 end $$;

@@ -10,6 +10,9 @@
 -- null: while one of them is in unique_while. unique_while: the states in which a job counts; by default all that are
 -- not finished, and with unique_for also 'completed'.
 --
+-- What is refused is told by name, and by the name of a constraint for programs. args: named fields, in at most as many
+-- bytes of JSON as queue.settings allows.
+--
 -- after: the job waits until these have ended. if_failed: what becomes of it when one is discarded or cancelled:
 -- 'cancel', 'wait' for its redrive, 'run' as if it had been completed. batch_id: a batch that is not done.
 --
@@ -40,9 +43,36 @@ as $$
 #variable_conflict use_column
 declare
   id constant bigint := nextval(pg_get_serial_sequence('queue.jobs', 'id'));
+  args_bytes constant int := octet_length(enqueue.args::text);
   existing bigint;
   due timestamptz;
+  problem text;
 begin
+  -- What the domains of the columns would not say as clearly, or not see.
+  problem := case
+    when enqueue.priority not between 1 and 4 then 'priority_is_known: priority is 1 to 4'
+    when enqueue.max_attempts not between 1 and 1000 then 'attempts_are_bounded: max_attempts is 1 to 1000'
+    when not (enqueue.run_at < '2200-01-01 00:00Z' and isfinite(enqueue.run_at))
+      then 'moment_is_from_1970_to_2199: run_at is a moment before the year 2200'
+    when not (enqueue.unique_for > '0' and enqueue.unique_for <= '100 years')
+      then 'window_is_bounded: unique_for is longer than nothing, and 100 years at most'
+    when not enqueue.unique_while <@ array[
+        'scheduled', 'available', 'retryable', 'running', 'completed', 'cancelled', 'discarded'
+      ]
+      or array_position(enqueue.unique_while, null) is not null
+      then 'states_are_known: unique_while names states of jobs'
+    when enqueue.if_failed not in ('cancel', 'wait', 'run')
+      then 'dependencies_say_what_if_failed: if_failed is cancel, wait or run'
+    when array_position(enqueue.after, null) is not null
+      then 'dependencies_are_not_null: after names jobs, none of them null'
+  end;
+  if problem is not null then
+    raise exception '%', split_part(problem, ': ', 2)
+      using errcode = 'check_violation', constraint = split_part(problem, ': ', 1);
+  end if;
+  if args_bytes > (select settings.max_args_bytes from queue.settings) then
+    perform queue.refuse_args(enqueue.kind, args_bytes);
+  end if;
   -- A job must not appear behind a moment that claims have passed (worker/claim/floor.rs): the transaction gets its id
   -- before the clock is read, and no job is due earlier than that.
   perform pg_current_xact_id();

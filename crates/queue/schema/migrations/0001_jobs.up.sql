@@ -16,26 +16,67 @@ create sequence queue.fence as bigint;
 -- The bounds of a job's columns are domains and not constraints of the table: PostgreSQL reads the constraints of a
 -- table anew for every statement that writes to it, those of a domain once per session. Here that was 40 of the 60 us
 -- that the insert of one job took. Nor is a value that is refused shown with the whole row, secrets and all.
-create domain queue.queue_name as text collate "C"
+-- Names, and words that are shown to people: no control characters, C1 and those that turn the direction of writing
+-- included, because a terminal would act on them.
+create domain queue.plain_text as text collate "C"
+  constraint text_has_no_control_characters check (
+    value !~ '[\u0001-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]'
+  );
+create domain queue.queue_name as queue.plain_text
   constraint queue_is_named check (value <> '' and length(value) <= 100);
-create domain queue.kind_name as text collate "C"
+create domain queue.kind_name as queue.plain_text
   constraint kind_is_named check (value <> '' and length(value) <= 100);
 create domain queue.job_priority as smallint constraint priority_is_known check (value between 1 and 4);
 create domain queue.attempt_limit as smallint constraint attempts_are_bounded check (value between 1 and 1000);
 create domain queue.attempt_count as smallint constraint attempts_are_counted check (value >= 0);
-create domain queue.job_key as text collate "C" constraint key_is_short check (length(value) between 1 and 200);
+create domain queue.job_key as queue.plain_text constraint key_is_short check (length(value) between 1 and 200);
+-- Up to 50 words of up to 200 characters, none of them null. They are looked at as the lines of one text, which has as
+-- many lines as there are words if none is null. Of another shape than a plain list, no program could read them.
+create domain queue.job_tags as text[]
+  constraint tags_are_50_at_most check (cardinality(value) <= 50)
+  constraint tags_are_a_list check (array_ndims(value) = 1 and array_lower(value, 1) = 1)
+  constraint tags_are_plain_words check (
+    array_to_string(value, e'\n')
+      ~ '^([^\u0001-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]{0,200}(\n|$))*$'
+    and cardinality(value)
+      = greatest(cardinality(string_to_array(array_to_string(value, e'\n'), e'\n')), (value = '{""}')::int)
+  );
+-- The fields of a job by name: an array would be read by position, and mean something else in every version of a kind.
+create domain queue.job_args as jsonb constraint args_are_named check (jsonb_typeof(value) <> 'array');
+-- A moment that any program can read and tell: `infinity` is none.
+create domain queue.moment as timestamptz
+  constraint moment_is_from_1970_to_2199 check (value >= '1970-01-01 00:00Z' and value < '2200-01-01 00:00Z');
+-- The bytes of arguments and checkpoint as they are sent to a worker. queue.settings has the limit that enqueues meet;
+-- this one, which is above all that it can be set to, is met by whatever else writes: it bounds what one claim has to
+-- bring, and leaves room for the follow-up of a job with large arguments, which repeats them.
+create domain queue.job_bytes as int constraint job_is_2_mib_at_most check (value <= 2097152);
+-- W3C trace context: an object of short texts. What else there may be is left out by whoever reads it.
+create domain queue.job_trace as jsonb constraint trace_context_is_an_object_of_texts check (
+  jsonb_typeof(value) = 'object'
+  and octet_length(value::text) <= 4096
+  and not jsonb_path_exists(value, '$.* ? (@.type() != "string")')
+);
 create domain queue.percentage as smallint constraint percentage_is_bounded check (value between 0 and 100);
 -- The job to enqueue in the place of another, see queue.jobs.on_discard. Checked when that other one is enqueued:
 -- a follow-up that cannot be enqueued later would stop the rescue of all jobs.
 create domain queue.follow_up as jsonb constraint follow_up_is_a_job check (
   value is null
   or (
-    length(value ->> 'kind') between 1 and 100
-    and length(value ->> 'queue') between 1 and 100
+    length((value ->> 'kind')::queue.plain_text) between 1 and 100
+    and length((value ->> 'queue')::queue.plain_text) between 1 and 100
     and (value ->> 'priority')::smallint between 1 and 4
     and (value ->> 'max_attempts')::smallint between 1 and 1000
   ) is true
 );
+
+-- What holds for the whole queue, in one row. An operator changes it by an update.
+create table queue.settings (
+  is_only_row    boolean primary key default true constraint settings_are_one_row check (is_only_row),
+  -- The most bytes of JSON that the arguments of a new job may have. A claim brings the arguments of many jobs.
+  max_args_bytes int not null default 262144
+    constraint settings_max_args_bytes_is_1_kib_to_1_mib check (max_args_bytes between 1024 and 1048576)
+);
+insert into queue.settings default values;
 
 -- The reason for which a job cannot be claimed although nobody runs it and nothing is wrong with it.
 create type queue.hold as enum (
@@ -58,7 +99,7 @@ create table queue.jobs (
   running             boolean not null default false,
   -- When the job is due; among due jobs of one priority the order. Never earlier than the moment of its writing: the
   -- floors of claims rely on that.
-  run_at              timestamptz not null default clock_timestamp(),
+  run_at              queue.moment not null default clock_timestamp(),
   -- Runs begun so far, counted when the job is claimed, so that a crash at any later point is still counted.
   attempt             queue.attempt_count not null default 0,
   max_attempts        queue.attempt_limit not null default 10,
@@ -73,10 +114,14 @@ create table queue.jobs (
   worker_id           uuid,
   started_at          timestamptz,
   lease_expires_at    timestamptz,
-  enqueued_at         timestamptz not null default clock_timestamp(),
-  args                jsonb not null default '{}',
+  enqueued_at         queue.moment not null default clock_timestamp(),
+  args                queue.job_args not null default '{}',
+  -- What a claim counts, so that it need not fetch arguments that are stored out of line, or are compressed.
+  bytes               queue.job_bytes not null generated always as (
+    octet_length(args::text) + coalesce(octet_length(checkpoint::text), 0)
+  ) stored,
   -- W3C trace context of whoever enqueued the job, and the traceparent of the attempt before this one.
-  trace_context       jsonb,
+  trace_context       queue.job_trace,
   last_traceparent    text,
   -- The reason that the handler gave when it snoozed. The claim clears it. No index knows it.
   wait_reason         text,
@@ -88,7 +133,7 @@ create table queue.jobs (
   key                 queue.job_key,
   hold                queue.hold,
   batch_id            bigint,
-  tags                text[],
+  tags                queue.job_tags,
   -- Set while a running job is to be stopped: by whom, and why.
   cancel_requested_by text,
   cancel_reason       text,
@@ -97,7 +142,7 @@ create table queue.jobs (
   progress_text       text,
   checkpoint          jsonb,
   -- The id of the key that args are sealed with; null for plain JSON.
-  args_key            text collate "C",
+  args_key            queue.plain_text,
   constraint jobs_running_has_lease check (
     running = (fence is not null and worker_id is not null and started_at is not null and lease_expires_at is not null)
   ),
@@ -141,7 +186,7 @@ create type queue.finished_state as enum ('completed', 'cancelled', 'discarded')
 
 -- Finished jobs, each moved here by the statement that finished it (functions/end_jobs.sql). Terminal states never
 -- change, so a partition per state is safe (a live row that changed partition would fail concurrent updates), and each
--- state has a retention. The daily partitions below are made by functions/ensure_partitions.sql.
+-- state has a retention. The daily partitions are made by functions/ensure_partitions.sql.
 create table queue.finished_jobs (
   id               bigint not null,
   queue            text collate "C" not null,
@@ -176,6 +221,11 @@ create table queue.finished_jobs_cancelled partition of queue.finished_jobs for 
   partition by range (finished_at);
 create table queue.finished_jobs_discarded partition of queue.finished_jobs for values in ('discarded')
   partition by range (finished_at);
+-- For what finishes on a day that has no partition: a completion must not fail because nobody made one, or because the
+-- clock is wrong. And for discarded jobs that nobody has decided over, when their day is dropped.
+create table queue.finished_jobs_completed_other partition of queue.finished_jobs_completed default;
+create table queue.finished_jobs_cancelled_other partition of queue.finished_jobs_cancelled default;
+create table queue.finished_jobs_discarded_other partition of queue.finished_jobs_discarded default;
 create index finished_jobs_id on queue.finished_jobs (id);
 create index finished_jobs_of_batch on queue.finished_jobs (batch_id) where batch_id is not null;
 -- For operators, who page through them newest first.
@@ -196,7 +246,19 @@ create table queue.attempts (
   error       text,
   traceparent text
 ) partition by range (ended_at);
+create table queue.attempts_other partition of queue.attempts default;
 create index attempts_job on queue.attempts (job_id, attempt);
+
+-- What retention found when it last looked at a table of the history. It drops some days at once only after the clock
+-- by which they are too old has gone on for a while: one that is wrong by weeks must not cost the history of weeks.
+create table queue.retention (
+  history         text primary key,
+  -- Days that are too old, and are kept all the same until this has been so for a while.
+  held_back       int not null,
+  held_back_since timestamptz,
+  looked_at       timestamptz not null,
+  constraint retention_tells_since_when check ((held_back > 0) = (held_back_since is not null))
+);
 
 -- Reservations of unique jobs: the latest job of each key. The primary key is what makes a second one impossible.
 create table queue.unique_keys (

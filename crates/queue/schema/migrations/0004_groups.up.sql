@@ -15,13 +15,17 @@ create domain queue.stored_job as jsonb constraint stored_job_is_a_job check (
     num_nonnulls(
       (value ->> 'kind')::queue.kind_name, (value ->> 'queue')::queue.queue_name,
       (value ->> 'priority')::queue.job_priority, (value ->> 'max_attempts')::queue.attempt_limit,
-      value -> 'args'
+      (value -> 'args')::queue.job_args
     ) = 5
+    and octet_length(value ->> 'args') <= 1048576
     -- These may be missing.
-    and num_nonnulls((value ->> 'key')::queue.job_key, (value -> 'on_discard')::queue.follow_up) >= 0
-    and ((value ->> 'run_at')::timestamptz > '-infinity') is not false
+    and num_nonnulls(
+      (value ->> 'key')::queue.job_key, (value -> 'on_discard')::queue.follow_up,
+      (value ->> 'run_at')::queue.moment, (nullif(value -> 'trace_context', 'null'))::queue.job_trace
+    ) >= 0
     and (jsonb_typeof(value -> 'tags') = 'array') is not false
-    and (value ->> 'delay_secs')::float8 >= 0
+    -- A hundred years.
+    and (value ->> 'delay_secs')::float8 between 0 and 3155760000
     and not value ?| array['batch_id', 'held', 'unique']
   ) is true
 );

@@ -19,7 +19,7 @@ create table queue.schedules (
   policy_max_age_secs bigint,
   -- The job of each tick, as queue.jobs has it.
   kind          queue.kind_name not null,
-  args          jsonb not null,
+  args          queue.job_args not null,
   queue         queue.queue_name not null,
   priority      queue.job_priority not null,
   max_attempts  queue.attempt_limit not null,

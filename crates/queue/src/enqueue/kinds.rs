@@ -15,7 +15,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
@@ -24,6 +23,7 @@ use tokio::sync::OnceCell;
 use super::new_job::NewJob;
 use crate::QueueError;
 use crate::handler::{FollowUp, Job};
+use crate::json::JsonText;
 
 /// The facts about a kind that a program declares.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -72,7 +72,7 @@ impl KindDeclaration {
     /// # Errors
     ///
     /// [`QueueError::MustBeSealed`].
-    pub fn job(&self, args: Value) -> Result<NewJob, QueueError> {
+    pub fn job(&self, args: impl Into<JsonText>) -> Result<NewJob, QueueError> {
         if self.sealed {
             return Err(QueueError::MustBeSealed { kind: self.kind });
         }

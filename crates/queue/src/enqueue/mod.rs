@@ -28,8 +28,7 @@ mod notifier;
 mod statements;
 mod unique;
 
-use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 pub(crate) use joining::{NewDependency, insert_dependencies};
 pub(crate) use new_job::Extras;
@@ -42,6 +41,7 @@ pub use unique::Unique;
 
 use crate::QueueError;
 use crate::ids::JobId;
+use crate::json::JsonText;
 use crate::telemetry::{EnqueueSpan, TraceContext};
 
 /// Enqueues one job in the caller's transaction.
@@ -51,7 +51,7 @@ use crate::telemetry::{EnqueueSpan, TraceContext};
 ///
 /// # Errors
 ///
-/// [`QueueError::Database`].
+/// [`QueueError::ArgsTooLong`], [`QueueError::Database`].
 pub async fn enqueue(conn: &mut PgConnection, job: NewJob) -> Result<Enqueued, QueueError> {
     let enqueued = enqueue_many(conn, std::slice::from_ref(&job)).await?;
     enqueued.first().copied().ok_or(QueueError::Database(sqlx::Error::RowNotFound))
@@ -62,7 +62,7 @@ pub async fn enqueue(conn: &mut PgConnection, job: NewJob) -> Result<Enqueued, Q
 ///
 /// # Errors
 ///
-/// [`QueueError::Database`]; then none is enqueued.
+/// [`QueueError::ArgsTooLong`], [`QueueError::Database`]; then none is enqueued.
 pub async fn enqueue_many(
     conn: &mut PgConnection,
     jobs: &[NewJob],
@@ -96,15 +96,28 @@ pub(crate) async fn enqueue_all(
     Ok(enqueued.into_iter().flatten().collect())
 }
 
+/// Makes sure that a job which is kept to be enqueued later could be enqueued now: it is, in a
+/// savepoint that is rolled back.
+///
+/// # Errors
+///
+/// [`QueueError`], as if it were enqueued.
+pub(crate) async fn try_out(conn: &mut PgConnection, job: &NewJob) -> Result<(), QueueError> {
+    let mut savepoint = conn.begin().await?;
+    statements::enqueue(&mut savepoint, &[job], vec![None]).await?;
+    savepoint.rollback().await?;
+    Ok(())
+}
+
 /// The unique jobs in an order that is the same for everybody, so that two transactions that
 /// enqueue the same ones do not wait for each other in a circle.
-fn in_lock_order(jobs: &[NewJob], unique: Vec<usize>) -> Vec<(usize, Value)> {
+fn in_lock_order(jobs: &[NewJob], unique: Vec<usize>) -> Vec<(usize, JsonText)> {
     let mut values: Vec<_> = unique
         .into_iter()
         .filter_map(|position| Some((position, jobs[position].unique_value()?)))
         .collect();
     values.sort_by_cached_key(|(position, value)| {
-        (jobs[*position].kind.clone().into_owned(), value.to_string())
+        (jobs[*position].kind.clone().into_owned(), value.get().to_owned())
     });
     values
 }
@@ -112,7 +125,7 @@ fn in_lock_order(jobs: &[NewJob], unique: Vec<usize>) -> Vec<(usize, Value)> {
 async fn enqueue_unique(
     conn: &mut PgConnection,
     job: &NewJob,
-    value: Value,
+    value: JsonText,
 ) -> Result<Enqueued, QueueError> {
     let span = EnqueueSpan::start(&job.queue, &job.kind, job.trace_context.as_ref());
     let enqueued =

@@ -5,13 +5,13 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::unique::Unique;
 use crate::QueueError;
 use crate::handler::{FollowUp, Job};
 use crate::ids::{BatchId, JobId};
+use crate::json::JsonText;
 use crate::telemetry::TraceContext;
 
 /// A job that is about to be enqueued.
@@ -22,7 +22,7 @@ pub struct NewJob {
     pub(crate) priority: i16,
     pub(crate) max_attempts: i16,
     pub(crate) delay: Duration,
-    pub(crate) args: Value,
+    pub(crate) args: JsonText,
     /// The plain text of sealed `args`, kept until the value that the job is unique by is known.
     pub(crate) plain_args: Option<PlainArgs>,
     pub(crate) extras: Extras,
@@ -78,7 +78,7 @@ impl NewJob {
             priority: J::PRIORITY,
             max_attempts: J::MAX_ATTEMPTS,
             delay: Duration::ZERO,
-            args: serde_json::to_value(args)
+            args: JsonText::of(args)
                 .map_err(|source| QueueError::Args { kind: J::KIND, source })?,
             plain_args: None,
             extras: Extras {
@@ -95,14 +95,14 @@ impl NewJob {
 
     /// A job of a kind that this program need not know, in the queue `default`, with priority 2 and
     /// ten attempts. If the kind is [sealed](Job::SEALED), the next rotation of keys seals it.
-    pub fn raw(kind: impl Into<String>, args: Value) -> Self {
+    pub fn raw(kind: impl Into<String>, args: impl Into<JsonText>) -> Self {
         Self {
             queue: Cow::Borrowed("default"),
             kind: Cow::Owned(kind.into()),
             priority: 2,
             max_attempts: 10,
             delay: Duration::ZERO,
-            args,
+            args: args.into(),
             plain_args: None,
             extras: Extras::default(),
             unique: None,
@@ -211,7 +211,7 @@ impl NewJob {
     }
 
     /// The value that the job is unique by, from its arguments in plain; none if it is not unique.
-    pub(crate) fn unique_value(&self) -> Option<Value> {
+    pub(crate) fn unique_value(&self) -> Option<JsonText> {
         let args = self.plain_args.as_ref().map_or(&self.args, |PlainArgs(args)| args);
         Some(self.unique.as_ref()?.value(args))
     }
@@ -219,7 +219,7 @@ impl NewJob {
 
 /// Arguments that are not to be seen: `Debug` does not show them.
 #[derive(Clone)]
-pub(crate) struct PlainArgs(pub(crate) Value);
+pub(crate) struct PlainArgs(pub(crate) JsonText);
 
 impl fmt::Debug for PlainArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

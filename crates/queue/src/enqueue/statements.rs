@@ -1,12 +1,13 @@
 //! The statements that insert jobs.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
 use super::new_job::{Enqueued, Extras, NewJob};
 use crate::QueueError;
 use crate::ids::JobId;
+use crate::json::JsonText;
 use crate::telemetry::TraceContext;
 
 /// Enqueues jobs that are not unique.
@@ -35,7 +36,7 @@ async fn enqueue_one(
         job.max_attempts,
         job.delay.as_secs_f64(),
         extras.run_at,
-        job.args,
+        &job.args as _,
         trace_context.map(Json) as _,
         extras.on_discard.as_ref().map(Json) as _,
         extras.key,
@@ -61,7 +62,7 @@ async fn enqueue_many(
     let priorities: Vec<i16> = jobs.iter().map(|job| job.priority).collect();
     let max_attempts: Vec<i16> = jobs.iter().map(|job| job.max_attempts).collect();
     let delays = column(jobs, |job| (!job.delay.is_zero()).then_some(job.delay.as_secs_f64()));
-    let args: Vec<Json<&Value>> = jobs.iter().map(|job| Json(&job.args)).collect();
+    let args: Vec<Json<&RawValue>> = jobs.iter().map(|job| Json(job.args.raw())).collect();
     let extras = column(jobs, |job| (job.extras != none).then_some(Json(&job.extras)));
     let trace_contexts = column(trace_contexts, |context| context.map(Json));
     let ids = sqlx::query_file_scalar!(
@@ -94,7 +95,7 @@ fn column<T, V>(
 pub(crate) async fn enqueue_unique(
     conn: &mut PgConnection,
     job: &NewJob,
-    value: Value,
+    value: JsonText,
     trace_context: Option<TraceContext>,
 ) -> Result<Enqueued, QueueError> {
     let extras = &job.extras;
@@ -104,7 +105,7 @@ pub(crate) async fn enqueue_unique(
     let row = sqlx::query_file!(
         "src/sql/enqueue_unique.sql",
         &*job.kind,
-        job.args,
+        &job.args as _,
         &*job.queue,
         i32::from(job.priority),
         extras.run_at,
@@ -112,7 +113,7 @@ pub(crate) async fn enqueue_unique(
         i32::from(job.max_attempts),
         extras.key,
         (!extras.tags.is_empty()).then_some(extras.tags.as_slice()),
-        value,
+        value as _,
         lasts.map(|window| window.as_secs_f64()),
         states.as_deref(),
         !extras.no_history,

@@ -1,9 +1,12 @@
 //! Unique jobs: enqueued only if there is no other such job.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use crate::json::JsonText;
 use crate::state::JobState;
 
 /// The rule that makes a job unique among those of its kind: the values that are compared, for how
@@ -59,15 +62,16 @@ impl Unique {
         self
     }
 
-    pub(crate) fn value(&self, args: &Value) -> Value {
+    pub(crate) fn value(&self, args: &JsonText) -> JsonText {
         match &self.by {
             UniqueBy::Args => args.clone(),
-            UniqueBy::Fields(fields) => fields
-                .iter()
-                .map(|field| (field.clone(), args.get(field).cloned().unwrap_or(Value::Null)))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
-            UniqueBy::Value(value) => value.clone(),
+            UniqueBy::Fields(fields) => {
+                let of_args = args.fields();
+                let values: BTreeMap<&String, Option<&RawValue>> =
+                    fields.iter().map(|field| (field, of_args.get(field).copied())).collect();
+                JsonText::of(&values).expect("parts of JSON are JSON")
+            }
+            UniqueBy::Value(value) => value.clone().into(),
         }
     }
 

@@ -1,13 +1,13 @@
 //! Batches: jobs that are done when all of them are.
 
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 
 use crate::QueueError;
-use crate::enqueue::{Enqueued, Extras, NewJob, enqueue_many};
+use crate::enqueue::{Enqueued, Extras, NewJob, enqueue_many, try_out};
 use crate::ids::BatchId;
+use crate::json::JsonText;
 use crate::telemetry::TraceContext;
 
 /// A batch that is about to be made.
@@ -114,6 +114,9 @@ impl Batch {
         let on_failed = self.on_failed.as_ref().map(StoredJob::of).transpose()?;
         // In one transaction, also when the caller has none: a batch without members would be done.
         let mut tx = conn.begin().await?;
+        for callback in [&self.on_done, &self.on_completed, &self.on_failed].into_iter().flatten() {
+            try_out(&mut tx, callback).await?;
+        }
         let id = sqlx::query_scalar!(
             r#"
             insert into queue.batches (id, description, on_done, on_completed, on_failed)
@@ -146,7 +149,7 @@ struct StoredJob<'a> {
     priority: i16,
     max_attempts: i16,
     delay_secs: f64,
-    args: &'a Value,
+    args: &'a JsonText,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_context: Option<&'a TraceContext>,
     #[serde(flatten)]

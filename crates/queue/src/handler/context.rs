@@ -39,6 +39,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +111,7 @@ pub struct JobContext {
     /// The number of this attempt to the backoff.
     pub(crate) backoff_attempt: i16,
     pub(crate) key: Option<String>,
-    pub(crate) checkpoint: Option<Value>,
+    pub(crate) checkpoint: Option<Box<RawValue>>,
     pub(crate) output: Option<Value>,
     pub(crate) traceparent: Option<String>,
     pub(crate) stop: CancellationToken,
@@ -190,7 +191,7 @@ impl JobContext {
     ///
     /// When it is not what is asked for.
     pub fn last_checkpoint<T: DeserializeOwned>(&self) -> Result<Option<T>, serde_json::Error> {
-        self.checkpoint.clone().map(serde_json::from_value).transpose()
+        self.checkpoint.as_ref().map(|stored| serde_json::from_str(stored.get())).transpose()
     }
 
     /// Keeps how far the work has come, for the attempt after this one if this one fails. In a
@@ -202,9 +203,10 @@ impl JobContext {
     /// when it is no JSON or more than 64 KiB of it, [`JobError::Retry`] when the database refused.
     pub async fn checkpoint(&mut self, checkpoint: &impl Serialize) -> Result<(), JobError> {
         let checkpoint = limited_json(checkpoint, MAX_CHECKPOINT_BYTES, "checkpoint")?;
+        let kept = serde_json::value::to_raw_value(&checkpoint).map_err(JobError::discard)?;
         let progress = Progress { checkpoint: Some(checkpoint), ..Progress::default() };
         self.record_progress(&progress).await?;
-        self.checkpoint = progress.checkpoint;
+        self.checkpoint = Some(kept);
         Ok(())
     }
 

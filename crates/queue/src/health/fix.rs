@@ -43,6 +43,8 @@ pub enum Fix {
         /// The queue.
         queue: String,
     },
+    /// Decide over discarded jobs: redrive or dismiss them.
+    DecideDiscarded,
     /// Apply the migrations that are missing.
     ApplyMigrations,
     /// Compare the schema with the migrations.
@@ -75,6 +77,7 @@ impl fmt::Display for Fix {
             Self::UnblockKeys { queue } => {
                 write!(f, "decide over the jobs at the heads of the blocked keys of queue {queue}")
             }
+            Self::DecideDiscarded => f.write_str("redrive or dismiss them"),
             Self::ApplyMigrations => f.write_str("apply the missing migrations"),
             Self::CompareMigrations => f.write_str("compare the schema with the migrations"),
             Self::Other(words) => f.write_str(words),

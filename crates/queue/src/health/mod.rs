@@ -5,6 +5,7 @@
 //! - `backlog`: jobs that wait for too long, leases that nobody takes back, and what somebody holds
 //!   up on purpose.
 //! - `workers`: whether there are workers, and for every kind one that knows it.
+//! - `history`: days that retention holds back, and discarded jobs that wait for a decision.
 //! - `storage`: partitions, indexes, storage settings, dead rows.
 //!
 //! [`compare_relations`] and [`dead_rows`] can be asked of the tables of other schemas, too.
@@ -26,6 +27,7 @@
 mod backlog;
 mod finding;
 mod fix;
+mod history;
 pub mod invariants;
 mod storage;
 pub mod verify;
@@ -88,6 +90,8 @@ pub async fn check(conn: &mut PgConnection, limits: &Limits) -> Result<Vec<Findi
         })
         .await?,
     );
+    findings.extend(look(conn, history::UNDECIDED, history::undecided).await?);
+    findings.extend(look(conn, history::RETENTION, history::retention).await?);
     findings.extend(look(conn, storage::PARTITIONS, storage::partitions).await?);
     findings.extend(
         look(conn, storage::RELATIONS, async |conn| {

@@ -27,6 +27,7 @@ use time::OffsetDateTime;
 
 use crate::QueueError;
 use crate::ids::JobId;
+use crate::json::JsonText;
 
 /// The most jobs of one [`list`].
 pub const MAX_LISTED: u32 = 200;
@@ -149,7 +150,7 @@ pub struct DiscardedJob {
     pub discarded_at: OffsetDateTime,
     /// Its arguments as people may see them: without what its kind
     /// [redacts](crate::handler::Job::REDACTED), and not opened if they are sealed.
-    pub args: serde_json::Value,
+    pub args: JsonText,
     /// The error of its last attempt; null only if retention has dropped it.
     pub error: Option<String>,
 }

@@ -1,9 +1,13 @@
 //! Filters of jobs.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::ids::JobId;
+use crate::json::JsonText;
 use crate::state::JobState;
 
 /// A filter of jobs: those that match all that is given. By default, all.
@@ -83,12 +87,12 @@ impl ArgsMatch {
     }
 
     /// Two JSON objects; the arguments are to contain one of them.
-    pub(super) fn wanted(&self) -> (Value, Value) {
-        let text = json!({ &self.field: self.value });
-        match serde_json::from_str::<Value>(&self.value) {
-            Ok(value) => (json!({ &self.field: value }), text),
-            Err(_) => (text.clone(), text),
-        }
+    pub(super) fn wanted(&self) -> (JsonText, JsonText) {
+        let text = JsonText::from(json!({ &self.field: self.value }));
+        let value = serde_json::from_str::<&RawValue>(&self.value).ok();
+        let value =
+            value.and_then(|value| JsonText::of(&BTreeMap::from([(&self.field, value)])).ok());
+        (value.unwrap_or_else(|| text.clone()), text)
     }
 }
 
@@ -99,8 +103,12 @@ mod tests {
     #[test]
     fn a_value_is_a_number_or_a_text_as_it_may_be_both() {
         let wanted = |value| ArgsMatch::new("a", value).wanted();
-        assert_eq!(wanted("42"), (json!({"a": 42}), json!({"a": "42"})));
-        assert_eq!(wanted("ada"), (json!({"a": "ada"}), json!({"a": "ada"})));
+        let is = |value, one: &str, other: &str| {
+            assert_eq!((wanted(value).0.get(), wanted(value).1.get()), (one, other));
+        };
+        is("42", r#"{"a":42}"#, r#"{"a":"42"}"#);
+        is("1.10", r#"{"a":1.10}"#, r#"{"a":"1.10"}"#);
+        is("ada", r#"{"a":"ada"}"#, r#"{"a":"ada"}"#);
         assert_eq!(wanted(r#"{"b":1}"#).0, json!({"a": {"b": 1}}));
     }
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::discarded::{self, Decision};
 use crate::QueueError;
 use crate::ids::JobId;
+use crate::json::JsonText;
 use crate::state::JobState;
 
 /// The result of making a job run again.
@@ -191,28 +191,43 @@ pub async fn discard(
     Ok(ids.iter().map(|id| (*id, each(id))).collect())
 }
 
+/// A change of a job's arguments.
+#[derive(Clone, Debug)]
+pub enum ArgsChange {
+    /// New arguments instead of the old ones.
+    Replace(JsonText),
+    /// The old ones with some fields set and others left out. Arguments that are no object become
+    /// one.
+    Fields {
+        /// Fields with their values from now on.
+        set: BTreeMap<String, JsonText>,
+        /// Fields to be left out.
+        unset: Vec<String>,
+    },
+}
+
 /// The arguments of a job before and after [`edit`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Edited {
     /// The arguments before.
-    pub old: Value,
+    pub old: JsonText,
     /// The arguments now.
-    pub new: Value,
+    pub new: JsonText,
 }
 
-/// Gives a job that waits or is discarded other arguments: what `edit` makes of those that it has.
-/// Both are kept. Nobody else changes the job until the caller's transaction ends, so this must be
-/// in one.
+/// Gives a job that waits or is discarded other arguments. Both are kept; what is not changed stays
+/// as it is, to the last digit. Nobody else changes the job until the caller's transaction ends, so
+/// this must be in one.
 ///
 /// What a unique job reserves, it keeps.
 ///
 /// # Errors
 ///
-/// [`QueueError::Database`]; then nothing may be committed.
+/// [`QueueError::ArgsTooLong`], [`QueueError::Database`]; then nothing may be committed.
 pub async fn edit(
     conn: &mut PgConnection,
     id: JobId,
-    edit: impl FnOnce(Value) -> Value,
+    change: ArgsChange,
     decision: Decision<'_>,
 ) -> Result<Result<Edited, InterventionRefusal>, QueueError> {
     let Some(job) = lock(conn, id).await? else {
@@ -226,31 +241,30 @@ pub async fn edit(
     if job.args_key.is_some() {
         return Ok(Err(InterventionRefusal::Sealed));
     }
-    let edited = Edited { new: edit(job.args.clone()), old: job.args };
-    sqlx::query!(
-        r#"
-        with waiting as (
-          update queue.jobs set args = $2 where id = $1
-        ),
-        discarded as (
-          update queue.finished_jobs set args = $2 where id = $1 and state = 'discarded'
-        )
-        insert into queue.interventions (job_id, action, made_by, reason, detail)
-        values ($1, 'edit', $3, $4, jsonb_build_object('old', $5::jsonb, 'new', $2::jsonb))
-        "#,
+    let (replacement, set, unset) = match change {
+        ArgsChange::Replace(args) => (Some(args), BTreeMap::new(), Vec::new()),
+        ArgsChange::Fields { set, unset } => (None, set, unset),
+    };
+    let set = JsonText::of(&set).expect("fields of JSON are JSON");
+    let new = sqlx::query_file_scalar!(
+        "src/sql/edit_args.sql",
         id.0,
-        edited.new,
+        &job.args as _,
         decision.by,
         decision.reason,
-        edited.old,
+        replacement as _,
+        &unset,
+        set as _,
+        job.kind,
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(Ok(edited))
+    Ok(Ok(Edited { old: job.args, new }))
 }
 
 struct LockedArgs {
-    args: Value,
+    kind: String,
+    args: JsonText,
     args_key: Option<String>,
 }
 
@@ -258,7 +272,12 @@ struct LockedArgs {
 async fn lock(conn: &mut PgConnection, id: JobId) -> Result<Option<LockedArgs>, QueueError> {
     let waiting = sqlx::query_as!(
         LockedArgs,
-        "select args, args_key from queue.jobs where id = $1 and not running for update",
+        r#"
+        select kind, args as "args: JsonText", args_key
+        from queue.jobs
+        where id = $1 and not running
+        for update
+        "#,
         id.0,
     )
     .fetch_optional(&mut *conn)
@@ -269,7 +288,7 @@ async fn lock(conn: &mut PgConnection, id: JobId) -> Result<Option<LockedArgs>, 
     let discarded = sqlx::query_as!(
         LockedArgs,
         r#"
-        select args, args_key
+        select kind, args as "args: JsonText", args_key
         from queue.finished_jobs
         where id = $1
           and state = 'discarded'

@@ -6,13 +6,13 @@
 //! looked at: then it may be short, even empty, and says where to go on.
 
 use serde::Serialize;
-use serde_json::Value;
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
 use super::filter::JobFilter;
 use crate::QueueError;
 use crate::ids::JobId;
+use crate::json::JsonText;
 use crate::state::JobState;
 
 /// The most jobs of one page.
@@ -61,7 +61,7 @@ pub struct JobSummary {
     /// The batch that it belongs to.
     pub batch_id: Option<i64>,
     /// Its arguments, as operators may see them.
-    pub args: Value,
+    pub args: JsonText,
     /// The error of its last ended attempt, or why an operator discarded it; null if there is none,
     /// or retention has dropped it.
     pub error: Option<String>,
@@ -188,7 +188,7 @@ async fn matching(
     (start, end): (i64, i64),
     limit: i64,
 ) -> Result<Vec<JobSummary>, QueueError> {
-    let (one, other): (Vec<Value>, Vec<Value>) =
+    let (one, other): (Vec<JsonText>, Vec<JsonText>) =
         filter.args.iter().map(|wanted| wanted.wanted()).unzip();
     let ids: Option<Vec<i64>> = filter.ids.as_ref().map(|ids| ids.iter().map(|id| id.0).collect());
     let jobs = sqlx::query_file_as!(
@@ -207,8 +207,8 @@ async fn matching(
         filter.min_attempt,
         filter.since,
         filter.until,
-        &one,
-        &other,
+        &one as _,
+        &other as _,
         ids.as_deref(),
     )
     .fetch_all(conn)

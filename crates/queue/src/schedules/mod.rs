@@ -131,7 +131,7 @@ pub use status::{Pause, ScheduleStatus};
 pub use ticks::{Tick, TickOfJob};
 
 use crate::QueueError;
-use crate::enqueue::enqueue;
+use crate::enqueue::{enqueue, try_out};
 use crate::ids::JobId;
 
 /// The most ticks of one [`list_ticks`].
@@ -188,6 +188,7 @@ pub async fn put(
     let put = loop {
         let now = store::clock(&mut tx).await?;
         if store::insert(&mut tx, schedule, by, now).await? {
+            try_out(&mut tx, &schedule.job).await?;
             // Of an earlier one of this name.
             ticks::forget_missed_after(&mut tx, &schedule.name, now).await?;
             break Put::Created;
@@ -207,7 +208,8 @@ async fn redefine(
     by: &str,
     row: &store::Row,
 ) -> Result<Put, QueueError> {
-    if row.is_defined_as(schedule) {
+    let has_args = store::has_args(conn, &row.name, &schedule.job.args).await?;
+    if has_args && row.is_defined_as(schedule) {
         // What is known of time zones may have changed since the next tick was computed.
         let next = schedule.cadence.next_after(row.settled_at);
         if next != row.next_tick_at {
@@ -215,6 +217,8 @@ async fn redefine(
         }
         return Ok(Put::Unchanged);
     }
+    // What cannot be enqueued when its time comes must not be taken now.
+    try_out(conn, &schedule.job).await?;
     if row.paused_at.is_none() {
         match due::settle(conn, row).await {
             Ok(_ran) => {}

@@ -1,7 +1,6 @@
 //! The status of a schedule, for people.
 
 use serde::Serialize;
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::CODE;
@@ -9,6 +8,7 @@ use super::cadence::Cadence;
 use super::policy::MissedPolicy;
 use super::store::Row;
 use crate::QueueError;
+use crate::json::JsonText;
 
 /// A schedule as it is at a moment.
 #[derive(Clone, Debug, Serialize)]
@@ -26,7 +26,7 @@ pub struct ScheduleStatus {
     /// The kind of its jobs.
     pub kind: String,
     /// Their arguments, as people may see them.
-    pub args: Value,
+    pub args: JsonText,
     /// Their queue.
     pub queue: String,
     /// Their priority.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
@@ -12,6 +11,7 @@ use super::definition::Schedule;
 use super::policy::MissedPolicy;
 use crate::QueueError;
 use crate::enqueue::{Extras, NewJob};
+use crate::json::JsonText;
 
 /// The most schedules that one look finds; the others wait for the next.
 pub(super) const MAX_DUE: i64 = 500;
@@ -36,7 +36,7 @@ pub(super) struct Row {
     pub(super) policy_max: Option<i16>,
     pub(super) policy_max_age_secs: Option<i64>,
     pub(super) kind: String,
-    pub(super) args: Value,
+    pub(super) args: JsonText,
     pub(super) queue: String,
     pub(super) priority: i16,
     pub(super) max_attempts: i16,
@@ -53,7 +53,7 @@ pub(super) struct Row {
     /// The time by the database's clock when the row was read.
     pub(super) as_of: OffsetDateTime,
     /// The arguments as people may see them.
-    pub(super) shown_args: Value,
+    pub(super) shown_args: JsonText,
 }
 
 impl Row {
@@ -94,7 +94,8 @@ impl Row {
         self.extras.as_ref().map(|extras| &extras.0)
     }
 
-    /// Tells whether it is defined like this already, pause and author aside.
+    /// Tells whether it is defined like this already, pause and author aside, and the arguments,
+    /// which only the database can compare: see [`has_args`].
     pub(super) fn is_defined_as(&self, schedule: &Schedule) -> bool {
         let job = self.job();
         self.cron.as_deref() == schedule.cadence.expression()
@@ -102,7 +103,6 @@ impl Row {
             && self.time_zone == schedule.cadence.time_zone()
             && self.policy() == schedule.policy
             && job.kind == schedule.job.kind
-            && job.args == schedule.job.args
             && job.queue == schedule.job.queue
             && job.priority == schedule.job.priority
             && job.max_attempts == schedule.job.max_attempts
@@ -188,6 +188,22 @@ pub(super) async fn list(conn: &mut PgConnection) -> Result<Vec<Row>, QueueError
     Ok(rows)
 }
 
+/// Tells whether these are the arguments of the schedule, to the last digit.
+pub(super) async fn has_args(
+    conn: &mut PgConnection,
+    name: &str,
+    args: &JsonText,
+) -> Result<bool, QueueError> {
+    let has = sqlx::query_scalar!(
+        r#"select args::text = $2::jsonb::text as "has!" from queue.schedules where name = $1"#,
+        name,
+        args as _,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(has.unwrap_or(false))
+}
+
 /// The time by the database's clock.
 pub(super) async fn clock(conn: &mut PgConnection) -> Result<OffsetDateTime, QueueError> {
     let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(conn).await?;
@@ -212,7 +228,7 @@ pub(super) async fn insert(
         policy_max,
         policy_max_age_secs,
         &*schedule.job.kind,
-        schedule.job.args,
+        &schedule.job.args as _,
         &*schedule.job.queue,
         schedule.job.priority,
         schedule.job.max_attempts,
@@ -244,7 +260,7 @@ pub(super) async fn redefine(
         policy_max,
         policy_max_age_secs,
         &*schedule.job.kind,
-        schedule.job.args,
+        &schedule.job.args as _,
         &*schedule.job.queue,
         schedule.job.priority,
         schedule.job.max_attempts,

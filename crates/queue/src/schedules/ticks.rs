@@ -121,6 +121,7 @@ pub(super) async fn prune(pool: &PgPool, keep_days: u16) -> Result<u64, QueueErr
            select schedule, tick_at
            from queue.schedule_ticks
            where made_at < now() - make_interval(days => $1)
+             and not exists (select from queue.retention where held_back > 0)
            order by made_at
            limit $2
          )",

@@ -4,6 +4,7 @@ use super::{Keyring, SealError};
 use crate::QueueError;
 use crate::enqueue::{NewJob, PlainArgs};
 use crate::handler::Job;
+use crate::json::JsonText;
 
 impl NewJob {
     /// A job like that of [`new`](Self::new), with its arguments encrypted under the current key of
@@ -18,7 +19,7 @@ impl NewJob {
         let mut job = Self::in_plain(args)?;
         let sealed = keyring.seal(J::KIND, &job.args).map_err(seal_error)?;
         job.extras.args_key = Some(sealed.key().to_owned());
-        let stored = serde_json::to_value(sealed).map_err(SealError::Json).map_err(seal_error)?;
+        let stored = JsonText::of(&sealed).map_err(SealError::Json).map_err(seal_error)?;
         job.plain_args = Some(PlainArgs(std::mem::replace(&mut job.args, stored)));
         Ok(job)
     }

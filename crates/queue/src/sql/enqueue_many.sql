@@ -13,7 +13,12 @@ with enqueued as (
   select
     queue, kind, priority, max_attempts,
     greatest(clock_timestamp() + make_interval(secs => greatest(delay_secs, 0)), (extras ->> 'run_at')::timestamptz),
-    args, trace_context, extras -> 'on_discard', extras ->> 'key',
+    case
+      when octet_length(args::text) > (select max_args_bytes from queue.settings)
+      then queue.refuse_args(kind, octet_length(args::text))
+      else args
+    end,
+    trace_context, extras -> 'on_discard', extras ->> 'key',
     case
       when extras -> 'held' is not null then 'dependencies'::queue.hold
       when extras ->> 'key' is not null and (delay_secs > 0 or (extras ->> 'run_at')::timestamptz > clock_timestamp())

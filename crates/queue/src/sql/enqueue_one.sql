@@ -6,7 +6,12 @@ insert into queue.jobs (
 select
   $1::text, $2::text, $3::smallint, $4::smallint,
   greatest(clock_timestamp() + make_interval(secs => greatest($5::float8, 0)), $6::timestamptz),
-  $7::jsonb, $8::jsonb, $9::jsonb, $10::text,
+  case
+    when octet_length($7::jsonb::text) > (select max_args_bytes from queue.settings)
+    then queue.refuse_args($2::text, octet_length($7::jsonb::text))
+    else $7::jsonb
+  end,
+  $8::jsonb, $9::jsonb, $10::text,
   case
     when $11::boolean then 'dependencies'::queue.hold
     when $10::text is not null and ($5::float8 > 0 or $6::timestamptz > clock_timestamp())

@@ -5,7 +5,7 @@
 -- partitions but one or two. A job that an operator discarded says who and why instead.
 select
   job.id as "id: JobId", job.queue, job.kind, job.attempt, job.max_attempts, job.crash_count, job.enqueued_at,
-  job.finished_at as discarded_at, queue.shown_args(job.kind, job.args, job.args_key) as "args!",
+  job.finished_at as discarded_at, queue.shown_args(job.kind, job.args, job.args_key) as "args!: JsonText",
   coalesce(by_operator.error, last_attempt.error) as error
 from queue.finished_jobs as job
 left join lateral (

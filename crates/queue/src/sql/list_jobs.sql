@@ -10,7 +10,7 @@ select
   job.id as "id!: JobId", job.queue as "queue!", job.kind as "kind!", job.state as "state!: JobState",
   job.priority as "priority!", job.attempt as "attempt!", job.max_attempts as "max_attempts!", job.run_at as "run_at!",
   job.enqueued_at as "enqueued_at!", job.finished_at, job.key, job.tags, job.batch_id,
-  queue.shown_args(job.kind, job.args, job.args_key) as "args!", last_error.text as "error?"
+  queue.shown_args(job.kind, job.args, job.args_key) as "args!: JsonText", last_error.text as "error?"
 from (
   select
     id, queue, kind, queue.state_of(jobs) as state, priority, attempt, attempt - running::int as ended_attempt,

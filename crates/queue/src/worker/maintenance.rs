@@ -64,6 +64,34 @@ pub(crate) async fn maintain(
     }
 }
 
+/// Makes sure that the role of these connections may make and drop the partitions of the history.
+///
+/// # Errors
+///
+/// [`QueueError::Rights`], [`QueueError::Database`].
+pub(crate) async fn require_rights(pool: &PgPool) -> Result<(), QueueError> {
+    let rights = sqlx::query!(
+        r#"
+        select
+          current_user::text as "role!",
+          string_agg(distinct pg_get_userbyid(relowner), ', ')
+            filter (where not pg_has_role(relowner, 'usage')) as owners,
+          not has_schema_privilege('queue', 'create') as "may_not_create!"
+        from pg_class
+        where relnamespace = 'queue'::regnamespace and relkind = 'p'
+        "#
+    )
+    .fetch_one(pool)
+    .await?;
+    match rights.owners {
+        Some(owner) => Err(QueueError::Rights { role: rights.role, owner }),
+        None if rights.may_not_create => {
+            Err(QueueError::Rights { role: rights.role, owner: "the schema's owner".to_owned() })
+        }
+        None => Ok(()),
+    }
+}
+
 /// Forgets all reservations of unique jobs that refuse nobody any more.
 pub(crate) async fn prune_unique_keys(pool: &PgPool) -> Result<(), QueueError> {
     while prune_some_unique_keys(pool, PRUNE_LIMIT).await? == PRUNE_LIMIT as u64 {}
@@ -93,8 +121,9 @@ pub(crate) async fn rescue_all(pool: &PgPool, resolver: &Resolver) -> Result<usi
     }
 }
 
-/// Makes the partitions of the coming days, and drops those that retention no longer keeps. What
-/// fails is tried again by the next call.
+/// Makes the partitions of the coming days, and drops those that retention no longer keeps: never a
+/// discarded job that nobody has decided over, and never many days because a clock says so for the
+/// first time. What fails is tried again by the next call.
 pub(crate) async fn make_partitions(pool: &PgPool, retention: Retention) {
     let tables = [
         ("queue.finished_jobs_completed", retention.completed_days),
@@ -103,24 +132,45 @@ pub(crate) async fn make_partitions(pool: &PgPool, retention: Retention) {
         ("queue.attempts", retention.attempts_days()),
     ];
     for (table, keep_days) in tables {
-        let made = sqlx::query(
-            "select
-               queue.ensure_partitions($1::regclass, $2),
-               queue.drop_old_partitions($1::regclass, $3)",
-        )
-        .bind(table)
-        .bind(PARTITIONS_DAYS_AHEAD)
-        .bind(i32::from(keep_days))
-        .execute(pool)
-        .await;
-        if let Err(error) = made {
-            let error = crate::chain(&error);
-            tracing::warn!(table, error, "partitions could not be maintained");
+        match keep_days_of(pool, table, keep_days).await {
+            Ok(0) => {}
+            Ok(days) => {
+                tracing::error!(
+                    table,
+                    days,
+                    "{days} days of {table} are too old by the database's clock: too many to be \
+                     dropped at once. Is the clock right? If so, they are dropped after three days"
+                );
+            }
+            Err(error) => {
+                let error = crate::chain(&error);
+                tracing::warn!(table, error, "partitions could not be maintained");
+            }
         }
     }
     if let Err(error) = groups::prune(pool, retention.attempts_days()).await {
         tracing::warn!(error = %crate::chain(&error), "old batches could not be dropped");
     }
+}
+
+/// Makes and drops the partitions of one table. Returns how many days were not dropped although
+/// they are too old, because they are too many at once.
+async fn keep_days_of(pool: &PgPool, table: &str, keep_days: u16) -> Result<i32, QueueError> {
+    sqlx::query(
+        "select
+           queue.ensure_partitions($1::regclass, $2),
+           queue.drop_old_partitions($1::regclass, $3)",
+    )
+    .bind(table)
+    .bind(PARTITIONS_DAYS_AHEAD)
+    .bind(i32::from(keep_days))
+    .execute(pool)
+    .await?;
+    let held_back =
+        sqlx::query_scalar!("select held_back from queue.retention where history = $1", table)
+            .fetch_optional(pool)
+            .await?;
+    Ok(held_back.unwrap_or(0))
 }
 
 /// Forgets reservations of unique jobs that refuse nobody any more; at most `limit`.

@@ -2,6 +2,7 @@
 //! them.
 
 mod claim;
+mod claim_loop;
 mod dispatcher;
 mod executor;
 mod leases;
@@ -45,18 +46,9 @@ use crate::enqueue::kinds::{Declarations, KindDeclaration};
 use crate::groups::Resolver;
 use crate::handler::{Completer, Engine};
 
-/// The most jobs of one claim.
-const MAX_CLAIM: usize = 500;
-
 /// Connections that the engine has beside the handlers' pool: claim, completions, outcomes,
 /// registry. The listener, the maintenance and the lease keeper have their own.
 const ENGINE_CONNECTIONS: u32 = 5;
-
-/// The longest pause between claims while the database is away.
-const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
-
-/// A claim that is under way when the worker is told to stop may take so long.
-const LAST_CLAIM_TIME: Duration = Duration::from_secs(2);
 
 /// After the grace, so long for the outcomes of stopped runs to be recorded.
 const HAND_BACK_TIME: Duration = Duration::from_secs(5);
@@ -160,6 +152,17 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self
     }
 
+    /// Makes sure that the role of the worker may do all that workers do: they make the partitions
+    /// of the history. A worker that may not works on, and leaves that to others; what finishes on
+    /// a day that nobody made a partition for is kept apart until somebody does.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Rights`], [`QueueError::Database`].
+    pub async fn require_rights(&self) -> Result<(), QueueError> {
+        maintenance::require_rights(&self.engine_pool).await
+    }
+
     /// Works until `shutdown` is cancelled, or the worker is [asked to drain][request_drain]; then
     /// claims nothing more, lets jobs in progress finish within the grace, and hands the others
     /// back to be run by another worker at once. A worker runs once: afterwards its connections are
@@ -186,9 +189,12 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let registered = self.registration().start(self.engine_pool.clone(), stop.clone());
         let tasks = TaskTracker::new();
 
-        self.claim_until(&stop, &slots, &wake, &tasks).await;
+        let mut turns = self.turns(&self.queues);
+        self.claim_until(&mut turns, &stop, &slots, &wake, &tasks).await;
         tasks.close();
         self.drain(&tasks).await;
+        // Of the last claim, if it was given up.
+        turns.hand_back_unheard().await;
         drop(helpers);
         let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registered.end()).await;
         // What cannot be resolved now, another worker's sweep finds.
@@ -212,7 +218,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self.declare_kinds().await?;
         rescue_all(&self.maintenance_pool, &self.resolver).await?;
         let mut turns = self.turns(&self.queues);
-        let limit = self.settings.concurrency.min(MAX_CLAIM);
+        let limit = self.settings.concurrency;
         loop {
             turns.forget_floors(&self.queues);
             let is_idle = self.run_one_claim(&mut turns, limit).await? == 0;
@@ -313,54 +319,6 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         std::future::ready(())
     }
 
-    async fn claim_until(
-        &self,
-        stop: &CancellationToken,
-        slots: &Slots,
-        wake: &Notify,
-        tasks: &TaskTracker,
-    ) {
-        let mut turns = self.turns(&self.queues);
-        let mut failures = 0u32;
-        while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
-            let limit = free.min(MAX_CLAIM);
-            let since = Instant::now();
-            // A claim that is under way is not given up: its jobs would be nobody's until their
-            // leases are over, and be taken for jobs that cost a worker.
-            let claimed = tokio::select! {
-                claimed = turns.claim(limit) => claimed,
-                () = late(stop) => return,
-            };
-            match claimed {
-                Ok(claim) => {
-                    failures = 0;
-                    let found_all = claim.jobs.len() < limit;
-                    self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
-                    if found_all {
-                        stop.run_until_cancelled(self.wait_for_work(wake, claim.again_in)).await;
-                    }
-                }
-                Err(error) => {
-                    failures += 1;
-                    if failures == 1 {
-                        let error = crate::chain(&error);
-                        tracing::warn!(error, "cannot claim jobs, trying on");
-                    }
-                    let pause = Duration::from_millis(50) * 2u32.pow(failures.min(6));
-                    let pause = tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE));
-                    stop.run_until_cancelled(pause).await;
-                }
-            }
-        }
-    }
-
-    async fn wait_for_work(&self, wake: &Notify, again_in: Option<Duration>) {
-        // Jittered, so that idle workers do not poll in step.
-        let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
-        let poll = poll.min(again_in.unwrap_or(poll));
-        let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
-    }
-
     pub(super) fn turns(&self, queues: &[String]) -> ClaimTurns {
         let (pool, kinds) = (self.engine_pool.clone(), self.kinds.clone());
         ClaimTurns::new(pool, self.id, queues, kinds, self.settings.lease)
@@ -375,12 +333,6 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self.executor.hand_back.cancel();
         let _recorded_or_late = tokio::time::timeout(HAND_BACK_TIME, tasks.wait()).await;
     }
-}
-
-/// Ends a while after the worker was told to stop.
-async fn late(stop: &CancellationToken) {
-    stop.cancelled().await;
-    tokio::time::sleep(LAST_CLAIM_TIME).await;
 }
 
 /// The engine's statements read by index, each of them, and by one plan for the life of the

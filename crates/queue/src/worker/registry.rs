@@ -8,11 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::enqueue::kinds::KindDeclaration;
 use crate::handler::{Backoff, BatchContext, BatchJob, Committed, Job, JobContext, JobError};
+use crate::json::JsonText;
 #[cfg(feature = "schedules")]
 use crate::schedules::Schedule;
 
@@ -115,7 +115,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// # Errors
     ///
     /// What is wrong with them.
-    pub fn check_args(&self, kind: &str, args: &Value) -> Result<(), serde_json::Error> {
+    pub fn check_args(&self, kind: &str, args: &JsonText) -> Result<(), serde_json::Error> {
         self.handlers.get(kind).map_or(Ok(()), |handler| handler.check(args))
     }
 
@@ -144,7 +144,7 @@ pub(crate) struct KindTraits {
 pub(crate) trait Handler<S>: Send + Sync {
     fn traits(&self) -> KindTraits;
     fn declaration(&self) -> KindDeclaration;
-    fn check(&self, args: &Value) -> Result<(), serde_json::Error>;
+    fn check(&self, args: &JsonText) -> Result<(), serde_json::Error>;
     fn run(&self, args: &RawValue, state: S, cx: JobContext) -> Result<Run, JobError>;
     fn run_batch(&self, args: &[&RawValue], state: S, cx: BatchContext) -> Result<Run, JobError>;
 }
@@ -167,8 +167,8 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
         KindDeclaration::of::<J>()
     }
 
-    fn check(&self, args: &Value) -> Result<(), serde_json::Error> {
-        J::deserialize(args).map(drop)
+    fn check(&self, args: &JsonText) -> Result<(), serde_json::Error> {
+        args.parse::<J>().map(drop)
     }
 
     fn run(&self, args: &RawValue, state: J::State, cx: JobContext) -> Result<Run, JobError> {
@@ -195,7 +195,7 @@ impl<J: BatchJob> Handler<<J as BatchJob>::State> for InBatches<J> {
         KindDeclaration::of::<J>()
     }
 
-    fn check(&self, args: &Value) -> Result<(), serde_json::Error> {
+    fn check(&self, args: &JsonText) -> Result<(), serde_json::Error> {
         OneByOne::<J>(PhantomData).check(args)
     }
 

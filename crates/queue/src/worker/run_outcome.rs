@@ -71,15 +71,22 @@ pub(crate) fn outcome_of_run(
     }
 }
 
+/// The longest wait that a handler may ask for: an end that cannot be recorded would count as that
+/// of a lost worker.
+const LONGEST_DELAY: Duration = Duration::from_secs(10 * 366 * 86_400);
+
 pub(crate) fn outcome_of(result: Result<Committed, JobError>) -> RunOutcome {
     match result {
         Ok(committed) => RunOutcome::Committed(committed),
         Err(JobError::Retry { error, delay }) => {
+            let delay = delay.map(|delay| delay.min(LONGEST_DELAY));
             RunOutcome::Failed { failure: Failure::Failed, error: format!("{error:#}"), delay }
         }
         Err(JobError::Discard(error)) => RunOutcome::Discarded(format!("{error:#}")),
         Err(JobError::Cancel(reason)) => RunOutcome::Cancelled(reason),
-        Err(JobError::Snooze { delay, reason }) => RunOutcome::Snoozed { delay, reason },
+        Err(JobError::Snooze { delay, reason }) => {
+            RunOutcome::Snoozed { delay: delay.min(LONGEST_DELAY), reason }
+        }
         Err(JobError::LeaseLost) => RunOutcome::LeaseLost,
     }
 }

@@ -132,7 +132,7 @@ async fn enqueue_one(conn: &mut PgConnection) -> i64 {
 
 async fn claim_by(conn: &mut PgConnection, worker: Uuid) -> Claimed {
     let (queues, kinds) = (["fenced".to_owned()], ["fenced".to_owned()]);
-    statements::claim(conn, &queues, &kinds, 1, worker, HOUR).await.remove(0)
+    statements::claim(conn, &queues, &kinds, 1, worker, HOUR, i64::MAX).await.remove(0)
 }
 
 async fn take_back(conn: &mut PgConnection, id: i64) {
@@ -212,7 +212,8 @@ async fn no_write_of_a_worker_changes_a_row_under_a_stale_fence() {
             go_by(&mut conn, &claimed, since, worker).await;
             let other = statements::enqueue(&mut conn, "other", "o", 2, 3, 0.0, None).await;
             let (queues, kinds) = (["other".to_owned()], ["o".to_owned()]);
-            let others = statements::claim(&mut conn, &queues, &kinds, 1, worker, HOUR).await;
+            let others =
+                statements::claim(&mut conn, &queues, &kinds, 1, worker, HOUR, i64::MAX).await;
             assert_eq!(others[0].id, other);
             let before = all_rows(&db.pool, other).await;
 
@@ -264,10 +265,12 @@ async fn a_commit_without_an_answer_is_resolved_by_its_own_fence_only() {
 }
 
 /// What writes `queue.jobs` without asking a fence, and why it may.
-const WRITE_WITHOUT_FENCE: [(&str, &str); 16] = [
+const WRITE_WITHOUT_FENCE: [(&str, &str); 18] = [
     ("enqueue_one.sql", "makes jobs"),
     ("enqueue_many.sql", "makes jobs"),
     ("queue.enqueue", "makes jobs"),
+    ("queue.enqueue_stored", "makes jobs"),
+    ("hand_back_unheard.sql", "hands back claims of the worker's own by what it knows of fences"),
     ("redrive.sql", "makes waiting jobs of discarded ones; the key of resolutions lets one pass"),
     ("queue.claim", "takes jobs that nobody has, and gives out the fence"),
     ("queue.claim_by_key", "takes jobs that nobody has, and gives out the fence"),
@@ -278,7 +281,7 @@ const WRITE_WITHOUT_FENCE: [(&str, &str); 16] = [
     ("queue.settle_waiting", "releases or cancels jobs that wait for others, so nobody has them"),
     ("run_now.sql", "makes jobs due that nobody has"),
     ("queue.discard_waiting", "ends jobs that nobody has"),
-    ("src/operate/interventions.rs", "edits jobs that it has locked while nobody has them"),
+    ("edit_args.sql", "edits jobs that it has locked while nobody has them"),
     ("reseal_waiting.sql", "seals anew the arguments of jobs that nobody has"),
     ("advance_jobs.sql", "moves the times of all jobs, for tests; a lease only becomes shorter"),
 ];
@@ -297,7 +300,7 @@ fn writes_jobs(sql: &str) -> bool {
 fn asks_fence(sql: &str) -> bool {
     // The last two hand the fences on to queue.end_jobs.
     let conditions =
-        ["fence = $2", "fence = mine.fence", "end_jobs( ids, fences,", "array[job_fence]"];
+        ["fence = $2", "fence = mine.fence", "end_jobs( ids, fences,", "end_jobs( $1, $2,"];
     conditions.iter().any(|condition| sql.contains(condition))
 }
 

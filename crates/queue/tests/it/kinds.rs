@@ -46,6 +46,7 @@ pub(super) enum End {
     Cancel,
     Snooze,
     SnoozeBecause,
+    SnoozeForEver,
     FailUnlessLast,
     DiscardInTx,
     CancelInTx,
@@ -105,6 +106,7 @@ impl Job for Act {
             }
             End::DiscardInTx => cx.discard(tx, anyhow!("no money").context("declined")).await,
             End::CancelInTx => cx.cancel(tx, "the order is gone").await,
+            End::SnoozeForEver => Err(JobError::snooze(Duration::MAX)),
             End::Snooze => Err(JobError::snooze(Duration::from_secs(3600))),
             End::Panic => panic!("the handler of {} panics", self.name),
         }

@@ -8,15 +8,18 @@ mod support;
 
 mod batch_handlers;
 mod cancelling;
+mod claim_sizes;
 mod claiming;
 mod clocks;
 mod deciding;
 mod enqueueing;
+mod exact_args;
 mod fences;
 mod fencing;
 mod flow;
 mod following_up;
 mod groups;
+mod hostile;
 mod kinds;
 mod lost_commits;
 mod model;
@@ -26,6 +29,7 @@ mod outcomes;
 mod progress;
 mod readme;
 mod redaction;
+mod retention;
 mod schema;
 #[cfg(feature = "sealing")]
 mod sealing;

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use surety_queue::operate::discarded::{self, Decision, Resolved};
 use surety_queue::operate::inspect::Intervention;
 use surety_queue::operate::interventions::{
-    Each, Edited, InterventionRefusal, Retried, discard, edit, retry, run_now,
+    ArgsChange, Each, Edited, InterventionRefusal, Retried, discard, edit, retry, run_now,
 };
 use surety_queue::operate::queues::{self, Limits, OnPoison};
 use surety_queue::operate::waiting;
@@ -36,7 +36,7 @@ async fn discards(pool: &PgPool, id: JobId) -> Result<(), InterventionRefusal> {
 
 async fn edits(pool: &PgPool, id: JobId, new: Value) -> Result<Edited, InterventionRefusal> {
     let mut tx = pool.begin().await.unwrap();
-    let edited = edit(&mut tx, id, |_| new, ADA).await.unwrap();
+    let edited = edit(&mut tx, id, ArgsChange::Replace(new.into()), ADA).await.unwrap();
     tx.commit().await.unwrap();
     edited
 }
@@ -227,13 +227,13 @@ async fn other_arguments_are_those_that_run_and_both_are_kept() {
     idle_worker(&db.pool).run_until_idle().await.unwrap();
     let new = |name: &str| serde_json::to_value(Act::new(name, End::Complete)).unwrap();
 
-    let edited = edits(&db.pool, waiting, new("w")).await;
-    assert_eq!(edited, Ok(Edited { old: json!({}), new: new("w") }));
+    let Edited { old, new: now } = edits(&db.pool, waiting, new("w")).await.unwrap();
+    assert!(old == json!({}) && now == new("w"), "{old} {now}");
     let old = job(&db.pool, discarded).await.args;
     assert!(edits(&db.pool, discarded, new("d")).await.is_ok());
     assert_eq!(kept(&db.pool, discarded).await, [by_ada("edit")]);
-    let detail = job(&db.pool, discarded).await.interventions[0].detail.clone();
-    assert_eq!(detail, Some(json!({ "old": old, "new": new("d") })));
+    let detail = job(&db.pool, discarded).await.interventions[0].detail.clone().unwrap();
+    assert_eq!(detail, json!({ "old": old, "new": new("d") }));
 
     retried(&db.pool, &[waiting, discarded]).await;
     idle_worker(&db.pool).run_until_idle().await.unwrap();

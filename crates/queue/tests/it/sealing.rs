@@ -196,7 +196,8 @@ async fn a_sealed_job_runs_and_is_nowhere_in_plain_however_it_ends() {
     assert_nothing_in_plain(&db.pool).await;
     for (id, state) in [(done, JobState::Completed), (failed, JobState::Discarded)] {
         let found = job(&db.pool, id).await;
-        assert_eq!((found.state, &found.args), (state, &shown));
+        assert_eq!(found.state, state);
+        assert_eq!(found.args, shown);
         assert_eq!(found.stored_args.parse::<SetPin>(), None);
     }
     let follow_up: Value = sqlx::query_scalar(

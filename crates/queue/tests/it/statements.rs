@@ -48,6 +48,7 @@ pub(super) async fn claim(
     limit: i32,
     worker: Uuid,
     lease_secs: f64,
+    max_bytes: i64,
 ) -> Vec<Claimed> {
     let lanes: Vec<(String, i16)> = (1..=4)
         .flat_map(|priority| queues.iter().map(move |queue| (queue.clone(), priority)))
@@ -64,6 +65,7 @@ pub(super) async fn claim(
         .bind(lease_secs)
         .bind(false)
         .bind(0_i64)
+        .bind(max_bytes)
         .fetch_all(conn)
         .await
         .unwrap();
@@ -76,7 +78,7 @@ pub(super) async fn claim(
             max_attempts: row.get("max_attempts?"),
             crash_count: row.get("crash_count?"),
             prior_attempts: row.get("prior_attempts?"),
-            checkpoint: row.get("checkpoint"),
+            checkpoint: row.get("checkpoint?: Json<Box<RawValue>>"),
         })
         .collect()
 }

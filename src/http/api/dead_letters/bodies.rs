@@ -2,12 +2,12 @@
 
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::cursor_key;
 use crate::http::api::orders::OrderOut;
 use crate::http::api::transactions::TransactionOut;
+use crate::http::wire::any_json::AnyJson;
 use crate::http::wire::field_types::Text;
 use crate::http::wire::json_body::json_object;
 use crate::http::wire::lists::cursor_after;
@@ -52,7 +52,7 @@ pub(super) struct DeadLetterOut {
     #[serde(with = "time::serde::rfc3339")]
     discarded_at: OffsetDateTime,
     /// The arguments of the job.
-    args: Value,
+    args: AnyJson,
     /// The error of the last attempt; null only if that is no longer kept.
     #[oai(nullable)]
     error: Option<String>,
@@ -68,7 +68,7 @@ impl From<ListedDeadLetter> for DeadLetterOut {
             max_attempts: letter.max_attempts,
             enqueued_at: letter.enqueued_at,
             discarded_at: letter.discarded_at,
-            args: letter.args,
+            args: AnyJson(letter.args),
             error: letter.error,
         }
     }
@@ -118,7 +118,7 @@ pub(super) struct DeadLetterDetails {
     #[oai(nullable)]
     finished_at: Option<OffsetDateTime>,
     /// The arguments of the job.
-    args: Value,
+    args: AnyJson,
     /// The attempts that are still kept, in order.
     attempts: Vec<AttemptOut>,
     /// The decisions over the dead letter, in order.
@@ -144,7 +144,7 @@ impl From<DeadLetterView> for DeadLetterDetails {
             max_attempts: letter.max_attempts,
             enqueued_at: letter.enqueued_at,
             finished_at: letter.finished_at,
-            args: letter.args,
+            args: AnyJson(letter.args),
             attempts: letter.attempts.into_iter().map(Into::into).collect(),
             decisions: letter.decisions.into_iter().map(Into::into).collect(),
             order: letter.order.map(|order| order.0.into()),

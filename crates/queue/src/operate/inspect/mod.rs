@@ -11,6 +11,7 @@ use crate::QueueError;
 use crate::groups::{self, Groups};
 use crate::handler::{AttemptOutcome, Job};
 use crate::ids::{Fence, JobId};
+use crate::json::JsonText;
 use crate::state::JobState;
 
 mod cause;
@@ -64,9 +65,9 @@ pub struct JobDetails {
     /// The same in words.
     pub progress_text: Option<String>,
     /// The checkpoint that its handler stored to go on from.
-    pub checkpoint: Option<serde_json::Value>,
+    pub checkpoint: Option<JsonText>,
     /// The output of its handler.
-    pub output: Option<serde_json::Value>,
+    pub output: Option<JsonText>,
     /// The moment at which it was enqueued.
     #[serde(with = "time::serde::rfc3339")]
     pub enqueued_at: OffsetDateTime,
@@ -75,7 +76,7 @@ pub struct JobDetails {
     pub finished_at: Option<OffsetDateTime>,
     /// Its arguments as people may see them: without what its kind
     /// [redacts](crate::handler::Job::REDACTED), and not opened if they are sealed.
-    pub args: serde_json::Value,
+    pub args: JsonText,
     /// The same as they are stored, for programs.
     #[serde(skip)]
     pub stored_args: StoredArgs,
@@ -93,7 +94,7 @@ pub struct JobDetails {
 /// The arguments of a job as they are stored, with what nobody is to be shown: `Debug` leaves them
 /// out.
 #[derive(Clone)]
-pub struct StoredArgs(serde_json::Value);
+pub struct StoredArgs(JsonText);
 
 impl fmt::Debug for StoredArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,12 +106,12 @@ impl StoredArgs {
     /// The arguments as those of a job of kind `J`; none if they do not parse, or are sealed.
     #[must_use]
     pub fn parse<J: Job>(&self) -> Option<J> {
-        J::deserialize(&self.0).ok()
+        self.0.parse().ok()
     }
 
     /// The arguments as JSON; not opened if they are sealed.
     #[must_use]
-    pub fn as_json(&self) -> &serde_json::Value {
+    pub fn as_json(&self) -> &JsonText {
         &self.0
     }
 }
@@ -162,7 +163,7 @@ pub struct Intervention {
     /// The reason that was given.
     pub reason: String,
     /// Details beyond that; of an edit the arguments before and after.
-    pub detail: Option<serde_json::Value>,
+    pub detail: Option<JsonText>,
     /// The moment of the intervention.
     #[serde(with = "time::serde::rfc3339")]
     pub made_at: OffsetDateTime,
@@ -196,9 +197,10 @@ pub async fn find_job(
           queue as "queue!", kind as "kind!", priority as "priority!", state as "state!: JobState",
           wait_reason, run_at as "run_at!", attempt as "attempt!", max_attempts as "max_attempts!",
           crash_count as "crash_count!", worker_id, lease_expires_at,
-          enqueued_at as "enqueued_at!", finished_at, args as "stored_args!",
-          queue.shown_args(kind, args, args_key) as "args!", key, tags, batch_id,
-          started_at, cancel_requested_by, progress, progress_text, checkpoint, output
+          enqueued_at as "enqueued_at!", finished_at, args as "stored_args!: JsonText",
+          queue.shown_args(kind, args, args_key) as "args!: JsonText", key, tags, batch_id,
+          started_at, cancel_requested_by, progress, progress_text,
+          checkpoint as "checkpoint: JsonText", output as "output: JsonText"
         from queue.all_jobs
         where id = $1
         "#,
@@ -294,7 +296,7 @@ async fn interventions(
               'new', queue.shown_args($2, detail -> 'new', null)
             )
             else detail
-          end as detail
+          end as "detail: JsonText"
         from queue.interventions
         where job_id = $1
         order by id

@@ -9,6 +9,7 @@ use super::cause::Cause;
 use super::{JobDetails, find_job};
 use crate::QueueError;
 use crate::ids::JobId;
+use crate::json::JsonText;
 use crate::operate::queues::BlockCause;
 use crate::state::JobState;
 
@@ -236,8 +237,9 @@ fn ended(job: JobDetails) -> Cause {
         }
         JobState::Discarded => {
             let by_operator = job.interventions.iter().rev().find(|made| {
-                let at_attempt = made.detail.as_ref().and_then(|detail| detail.get("attempt"));
-                made.action == "discard" && at_attempt.is_some_and(|at| *at == job.attempt)
+                let detail = made.detail.as_ref().map(JsonText::fields).unwrap_or_default();
+                let at_attempt = detail.get("attempt").map(|at| at.get().to_owned());
+                made.action == "discard" && at_attempt == Some(job.attempt.to_string())
             });
             match by_operator {
                 Some(made) => Cause::DiscardedByOperator {

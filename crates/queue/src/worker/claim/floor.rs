@@ -145,7 +145,7 @@ impl ClaimFloors {
         let was_sweeping = self.is_sweeping();
         let settled = self.settled_moment(claim);
         // A full claim did not read beyond its last job.
-        let last = claim.jobs.last().filter(|_| claim.jobs.len() >= limit);
+        let last = claim.jobs.last().filter(|_| claim.is_cut || claim.jobs.len() >= limit);
         for (position, lane) in self.lanes.iter_mut().enumerate() {
             // Nothing was looked for there.
             if claim.closed_lanes.contains(&position) {
@@ -249,6 +249,7 @@ mod tests {
             own_xid: Some(secs),
             closed_lanes: Vec::new(),
             by_key: Vec::new(),
+            is_cut: false,
         }
     }
 
@@ -275,6 +276,19 @@ mod tests {
         }
         let last = floors_of(&mut floors);
         assert_eq!(last[1], at(LONG_AGO + 99), "the next claim begins where the last one ended");
+        assert_eq!(last[2..], [OffsetDateTime::UNIX_EPOCH; 2], "nobody has looked there yet");
+    }
+
+    #[test]
+    fn a_claim_that_is_cut_is_full_whatever_it_brought() {
+        let mut floors = ClaimFloors::new(&["a".to_owned()]);
+        for secs in 0..3 {
+            floors.lanes_to_claim();
+            let cut = Claim { is_cut: true, ..claim(5_000 + secs, vec![job(1, at(LONG_AGO))]) };
+            floors.observe(&cut, 500);
+        }
+        let last = floors_of(&mut floors);
+        assert_eq!(last[1], at(LONG_AGO), "the next claim begins at what found no room");
         assert_eq!(last[2..], [OffsetDateTime::UNIX_EPOCH; 2], "nobody has looked there yet");
     }
 

@@ -2,7 +2,9 @@
 //! queue by queue, those that have a key or whose queue has limits.
 
 mod floor;
+mod size;
 mod statements;
+mod unheard;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,11 +15,16 @@ use uuid::Uuid;
 pub(super) use statements::ClaimedJob;
 
 use floor::ClaimFloors;
+use size::ClaimSize;
 use statements::{ClaimByKeyRequest, ClaimRequest};
+use unheard::Unheard;
 
 use crate::QueueError;
 use crate::deadline::within;
 use crate::kept_connection::KeptConnection;
+
+/// The server's statement timeout.
+const QUERY_CANCELED: &str = "57014";
 
 /// The position of a worker in its turns.
 pub(crate) struct ClaimTurns {
@@ -31,13 +38,40 @@ pub(crate) struct ClaimTurns {
     /// After which key the next claim from a queue goes on.
     after_keys: HashMap<String, String>,
     keys_first: bool,
+    size: ClaimSize,
+    unheard: Unheard,
 }
 
 /// The result of a claim from all queues.
+#[derive(Default)]
 pub(crate) struct Claimed {
     pub(crate) jobs: Vec<ClaimedJob>,
     /// The time after which to look again at the latest, because a rate allows more then.
     pub(crate) again_in: Option<Duration>,
+    /// There are more jobs that may run now than there was room for.
+    pub(crate) has_more: bool,
+}
+
+/// The room that is left in a claim.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    jobs: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn half(self) -> Self {
+        Self { jobs: self.jobs.div_ceil(2), bytes: self.bytes.div_ceil(2) }
+    }
+
+    fn without(self, jobs: &[ClaimedJob]) -> Self {
+        let bytes = jobs.iter().map(ClaimedJob::bytes).sum();
+        Self { jobs: self.jobs.saturating_sub(jobs.len()), bytes: self.bytes.saturating_sub(bytes) }
+    }
+
+    fn is_used_up(self) -> bool {
+        self.jobs == 0 || self.bytes == 0
+    }
 }
 
 impl ClaimTurns {
@@ -57,6 +91,8 @@ impl ClaimTurns {
             by_key: Vec::new(),
             after_keys: HashMap::new(),
             keys_first: false,
+            size: ClaimSize::largest(),
+            unheard: Unheard::new(lease),
         }
     }
 
@@ -66,96 +102,140 @@ impl ClaimTurns {
         self.floors = ClaimFloors::new(queues);
     }
 
-    /// Claims up to `limit` jobs. Jobs with and without a key get half of them each while there
-    /// are both.
+    /// Claims up to `limit` jobs, or fewer if claims of late took too long, or the jobs are large.
+    /// Jobs with and without a key get half of the room each while there are both.
     pub(crate) async fn claim(&mut self, limit: usize) -> Result<Claimed, QueueError> {
-        let mut claimed = Claimed { jobs: Vec::new(), again_in: None };
-        match self.claim_into(&mut claimed, limit).await {
-            // What was claimed before must be run.
-            Err(error) if !claimed.jobs.is_empty() => {
+        self.hand_back_unheard().await;
+        let jobs = limit.min(self.size.jobs());
+        let room = Room { jobs, bytes: self.size.bytes() };
+        let mut claimed = Claimed::default();
+        let result = self.claim_into(&mut claimed, room).await;
+        claimed.has_more |= claimed.jobs.len() >= jobs;
+        match result {
+            Ok(()) => self.size.grow(),
+            Err(error) => {
+                if is_timeout(&error) {
+                    self.size.halve();
+                }
+                // What was claimed before must be run.
+                if claimed.jobs.is_empty() {
+                    return Err(error);
+                }
                 tracing::warn!(error = %crate::chain(&error), "cannot claim more");
-                Ok(claimed)
             }
-            Err(error) => Err(error),
-            Ok(()) => Ok(claimed),
+        }
+        Ok(claimed)
+    }
+
+    /// Hands back jobs of claims that were not answered, if there may be some. What fails is tried
+    /// again by the next call.
+    pub(crate) async fn hand_back_unheard(&mut self) {
+        let Some(bounds) = self.unheard.bounds() else { return };
+        let worker_id = self.worker_id;
+        let hand_back = self.connection.with(async |connection| {
+            statements::hand_back_unheard(connection, worker_id, &bounds).await
+        });
+        match within(hand_back).await {
+            Ok(0) => {}
+            Ok(jobs) => {
+                tracing::warn!(jobs, "a claim was not answered in time: its jobs are handed back");
+            }
+            Err(error) => {
+                let error = crate::chain(&error);
+                tracing::debug!(error, "jobs of a claim without an answer are not handed back yet");
+            }
         }
     }
 
-    async fn claim_into(&mut self, claimed: &mut Claimed, limit: usize) -> Result<(), QueueError> {
+    async fn claim_into(&mut self, claimed: &mut Claimed, room: Room) -> Result<(), QueueError> {
         // With one slot at a time, they take turns.
         self.keys_first = !self.keys_first;
-        if !self.by_key.is_empty() && (limit > 1 || self.keys_first) {
-            self.claim_by_key(limit.div_ceil(2), claimed).await?;
+        if !self.by_key.is_empty() && (room.jobs > 1 || self.keys_first) {
+            self.claim_by_key(room.half(), claimed).await?;
         }
-        let rest = limit.saturating_sub(claimed.jobs.len());
-        if rest > 0 {
+        let rest = room.without(&claimed.jobs);
+        if !rest.is_used_up() {
             self.claim_by_time(rest, claimed).await?;
         }
-        let rest = limit.saturating_sub(claimed.jobs.len());
-        if rest > 0 {
+        let rest = room.without(&claimed.jobs);
+        if !rest.is_used_up() && !claimed.has_more {
             self.claim_by_key(rest, claimed).await?;
         }
         Ok(())
     }
 
-    async fn claim_by_time(
-        &mut self,
-        limit: usize,
-        claimed: &mut Claimed,
-    ) -> Result<(), QueueError> {
+    async fn claim_by_time(&mut self, room: Room, claimed: &mut Claimed) -> Result<(), QueueError> {
         let lanes = self.floors.lanes_to_claim();
         let request = ClaimRequest {
             lanes: &lanes,
             kinds: &self.kinds,
-            limit,
+            max_jobs: room.jobs,
+            max_bytes: room.bytes,
             worker_id: self.worker_id,
             lease: self.lease,
             take_xid: self.floors.wants_xid(),
             ignored_xid: self.floors.ignored_xid(),
         };
+        self.unheard.send();
         let claim =
             self.connection.with(async |connection| statements::claim(connection, &request).await);
         let mut claim = within(claim).await?;
-        self.floors.observe(&claim, limit);
+        self.unheard.hear(&claim.jobs);
+        self.floors.observe(&claim, room.jobs);
         self.by_key = std::mem::take(&mut claim.by_key);
+        claimed.has_more |= claim.is_cut;
         claimed.jobs.append(&mut claim.jobs);
         Ok(())
     }
 
-    async fn claim_by_key(
-        &mut self,
-        limit: usize,
-        claimed: &mut Claimed,
-    ) -> Result<(), QueueError> {
-        let mut rest = limit;
+    async fn claim_by_key(&mut self, room: Room, claimed: &mut Claimed) -> Result<(), QueueError> {
+        let mut rest = room;
         // Each queue is first in turn.
         if !self.by_key.is_empty() {
             self.by_key.rotate_left(1);
         }
         for queue in &self.by_key {
-            if rest == 0 {
+            if rest.is_used_up() {
                 break;
             }
             let request = ClaimByKeyRequest {
                 queue,
                 kinds: &self.kinds,
-                limit: rest,
+                max_jobs: rest.jobs,
+                max_bytes: rest.bytes,
                 worker_id: self.worker_id,
                 lease: self.lease,
                 after_key: self.after_keys.get(queue).map(String::as_str),
             };
+            self.unheard.send();
             let claim =
                 async |connection: &mut _| statements::claim_by_key(connection, &request).await;
             let mut claim = within(self.connection.with(claim)).await?;
+            self.unheard.hear(&claim.jobs);
             match claim.turn {
                 Some(key) => self.after_keys.insert(queue.clone(), key),
                 None => self.after_keys.remove(queue),
             };
-            rest = rest.saturating_sub(claim.jobs.len());
+            rest = rest.without(&claim.jobs);
+            claimed.has_more |= claim.is_cut;
             claimed.jobs.append(&mut claim.jobs);
             claimed.again_in = earlier(claimed.again_in, claim.again_in);
         }
         Ok(())
+    }
+}
+
+/// Tells whether there was not enough time for an answer, which a smaller one may have: it was
+/// given up here or by the server.
+fn is_timeout(error: &QueueError) -> bool {
+    match error {
+        QueueError::Database(sqlx::Error::Io(error)) => {
+            error.kind() == std::io::ErrorKind::TimedOut
+        }
+        QueueError::Database(sqlx::Error::Database(error)) => {
+            error.code().as_deref() == Some(QUERY_CANCELED)
+        }
+        _ => false,
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
 use sqlx::PgExecutor;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::unheard::Bounds;
 use crate::QueueError;
 use crate::ids::{Fence, JobId};
 use crate::telemetry::TraceContext;
@@ -32,7 +32,7 @@ pub(crate) struct ClaimedJob {
     pub(crate) key: Option<String>,
     /// The id of the key that the arguments are sealed with.
     pub(crate) args_key: Option<String>,
-    pub(crate) checkpoint: Option<Value>,
+    pub(crate) checkpoint: Option<Box<RawValue>>,
     /// The lane of the claim that it came from, from 0; jobs that were claimed by key have none.
     pub(crate) lane: usize,
     /// Others may be waiting for it to end: it has a key, or its queue has limits.
@@ -40,6 +40,12 @@ pub(crate) struct ClaimedJob {
 }
 
 impl ClaimedJob {
+    /// The bytes of its arguments and of its checkpoint, in the claim's answer.
+    pub(crate) fn bytes(&self) -> usize {
+        let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.get().len());
+        self.args.get().len() + checkpoint
+    }
+
     /// The attempts that count against the job's bound, this one included: those whose worker was
     /// lost do not, the rescue caps them.
     pub(crate) fn counted_attempts(&self) -> i16 {
@@ -80,7 +86,7 @@ macro_rules! claimed_job {
             last_traceparent: $row.last_traceparent,
             key: $row.key,
             args_key: $row.args_key,
-            checkpoint: $row.checkpoint,
+            checkpoint: $row.checkpoint.map(|checkpoint| checkpoint.0),
             lane: $lane,
             by_key: $by_key,
         }
@@ -103,6 +109,8 @@ pub(crate) struct Claim {
     pub(crate) closed_lanes: Vec<usize>,
     /// The queues to claim from by key: they have limits, or jobs with keys that are due.
     pub(crate) by_key: Vec<String>,
+    /// More jobs are due than there was room for in bytes: nothing was looked at beyond the last.
+    pub(crate) is_cut: bool,
 }
 
 /// The waiting jobs of one priority of one queue, from a moment on.
@@ -117,7 +125,8 @@ pub(crate) struct Lane {
 pub(crate) struct ClaimRequest<'a> {
     pub(crate) lanes: &'a [Lane],
     pub(crate) kinds: &'a [String],
-    pub(crate) limit: usize,
+    pub(crate) max_jobs: usize,
+    pub(crate) max_bytes: usize,
     pub(crate) worker_id: Uuid,
     pub(crate) lease: Duration,
     /// Take a transaction id even when nothing is due.
@@ -139,11 +148,12 @@ pub(crate) async fn claim(
         &priorities,
         &floors,
         request.kinds,
-        request.limit as i32,
+        request.max_jobs as i32,
         request.worker_id,
         request.lease.as_secs_f64(),
         request.take_xid,
         request.ignored_xid,
+        request.max_bytes as i64,
     )
     .fetch_all(executor)
     .await?;
@@ -156,6 +166,7 @@ pub(crate) async fn claim(
         own_xid: first.own_xid,
         closed_lanes: first.closed_lanes.iter().flatten().map(|lane| *lane as usize - 1).collect(),
         by_key: first.by_key.clone().unwrap_or_default(),
+        is_cut: first.is_cut,
     };
     for row in rows {
         // The one row that says that nothing was due has no job in it.
@@ -170,7 +181,8 @@ pub(crate) async fn claim(
 pub(crate) struct ClaimByKeyRequest<'a> {
     pub(crate) queue: &'a str,
     pub(crate) kinds: &'a [String],
-    pub(crate) limit: usize,
+    pub(crate) max_jobs: usize,
+    pub(crate) max_bytes: usize,
     pub(crate) worker_id: Uuid,
     pub(crate) lease: Duration,
     /// The key at which the last claim ended.
@@ -185,6 +197,8 @@ pub(crate) struct ClaimByKey {
     pub(crate) turn: Option<String>,
     /// The time after which a rate allows the next job, if only that is in the way.
     pub(crate) again_in: Option<Duration>,
+    /// More jobs may start than there was room for in bytes.
+    pub(crate) is_cut: bool,
 }
 
 pub(crate) async fn claim_by_key(
@@ -195,10 +209,11 @@ pub(crate) async fn claim_by_key(
         "src/sql/claim_by_key.sql",
         request.queue,
         request.kinds,
-        request.limit as i32,
+        request.max_jobs as i32,
         request.worker_id,
         request.lease.as_secs_f64(),
         request.after_key,
+        request.max_bytes as i64,
     )
     .fetch_all(executor)
     .await?;
@@ -208,9 +223,23 @@ pub(crate) async fn claim_by_key(
         let Some(id) = row.id else {
             claim.turn = row.key;
             claim.again_in = row.again_in.map(Duration::from_secs_f64);
+            claim.is_cut = row.is_cut.unwrap_or_default();
             continue;
         };
         claim.jobs.push(claimed_job!(row, id, 0, by_key: true));
     }
     Ok(claim)
+}
+
+/// Hands back the worker's jobs within these bounds. Returns how many.
+pub(crate) async fn hand_back_unheard(
+    executor: impl PgExecutor<'_>,
+    worker_id: Uuid,
+    bounds: &Bounds,
+) -> Result<usize, QueueError> {
+    let handed_back =
+        sqlx::query_file!("src/sql/hand_back_unheard.sql", worker_id, bounds.since, &bounds.heard,)
+            .fetch_all(executor)
+            .await?;
+    Ok(handed_back.len())
 }

@@ -319,7 +319,8 @@ impl<'a> Replay<'a> {
         let limit = i32::try_from(limit).unwrap();
         let worker = self.workers[worker];
         let mut claimed =
-            statements::claim(self.conn, &queues, &kinds, limit, worker, lease_secs).await;
+            statements::claim(self.conn, &queues, &kinds, limit, worker, lease_secs, i64::MAX)
+                .await;
         let said: Vec<String> = claimed
             .iter()
             .map(|job| {

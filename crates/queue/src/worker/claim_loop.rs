@@ -1,0 +1,72 @@
+//! The loop that claims jobs for the free slots of a worker.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Worker;
+use super::claim::ClaimTurns;
+use super::slots::Slots;
+
+/// The longest pause between claims while the database is away.
+const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
+
+/// A claim that is under way when the worker is told to stop may take so long.
+const LAST_CLAIM_TIME: Duration = Duration::from_secs(2);
+
+impl<S: Clone + Send + Sync + 'static> Worker<S> {
+    /// Claims as many jobs as there are free slots for, and starts them, until told to stop.
+    pub(super) async fn claim_until(
+        &self,
+        turns: &mut ClaimTurns,
+        stop: &CancellationToken,
+        slots: &Slots,
+        wake: &Notify,
+        tasks: &TaskTracker,
+    ) {
+        let mut failures = 0u32;
+        while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
+            let since = Instant::now();
+            // A claim that is under way is not given up: its jobs would be nobody's until their
+            // leases are over, and be taken for jobs that cost a worker.
+            let claimed = tokio::select! {
+                claimed = turns.claim(free) => claimed,
+                () = late(stop) => return,
+            };
+            match claimed {
+                Ok(claim) => {
+                    failures = 0;
+                    self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
+                    if !claim.has_more {
+                        stop.run_until_cancelled(self.wait_for_work(wake, claim.again_in)).await;
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        let error = crate::chain(&error);
+                        tracing::warn!(error, "cannot claim jobs, trying on");
+                    }
+                    let pause = Duration::from_millis(50) * 2u32.pow(failures.min(6));
+                    let pause = tokio::time::sleep(pause.min(MAX_CLAIM_PAUSE));
+                    stop.run_until_cancelled(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_work(&self, wake: &Notify, again_in: Option<Duration>) {
+        // Jittered, so that idle workers do not poll in step.
+        let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
+        let poll = poll.min(again_in.unwrap_or(poll));
+        let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
+    }
+}
+
+/// Ends a while after the worker was told to stop.
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_CLAIM_TIME).await;
+}
