@@ -176,8 +176,8 @@ pub async fn create(conn: &mut PgConnection, new: &NewUser) -> Result<UserView, 
 /// Changes the role or the status of a user, but leaves the last active admin one. A user who is no
 /// longer active is signed out everywhere.
 ///
-/// Who is suspended can do nothing, but what was ordered before goes on, and others can pay him. Who
-/// is closed has nothing, nothing on its way, and receives nothing: all wallets are closed with
+/// Who is suspended can do nothing, but what was ordered before goes on, and others can pay him.
+/// Who is closed has nothing, nothing on its way, and receives nothing: all wallets are closed with
 /// him.
 ///
 /// # Errors

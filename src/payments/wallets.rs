@@ -143,7 +143,7 @@ pub async fn close(
     Ok(Ok(()))
 }
 
-/// What keeps a user's wallets from being closed for good.
+/// The money and the orders that keep a user's wallets from being closed for good.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unsettled {
     /// The balances that are not zero.

@@ -1,13 +1,13 @@
 //! Commits that count only when PostgreSQL stands by them.
 //!
 //! A commit that waits for a synchronous standby, and whose waiting somebody ends
-//! (`pg_cancel_backend`), is answered as if all was well, with a warning (01000): it is committed on
-//! this server, and lost when the standby takes over. PostgreSQL warns at the end of a transaction of
-//! nothing else, so [`confirmed`] takes every warning during a commit for that.
+//! (`pg_cancel_backend`), is answered as if all was well, with a warning (01000): it is committed
+//! on this server, and lost when the standby takes over. PostgreSQL warns at the end of a
+//! transaction of nothing else, so [`confirmed`] takes every warning during a commit for that.
 //!
 //! The driver hands warnings to `tracing` alone, with the target [`WARNINGS_TARGET`]: a program's
-//! subscriber has to call [`note_warning`] for each event of it, at the level `WARN`, in the thread in
-//! which it comes. Without, such a commit is taken for a good one.
+//! subscriber has to call [`note_warning`] for each event of it, at the level `WARN`, in the thread
+//! in which it comes. Without, such a commit is taken for a good one.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -41,8 +41,8 @@ pub async fn commit(tx: Transaction<'_, Postgres>) -> Result<(), sqlx::Error> {
 ///
 /// # Errors
 ///
-/// Those of the commit, and [`sqlx::Error::Io`] when the server warned: then it is committed on this
-/// server, and may be lost.
+/// Those of the commit, and [`sqlx::Error::Io`] when the server warned: then it is committed on
+/// this server, and may be lost.
 pub async fn confirmed<T>(
     commit: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {

@@ -265,10 +265,8 @@ async fn insert(
     )
     .fetch_all(conn)
     .await?;
-    if rows.len() != drafts.len() {
-        return Err(LedgerError::ConcurrentChange);
-    }
-    Ok(rows.into_iter().map(|row| (row.id, row.created_at)).collect())
+    let inserted: Vec<_> = rows.into_iter().map(|row| (row.id, row.created_at)).collect();
+    (inserted.len() == drafts.len()).then_some(inserted).ok_or(LedgerError::ConcurrentChange)
 }
 
 /// The last 16 digits of the id of the order at this place in its statement: the variant of UUIDs,

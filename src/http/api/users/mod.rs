@@ -187,8 +187,8 @@ impl UsersApi {
     /// signed out everywhere. The last active admin stays one.
     ///
     /// Who is suspended can do nothing, but what was ordered before goes on, and others can pay
-    /// them. Who is closed receives nothing: with money in a wallet, or an order without an outcome,
-    /// a user cannot be closed.
+    /// them. Who is closed receives nothing: with money in a wallet, or an order without an
+    /// outcome, a user cannot be closed.
     #[oai(
         path = "/v1/users/:user_id",
         method = "patch",

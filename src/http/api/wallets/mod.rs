@@ -241,7 +241,7 @@ impl WalletsApi {
         let made = in_transaction(&self.pool, async |conn| {
             let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0)).await?;
             let made = statement(conn, &wallet, period, MAX_STATEMENT_ENTRIES);
-            Ok(made.await?.map_err(refused_period)?)
+            made.await?.map_err(refused_period)
         })
         .await?;
         let csv = statements::to_csv(&made, from);
