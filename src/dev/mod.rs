@@ -37,7 +37,7 @@ use self::database::Database;
 use self::messages::{banner, print, summary_text};
 use crate::bank::simulator::SimulatorArgs;
 use crate::queue::WorkerSummary;
-use crate::serve::{ApiArgs, ServeSettings, ServeSummary};
+use crate::serve::{ApiArgs, Audience, ServeSettings, ServeSummary};
 use crate::work::WorkerArgs;
 use crate::{serve, work};
 
@@ -226,7 +226,9 @@ impl Running {
             })
             .collect();
         let api = args.api.clone();
-        let settings = ServeSettings { listener, pool: database.pool.clone(), api };
+        let pool = database.pool.clone();
+        let unsigned = Audience::ThisMachine;
+        let settings = ServeSettings { listener, pool, api, unsigned };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());
         let serving = tokio::spawn(async move {

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod audience;
 mod bad_bodies;
 mod bank;
 mod bank_orders;
