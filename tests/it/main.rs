@@ -33,6 +33,7 @@ mod queues_cli;
 mod reconcile;
 mod rotate_job_keys;
 mod schedules;
+mod secrets_in_settings;
 mod seed;
 mod send;
 mod serve;
