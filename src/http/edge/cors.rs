@@ -159,12 +159,12 @@ mod tests {
             ("app.example", "expected https://"),
             ("ftp://app.example", "expected https://"),
             ("https://", "expected https://"),
-            ("https://app.example/", "try 'https://app.example'"),
-            ("https://app.example/path", "try 'https://app.example'"),
-            ("https://App.example", "try 'https://app.example'"),
-            ("https://app.example:443", "try 'https://app.example'"),
-            ("http://app.example:80", "try 'http://app.example'"),
-            ("https://user@app.example", "try 'https://app.example'"),
+            ("https://app.example/", "without a path or the usual port"),
+            ("https://app.example/path", "without a path or the usual port"),
+            ("https://App.example", "without a path or the usual port"),
+            ("https://app.example:443", "without a path or the usual port"),
+            ("http://app.example:80", "without a path or the usual port"),
+            ("https://user@app.example", "without a path or the usual port"),
             ("https://*.example", "name each origin"),
         ] {
             let error = text.parse::<CorsOrigins>().expect_err(text);
