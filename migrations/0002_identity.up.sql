@@ -8,7 +8,8 @@ create type identity.user_status as enum ('active', 'suspended', 'closed');
 create table identity.users (
   -- UUIDv7: the order of ids is that of their making.
   id               uuid primary key,
-  -- Without space around it and in lower case, so that one address is one user.
+  -- In the one form that the application makes of it (NFC, lower case, the domain by IDNA), so that one address is one
+  -- user.
   email            text collate "C" not null,
   -- Argon2id as a PHC string, which names its own parameters.
   password_hash    text collate "C" not null,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::cli::report;
+use crate::cli::{environment, report};
 use crate::telemetry::{self, TelemetrySettings};
 
 /// Time for tasks that nobody waits for when everything else is done.
@@ -24,13 +24,7 @@ fn try_run<C>(parse: impl FnOnce() -> (TelemetrySettings, C)) -> anyhow::Result<
 where
     C: Future<Output = anyhow::Result<ExitCode>>,
 {
-    match dotenvy::dotenv() {
-        Err(error) if !error.not_found() => {
-            return Err(error).context("the file .env cannot be read");
-        }
-        _ => {}
-    }
-    read_url_files()?;
+    environment::complete()?;
     let (settings, command) = parse();
     let telemetry = telemetry::init(settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -43,21 +37,4 @@ where
     // blocks.
     telemetry.shutdown();
     result
-}
-
-/// The password in a database URL is a secret, so the URL can be in a file as well, which
-/// `DATABASE_URL_FILE` names.
-fn read_url_files() -> anyhow::Result<()> {
-    for variable in ["DATABASE_URL", "APP_DATABASE_DIRECT_URL"] {
-        let by_file = format!("{variable}_FILE");
-        let (None, Some(file)) = (std::env::var_os(variable), std::env::var_os(&by_file)) else {
-            continue;
-        };
-        let url = std::fs::read_to_string(&file).with_context(|| {
-            format!("{by_file} names {}, which cannot be read", file.to_string_lossy())
-        })?;
-        // SAFETY: no other thread runs yet that could read the environment.
-        unsafe { std::env::set_var(variable, url.trim()) };
-    }
-    Ok(())
 }

@@ -123,9 +123,8 @@ impl JobKeyArgs {
             (Some(text), _) if text.0.is_empty() => Ok(None),
             (Some(text), _) => Ok(Some(text.0.parse().context(BAD_KEYS)?)),
             (None, Some(file)) => {
-                let text = std::fs::read_to_string(file).with_context(|| {
-                    format!("the keys of sealed jobs cannot be read from {}", file.display())
-                })?;
+                let text = std::fs::read_to_string(file)
+                    .context("the file that APP_JOB_KEYS_FILE names cannot be read")?;
                 Ok(Some(text.parse().context(BAD_KEYS)?))
             }
             (None, None) => Ok(None),

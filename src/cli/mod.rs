@@ -14,6 +14,7 @@ pub mod bank;
 mod database;
 pub mod dead_letters;
 pub mod doctor;
+pub(crate) mod environment;
 pub mod jobs;
 pub mod keys;
 pub mod migrate;
@@ -26,6 +27,7 @@ pub mod rotate_job_keys;
 pub mod schedules;
 pub mod seed;
 pub mod send;
+mod settings;
 pub mod signals;
 pub mod users;
 pub mod verify;
@@ -122,13 +124,20 @@ pub fn main() -> ExitCode {
 impl Cli {
     /// The command line of this process; ends the process when it cannot be understood.
     pub fn from_process() -> Self {
-        let matches = Self::definition().get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let mut definition = Self::definition();
+        // Only then is it known how each argument is shown.
+        definition.build();
+        settings::warn_of_unknown_names(&definition);
+        Self::definition()
+            .try_get_matches()
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .unwrap_or_else(|error| settings::refuse(&error, &definition))
     }
 
-    /// The definition as derived, but with a shorter help of `app dev`.
+    /// The definition as derived, but with a shorter help of `app dev`, and no values of the
+    /// environment in any.
     fn definition() -> clap::Command {
-        Self::command().mut_subcommand("dev", |dev| {
+        settings::without_values(Self::command()).mut_subcommand("dev", |dev| {
             dev.mut_args(|arg| match arg.get_help_heading() {
                 Some(dev::SERVE_SETTINGS | dev::WORK_SETTINGS | dev::BANK_SETTINGS) => {
                     arg.hide(true)

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use surety_postgres::ConnectError;
 
+use super::environment::EnvironmentError;
 use super::output::plain;
 use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
@@ -60,6 +61,7 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
 /// Errors whose own sentence names the fix.
 fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<TelemetryError>()
+        || cause.is::<EnvironmentError>()
         || cause.is::<BankSettingsError>()
         || cause.is::<BehaviourError>()
         || cause.is::<KeyringError>()

@@ -1,4 +1,4 @@
-//! The database of `app dev`: in a private cluster, or the one that `DATABASE_URL` names.
+//! The database of `app dev`: in a private cluster, or the one that `--database-url` names.
 
 use std::path::Path;
 use std::time::Instant;
@@ -32,7 +32,7 @@ pub(super) struct Database {
     pub(super) handler_pool: PgPool,
     /// A way past a connection pooler.
     pub(super) direct: Option<PgConnectOptions>,
-    /// A shell command that opens the database.
+    /// A shell command that opens the database, or words for one that is somebody else's.
     pub(super) psql: String,
     /// The place of the data, for people.
     pub(super) place: String,
@@ -41,10 +41,11 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) async fn open(args: &Args) -> anyhow::Result<Self> {
-        let given = args.database_url.as_deref().filter(|url| !url.is_empty());
+        tell_what_is_not_used(args);
+        let given = args.database_url.as_deref().filter(|_| args.data_dir.is_none());
         let (cluster, url) = match given {
             Some(_) if args.fresh => bail!(
-                "--fresh deletes the data of the private PostgreSQL only: leave out DATABASE_URL"
+                "--fresh deletes the data of the private PostgreSQL only: leave out --database-url"
             ),
             Some(url) => (None, url.to_owned()),
             None => {
@@ -70,7 +71,7 @@ impl Database {
             }
             // Its URL may hold a password that is not ours to show.
             None => {
-                ("psql \"$DATABASE_URL\"".to_owned(), "the database of DATABASE_URL".to_owned())
+                ("that of --database-url".to_owned(), "the database of --database-url".to_owned())
             }
         };
         Ok(Self { pool, handler_pool, direct, psql, place, cluster })
@@ -114,6 +115,16 @@ impl Database {
             cluster.stop().await;
         }
         self.place
+    }
+}
+
+/// Says which database is named and left alone.
+fn tell_what_is_not_used(args: &Args) {
+    if args.database_url.is_some() && args.data_dir.is_some() {
+        print("  ..  --database-url is not used, as --data-dir says where the data is\n");
+    }
+    if std::env::var_os("DATABASE_URL").is_some_and(|url| !url.is_empty()) {
+        print("  ..  DATABASE_URL is not used by 'app dev'; --database-url would name another\n");
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn banner(
     let api = format!("http://{address}");
     let signatures = match webhooks {
         Webhooks::Signed => "signatures required, as a webhook secret is set",
-        Webhooks::Unsigned => "taken unsigned, as no webhook secret is set; loopback only",
+        Webhooks::Unsigned => "taken unsigned, as no webhook secret is set; from this machine only",
     };
     // An unsigned webhook would be refused: then only 'app send' can show one.
     let by_hand = match webhooks {

@@ -1,5 +1,10 @@
-//! `app dev`: everything in one process, with a PostgreSQL of its own unless `DATABASE_URL` names
+//! `app dev`: everything in one process, with a PostgreSQL of its own unless `--database-url` names
 //! one.
+//!
+//! Guaranteed: nothing that only the environment or `.env` names is touched. A `DATABASE_URL` that
+//! is set there is that of something real as often as not, and the bank simulated here would
+//! complete what waits in it. So a database is given by flag only, and is never served by a
+//! simulated bank.
 //!
 //! In this order: take the port (a busy one is then reported before anything is made), database,
 //! schema, API and workers. And out: stop taking webhooks and jobs, finish what is in progress,
@@ -12,9 +17,9 @@
 //! the generated password in that URL; it is kept in the data folder, readable by us only.
 //!
 //! - Here: the order of things, and the API and the workers while they run.
-//! - `bank`: the simulated bank, or the one that was named.
+//! - `bank`: the simulated bank, the one that was named, or none.
 //! - `fresh`: deletes what was before, if asked to.
-//! - `database`: the private cluster, or the database that was named.
+//! - `database`: the private cluster, or the database that a flag named.
 //! - `messages`: messages on standard output.
 
 use std::net::SocketAddr;
@@ -32,7 +37,7 @@ use self::database::Database;
 use self::messages::{banner, print, summary_text};
 use crate::bank::simulator::SimulatorArgs;
 use crate::queue::WorkerSummary;
-use crate::serve::{ApiArgs, ServeSettings, ServeSummary};
+use crate::serve::{ApiArgs, Audience, ServeSettings, ServeSummary};
 use crate::work::WorkerArgs;
 use crate::{serve, work};
 
@@ -57,7 +62,7 @@ Examples:
   app dev --data-dir ./data               keep the data here
   app dev --settle-delay 30s              time to see a transaction PROCESSING
   app dev --fresh                         start again with no data; asks first
-  DATABASE_URL=postgres://me@db/app app dev
+  app dev --database-url postgres://me@db/app --bank-url http://127.0.0.1:8100
 
 All settings of 'app serve', 'app work' and 'app bank' hold here too, by flag or environment; see
 their --help.
@@ -72,16 +77,17 @@ pub struct Args {
     #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
 
-    /// Use this database instead of a private PostgreSQL.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    /// Use and migrate this database instead of a private PostgreSQL, without the simulated bank.
+    /// By flag only: DATABASE_URL is not read.
+    #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
 
-    /// The same database past a connection pooler, for what needs a session.
-    #[arg(long, env = "APP_DATABASE_DIRECT_URL", hide_env_values = true, value_name = "URL")]
+    /// The same database past a connection pooler, for what needs a session. By flag only.
+    #[arg(long, value_name = "URL", requires = "database_url")]
     pub database_direct_url: Option<String>,
 
-    /// The folder of the private PostgreSQL's data [default: ~/.local/share/surety/dev, as root
-    /// /var/lib/surety/dev]
+    /// The folder of the private PostgreSQL's data; wins over --database-url [default:
+    /// ~/.local/share/surety/dev, as root /var/lib/surety/dev]
     #[arg(long, env = "APP_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
@@ -111,7 +117,7 @@ pub struct Args {
     #[command(flatten, next_help_heading = WORK_SETTINGS)]
     pub worker: WorkerArgs,
 
-    /// The simulated bank, which runs unless a bank's URL is given.
+    /// The simulated bank, which runs on a private PostgreSQL unless a bank's URL is given.
     #[command(flatten, next_help_heading = BANK_SETTINGS)]
     pub simulator: SimulatorArgs,
 }
@@ -220,7 +226,9 @@ impl Running {
             })
             .collect();
         let api = args.api.clone();
-        let settings = ServeSettings { listener, pool: database.pool.clone(), api };
+        let pool = database.pool.clone();
+        let unsigned = Audience::ThisMachine;
+        let settings = ServeSettings { listener, pool, api, unsigned };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());
         let serving = tokio::spawn(async move {

@@ -27,6 +27,7 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, Middleware, Response};
 
 use self::api::inbound_webhooks::Counts;
 use self::api::{Apis, openapi};
+use self::edge::audience::{Audience, ForAudience};
 use self::edge::caller::TransactionReaders;
 use self::edge::cors::{Cors, CorsOrigins};
 use self::edge::metrics::{Metrics, RequestMetrics};
@@ -46,6 +47,8 @@ pub struct Edge {
     pub counts: Arc<Counts>,
     /// Asked by the operations that are for known callers only.
     pub sign_ins: SignIns,
+    /// The callers who are answered at all.
+    pub audience: Audience,
     /// The callers who may read the transactions that providers sent.
     pub readers: TransactionReaders,
     /// Asked by the operations that are limited.
@@ -58,9 +61,9 @@ pub struct Edge {
 
 /// The whole API as one endpoint, which answers every request and never fails.
 pub fn endpoint(apis: Apis, edge: Edge) -> impl Endpoint<Output = Response> + 'static {
-    let Edge { bodies, counts, sign_ins, readers, limits, origins, metrics } = edge;
+    let Edge { bodies, counts, sign_ins, audience, readers, limits, origins, metrics } = edge;
     let operations = openapi::service(apis).into_endpoint().data(sign_ins).data(readers);
-    let with_bodies = BufferedBody::new(operations, bodies);
+    let with_bodies = ForAudience::new(BufferedBody::new(operations, bodies), audience);
     let on_refusal = Box::new(move |path: &str, code| counts.count_refusal(path, code));
     let without_errors = Problems::new(with_bodies, openapi::allowed_methods(), on_refusal);
     let limited = RateLimitHeaders::new(without_errors, limits);

@@ -3,6 +3,7 @@
 //! The cast:
 //!
 //! - [`users`]: people, with a role and a status.
+//! - [`email`]: their addresses, in one form each.
 //! - [`passwords`]: which ones are acceptable, and their hashes (Argon2id).
 //! - [`sessions`]: sign-ins of users, and what ends them.
 //! - [`signing_keys`]: the keys that sign tokens; shared by all nodes through the database.
@@ -20,6 +21,7 @@
 
 pub mod api_keys;
 pub mod credentials;
+pub mod email;
 pub mod passwords;
 pub mod sessions;
 pub mod signing_keys;
@@ -27,11 +29,11 @@ mod token_signatures;
 pub mod tokens;
 pub mod users;
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::types::PgInterval;
+
+pub use self::email::{Email, MAX_EMAIL_CHARS, NotAnEmail};
 
 /// An error of the database. Rules that were broken are outcomes, and no errors.
 #[derive(Debug, thiserror::Error)]
@@ -104,51 +106,6 @@ impl UserStatus {
             Self::Suspended => "suspended",
             Self::Closed => "closed",
         }
-    }
-}
-
-/// An email address, without space around it and in lower case: one address is one user.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Email(String);
-
-/// The longest address that mail can be sent to (RFC 5321, 4.5.3.1.3).
-pub const MAX_EMAIL_CHARS: usize = 254;
-
-/// A text that is no email address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("not an email address: expected name@domain, at most {MAX_EMAIL_CHARS} characters")]
-pub struct NotAnEmail;
-
-impl Email {
-    /// The address as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Email {
-    type Err = NotAnEmail;
-
-    /// Refuses only what is no address at all: only mail can tell if mail arrives.
-    fn from_str(text: &str) -> Result<Self, NotAnEmail> {
-        let email = text.trim().to_lowercase();
-        let is_odd = |c: char| c.is_whitespace() || c.is_control();
-        let (name, domain) = email.rsplit_once('@').ok_or(NotAnEmail)?;
-        if name.is_empty()
-            || domain.is_empty()
-            || name.contains('@')
-            || email.contains(is_odd)
-            || email.chars().count() > MAX_EMAIL_CHARS
-        {
-            return Err(NotAnEmail);
-        }
-        Ok(Self(email))
-    }
-}
-
-impl fmt::Display for Email {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -3,8 +3,8 @@
 //! The rules are those of NIST SP 800-63B-4 but for one: at least 64 characters may be used; no
 //! demands on kinds of characters and no expiry, which only make people choose worse; and no
 //! password that guessers try first. It asks for 15 characters where, as here, nothing else is
-//! asked for at sign-in; we ask for the 8 that people are used to, and throttle sign-ins by account
-//! and by address.
+//! asked for at sign-in; we ask for the 8 that people are used to, and throttle sign-ins by the
+//! account and the address that they come from.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use unicode_normalization::UnicodeNormalization as _;
+use zxcvbn::zxcvbn;
 
 use super::random_bytes;
 
@@ -25,21 +27,14 @@ pub const MIN_CHARS: usize = 8;
 pub const MAX_CHARS: usize = 128;
 /// With fewer different characters it is a pattern, and no password.
 const MIN_DIFFERENT_CHARS: usize = 4;
-/// Passwords that guessers try first, as lists of leaked ones have them most often.
-const COMMON: [&str; 12] = [
-    "1q2w3e4r5t",
-    "123456789",
-    "1234567890",
-    "12345678",
-    "abcdefgh",
-    "iloveyou",
-    "letmeinplease",
-    "password",
-    "passwordpassword",
-    "qwertyui",
-    "qwertyuiop",
-    "welcomewelcome",
-];
+/// Guesses, as a power of ten, that a password must stand up to. Eight characters of chance have
+/// 10^8; a name or a word with a year and a sign behind it, less than this.
+const MIN_GUESSES_LOG10: f64 = 7.0;
+/// The same for its letters and digits alone: what is one of the 10,000 that are tried first is no
+/// better for the signs between them.
+const MIN_LETTERS_GUESSES_LOG10: f64 = 4.0;
+/// The fewest characters of a part of an address that says something.
+const MIN_PART_CHARS: usize = 3;
 
 /// Memory in KiB, passes and lanes: the second of the equal choices that OWASP's Password Storage
 /// Cheat Sheet gives, at 27 ms and 19 MiB each.
@@ -51,13 +46,23 @@ const LANES: u32 = 1;
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 
 /// A password as it was typed.
+///
+/// One password is one text, whichever keyboard made it: `é` is one character or two, by machine.
+/// So what is hashed is the NFC form; not NFKC, which would make one of passwords that differ.
 #[derive(Clone)]
-pub struct Password(String);
+pub struct Password {
+    /// In NFC.
+    text: String,
+    /// As typed, where that differs: hashes of earlier releases are of this.
+    typed: Option<String>,
+}
 
 impl Password {
     /// Takes any text that somebody tries to sign in with.
-    pub fn attempt(text: String) -> Self {
-        Self(text)
+    pub fn attempt(typed: String) -> Self {
+        let text: String = typed.nfc().collect();
+        let typed = Some(typed).filter(|typed| *typed != text);
+        Self { text, typed }
     }
 
     /// A password that may be set by the user with this address.
@@ -66,35 +71,28 @@ impl Password {
     ///
     /// When it is too easy to guess.
     pub fn to_set(text: String, email: &str) -> Result<Self, WeakPassword> {
-        let chars = text.chars().count();
+        let password = Self::attempt(text);
+        let chars = password.text.chars().count();
         if chars < MIN_CHARS {
             return Err(WeakPassword::TooShort);
         }
         if chars > MAX_CHARS {
             return Err(WeakPassword::TooLong);
         }
-        let lower = text.to_lowercase();
-        let mut different: Vec<char> = lower.chars().collect();
-        different.sort_unstable();
-        different.dedup();
-        let name = email.split('@').next().unwrap_or_default();
-        let letters: String = lower.chars().filter(|c| c.is_alphanumeric()).collect();
-        let is_common = COMMON.contains(&letters.as_str());
-        let is_email = lower == email || (name.len() * 2 > lower.len() && lower.contains(name));
-        match different.len() < MIN_DIFFERENT_CHARS || is_common || is_email {
+        match is_easy_to_guess(&password.text, email) {
             true => Err(WeakPassword::EasyToGuess),
-            false => Ok(Self(text)),
+            false => Ok(password),
         }
     }
 
     /// A password that nobody chose, with 256 bits.
     pub fn generate() -> Self {
-        Self(URL_SAFE_NO_PAD.encode(random_bytes()))
+        Self::attempt(URL_SAFE_NO_PAD.encode(random_bytes()))
     }
 
     /// The password itself, for its owner.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -114,8 +112,40 @@ pub enum WeakPassword {
     #[error("must have at most {MAX_CHARS} characters")]
     TooLong,
     /// The password is a pattern, close to the email address, or one of those that are tried first.
-    #[error("is too easy to guess")]
+    #[error(
+        "is too easy to guess: it is close to one that many use, a pattern, or the email address; \
+         a few words that have nothing to do with each other make a good one"
+    )]
     EasyToGuess,
+}
+
+/// Tells if guessers would come to it soon: by lists of leaked passwords, words, names, dates and
+/// keyboard patterns (`zxcvbn`), with the parts of the user's address among the first.
+fn is_easy_to_guess(text: &str, email: &str) -> bool {
+    let lower = text.to_lowercase();
+    let mut different: Vec<char> = lower.chars().collect();
+    different.sort_unstable();
+    different.dedup();
+    let letters: String = lower.chars().filter(|c| c.is_alphanumeric()).collect();
+    let parts = parts_of(email);
+    let known: Vec<&str> = parts.iter().map(String::as_str).chain(["surety"]).collect();
+    let is_mostly = |part: &String| part.chars().count() * 2 > letters.chars().count();
+    different.len() < MIN_DIFFERENT_CHARS
+        || parts.iter().any(|part| is_mostly(part) && letters.contains(part))
+        || zxcvbn(text, &known).guesses_log10() < MIN_GUESSES_LOG10
+        || zxcvbn(&letters, &known).guesses_log10() < MIN_LETTERS_GUESSES_LOG10
+}
+
+/// The letters and digits of an address, of its name, and of their parts.
+fn parts_of(email: &str) -> Vec<String> {
+    let email = email.to_lowercase();
+    let name = email.split('@').next().unwrap_or_default();
+    let single = email.split(|c: char| !c.is_alphanumeric());
+    let parts = [email.as_str(), name]
+        .into_iter()
+        .chain(single)
+        .map(|part| part.chars().filter(|c| c.is_alphanumeric()).collect::<String>());
+    parts.filter(|part| part.chars().count() >= MIN_PART_CHARS).collect()
 }
 
 /// A hash as a PHC string, which names algorithm, parameters and salt.
@@ -168,7 +198,8 @@ impl Hasher {
     ///
     /// [`HasherError`].
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, HasherError> {
-        let hash = self.compute(move |argon2| argon2.hash_password(password.0.as_bytes())).await?;
+        let hash =
+            self.compute(move |argon2| argon2.hash_password(password.text.as_bytes())).await?;
         Ok(PasswordHash(hash.map_err(failed)?.to_string()))
     }
 
@@ -186,7 +217,13 @@ impl Hasher {
         let is_known = hash.is_some();
         let phc = hash.map_or(NOBODYS_HASH, PasswordHash::as_str).to_owned();
         let verified = self.compute(move |argon2| {
-            PasswordVerifier::<str>::verify_password(argon2, password.0.as_bytes(), &phc)
+            let verify = |text: &str| {
+                PasswordVerifier::<str>::verify_password(argon2, text.as_bytes(), &phc)
+            };
+            match (verify(&password.text), &password.typed) {
+                (Err(HashingError::PasswordInvalid), Some(typed)) => verify(typed),
+                (verified, _) => verified,
+            }
         });
         match verified.await? {
             Ok(()) => Ok(is_known),
@@ -249,15 +286,82 @@ mod tests {
             "aaaaaaaaaaaaaaaaaaaa",
             "abababababababab",
             "password",
+            "password1",
+            "Password1!",
+            "Passw0rd!",
+            "P@ssw0rd123",
             "Pass word",
             "password password",
+            "drowssap1",
+            "qwerty123",
+            "Qwerty123!",
+            "1q2w3e4r",
+            "1qaz2wsx",
+            "qazwsxedc",
+            "asdfghjkl1",
+            "abcd1234",
+            "abcdefgh1",
             "12345678",
-            "somebody.longname@example.com",
-            "somebody.longname2026",
             "1234-5678-90",
+            "11223344",
+            "letmein1",
+            "welcome1",
+            "Welcome2026",
+            "iloveyou2",
+            "monkey123",
+            "football1!",
+            "trustno1",
+            "sunshine99",
+            "admin123",
+            "Summer2026",
+            "surety123",
+            "01.02.1990",
+            "somebody.longname@example.com",
+            "SOMEBODY longname",
+            "somebody.longname2026",
+            "Longname!",
+            "longname-1987",
+            "S0mebody!1",
+            "example.com1",
         ] {
             assert_eq!(verdict(guess), Err(WeakPassword::EasyToGuess), "{guess}");
         }
+    }
+
+    #[test]
+    fn what_nobody_would_guess_is_taken() {
+        for good in [
+            "four small grey owls",
+            "seven slow herons",
+            "correct horse battery",
+            "x7!Kq#2p",
+            "vKq2pLw9",
+            "Ülkü dağı 42 kez",
+            "三つの青い山と川",
+            Password::generate().reveal(),
+        ] {
+            assert_eq!(verdict(good), Ok(()), "{good}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_password_is_one_whichever_keyboard_made_it() {
+        let (composed, decomposed) = ("caf\u{e9} au lait, s'il", "cafe\u{301} au lait, s'il");
+        let hasher = Hasher::default();
+        let attempt = |text: &str| Password::attempt(text.to_owned());
+        let verify = async |text: &str, hash: &PasswordHash| {
+            hasher.verify(attempt(text), Some(hash)).await.expect("it hashes")
+        };
+        for typed in [composed, decomposed] {
+            let set = Password::to_set(typed.to_owned(), "a@b").expect("it is a good one");
+            let hash = hasher.hash(set).await.expect("it hashes");
+            assert!(verify(composed, &hash).await && verify(decomposed, &hash).await);
+            // NFKC would take these for the same.
+            assert!(!verify("caf\u{e9} au lait, s\u{ff07}il", &hash).await);
+        }
+        // Before, a hash was of what was typed.
+        let old = argon2().hash_password(decomposed.as_bytes()).expect("it hashes").to_string();
+        assert!(verify(decomposed, &PasswordHash(old)).await);
     }
 
     #[tokio::test]

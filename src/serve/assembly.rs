@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::ApiArgs;
+use super::{ApiArgs, Openness};
 use crate::http::api::auth::AuthApi;
 use crate::http::api::dead_letters::DeadLettersApi;
 use crate::http::api::deposits::DepositsApi;
@@ -23,7 +23,6 @@ use crate::http::api::user_money::UserMoneyApi;
 use crate::http::api::users::UsersApi;
 use crate::http::api::wallets::WalletsApi;
 use crate::http::api::withdrawals::WithdrawalsApi;
-use crate::http::edge::caller::TransactionReaders;
 use crate::http::edge::idempotency;
 use crate::http::edge::metrics::Metrics;
 use crate::http::edge::rate_limits::RateLimits;
@@ -38,7 +37,7 @@ use crate::queue::Notifier;
 /// The API, and what runs beside it.
 pub(super) fn assemble(
     api: &ApiArgs,
-    is_loopback: bool,
+    openness: Openness,
     pool: PgPool,
     counts: &Arc<Counts>,
     shutdown: &CancellationToken,
@@ -49,12 +48,9 @@ pub(super) fn assemble(
     metrics.watch_pool(&pool);
     metrics.watch_bank(&pool);
     let (sign_ins, loader) = SignIns::start(&pool.connect_options());
-    let readers_by_place = match is_loopback {
-        true => TransactionReaders::Anybody,
-        false => TransactionReaders::Operators,
-    };
     let edge = Edge {
-        readers: api.transaction_readers.unwrap_or(readers_by_place),
+        audience: openness.audience,
+        readers: api.transaction_readers.unwrap_or(openness.readers),
         bodies: BodyLimits { max_bytes: api.max_body, timeout: api.body_timeout },
         counts: Arc::clone(counts),
         sign_ins,

@@ -23,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::assembly::assemble;
 pub use self::settings::{ApiArgs, SecretText};
+pub use crate::http::edge::audience::Audience;
 
 use crate::db::{self, DatabaseArgs};
 use crate::http::api::inbound_webhooks::Counts;
 use crate::http::api::openapi::Document;
+use crate::http::edge::caller::TransactionReaders;
 use crate::http::edge::open_files;
 use crate::http::edge::server::{self, ConnectionLimits};
 use crate::jobs;
@@ -54,8 +56,8 @@ pub struct Args {
     #[arg(long)]
     pub migrate: bool,
 
-    /// Listen beyond this machine without any webhook secret: whoever reaches the port can then
-    /// post transactions.
+    /// Answer more than this machine without any webhook secret, by listening beyond it or through
+    /// a proxy: whoever reaches the port can then post transactions.
     #[arg(long)]
     pub allow_unsigned: bool,
 
@@ -73,6 +75,8 @@ pub struct ServeSettings {
     pub pool: PgPool,
     /// Settings of the API.
     pub api: ApiArgs,
+    /// The callers to answer while no webhook secret is set.
+    pub unsigned: Audience,
 }
 
 /// The numbers of webhooks by their answer.
@@ -130,7 +134,12 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     tracing::info!(
         "serving http://{address}, documentation at http://{address}/docs, signatures {signatures}"
     );
-    let summary = run(ServeSettings { listener, pool, api: args.api }, shutdown).await?;
+    let unsigned = match args.allow_unsigned {
+        true => Audience::Everybody,
+        false => Audience::ThisMachine,
+    };
+    let settings = ServeSettings { listener, pool, api: args.api, unsigned };
+    let summary = run(settings, shutdown).await?;
     report(summary);
     Ok(())
 }
@@ -187,10 +196,11 @@ pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, api } = settings;
+    let ServeSettings { listener, pool, api, unsigned } = settings;
     let counts = Arc::new(Counts::default());
     let is_loopback = listener.local_addr()?.ip().is_loopback();
-    let (endpoint, background) = assemble(&api, is_loopback, pool, &counts, &shutdown)?;
+    let openness = Openness::of(&api, is_loopback, unsigned)?;
+    let (endpoint, background) = assemble(&api, openness, pool, &counts, &shutdown)?;
     let limits = ConnectionLimits {
         max_connections: open_files::affordable_connections(api.max_connections),
         header_timeout: api.header_timeout,
@@ -202,6 +212,31 @@ pub async fn run(
     // With the endpoint, the last way to what runs beside it is gone.
     background.finish().await;
     Ok(ServeSummary::of(&counts))
+}
+
+/// The rights of strangers.
+#[derive(Clone, Copy, Debug)]
+struct Openness {
+    audience: Audience,
+    /// The readers of transactions, unless a setting names them.
+    readers: TransactionReaders,
+}
+
+impl Openness {
+    /// Without a secret nobody can be told from anybody else: on a loopback address that is meant
+    /// for trying things out, on this machine.
+    fn of(api: &ApiArgs, is_loopback: bool, unsigned: Audience) -> anyhow::Result<Self> {
+        let is_signed = !api.secrets()?.is_empty();
+        Ok(match (is_signed, is_loopback) {
+            (true, _) => {
+                Self { audience: Audience::Everybody, readers: TransactionReaders::Operators }
+            }
+            (false, true) => Self { audience: unsigned, readers: TransactionReaders::Anybody },
+            (false, false) => {
+                Self { audience: Audience::Everybody, readers: TransactionReaders::Operators }
+            }
+        })
+    }
 }
 
 /// Cancelled so long after `shutdown`.

@@ -1,7 +1,7 @@
 //! Settings of the API that `app serve` and `app dev` share.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,7 +12,7 @@ use crate::http::api::inbound_webhooks::ConflictAnswer;
 use crate::http::edge::caller::TransactionReaders;
 use crate::http::edge::cors::CorsOrigins;
 use crate::http::edge::rate_limits::LimitArgs;
-use crate::http::edge::signature::WebhookSecret;
+use crate::http::edge::signature::{SecretError, WebhookSecret};
 
 /// Settings of the API; shared by `app serve` and `app dev`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -36,7 +36,8 @@ pub struct ApiArgs {
     #[arg(long, env = "APP_CONFLICT_ANSWER", value_enum, default_value_t, value_name = "ANSWER")]
     pub conflict_answer: ConflictAnswer,
 
-    /// Readers of /v1/transactions. [default: anybody on a loopback address, otherwise operators]
+    /// Readers of /v1/transactions. [default: operators; anybody without a webhook secret on a
+    /// loopback address]
     #[arg(long, env = "APP_TRANSACTION_READERS", value_enum, value_name = "WHO")]
     pub transaction_readers: Option<TransactionReaders>,
 
@@ -148,27 +149,22 @@ impl ApiArgs {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or holds what is no secret.
+    /// When the file cannot be read, or what is set holds no secret or what is none.
     pub fn secrets(&self) -> anyhow::Result<Vec<WebhookSecret>> {
         let text = match (&self.webhook_secrets, &self.webhook_secrets_file) {
             (Some(SecretText(text)), _) => text.clone(),
-            (None, Some(file)) => read_secrets_file(file)?,
+            (None, Some(file)) => std::fs::read_to_string(file)
+                .context("the file that APP_WEBHOOK_SECRETS_FILE names cannot be read")?,
             (None, None) => return Ok(Vec::new()),
         };
-        text.split([',', ' ', '\t', '\r', '\n'])
-            .filter(|part| !part.is_empty())
-            .map(|part| Ok(part.parse()?))
-            .collect()
+        let parts = text.split(|c: char| c == ',' || c.is_whitespace());
+        let secrets = parts.filter(|part| !part.is_empty()).map(str::parse);
+        let secrets: Vec<WebhookSecret> = secrets.collect::<Result<_, _>>()?;
+        // What is set and empty was meant to hold a secret: a variable that was not filled in must
+        // not turn signatures off.
+        if secrets.is_empty() {
+            return Err(SecretError::NoneGiven.into());
+        }
+        Ok(secrets)
     }
-}
-
-fn read_secrets_file(file: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the webhook secrets cannot be read from {}", file.display()))?;
-    anyhow::ensure!(
-        !text.trim().is_empty(),
-        "{} holds no webhook secret; make one with: echo whsec_$(openssl rand -base64 32)",
-        file.display()
-    );
-    Ok(text)
 }

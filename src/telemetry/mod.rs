@@ -4,7 +4,8 @@
 //!   collector;
 //! - `logs` collects what an event says with what its enclosing spans say, and writes one line of
 //!   it to stderr;
-//! - `formats` are the three looks of a line: [`LogFormat`].
+//! - `formats` are the three looks of a line: [`LogFormat`];
+//! - `setting_doubts` tells which `OTEL_*` variables the SDK could not use.
 //!
 //! The way in is [`init`], called once by `main`; [`Telemetry::shutdown`] is the last thing that it
 //! does.
@@ -34,6 +35,7 @@ mod collector_client;
 mod formats;
 mod logs;
 mod otlp;
+mod setting_doubts;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -58,6 +60,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
 /// The filter of a command: someone waits for its result, and wants to hear of trouble only.
 const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";
+/// The target under which the driver logs lines of `.pgpass`, and of a URL what it does not know.
+const TARGET_OF_SECRETS: &str = "sqlx_postgres::options";
 /// The targets of the exporter itself, which is not traced, or it would never end.
 const UNTRACED: [&str; 5] = [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "opentelemetry"];
 
@@ -123,24 +127,23 @@ pub enum TelemetryError {
     },
     /// Spans are to be sent in a way that this build cannot.
     #[error(
-        "{variable}={value} is not supported; set it to `http/protobuf` and the endpoint to the \
-         collector's HTTP port, usually 4318"
+        "what {variable} asks for is not supported; set it to `http/protobuf` and the endpoint to \
+         the collector's HTTP port, usually 4318"
     )]
     Protocol {
         /// The variable that asks for it.
         variable: &'static str,
-        /// The protocol.
-        value: String,
     },
     /// Spans are to be sent by an exporter that this build has not.
-    #[error("OTEL_TRACES_EXPORTER={value} is not supported; set it to `otlp` or `none`")]
-    Exporter {
-        /// The exporter.
-        value: String,
-    },
-    /// The `OTEL_EXPORTER_OTLP_*` variables are contradictory or unreadable.
-    #[error("spans cannot be exported as the OTEL_EXPORTER_OTLP_* variables say")]
-    Otlp(#[from] opentelemetry_otlp::ExporterBuildError),
+    #[error("the exporter of OTEL_TRACES_EXPORTER is not supported; set it to `otlp` or `none`")]
+    Exporter,
+    /// The `OTEL_EXPORTER_OTLP_*` variables are contradictory or unreadable. The reason is not
+    /// shown: it repeats their values, which may be secret.
+    #[error(
+        "spans cannot be exported as the OTEL_EXPORTER_OTLP_* variables say: an endpoint is a URL, \
+         headers are name=value, separated by commas"
+    )]
+    Otlp,
     /// The process has a subscriber already.
     #[error("the telemetry of this process is already set up")]
     AlreadySetUp(#[from] tracing::subscriber::SetGlobalDefaultError),
@@ -154,12 +157,12 @@ pub enum TelemetryError {
 pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     let filter = log_filter(settings.default_filter)?;
     let look = look(settings.log_format);
-    // What the SDK finds wrong with its variables must be seen, and it is read before the final
-    // subscriber can exist.
-    let warnings =
-        Registry::default().with(LogLayer::to_stderr(look).with_filter(LevelFilter::WARN));
+    // What the SDK finds wrong with its variables must be seen, but not as it says it: with their
+    // values.
+    let doubts = setting_doubts::Doubts::default();
+    let registry = Registry::default().with(doubts.clone().with_filter(LevelFilter::WARN));
     let export =
-        tracing::subscriber::with_default(warnings, || otlp::from_env(settings.service_name))?;
+        tracing::subscriber::with_default(registry, || otlp::from_env(settings.service_name))?;
 
     let spans = export.as_ref().map(|export| span_layer(export.provider.tracer("surety")));
     let logs = LogLayer::to_stderr(look).with_filter(filter);
@@ -168,6 +171,7 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     }
     let registry = Registry::default().with(spans).with(logs);
     tracing::subscriber::set_global_default(registry.with(commit_warnings()))?;
+    doubts.tell();
     if let Some(export) = &export {
         tracing::info!(collector = export.collector, "spans are exported");
     }
@@ -223,7 +227,7 @@ fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
     let parse = |directives: &str| EnvFilter::builder().with_regex(false).parse(directives);
     // First by itself: what is wrong with it must not be blamed on what is added.
     parse(directives)?;
-    parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error"))
+    parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error,{TARGET_OF_SECRETS}=off"))
 }
 
 /// Hands on what the server warns of during a commit, whatever is logged.

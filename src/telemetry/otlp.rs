@@ -15,6 +15,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfi
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use url::{Position, Url};
 use uuid::Uuid;
 
 use super::TelemetryError;
@@ -49,7 +50,8 @@ pub(super) fn from_env(service_name: &'static str) -> Result<Option<Export>, Tel
         .with_http_client(CollectorClient::new(timeout))
         .with_timeout(timeout)
         .with_protocol(Protocol::HttpBinary)
-        .build()?;
+        .build()
+        .map_err(|_| TelemetryError::Otlp)?;
     let provider = SdkTracerProvider::builder()
         .with_resource(resource(service_name))
         .with_batch_exporter(exporter)
@@ -68,14 +70,14 @@ fn collector(variable: impl Fn(&str) -> Option<String>) -> Result<Option<String>
     let endpoint = match given("OTEL_TRACES_EXPORTER") {
         Some(exporter) if exporter == "none" => None,
         Some(exporter) if exporter == "otlp" => endpoint.or(Some(DEFAULT_ENDPOINT.to_owned())),
-        Some(value) => return Err(TelemetryError::Exporter { value }),
+        Some(_) => return Err(TelemetryError::Exporter),
         None => endpoint,
     };
     let Some(endpoint) = endpoint else { return Ok(None) };
     let protocol = PROTOCOLS.into_iter().find_map(|variable| Some((variable, given(variable)?)));
     match protocol {
         Some((variable, value)) if !value.eq_ignore_ascii_case("http/protobuf") => {
-            Err(TelemetryError::Protocol { variable, value })
+            Err(TelemetryError::Protocol { variable })
         }
         _ => Ok(Some(without_credentials(&endpoint))),
     }
@@ -105,18 +107,18 @@ fn resource(service_name: &'static str) -> Resource {
     }
 }
 
-/// An URL may hold a password, or a key in its query.
+/// Scheme, host and port: all else may hold a password or a key, and so may a URL that does not end
+/// its host where it should.
 fn without_credentials(endpoint: &str) -> String {
-    let endpoint = endpoint.split(['?', '#']).next().unwrap_or_default();
-    match endpoint.split_once("://") {
-        Some((scheme, rest)) => {
-            let host_at = rest.find('/').unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(host_at);
-            let host = authority.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
-        }
-        None => endpoint.rsplit('@').next().unwrap_or_default().to_owned(),
-    }
+    let shown = Url::parse(endpoint).ok().and_then(|url| {
+        let is_http = ["http", "https"].contains(&url.scheme());
+        let is_plain = !url[Position::AfterPort..].contains('@');
+        (is_http && is_plain).then(|| {
+            let host = &url[Position::BeforeHost..Position::AfterPort];
+            format!("{}://{host}", url.scheme())
+        })
+    });
+    shown.unwrap_or_else(|| "that of OTEL_EXPORTER_OTLP_ENDPOINT".to_owned())
 }
 
 #[cfg(test)]
@@ -153,10 +155,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
         ]);
-        assert_eq!(
-            collector.expect("this is allowed").as_deref(),
-            Some("http://traces:4318/v1/traces")
-        );
+        assert_eq!(collector.expect("this is allowed").as_deref(), Some("http://traces:4318"));
     }
 
     #[test]
@@ -173,8 +172,8 @@ mod tests {
         ]);
         assert_eq!(
             refused.expect_err("grpc is not built in").to_string(),
-            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not supported; set it to `http/protobuf` and the \
-             endpoint to the collector's HTTP port, usually 4318"
+            "what OTEL_EXPORTER_OTLP_PROTOCOL asks for is not supported; set it to `http/protobuf` \
+             and the endpoint to the collector's HTTP port, usually 4318"
         );
     }
 
@@ -198,9 +197,12 @@ mod tests {
     fn credentials_are_not_shown() {
         let table = [
             ("http://c:4318", "http://c:4318"),
-            ("https://user:secret@c/v1/traces?api-key=secret", "https://c/v1/traces"),
-            ("https://c/a@b", "https://c/a@b"),
-            ("user:secret@c:4318", "c:4318"),
+            ("https://user:secret@c/v1/traces?api-key=secret", "https://c"),
+            ("https://c/secret", "https://c"),
+            ("http://user:12/secret@c", "that of OTEL_EXPORTER_OTLP_ENDPOINT"),
+            ("http://user:12?secret@c", "that of OTEL_EXPORTER_OTLP_ENDPOINT"),
+            ("user:secret@c:4318", "that of OTEL_EXPORTER_OTLP_ENDPOINT"),
+            ("secret", "that of OTEL_EXPORTER_OTLP_ENDPOINT"),
         ];
         for (endpoint, shown) in table {
             assert_eq!(without_credentials(endpoint), shown);

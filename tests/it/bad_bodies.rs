@@ -340,7 +340,7 @@ async fn a_body_beyond_the_limit_is_413_announced_or_not() {
 async fn large_bodies_have_a_bounded_number_of_places_and_small_ones_do_not_need_one() {
     let api = TestApi::start().await;
     let start = format!(
-        "POST {WEBHOOKS} HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n\
+        "POST {WEBHOOKS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 1000000\r\n\r\n{}",
         " ".repeat(100_000)
     );

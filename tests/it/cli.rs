@@ -147,7 +147,7 @@ async fn errors_name_cause_and_fix_and_end_with_their_code() {
             1,
             &["http://127.0.0.1:1", "cause:", "fix:"],
         ),
-        (&["send", "--url", "127.0.0.1:1"], "", 1, &["'127.0.0.1:1'", "http"]),
+        (&["send", "--url", "127.0.0.1:1"], "", 1, &["the URL to send to", "http"]),
         (&["send", "--file", not_there], "", 1, &[not_there, "cause: No such file"]),
     ];
     for (args, url, expected, words) in cases {

@@ -102,9 +102,10 @@ async fn fresh_deletes_what_was_before_with_consent_only() {
 
     let (status, output) = fresh(&data_dir, &[]).run().await;
     assert!(!status.success() && output.contains("add --yes to do it"), "{output}");
-    let elsewhere = fresh(&data_dir, &["--yes"]).env("DATABASE_URL", "postgres://x/y");
-    let (status, output) = elsewhere.run().await;
-    assert!(!status.success() && output.contains("leave out DATABASE_URL"), "{output}");
+    let elsewhere = ["dev", "--fresh", "--yes", "--database-url", "postgres://x/y"];
+    let listen = ["--listen", "127.0.0.1:0"];
+    let (status, output) = App::command([&elsewhere[..], &listen].concat()).run().await;
+    assert!(!status.success() && output.contains("leave out --database-url"), "{output}");
     assert!(data_dir.join("bank.jsonl").exists());
     assert_marked(&data_dir).await;
 
@@ -261,15 +262,59 @@ async fn a_foreign_locale_and_postgresql_variables_do_no_harm() {
 }
 
 #[tokio::test]
-async fn a_given_database_is_used_and_none_is_made() {
+async fn a_database_is_given_by_flag_only_and_then_has_no_simulated_bank() {
     let db = TestDb::without_schema().await;
-    let data_dir = data_dir();
-    let mut app = dev(&data_dir).env("DATABASE_URL", &db.url).spawn();
+    let given = ["dev", "--listen", "127.0.0.1:0", "--database-url", &db.url];
+    let mut app = App::command(given).spawn();
     app.wait_for_line("Ready in").await;
     sqlx::query("select from queue.jobs").execute(&db.pool).await.expect("it was migrated");
-    assert!(!data_dir.exists());
+    let said = app.output();
+    assert!(said.contains("Bank        none") && !said.contains("simulated"), "{said}");
     app.signal(Signal::Interrupt);
     assert!(app.wait_for_exit().await.success());
+
+    let with_bank = [&given[..], &["--bank-url", "http://127.0.0.1:9"]].concat();
+    let mut app = App::command(with_bank).spawn();
+    app.wait_for_line("the one of APP_BANK_URL").await;
+}
+
+#[tokio::test]
+async fn no_database_that_the_environment_names_is_touched() {
+    let db = TestDb::without_schema().await;
+    let scratch = scratch_dir();
+    let dir_of = |name: &str| {
+        let dir = scratch.join(name);
+        std::fs::create_dir(&dir).unwrap();
+        dir
+    };
+    let (exported, written, in_file) = (dir_of("exported"), dir_of("written"), dir_of("in_file"));
+    std::fs::write(written.join(".env"), format!("DATABASE_URL={}\n", db.url)).unwrap();
+    let url_file = in_file.join("url");
+    std::fs::write(&url_file, &db.url).unwrap();
+    let named = [
+        dev(&exported.join("data")).env("DATABASE_URL", &db.url),
+        dev(&written.join("data")).dir(&written),
+        dev(&in_file.join("data")).env("DATABASE_URL_FILE", &url_file),
+        // Whatever gives the place of the data, it is the place.
+        App::command(["dev", "--no-download", "--listen", "127.0.0.1:0"])
+            .env("APP_DATA_DIR", dir_of("placed").join("data"))
+            .env("DATABASE_URL", &db.url)
+            .env("APP_DATABASE_DIRECT_URL", &db.url),
+        App::command(args(&dir_of("flagged").join("data"), "127.0.0.1:0"))
+            .args(["--database-url", &db.url]),
+    ];
+    for command in named {
+        let mut app = command.spawn();
+        app.wait_for_line("Ready in").await;
+        let said = app.output();
+        assert!(said.contains("is not used"), "{said}");
+        assert!(said.contains("simulated, with failures on purpose"), "{said}");
+        let mut conn = PgConnection::connect(&database_of(&app)).await.unwrap();
+        sqlx::query("select from queue.jobs").execute(&mut conn).await.unwrap();
+    }
+    let untouched = "select to_regnamespace('queue') is null";
+    let untouched: bool = sqlx::query_scalar(untouched).fetch_one(&db.pool).await.unwrap();
+    assert!(untouched);
 }
 
 #[tokio::test]

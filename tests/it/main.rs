@@ -6,6 +6,7 @@
 
 mod support;
 
+mod audience;
 mod bad_bodies;
 mod bank;
 mod bank_orders;
@@ -32,6 +33,7 @@ mod queues_cli;
 mod reconcile;
 mod rotate_job_keys;
 mod schedules;
+mod secrets_in_settings;
 mod seed;
 mod send;
 mod serve;

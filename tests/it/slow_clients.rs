@@ -65,7 +65,7 @@ async fn a_dripped_body_is_answered_408() {
     let api = strict().await;
     let mut stream = api.connect().await;
     let head = format!(
-        "POST {WEBHOOKS} HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n\
+        "POST {WEBHOOKS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 100000\r\n\r\n{{"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -83,7 +83,7 @@ async fn a_body_that_never_comes_is_answered_408() {
     for framing in ["content-length: 10", "transfer-encoding: chunked"] {
         let mut stream = api.connect().await;
         let head = format!(
-            "POST {WEBHOOKS} HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n\
+            "POST {WEBHOOKS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              {framing}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -99,7 +99,7 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let api = strict().await;
     let mut busy = api.connect().await;
     let mut idle = api.connect().await;
-    let ping = b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n";
+    let ping = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     idle.write_all(ping).await.unwrap();
     let started = Instant::now();
     let closed = tokio::spawn(async move { read_to_end(&mut idle).await });
@@ -143,7 +143,7 @@ async fn a_client_that_does_not_read_its_answers_is_closed() {
     let mut stream = api.connect().await;
     // Far more than fits into the buffers on the way: the server cannot go on writing.
     for _ in 0..40 {
-        if !try_write(&mut stream, b"GET /docs HTTP/1.1\r\nhost: t\r\n\r\n").await {
+        if !try_write(&mut stream, b"GET /docs HTTP/1.1\r\nhost: localhost\r\n\r\n").await {
             break;
         }
     }
@@ -162,14 +162,14 @@ async fn connections_beyond_the_cap_are_told_so_at_once_and_places_come_back() {
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut stream = api.connect().await;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         let mut first = [0; 1];
         stream.peek(&mut first).await.unwrap();
         held.push(stream);
     }
 
     let mut beyond = api.connect().await;
-    beyond.write_all(b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n").await.unwrap();
+    beyond.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let answer = timeout(AT_LAST, read_to_end(&mut beyond)).await.expect("it is answered");
 
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
@@ -180,7 +180,7 @@ async fn connections_beyond_the_cap_are_told_so_at_once_and_places_come_back() {
     loop {
         let mut stream = api.connect().await;
         stream
-            .write_all(b"GET /healthz HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             .await
             .unwrap();
         if read_to_end(&mut stream).await.starts_with("HTTP/1.1 200 OK") {
@@ -219,7 +219,9 @@ async fn a_stop_finishes_what_was_begun_and_closes_the_rest() {
 async fn a_stop_waits_for_a_slow_client_only_for_the_grace() {
     let mut api = TestApi::start_with(|settings| settings.serve_grace = DEADLINE).await;
     let mut slow = api.connect().await;
-    slow.write_all(b"POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\n").await.unwrap();
+    slow.write_all(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n")
+        .await
+        .unwrap();
     api.get("/healthz").await;
 
     timeout(AT_LAST, api.stop()).await.expect("it ends after the grace");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use url::Url;
 
 use crate::abandoned::Abandoned;
 use crate::guard::{Purpose, guarded};
@@ -21,8 +22,10 @@ const WRITERS_IDLE_TIMEOUT: &str = "2s";
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// `DATABASE_URL` is not a PostgreSQL URL.
-    #[error("the database URL cannot be read (expected postgres://user@host:port/database)")]
-    Url(#[source] sqlx::Error),
+    #[error(
+        "the database URL cannot be read (expected postgres://user:password@host:port/database)"
+    )]
+    Url(#[source] UrlError),
     /// The server did not answer, or refused the connection.
     #[error("cannot reach PostgreSQL at {server}")]
     Unreachable {
@@ -47,6 +50,52 @@ pub enum ConnectError {
     #[error("cannot relay to the connection pooler")]
     Relay(#[source] std::io::Error),
 }
+
+/// The reason that a text is no URL of a database. None shows any of it: whatever is mistyped may
+/// be a part of the password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UrlError {
+    /// It is a URL of something else, or none.
+    #[error("it begins with neither postgres:// nor postgresql://")]
+    Scheme,
+    /// The password ended the host's part of the URL.
+    #[error(
+        "there is an @ behind the host: in user and password, write @ as %40, / as %2F, ? as %3F, \
+         # as %23, : as %3A and % as %25"
+    )]
+    Unescaped,
+    /// A fragment means nothing in it.
+    #[error("there is a # in it: write it as %23")]
+    Fragment,
+    /// Host, port or the value of a parameter cannot be right.
+    #[error(
+        "its host, port or the value of a parameter cannot be right; in user and password, write @ \
+         as %40, / as %2F, ? as %3F, # as %23, : as %3A and % as %25"
+    )]
+    Malformed,
+}
+
+/// The parameters of a URL that the driver reads.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
 
 /// Opens a pool of at most `max_connections`, after one connection was made to see that the server
 /// is there. If that is a connection pooler which gives transactions sessions by turns, the pool
@@ -123,14 +172,10 @@ pub fn connect_options(
     url: &str,
     application_name: &str,
 ) -> Result<PgConnectOptions, ConnectError> {
-    // The driver would take any scheme and speak PostgreSQL to whoever is there.
-    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        let error = sqlx::Error::Configuration(
-            "it begins with neither postgres:// nor postgresql://".into(),
-        );
-        return Err(ConnectError::Url(error));
-    }
-    let options = PgConnectOptions::from_str(url).map_err(ConnectError::Url)?;
+    let url = readable(url).map_err(ConnectError::Url)?;
+    // The driver's own error may show a part of it.
+    let options = PgConnectOptions::from_str(url.as_str())
+        .map_err(|_| ConnectError::Url(UrlError::Malformed))?;
     Ok(options.application_name(application_name).options([
         // A statement that hangs must not hold its caller for ever. A transaction whose process was
         // frozen must not hold its locks until long after another worker was given its job: no
@@ -150,6 +195,31 @@ pub fn connect_options(
         // No setting of PostgreSQL's: whether it arrives tells what is in between.
         (pooler::ROUTE_SETTING, pooler::DIRECT),
     ]))
+}
+
+/// The URL with the parameters that the driver reads: of all others it logs the values.
+fn readable(text: &str) -> Result<Url, UrlError> {
+    // The driver would take any scheme and speak PostgreSQL to whoever is there.
+    let schemes = ["postgres://", "postgresql://"];
+    let rest = schemes.iter().find_map(|scheme| text.trim().strip_prefix(scheme));
+    let rest = rest.ok_or(UrlError::Scheme)?;
+    // What comes before the @ of a URL is user and password, and ends where these do.
+    let after_host = rest.find(['/', '?', '#']).map_or("", |end| &rest[end..]);
+    if after_host.contains('@') {
+        return Err(UrlError::Unescaped);
+    }
+    if after_host.contains('#') {
+        return Err(UrlError::Fragment);
+    }
+    let mut url = Url::parse(text).map_err(|_| UrlError::Malformed)?;
+    let is_read = |name: &str| PARAMETERS.contains(&name) || name.starts_with("options[");
+    let given: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    if given.iter().all(|(name, _)| is_read(name)) {
+        return Ok(url);
+    }
+    tracing::warn!("the database URL has parameters that are not known here and are ignored");
+    url.query_pairs_mut().clear().extend_pairs(given.iter().filter(|(name, _)| is_read(name)));
+    Ok(url)
 }
 
 /// Fails when the pool goes through a connection pooler. `purpose` is the work that needs a
@@ -174,4 +244,49 @@ pub fn server_name(options: &PgConnectOptions) -> String {
         .filter(|_| !is_pooled(options))
         .map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string());
     format!("{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_url_is_refused_without_any_part_of_it() {
+        for (url, expected) in [
+            ("", UrlError::Scheme),
+            ("marker", UrlError::Scheme),
+            ("mysql://u:marker@h/d", UrlError::Scheme),
+            ("postgres:/u:marker@h/d", UrlError::Scheme),
+            ("postgres://u:mar/ker@h/d", UrlError::Unescaped),
+            ("postgres://u:12/marker@h:1/d", UrlError::Unescaped),
+            ("postgres://u:12?marker@h:1/d", UrlError::Unescaped),
+            ("postgres://u:12#marker@h:1/d", UrlError::Unescaped),
+            ("postgres://u:p@h/d?sslmode=marker@h", UrlError::Unescaped),
+            ("postgres://u:p@h/d#marker", UrlError::Fragment),
+            ("postgres://u:p@h:marker/d", UrlError::Malformed),
+            ("postgres://u:p@h:99999/d", UrlError::Malformed),
+            ("postgres://u:p@h1:1,marker:2/d", UrlError::Malformed),
+            ("postgres://u:p@h/d?sslmode=marker", UrlError::Malformed),
+            ("postgres://u:p@h/d?port=marker", UrlError::Malformed),
+            ("postgres://u:p@h/d?hostaddr=marker", UrlError::Malformed),
+            ("postgres://u:p@h/d?statement-cache-capacity=marker", UrlError::Malformed),
+            ("postgres://%ffmarker:p@h/d", UrlError::Malformed),
+        ] {
+            let refused = connect_options(url, "test").expect_err(url);
+            assert!(matches!(&refused, ConnectError::Url(why) if *why == expected), "{url}");
+            let shown = format!("{refused} {refused:?} {expected}");
+            assert!(!shown.contains("marker"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_the_driver_does_not_read_is_left_out_and_the_rest_arrives() {
+        let url = "postgres://u:p%40%2F@h:1/d?channel_binding=marker&application_name=x&user=y";
+        let options = connect_options(url, "test").expect("it can be read");
+        assert_eq!((options.get_host(), options.get_port()), ("h", 1));
+        assert_eq!((options.get_username(), options.get_database()), ("y", Some("d")));
+        let readable = readable(url).expect("it can be read");
+        assert!(!readable.as_str().contains("marker"), "{readable}");
+        assert_eq!(readable.password(), Some("p%40%2F"));
+    }
 }

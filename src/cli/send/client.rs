@@ -34,17 +34,20 @@ pub struct Target {
 
 /// The URL is not one that events can be sent to.
 #[derive(Debug, thiserror::Error)]
-#[error("'{0}' is not an http or https URL")]
-pub struct TargetError(String);
+#[error(
+    "the URL to send to is none of http or https, or has a user name or password in it; write it \
+     as http://127.0.0.1:8000"
+)]
+pub struct TargetError;
 
 impl Target {
     /// Reads a URL. Without a path it means the API's own route for transactions.
     pub fn parse(url: &str, timeout: Duration) -> Result<Self, TargetError> {
-        let refused = || TargetError(url.to_owned());
+        let refused = || TargetError;
         let uri: Uri = url.parse().map_err(|_| refused())?;
         let authority = uri.authority().ok_or_else(refused)?.clone();
         let is_http = uri.scheme_str().is_some_and(|scheme| matches!(scheme, "http" | "https"));
-        if !is_http {
+        if !is_http || authority.as_str().contains('@') {
             return Err(refused());
         }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| refused())?;
@@ -64,9 +67,10 @@ impl Target {
         Ok(())
     }
 
-    /// The whole URL.
+    /// The URL for people: without its query, which may hold a key.
     pub fn url(&self) -> String {
-        self.uri.to_string()
+        let url = self.uri.to_string();
+        url.split('?').next().unwrap_or_default().to_owned()
     }
 }
 

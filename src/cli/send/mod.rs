@@ -171,10 +171,9 @@ fn load(args: &Args) -> anyhow::Result<Load> {
     let secret = match &args.secret_file {
         Some(path) => Some(
             std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the secret in {}", path.display()))?,
+                .context("the file that APP_WEBHOOK_SECRETS_FILE names cannot be read")?,
         ),
-        // An environment file that leaves the variable empty means none.
-        None => args.secret.clone().filter(|secret| !secret.is_empty()),
+        None => args.secret.clone(),
     };
     Ok(Load {
         target: Target::parse(&args.url, args.timeout)?,

@@ -37,6 +37,9 @@ impl AuthApi {
     /// Gives a token for `Authorization: Bearer` that holds for half an hour, or until the user
     /// signs out, changes the password, or may no longer sign in.
     ///
+    /// Attempts are limited per account and address that they come from, and per address: guesses
+    /// from elsewhere keep nobody out.
+    ///
     /// The answer is the same, and takes as long, whether the address is unknown, the password
     /// wrong, or the user suspended or closed.
     #[oai(
@@ -52,7 +55,9 @@ impl AuthApi {
     ) -> Result<SignedIn, Refused<SignIn>> {
         let (email, password) = body.read()?;
         self.rate_limits.admit(LimitClass::LoginByAddress, &address.subject()).await?;
-        self.rate_limits.admit(LimitClass::LoginByAccount, &format!("email:{email}")).await?;
+        // Together: whoever guesses from elsewhere uses up nothing of the owner's.
+        let guesses = format!("email:{email} {}", address.subject());
+        self.rate_limits.admit(LimitClass::LoginByAccount, &guesses).await?;
 
         let candidate = within_seconds(&self.pool, async |conn| {
             Ok(users::find_sign_in_candidate(conn, &email).await?)
@@ -105,7 +110,8 @@ impl AuthApi {
 json_object! {
     /// The credentials to sign in with.
     struct Login {
-        /// The user's email address; case and space around it do not matter.
+        /// The user's email address; case and space around it do not matter, nor how its accents or
+        /// its domain are written.
         email: EmailIn,
         /// The user's password.
         #[oai(validator(min_length = 1))]

@@ -76,7 +76,7 @@ impl InboundWebhooksApi {
     ///
     /// Where secrets are configured, requests are signed by the [Standard
     /// Webhooks](https://www.standardwebhooks.com) scheme; where none are, the `webhook-*` headers
-    /// are ignored.
+    /// are ignored, and by default only programs of the same machine are answered.
     #[oai(
         path = "/v1/webhooks/transactions",
         method = "post",

@@ -70,7 +70,7 @@ impl SystemApi {
         operation_id = "check_health",
         tag = "ApiTags::System"
     )]
-    async fn check_health(&self) -> Result<HealthGiven, Refused<NoRefusals>> {
+    async fn check_health(&self) -> Result<HealthGiven, Refused<CheckHealth>> {
         Ok(HealthGiven::Ok(Json(Health { status: "ok".to_owned() })))
     }
 
@@ -223,10 +223,20 @@ enum VersionGiven {
     Ok(Json<Version>),
 }
 
+/// The refusals of `check_health`, which is answered to anybody.
+#[derive(Debug)]
+struct CheckHealth;
+
+impl Refusals for CheckHealth {
+    const GENERAL: &'static [Code] = &[Code::InternalError];
+    const CODES: &'static [&'static [Code]] = &[];
+}
+
 /// The refusals of `check_readiness`.
 #[derive(Debug)]
 struct CheckReadiness;
 
 impl Refusals for CheckReadiness {
+    const GENERAL: &'static [Code] = &[Code::InternalError];
     const CODES: &'static [&'static [Code]] = &[&[Code::NotReady]];
 }

@@ -82,7 +82,7 @@ impl FromStr for TrustedProxies {
 
 fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse().ok().or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?)));
-    network.ok_or_else(|| format!("'{text}' is no network: expected 10.0.0.0/8 or 10.0.0.1"))
+    network.ok_or_else(|| "expected 10.0.0.0/8 or 10.0.0.1, separated by commas".to_owned())
 }
 
 /// Some proxies add the port.

@@ -4,6 +4,7 @@
 //!   [`open_files`]: the number of connections that the process can afford.
 //! - [`trace`]: the SERVER span, the log line and the id of each request. [`metrics`]: figures for
 //!   Prometheus.
+//! - [`audience`]: the callers that are answered at all.
 //! - [`cors`], [`security_headers`]: headers for browsers.
 //! - [`client_address`], [`rate_limits`]: the address a request comes from, and the quota of its
 //!   caller.
@@ -17,6 +18,7 @@
 //!
 //! Deliberately absent: operations (`api`) and the forms of bodies (`wire`).
 
+pub mod audience;
 pub mod caller;
 pub mod client_address;
 pub mod cors;

@@ -41,6 +41,12 @@ pub enum SecretError {
         "a webhook secret is 'whsec_' and base64, such as: echo whsec_$(openssl rand -base64 32)"
     )]
     NotBase64,
+    /// The variable or file that should hold secrets holds none.
+    #[error(
+        "APP_WEBHOOK_SECRETS, or the file that APP_WEBHOOK_SECRETS_FILE names, holds no secret: \
+         unset both, or make one with: echo whsec_$(openssl rand -base64 32)"
+    )]
+    NoneGiven,
     /// Fewer than 24 bytes or more than 64.
     #[error("a webhook secret has 24 to 64 bytes, such as: echo whsec_$(openssl rand -base64 32)")]
     WrongLength,

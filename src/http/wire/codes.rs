@@ -72,6 +72,10 @@ catalogue! {
     Forbidden = "forbidden", 403, "Forbidden";
     /// This server is not set to be called from that site (`Origin`).
     OriginNotAllowed = "origin-not-allowed", 403, "Origin not allowed";
+    /// This server has no webhook secret, so it answers programs of its own machine only, and the
+    /// request names another `Host` or came through a proxy. Set a secret to be reached from
+    /// elsewhere.
+    NotLocal = "not-local", 403, "Not a local request";
     /// There is nothing at this path.
     NotFound = "not-found", 404, "Not found";
     /// No transaction has this id.

@@ -11,13 +11,15 @@ use poem_openapi::types::Type;
 
 use super::problem::{Code, MEDIA_TYPE, Problem, ProblemBody};
 
-/// The codes that one operation can answer, besides [`Code::InternalError`], which any can.
+/// The codes that one operation can answer.
 pub trait Refusals: Send + Sync + 'static {
+    /// The codes that come with being an operation; fewer for what is answered to anybody.
+    const GENERAL: &'static [Code] = &[Code::NotLocal, Code::InternalError];
     /// The codes: those that come with what it takes, such as a caller or a body, and its own.
     const CODES: &'static [&'static [Code]];
 }
 
-/// The refusals of an operation that has none but [`Code::InternalError`].
+/// The refusals of an operation that has none but the general ones.
 #[derive(Debug)]
 pub struct NoRefusals;
 
@@ -35,7 +37,7 @@ pub struct Refused<R> {
 impl<R: Refusals> From<Problem> for Refused<R> {
     fn from(problem: Problem) -> Self {
         debug_assert!(
-            codes(R::CODES).any(|code| code == problem.code()),
+            codes::<R>().any(|code| code == problem.code()),
             "{} is not documented for this operation",
             problem.code().as_str()
         );
@@ -52,9 +54,9 @@ impl<R: Refusals> From<Refused<R>> for poem::Error {
 impl<R: Refusals> ApiResponse for Refused<R> {
     fn meta() -> MetaResponses {
         let mut responses: Vec<MetaResponse> = Vec::new();
-        for status in statuses(R::CODES) {
+        for status in statuses::<R>() {
             responses.push(MetaResponse {
-                description: description(R::CODES, status).leak(),
+                description: description::<R>(status).leak(),
                 status: Some(status),
                 status_range: None,
                 content: vec![MetaMediaType {
@@ -72,16 +74,14 @@ impl<R: Refusals> ApiResponse for Refused<R> {
     }
 }
 
-type Groups = &'static [&'static [Code]];
-
-/// The codes of these groups and [`Code::InternalError`], in the order of the catalogue.
-fn codes(groups: Groups) -> impl Iterator<Item = Code> {
-    let is_among = |code: &Code| groups.iter().any(|group| group.contains(code));
-    Code::ALL.iter().copied().filter(move |code| *code == Code::InternalError || is_among(code))
+/// The general codes and those of the operation, in the order of the catalogue.
+fn codes<R: Refusals>() -> impl Iterator<Item = Code> {
+    let is_among = |code: &Code| R::CODES.iter().any(|group| group.contains(code));
+    Code::ALL.iter().copied().filter(move |code| R::GENERAL.contains(code) || is_among(code))
 }
 
-fn statuses(groups: Groups) -> Vec<u16> {
-    let mut statuses: Vec<u16> = codes(groups).map(Code::status).collect();
+fn statuses<R: Refusals>() -> Vec<u16> {
+    let mut statuses: Vec<u16> = codes::<R>().map(Code::status).collect();
     statuses.sort_unstable();
     statuses.dedup();
     statuses
@@ -89,8 +89,8 @@ fn statuses(groups: Groups) -> Vec<u16> {
 
 /// `code`: meaning. The document's finishing touch finds the codes again by their backticks, to add
 /// an example each.
-fn description(groups: Groups, status: u16) -> String {
-    let lines: Vec<String> = codes(groups)
+fn description<R: Refusals>(status: u16) -> String {
+    let lines: Vec<String> = codes::<R>()
         .filter(|code| code.status() == status)
         .map(|code| format!("`{}`: {}", code.as_str(), code.meaning()))
         .collect();

@@ -67,7 +67,7 @@ async fn what_is_no_header_is_refused_too() {
     for value in ["nul\0inside", "bare\rreturn"] {
         let mut stream = api.connect().await;
         let head = format!(
-            "POST /v1/deposits HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+            "POST /v1/deposits HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              content-type: application/json\r\nauthorization: Bearer {}\r\n\
              idempotency-key: {value}\r\ncontent-length: {}\r\n\r\n",
             alice.person.token,

@@ -151,3 +151,39 @@ async fn a_change_of_the_password_that_meets_a_sign_in_ends_its_session() {
     let answer = send(api.request("GET", &person.path()).bearer_auth(&token)).await;
     assert_eq!(answer.status, 401);
 }
+
+/// An API behind a proxy of its own, so that tests come from wherever they say.
+async fn api_with_few_guesses() -> TestApi {
+    TestApi::start_for_everybody(|settings| {
+        settings.limits.trusted_proxies = "127.0.0.0/8".parse().unwrap();
+        settings.limits.limit_login_account = "5/d".parse().unwrap();
+    })
+    .await
+}
+
+async fn sign_in_from(api: &TestApi, address: &str, email: &str, password: &str) -> u16 {
+    let body = json!({ "email": email, "password": password });
+    let request = api.request("POST", "/v1/auth/login").header("x-forwarded-for", address);
+    send(request.json(&body)).await.status
+}
+
+#[tokio::test]
+async fn guesses_from_elsewhere_keep_the_owner_out_of_nothing() {
+    let api = api_with_few_guesses().await;
+    let person = Person::new(&api, Role::User).await;
+    for guesser in ["203.0.113.9", "203.0.113.10", "2001:db8:0:1::1"] {
+        for guess in 0..8 {
+            let expected = if guess < 5 { 401 } else { 429 };
+            let got = sign_in_from(&api, guesser, &person.email, "a wrong one").await;
+            assert_eq!(got, expected, "{guesser}, guess {guess}");
+        }
+        // Nor does the right one help who guessed too often, by whichever address of the network.
+        let neighbour = if guesser.contains(':') { "2001:db8:0:1:ffff::7" } else { guesser };
+        assert_eq!(sign_in_from(&api, neighbour, &person.email, PASSWORD).await, 429);
+        // From where the owner was before, and from where nobody was.
+        assert_eq!(sign_in_from(&api, "198.51.100.7", &person.email, PASSWORD).await, 200);
+    }
+    for fresh in ["198.51.100.200", "2001:db8:0:2::1"] {
+        assert_eq!(sign_in_from(&api, fresh, &person.email, PASSWORD).await, 200, "{fresh}");
+    }
+}

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::support::ledger::run_jobs;
 use crate::support::money::{Customer, between};
-use crate::support::{Answer, PASSWORD, Person, TestApi, send, sign_in};
+use crate::support::{Answer, App, Binary as _, PASSWORD, Person, TestApi, send, sign_in};
 
 #[tokio::test]
 async fn a_user_is_made_with_a_normalised_address_and_no_rights() {
@@ -304,4 +304,46 @@ async fn what_a_suspended_user_ordered_before_goes_on_and_others_can_pay_him() {
     assert_eq!(bob.balance(&api).await, ("11.00".to_owned(), "11.00".to_owned()));
     let left = format!("/v1/wallets/{}", ada.wallet);
     assert_eq!(admin.get(&api, &left).await.json()["balance"], "24.00");
+}
+
+#[tokio::test]
+async fn one_address_is_one_user_however_it_is_written() {
+    let api = TestApi::start().await;
+    let admin = Person::new(&api, Role::Admin).await;
+    let body = |email: &str| json!({ "email": email, "password": PASSWORD, "currency": "EUR" });
+    let spellings = [
+        "Zoe\u{308}@B\u{dc}CHER.example",
+        "zo\u{eb}@b\u{fc}cher.example",
+        " ZO\u{cb}@xn--bcher-kva.example ",
+    ];
+    for (number, spelling) in spellings.into_iter().enumerate() {
+        let made = send(api.request("POST", "/v1/users").json(&body(spelling))).await;
+        assert_eq!(made.status, if number == 0 { 201 } else { 409 }, "{spelling}: {made:?}");
+        sign_in(&api, spelling, PASSWORD).await;
+        let list = api.request("GET", "/v1/users").query(&[("email", spelling)]);
+        let list = send(list.bearer_auth(&admin.token)).await.json();
+        assert_eq!(list["users"].as_array().unwrap().len(), 1, "{spelling}: {list}");
+        let url = &api.db.as_ref().unwrap().url;
+        let set_role = App::command(["users", "set-role", spelling, "operator"]);
+        let (status, said) = set_role.env("DATABASE_URL", url).run().await;
+        assert!(status.success(), "{spelling}: {said}");
+    }
+    for hidden in ["zo\u{200b}e@example.com", "zoe.@example.com", "zoe@exam\u{ad}ple.com"] {
+        let refused = send(api.request("POST", "/v1/users").json(&body(hidden))).await;
+        assert!([400, 422].contains(&refused.status), "{hidden:?}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_of_the_lists_or_of_the_address_is_refused_with_a_reason() {
+    let api = TestApi::start().await;
+    for password in ["password1", "Passw0rd!", "qwerty123", "lovelace-99", "Ada.Lovelace"] {
+        let email = "ada.lovelace@example.com";
+        let body = json!({ "email": email, "password": password, "currency": "EUR" });
+        let refused = send(api.request("POST", "/v1/users").json(&body)).await;
+        assert_eq!(refused.status, 422, "{password}: {refused:?}");
+        let error = &refused.json()["errors"][0];
+        assert_eq!(error["pointer"], "#/password");
+        assert!(error["detail"].as_str().unwrap().contains("too easy to guess"), "{error}");
+    }
 }

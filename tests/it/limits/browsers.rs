@@ -106,8 +106,8 @@ async fn a_malformed_setting_is_refused_at_start_with_what_would_be_right() {
     let db = TestDb::new().await;
     for (name, value, hint) in [
         ("APP_CORS_ORIGINS", "*", "name each origin"),
-        ("APP_CORS_ORIGINS", "https://app.example/", "try 'https://app.example'"),
-        ("APP_CORS_ORIGINS", "app.example", "expected https://app.example"),
+        ("APP_CORS_ORIGINS", "https://shop.test/", "without a path"),
+        ("APP_CORS_ORIGINS", "shop", "expected https://app.example"),
         ("APP_TRUSTED_PROXIES", "everybody", "expected 10.0.0.0/8"),
         ("APP_LIMIT_BALANCE", "many", "10/min"),
         ("APP_LIMIT_API", "0/min", "at least 1 request"),

@@ -83,7 +83,10 @@ fn limit(text: &str) -> Limit {
 
 /// An API that lets through so many inbound webhooks of one address.
 async fn api_with(webhooks: &str) -> TestApi {
-    TestApi::start_with(|settings| settings.limits.limit_inbound_webhooks = limit(webhooks)).await
+    TestApi::start_for_everybody(|settings| {
+        settings.limits.limit_inbound_webhooks = limit(webhooks);
+    })
+    .await
 }
 
 /// A webhook that is accepted when it is let through.

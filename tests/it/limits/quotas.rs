@@ -229,7 +229,7 @@ async fn a_forged_forwarded_for_changes_nothing() {
 
 #[tokio::test]
 async fn a_trusted_proxy_tells_clients_apart() {
-    let api = TestApi::start_with(|settings| {
+    let api = TestApi::start_for_everybody(|settings| {
         settings.limits.limit_inbound_webhooks = limit("3/d");
         settings.limits.trusted_proxies = "127.0.0.0/8".parse().unwrap();
     })

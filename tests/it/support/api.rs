@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
 use surety::serve::{self, ApiArgs, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -69,8 +70,24 @@ impl TestApi {
         this
     }
 
+    /// An API on a new database that answers everybody, also without a secret.
+    pub(crate) async fn start_for_everybody(change: impl FnOnce(&mut ApiArgs)) -> Self {
+        let db = TestDb::new().await;
+        let mut this = Self::start_for(Audience::Everybody, db.pool.clone(), change).await;
+        this.db = Some(db);
+        this
+    }
+
     /// An API on this database.
     pub(crate) async fn start_on(pool: PgPool, change: impl FnOnce(&mut ApiArgs)) -> Self {
+        Self::start_for(Audience::ThisMachine, pool, change).await
+    }
+
+    async fn start_for(
+        unsigned: Audience,
+        pool: PgPool,
+        change: impl FnOnce(&mut ApiArgs),
+    ) -> Self {
         let mut api = ApiArgs::default();
         // All tests come from one address and sign in often; those of the limits set them.
         api.limits.limit_login_account = Limit::Off;
@@ -79,7 +96,7 @@ impl TestApi {
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let settings = ServeSettings { listener, pool: pool.clone(), api };
+        let settings = ServeSettings { listener, pool: pool.clone(), api, unsigned };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { db: None, pool, address, client, shutdown, serving }
@@ -168,7 +185,7 @@ pub(crate) fn event_of(transaction_id: &str, amount: &str) -> String {
 pub(crate) fn raw_post(body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
-        "POST {WEBHOOKS} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+        "POST {WEBHOOKS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()

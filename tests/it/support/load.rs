@@ -54,7 +54,7 @@ pub(crate) async fn post(address: SocketAddr, body: &str) -> (u16, bool) {
 /// the answer.
 pub(crate) async fn hang_up_after_share(address: SocketAddr, body: &str, tenths: usize) {
     let request = format!(
-        "POST /v1/webhooks/transactions HTTP/1.1\r\nhost: test\r\n\
+        "POST /v1/webhooks/transactions HTTP/1.1\r\nhost: localhost\r\n\
          content-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()

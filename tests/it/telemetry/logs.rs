@@ -131,8 +131,8 @@ async fn a_worker_logs_json_lines_that_tell_whose_they_are() {
 #[tokio::test]
 async fn app_dev_tells_each_webhook_and_each_job_in_one_line() {
     let db = TestDb::new().await;
-    let dev = App::command(["dev", "--listen", "127.0.0.1:0", "--workers", "1"]);
-    let mut server = Server::start(dev.env("DATABASE_URL", &db.url)).await;
+    let dev = ["dev", "--listen", "127.0.0.1:0", "--workers", "1", "--database-url", &db.url];
+    let mut server = Server::start(App::command(dev)).await;
     for transaction_id in ["txn_1", "txn_1"] {
         assert_eq!(send(server.webhook(transaction_id)).await.status(), 202);
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub enum ClusterError {
     /// Nothing to run, and downloading was refused or impossible.
     #[error(
-        "no PostgreSQL binaries were found ({reason}): {}, or set DATABASE_URL",
+        "no PostgreSQL binaries were found ({reason}): {}, or give --database-url",
         super::download::install_advice()
     )]
     NoBinaries {
@@ -144,7 +144,7 @@ pub enum ClusterError {
     },
     /// The archive of binaries could not be fetched or unpacked.
     #[error(
-        "cannot fetch PostgreSQL {version} from GitHub ({said}): {}, or set DATABASE_URL",
+        "cannot fetch PostgreSQL {version} from GitHub ({said}): {}, or give --database-url",
         super::download::install_advice()
     )]
     Download {

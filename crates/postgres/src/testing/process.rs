@@ -133,6 +133,18 @@ impl ProcessCommand {
         self
     }
 
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Runs it in this folder.
+    pub fn dir(mut self, dir: &std::path::Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// Removes a variable of its environment.
     pub fn env_remove(mut self, key: &str) -> Self {
         self.command.env_remove(key);

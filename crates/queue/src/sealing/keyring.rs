@@ -71,8 +71,8 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// The reason that a text is no ring of keys. It shows nothing of the text but ids: a part that is
-/// no id may be a key.
+/// The reason that a text is no ring of keys. It shows nothing of the text: where an id should
+/// stand, there may be a key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyringError {
     /// There is nothing in it.
@@ -94,16 +94,18 @@ pub enum KeyringError {
         position: usize,
     },
     /// A key that is none.
-    #[error("the key {id} is not 32 bytes in base64; make one with: openssl rand -base64 32")]
+    #[error("key {position} is not 32 bytes in base64; make one with: openssl rand -base64 32")]
     BadKey {
-        /// Its id.
-        id: String,
+        /// The position of the entry, from 1.
+        position: usize,
     },
     /// Two keys of one id.
-    #[error("there are two keys {id}; every key needs an id of its own, for ever")]
+    #[error(
+        "key {position} has the id of one before it; every key needs an id of its own, for ever"
+    )]
     SameId {
-        /// Their id.
-        id: String,
+        /// The position of the later entry, from 1.
+        position: usize,
     },
 }
 
@@ -121,8 +123,8 @@ impl FromStr for Keyring {
             return Err(KeyringError::Empty);
         }
         let mut seen = HashSet::new();
-        match keys.iter().find(|key| !seen.insert(key.id.as_str())) {
-            Some(key) => Err(KeyringError::SameId { id: key.id.clone() }),
+        match keys.iter().position(|key| !seen.insert(key.id.as_str())) {
+            Some(index) => Err(KeyringError::SameId { position: index + 1 }),
             None => Ok(Self { keys }),
         }
     }
@@ -133,7 +135,7 @@ fn parse_key(entry: &str, position: usize) -> Result<Key, KeyringError> {
     if !is_id(id) {
         return Err(KeyringError::BadId { position });
     }
-    let bad_key = || KeyringError::BadKey { id: id.to_owned() };
+    let bad_key = || KeyringError::BadKey { position };
     let bytes = BASE64.decode(key).map_err(|_shows_the_byte| bad_key())?;
     let cipher = Aes256GcmSiv::new_from_slice(&bytes).map_err(|_of_another_length| bad_key())?;
     Ok(Key { id: id.to_owned(), cipher })
@@ -173,10 +175,10 @@ mod tests {
             (format!(":{SECRET}"), KeyringError::BadId { position: 1 }),
             (format!("{SECRET}:a"), KeyringError::BadId { position: 1 }),
             (format!("{long}:{SECRET}"), KeyringError::BadId { position: 1 }),
-            ("a:".to_owned(), KeyringError::BadKey { id: "a".to_owned() }),
-            (format!("a:{}", &SECRET[4..]), KeyringError::BadKey { id: "a".to_owned() }),
-            (format!("a:{SECRET}AAAA"), KeyringError::BadKey { id: "a".to_owned() }),
-            (format!("a:{SECRET},a:{SECRET}"), KeyringError::SameId { id: "a".to_owned() }),
+            ("a:".to_owned(), KeyringError::BadKey { position: 1 }),
+            (format!("a:{}", &SECRET[4..]), KeyringError::BadKey { position: 1 }),
+            (format!("a:{SECRET}AAAA"), KeyringError::BadKey { position: 1 }),
+            (format!("a:{SECRET},a:{SECRET}"), KeyringError::SameId { position: 2 }),
         ] {
             let refused = ring(&text).expect_err(&text);
             assert_eq!(refused, expected, "{text}");

@@ -42,6 +42,10 @@ their `code`, which is stable.
 Where the number of requests is limited, each answer says how many are left (`RateLimit`, \
 `X-RateLimit-Remaining`); a 429 says by `Retry-After` when to come back.
 
+A server on a loopback address without a webhook secret is for trying things out: it takes \
+unsigned webhooks and shows all transactions. It answers programs of its own machine only, and \
+refuses (`not-local`) what names another `Host` or came through a proxy.
+
 Prometheus scrapes `GET /metrics`, which is no part of this document: the format is OpenMetrics.";
 
 /// Operations that the document leaves out: `/metrics` is for a scraper, and generators of clients

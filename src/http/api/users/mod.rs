@@ -150,6 +150,7 @@ impl UsersApi {
     async fn change_password(
         &self,
         caller: Caller,
+        address: Data<&ClientAddress>,
         /// The user's id.
         user_id: Path<Uuid>,
         body: JsonBody<PasswordsIn>,
@@ -162,7 +163,8 @@ impl UsersApi {
             return Err(Problem::new(Code::Forbidden).into());
         }
         let (current, new) = body.read()?;
-        self.rate_limits.admit(LimitClass::LoginByAccount, &caller.subject()).await?;
+        let guesses = format!("{} {}", caller.subject(), address.subject());
+        self.rate_limits.admit(LimitClass::LoginByAccount, &guesses).await?;
 
         let stored = within_seconds(&self.pool, async |conn| Ok(find_password(conn, id).await?));
         let stored = stored.await?.ok_or_else(|| Problem::new(Code::UserNotFound))?;

@@ -69,7 +69,7 @@ pub enum LimitClass {
     TransactionList,
     /// Any other request of a known caller.
     Api,
-    /// Attempts to sign in to one account.
+    /// Attempts to sign in to one account from one address.
     LoginByAccount,
     /// Attempts to sign in from one address.
     LoginByAddress,

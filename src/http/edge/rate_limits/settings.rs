@@ -31,11 +31,12 @@ pub struct LimitArgs {
     #[arg(long, env = "APP_LIMIT_API", default_value = "1000/min", value_name = "LIMIT")]
     pub limit_api: Limit,
 
-    /// The most attempts to sign in to one account.
+    /// The most attempts to sign in to one account from one address, of IPv6 from one /64: guesses
+    /// from elsewhere keep its owner out of nothing.
     #[arg(long, env = "APP_LIMIT_LOGIN_ACCOUNT", default_value = "10/min", value_name = "LIMIT")]
     pub limit_login_account: Limit,
 
-    /// The most attempts to sign in from one address.
+    /// The most attempts to sign in from one address, to whichever account.
     #[arg(long, env = "APP_LIMIT_LOGIN_ADDRESS", default_value = "100/min", value_name = "LIMIT")]
     pub limit_login_address: Limit,
 
