@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use sqlx::PgConnection;
+use uuid::{NoContext, Timestamp, Uuid};
 
 macro_rules! ids {
     ($($(#[doc = $doc:literal])+ $name:ident($inner:ty);)+) => {$(
@@ -22,6 +23,18 @@ macro_rules! ids {
             }
         }
     )+};
+}
+
+/// A new UUID of version 7 by the database's clock, which all processes share: lists that are in the
+/// order of such ids are in the order of their making.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn new_by_database_clock(conn: &mut PgConnection) -> sqlx::Result<Uuid> {
+    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(conn).await?;
+    let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+    Ok(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.nanosecond())))
 }
 
 ids! {

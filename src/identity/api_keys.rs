@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{IdentityError, Role, interval, random_bytes};
-use crate::ids::{ApiKeyId, UserId};
+use crate::ids::{ApiKeyId, UserId, new_by_database_clock};
 
 /// The prefix of every secret, which tells it from a token, and which scanners for leaked secrets
 /// look for.
@@ -122,6 +122,7 @@ pub async fn create(
 ) -> Result<(ApiKey, ApiKeySecret), IdentityError> {
     let secret = ApiKeySecret::new();
     let (role, user) = acts_as.columns();
+    let id = new_by_database_clock(&mut *conn).await?;
     let key = sqlx::query_as!(
         ApiKey,
         r#"
@@ -131,7 +132,7 @@ pub async fn create(
           id as "id: ApiKeyId", name, role as "role: Role", user_id as "user: UserId", prefix,
           created_at, expires_at, revoked_at, last_used_at
         "#,
-        Uuid::now_v7(),
+        id,
         name,
         role as Role,
         user,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::passwords::PasswordHash;
 use super::{Email, IdentityError, Role, UserStatus, sessions};
-use crate::ids::UserId;
+use crate::ids::{UserId, new_by_database_clock};
 use crate::money::Currency;
 
 /// A user as stored; without the hash of the password, so that it cannot be shown by mistake.
@@ -47,6 +47,7 @@ pub struct NewUser {
 ///
 /// [`IdentityError::EmailTaken`], or when the database refuses.
 pub async fn create(conn: &mut PgConnection, new: &NewUser) -> Result<User, IdentityError> {
+    let id = new_by_database_clock(&mut *conn).await?;
     let user = sqlx::query_as!(
         User,
         r#"
@@ -56,7 +57,7 @@ pub async fn create(conn: &mut PgConnection, new: &NewUser) -> Result<User, Iden
           id as "id: UserId", email, role as "role: Role", status as "status: UserStatus",
           default_currency, created_at, updated_at
         "#,
-        Uuid::now_v7(),
+        id,
         new.email.as_str(),
         new.password_hash.as_str(),
         new.role as Role,
