@@ -25,8 +25,8 @@ macro_rules! ids {
     )+};
 }
 
-/// A new UUID of version 7 by the database's clock, which all processes share: lists that are in the
-/// order of such ids are in the order of their making.
+/// A new UUID of version 7 by the database's clock, which all processes share: lists that are in
+/// the order of such ids are in the order of their making.
 ///
 /// # Errors
 ///
