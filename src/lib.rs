@@ -83,8 +83,8 @@
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
-//! - [`db`], [`telemetry`], [`process`]: the application's schema, logs and traces, and a process
-//!   from its settings to its exit code.
+//! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
+//!   process from its settings to its exit code, and what commands print.
 //! - [`money`], [`ids`], and [`invariants`] from the queue's crate: words that everything may use.
 //! - `migrations/`: the tables of the app by topic, its functions and triggers in
 //!   `migrations/functions/`, by the rules of `crates/queue/schema/README.md`.
@@ -168,6 +168,7 @@ pub mod operations;
 pub mod payments;
 pub mod process;
 pub mod serve;
+pub mod stdout;
 pub mod telemetry;
 pub mod work;
 

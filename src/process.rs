@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cli::{environment, report};
+use crate::stdout;
 use crate::telemetry::{self, TelemetrySettings};
 
 /// Time for tasks that nobody waits for when everything else is done.
@@ -36,5 +37,7 @@ where
     // Last, because everything before it may still make spans; and outside the runtime, because it
     // blocks.
     telemetry.shutdown();
-    result
+    let code = result?;
+    stdout::finish()?;
+    Ok(code)
 }

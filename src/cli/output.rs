@@ -2,8 +2,8 @@
 //!
 //! What jobs, their errors and their tags say may come from anywhere. A terminal would act on the
 //! control characters in it: it could be made to show what is not there, or nothing. So whatever
-//! the command line prints by `print!`, `println!` and `eprintln!` goes through [`plain`], by the
-//! macros of these names below.
+//! the command line prints by `print!`, `println!`, `eprint!` and `eprintln!` goes through
+//! [`plain`], by the macros of these names below. What cannot be written is an error: [`stdout`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub(crate) use crate::operations::span;
+use crate::stdout;
 
 /// `print!`, without control characters.
 macro_rules! print {
@@ -25,6 +26,11 @@ macro_rules! println {
     };
 }
 
+/// `eprint!`, without control characters.
+macro_rules! eprint {
+    ($($text:tt)*) => { $crate::cli::output::to_stderr(format_args!($($text)*)) };
+}
+
 /// `eprintln!`, without control characters in the line.
 macro_rules! eprintln {
     ($($text:tt)*) => {
@@ -34,12 +40,12 @@ macro_rules! eprintln {
 
 /// Prints text, its control characters escaped.
 pub(crate) fn to_stdout(text: fmt::Arguments<'_>) {
-    std::print!("{}", plain(&text.to_string()));
+    stdout::write(format_args!("{}", plain(&text.to_string())));
 }
 
 /// Prints text to stderr, its control characters escaped.
 pub(crate) fn to_stderr(text: fmt::Arguments<'_>) {
-    std::eprint!("{}", plain(&text.to_string()));
+    stdout::write_error(format_args!("{}", plain(&text.to_string())));
 }
 
 /// Text with its control characters escaped, but for the ends of lines, and those that turn the

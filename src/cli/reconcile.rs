@@ -1,6 +1,5 @@
 //! `app reconcile`: flags, tables and exit codes of `operations::reconciliation`.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::database::Database;
-use super::output::{Output, plain, table};
+use super::output::{Output, table};
 use super::report;
 use crate::bank::BankArgs;
 use crate::db;
@@ -128,7 +127,7 @@ fn print(comparison: &Comparison, output: Output) -> anyhow::Result<()> {
             breaks.chain([format!("{}\n", json!(comparison.summary()))]).collect()
         }
     };
-    let _ = std::io::stdout().write_all(plain(&text).as_bytes());
+    print!("{text}");
     Ok(())
 }
 

@@ -6,13 +6,12 @@
 //!   fix:   start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own
 //! ```
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use sqlx::error::DatabaseError;
 use surety_postgres::ConnectError;
 
 use super::environment::EnvironmentError;
-use super::output::plain;
 use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::behaviour::BehaviourError;
@@ -41,9 +40,11 @@ const BAD_SETTING: u8 = 78;
 /// Prints `error` with its causes and, where we know it, the way out; gives the exit code.
 pub fn error(error: &anyhow::Error) -> ExitCode {
     let (code, fix) = classify(error);
-    let mut said = error.to_string();
+    let mut said = words(&**error);
     let mut text = format!("error: {said}\n");
-    for cause in error.chain().skip(1).map(ToString::to_string) {
+    let causes = error.chain().zip(error.chain().skip(1));
+    // What stands behind a refusal is the refusal itself.
+    for cause in causes.filter(|(of, _)| refusal(*of).is_none()).map(|(_, cause)| words(cause)) {
         // Some libraries repeat the source in their own sentence.
         if !said.contains(&cause) {
             text.push_str(&format!("  cause: {cause}\n"));
@@ -53,9 +54,22 @@ pub fn error(error: &anyhow::Error) -> ExitCode {
     if let Some(fix) = fix {
         text.push_str(&format!("  fix:   {fix}\n"));
     }
-    // Nobody is left to tell when this fails.
-    let _ = std::io::stderr().write_all(plain(&text).as_bytes());
+    eprint!("{text}");
     ExitCode::from(code)
+}
+
+/// The sentence of an error. The driver ends those of the server with a line, which is one of
+/// PostgreSQL's own source.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    match refusal(error) {
+        Some(refusal) => format!("error returned from database: {}", refusal.message()),
+        None => error.to_string(),
+    }
+}
+
+/// The refusal of the server that an error of the driver's is about.
+fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn DatabaseError> {
+    error.downcast_ref::<sqlx::Error>()?.as_database_error()
 }
 
 /// Errors whose own sentence names the fix.
@@ -96,7 +110,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
             Some("start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own"),
         ),
         Some(ConnectError::NeedsSession { .. }) => (BAD_SETTING, None),
-        Some(ConnectError::Relay(_)) | None => (FAILED, None),
+        Some(ConnectError::Relay(_)) | None => (FAILED, fix_of_database(error)),
     }
 }
 
@@ -108,19 +122,43 @@ fn schema_error(cause: &(dyn std::error::Error + 'static)) -> Option<(u8, Option
             OTHER_SCHEMA,
             Some("use a binary of the release that applied it, or of a later one"),
         )),
-        SchemaError::Apply { source, .. } if is_forbidden(source) => {
-            Some((FAILED, Some("migrate as the owner of the database")))
+        SchemaError::NotRecorded { .. } => Some((FAILED, Some("use another database"))),
+        SchemaError::Locked { .. } => Some((
+            FAILED,
+            Some(
+                "wait until the other session has ended, or give --wait more time; 'app doctor' \
+                  names transactions that stay open",
+            ),
+        )),
+        SchemaError::Apply { source, .. } | SchemaError::Database(source) => {
+            Some((FAILED, Some(fix_of_refusal(source))))
         }
-        SchemaError::Apply { .. }
-        | SchemaError::NotRecorded { .. }
-        | SchemaError::Locked { .. }
-        | SchemaError::Database(_) => None,
     }
 }
 
-/// SQLSTATE insufficient_privilege.
-fn is_forbidden(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("42501")
+/// The way out of what the database refused, if anything is that.
+fn fix_of_database(error: &anyhow::Error) -> Option<&'static str> {
+    let refusal = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>())?;
+    Some(fix_of_refusal(refusal))
+}
+
+fn fix_of_refusal(error: &sqlx::Error) -> &'static str {
+    let state = error.as_database_error().and_then(|error| error.code());
+    match state.as_deref().unwrap_or_default() {
+        "42501" => {
+            "migrate as the owner of the database, or as a role that was granted CREATE on it and \
+             owns the schemas that are there"
+        }
+        "25006" => "point DATABASE_URL to the primary",
+        "55P03" | "57014" | "40P01" => "try again when less runs on the database",
+        state if state.starts_with("53") => {
+            "give the server what it lacks: disk space, memory or connections"
+        }
+        state if state.starts_with("08") || state.starts_with("57") || state.is_empty() => {
+            "look whether the database is still there, and run the same command again"
+        }
+        _ => "see the server's log; what was not committed changed nothing",
+    }
 }
 
 fn connect_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a ConnectError> {

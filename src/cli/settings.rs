@@ -50,8 +50,8 @@ pub(super) fn warn_of_unknown_names(command: &Command) {
     let known = known_names(command);
     let given = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for warning in given.filter_map(|name| warning_of(&name, &known)) {
-        // Before there are any logs. Nobody is left to tell when this fails.
-        let _ = std::io::stderr().write_all(warning.as_bytes());
+        // Before there are any logs.
+        eprint!("{warning}");
     }
 }
 
@@ -69,8 +69,19 @@ fn warning_of(name: &str, known: &BTreeSet<String>) -> Option<String> {
 
 /// Ends the process as clap does, but shows no value of the environment.
 pub(super) fn refuse(error: &clap::Error, command: &Command) -> ! {
+    if !error.use_stderr() {
+        // Help, or the version.
+        let written = error.print().and_then(|()| std::io::stdout().flush());
+        match written {
+            Err(lost) if lost.kind() != std::io::ErrorKind::BrokenPipe => {
+                eprintln!("error: not all of the output could be written\n  cause: {lost}");
+                std::process::exit(i32::from(super::report::FAILED));
+            }
+            _ => std::process::exit(0),
+        }
+    }
     let Some(text) = refusal_of_variable(error, command) else { error.exit() };
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    eprint!("{text}");
     std::process::exit(i32::from(super::report::USAGE))
 }
 

@@ -1,5 +1,8 @@
-//! SIGINT and SIGTERM of a process that runs until it is told to stop: the first asks it to end in
-//! good order, the second ends it at once.
+//! SIGINT, SIGTERM and SIGHUP of a process that runs until it is told to stop: the first asks it to
+//! end in good order, the second ends it at once.
+//!
+//! SIGHUP comes when the terminal or the connection is gone. Whoever started the process under
+//! `nohup` wants it to go on, and then it does.
 
 use std::io;
 
@@ -8,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The exit code that a shell expects of a process that SIGINT ended.
 const EXIT_ON_SIGINT: i32 = 130;
+/// The exit code that a shell expects of a process that SIGHUP ended.
+const EXIT_ON_SIGHUP: i32 = 129;
 /// The exit code that a shell expects of a process that SIGTERM ended.
 const EXIT_ON_SIGTERM: i32 = 143;
 
@@ -18,24 +23,61 @@ const EXIT_ON_SIGTERM: i32 = 143;
 ///
 /// When the system refuses to deliver signals.
 pub fn shutdown() -> io::Result<CancellationToken> {
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terminations = signal(SignalKind::terminate())?;
+    let mut signals = Signals::new()?;
     let token = CancellationToken::new();
     let first = token.clone();
     tokio::spawn(async move {
-        next(&mut interrupts, &mut terminations).await;
+        signals.next().await;
         first.cancel();
-        let code = next(&mut interrupts, &mut terminations).await;
+        let code = signals.next().await;
         // Nothing is flushed and nobody is waited for: that is what a second signal asks for.
         std::process::exit(code);
     });
     Ok(token)
 }
 
-/// Waits for either signal and gives the exit code that belongs to it.
-async fn next(interrupts: &mut Signal, terminations: &mut Signal) -> i32 {
-    tokio::select! {
-        _ = interrupts.recv() => EXIT_ON_SIGINT,
-        _ = terminations.recv() => EXIT_ON_SIGTERM,
+struct Signals {
+    interrupts: Signal,
+    terminations: Signal,
+    /// None when the process is to ignore them.
+    hangups: Option<Signal>,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangups: match is_ignored(libc::SIGHUP) {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
+            interrupts: signal(SignalKind::interrupt())?,
+            terminations: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for any of them and gives the exit code that belongs to it.
+    async fn next(&mut self) -> i32 {
+        let hangup = async {
+            match &mut self.hangups {
+                Some(hangups) => hangups.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupts.recv() => EXIT_ON_SIGINT,
+            _ = self.terminations.recv() => EXIT_ON_SIGTERM,
+            _ = hangup => EXIT_ON_SIGHUP,
+        }
+    }
+}
+
+/// Tells whether whoever started the process has it ignore this signal.
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: an action of zeros is a valid one to be written over, and with no new action the call
+    // only reads.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
     }
 }

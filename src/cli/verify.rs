@@ -1,7 +1,6 @@
 //! `app verify`: flags, text and exit codes of the
 //! [verification](crate::operations::verify).
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +8,6 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::output::plain;
 use super::report;
 use crate::db;
 use crate::operations::verify::{self, Finding, FindingStatus, Invariant, Report};
@@ -62,7 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         false => in_words(&report),
     };
     // A reader that has seen enough, such as `head`, does not change what was found.
-    let _ = std::io::stdout().write_all(plain(&text).as_bytes());
+    print!("{text}");
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

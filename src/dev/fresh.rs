@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 
 use super::bank::BOOKS;
 use crate::dev::messages::print;
+use crate::stdout;
 use surety_postgres::embedded::Cluster;
 
 /// Deletes the database and the bank's books, if there are any and somebody consents.
@@ -42,7 +43,7 @@ fn consents(place: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("--fresh deletes all data in {place}: add --yes to do it");
     }
-    eprint!("This deletes all data in {place}. Type yes to go on: ");
+    stdout::write_error(format_args!("This deletes all data in {place}. Type yes to go on: "));
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

@@ -1,7 +1,6 @@
 //! Messages of `app dev` on standard output.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -10,11 +9,12 @@ use super::database::Database;
 use super::{Summary, Webhooks};
 use crate::queue::WorkerSummary;
 use crate::serve::ServeSummary;
+use crate::stdout;
 
-/// Prints to standard output. Nobody is left to read when that is closed.
+/// Prints to standard output, to be seen at once.
 pub(super) fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    stdout::write(format_args!("{text}"));
+    stdout::flush();
 }
 
 /// A step of the start that is done.

@@ -41,8 +41,9 @@ const APPLICATION: &str = "surety serve";
   app serve --migrate
   APP_WEBHOOK_SECRETS_FILE=/run/secrets/webhooks app serve --listen 0.0.0.0:8000
 
-The first SIGINT or SIGTERM stops accepting, finishes the requests under way within --serve-grace
-and exits 0. The second exits at once; what was answered 202 is in the database either way.")]
+The first SIGINT, SIGTERM or SIGHUP stops accepting, finishes the requests under way within
+--serve-grace and exits 0. The second exits at once; what was answered 202 is in the database either
+way.")]
 pub struct Args {
     /// Settings of the database.
     #[command(flatten)]

@@ -23,6 +23,9 @@ use super::formats::LineFormat;
 /// A thread's buffer is given back when a line has made it larger than this.
 const MAX_KEPT_BUFFER_BYTES: usize = 64 * 1024;
 
+/// The most characters of a statement that are logged: enough to find it by.
+const MAX_STATEMENT_CHARS: usize = 500;
+
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -105,11 +108,21 @@ impl Visit for LineFields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field.name(), FieldValue::Text(value.to_owned()));
+        self.set(field.name(), FieldValue::Text(abridged(field.name(), value)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.set(field.name(), FieldValue::Text(format!("{value:?}")));
+        self.set(field.name(), FieldValue::Text(abridged(field.name(), &format!("{value:?}"))));
+    }
+}
+
+/// The text of a field: of a statement, which may be a whole migration, only the beginning.
+fn abridged(name: &str, text: &str) -> String {
+    match text.char_indices().nth(MAX_STATEMENT_CHARS) {
+        Some((end, _)) if name == "db.statement" => {
+            format!("{}… ({} bytes)", &text[..end], text.len())
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -253,6 +266,18 @@ mod tests {
         let timestamp = line["timestamp"].as_str().expect("there is a time");
         time::OffsetDateTime::parse(timestamp, &time::format_description::well_known::Rfc3339)
             .expect("the time is RFC 3339");
+    }
+
+    #[test]
+    fn of_a_statement_only_the_beginning_is_logged() {
+        let migration = "create table éé ();\n".repeat(1_000);
+        let line = json_line(|| {
+            tracing::warn!(db.statement = migration, other = migration, summary = "create table");
+        });
+        let shown = line["db.statement"].as_str().expect("it is text");
+        assert!(shown.starts_with("create table éé") && shown.chars().count() < 530, "{shown}");
+        assert!(shown.ends_with("(22000 bytes)"), "{shown}");
+        assert_eq!(line["other"].as_str().map(str::len), Some(22_000));
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod send;
 mod serve;
 mod settle;
 mod signatures;
+mod sinks;
 mod slow_clients;
 mod system;
 mod telemetry;

@@ -367,3 +367,27 @@ async fn a_migration_does_not_queue_behind_a_lock_for_ever() {
 fn migrate(url: &str, args: &[&str]) -> AppCommand {
     App::command([&["migrate"], args].concat()).env("DATABASE_URL", url)
 }
+
+#[tokio::test]
+async fn what_the_database_refuses_comes_with_a_way_out_and_no_line_of_its_source() {
+    let db = TestDb::without_schema().await;
+    let role = format!("poor_{}", std::process::id());
+    let setup = format!("create role {role} login");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(setup)).execute(&db.pool).await.unwrap();
+    let mut url = url::Url::parse(&db.url).unwrap();
+    url.set_username(&role).unwrap();
+    for command in [&["run"][..], &["revert", "--to", "0", "--yes"], &["status"]] {
+        let (status, said) = migrate(url.as_str(), command).run().await;
+        if !status.success() {
+            assert!(said.contains("\n  fix:   "), "{command:?}: {said}");
+            assert!(said.contains("permission denied"), "{command:?}: {said}");
+        }
+        assert!(!said.contains("at line"), "{command:?}: {said}");
+    }
+    let (status, said) = migrate(url.as_str(), &["run"]).run().await;
+    assert!(!status.success() && said.contains("CREATE on it"), "{said}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop role {role}")))
+        .execute(&db.pool)
+        .await
+        .unwrap();
+}

@@ -1,11 +1,9 @@
 //! The findings as text and as JSON.
 
-use std::io::Write as _;
-
 use serde_json::{Value, json};
 
 use super::fixes;
-use crate::cli::output::{Output, moment, plain};
+use crate::cli::output::{Output, moment};
 use crate::operations::health::{Finding, HealthReport, Level};
 
 /// Prints the report. A reader that stops early, such as `head`, changes nothing.
@@ -17,7 +15,7 @@ pub(super) fn print(report: &HealthReport, output: Output) {
             report.findings.iter().map(|finding| format!("{}\n", finding_json(finding))).collect()
         }
     };
-    let _ = std::io::stdout().write_all(plain(&text).as_bytes());
+    print!("{text}");
 }
 
 fn to_text(report: &HealthReport) -> String {

@@ -74,7 +74,9 @@ impl ResultPrinter {
                 let totals: Vec<String> = totals.collect();
                 let totals = if totals.is_empty() { "none".to_owned() } else { totals.join(", ") };
                 match self.mode {
-                    Mode::DryRun => println!("{totals}; nothing was changed, because of --dry-run"),
+                    Mode::DryRun => {
+                        println!("{totals}; nothing was changed, because of --dry-run")
+                    }
                     Mode::Commit => println!("{totals}; {next}"),
                 }
             }

@@ -19,6 +19,8 @@ pub enum Signal {
     Interrupt,
     /// The signal of a supervisor.
     Terminate,
+    /// The end of a terminal.
+    Hangup,
     /// `kill -9`.
     Kill,
     /// Stops the process where it stands.
@@ -206,6 +208,7 @@ pub fn send_signal(pid: i32, signal: Signal) {
     let number = match signal {
         Signal::Interrupt => libc::SIGINT,
         Signal::Terminate => libc::SIGTERM,
+        Signal::Hangup => libc::SIGHUP,
         Signal::Kill => libc::SIGKILL,
         Signal::Stop => libc::SIGSTOP,
         Signal::Continue => libc::SIGCONT,
