@@ -16,6 +16,7 @@ use crate::bank::BankArgs;
 use crate::db::{self, DatabaseArgs};
 use crate::jobs::{self, Bank, Services};
 use crate::queue::Retention;
+use crate::queue::operate::known_names::KnownNames;
 use crate::queue::sealing::Keyring;
 use crate::queue::{Worker, WorkerSettings, WorkerSummary};
 
@@ -31,9 +32,9 @@ const APPLICATION: &str = "surety work";
   app work
   app work --concurrency 32 --grace 60s
 
-The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within --grace, hands the
-others back and exits 0. The second exits at once; leases then bring the jobs back. 'app workers
-drain' does what the first signal does, from anywhere.")]
+The first SIGINT, SIGTERM or SIGHUP stops claiming, lets jobs in progress finish within --grace,
+hands the others back and exits 0. The second exits at once; leases then bring the jobs back. 'app
+workers drain' does what the first signal does, from anywhere.")]
 pub struct Args {
     /// The database.
     #[command(flatten)]
@@ -187,12 +188,28 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         db::migrate(&database.connect_session(APPLICATION, "--migrate").await?).await?;
     }
     db::require_current_schema(&pool).await?;
+    let handlers = pool.clone();
     let worker = worker(pool, &args.worker, database.direct_options(APPLICATION)?)?;
     worker.require_rights().await?;
     tracing::info!(concurrency = args.worker.concurrency, "working");
+    warn_of_unknown_queues(&handlers, &args.worker.queues).await;
     let summary = worker.run(shutdown).await;
     report(summary);
     Ok(())
+}
+
+/// Says which of the queues nobody knows: a worker of a mistyped one waits for ever.
+async fn warn_of_unknown_queues(pool: &PgPool, queues: &[String]) {
+    let known = async {
+        let mut conn = pool.acquire().await?;
+        KnownNames::read(&mut conn).await
+    };
+    // Whoever cannot be asked now is asked for jobs anyway, and says what is wrong then.
+    let Ok(mut known) = known.await else { return };
+    known.queues.extend(jobs::kinds().iter().map(|kind| kind.queue().to_owned()));
+    for doubt in known.doubts_about_queues(queues.iter().map(String::as_str)) {
+        tracing::warn!("--queues: {doubt}");
+    }
 }
 
 /// A worker of this application's job kinds. It listens for new jobs by `direct`, a way past any

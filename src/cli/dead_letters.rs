@@ -8,6 +8,7 @@ use sqlx::PgPool;
 
 use super::actor::ActorArgs;
 use super::database::Database;
+use super::known_names::TypedNames;
 use super::output::{Output, moment, table};
 use super::report::{CONFLICT, NOT_FOUND};
 use crate::operations::dead_letters::{
@@ -121,6 +122,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List { database, kind, limit, output } => {
             let pool = database.connect_current(APPLICATION).await?;
+            TypedNames::kinds(&kind).warn_of_unknown(&mut *pool.acquire().await?).await?;
             list(&pool, kind, limit, output).await
         }
         Command::Show { database, job_id, output } => {
@@ -129,6 +131,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Redrive { database, job_ids, all, kind, dry_run, yes: _, actor, output } => {
             let pool = database.connect_current(APPLICATION).await?;
+            TypedNames::kinds(&kind).warn_of_unknown(&mut *pool.acquire().await?).await?;
             let (verdict, mode) = (DecisionKind::Redriven, mode(dry_run));
             let mut command = Decisions::new(pool, verdict, mode, actor.into_actor(), output);
             match all {

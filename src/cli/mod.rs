@@ -17,6 +17,7 @@ pub mod doctor;
 pub(crate) mod environment;
 pub mod jobs;
 pub mod keys;
+mod known_names;
 pub mod migrate;
 pub mod openapi;
 mod password_source;

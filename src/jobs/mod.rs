@@ -22,7 +22,7 @@ pub use settle_transaction::SettleTransaction;
 use crate::bank::breaker::Breaker;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
-use crate::queue::enqueue::kinds;
+use crate::queue::enqueue::kinds::{self, KindDeclaration};
 use crate::queue::{Backoff, QueueError, Registry};
 
 /// The name under which all workers share the circuit breaker of the bank.
@@ -71,6 +71,16 @@ impl Bank {
 pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
     let registry = registry(Services { pool: pool.clone(), bank: None });
     kinds::declare(pool, &registry.declarations()).await
+}
+
+/// All kinds of job that this binary knows.
+pub const fn kinds() -> [KindDeclaration; 4] {
+    [
+        KindDeclaration::of::<SettleTransaction>(),
+        KindDeclaration::of::<ExecuteTransfer>(),
+        KindDeclaration::of::<ExecuteBankOrder>(),
+        KindDeclaration::of::<ResolveBankOrder>(),
+    ]
 }
 
 /// Registers all kinds of job that this binary knows.

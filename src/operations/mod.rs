@@ -46,10 +46,12 @@ pub mod workers;
 pub use actor::{Actor, Identity, InvalidReason, MAX_REASON_CHARS, Reason};
 
 pub use crate::queue::health::span;
+pub use crate::queue::operate::known_names::KnownNames;
 
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
 
+use crate::queue::QueueError;
 use crate::queue::commits::commit;
 use crate::queue::enqueue::notify_now;
 
@@ -79,6 +81,20 @@ impl Mode {
 /// When the database refuses.
 pub async fn database_now(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar("select clock_timestamp()").fetch_one(conn).await
+}
+
+/// The names of kinds and queues that somebody knows, this program among them.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn known_names(conn: &mut PgConnection) -> Result<KnownNames, QueueError> {
+    let mut known = KnownNames::read(conn).await?;
+    for kind in crate::jobs::kinds() {
+        known.kinds.insert(kind.kind().to_owned());
+        known.queues.insert(kind.queue().to_owned());
+    }
+    Ok(known)
 }
 
 /// Wakes idle workers, which would otherwise find new jobs at their next poll.

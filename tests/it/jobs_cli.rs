@@ -159,6 +159,9 @@ async fn what_makes_no_sense_or_is_not_there_has_an_exit_code_of_its_own() {
         (&["retry", "--reason", "why"], 2),
         (&["retry", &waits, "--kind", "a", "--reason", "why"], 2),
         (&["retry", "--kind", "send_mail", "--reason", "why"], 2),
+        (&["retry", "--all-matching", "--yes", "--reason", "why"], 2),
+        (&["cancel", "--all-matching", "--dry-run", "--reason", "why"], 2),
+        (&["discard", "--all-matching", "--all", "--kind", "x", "--reason", "why"], 2),
         (&["retry", "--all-matching", "--state", "completed", "--reason", "why"], 2),
         (&["cancel", &waits, &done, "--reason", "why"], 2),
         (&["list", "--state", "asleep"], 2),
@@ -262,7 +265,8 @@ async fn a_rate_is_kept() {
     let db = TestDb::new().await;
     discarded(&db.pool, 30).await;
     let begun = std::time::Instant::now();
-    let retry = ["retry", "--all-matching", "--rate", "20/s", "--yes", "--reason", "case 1"];
+    let retry =
+        ["retry", "--all-matching", "--all", "--rate", "20/s", "--yes", "--reason", "case 1"];
     let (code, output) = jobs(&db, &retry).await;
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains("30 redriven"), "{output}");
@@ -273,14 +277,15 @@ async fn a_rate_is_kept() {
 async fn a_redrive_that_is_killed_is_gone_on_with_by_the_same_command() {
     let db = TestDb::new().await;
     discarded(&db.pool, 60).await;
-    let retry = ["jobs", "retry", "--all-matching", "--rate", "40/s", "--yes", "--reason", "why"];
+    let retry =
+        ["jobs", "retry", "--all-matching", "--all", "--rate", "40/s", "--yes", "--reason", "why"];
     let mut app = App::command(retry).env("DATABASE_URL", &db.url).spawn();
     app.wait_for_line("runs again").await;
     app.kill().await;
     let left = states(&db.pool).await.iter().filter(|state| *state == "discarded").count();
     assert!(left > 0 && left < 60, "{left}");
     let (code, output) =
-        jobs(&db, &["retry", "--all-matching", "--yes", "--reason", "case 1"]).await;
+        jobs(&db, &["retry", "--all-matching", "--all", "--yes", "--reason", "case 1"]).await;
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains(&format!("{left} redriven")), "{output}");
 }

@@ -170,7 +170,8 @@ async fn limits_are_shown_changed_one_by_one_and_cleared() {
     assert_eq!(queues(&db, &["limits", "mails"]).await.0, Some(3));
     let (code, output) =
         queues(&db, &["limits", "mails", "--max-running", "20", "--rate", "100/1m"]).await;
-    assert_eq!((code, output.as_str()), (Some(0), "queue mails: 20 at once, 100/1m, from now on"));
+    let words = "warning: nobody knows a queue mails\nqueue mails: 20 at once, 100/1m, from now on";
+    assert_eq!((code, output.as_str()), (Some(0), words));
     queues(&db, &["limits", "mails", "--max-running-per-key", "1", "--rate-per-key", "5/m"]).await;
     queues(&db, &["limits", "mails", "--max-running", "off", "--ordered", "skip_after=3"]).await;
     let shown = asked(&db, &["limits", "mails"]).await;
@@ -238,4 +239,39 @@ async fn a_blocked_key_is_named_with_its_head_and_goes_on_when_it_is_unblocked()
     assert_eq!(queues(&db, &unblock("customer-18")).await.0, Some(3));
     let made_by = "select count(*) from queue.interventions where made_by = 'cli:ada'";
     assert_eq!(count(&db.pool, made_by).await, 1);
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_told_with_the_nearest_one() {
+    let db = TestDb::new().await;
+    let run = async |args: &[&str]| {
+        let command = App::command(args).env("DATABASE_URL", &db.url).env("USER", "ada");
+        command.run().await
+    };
+    for (args, doubt) in [
+        (&["queues", "pause", "bnak", "--reason", "why"][..], "a queue bnak: did you mean bank?"),
+        (&["queues", "drain", "defualt", "--reason", "why"], "did you mean default?"),
+        (&["queues", "limits", "nowhere", "--max-running", "2"], "nobody knows a queue nowhere"),
+        (&["jobs", "list", "--kind", "setle_transaction"], "did you mean settle_transaction?"),
+        (&["jobs", "list", "--queue", "defult"], "did you mean def"),
+        (&["jobs", "cancel", "--all-matching", "--kind", "x", "--reason", "y"], "a kind x"),
+        (&["dead-letters", "list", "--kind", "execute_bank_ordr"], "execute_bank_order?"),
+    ] {
+        let (_, said) = run(args).await;
+        assert!(said.contains("warning: nobody knows") && said.contains(doubt), "{args:?}: {said}");
+    }
+    for args in [
+        &["queues", "pause", "bank", "--reason", "why"][..],
+        &["queues", "pause", "--all", "--reason", "why"],
+        // By now it has a pause.
+        &["queues", "resume", "bnak"],
+        &["jobs", "list", "--kind", "settle_transaction,execute_transfer"],
+    ] {
+        let (status, said) = run(args).await;
+        assert!(status.success() && !said.contains("warning"), "{args:?}: {said}");
+    }
+    let work = App::command(["work", "--queues", "bank,defaultt"]);
+    let mut worker = work.env("DATABASE_URL", &db.url).spawn();
+    worker.wait_for_line("nobody knows a queue defaultt: did you mean default?").await;
+    assert!(!worker.output().contains("a queue bank"), "{}", worker.output());
 }

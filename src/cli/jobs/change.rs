@@ -6,7 +6,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::chosen::Chosen;
 use super::filters::FilterArgs;
@@ -15,6 +15,7 @@ use super::results::{ResultPrinter, Selected};
 use super::{APPLICATION, Output, usage};
 use crate::cli::actor::ActorArgs;
 use crate::cli::database::Database;
+use crate::cli::known_names::TypedNames;
 use crate::operations::jobs::matching::{JobCount, JobScope};
 use crate::operations::jobs::{ChangeJobs, JobAction, JobId, JobSelection, change};
 use crate::operations::{Actor, Mode, wake_workers};
@@ -28,6 +29,9 @@ pub(super) struct Args {
     /// All that match the filter.
     #[arg(long)]
     all_matching: bool,
+    /// With --all-matching and no filter: every job.
+    #[arg(long, requires = "all_matching")]
+    all: bool,
     #[command(flatten)]
     filter: FilterArgs,
     /// With --all-matching: the most jobs, the newest first.
@@ -51,10 +55,18 @@ pub(super) struct Args {
 
 pub(super) async fn run(action: JobAction, args: Args) -> anyhow::Result<ExitCode> {
     let ids = args.chosen.read()?;
+    let names = args.filter.names();
     let mut selection = JobSelection::from(args.filter);
     if let Some((error, fix)) =
         contradiction(ids.is_some(), args.all_matching, selection.is_everything())
     {
+        return Ok(usage(error, fix));
+    }
+    if args.all_matching && selection.is_everything() != args.all {
+        let (error, fix) = match args.all {
+            true => ("--all and a filter are given", "choose one of them"),
+            false => ("no filter is given", "give one, or add --all if every job is meant"),
+        };
         return Ok(usage(error, fix));
     }
     selection.states = match action.states(&selection.states) {
@@ -69,7 +81,7 @@ pub(super) async fn run(action: JobAction, args: Args) -> anyhow::Result<ExitCod
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Commit };
     let (rate, yes, output) = (args.rate, args.yes, args.output);
     let actor = args.actor.into_actor();
-    let command = Command { pool, action, mode, actor, rate, yes, output };
+    let command = Command { pool, action, mode, actor, rate, yes, output, names };
     match ids {
         Some(ids) => command.by_number(&ids).await,
         None => {
@@ -106,6 +118,8 @@ struct Command {
     rate: Option<Rate>,
     yes: bool,
     output: Output,
+    /// Of the filter: when no job has them, they may be mistyped.
+    names: TypedNames,
 }
 
 impl Command {
@@ -129,15 +143,18 @@ impl Command {
         let mut conn = self.pool.acquire().await?;
         let filter = selection.into_filter(&mut conn).await?;
         let Some(mut scope) = JobScope::take(&mut conn, filter, limit).await? else {
-            return Ok(self.none_match());
+            return self.none_match(&mut conn).await;
         };
         let count = scope.count(&mut conn).await?;
+        if count.matching == 0 && self.mode == Mode::Commit {
+            return self.none_match(&mut conn).await;
+        }
+        if count.matching == 0 {
+            self.names.warn_of_unknown(&mut conn).await?;
+        }
         drop(conn);
         if self.mode == Mode::DryRun {
             return self.print_count(&count);
-        }
-        if count.matching == 0 {
-            return Ok(self.none_match());
         }
         if !self.yes && self.output == Output::Table {
             count.sample.iter().for_each(|job| eprintln!("  job {} {}", job.id, job.kind));
@@ -222,13 +239,14 @@ impl Command {
         )
     }
 
-    fn none_match(&self) -> ExitCode {
+    async fn none_match(&self, conn: &mut PgConnection) -> anyhow::Result<ExitCode> {
+        self.names.warn_of_unknown(conn).await?;
         match self.output {
             Output::Json => println!("[]"),
             Output::Table => println!("no job matches that could undergo it; nothing was changed"),
             Output::Jsonl | Output::Id => {}
         }
-        ExitCode::SUCCESS
+        Ok(ExitCode::SUCCESS)
     }
 }
 

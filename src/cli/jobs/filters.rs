@@ -2,6 +2,7 @@
 
 use clap::builder::NonEmptyStringValueParser;
 
+use crate::cli::known_names::TypedNames;
 use crate::operations::jobs::selection::{Moment, parse_args_match, parse_state};
 use crate::operations::jobs::{ArgsMatch, JobSelection, JobState};
 
@@ -47,6 +48,13 @@ pub(super) struct FilterArgs {
     /// Jobs with this value in a field at the top of their arguments; several for all.
     #[arg(long = "where", value_parser = parse_args_match, value_name = "FIELD=VALUE")]
     args: Vec<ArgsMatch>,
+}
+
+impl FilterArgs {
+    /// The names in it.
+    pub(super) fn names(&self) -> TypedNames {
+        TypedNames { kinds: self.kind.clone(), queues: self.queue.clone() }
+    }
 }
 
 impl From<FilterArgs> for JobSelection {

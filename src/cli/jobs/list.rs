@@ -1,13 +1,15 @@
 //! `app jobs list`.
 
-use std::io::Write as _;
 use std::process::ExitCode;
+
+use sqlx::PgConnection;
 
 use super::chosen::Chosen;
 use super::filters::FilterArgs;
 use super::{APPLICATION, Output};
 use crate::cli::database::Database;
-use crate::cli::output::{moment, plain, table};
+use crate::cli::known_names::TypedNames;
+use crate::cli::output::{moment, table};
 use crate::operations::jobs::reading::list;
 use crate::operations::jobs::{JobId, JobSelection, JobState, JobSummary, MAX_LISTED};
 
@@ -35,6 +37,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pool = args.database.connect_current(APPLICATION).await?;
     let ids = args.chosen.read()?;
     let mut conn = pool.acquire().await?;
+    let names = args.filter.names();
     let mut filter = JobSelection::from(args.filter).into_filter(&mut conn).await?;
     let mut printer = Printer::new(args.output);
     let mut left = args.limit;
@@ -46,6 +49,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             left -= u32::try_from(jobs.len())?;
             printer.print(jobs)?;
         }
+        printer.warn_if_empty(&names, &mut conn).await?;
         return printer.finish(None);
     }
     let mut before = args.before.map(JobId);
@@ -55,6 +59,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         printer.print(page.jobs)?;
         before = page.next;
         if left == 0 || before.is_none() {
+            printer.warn_if_empty(&names, &mut conn).await?;
             return printer.finish(before);
         }
     }
@@ -64,25 +69,39 @@ struct Printer {
     output: Output,
     /// Jobs that are printed at the end, as columns or brackets need all of them.
     jobs: Vec<JobSummary>,
+    /// True until a job is printed.
+    is_empty: bool,
 }
 
 impl Printer {
     fn new(output: Output) -> Self {
-        Self { output, jobs: Vec::new() }
+        Self { output, jobs: Vec::new(), is_empty: true }
+    }
+
+    /// A name that no job has may be mistyped.
+    async fn warn_if_empty(
+        &self,
+        names: &TypedNames,
+        conn: &mut PgConnection,
+    ) -> anyhow::Result<()> {
+        match self.is_empty {
+            true => names.warn_of_unknown(conn).await,
+            false => Ok(()),
+        }
     }
 
     fn print(&mut self, jobs: Vec<JobSummary>) -> anyhow::Result<()> {
-        let mut out = std::io::stdout().lock();
+        self.is_empty &= jobs.is_empty();
         match self.output {
             Output::Table | Output::Json => self.jobs.extend(jobs),
             Output::Jsonl => {
                 for job in jobs {
-                    writeln!(out, "{}", plain(&serde_json::to_string(&job)?))?;
+                    println!("{}", serde_json::to_string(&job)?);
                 }
             }
             Output::Id => {
                 for job in jobs {
-                    writeln!(out, "{}", job.id)?;
+                    println!("{}", job.id);
                 }
             }
         }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{APPLICATION, print_result};
 use crate::cli::actor::NameArg;
 use crate::cli::database::Database;
+use crate::cli::known_names::TypedNames;
 use crate::cli::output::Output;
 use crate::cli::report::{CONFLICT, NOT_FOUND, USAGE};
 use crate::operations::queues::limits::{Number, Order, Rate, Setting};
@@ -88,6 +89,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let name = &args.name;
     let pool = args.database.connect_current(APPLICATION).await?;
     let mut conn = pool.acquire().await?;
+    TypedNames::queue(name).warn_of_unknown(&mut conn).await?;
     let result = |word, limits| json!(LimitsResult { queue: name, result: word, limits });
     if args.clear {
         let (code, word, words) = match queues::clear_limits(&mut conn, name).await? {

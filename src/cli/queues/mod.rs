@@ -17,6 +17,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::actor::ActorArgs;
 use super::database::Database;
+use super::known_names::TypedNames;
 use super::output::{Output, moment};
 use super::report::{CONFLICT, NOT_FOUND, TIMED_OUT};
 use crate::operations::Actor;
@@ -188,26 +189,41 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Pause { database, which, actor, output } => {
             let pool = database.connect_current(APPLICATION).await?;
             let (scope, actor) = (which.scope(), actor.into_actor());
-            pause(&mut *pool.acquire().await?, &scope, &actor, output).await
+            let mut conn = pool.acquire().await?;
+            warn_of_unknown(&mut conn, &scope).await?;
+            pause(&mut conn, &scope, &actor, output).await
         }
         Command::Resume { database, which, output } => {
             let pool = database.connect_current(APPLICATION).await?;
-            resume(&mut *pool.acquire().await?, &which.scope(), output).await
+            let (scope, mut conn) = (which.scope(), pool.acquire().await?);
+            warn_of_unknown(&mut conn, &scope).await?;
+            resume(&mut conn, &scope, output).await
         }
         Command::Drain { database, name, actor, timeout, output } => {
             let pool = database.connect_current(APPLICATION).await?;
+            TypedNames::queue(&name).warn_of_unknown(&mut *pool.acquire().await?).await?;
             drain(&pool, &name, &actor.into_actor(), timeout, output).await
         }
         Command::Limits(args) => limits::run(args).await,
         Command::Blocked { database, name, limit, output } => {
             let pool = database.connect_current(APPLICATION).await?;
+            TypedNames::queue(&name).warn_of_unknown(&mut *pool.acquire().await?).await?;
             listing::blocked(&pool, &name, limit, output).await
         }
         Command::Unblock { database, name, key, actor, output } => {
             let pool = database.connect_current(APPLICATION).await?;
             let actor = actor.into_actor();
-            unblock(&mut *pool.acquire().await?, &name, &key, &actor, output).await
+            let mut conn = pool.acquire().await?;
+            TypedNames::queue(&name).warn_of_unknown(&mut conn).await?;
+            unblock(&mut conn, &name, &key, &actor, output).await
         }
+    }
+}
+
+async fn warn_of_unknown(conn: &mut PgConnection, scope: &QueueScope) -> anyhow::Result<()> {
+    match scope {
+        QueueScope::One(name) => TypedNames::queue(name).warn_of_unknown(conn).await,
+        QueueScope::All => Ok(()),
     }
 }
 

@@ -29,7 +29,7 @@ async fn the_commands_list_and_show_what_the_api_does() {
     let listed: Value = serde_json::from_str(&output).unwrap();
     assert_eq!(listed, world.list("").await["dead_letters"]);
     let (_, output) = world.run(&["list", "-o", "jsonl", "--kind", "other"]).await;
-    assert_eq!(output, "");
+    assert_eq!(output, "warning: nobody knows a kind other");
 
     let (code, output) = world.run(&["show", &job.to_string(), "-o", "json"]).await;
     assert_eq!(code, Some(0), "{output}");

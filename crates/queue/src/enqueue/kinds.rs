@@ -60,6 +60,12 @@ impl KindDeclaration {
         self.kind
     }
 
+    /// The queue that its jobs go to.
+    #[must_use]
+    pub const fn queue(&self) -> &'static str {
+        self.queue
+    }
+
     /// Tells whether the arguments are encrypted.
     #[must_use]
     pub const fn is_sealed(&self) -> bool {

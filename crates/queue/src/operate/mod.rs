@@ -47,6 +47,7 @@ pub mod discarded;
 mod filter;
 pub mod inspect;
 pub mod interventions;
+pub mod known_names;
 pub mod list;
 pub mod queues;
 pub mod waiting;
