@@ -49,7 +49,7 @@ pub enum PeriodRefusal {
 ///
 /// # Errors
 ///
-/// As [`find`].
+/// As [`find`](super::wallets::find).
 pub async fn statement(
     conn: &mut PgConnection,
     wallet: &Wallet,
@@ -94,7 +94,7 @@ pub struct BalanceAt {
 ///
 /// # Errors
 ///
-/// As [`find`].
+/// As [`find`](super::wallets::find).
 pub async fn balance_at(
     conn: &mut PgConnection,
     wallet: &Wallet,
