@@ -11,6 +11,8 @@ use super::{PATIENCE, eventually};
 
 /// Environment that must not leak from the developer's shell into a test.
 const FOREIGN_ENV: [&str; 5] = ["APP_", "OTEL_", "PG", "DATABASE_URL", "RUST_LOG"];
+/// The variable that says by which PostgreSQL all is tested, the private ones of programs, too.
+const SERVER_ENV: &str = "APP_PG_BIN";
 
 /// A signal that a test sends to a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +54,8 @@ impl Process {
         command.args(args).current_dir("/").process_group(0);
         for (key, _) in std::env::vars_os() {
             let name = key.to_string_lossy();
-            if FOREIGN_ENV.iter().any(|prefix| name.starts_with(prefix)) {
+            let is_foreign = FOREIGN_ENV.iter().any(|prefix| name.starts_with(prefix));
+            if is_foreign && name != SERVER_ENV {
                 command.env_remove(&key);
             }
         }
