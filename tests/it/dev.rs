@@ -445,7 +445,8 @@ fn without_binaries(args: &[&str]) -> Option<AppCommand> {
     }
     let app = [env!("CARGO_BIN_EXE_app")].into_iter().chain(args.iter().copied());
     let all = unshare.into_iter().chain(app).chain(["--data-dir", DATA_DIR]);
-    Some(App::command_of("unshare", all))
+    // Nor where the tests have theirs from.
+    Some(App::command_of("unshare", all).env_remove("APP_PG_BIN"))
 }
 
 /// A data folder that does not exist yet. Removed with this value, which is made before the app and
