@@ -113,7 +113,7 @@ async fn execute(
                 let tx = cx.begin().await?;
                 return fail(cx, tx, id, &reason).await;
             }
-            PaymentStatus::Pending => return Err(undecided(&intent)),
+            PaymentStatus::Pending => return Err(undecided(&intent, state).await),
             PaymentStatus::Unknown => {}
         }
     }
@@ -125,8 +125,6 @@ pub(super) struct Intent {
     operation: CallOperation,
     instruction: BankInstruction,
     order: Order,
-    /// The age of the order at the call, by the database's clock.
-    order_age: time::Duration,
 }
 
 /// Has the breaker's leave, commits the intent, and makes the call.
@@ -189,10 +187,8 @@ pub(super) async fn write_intent(
     order: Order,
 ) -> Result<Intent, JobError> {
     let instruction = instruction(&order)?;
-    let call = call_log::begin(&mut *conn, operation, &instruction).await?;
-    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(conn).await?;
-    let order_age = now - order.created_at;
-    Ok(Intent { order, instruction, call, operation, order_age })
+    let call = call_log::begin(conn, operation, &instruction).await?;
+    Ok(Intent { order, instruction, call, operation })
 }
 
 /// Translates an order into an instruction for the bank.
@@ -259,11 +255,22 @@ pub(super) fn without_bank() -> JobError {
 }
 
 /// The bank will say more later.
-pub(super) fn undecided(intent: &Intent) -> JobError {
-    let [soon, late] = UNDECIDED;
-    // After the clock was set back, an order can be younger than nothing.
-    let delay = Duration::try_from(intent.order_age / 10).unwrap_or(soon).clamp(soon, late);
-    JobError::snooze_because(delay, "the bank has not decided yet")
+pub(super) async fn undecided(intent: &Intent, state: &Services) -> JobError {
+    match order_age(intent, state).await {
+        Ok(age) => {
+            let [soon, late] = UNDECIDED;
+            // After the clock was set back, an order can be younger than nothing.
+            let delay = Duration::try_from(age / 10).unwrap_or(soon).clamp(soon, late);
+            JobError::snooze_because(delay, "the bank has not decided yet")
+        }
+        Err(error) => error.into(),
+    }
+}
+
+/// The age of the order, by the database's clock.
+async fn order_age(intent: &Intent, state: &Services) -> sqlx::Result<time::Duration> {
+    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#);
+    Ok(now.fetch_one(&state.pool).await? - intent.order.created_at)
 }
 
 /// Posts what the bank has done: entries, outcome and hold. After a contradiction nothing may be

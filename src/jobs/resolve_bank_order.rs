@@ -83,7 +83,7 @@ impl ResolveBankOrder {
         match status {
             PaymentStatus::Booked(receipt) => self.settle(&intent, receipt, cx).await,
             PaymentStatus::Declined { reason } => self.fail(&reason, cx).await,
-            PaymentStatus::Pending => Err(undecided(&intent)),
+            PaymentStatus::Pending => Err(undecided(&intent, state).await),
             PaymentStatus::Unknown => self.give_up(bank, Some(intent.call), cx).await,
         }
     }

@@ -41,7 +41,7 @@ impl Abandoned {
     }
 
     /// Counts a connection that is given up. The first one has the server asked from now on, until
-    /// it says that no backend waits for a standby. Needs a Tokio runtime.
+    /// it says that no backend waits for a standby any more. Needs a Tokio runtime.
     pub fn count_one(&self) {
         if self.count.fetch_add(1, Ordering::Relaxed) == 0 {
             let (count, server) = (Arc::clone(&self.count), self.server.clone());
@@ -58,11 +58,13 @@ impl Abandoned {
     }
 }
 
-/// The number of backends of this role that wait for a standby.
+/// The number of backends of this role that have waited for a standby for so long that they may be
+/// among those given up. Where a standby is well, commits wait for it all the time, but briefly.
 async fn waiting_backends(server: &PgConnectOptions) -> Result<i64, sqlx::Error> {
     let mut conn = PgConnection::connect_with(server).await?;
     let waiting = "select count(*) from pg_stat_activity
-                   where usename = current_user and wait_event = 'SyncRep'";
+                   where usename = current_user and wait_event = 'SyncRep'
+                     and query_start < clock_timestamp() - interval '1 second'";
     let waiting = sqlx::query_scalar(waiting).fetch_one(&mut conn).await?;
     conn.close().await?;
     Ok(waiting)

@@ -137,13 +137,13 @@ async fn connect_for(
         options = options.options([("idle_in_transaction_session_timeout", WRITERS_IDLE_TIMEOUT)]);
     }
     let server = server_name(&options);
-    let abandoned = Abandoned::new(options.clone());
-    let pool_options = || {
+    // Each pool asks about what it gave up by the way that it takes itself.
+    let pool_options = |way: &PgConnectOptions| {
         let options = PgPoolOptions::new().max_connections(max_connections);
-        guarded(options.acquire_timeout(ACQUIRE_TIMEOUT), purpose, &abandoned)
+        guarded(options.acquire_timeout(ACQUIRE_TIMEOUT), purpose, Abandoned::new(way.clone()))
     };
     let unreachable = |source| ConnectError::Unreachable { server: server.clone(), source };
-    let refused = match pool_options().connect_with(options.clone()).await {
+    let refused = match pool_options(&options).connect_with(options.clone()).await {
         Ok(pool) if pooler::settings_arrive(&pool).await.map_err(unreachable)? => return Ok(pool),
         Ok(pool) => {
             pool.close().await;
@@ -153,7 +153,7 @@ async fn connect_for(
         Err(error) => return Err(unreachable(error)),
     };
     let relayed = pooler::relayed(url, &options).map_err(ConnectError::Relay)?;
-    let pool = pool_options()
+    let pool = pool_options(&relayed)
         .connect_with(relayed)
         .await
         // What it refused at first says more than what else it refuses without it.

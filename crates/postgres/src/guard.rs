@@ -47,9 +47,8 @@ struct Guard {
 pub(crate) fn guarded(
     options: PgPoolOptions,
     purpose: Purpose,
-    abandoned: &Abandoned,
+    abandoned: Abandoned,
 ) -> PgPoolOptions {
-    let abandoned = abandoned.clone();
     let guard = Arc::new(Guard {
         purpose,
         began: Instant::now(),

@@ -213,6 +213,25 @@ impl Poller {
         Self { path, list, id, newest: None, by_place, by_date }
     }
 
+    /// Polls while these write as many items in all, and once more: sees each, both ways.
+    async fn assert_misses_none(
+        mut self,
+        api: &TestApi,
+        reader: &Customer,
+        mut writers: JoinSet<()>,
+        items: usize,
+    ) {
+        while !writers.is_empty() {
+            self.poll(api, reader).await;
+            while let Some(written) = writers.try_join_next() {
+                written.unwrap();
+            }
+        }
+        self.poll(api, reader).await;
+        assert_eq!(self.by_place.len(), items);
+        assert_eq!(self.by_place, self.by_date);
+    }
+
     async fn poll(&mut self, api: &TestApi, reader: &Customer) {
         // By place: down to the first that is known.
         let page = reader.person.get(api, &format!("{}?limit=200", self.path)).await.json();
@@ -261,15 +280,8 @@ async fn who_polls_a_list_of_orders_misses_none() {
             }
         });
     }
-    let mut poller = Poller::new("/v1/deposits", "orders", "id");
-    while !writers.is_empty() {
-        poller.poll(&api, &customer).await;
-        while writers.try_join_next().is_some() {}
-    }
-    poller.poll(&api, &customer).await;
-
-    assert_eq!(poller.by_place.len(), 4 * 12 * 2);
-    assert_eq!(poller.by_place, poller.by_date);
+    let poller = Poller::new("/v1/deposits", "orders", "id");
+    poller.assert_misses_none(&api, &customer, writers, 4 * 12 * 2).await;
 }
 
 #[tokio::test]
@@ -290,15 +302,8 @@ async fn who_polls_the_transactions_misses_none() {
             }
         });
     }
-    let mut poller = Poller::new("/v1/transactions", "transactions", "transaction_id");
-    while !writers.is_empty() {
-        poller.poll(&api, &customer).await;
-        while writers.try_join_next().is_some() {}
-    }
-    poller.poll(&api, &customer).await;
-
-    assert_eq!(poller.by_place.len(), 4 * 12 * 2);
-    assert_eq!(poller.by_place, poller.by_date);
+    let poller = Poller::new("/v1/transactions", "transactions", "transaction_id");
+    poller.assert_misses_none(&api, &customer, writers, 4 * 12 * 2).await;
 }
 
 /// A list does not wait for ever for a commit that hangs: it ends before what that may have dated.
