@@ -62,12 +62,18 @@ pub async fn serve<E>(
 ) where
     E: Endpoint + 'static,
 {
-    let server = Arc::new(Server { endpoint, limits, shutdown, aborted: CancellationToken::new() });
+    let (closing, aborted) = (CancellationToken::new(), CancellationToken::new());
+    let server = Arc::new(Server { endpoint, limits, closing, aborted });
     let connections = TaskTracker::new();
-    accept(&listener, &server, &connections).await;
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {}
+        () = accept(&listener, &server, &connections) => {}
+    }
     // From here on the system refuses connections, so that clients and balancers turn to another
-    // node.
+    // node. Only then are connections closed: whoever sees that finds nobody listening.
     drop(listener);
+    server.closing.cancel();
     connections.close();
     if tokio::time::timeout(limits.grace, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "closing connections that did not end");
@@ -80,12 +86,12 @@ struct Server<E> {
     endpoint: E,
     limits: ConnectionLimits,
     /// Cancelled when no more is to be begun.
-    shutdown: CancellationToken,
+    closing: CancellationToken,
     /// Cancelled when what was begun has had its time.
     aborted: CancellationToken,
 }
 
-/// Accepts until the shutdown.
+/// Accepts for ever.
 async fn accept<E: Endpoint + 'static>(
     listener: &TcpListener,
     server: &Arc<Server<E>>,
@@ -94,11 +100,7 @@ async fn accept<E: Endpoint + 'static>(
     let places = Arc::new(Semaphore::new(server.limits.max_connections));
     let turned_away = Arc::new(Semaphore::new(MAX_TURNED_AWAY));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = server.shutdown.cancelled() => return,
-        };
-        let stream = match accepted {
+        let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 rest_after(&error).await;
@@ -160,7 +162,7 @@ async fn serve_connection<E: Endpoint + 'static>(
         biased;
         _ = connection.as_mut() => return,
         () = watchdog.as_mut() => return,
-        () = server.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = server.closing.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
         biased;
