@@ -50,6 +50,10 @@ ids! {
     OrderId(Uuid);
     /// A user. UUIDv7.
     UserId(Uuid);
+    /// Something that has happened and is told to others. UUIDv7.
+    EventId(Uuid);
+    /// An address that events are delivered to by webhooks. UUIDv7.
+    EndpointId(Uuid);
     /// A sign-in of a user's.
     SessionId(Uuid);
     /// A key that a machine signs in with.

@@ -158,7 +158,9 @@
 pub mod bank;
 pub mod cli;
 pub mod db;
+pub mod deliveries;
 pub mod dev;
+pub mod events;
 pub mod http;
 pub mod identity;
 pub mod ids;

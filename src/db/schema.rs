@@ -12,7 +12,7 @@ use crate::queue::schema::{
 pub static APP: Schema = Schema {
     name: "app",
     release: env!("CARGO_PKG_VERSION"),
-    owns: &["payments", "identity", "bank", "api", "rate_limits"],
+    owns: &["payments", "identity", "bank", "api", "rate_limits", "events", "deliveries"],
     records: "surety",
     migrations: crate::queue::schema_migrations![
         "migrations":
@@ -21,6 +21,8 @@ pub static APP: Schema = Schema {
         "0003_bank" guarded,
         "0004_idempotency_keys" guarded,
         "0005_rate_limits",
+        "0006_events" guarded,
+        "0007_deliveries" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":
@@ -34,6 +36,9 @@ pub static APP: Schema = Schema {
         "functions/payments.orders_are_final_before",
         "functions/payments.last_final_transaction",
         "functions/bank.refuse_change",
+        "functions/events.refuse_change",
+        "functions/events.take",
+        "functions/deliveries.plan",
     ],
 };
 

@@ -10,9 +10,11 @@
 
 use sqlx::PgConnection;
 
+use super::announcements::announce_here;
 use super::{ExecuteBankOrder, ExecuteTransfer, ResolveBankOrder, SettleTransaction};
 use crate::ids::{OrderId, TransactionId};
 use crate::payments::orders::{self, Order};
+use crate::payments::outcomes::Outcomes;
 use crate::payments::transactions::{self, Status, Transaction, TransactionError};
 use crate::payments::{LedgerError, settlement};
 use crate::queue::operate::discarded::{self, Decision, Resolved};
@@ -159,15 +161,16 @@ pub async fn write_off(
         return Ok(Err(DecisionRefusal::AlreadyDecided));
     }
     let is_left_to_another = is_left_to_original(conn, &job, decision).await?;
-    match about {
+    let outcomes = match about {
         Some(JobSubject::Order(order)) if !is_left_to_another => {
-            orders::fail(conn, order, WRITTEN_OFF).await?;
+            orders::fail(&mut *conn, order, WRITTEN_OFF).await?
         }
         Some(JobSubject::Transaction(number)) => {
-            settlement::write_off(conn, number, WRITTEN_OFF).await?;
+            settlement::write_off(&mut *conn, number, WRITTEN_OFF).await?
         }
-        Some(JobSubject::Order(_)) | None => {}
-    }
+        Some(JobSubject::Order(_)) | None => Outcomes::default(),
+    };
+    announce_here(conn, &outcomes).await?;
     Ok(Ok(()))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Postgres, Transaction};
 
+use super::announcements::announce_here;
 use super::execute_transfer::MissingOrder;
 use super::resolve_bank_order::ResolveBankOrder;
 use super::{Bank, Services};
@@ -287,7 +288,9 @@ pub(super) async fn post(
         return Ok(Err(Contradiction::OtherMoney { order, booked: receipt.money }));
     }
     let execution = Execution { order, bank_reference: Some(receipt.bank_reference) };
-    Ok(match orders::execute_many(&mut *conn, &[execution]).await?.first() {
+    let (executed, outcomes) = orders::execute_many(&mut *conn, &[execution]).await?;
+    announce_here(&mut *conn, &outcomes).await?;
+    Ok(match executed.first() {
         Some(Executed::Completed) => Ok(()),
         Some(Executed::AlreadyFinished) => {
             let found = orders::find(conn, order).await?;
@@ -343,7 +346,8 @@ pub(super) async fn fail(
     id: OrderId,
     reason: &str,
 ) -> Result<Committed, JobError> {
-    orders::fail(&mut tx, id, reason).await?;
+    let outcomes = orders::fail(&mut tx, id, reason).await?;
+    announce_here(&mut tx, &outcomes).await?;
     let committed = cx.complete(tx).await?;
     tracing::info!(order = %id, reason, "order {id} failed: {reason}");
     Ok(committed)

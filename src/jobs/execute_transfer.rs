@@ -1,11 +1,16 @@
 //! Executes a user's transfer, or its refund: money from one wallet to another.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Services;
+use super::announcements::announce;
 use crate::ids::OrderId;
 use crate::payments::orders::{self, Executed, Execution};
+use crate::payments::outcomes::{Outcome, Outcomes};
 use crate::queue::deadline::within;
+use crate::queue::telemetry::TraceContext;
 use crate::queue::{BatchContext, BatchJob, Committed, JobError};
 
 /// Posts the transfer of an order, releases what it holds, and moves it from `PENDING` to its
@@ -28,8 +33,15 @@ impl BatchJob for ExecuteTransfer {
         _state: &Services,
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
+        let contexts: HashMap<OrderId, Option<TraceContext>> =
+            jobs.iter().map(|job| job.order).zip(cx.trace_contexts()).collect();
         let mut tx = cx.begin().await?;
-        let executed = within(execute(&mut tx, &jobs)).await?;
+        let (executed, outcomes) = within(execute(&mut tx, &jobs)).await?;
+        let context_of = |outcome: &Outcome| match outcome {
+            Outcome::Order(order) => contexts.get(&order.id).cloned().flatten(),
+            Outcome::Transaction(_) => None,
+        };
+        within(announce(&mut tx, &outcomes, context_of)).await?;
         let committed = cx.complete(tx).await?;
         log(&jobs, &executed);
         Ok(committed)
@@ -41,13 +53,13 @@ impl BatchJob for ExecuteTransfer {
 async fn execute(
     conn: &mut sqlx::PgConnection,
     jobs: &[ExecuteTransfer],
-) -> Result<Vec<Executed>, JobError> {
+) -> Result<(Vec<Executed>, Outcomes), JobError> {
     let executions: Vec<Execution> =
         jobs.iter().map(|job| Execution { order: job.order, bank_reference: None }).collect();
-    let executed = orders::execute_many(conn, &executions).await?;
+    let (executed, outcomes) = orders::execute_many(conn, &executions).await?;
     match executed.iter().position(|executed| *executed == Executed::Missing) {
         Some(position) => Err(JobError::discard(MissingOrder(jobs[position].order))),
-        None => Ok(executed),
+        None => Ok((executed, outcomes)),
     }
 }
 

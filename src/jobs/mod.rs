@@ -4,7 +4,9 @@
 //! A job reads like a list of steps: begin, call the rules, complete. It owns the database
 //! transaction, and has no SQL and no rules of its own; those of decisions are in [`dead_letters`].
 
+pub mod announcements;
 pub mod dead_letters;
+mod deliver_webhook;
 mod execute_bank_order;
 mod execute_transfer;
 mod resolve_bank_order;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
+pub use announcements::AnnounceOutcomes;
+pub use deliver_webhook::DeliverWebhook;
 pub use execute_bank_order::ExecuteBankOrder;
 pub use execute_transfer::ExecuteTransfer;
 pub use resolve_bank_order::{BANK_UNAVAILABLE, ResolveBankOrder};
@@ -74,12 +78,14 @@ pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
 }
 
 /// All kinds of job that this binary knows.
-pub const fn kinds() -> [KindDeclaration; 4] {
+pub const fn kinds() -> [KindDeclaration; 6] {
     [
         KindDeclaration::of::<SettleTransaction>(),
         KindDeclaration::of::<ExecuteTransfer>(),
         KindDeclaration::of::<ExecuteBankOrder>(),
         KindDeclaration::of::<ResolveBankOrder>(),
+        KindDeclaration::of::<AnnounceOutcomes>(),
+        KindDeclaration::of::<DeliverWebhook>(),
     ]
 }
 
@@ -90,4 +96,6 @@ pub fn registry(state: Services) -> Registry<Services> {
         .register_batch::<ExecuteTransfer>()
         .register::<ExecuteBankOrder>()
         .register::<ResolveBankOrder>()
+        .register_batch::<AnnounceOutcomes>()
+        .register::<DeliverWebhook>()
 }

@@ -1,11 +1,16 @@
 //! Settles a transaction that a provider told us of.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Services;
+use super::announcements::announce;
 use crate::ids::TransactionId;
+use crate::payments::outcomes::Outcome;
 use crate::payments::settlement::{self, Settled};
 use crate::queue::deadline::within;
+use crate::queue::telemetry::TraceContext;
 use crate::queue::{BatchContext, BatchJob, Committed, JobError};
 
 /// Posts the transfer of a transaction and moves the transaction from `PROCESSING` to its outcome.
@@ -30,9 +35,16 @@ impl BatchJob for SettleTransaction {
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
         let transactions: Vec<TransactionId> = jobs.iter().map(|job| job.transaction).collect();
+        let contexts: HashMap<TransactionId, Option<TraceContext>> =
+            transactions.iter().copied().zip(cx.trace_contexts()).collect();
         let mut tx = cx.begin().await?;
-        let settled = within(settlement::settle_many(&mut tx, &transactions)).await?;
+        let (settled, outcomes) = within(settlement::settle_many(&mut tx, &transactions)).await?;
         require_all_found(&settled)?;
+        let context_of = |outcome: &Outcome| match outcome {
+            Outcome::Transaction(transaction) => contexts.get(&transaction.id).cloned().flatten(),
+            Outcome::Order(_) => None,
+        };
+        within(announce(&mut tx, &outcomes, context_of)).await?;
         let committed = cx.complete(tx).await?;
         log(&settled);
         Ok(committed)

@@ -10,6 +10,7 @@
 //! - [`wallets`]: the accounts of users, with what they hold and what is available.
 //! - [`statements`]: what a wallet had and what came and went over a period, for ever the same.
 //! - [`orders`]: users' deposits, withdrawals, transfers and refunds.
+//! - [`outcomes`]: what has just ended, for whoever announces it.
 //!
 //! Every function takes a `&mut PgConnection` and neither begins nor commits: `http`, `operations`
 //! and `jobs` do, so that one function there shows all that commits together.
@@ -18,6 +19,7 @@
 
 pub mod accounts;
 pub mod orders;
+pub mod outcomes;
 pub mod settlement;
 pub mod statements;
 pub mod transactions;

@@ -8,9 +8,12 @@ use std::collections::{HashMap, HashSet};
 
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 use super::LedgerError;
 use super::accounts::{self, ExternalAccount};
+use super::outcomes::{Outcome, Outcomes};
+use super::transactions::{self, Status, Transaction, TransactionError};
 use super::transfers::{self, NewTransfer, Reason, TransferRefusal};
 use crate::ids::TransactionId;
 use crate::money::Money;
@@ -33,7 +36,8 @@ pub enum Settled {
 /// and does not touch the others. Gives one outcome for each id, in the order of the ids.
 ///
 /// The number of statements does not depend on the number of transactions. Call it once per
-/// database transaction: the rows and accounts that it locks stay locked until the end.
+/// database transaction: the rows and accounts that it locks stay locked until the end. The
+/// [`Outcomes`] are those that this call has written.
 ///
 /// # Errors
 ///
@@ -42,30 +46,32 @@ pub enum Settled {
 pub async fn settle_many(
     conn: &mut PgConnection,
     ids: &[TransactionId],
-) -> Result<Vec<(TransactionId, Settled)>, LedgerError> {
+) -> Result<(Vec<(TransactionId, Settled)>, Outcomes), LedgerError> {
     let locked = lock_transactions(&mut *conn, ids).await?;
     let payments = locked
         .iter()
         .filter(|transaction| transaction.is_processing)
         .map(Payment::from_stored)
         .collect::<Result<Vec<Payment>, LedgerError>>()?;
-    let mut settled = HashMap::new();
-    if !payments.is_empty() {
-        settled = post(&mut *conn, payments).await?;
-        record_outcomes(conn, &settled).await?;
-    }
     let known: HashSet<TransactionId> = locked.iter().map(|transaction| transaction.id).collect();
+    let mut settled = HashMap::new();
+    let mut outcomes = Outcomes::default();
+    if !payments.is_empty() {
+        settled = post(&mut *conn, &payments).await?;
+        let moments = record_outcomes(conn, &settled).await?;
+        outcomes = outcomes_of(locked, &payments, &settled, &moments);
+    }
     let outcome = |id: &TransactionId| match settled.remove(id) {
         Some(settled) => (*id, settled),
         None if known.contains(id) => (*id, Settled::AlreadySettled),
         None => (*id, Settled::Missing),
     };
-    Ok(ids.iter().map(outcome).collect())
+    Ok((ids.iter().map(outcome).collect(), outcomes))
 }
 
 /// Moves a transaction from `PROCESSING` to `FAILED` for this reason, a stable code, without any
-/// transfer: for an operator who has given it up. Says whether it did: one that has its outcome is
-/// left as it is.
+/// transfer: for an operator who has given it up. There is no outcome if it had one: it is left as
+/// it is.
 ///
 /// # Errors
 ///
@@ -74,7 +80,7 @@ pub async fn write_off(
     conn: &mut PgConnection,
     id: TransactionId,
     reason: &str,
-) -> Result<bool, LedgerError> {
+) -> Result<Outcomes, LedgerError> {
     let updated = sqlx::query!(
         "
         update payments.transactions
@@ -84,18 +90,29 @@ pub async fn write_off(
         id.0,
         reason,
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(updated.rows_affected() == 1)
+    if updated.rows_affected() == 0 {
+        return Ok(Outcomes::default());
+    }
+    let written_off =
+        transactions::find_by_number(conn, id).await.map_err(|error| match error {
+            TransactionError::Database(error) => LedgerError::Database(error),
+            TransactionError::NotMoney(source) => LedgerError::UnreadableTransaction { id, source },
+            TransactionError::Vanished => LedgerError::ConcurrentChange,
+        })?;
+    Ok(Outcomes::of(written_off.map(Outcome::Transaction)))
 }
 
 /// A transaction's row, under lock.
 struct StoredTransaction {
     id: TransactionId,
+    transaction_id: String,
     source_account: String,
     destination_account: String,
     amount: Decimal,
     currency: String,
+    created_at: OffsetDateTime,
     is_processing: bool,
 }
 
@@ -110,8 +127,8 @@ async fn lock_transactions(
         StoredTransaction,
         r#"
         select
-          id as "id: TransactionId", source_account, destination_account, amount, currency,
-          status = 'PROCESSING' as "is_processing!"
+          id as "id: TransactionId", transaction_id, source_account, destination_account, amount,
+          currency, created_at, status = 'PROCESSING' as "is_processing!"
         from payments.transactions
         where id = any ($1) and status <> 'PENDING'
         order by id
@@ -152,11 +169,11 @@ impl Payment {
 /// Posts the transfers of these payments, in their order.
 async fn post(
     conn: &mut PgConnection,
-    payments: Vec<Payment>,
+    payments: &[Payment],
 ) -> Result<HashMap<TransactionId, Settled>, LedgerError> {
     // Known to be refused without a look at any account, so that it opens none either.
-    let (to_itself, between_two): (Vec<Payment>, Vec<Payment>) =
-        payments.into_iter().partition(|payment| payment.source == payment.destination);
+    let (to_itself, between_two): (Vec<&Payment>, Vec<&Payment>) =
+        payments.iter().partition(|payment| payment.source == payment.destination);
     let refused =
         to_itself.iter().map(|payment| (payment.id, Settled::Failed(TransferRefusal::SameAccount)));
 
@@ -173,7 +190,7 @@ async fn post(
 /// time.
 async fn transfers_of(
     conn: &mut PgConnection,
-    payments: &[Payment],
+    payments: &[&Payment],
 ) -> Result<Vec<NewTransfer>, LedgerError> {
     let sides: Vec<ExternalAccount> = payments
         .iter()
@@ -181,7 +198,7 @@ async fn transfers_of(
         .collect();
     let accounts = accounts::open_external(conn, &sides).await?;
     let (pairs, _) = accounts.as_chunks::<2>();
-    let transfer = |(payment, [source, destination]): (&Payment, &[_; 2])| NewTransfer {
+    let transfer = |(payment, [source, destination]): (&&Payment, &[_; 2])| NewTransfer {
         reason: Reason::Transaction(payment.id),
         source: *source,
         destination: *destination,
@@ -190,11 +207,11 @@ async fn transfers_of(
     Ok(payments.iter().zip(pairs).map(transfer).collect())
 }
 
-/// Moves each transaction from `PROCESSING` to its outcome.
+/// Moves each transaction from `PROCESSING` to its outcome, and tells the moment of each.
 async fn record_outcomes(
     conn: &mut PgConnection,
     settled: &HashMap<TransactionId, Settled>,
-) -> Result<(), LedgerError> {
+) -> Result<HashMap<TransactionId, OffsetDateTime>, LedgerError> {
     let (ids, reasons): (Vec<i64>, Vec<Option<&str>>) = settled
         .iter()
         .map(|(id, settled)| match settled {
@@ -203,7 +220,7 @@ async fn record_outcomes(
         })
         .unzip();
     let updated = sqlx::query!(
-        "
+        r#"
         update payments.transactions as transaction
         set
           status = case when outcome.reason is null then 'COMPLETED' else 'FAILED' end
@@ -212,15 +229,42 @@ async fn record_outcomes(
           processed_at = clock_timestamp()
         from unnest($1::bigint[], $2::text[]) as outcome (id, reason)
         where transaction.id = outcome.id and transaction.status = 'PROCESSING'
-        ",
+        returning transaction.id as "id: TransactionId", processed_at as "processed_at!"
+        "#,
         &ids,
         &reasons as &[Option<&str>],
     )
-    .execute(conn)
-    .await?
-    .rows_affected();
-    if updated != ids.len() as u64 {
+    .fetch_all(conn)
+    .await?;
+    if updated.len() != ids.len() {
         return Err(LedgerError::ConcurrentChange);
     }
-    Ok(())
+    Ok(updated.into_iter().map(|row| (row.id, row.processed_at)).collect())
+}
+
+/// The transactions that were settled, in the order of their numbers, as they now stand.
+fn outcomes_of(
+    locked: Vec<StoredTransaction>,
+    payments: &[Payment],
+    settled: &HashMap<TransactionId, Settled>,
+    moments: &HashMap<TransactionId, OffsetDateTime>,
+) -> Outcomes {
+    let unsettled = locked.into_iter().filter(|stored| stored.is_processing);
+    Outcomes::of(unsettled.zip(payments).map(|(stored, payment)| {
+        let refusal = match settled.get(&stored.id) {
+            Some(Settled::Failed(refusal)) => Some(refusal.code()),
+            _ => None,
+        };
+        Outcome::Transaction(Transaction {
+            id: stored.id,
+            transaction_id: stored.transaction_id,
+            source_account: stored.source_account,
+            destination_account: stored.destination_account,
+            money: payment.money,
+            status: if refusal.is_some() { Status::Failed } else { Status::Completed },
+            failure_reason: refusal.map(str::to_owned),
+            created_at: stored.created_at,
+            processed_at: moments.get(&stored.id).copied(),
+        })
+    }))
 }

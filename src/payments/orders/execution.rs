@@ -11,6 +11,7 @@ use super::{Kind, Order, Status};
 use crate::ids::{AccountId, OrderId, UserId};
 use crate::payments::LedgerError;
 use crate::payments::accounts::{self, AccountChange};
+use crate::payments::outcomes::{Outcome, Outcomes};
 use crate::payments::transfers::{self, NewTransfer, Reason, TransferRefusal};
 
 /// An order that is to be executed.
@@ -69,7 +70,7 @@ pub async fn find_locked(
 
 /// Executes these orders: posts their transfers, releases what they hold, and moves them to
 /// `COMPLETED`; or to `FAILED` if they break a rule of the ledger. Gives one outcome each, in their
-/// order. An order appears once.
+/// order, and the [`Outcomes`] that this call has written. An order appears once.
 ///
 /// The number of statements does not depend on the number of orders. Call it once per database
 /// transaction.
@@ -81,7 +82,7 @@ pub async fn find_locked(
 pub async fn execute_many(
     conn: &mut PgConnection,
     executions: &[Execution],
-) -> Result<Vec<Executed>, LedgerError> {
+) -> Result<(Vec<Executed>, Outcomes), LedgerError> {
     let ids: Vec<Uuid> = executions.iter().map(|execution| execution.order.0).collect();
     let locked = lock(&mut *conn, &ids).await?;
     let unfinished: Vec<&Order> = locked.iter().filter(|order| !order.is_finished()).collect();
@@ -94,35 +95,49 @@ pub async fn execute_many(
         let outcome = posted.map_or_else(Executed::Failed, |_transfer| Executed::Completed);
         outcomes.insert(order.id, outcome);
     }
-    record(conn, executions, &outcomes, unfinished.len()).await?;
+    let expected = unfinished.len();
+    let finished = record(conn, executions, &outcomes, expected).await?;
     let outcome_of = |execution: &Execution| outcomes.get(&execution.order).copied();
-    Ok(executions.iter().map(|it| outcome_of(it).unwrap_or(Executed::Missing)).collect())
+    let executed = executions.iter().map(|it| outcome_of(it).unwrap_or(Executed::Missing));
+    Ok((executed.collect(), Outcomes::of(finished.into_iter().map(Outcome::Order))))
 }
 
-/// Moves an order to `FAILED` for this reason, a stable code, and releases what it holds. Says
-/// whether it did: an order that is finished is left as it is.
+/// Moves an order to `FAILED` for this reason, a stable code, and releases what it holds. There is
+/// no outcome if it had one: it is left as it is.
 ///
 /// # Errors
 ///
 /// When the database refuses.
-pub async fn fail(conn: &mut PgConnection, id: OrderId, reason: &str) -> Result<bool, LedgerError> {
+pub async fn fail(
+    conn: &mut PgConnection,
+    id: OrderId,
+    reason: &str,
+) -> Result<Outcomes, LedgerError> {
     let found = find_locked(&mut *conn, id).await?;
-    let Some(order) = found.filter(|order| !order.is_finished()) else { return Ok(false) };
-    sqlx::query!(
-        "
+    let Some(order) = found.filter(|order| !order.is_finished()) else {
+        return Ok(Outcomes::default());
+    };
+    let finished_at = sqlx::query_scalar!(
+        r#"
         update payments.orders
         set status = 'FAILED', failure_reason = $2, finished_at = clock_timestamp()
         where id = $1 and status in ('PENDING', 'PROCESSING')
-        ",
+        returning finished_at as "finished_at!"
+        "#,
         id.0,
         reason,
     )
-    .execute(&mut *conn)
+    .fetch_one(&mut *conn)
     .await?;
     if order.kind.holds() {
         release_hold(conn, &order).await?;
     }
-    Ok(true)
+    Ok(Outcomes::of([Outcome::Order(Order {
+        status: Status::Failed,
+        failure_reason: Some(reason.to_owned()),
+        finished_at: Some(finished_at),
+        ..order
+    })]))
 }
 
 /// Locks these orders in id order, and reads them as they stand then.
@@ -161,13 +176,14 @@ fn transfer_of(order: &Order) -> NewTransfer {
     }
 }
 
-/// Writes the outcomes of the `expected` orders that were not finished before.
+/// Writes the outcomes of the `expected` orders that were not finished before, and gives them as
+/// they now stand, in the order of their ids.
 async fn record(
     conn: &mut PgConnection,
     executions: &[Execution],
     outcomes: &HashMap<OrderId, Executed>,
     expected: usize,
-) -> Result<(), LedgerError> {
+) -> Result<Vec<Order>, LedgerError> {
     let mut ids: Vec<Uuid> = Vec::with_capacity(expected);
     let mut reasons: Vec<Option<&str>> = Vec::with_capacity(expected);
     let mut references: Vec<Option<&str>> = Vec::with_capacity(expected);
@@ -182,10 +198,11 @@ async fn record(
         references.push(execution.bank_reference.as_deref());
     }
     if ids.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let updated = sqlx::query!(
-        "
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
         update payments.orders
         set
           status = case when outcome.reason is null then 'COMPLETED' else 'FAILED' end
@@ -195,18 +212,27 @@ async fn record(
           finished_at = clock_timestamp()
         from unnest($1::uuid[], $2::text[], $3::text[]) as outcome (id, reason, bank_reference)
         where orders.id = outcome.id and orders.status in ('PENDING', 'PROCESSING')
-        ",
+        returning
+          orders.id as "id: OrderId", kind as "kind: Kind", owner_id as "owner: UserId",
+          source_account_id as "source: AccountId",
+          destination_account_id as "destination: AccountId", amount, currency, description,
+          refund_of as "refund_of: OrderId", status as "status: Status", failure_reason,
+          orders.bank_reference, created_at, finished_at
+        "#,
         &ids,
         &reasons as &[Option<&str>],
         &references as &[Option<&str>],
     )
-    .execute(conn)
-    .await?
-    .rows_affected();
-    if updated != expected as u64 {
+    .fetch_all(conn)
+    .await?;
+    if rows.len() != expected {
         return Err(LedgerError::ConcurrentChange);
     }
-    Ok(())
+    let finished: Result<Vec<Order>, LedgerError> = rows.into_iter().map(Order::try_from).collect();
+    finished.map(|mut finished| {
+        finished.sort_unstable_by_key(|order| order.id);
+        finished
+    })
 }
 
 /// Releases what an order holds on its source account.

@@ -67,6 +67,31 @@ pub(super) async fn find_many(
     rows.into_iter().map(Order::try_from).collect()
 }
 
+/// The users whose wallets these orders take money from or bring money to, one or two for each.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn parties(
+    conn: &mut PgConnection,
+    ids: &[OrderId],
+) -> Result<Vec<(OrderId, UserId)>, LedgerError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let parties = sqlx::query!(
+        r#"
+        select orders.id as "order: OrderId", accounts.owner_id as "owner!: UserId"
+        from payments.orders
+        join payments.accounts
+          on accounts.id in (orders.source_account_id, orders.destination_account_id)
+        where orders.id = any ($1) and accounts.owner_id is not null
+        "#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(parties.into_iter().map(|row| (row.order, row.owner)).collect())
+}
+
 /// Tells if there is an order without an outcome.
 ///
 /// # Errors

@@ -91,7 +91,7 @@ async fn all_of_a_kind_are_redriven_only_with_consent_and_what_cannot_be_stays()
     let ((), (code, output)) = tokio::join!(
         async {
             wait_for_locks(world.pool(), 1).await;
-            orders::fail(&mut decided, older, "other").await.unwrap();
+            let _ = orders::fail(&mut decided, older, "other").await.unwrap();
             decided.commit().await.unwrap();
         },
         async { world.run(&[&all[..], &["--yes", "-o", "jsonl"]].concat()).await },

@@ -33,9 +33,9 @@ async fn executed(pool: PgPool, ids: Vec<OrderId>) -> Vec<Executed> {
 
 async fn failed(pool: PgPool, id: OrderId) -> bool {
     let mut tx = pool.begin().await.unwrap();
-    let failed = orders::fail(&mut tx, id, "declined").await.unwrap();
+    let outcomes = orders::fail(&mut tx, id, "declined").await.unwrap();
     tx.commit().await.unwrap();
-    failed
+    !outcomes.is_empty()
 }
 
 async fn closed(pool: PgPool, owner: UserId, wallet: AccountId) -> Result<(), CloseRefusal> {

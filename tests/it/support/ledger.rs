@@ -114,7 +114,7 @@ pub(crate) async fn accepted(
 /// Settles in a transaction of its own.
 pub(crate) async fn settle(pool: &PgPool, ids: &[TransactionId]) -> Vec<Settled> {
     let mut tx = pool.begin().await.unwrap();
-    let settled = settlement::settle_many(&mut tx, ids).await.unwrap();
+    let (settled, _) = settlement::settle_many(&mut tx, ids).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(settled.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids, "in the order asked");
     settled.into_iter().map(|(_, settled)| settled).collect()

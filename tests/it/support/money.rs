@@ -129,7 +129,7 @@ pub(crate) async fn fund(pool: &PgPool, owner: UserId, wallet: AccountId, text: 
     let deposit = taken(take(pool, owner, &key, instruction).await);
     let execution = Execution { order: deposit, bank_reference: None };
     let mut tx = pool.begin().await.unwrap();
-    let executed = orders::execute_many(&mut tx, &[execution]).await.unwrap();
+    let (executed, _) = orders::execute_many(&mut tx, &[execution]).await.unwrap();
     assert_eq!(executed, [Executed::Completed]);
     complete_job(&mut tx, deposit).await;
     tx.commit().await.unwrap();
@@ -157,7 +157,7 @@ pub(crate) async fn execute(pool: &PgPool, ids: &[OrderId]) -> Vec<Executed> {
     let executions: Vec<Execution> =
         ids.iter().map(|id| Execution { order: *id, bank_reference: None }).collect();
     let mut tx = pool.begin().await.unwrap();
-    let executed = orders::execute_many(&mut tx, &executions).await.unwrap();
+    let (executed, _) = orders::execute_many(&mut tx, &executions).await.unwrap();
     tx.commit().await.unwrap();
     executed
 }

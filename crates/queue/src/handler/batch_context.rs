@@ -1,18 +1,23 @@
 //! One run of many jobs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use opentelemetry::Context;
 use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Committed, CommittedOutcome, Engine, JobContext};
+use super::context::{Committed, CommittedOutcome, Engine, JobContext, Waker};
 use super::error::JobError;
 use super::transitions::{Completion, complete_and_commit};
 use crate::ids::{Fence, JobId};
+use crate::telemetry::TraceContext;
 
 /// One run of a batch of jobs.
 pub struct BatchContext {
     pub(crate) completions: Vec<Completion>,
+    /// The contexts of the runs' spans, in the same order.
+    pub(crate) contexts: Vec<Context>,
     pub(crate) failed: Vec<(JobId, JobError)>,
     pub(crate) stop: CancellationToken,
     pub(crate) engine: Arc<Engine>,
@@ -21,8 +26,18 @@ pub struct BatchContext {
 impl BatchContext {
     /// The run of one job as that of a batch.
     pub(super) fn of_one(cx: JobContext) -> Self {
-        let completions = vec![cx.completion()];
-        Self { completions, failed: Vec::new(), stop: cx.stop, engine: cx.engine }
+        Self::of_runs(vec![cx]).expect("there is one run")
+    }
+
+    /// Runs of several jobs whose effects are to be committed together, each by its own handler
+    /// that waits for this; none when there is no run.
+    pub fn of_runs(mut runs: Vec<JobContext>) -> Option<Self> {
+        // In id order, as every statement that locks several jobs.
+        runs.sort_unstable_by_key(|run| run.id);
+        let completions = runs.iter().map(JobContext::completion).collect();
+        let contexts = runs.iter().map(|run| run.trace.clone()).collect();
+        let JobContext { stop, engine, .. } = runs.pop()?;
+        Some(Self { completions, contexts, failed: Vec::new(), stop, engine })
     }
 
     /// The jobs' numbers, in the order of their arguments.
@@ -33,6 +48,17 @@ impl BatchContext {
     /// The jobs' numbers, each with the number of its claim, in the same order.
     pub fn claims(&self) -> impl Iterator<Item = (JobId, Fence)> {
         self.completions.iter().map(|completion| (completion.id, completion.fence))
+    }
+
+    /// The trace contexts of the jobs' runs, in the same order: what a job causes goes on in its
+    /// own.
+    pub fn trace_contexts(&self) -> impl Iterator<Item = Option<TraceContext>> {
+        self.contexts.iter().map(TraceContext::of)
+    }
+
+    /// Wakes the worker of this run, see [`Waker`].
+    pub fn waker(&self) -> Waker {
+        Waker::of(&self.engine)
     }
 
     /// Cancelled when the run must stop.
@@ -72,5 +98,22 @@ impl BatchContext {
             CommittedOutcome::CompletedExcept(failed)
         };
         Ok(Committed { outcome, wakes })
+    }
+
+    /// As [`complete`](Self::complete), with a proof for each of the [runs](Self::of_runs) that did
+    /// not fail.
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete).
+    pub async fn complete_each(
+        self,
+        tx: Transaction<'static, Postgres>,
+    ) -> Result<HashMap<JobId, Committed>, JobError> {
+        let failed: Vec<JobId> = self.failed.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<JobId> = self.ids().filter(|id| !failed.contains(id)).collect();
+        let Committed { wakes, .. } = self.complete(tx).await?;
+        let completed = || Committed { outcome: CommittedOutcome::Completed, wakes };
+        Ok(ids.into_iter().map(|id| (id, completed())).collect())
     }
 }

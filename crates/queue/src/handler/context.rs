@@ -36,11 +36,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{AttemptOutcome, EndedAttempt, storable};
@@ -114,6 +116,8 @@ pub struct JobContext {
     pub(crate) checkpoint: Option<Box<RawValue>>,
     pub(crate) output: Option<Value>,
     pub(crate) traceparent: Option<String>,
+    /// The context of the run's span.
+    pub(crate) trace: Context,
     pub(crate) stop: CancellationToken,
     pub(crate) engine: Arc<Engine>,
 }
@@ -123,6 +127,24 @@ pub struct JobContext {
 pub(crate) struct Engine {
     pub(crate) pool: PgPool,
     pub(crate) completer: Completer,
+    /// Makes the worker claim.
+    pub(crate) wake: Arc<Notify>,
+}
+
+/// Makes the worker that runs a job look at once for the jobs that its handler has enqueued;
+/// without it they are found by the next poll, as they are by other workers.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<Notify>);
+
+impl Waker {
+    pub(super) fn of(engine: &Engine) -> Self {
+        Self(Arc::clone(&engine.wake))
+    }
+
+    /// Wakes the worker. Call it after the commit.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
 }
 
 impl Engine {
@@ -241,6 +263,11 @@ impl JobContext {
     pub fn with_output(mut self, output: &impl Serialize) -> Result<Self, JobError> {
         self.output = Some(limited_json(output, MAX_OUTPUT_BYTES, "output")?);
         Ok(self)
+    }
+
+    /// Wakes the worker of this run, see [`Waker`].
+    pub fn waker(&self) -> Waker {
+        Waker::of(&self.engine)
     }
 
     pub(super) fn completion(&self) -> Completion {

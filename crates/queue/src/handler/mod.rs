@@ -26,7 +26,7 @@ pub use backoff::Backoff;
 pub use batch_context::BatchContext;
 pub use batch_job::BatchJob;
 pub(crate) use completer::Completer;
-pub use context::{Committed, JobContext};
+pub use context::{Committed, JobContext, Waker};
 pub(crate) use context::{CommittedOutcome, Engine};
 pub use error::JobError;
 pub use job::{FollowUp, Job};

@@ -14,8 +14,9 @@
 //!
 //! The line of an ended run is a `tracing` event named [`JOB_ENDED`], target [`LOG_TARGET`], with
 //! the fields `job_id`, `kind`, `queue`, `attempt`, `max_attempts`, `outcome`, `duration_ms` and,
-//! where they apply, `error`, `error_type` and `delay_ms`. Every line that a handler logs carries
-//! `job_id`, `kind`, `queue` and `attempt`.
+//! where they apply, `error`, `error_type`, `delay_ms` and the [`request_id`](REQUEST_ID) of the
+//! request that caused the job. Every line that a handler logs carries `job_id`, `kind`, `queue`,
+//! `attempt` and `request_id`.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod collected;
@@ -27,4 +28,4 @@ mod trace_context;
 
 pub use run::{Ending, Failure, JOB_ENDED, LOG_TARGET, Run};
 pub use spans::{EnqueueSpan, LOG_CONTEXT_TARGET, ProcessSpan};
-pub use trace_context::TraceContext;
+pub use trace_context::{REQUEST_ID, TraceContext};

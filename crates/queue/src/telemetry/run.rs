@@ -115,6 +115,7 @@ impl Ending<'_> {
 pub(super) fn log_ending(run: &Run<'_>, ending: Ending<'_>, duration: Duration) {
     let Run { job_id, queue, kind, attempt, max_attempts, .. } = *run;
     let (outcome, duration_ms) = (ending.outcome(), millis(duration));
+    let request_id = run.trace_context.and_then(TraceContext::request_id);
     // One macro call per level, because a level is part of the call.
     macro_rules! line {
         ($level:ident, { $($fields:tt)* }, $($message:tt)+) => {
@@ -122,6 +123,7 @@ pub(super) fn log_ending(run: &Run<'_>, ending: Ending<'_>, duration: Duration) 
                 name: JOB_ENDED,
                 target: LOG_TARGET,
                 job_id = job_id.0, kind, queue, attempt, max_attempts, outcome, duration_ms,
+                request_id,
                 $($fields)*
                 $($message)+
             )

@@ -41,9 +41,11 @@ impl EnqueueSpan {
             // A span that is recorded nowhere can be nobody's parent, so the job continues the one
             // above it. Without one it still keeps a sampler's decision against this trace, and
             // nothing when there is no sampler.
-            let trace_context = TraceContext::of(&parent_cx)
-                .or_else(|| TraceContext::of(&parent_cx.with_span(span)));
-            return Self { recorded: None, trace_context };
+            let cx = match parent_cx.span().span_context().is_valid() {
+                true => parent_cx,
+                false => parent_cx.with_span(span),
+            };
+            return Self { recorded: None, trace_context: TraceContext::of(&cx) };
         }
         span.update_name(format!("enqueue {queue}"));
         span.set_attributes(messaging_attributes("enqueue", "send", queue, kind));
@@ -110,6 +112,11 @@ impl ProcessSpan {
         context.traceparent().map(str::to_owned)
     }
 
+    /// The context of what the run causes.
+    pub fn context(&self) -> &Context {
+        &self.cx
+    }
+
     /// Runs `handler` inside the span: what it logs carries the job's fields, what it enqueues or
     /// calls continues the trace.
     pub fn scope<F: Future>(
@@ -126,6 +133,7 @@ impl ProcessSpan {
             kind = run.kind,
             queue = run.queue,
             attempt = run.attempt,
+            request_id = run.trace_context.and_then(TraceContext::request_id),
         );
         handler.instrument(log_context).with_context(self.cx.clone())
     }

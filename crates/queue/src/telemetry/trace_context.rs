@@ -1,4 +1,5 @@
-//! The W3C trace context that a job carries from whoever enqueued it to whoever runs it.
+//! The W3C trace context that a job carries from whoever enqueued it to whoever runs it, and the
+//! id of the request that caused it.
 //!
 //! It is one `jsonb` column, so everything read here may have been written by another version, by
 //! hand, or by another program: what is not a valid trace context counts as none, and never as an
@@ -6,10 +7,18 @@
 
 use std::collections::BTreeMap;
 
-use opentelemetry::Context;
+use opentelemetry::baggage::BaggageExt;
 use opentelemetry::propagation::Injector;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use opentelemetry::{Context, KeyValue};
 use serde::{Deserialize, Deserializer, Serialize};
+
+/// The entry of OpenTelemetry's baggage that holds the id of the request which this code serves,
+/// directly or by a job. Nothing else of the baggage is stored with a job.
+pub const REQUEST_ID: &str = "app.request.id";
+
+/// Longer ids of requests are not stored.
+const MAX_REQUEST_ID_BYTES: usize = 128;
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
@@ -18,9 +27,10 @@ const TRACESTATE: &str = "tracestate";
 /// W3C asks everybody to carry, it is left out.
 const MAX_TRACESTATE_BYTES: usize = 512;
 
-/// `traceparent` and, where there is one, `tracestate`. Never baggage, which may hold anything.
+/// `traceparent` and, where there is one, `tracestate`; and the [id of the request](REQUEST_ID).
+/// Never other baggage, which may hold anything.
 ///
-/// In JSON it is the object of these headers: `{"traceparent": "00-…-…-01"}`.
+/// In JSON it is the object of these: `{"traceparent": "00-…-…-01", "app.request.id": "r-7"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct TraceContext(BTreeMap<String, String>);
@@ -31,21 +41,25 @@ impl TraceContext {
         Context::map_current(Self::of)
     }
 
-    /// The context of the span in `cx`; `None` when it holds no valid one.
+    /// The context of the span in `cx`, with the id of the request; `None` when there is neither.
     pub fn of(cx: &Context) -> Option<Self> {
-        if !cx.has_active_span() || !cx.span().span_context().is_valid() {
-            return None;
+        let mut context = Self::default();
+        if let Some(request_id) = cx.baggage().get(REQUEST_ID) {
+            context.set(REQUEST_ID, request_id.to_string());
         }
-        let span = cx.span();
-        let span_context = span.span_context();
-        let mut context = Self::from_traceparent(format!(
-            "00-{}-{}-{:02x}",
-            span_context.trace_id(),
-            span_context.span_id(),
-            span_context.trace_flags() & TraceFlags::SAMPLED,
-        ));
-        context.set(TRACESTATE, span_context.trace_state().header());
-        Some(context)
+        if cx.has_active_span() && cx.span().span_context().is_valid() {
+            let span = cx.span();
+            let span_context = span.span_context();
+            let traceparent = format!(
+                "00-{}-{}-{:02x}",
+                span_context.trace_id(),
+                span_context.span_id(),
+                span_context.trace_flags() & TraceFlags::SAMPLED,
+            );
+            context.set(TRACEPARENT, traceparent);
+            context.set(TRACESTATE, span_context.trace_state().header());
+        }
+        (!context.0.is_empty()).then_some(context)
     }
 
     /// A context of this `traceparent` alone.
@@ -58,12 +72,27 @@ impl TraceContext {
         self.0.get(TRACEPARENT).map(String::as_str)
     }
 
-    /// An OpenTelemetry context whose current span is the one that wrote this; empty when this is
-    /// not valid. It inherits nothing from the context that the caller runs in.
+    /// The id of the request that caused it, if it is known.
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.get(REQUEST_ID).map(String::as_str)
+    }
+
+    /// The id of the trace in hexadecimal digits; `None` when this is not valid.
+    pub fn trace_id(&self) -> Option<String> {
+        self.span_context().map(|span_context| span_context.trace_id().to_string())
+    }
+
+    /// An OpenTelemetry context whose current span is the one that wrote this, if this is valid,
+    /// and that knows the id of the request. It inherits nothing else from the context that the
+    /// caller runs in.
     pub fn remote_context(&self) -> Context {
+        let mut cx = Context::new();
+        if let Some(request_id) = self.request_id() {
+            cx = cx.with_baggage([KeyValue::new(REQUEST_ID, request_id.to_owned())]);
+        }
         match self.span_context() {
-            Some(span_context) => Context::new().with_remote_span_context(span_context),
-            None => Context::new(),
+            Some(span_context) => cx.with_remote_span_context(span_context),
+            None => cx,
         }
     }
 
@@ -104,6 +133,10 @@ impl Injector for TraceContext {
         let wanted = match key {
             TRACEPARENT => true,
             TRACESTATE => !value.is_empty() && value.len() <= MAX_TRACESTATE_BYTES,
+            REQUEST_ID => {
+                (1..=MAX_REQUEST_ID_BYTES).contains(&value.len())
+                    && value.bytes().all(|byte| byte.is_ascii_graphic())
+            }
             _ => false,
         };
         if wanted {
@@ -146,6 +179,21 @@ mod tests {
         assert_eq!(serde_json::to_string(&context).expect("it is a map of strings"), json);
         assert!(remote.span().span_context().is_remote());
         assert_eq!(TraceContext::of(&remote), Some(context));
+    }
+
+    #[test]
+    fn the_id_of_the_request_goes_along_with_and_without_a_trace() {
+        for traceparent in ["", &format!(r#","traceparent":"{TRACEPARENT_HEADER}""#)] {
+            let json = format!(r#"{{"app.request.id":"r-7"{traceparent}}}"#);
+            let remote = from_json(&json).remote_context();
+
+            assert_eq!(TraceContext::of(&remote), Some(from_json(&json)));
+            assert_eq!(from_json(&json).request_id(), Some("r-7"));
+        }
+        for rubbish in ["".to_owned(), "a b".to_owned(), "ä".to_owned(), "x".repeat(129)] {
+            let json = serde_json::json!({ REQUEST_ID: rubbish }).to_string();
+            assert_eq!(from_json(&json).request_id(), None, "{rubbish}");
+        }
     }
 
     #[test]

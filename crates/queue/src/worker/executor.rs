@@ -156,6 +156,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             checkpoint: job.checkpoint.clone(),
             output: None,
             traceparent: span.traceparent(),
+            trace: span.context().clone(),
             stop: CancellationToken::new(),
             engine: Arc::clone(&self.engine),
         };
@@ -183,6 +184,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let handler = self.registry.handler(kind)?;
         let cx = BatchContext {
             completions: leased.iter().map(LeasedJob::completion).collect(),
+            contexts: leased.iter().map(|leased| leased.span.context().clone()).collect(),
             failed: Vec::new(),
             stop: batch_lost.clone(),
             engine: Arc::clone(&self.engine),

@@ -116,15 +116,16 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let completer = Completer::start(engine_pool.clone());
         let resolver = Resolver::new(engine_pool.clone());
         let kinds = registry.kinds();
+        let wake = Arc::new(Notify::new());
         let executor = Arc::new(Executor {
             worker_id: id,
             registry,
-            engine: Arc::new(Engine { pool, completer }),
+            engine: Arc::new(Engine { pool, completer, wake: Arc::clone(&wake) }),
             pool: engine_pool.clone(),
             leases,
             resolver: Arc::clone(&resolver),
             hand_back: CancellationToken::new(),
-            wake: Arc::new(Notify::new()),
+            wake,
             counts: Counts::default(),
             keyring: settings.keyring(),
         });

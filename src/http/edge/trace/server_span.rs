@@ -1,5 +1,6 @@
 //! The SERVER span of a request, by the HTTP conventions of OpenTelemetry 1.44.
 
+use opentelemetry::baggage::BaggageExt;
 use opentelemetry::global;
 use opentelemetry::propagation::Injector;
 use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
@@ -8,7 +9,7 @@ use poem::http::{HeaderMap, Method, StatusCode, Version, header};
 use poem::{Addr, Request};
 
 use crate::http::wire::request_id::RequestId;
-use crate::queue::telemetry::TraceContext;
+use crate::queue::telemetry::{REQUEST_ID, TraceContext};
 
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 /// The length to which a caller's text is cut before it goes to a span or a log line.
@@ -24,7 +25,8 @@ pub(super) enum Loss {
 /// Starts the span and gives the context to answer in. Without a tracer provider that is the
 /// caller's own, which so reaches the job and whatever else this process sends on.
 pub(super) fn start(req: &Request, request_id: &RequestId, route: Option<&str>) -> Context {
-    let parent_cx = caller_context(req.headers());
+    let parent_cx = caller_context(req.headers())
+        .with_baggage([KeyValue::new(REQUEST_ID, request_id.to_string())]);
     let scope = InstrumentationScope::builder("surety.http")
         .with_version(env!("CARGO_PKG_VERSION"))
         .with_schema_url(SCHEMA_URL)

@@ -99,7 +99,7 @@ impl Bank {
             Act::Execute(numbers) => (self.execute(conn, numbers).await, true),
             Act::Fail { order, reason } => {
                 let id = self.order(*order);
-                let is_failed = orders::fail(&mut *conn, id, reason).await.unwrap();
+                let is_failed = !orders::fail(&mut *conn, id, reason).await.unwrap().is_empty();
                 if is_failed {
                     discard_job(conn, id).await;
                 }
@@ -189,7 +189,7 @@ impl Bank {
             bank_reference: Some(format!("bank-{number}")),
         };
         let executions: Vec<Execution> = numbers.iter().map(execution).collect();
-        let executed = orders::execute_many(&mut *conn, &executions).await.unwrap();
+        let (executed, _) = orders::execute_many(&mut *conn, &executions).await.unwrap();
         let mut said = Vec::new();
         for (execution, executed) in executions.iter().zip(executed) {
             said.push(match executed {

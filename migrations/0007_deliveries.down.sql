@@ -1,0 +1,2 @@
+drop schema deliveries cascade;
+delete from queue.limits where queue = 'webhooks_ordered';

@@ -1,0 +1,186 @@
+//! The JSON of an event: `{type, timestamp, data}`, as Standard Webhooks has it. The data of an
+//! event is what the API answers to those who read its subject at that moment.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::events::EventType;
+use crate::ids::{OrderId, TransactionId};
+use crate::payments::orders::{Kind, Order};
+use crate::payments::outcomes::Outcome;
+use crate::payments::transactions::{Status, Transaction};
+
+/// What an event is about, in the form in which it is stored: `transaction:812` or `order:<uuid>`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Subject {
+    /// A provider's transaction, by our number of it.
+    Transaction(TransactionId),
+    /// A user's order.
+    Order(OrderId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transaction(id) => write!(f, "transaction:{id}"),
+            Self::Order(id) => write!(f, "order:{id}"),
+        }
+    }
+}
+
+/// The text is none of a subject.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("this is the name of no subject")]
+pub struct UnknownSubject;
+
+impl FromStr for Subject {
+    type Err = UnknownSubject;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSubject> {
+        let parsed = match text.split_once(':') {
+            Some(("transaction", id)) => {
+                id.parse().ok().map(|id| Self::Transaction(TransactionId(id)))
+            }
+            Some(("order", id)) => id.parse().ok().map(|id| Self::Order(OrderId(id))),
+            _ => None,
+        };
+        parsed.ok_or(UnknownSubject)
+    }
+}
+
+/// The body of the event.
+pub(super) fn body(
+    event_type: EventType,
+    occurred_at: OffsetDateTime,
+    outcome: &Outcome,
+) -> serde_json::Result<String> {
+    let data = match outcome {
+        Outcome::Transaction(transaction) => Data::Transaction(TransactionData::of(transaction)),
+        Outcome::Order(order) => Data::Order(OrderData::of(order)),
+    };
+    serde_json::to_string(&Body { event_type: event_type.as_str(), timestamp: occurred_at, data })
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    event_type: &'static str,
+    #[serde(with = "time::serde::rfc3339")]
+    timestamp: OffsetDateTime,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Transaction(TransactionData<'a>),
+    Order(OrderData<'a>),
+}
+
+#[derive(Serialize)]
+struct TransactionData<'a> {
+    transaction_id: &'a str,
+    source_account: &'a str,
+    destination_account: &'a str,
+    amount: String,
+    currency: &'static str,
+    status: &'static str,
+    failure_reason: Option<&'a str>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    processed_at: Option<OffsetDateTime>,
+}
+
+impl<'a> TransactionData<'a> {
+    fn of(transaction: &'a Transaction) -> Self {
+        Self {
+            transaction_id: &transaction.transaction_id,
+            source_account: &transaction.source_account,
+            destination_account: &transaction.destination_account,
+            amount: transaction.money.amount_text(),
+            currency: transaction.money.currency().code(),
+            status: status(transaction.status),
+            failure_reason: transaction.failure_reason.as_deref(),
+            created_at: transaction.created_at,
+            processed_at: transaction.processed_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct OrderData<'a> {
+    id: Uuid,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    wallet_id: Option<Uuid>,
+    source_wallet_id: Option<Uuid>,
+    destination_wallet_id: Option<Uuid>,
+    refund_of: Option<Uuid>,
+    amount: String,
+    currency: &'static str,
+    description: Option<&'a str>,
+    status: &'static str,
+    failure_reason: Option<&'a str>,
+    bank_reference: Option<&'a str>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    finished_at: Option<OffsetDateTime>,
+}
+
+impl<'a> OrderData<'a> {
+    fn of(order: &'a Order) -> Self {
+        let (source, destination) = (Some(order.source.0), Some(order.destination.0));
+        let (wallet_id, source_wallet_id, destination_wallet_id) = match order.kind {
+            Kind::Deposit => (destination, None, destination),
+            Kind::Withdrawal => (source, source, None),
+            Kind::Transfer | Kind::Refund => (None, source, destination),
+        };
+        Self {
+            id: order.id.0,
+            kind: order.kind.as_str(),
+            wallet_id,
+            source_wallet_id,
+            destination_wallet_id,
+            refund_of: order.refund_of.map(|id| id.0),
+            amount: order.money.amount_text(),
+            currency: order.money.currency().code(),
+            description: order.description.as_deref(),
+            status: status(order.status),
+            failure_reason: order.failure_reason.as_deref(),
+            bank_reference: order.bank_reference.as_deref(),
+            created_at: order.created_at,
+            finished_at: order.finished_at,
+        }
+    }
+}
+
+const fn status(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "PENDING",
+        Status::Processing => "PROCESSING",
+        Status::Completed => "COMPLETED",
+        Status::Failed => "FAILED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_survives_the_way_through_text() {
+        let order = Subject::Order(OrderId(Uuid::from_u128(7)));
+        for subject in [Subject::Transaction(TransactionId(812)), order] {
+            assert_eq!(subject.to_string().parse(), Ok(subject));
+        }
+        for text in ["", "transaction", "transaction:", "order:7", "user:7"] {
+            assert_eq!(text.parse::<Subject>(), Err(UnknownSubject), "{text}");
+        }
+    }
+}
