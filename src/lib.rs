@@ -85,7 +85,8 @@
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
 //!   process from its settings to its exit code, and what commands print.
-//! - [`money`], [`ids`], and [`invariants`] from the queue's crate: words that everything may use.
+//! - [`money`], [`ids`], [`standard_webhooks`] (how webhooks are signed), and [`invariants`] from
+//!   the queue's crate: words that everything may use.
 //! - `migrations/`: the tables of the app by topic, its functions and triggers in
 //!   `migrations/functions/`, by the rules of `crates/queue/schema/README.md`.
 //!
@@ -168,6 +169,7 @@ pub mod operations;
 pub mod payments;
 pub mod process;
 pub mod serve;
+pub mod standard_webhooks;
 pub mod stdout;
 pub mod telemetry;
 pub mod work;
