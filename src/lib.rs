@@ -80,6 +80,8 @@
 //! - [`payments`]: the money. Transactions and orders, accounts and wallets, transfers, and what
 //!   `app verify` checks of them.
 //! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
+//! - [`deliveries`]: our own webhooks to others' endpoints: whom they may reach, one attempt, and
+//!   the wait until the next.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
@@ -159,6 +161,7 @@
 pub mod bank;
 pub mod cli;
 pub mod db;
+pub mod deliveries;
 pub mod dev;
 pub mod http;
 pub mod identity;
