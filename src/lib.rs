@@ -80,12 +80,15 @@
 //! - [`payments`]: the money. Transactions and orders, accounts and wallets, transfers, and what
 //!   `app verify` checks of them.
 //! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
+//! - [`deliveries`]: our own webhooks to others' endpoints: whom they may reach, one attempt, and
+//!   the wait until the next.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
 //!   process from its settings to its exit code, and what commands print.
-//! - [`money`], [`ids`], and [`invariants`] from the queue's crate: words that everything may use.
+//! - [`money`], [`ids`], [`standard_webhooks`] (how webhooks are signed), and [`invariants`] from
+//!   the queue's crate: words that everything may use.
 //! - `migrations/`: the tables of the app by topic, its functions and triggers in
 //!   `migrations/functions/`, by the rules of `crates/queue/schema/README.md`.
 //!
@@ -170,6 +173,7 @@ pub mod operations;
 pub mod payments;
 pub mod process;
 pub mod serve;
+pub mod standard_webhooks;
 pub mod stdout;
 pub mod telemetry;
 pub mod work;

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bank::BankArgs;
 use crate::db::{self, DatabaseArgs};
-use crate::jobs::{self, Bank, Services};
+use crate::deliveries::{Client, Guard, Limits, Reach, RetrySchedule, Transport};
+use crate::jobs::{self, Bank, Services, Webhooks};
 use crate::queue::Retention;
 use crate::queue::operate::known_names::KnownNames;
 use crate::queue::sealing::Keyring;
@@ -77,6 +78,10 @@ pub struct WorkerArgs {
     #[command(flatten)]
     pub bank: BankArgs,
 
+    /// Webhooks that we send.
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
+
     /// The keys of sealed jobs.
     #[command(flatten)]
     pub job_keys: JobKeyArgs,
@@ -97,6 +102,46 @@ pub struct WorkerArgs {
     /// For how many days discarded jobs, and all attempts, are kept.
     #[arg(long, env = "APP_RETENTION_DISCARDED_DAYS", default_value_t = 30, value_name = "DAYS")]
     pub retention_discarded_days: u16,
+}
+
+/// How webhooks are sent.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct WebhookArgs {
+    /// The waits after the first failed attempt of a delivery, the second, and so on.
+    #[arg(long, env = "APP_WEBHOOK_RETRIES", default_value_t, value_name = "WAITS")]
+    pub webhook_retries: RetrySchedule,
+
+    /// Where webhooks may be sent: public addresses over the Internet, or private ones, too, such
+    /// as those of this machine.
+    #[command(flatten)]
+    pub reach: WebhookReachArgs,
+}
+
+impl WebhookArgs {
+    fn start(&self, pool: &PgPool) -> anyhow::Result<Webhooks> {
+        let guard = Guard::new(self.reach.reach());
+        let transport = Transport::new(guard, Limits::default());
+        let client = Client::new(transport.context("TLS cannot be set up for webhooks")?);
+        Ok(Webhooks::start(pool, client, self.webhook_retries.clone()))
+    }
+}
+
+/// Where webhooks may be sent, shared by what sends them and by what takes new endpoints.
+#[derive(ClapArgs, Clone, Copy, Debug)]
+pub struct WebhookReachArgs {
+    /// Also send webhooks to private addresses, those of this machine among them. Whoever may make
+    /// an endpoint can then reach what only this machine can.
+    #[arg(long, env = "APP_WEBHOOK_ALLOW_PRIVATE", value_name = "BOOL", num_args = 0..=1,
+          default_value_t = false, default_missing_value = "true", require_equals = true)]
+    pub webhook_allow_private: bool,
+}
+
+impl WebhookReachArgs {
+    /// The addresses that webhooks may be sent to.
+    #[must_use]
+    pub fn reach(self) -> Reach {
+        if self.webhook_allow_private { Reach::PrivateToo } else { Reach::PublicOnly }
+    }
 }
 
 /// The source of the keys of sealed jobs.
@@ -224,7 +269,8 @@ pub fn worker(
     direct: Option<PgConnectOptions>,
 ) -> anyhow::Result<Arc<Worker<Services>>> {
     let bank = Bank::new(&args.bank)?;
-    let registry = jobs::registry(Services { pool: pool.clone(), bank });
+    let webhooks = args.webhooks.start(&pool)?;
+    let registry = jobs::registry(Services { pool: pool.clone(), bank, webhooks: Some(webhooks) });
     let worker =
         Worker::new(pool, registry, args.settings()?).context("the worker cannot start")?;
     Ok(Arc::new(match direct {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 pub use announcements::AnnounceOutcomes;
-pub use deliver_webhook::DeliverWebhook;
+pub use deliver_webhook::{DeliverWebhook, Webhooks};
 pub use execute_bank_order::ExecuteBankOrder;
 pub use execute_transfer::ExecuteTransfer;
 pub use resolve_bank_order::{BANK_UNAVAILABLE, ResolveBankOrder};
@@ -39,6 +39,15 @@ pub struct Services {
     pub pool: PgPool,
     /// The bank that deposits come from and withdrawals go to; without one they wait.
     pub bank: Option<Bank>,
+    /// The way out for webhooks; without one, deliveries wait.
+    pub webhooks: Option<Webhooks>,
+}
+
+impl Services {
+    /// The services of a process that reaches nobody but the database.
+    pub fn of_database(pool: PgPool) -> Self {
+        Self { pool, bank: None, webhooks: None }
+    }
 }
 
 /// The way to the bank.
@@ -73,7 +82,7 @@ impl Bank {
 ///
 /// When the database refuses.
 pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
-    let registry = registry(Services { pool: pool.clone(), bank: None });
+    let registry = registry(Services::of_database(pool.clone()));
     kinds::declare(pool, &registry.declarations()).await
 }
 

@@ -28,11 +28,11 @@ use crate::http::edge::metrics::Metrics;
 use crate::http::edge::rate_limits::RateLimits;
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::sign_ins::SignIns;
-use crate::http::edge::signature::Verifier;
 use crate::http::wire::request_body::BodyLimits;
 use crate::http::{self, Edge};
 use crate::identity::passwords::Hasher;
 use crate::queue::Notifier;
+use crate::standard_webhooks::Verifier;
 
 /// The API, and what runs beside it.
 pub(super) fn assemble(

@@ -12,7 +12,7 @@ use crate::http::api::inbound_webhooks::ConflictAnswer;
 use crate::http::edge::caller::TransactionReaders;
 use crate::http::edge::cors::CorsOrigins;
 use crate::http::edge::rate_limits::LimitArgs;
-use crate::http::edge::signature::{SecretError, WebhookSecret};
+use crate::standard_webhooks::WebhookSecret;
 
 /// Settings of the API; shared by `app serve` and `app dev`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -116,6 +116,14 @@ pub struct ApiArgs {
     pub serve_grace: Duration,
 }
 
+/// The variable or file that should hold secrets holds none.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "APP_WEBHOOK_SECRETS, or the file that APP_WEBHOOK_SECRETS_FILE names, holds no secret: \
+     unset both, or make one with: echo whsec_$(openssl rand -base64 32)"
+)]
+struct NoSecretGiven;
+
 /// A text whose `Debug` does not show it.
 #[derive(Clone)]
 pub struct SecretText(String);
@@ -163,7 +171,7 @@ impl ApiArgs {
         // What is set and empty was meant to hold a secret: a variable that was not filled in must
         // not turn signatures off.
         if secrets.is_empty() {
-            return Err(SecretError::NoneGiven.into());
+            return Err(NoSecretGiven.into());
         }
         Ok(secrets)
     }

@@ -5,10 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use standardwebhooks::Webhook;
-use surety::http::edge::signature::{
+use surety::serve::ApiArgs;
+use surety::standard_webhooks::{
     SignatureError, SignatureHeader, SignatureHeaders, Verifier, WebhookSecret,
 };
-use surety::serve::ApiArgs;
 
 use crate::support::{Answer, TestApi, event, scratch_dir, send};
 

@@ -99,7 +99,7 @@ impl Workers {
                     start(pool, registry, settings, &stop)?
                 }
                 Work::Money => {
-                    let registry = jobs::registry(Services { pool: pool.clone(), bank: None });
+                    let registry = jobs::registry(Services::of_database(pool.clone()));
                     start(pool, registry, settings, &stop)?
                 }
             });

@@ -2,13 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
-/// The prefix of a secret in base64.
-const SECRET_PREFIX: &str = "whsec_";
+use crate::standard_webhooks::{self, MessageId, SecretError, WebhookSecret};
 
 /// The headers that prove who sent a body, and when.
 pub(super) struct Signature {
@@ -19,31 +13,28 @@ pub(super) struct Signature {
 }
 
 /// A secret shared with the receiver.
-#[derive(Clone)]
-pub struct Signer {
-    key: Vec<u8>,
-}
+#[derive(Debug)]
+pub struct Signer(standard_webhooks::Signer);
 
 /// A text that is no secret to sign with.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SecretError {
+pub(super) enum SignerError {
     /// The text is empty.
     #[error("the webhook secret is empty (expected whsec_ and base64, as providers show it)")]
     Empty,
-    /// The text is not base64.
-    #[error("the webhook secret is not base64 (expected whsec_ and base64, as providers show it)")]
-    NotBase64,
+    /// The first secret is none.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 impl Signer {
     /// Reads a secret as providers show it: base64, with or without `whsec_` in front.
     ///
     /// Of several, written as the server takes them during a rotation, the first one signs.
-    pub(super) fn parse(secrets: &str) -> Result<Self, SecretError> {
+    pub(super) fn parse(secrets: &str) -> Result<Self, SignerError> {
         let mut each = secrets.split([',', ' ', '\n']).filter(|secret| !secret.is_empty());
-        let first = each.next().ok_or(SecretError::Empty)?;
-        let encoded = first.strip_prefix(SECRET_PREFIX).unwrap_or(first);
-        Ok(Self { key: BASE64_STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64)? })
+        let first: WebhookSecret = each.next().ok_or(SignerError::Empty)?.parse()?;
+        Ok(Self(standard_webhooks::Signer::new(vec![first])))
     }
 
     /// Signs one attempt to send `body`: the id is the same over all attempts, the time is now.
@@ -53,14 +44,8 @@ impl Signer {
     }
 
     fn sign_at(&self, unix_secs: u64, webhook_id: &str, body: &[u8]) -> Signature {
-        let timestamp = unix_secs.to_string();
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
-        for part in [webhook_id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-            mac.update(part);
-        }
-        let value = format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()));
-        Signature { timestamp, value }
+        let id = MessageId::parse(webhook_id).expect("it is made of letters, digits and '_'");
+        Signature { timestamp: unix_secs.to_string(), value: self.0.sign(&id, unix_secs, body) }
     }
 }
 
@@ -80,8 +65,13 @@ mod tests {
 
     #[test]
     fn the_first_of_several_secrets_signs() {
-        let both = Signer::parse("whsec_AAAA, whsec_BBBB").unwrap();
-        assert_eq!(both.key, Signer::parse("AAAA").unwrap().key);
+        let sign = |text: &str| Signer::parse(text).unwrap().sign_at(1, "msg_1", b"{}").value;
+        let (first, second) = (
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "c2Vjb25kIHNlY3JldCBmb3IgdGhlIHJvdGF0aW9uIQ==",
+        );
+        assert_eq!(sign(&format!("{first}, {second}")), sign(first));
+        assert_ne!(sign(first), sign(second));
     }
 
     #[test]

@@ -15,7 +15,6 @@ use crate::http::edge::client_address::ClientAddress;
 use crate::http::edge::metrics::{Metrics, Reading};
 use crate::http::edge::rate_limits::{LimitClass, RateLimits};
 use crate::http::edge::shared_commit::SharedCommit;
-use crate::http::edge::signature::{SignatureHeader, SignatureHeaders, Verifier};
 use crate::http::edge::trace;
 use crate::http::wire::field_types::Text;
 use crate::http::wire::json_body::{self, JsonBody, json_object};
@@ -24,6 +23,7 @@ use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::{Refusals, Refused};
 use crate::payments::transactions::{MAX_NAME_CHARS, NewTransaction, Recorded};
+use crate::standard_webhooks::{SignatureHeader, SignatureHeaders, Verifier};
 
 const PATH: &str = "/v1/webhooks/transactions";
 

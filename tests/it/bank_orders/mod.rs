@@ -80,7 +80,10 @@ impl Scene {
     }
 
     fn worker(&self) -> Worker<Services> {
-        let registry = jobs::registry(Services { pool: self.api.pool.clone(), bank: self.way() });
+        let registry = jobs::registry(Services {
+            bank: self.way(),
+            ..Services::of_database(self.api.pool.clone())
+        });
         Worker::new(self.api.pool.clone(), registry, WorkerSettings::default()).unwrap()
     }
 

@@ -1,0 +1,153 @@
+//! Deliveries and attempts, for those who look at them.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::outgoing::{DeliveryKey, DeliveryState};
+use crate::ids::{EndpointId, EventId};
+
+/// A stored delivery.
+#[derive(Clone, Debug)]
+pub struct DeliveryOverview {
+    /// The number of the event.
+    pub event: i64,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// By which the receiver knows the event.
+    pub event_id: EventId,
+    /// The name of the event's type.
+    pub event_type: String,
+    /// The state.
+    pub state: DeliveryState,
+    /// Why it failed, as a stable code.
+    pub reason: Option<String>,
+    /// The failed attempts since it was made or asked for again, and the one that ended it.
+    pub attempts: i32,
+    /// The moment at which it was made.
+    pub created_at: OffsetDateTime,
+    /// The moment of its end.
+    pub finished_at: Option<OffsetDateTime>,
+}
+
+impl DeliveryOverview {
+    /// The delivery that it is.
+    #[must_use]
+    pub fn key(&self) -> DeliveryKey {
+        DeliveryKey { event: self.event, endpoint: self.endpoint }
+    }
+}
+
+/// The newest `limit` deliveries to an endpoint, newest event first; with `before`, only those of
+/// events before that one; with `state`, only those in it.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn list(
+    conn: &mut PgConnection,
+    endpoint: EndpointId,
+    state: Option<DeliveryState>,
+    before: Option<i64>,
+    limit: u16,
+) -> sqlx::Result<Vec<DeliveryOverview>> {
+    sqlx::query_as!(
+        DeliveryOverview,
+        r#"
+        select
+          delivery.event_seq as event, delivery.endpoint_id as "endpoint: EndpointId",
+          event.id as "event_id: EventId", event.type as event_type,
+          delivery.state as "state: DeliveryState", delivery.reason, delivery.attempts,
+          delivery.created_at, delivery.finished_at
+        from deliveries.deliveries as delivery
+        join events.events as event on event.seq = delivery.event_seq
+        where delivery.endpoint_id = $1
+          and ($2::deliveries.state is null or delivery.state = $2)
+          and delivery.event_seq < $3
+        order by delivery.event_seq desc
+        limit $4
+        "#,
+        endpoint.0,
+        state as Option<DeliveryState>,
+        before.unwrap_or(i64::MAX),
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The deliveries of an event.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn of_event(conn: &mut PgConnection, event: i64) -> sqlx::Result<Vec<DeliveryOverview>> {
+    sqlx::query_as!(
+        DeliveryOverview,
+        r#"
+        select
+          delivery.event_seq as event, delivery.endpoint_id as "endpoint: EndpointId",
+          event.id as "event_id: EventId", event.type as event_type,
+          delivery.state as "state: DeliveryState", delivery.reason, delivery.attempts,
+          delivery.created_at, delivery.finished_at
+        from deliveries.deliveries as delivery
+        join events.events as event on event.seq = delivery.event_seq
+        where delivery.event_seq = $1
+        order by delivery.endpoint_id
+        "#,
+        event,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// An attempt, as it was recorded.
+#[derive(Clone, Debug)]
+pub struct StoredAttempt {
+    /// The moment of the record, once the attempt had ended.
+    pub at: OffsetDateTime,
+    /// The status of the answer.
+    pub status: Option<i32>,
+    /// The trouble, as a stable code.
+    pub error: Option<String>,
+    /// The trouble in more words.
+    pub detail: Option<String>,
+    /// The time that it took, in milliseconds.
+    pub duration_ms: i32,
+    /// The address that was connected to.
+    pub address: Option<String>,
+    /// The beginning of the answer.
+    pub answer: String,
+}
+
+/// The last `limit` attempts of a delivery, the first of them first.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn attempts(
+    conn: &mut PgConnection,
+    key: DeliveryKey,
+    limit: u16,
+) -> sqlx::Result<Vec<StoredAttempt>> {
+    sqlx::query_as!(
+        StoredAttempt,
+        r#"
+        select
+          at as "at!", status, error, detail, duration_ms as "duration_ms!", address,
+          answer as "answer!"
+        from (
+          select id, at, status, error, detail, duration_ms, address, answer
+          from deliveries.attempts
+          where event_seq = $1 and endpoint_id = $2
+          order by id desc
+          limit $3
+        ) as last
+        order by id
+        "#,
+        key.event,
+        key.endpoint.0,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await
+}
