@@ -24,6 +24,7 @@ create table events.events (
 
 create index events_subject on events.events (subject);
 create index events_xid on events.events (xid);
+create index events_occurred_at on events.events using brin (occurred_at) with (pages_per_range = 32);
 
 -- How far each reader is. Everything that `seen` sees is behind it; with `taking`, so is what that sees up to `last_seq`.
 create table events.readers (

@@ -9,6 +9,7 @@
 //! - [`outgoing`]: what an attempt needs, and what is kept of it.
 //! - [`health`]: which endpoints are left alone, and for how long.
 //! - [`reading`]: deliveries and attempts, for those who look at them.
+//! - [`replaying`]: deliveries that somebody asks for again.
 //!
 //! What is sent:
 //!
@@ -52,6 +53,7 @@ pub mod own_headers;
 mod planning;
 mod pool;
 pub mod reading;
+pub mod replaying;
 pub mod retry;
 pub mod target;
 pub mod transport;

@@ -30,6 +30,18 @@ pub enum DeliveryState {
     Failed,
 }
 
+impl DeliveryState {
+    /// The name, as it is stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// A delivery with all that an attempt of it needs.
 #[derive(Clone, Debug)]
 pub struct Outgoing {

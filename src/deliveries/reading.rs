@@ -75,6 +75,19 @@ pub async fn list(
     .await
 }
 
+/// The delivery of an event to an endpoint, if there is one.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn find(
+    conn: &mut PgConnection,
+    key: DeliveryKey,
+) -> sqlx::Result<Option<DeliveryOverview>> {
+    let found = of_event(conn, key.event).await?;
+    Ok(found.into_iter().find(|delivery| delivery.endpoint == key.endpoint))
+}
+
 /// The deliveries of an event.
 ///
 /// # Errors

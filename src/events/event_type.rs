@@ -55,6 +55,8 @@ event_types! {
     WithdrawalCompleted = "withdrawal.completed",
     /// A withdrawal failed: its money is available again.
     WithdrawalFailed = "withdrawal.failed",
+    /// Somebody tries out an endpoint. Sent to that endpoint alone, whatever it wants.
+    WebhookTest = "webhook.test",
 }
 
 impl fmt::Display for EventType {

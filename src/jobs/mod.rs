@@ -9,6 +9,7 @@ pub mod dead_letters;
 mod deliver_webhook;
 mod execute_bank_order;
 mod execute_transfer;
+mod replay_deliveries;
 mod resolve_bank_order;
 mod settle_transaction;
 
@@ -20,6 +21,7 @@ pub use announcements::AnnounceOutcomes;
 pub use deliver_webhook::{DeliverWebhook, Webhooks};
 pub use execute_bank_order::ExecuteBankOrder;
 pub use execute_transfer::ExecuteTransfer;
+pub use replay_deliveries::ReplayDeliveries;
 pub use resolve_bank_order::{BANK_UNAVAILABLE, ResolveBankOrder};
 pub use settle_transaction::SettleTransaction;
 
@@ -87,7 +89,7 @@ pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
 }
 
 /// All kinds of job that this binary knows.
-pub const fn kinds() -> [KindDeclaration; 6] {
+pub const fn kinds() -> [KindDeclaration; 7] {
     [
         KindDeclaration::of::<SettleTransaction>(),
         KindDeclaration::of::<ExecuteTransfer>(),
@@ -95,6 +97,7 @@ pub const fn kinds() -> [KindDeclaration; 6] {
         KindDeclaration::of::<ResolveBankOrder>(),
         KindDeclaration::of::<AnnounceOutcomes>(),
         KindDeclaration::of::<DeliverWebhook>(),
+        KindDeclaration::of::<ReplayDeliveries>(),
     ]
 }
 
@@ -107,4 +110,5 @@ pub fn registry(state: Services) -> Registry<Services> {
         .register::<ResolveBankOrder>()
         .register_batch::<AnnounceOutcomes>()
         .register::<DeliverWebhook>()
+        .register::<ReplayDeliveries>()
 }

@@ -10,6 +10,7 @@
 //! - [`job_keys`]: sealing stored jobs again under the current key.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
+//! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
 //! - [`demo_data`]: users with money and a history.
 //!
 //! # Rules of this layer
@@ -33,6 +34,7 @@ pub mod actor;
 pub mod api_keys;
 pub mod dead_letters;
 pub mod demo_data;
+pub mod endpoints;
 pub mod health;
 pub mod job_keys;
 pub mod jobs;

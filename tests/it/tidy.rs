@@ -76,16 +76,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ),
     (
         "jobs",
-        &[
-            "bank",
-            "deliveries",
-            "events",
-            "ids",
-            "money",
-            "payments",
-            "queue",
-            "standard_webhooks",
-        ],
+        &["bank", "deliveries", "events", "ids", "money", "payments", "queue", "standard_webhooks"],
     ),
     ("events", &["ids"]),
     ("payments", &["ids", "invariants", "money"]),

@@ -5,13 +5,11 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use super::Subject;
+use super::choosing::parties_of;
 use crate::deliveries::{self, Announced, Planned};
-use crate::events::{self, Event};
-use crate::ids::{OrderId, UserId};
+use crate::events::{self, Event, EventType};
 use crate::jobs::Services;
 use crate::jobs::deliver_webhook::DeliverWebhook;
-use crate::payments::orders;
 use crate::queue::commits::commit;
 use crate::queue::deadline::within;
 use crate::queue::telemetry::TraceContext;
@@ -77,14 +75,16 @@ async fn most_events(conn: &mut PgConnection) -> sqlx::Result<u16> {
 }
 
 async fn announce(conn: &mut PgConnection, taken: &[Event]) -> Result<(), JobError> {
-    if taken.is_empty() {
-        return Ok(());
-    }
     let parties = parties_of(&mut *conn, taken).await?;
     let announced: Vec<Announced<'_>> = taken
         .iter()
+        // Whoever tries out an endpoint has planned the delivery.
+        .filter(|event| event.event_type != EventType::WebhookTest.as_str())
         .map(|event| Announced { event: event.seq, event_type: &event.event_type })
         .collect();
+    if announced.is_empty() {
+        return Ok(());
+    }
     let planned = deliveries::plan(&mut *conn, &announced, &parties).await?;
     let contexts: HashMap<i64, Option<TraceContext>> =
         taken.iter().map(|event| (event.seq, context_of(event))).collect();
@@ -97,27 +97,6 @@ async fn announce(conn: &mut PgConnection, taken: &[Event]) -> Result<(), JobErr
         .collect();
     enqueue_many(conn, &jobs?).await?;
     Ok(())
-}
-
-/// The users whom these events concern, by the numbers of the events. A provider's transaction
-/// concerns no user.
-async fn parties_of(
-    conn: &mut PgConnection,
-    taken: &[Event],
-) -> Result<Vec<(i64, UserId)>, JobError> {
-    let orders: HashMap<OrderId, i64> = taken
-        .iter()
-        .filter_map(|event| match event.subject.parse() {
-            Ok(Subject::Order(order)) => Some((order, event.seq)),
-            Ok(Subject::Transaction(_)) | Err(_) => None,
-        })
-        .collect();
-    if orders.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<OrderId> = orders.keys().copied().collect();
-    let parties = orders::parties(conn, &ids).await?;
-    Ok(parties.into_iter().filter_map(|(order, user)| Some((*orders.get(&order)?, user))).collect())
 }
 
 /// The trace in which the event happened.

@@ -9,18 +9,21 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::events::EventType;
-use crate::ids::{OrderId, TransactionId};
+use crate::ids::{EndpointId, OrderId, TransactionId};
 use crate::payments::orders::{Kind, Order};
 use crate::payments::outcomes::Outcome;
 use crate::payments::transactions::{Status, Transaction};
 
-/// What an event is about, in the form in which it is stored: `transaction:812` or `order:<uuid>`.
+/// The subject of an event, in the form in which it is stored: `transaction:812`, `order:<uuid>` or
+/// `endpoint:<uuid>`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Subject {
     /// A provider's transaction, by our number of it.
     Transaction(TransactionId),
     /// A user's order.
     Order(OrderId),
+    /// An endpoint that somebody tries out.
+    Endpoint(EndpointId),
 }
 
 impl fmt::Display for Subject {
@@ -28,6 +31,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Transaction(id) => write!(f, "transaction:{id}"),
             Self::Order(id) => write!(f, "order:{id}"),
+            Self::Endpoint(id) => write!(f, "endpoint:{id}"),
         }
     }
 }
@@ -46,10 +50,21 @@ impl FromStr for Subject {
                 id.parse().ok().map(|id| Self::Transaction(TransactionId(id)))
             }
             Some(("order", id)) => id.parse().ok().map(|id| Self::Order(OrderId(id))),
+            Some(("endpoint", id)) => id.parse().ok().map(|id| Self::Endpoint(EndpointId(id))),
             _ => None,
         };
         parsed.ok_or(UnknownSubject)
     }
+}
+
+/// The body of a test event.
+pub(super) fn test_body(
+    endpoint: EndpointId,
+    occurred_at: OffsetDateTime,
+) -> serde_json::Result<String> {
+    let data = Data::Test(TestData { endpoint_id: endpoint.0, message: "This is a test." });
+    let event_type = EventType::WebhookTest.as_str();
+    serde_json::to_string(&Body { event_type, timestamp: occurred_at, data })
 }
 
 /// The body of the event.
@@ -79,6 +94,13 @@ struct Body<'a> {
 enum Data<'a> {
     Transaction(TransactionData<'a>),
     Order(OrderData<'a>),
+    Test(TestData),
+}
+
+#[derive(Serialize)]
+struct TestData {
+    endpoint_id: Uuid,
+    message: &'static str,
 }
 
 #[derive(Serialize)]
@@ -176,7 +198,8 @@ mod tests {
     #[test]
     fn a_subject_survives_the_way_through_text() {
         let order = Subject::Order(OrderId(Uuid::from_u128(7)));
-        for subject in [Subject::Transaction(TransactionId(812)), order] {
+        let endpoint = Subject::Endpoint(EndpointId(Uuid::from_u128(7)));
+        for subject in [Subject::Transaction(TransactionId(812)), order, endpoint] {
             assert_eq!(subject.to_string().parse(), Ok(subject));
         }
         for text in ["", "transaction", "transaction:", "order:7", "user:7"] {

@@ -14,16 +14,18 @@
 //! So the commit of the money costs the same however many want to hear of it.
 
 mod announce_outcomes;
+mod choosing;
 mod event_data;
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use announce_outcomes::{AnnounceOutcomes, READER};
+pub use choosing::wanted_by;
 pub use event_data::Subject;
 
 use crate::events::{self, EventType, NewEvent};
-use crate::ids::EventId;
+use crate::ids::{EndpointId, EventId};
 use crate::payments::orders::{Kind, Order};
 use crate::payments::outcomes::{Outcome, Outcomes};
 use crate::payments::transactions::Status;
@@ -63,8 +65,46 @@ pub async fn announce_here(conn: &mut PgConnection, outcomes: &Outcomes) -> Resu
     announce(conn, outcomes, |_| TraceContext::current()).await
 }
 
+/// Writes an event by which somebody tries out an endpoint, and gives its id. Nobody announces it:
+/// the caller plans its one delivery.
+///
+/// # Errors
+///
+/// [`QueueError`].
+pub async fn test_event(
+    conn: &mut PgConnection,
+    endpoint: EndpointId,
+) -> Result<EventId, QueueError> {
+    let occurred_at =
+        sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&mut *conn).await?;
+    let id = EventId(Uuid::now_v7());
+    let event = NewEvent {
+        id,
+        event_type: EventType::WebhookTest,
+        subject: Subject::Endpoint(endpoint).to_string(),
+        body: event_data::test_body(endpoint, occurred_at).map_err(args_error)?,
+        occurred_at,
+        trace_context: stored(TraceContext::current())?,
+    };
+    events::record(conn, &[event]).await?;
+    Ok(id)
+}
+
+/// The id by which receivers know an event: `evt_` and 32 hexadecimal digits.
+#[must_use]
+pub fn webhook_id(id: EventId) -> String {
+    format!("evt_{}", id.0.simple())
+}
+
+fn args_error(source: serde_json::Error) -> QueueError {
+    QueueError::Args { kind: "event", source }
+}
+
+fn stored(context: Option<TraceContext>) -> Result<Option<serde_json::Value>, QueueError> {
+    context.map(serde_json::to_value).transpose().map_err(args_error)
+}
+
 fn event_of(outcome: &Outcome, context: Option<TraceContext>) -> Result<NewEvent, QueueError> {
-    let args_error = |source| QueueError::Args { kind: "event", source };
     let (event_type, subject, occurred_at) = match outcome {
         Outcome::Transaction(transaction) => {
             let event_type = match transaction.status {
@@ -82,7 +122,7 @@ fn event_of(outcome: &Outcome, context: Option<TraceContext>) -> Result<NewEvent
         subject: subject.to_string(),
         body: event_data::body(event_type, occurred_at, outcome).map_err(args_error)?,
         occurred_at,
-        trace_context: context.map(serde_json::to_value).transpose().map_err(args_error)?,
+        trace_context: stored(context)?,
     })
 }
 

@@ -29,6 +29,7 @@ use self::loading::Loader;
 use self::recording::{Ended, Recorder};
 use self::windows::Windows;
 use super::Services;
+use super::announcements::webhook_id;
 use crate::deliveries::outgoing::{DeliveryKey, DeliveryState, Outgoing, Progress};
 use crate::deliveries::{
     Client, Delivery, Outcome, OwnHeaders, Planned, RetrySchedule, Sent, TargetUrl, health, retry,
@@ -256,7 +257,7 @@ impl Message {
             .collect::<Option<Vec<_>>>()?;
         Some(Self {
             target: outgoing.url.parse().ok()?,
-            id: MessageId::parse(&format!("evt_{}", outgoing.event_id.0.simple())).ok()?,
+            id: MessageId::parse(&webhook_id(outgoing.event_id)).ok()?,
             body: Bytes::from(outgoing.body.clone()),
             signer,
             own_headers: OwnHeaders::read(headers).ok()?,

@@ -1,0 +1,52 @@
+//! Which events concern whom, and which of them an endpoint wants.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+
+use super::Subject;
+use crate::deliveries::endpoints::Endpoint;
+use crate::events::{Event, EventType};
+use crate::ids::{OrderId, UserId};
+use crate::payments::{LedgerError, orders};
+
+/// The users whom these events concern, by the numbers of the events. A provider's transaction
+/// concerns no user.
+pub(super) async fn parties_of(
+    conn: &mut PgConnection,
+    events: &[Event],
+) -> Result<Vec<(i64, UserId)>, LedgerError> {
+    let orders: HashMap<OrderId, i64> = events
+        .iter()
+        .filter_map(|event| match event.subject.parse() {
+            Ok(Subject::Order(order)) => Some((order, event.seq)),
+            Ok(Subject::Transaction(_) | Subject::Endpoint(_)) | Err(_) => None,
+        })
+        .collect();
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<OrderId> = orders.keys().copied().collect();
+    let parties = orders::parties(conn, &ids).await?;
+    Ok(parties.into_iter().filter_map(|(order, user)| Some((*orders.get(&order)?, user))).collect())
+}
+
+/// The numbers of those of these events that an endpoint wants, in their order.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn wanted_by(
+    conn: &mut PgConnection,
+    endpoint: &Endpoint,
+    events: &[Event],
+) -> Result<Vec<i64>, LedgerError> {
+    let is_of_type = |event: &&Event| match &endpoint.settings.event_types {
+        Some(names) => names.contains(&event.event_type),
+        None => event.event_type != EventType::WebhookTest.as_str(),
+    };
+    let wanted = events.iter().filter(is_of_type).map(|event| event.seq);
+    let Some(owner) = endpoint.owner else { return Ok(wanted.collect()) };
+    let parties = parties_of(conn, events).await?;
+    Ok(wanted.filter(|event| parties.contains(&(*event, owner))).collect())
+}
