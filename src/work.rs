@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bank::BankArgs;
 use crate::db::{self, DatabaseArgs};
-use crate::deliveries::{Client, Guard, Limits, Reach, RetrySchedule, Transport};
+use crate::deliveries::settings::ReachArgs;
+use crate::deliveries::{Client, Guard, Limits, RetrySchedule, Transport};
 use crate::jobs::{self, Bank, Services, Webhooks};
 use crate::queue::Retention;
 use crate::queue::operate::known_names::KnownNames;
@@ -111,10 +112,9 @@ pub struct WebhookArgs {
     #[arg(long, env = "APP_WEBHOOK_RETRIES", default_value_t, value_name = "WAITS")]
     pub webhook_retries: RetrySchedule,
 
-    /// Where webhooks may be sent: public addresses over the Internet, or private ones, too, such
-    /// as those of this machine.
+    /// Where webhooks may be sent.
     #[command(flatten)]
-    pub reach: WebhookReachArgs,
+    pub reach: ReachArgs,
 }
 
 impl WebhookArgs {
@@ -123,24 +123,6 @@ impl WebhookArgs {
         let transport = Transport::new(guard, Limits::default());
         let client = Client::new(transport.context("TLS cannot be set up for webhooks")?);
         Ok(Webhooks::start(pool, client, self.webhook_retries.clone()))
-    }
-}
-
-/// Where webhooks may be sent, shared by what sends them and by what takes new endpoints.
-#[derive(ClapArgs, Clone, Copy, Debug)]
-pub struct WebhookReachArgs {
-    /// Also send webhooks to private addresses, those of this machine among them. Whoever may make
-    /// an endpoint can then reach what only this machine can.
-    #[arg(long, env = "APP_WEBHOOK_ALLOW_PRIVATE", value_name = "BOOL", num_args = 0..=1,
-          default_value_t = false, default_missing_value = "true", require_equals = true)]
-    pub webhook_allow_private: bool,
-}
-
-impl WebhookReachArgs {
-    /// The addresses that webhooks may be sent to.
-    #[must_use]
-    pub fn reach(self) -> Reach {
-        if self.webhook_allow_private { Reach::PrivateToo } else { Reach::PublicOnly }
     }
 }
 

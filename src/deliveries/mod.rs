@@ -21,6 +21,7 @@
 //! - [`transport`]: one POST, with limits on everything, over connections that are kept.
 //! - [`attempt`]: the record of what came of a POST.
 //! - [`retry`]: what that means, and how long to wait until the next.
+//! - [`settings`]: where webhooks may be sent.
 //!
 //! What a caller does, in this order: [check](target::Guard::check) the URL when an endpoint is
 //! made or changed; with no database transaction open, [deliver](client::Client::deliver), which
@@ -55,6 +56,7 @@ mod pool;
 pub mod reading;
 pub mod replaying;
 pub mod retry;
+pub mod settings;
 pub mod target;
 pub mod transport;
 

@@ -130,6 +130,8 @@ pub struct Args {
 /// Also when PostgreSQL or the API ends by itself.
 pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     let began = Instant::now();
+    // Whoever builds a receiver has it on this machine.
+    args.worker.webhooks.reach.webhook_allow_private = true;
     let webhooks = Webhooks::of(&args.api)?;
     webhooks.require_safe(args.listen)?;
     print(concat!("surety ", env!("CARGO_PKG_VERSION"), ", everything in one process\n"));
@@ -228,7 +230,8 @@ impl Running {
         let api = args.api.clone();
         let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
-        let settings = ServeSettings { listener, pool, api, unsigned };
+        let reach = args.worker.webhooks.reach.reach();
+        let settings = ServeSettings { listener, pool, api, unsigned, reach };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());
         let serving = tokio::spawn(async move {

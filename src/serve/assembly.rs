@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
+use crate::deliveries::{Guard, Reach};
 use crate::http::api::auth::AuthApi;
 use crate::http::api::dead_letters::DeadLettersApi;
 use crate::http::api::deposits::DepositsApi;
@@ -22,6 +23,7 @@ use crate::http::api::transfers::TransfersApi;
 use crate::http::api::user_money::UserMoneyApi;
 use crate::http::api::users::UsersApi;
 use crate::http::api::wallets::WalletsApi;
+use crate::http::api::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
 use crate::http::api::withdrawals::WithdrawalsApi;
 use crate::http::edge::idempotency;
 use crate::http::edge::metrics::Metrics;
@@ -37,7 +39,7 @@ use crate::standard_webhooks::Verifier;
 /// The API, and what runs beside it.
 pub(super) fn assemble(
     api: &ApiArgs,
-    openness: Openness,
+    (openness, reach): (Openness, Reach),
     pool: PgPool,
     counts: &Arc<Counts>,
     shutdown: &CancellationToken,
@@ -85,6 +87,8 @@ pub(super) fn assemble(
         DepositsApi { orders: orders.clone() },
         WithdrawalsApi { orders: orders.clone() },
         TransfersApi { orders },
+        WebhookEndpointsApi { pool: pool.clone(), guard: Guard::new(reach) },
+        DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
         DeadLettersApi { pool: pool.clone(), notifier },
         SystemApi::new(pool, shutdown.clone()),
         MetricsApi { metrics },

@@ -26,6 +26,8 @@ pub use self::settings::{ApiArgs, SecretText};
 pub use crate::http::edge::audience::Audience;
 
 use crate::db::{self, DatabaseArgs};
+use crate::deliveries::Reach;
+use crate::deliveries::settings::ReachArgs;
 use crate::http::api::inbound_webhooks::Counts;
 use crate::http::api::openapi::Document;
 use crate::http::edge::caller::TransactionReaders;
@@ -62,6 +64,10 @@ pub struct Args {
     #[arg(long)]
     pub allow_unsigned: bool,
 
+    /// Where webhooks may be sent: new endpoints must be among it.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+
     /// Settings of the API.
     #[command(flatten)]
     pub api: ApiArgs,
@@ -78,6 +84,8 @@ pub struct ServeSettings {
     pub api: ApiArgs,
     /// The callers to answer while no webhook secret is set.
     pub unsigned: Audience,
+    /// The addresses that new webhook endpoints may have.
+    pub reach: Reach,
 }
 
 /// The numbers of webhooks by their answer.
@@ -139,7 +147,8 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         true => Audience::Everybody,
         false => Audience::ThisMachine,
     };
-    let settings = ServeSettings { listener, pool, api: args.api, unsigned };
+    let reach = args.reach.reach();
+    let settings = ServeSettings { listener, pool, api: args.api, unsigned, reach };
     let summary = run(settings, shutdown).await?;
     report(summary);
     Ok(())
@@ -197,11 +206,11 @@ pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, api, unsigned } = settings;
+    let ServeSettings { listener, pool, api, unsigned, reach } = settings;
     let counts = Arc::new(Counts::default());
     let is_loopback = listener.local_addr()?.ip().is_loopback();
     let openness = Openness::of(&api, is_loopback, unsigned)?;
-    let (endpoint, background) = assemble(&api, openness, pool, &counts, &shutdown)?;
+    let (endpoint, background) = assemble(&api, (openness, reach), pool, &counts, &shutdown)?;
     let limits = ConnectionLimits {
         max_connections: open_files::affordable_connections(api.max_connections),
         header_timeout: api.header_timeout,

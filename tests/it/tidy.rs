@@ -38,9 +38,19 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("dev", &["bank", "db", "serve", "stdout", "telemetry", "work", "queue"]),
     (
         "serve",
-        &["bank", "db", "http", "identity", "jobs", "queue", "standard_webhooks", "telemetry"],
+        &[
+            "bank",
+            "db",
+            "deliveries",
+            "http",
+            "identity",
+            "jobs",
+            "queue",
+            "standard_webhooks",
+            "telemetry",
+        ],
     ),
-    ("work", &["bank", "db", "jobs", "queue", "telemetry"]),
+    ("work", &["bank", "db", "deliveries", "jobs", "queue", "telemetry"]),
     (
         "http",
         &[

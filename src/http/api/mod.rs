@@ -7,6 +7,7 @@
 //! - [`auth`], [`users`]: sign-in and sign-out, users and their roles.
 //! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
+//! - [`webhook_endpoints`]: whom we tell what, and what became of that.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
@@ -34,6 +35,7 @@ pub mod transfers;
 pub mod user_money;
 pub mod users;
 pub mod wallets;
+pub mod webhook_endpoints;
 pub mod withdrawals;
 
 use poem_openapi::Tags;
@@ -50,6 +52,7 @@ use self::transfers::TransfersApi;
 use self::user_money::UserMoneyApi;
 use self::users::UsersApi;
 use self::wallets::WalletsApi;
+use self::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
 use self::withdrawals::WithdrawalsApi;
 
 /// The APIs, in the order of the document.
@@ -63,6 +66,8 @@ pub type Apis = (
     DepositsApi,
     WithdrawalsApi,
     TransfersApi,
+    WebhookEndpointsApi,
+    DeliveriesApi,
     DeadLettersApi,
     SystemApi,
     MetricsApi,
@@ -96,6 +101,9 @@ pub enum ApiTags {
     /// Money that goes from one wallet to another.
     #[oai(rename = "transfers")]
     Transfers,
+    /// Whom we tell what, by webhooks of ours.
+    #[oai(rename = "webhook endpoints")]
+    WebhookEndpoints,
     /// Discarded jobs, for operators.
     #[oai(rename = "dead letters")]
     DeadLetters,

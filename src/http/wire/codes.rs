@@ -86,6 +86,10 @@ catalogue! {
     OrderNotFound = "order-not-found", 404, "Order not found";
     /// No job with this number was given up; or it is so long ago that it is no longer kept.
     DeadLetterNotFound = "dead-letter-not-found", 404, "Dead letter not found";
+    /// You have no webhook endpoint with this id.
+    EndpointNotFound = "endpoint-not-found", 404, "Endpoint not found";
+    /// The event was not for this endpoint, or there is no such event or replay.
+    DeliveryNotFound = "delivery-not-found", 404, "Delivery not found";
     /// No user that the caller may see has this id.
     UserNotFound = "user-not-found", 404, "User not found";
     /// The path does not know this method; the Allow header lists those it knows.
@@ -106,6 +110,12 @@ catalogue! {
     /// The order or transaction of the dead letter has its outcome, so running the job again would
     /// do nothing.
     NothingToRedrive = "nothing-to-redrive", 409, "Nothing to redrive";
+    /// You have as many webhook endpoints as you may.
+    TooManyEndpoints = "too-many-endpoints", 409, "Too many endpoints";
+    /// The endpoint is disabled, so nothing can be sent to it. Enable it first.
+    EndpointDisabled = "endpoint-disabled", 409, "Endpoint disabled";
+    /// The delivery is on its way already.
+    DeliveryPending = "delivery-pending", 409, "Delivery pending";
     /// The wallet is not empty, so it cannot be closed.
     WalletNotEmpty = "wallet-not-empty", 409, "Wallet not empty";
     /// Another user has this email address.

@@ -1,13 +1,15 @@
 //! The types of fields of a body: each is in the document, and says how it is read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
-use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
+use poem_openapi::types::{MaybeUndefined, ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::fields::Fields;
+use super::moment::Moment;
 use super::money::{AmountIn, CurrencyCode, HeldCurrencyCode, wire_type};
 use crate::identity::{Email, MAX_EMAIL_CHARS};
 use crate::money::Currency;
@@ -58,6 +60,47 @@ impl FieldType for CurrencyCode {
 impl FieldType for HeldCurrencyCode {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
         fields.currency(name, Currency::from_stored).map(Self)
+    }
+}
+
+impl FieldType for bool {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.json(name, "true or false")
+    }
+}
+
+impl FieldType for u32 {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.json(name, "a whole number of 0 to 4294967295")
+    }
+}
+
+impl FieldType for Vec<String> {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.json(name, "an array of strings")
+    }
+}
+
+impl FieldType for BTreeMap<String, String> {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.json(name, "an object whose values are strings")
+    }
+}
+
+impl FieldType for Moment {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.moment(name)
+    }
+}
+
+/// A field that may be absent, which leaves things as they are, or null, which takes them away.
+impl<T: FieldType> FieldType for MaybeUndefined<T> {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        match (fields.is_null(name), fields.is_absent(name)) {
+            (true, _) => Some(Self::Null),
+            (false, true) => Some(Self::Undefined),
+            (false, false) => T::read(fields, name).map(Self::Value),
+        }
     }
 }
 

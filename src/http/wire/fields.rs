@@ -9,10 +9,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use poem_openapi::types::ParseFromParameter;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::moment::Moment;
 use super::money::AmountIn;
 use super::problem::{Code, FieldError, Problem};
 use crate::money::{Amount, AmountError, Currency, Money, UnknownCurrency};
@@ -155,6 +157,27 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A required JSON value of one of Rust's own types, described as `what` where it is another
+    /// one.
+    pub fn json<T: DeserializeOwned>(&mut self, name: &'static str, what: &str) -> Option<T> {
+        let raw = self.required(name)?.get();
+        match serde_json::from_str(raw) {
+            Ok(value) => Some(value),
+            Err(_) => self.fault(Fault::Invalid, name, "wrong-type", &format!("must be {what}")),
+        }
+    }
+
+    /// A required moment (RFC 3339), in UTC.
+    pub fn moment(&mut self, name: &'static str) -> Option<Moment> {
+        let text = self.string(name)?;
+        match Moment::parse_from_parameter(&text) {
+            Ok(moment) => Some(moment),
+            Err(_) => {
+                self.fault(Fault::Invalid, name, "malformed", "must be a moment as in RFC 3339")
+            }
+        }
+    }
+
     /// A required string that is one of these.
     pub fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.string(name)?;
@@ -199,6 +222,12 @@ impl<'a> Fields<'a> {
         let details: Vec<&str> = errors.iter().map(|it| it.detail.as_str()).collect();
         let detail = format!("{}.", details.join("; "));
         Some(Problem::new(code).detail(detail).errors(errors))
+    }
+
+    /// Tells a field that is there, and null.
+    pub fn is_null(&self, name: &'static str) -> bool {
+        let index = self.position(name).expect("the shape's own field");
+        self.values[index].is_some_and(|value| value.get() == "null")
     }
 
     /// Tells a field that is absent or null.

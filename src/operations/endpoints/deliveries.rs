@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Scope;
+pub use super::Scope;
 use crate::deliveries::endpoints;
 use crate::deliveries::outgoing::{DeliveryKey, DeliveryState};
 use crate::deliveries::reading::{self, DeliveryOverview, StoredAttempt};

@@ -31,9 +31,6 @@ pub enum EndpointError {
     /// There is no such endpoint within the caller's scope.
     #[error("there is no such endpoint")]
     NotFound,
-    /// There is no such user.
-    #[error("there is no such user")]
-    NoSuchOwner,
     /// The owner has as many endpoints as they may.
     #[error("there are {0} endpoints already, and there may be no more")]
     TooMany(i64),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use surety::deliveries::Reach;
 use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
 use surety::serve::{self, ApiArgs, ServeSettings, ServeSummary};
@@ -96,7 +97,8 @@ impl TestApi {
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let settings = ServeSettings { listener, pool: pool.clone(), api, unsigned };
+        let reach = Reach::PrivateToo;
+        let settings = ServeSettings { listener, pool: pool.clone(), api, unsigned, reach };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { db: None, pool, address, client, shutdown, serving }
