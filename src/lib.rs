@@ -82,6 +82,7 @@
 //! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
 //! - [`deliveries`]: our own webhooks to others' endpoints: whom they may reach, one attempt, and
 //!   the wait until the next.
+//! - [`receiver`]: `app listen`, the other side of deliveries, for people who build one.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
@@ -172,6 +173,7 @@ pub mod money;
 pub mod operations;
 pub mod payments;
 pub mod process;
+pub mod receiver;
 pub mod serve;
 pub mod standard_webhooks;
 pub mod stdout;

@@ -18,6 +18,7 @@ pub(crate) mod environment;
 pub mod jobs;
 pub mod keys;
 mod known_names;
+pub mod listen;
 pub mod migrate;
 pub mod openapi;
 mod password_source;
@@ -48,6 +49,7 @@ Examples:
   app serve --migrate           the API alone, on DATABASE_URL
   app work                      a worker alone; start as many as you like
   app bank                      play the bank, in another terminal; it fails on demand
+  app listen                    receive webhooks, verify and print them; or fail on demand
   app seed                      demo users with money and a history
   app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
@@ -94,6 +96,7 @@ enum Command {
     Serve(serve::Args),
     Work(work::Args),
     Bank(bank::Args),
+    Listen(listen::Args),
     Migrate(migrate::Args),
     Users(users::Args),
     Keys(keys::Args),
@@ -155,7 +158,8 @@ impl Cli {
             Command::Serve(_) => ("surety-serve", self.log_format, DefaultFilter::Service),
             Command::Work(_) => ("surety-work", self.log_format, DefaultFilter::Service),
             Command::Bank(_) => ("surety-bank", self.log_format, DefaultFilter::Service),
-            Command::Migrate(_)
+            Command::Listen(_)
+            | Command::Migrate(_)
             | Command::Users(_)
             | Command::Keys(_)
             | Command::Openapi(_)
@@ -186,6 +190,7 @@ impl Cli {
             Command::Serve(args) => serve::run_command(args, signals::shutdown()?).await?,
             Command::Work(args) => work::run_command(args, signals::shutdown()?).await?,
             Command::Bank(args) => bank::run_command(args, signals::shutdown()?).await?,
+            Command::Listen(args) => listen::run_command(args, signals::shutdown()?).await?,
             // These end by themselves, and a signal ends them at once.
             Command::Migrate(args) => return migrate::run(args).await,
             Command::Users(args) => return users::run(args).await,

@@ -55,7 +55,7 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// Text from data in one line.
-fn in_one_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn in_one_line(text: &str) -> Cow<'_, str> {
     escaped(text, is_acted_on)
 }
 

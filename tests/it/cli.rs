@@ -3,11 +3,12 @@
 use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 53] = [
+const COMMANDS: [&[&str]; 54] = [
     &["dev"],
     &["serve"],
     &["work"],
     &["bank"],
+    &["listen"],
     &["migrate"],
     &["migrate", "run"],
     &["migrate", "revert"],
@@ -92,7 +93,9 @@ fn undocumented_flags(help: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_main_commands_show_examples() {
-    for command in [&[][..], &["work"], &["bank"], &["migrate"], &["send"], &["doctor"]] {
+    for command in
+        [&[][..], &["work"], &["bank"], &["listen"], &["migrate"], &["send"], &["doctor"]]
+    {
         let (_, help) = run(&[command, &["--help"]].concat()).await;
         assert!(help.contains("Examples:") && help.contains("  app "), "{command:?}: {help}");
     }

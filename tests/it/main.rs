@@ -13,6 +13,7 @@ mod bank_orders;
 mod cli;
 mod collection;
 mod dead_letters;
+mod deliveries;
 mod dev;
 mod doctor;
 mod embedded_postgres;

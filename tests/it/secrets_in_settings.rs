@@ -7,7 +7,7 @@ use crate::support::{App, Binary as _, TestDb, scratch_dir};
 /// In every value, in a form that no message of ours has.
 const MARKER: &str = "Hunter2Marker";
 /// Commands of every kind: long ones, those that read the database, and those that do not.
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 9] = [
     &["dev", "--no-download", "--listen", "127.0.0.1:0"],
     &["serve", "--listen", "127.0.0.1:0"],
     &["work"],
@@ -16,6 +16,7 @@ const COMMANDS: [&[&str]; 8] = [
     &["migrate", "status"],
     &["send", "--count", "1", "--retries", "0"],
     &["reconcile"],
+    &["listen", "--listen", "127.0.0.1:0"],
 ];
 /// Settings that are places or names which people must see, and never secret.
 const SHOWN: [&str; 5] = [
