@@ -14,6 +14,7 @@ pub mod bank;
 mod database;
 pub mod dead_letters;
 pub mod doctor;
+pub mod endpoints;
 pub(crate) mod environment;
 pub mod jobs;
 pub mod keys;
@@ -107,6 +108,7 @@ enum Command {
     Verify(verify::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
+    Endpoints(endpoints::Args),
     Jobs(jobs::Args),
     Queues(queues::Args),
     Workers(workers::Args),
@@ -169,6 +171,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
+            | Command::Endpoints(_)
             | Command::Jobs(_)
             | Command::Queues(_)
             | Command::Workers(_)
@@ -202,6 +205,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
+            Command::Endpoints(args) => return endpoints::run(args).await,
             Command::Jobs(args) => return jobs::run(args).await,
             Command::Queues(args) => return queues::run(args).await,
             Command::Workers(args) => return workers::run(args).await,

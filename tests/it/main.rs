@@ -48,4 +48,5 @@ mod tidy;
 mod transaction_readers;
 mod transactions_api;
 mod verify;
+mod webhooks;
 mod workers_cli;

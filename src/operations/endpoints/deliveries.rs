@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 pub use super::Scope;
 use crate::deliveries::endpoints;
-use crate::deliveries::outgoing::{DeliveryKey, DeliveryState};
+pub use crate::deliveries::outgoing::DeliveryState;
+
+use crate::deliveries::outgoing::DeliveryKey;
 use crate::deliveries::reading::{self, DeliveryOverview, StoredAttempt};
 use crate::deliveries::replaying;
 use crate::events;

@@ -12,10 +12,11 @@ use sqlx::PgPool;
 
 pub use self::settings::{EndpointChange, MAX_OVERLAP, SettingRefusal};
 pub use self::views::{EndpointView, SecretView};
+pub use crate::deliveries::Guard;
 pub use crate::deliveries::endpoints::Scope;
+pub use crate::deliveries::settings::ReachArgs;
 pub use crate::ids::{EndpointId, UserId};
 
-use crate::deliveries::Guard;
 use crate::deliveries::endpoints::{self, DisabledReason, Endpoint};
 use crate::ids::new_by_database_clock;
 use crate::queue::commits::commit;

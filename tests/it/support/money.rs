@@ -284,8 +284,16 @@ impl TestWorker {
 
     /// The same with other settings.
     pub(crate) fn start_with(pool: &PgPool, bank: Option<Bank>, settings: WorkerSettings) -> Self {
-        let registry = jobs::registry(Services { bank, ..Services::of_database(pool.clone()) });
-        let worker = Worker::new(pool.clone(), registry, settings).unwrap();
+        Self::start_with_services(
+            Services { bank, ..Services::of_database(pool.clone()) },
+            settings,
+        )
+    }
+
+    /// The same with other services.
+    pub(crate) fn start_with_services(services: Services, settings: WorkerSettings) -> Self {
+        let pool = services.pool.clone();
+        let worker = Worker::new(pool, jobs::registry(services), settings).unwrap();
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();
         Self { shutdown, working: tokio::spawn(async move { worker.run(until).await }) }

@@ -1,0 +1,91 @@
+//! Webhooks that we send: the whole way from an outcome to whoever wants to hear of it.
+
+mod endpoints;
+mod inbox;
+mod retries;
+mod whole_way;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use surety::deliveries::{Client, Guard, Limits, Reach, Transport};
+use surety::identity::Role;
+use surety::jobs::{Services, Webhooks};
+use surety::queue::WorkerSettings;
+
+use self::inbox::Inbox;
+use crate::support::money::{Customer, TestWorker, between};
+use crate::support::{Answer, PATIENCE, Person, TestApi, send};
+
+/// An API with a worker that sends webhooks to this machine.
+struct World {
+    api: TestApi,
+    worker: Option<TestWorker>,
+    operator: Person,
+}
+
+impl World {
+    async fn start() -> Self {
+        Self::with_retries("50ms,50ms,50ms").await
+    }
+
+    async fn with_retries(retries: &str) -> Self {
+        let api = TestApi::start().await;
+        let operator = Person::new(&api, Role::Operator).await;
+        let worker = Some(worker(&api, retries));
+        Self { api, worker, operator }
+    }
+
+    /// Makes an endpoint of this person's, and gives its id and its secret.
+    async fn endpoint(&self, owner: &Person, url: &str, more: Value) -> (String, String) {
+        let mut body = json!({ "url": url });
+        let more = more.as_object().unwrap().clone();
+        body.as_object_mut().unwrap().extend(more);
+        let answer = post(&self.api, owner, "/v1/webhook-endpoints", &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&answer.json()["endpoint"]["id"]), text(&answer.json()["secret"]))
+    }
+
+    /// A transfer from one customer to another; gives its path.
+    async fn transfer(&self, from: &Customer, to: &Customer, amount: &str) -> String {
+        let body = between(from.wallet, to.wallet, amount);
+        let answer = from.order(&self.api, "/v1/transfers", &body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        format!("/v1/transfers/{}", answer.json()["id"].as_str().unwrap())
+    }
+
+    /// A delivery, once it is in this state.
+    async fn delivery(&self, endpoint: &str, event: &str, state: &str) -> Value {
+        let path = format!("/v1/webhook-endpoints/{endpoint}/deliveries/{event}");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.operator.get(&self.api, &path).await.json();
+            if found["delivery"]["state"] == state {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "it is not {state}: {found}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn worker(api: &TestApi, retries: &str) -> TestWorker {
+    let transport = Transport::new(Guard::new(Reach::PrivateToo), Limits::default()).unwrap();
+    let webhooks = Webhooks::start(&api.pool, Client::new(transport), retries.parse().unwrap());
+    let services = Services { webhooks: Some(webhooks), ..Services::of_database(api.pool.clone()) };
+    let poll = Duration::from_millis(50);
+    TestWorker::start_with_services(services, WorkerSettings { poll, ..WorkerSettings::default() })
+}
+
+async fn post(api: &TestApi, person: &Person, path: &str, body: &Value) -> Answer {
+    send(api.request("POST", path).bearer_auth(&person.token).json(body)).await
+}
+
+async fn patch(api: &TestApi, person: &Person, path: &str, body: &Value) -> Answer {
+    send(api.request("PATCH", path).bearer_auth(&person.token).json(body)).await
+}
+
+async fn delete(api: &TestApi, person: &Person, path: &str) -> Answer {
+    send(api.request("DELETE", path).bearer_auth(&person.token)).await
+}
