@@ -54,4 +54,6 @@ ids! {
     SessionId(Uuid);
     /// A key that a machine signs in with.
     ApiKeyId(Uuid);
+    /// An event that others are told of: the same in all attempts to tell them.
+    EventId(Uuid);
 }

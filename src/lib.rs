@@ -81,6 +81,7 @@
 //!   `app verify` checks of them.
 //! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
+//! - [`notices`]: mail to users: what it says, how it is sent, who wants none.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
@@ -116,8 +117,8 @@
 //! # Rules that hold everywhere
 //!
 //! - Dependencies point one way: `cli | http → operations → jobs → payments | bank | identity |
-//!   queue`. Those last four do not know each other. Cargo holds it between crates, and inside the
-//!   app a test that reads the sources (`tests/it/tidy.rs`).
+//!   notices | queue`. Those last five do not know each other. Cargo holds it between crates, and
+//!   inside the app a test that reads the sources (`tests/it/tidy.rs`).
 //! - Only [`http`], [`operations`] and [`jobs`] begin and commit a database transaction, and only
 //!   they enqueue. Everything below takes `&mut PgConnection`, so one function shows all that
 //!   commits together.
@@ -164,6 +165,7 @@ pub mod identity;
 pub mod ids;
 pub mod jobs;
 pub mod money;
+pub mod notices;
 pub mod operations;
 pub mod payments;
 pub mod process;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bank::BankArgs;
 use crate::db::{self, DatabaseArgs};
 use crate::jobs::{self, Bank, Services};
+use crate::notices::MailArgs;
 use crate::queue::Retention;
 use crate::queue::operate::known_names::KnownNames;
 use crate::queue::sealing::Keyring;
@@ -76,6 +77,10 @@ pub struct WorkerArgs {
     /// The bank.
     #[command(flatten)]
     pub bank: BankArgs,
+
+    /// Mail.
+    #[command(flatten)]
+    pub mail: MailArgs,
 
     /// The keys of sealed jobs.
     #[command(flatten)]
@@ -192,6 +197,11 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     let worker = worker(pool, &args.worker, database.direct_options(APPLICATION)?)?;
     worker.require_rights().await?;
     tracing::info!(concurrency = args.worker.concurrency, "working");
+    if !args.worker.mail.has_server() {
+        tracing::info!(
+            "APP_SMTP_URL is not set: this worker sends no mail, and keeps none for later"
+        );
+    }
     warn_of_unknown_queues(&handlers, &args.worker.queues).await;
     let summary = worker.run(shutdown).await;
     report(summary);
@@ -224,7 +234,8 @@ pub fn worker(
     direct: Option<PgConnectOptions>,
 ) -> anyhow::Result<Arc<Worker<Services>>> {
     let bank = Bank::new(&args.bank)?;
-    let registry = jobs::registry(Services { pool: pool.clone(), bank });
+    let mailer = args.mail.mailer()?;
+    let registry = jobs::registry(Services { pool: pool.clone(), bank, mailer });
     let worker =
         Worker::new(pool, registry, args.settings()?).context("the worker cannot start")?;
     Ok(Arc::new(match direct {

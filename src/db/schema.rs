@@ -12,7 +12,7 @@ use crate::queue::schema::{
 pub static APP: Schema = Schema {
     name: "app",
     release: env!("CARGO_PKG_VERSION"),
-    owns: &["payments", "identity", "bank", "api", "rate_limits"],
+    owns: &["payments", "identity", "bank", "api", "rate_limits", "notices"],
     records: "surety",
     migrations: crate::queue::schema_migrations![
         "migrations":
@@ -21,6 +21,7 @@ pub static APP: Schema = Schema {
         "0003_bank" guarded,
         "0004_idempotency_keys" guarded,
         "0005_rate_limits",
+        "0009_notices" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":

@@ -7,7 +7,10 @@
 pub mod dead_letters;
 mod execute_bank_order;
 mod execute_transfer;
+pub mod mail_delivery;
 mod resolve_bank_order;
+mod send_notice;
+mod send_transaction_email;
 mod settle_transaction;
 
 use std::time::Duration;
@@ -17,11 +20,14 @@ use sqlx::PgPool;
 pub use execute_bank_order::ExecuteBankOrder;
 pub use execute_transfer::ExecuteTransfer;
 pub use resolve_bank_order::{BANK_UNAVAILABLE, ResolveBankOrder};
+pub use send_notice::SendNotice;
+pub use send_transaction_email::SendTransactionEmail;
 pub use settle_transaction::SettleTransaction;
 
 use crate::bank::breaker::Breaker;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
+use crate::notices::Mailer;
 use crate::queue::enqueue::kinds::{self, KindDeclaration};
 use crate::queue::{Backoff, QueueError, Registry};
 
@@ -35,6 +41,8 @@ pub struct Services {
     pub pool: PgPool,
     /// The bank that deposits come from and withdrawals go to; without one they wait.
     pub bank: Option<Bank>,
+    /// The way that mails go; without one none is sent.
+    pub mailer: Option<Mailer>,
 }
 
 /// The way to the bank.
@@ -69,17 +77,19 @@ impl Bank {
 ///
 /// When the database refuses.
 pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
-    let registry = registry(Services { pool: pool.clone(), bank: None });
+    let registry = registry(Services { pool: pool.clone(), bank: None, mailer: None });
     kinds::declare(pool, &registry.declarations()).await
 }
 
 /// All kinds of job that this binary knows.
-pub const fn kinds() -> [KindDeclaration; 4] {
+pub const fn kinds() -> [KindDeclaration; 6] {
     [
         KindDeclaration::of::<SettleTransaction>(),
         KindDeclaration::of::<ExecuteTransfer>(),
         KindDeclaration::of::<ExecuteBankOrder>(),
         KindDeclaration::of::<ResolveBankOrder>(),
+        KindDeclaration::of::<SendTransactionEmail>(),
+        KindDeclaration::of::<SendNotice>(),
     ]
 }
 
@@ -90,4 +100,6 @@ pub fn registry(state: Services) -> Registry<Services> {
         .register_batch::<ExecuteTransfer>()
         .register::<ExecuteBankOrder>()
         .register::<ResolveBankOrder>()
+        .register::<SendTransactionEmail>()
+        .register::<SendNotice>()
 }

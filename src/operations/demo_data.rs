@@ -205,7 +205,7 @@ async fn run_jobs(pool: &PgPool, answer: BankAnswer) -> anyhow::Result<()> {
     let simulator = Simulator::start(listener, &settings, stop.clone())?;
     let bank_url = Some(format!("http://{}", simulator.address));
     let bank = Bank::new(&BankArgs { bank_url, ..BankArgs::default() })?;
-    let registry = jobs::registry(Services { pool: pool.clone(), bank });
+    let registry = jobs::registry(Services { pool: pool.clone(), bank, mailer: None });
     Worker::new(pool.clone(), registry, WorkerSettings::default())?.run_until_idle().await?;
     stop.cancel();
     simulator.stopped().await;

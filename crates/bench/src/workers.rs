@@ -99,7 +99,8 @@ impl Workers {
                     start(pool, registry, settings, &stop)?
                 }
                 Work::Money => {
-                    let registry = jobs::registry(Services { pool: pool.clone(), bank: None });
+                    let registry =
+                        jobs::registry(Services { pool: pool.clone(), bank: None, mailer: None });
                     start(pool, registry, settings, &stop)?
                 }
             });

@@ -37,6 +37,12 @@ impl FieldType for EmailIn {
     }
 }
 
+impl FieldType for bool {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.boolean(name)
+    }
+}
+
 impl FieldType for Uuid {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
         fields.uuid(name)

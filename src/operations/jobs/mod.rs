@@ -53,5 +53,5 @@ impl From<sqlx::Error> for JobsError {
 
 /// The kinds that this program knows, to check arguments by.
 fn known_kinds(pool: &PgPool) -> Registry<Services> {
-    jobs::registry(Services { pool: pool.clone(), bank: None })
+    jobs::registry(Services { pool: pool.clone(), bank: None, mailer: None })
 }

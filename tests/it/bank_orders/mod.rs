@@ -80,7 +80,11 @@ impl Scene {
     }
 
     fn worker(&self) -> Worker<Services> {
-        let registry = jobs::registry(Services { pool: self.api.pool.clone(), bank: self.way() });
+        let registry = jobs::registry(Services {
+            pool: self.api.pool.clone(),
+            bank: self.way(),
+            mailer: None,
+        });
         Worker::new(self.api.pool.clone(), registry, WorkerSettings::default()).unwrap()
     }
 

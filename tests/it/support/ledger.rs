@@ -122,7 +122,7 @@ pub(crate) async fn settle(pool: &PgPool, ids: &[TransactionId]) -> Vec<Settled>
 
 /// Runs the application's jobs until none is due.
 pub(crate) async fn run_jobs(pool: &PgPool) -> WorkerSummary {
-    let registry = jobs::registry(Services { pool: pool.clone(), bank: None });
+    let registry = jobs::registry(Services { pool: pool.clone(), bank: None, mailer: None });
     let worker = Worker::new(pool.clone(), registry, WorkerSettings::default()).unwrap();
     worker.run_until_idle().await.unwrap()
 }

@@ -284,7 +284,7 @@ impl TestWorker {
 
     /// The same with other settings.
     pub(crate) fn start_with(pool: &PgPool, bank: Option<Bank>, settings: WorkerSettings) -> Self {
-        let registry = jobs::registry(Services { pool: pool.clone(), bank });
+        let registry = jobs::registry(Services { pool: pool.clone(), bank, mailer: None });
         let worker = Worker::new(pool.clone(), registry, settings).unwrap();
         let shutdown = CancellationToken::new();
         let until = shutdown.clone();

@@ -105,7 +105,7 @@ impl SimulatedBank {
 
     /// Runs the jobs that are due, and what becomes due by that.
     pub(crate) async fn run_due_jobs(&self, pool: &PgPool) -> WorkerSummary {
-        let state = Services { pool: pool.clone(), bank: Some(self.bank()) };
+        let state = Services { pool: pool.clone(), bank: Some(self.bank()), mailer: None };
         let registry = jobs::registry(state);
         let worker = Worker::new(pool.clone(), registry, WorkerSettings::default()).unwrap();
         worker.run_until_idle().await.unwrap()

@@ -64,6 +64,11 @@ pub(super) fn of_operation(id: &str) -> Exchange {
             suspended["status"] = json!("suspended");
             Exchange { request: Some(json!({ "status": "suspended" })), answer: Some(suspended) }
         }
+        "get_notifications" => answer(json!({ "email_notifications": true })),
+        "change_notifications" => Exchange {
+            request: Some(json!({ "email_notifications": false })),
+            answer: Some(json!({ "email_notifications": false })),
+        },
         "list_dead_letters" => {
             answer(json!({ "dead_letters": [dead_letter()], "next_cursor": CURSOR }))
         }
