@@ -109,7 +109,7 @@ enum Command {
         database: Database,
         /// The user, by id or email address.
         user: UserRef,
-        /// Whether the user gets mail from now on.
+        /// On or off from now on.
         #[arg(value_enum)]
         mail: MailSwitch,
     },
@@ -124,7 +124,7 @@ enum Command {
     },
 }
 
-/// Whether a user gets mail.
+/// A user's mail, on or off.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum MailSwitch {
     /// As users do who have said nothing.

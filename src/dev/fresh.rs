@@ -1,8 +1,8 @@
 //! `app dev --fresh`: deletes the data of the starts before.
 //!
 //! Only what `app dev` made in its own data folder: the database in the private cluster, the books
-//! of the simulated bank, and the mails. The cluster stays, so nothing is deleted that another server uses,
-//! and the pasted URL stays good.
+//! of the simulated bank, and the mails. The cluster stays, so nothing is deleted that another
+//! server uses, and the pasted URL stays good.
 
 use std::io::{self, IsTerminal as _, Write as _};
 

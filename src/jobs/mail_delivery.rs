@@ -30,8 +30,8 @@ pub(super) const QUEUE: &str = "mail";
 /// With [`BACKOFF`], at least 25 hours: a mail server that is down overnight, or for a day, costs
 /// no mail.
 pub(super) const MAX_ATTEMPTS: i16 = 16;
-/// Half a minute, two, eight, half an hour, two hours, and four hours from then on, at most; 60 % of
-/// that at least.
+/// Half a minute, two, eight, half an hour, two hours, and four hours from then on, at most; 60 %
+/// of that at least.
 pub(super) const BACKOFF: Backoff = Backoff {
     base: Duration::from_secs(30),
     factor: 4,

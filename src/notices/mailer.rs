@@ -35,8 +35,8 @@ pub struct Mail {
     pub content: Content,
 }
 
-/// The reason that a mail was not sent. None of them shows an address, or words of the mail server's,
-/// which repeat addresses.
+/// The reason that a mail was not sent. None of them shows an address, or words of the mail
+/// server's, which repeat addresses.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// It will not be taken, however often it is sent.

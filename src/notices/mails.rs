@@ -89,8 +89,8 @@ pub async fn is_sent(conn: &mut PgConnection, key: MailKey) -> sqlx::Result<bool
     .await
 }
 
-/// Records the outcome of a mail. A later outcome takes the place of an earlier one, unless that was
-/// that the mail was sent.
+/// Records the outcome of a mail. A later outcome takes the place of an earlier one, unless the
+/// mail was sent.
 ///
 /// # Errors
 ///

@@ -33,8 +33,8 @@ pub use self::mails::{MailRecord, MailStatus, of_subject};
 pub use self::preferences::recipients;
 pub use self::settings::{MailArgs, MailSettingsError};
 
-/// The most characters of a text of others' in a mail, such as a transaction's id or the reason of a
-/// failure.
+/// The most characters of a text of others' in a mail, such as a transaction's id or the reason of
+/// a failure.
 const MAX_TEXT_CHARS: usize = 256;
 
 /// The kind of thing that a mail is about.
@@ -75,7 +75,8 @@ impl SubjectKind {
 pub struct Subject {
     /// Its kind.
     pub kind: SubjectKind,
-    /// Its id as people know it: a provider's `transaction_id`, or the UUID of an order or endpoint.
+    /// Its id as people know it: a provider's `transaction_id`, or the UUID of an order or an
+    /// endpoint.
     pub id: String,
 }
 
@@ -83,13 +84,13 @@ pub struct Subject {
 /// characters and line breaks become spaces, what turns the direction of writing goes, and what is
 /// too long ends in `…`.
 fn one_line(text: &str) -> String {
-    let is_turning = |c: &char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let plain = |c: char| match c {
-        '\u{2028}' | '\u{2029}' => ' ',
-        c if c.is_control() => ' ',
-        c => c,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => None,
+        '\u{2028}' | '\u{2029}' => Some(' '),
+        c if c.is_control() => Some(' '),
+        c => Some(c),
     };
-    let mut chars = text.chars().filter(|c| !is_turning(c)).map(plain);
+    let mut chars = text.chars().filter_map(plain);
     let mut line: String = chars.by_ref().take(MAX_TEXT_CHARS).collect();
     if chars.next().is_some() {
         line.push('…');

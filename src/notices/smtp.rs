@@ -155,15 +155,16 @@ fn unavailable(error: ConnectionError) -> SendError {
 /// An answer to what the mail itself says: from 500 on it is final.
 fn refused(error: Error) -> SendError {
     match trouble(&error) {
-        // A lack of rights (RFC 4954, 6) and a command that is not known are about us.
-        Trouble::Answer(code) if code >= 500 && !matches!(code, 500..=504 | 530..=538) => {
+        // A lack of rights (RFC 4954, 6) and a command that is not known are about the settings.
+        Trouble::Answer(code) if code >= 500 && !matches!(code, 500 | 502..=504 | 530..=538) => {
             SendError::Refused(Refusal::Answer(code))
         }
         trouble => SendError::Unavailable(trouble),
     }
 }
 
-/// The trouble without what the server said: it repeats addresses, and after AUTH might repeat more.
+/// The trouble without what the server said: it repeats addresses, and after AUTH might repeat
+/// more.
 fn trouble(error: &Error) -> Trouble {
     match error.status() {
         Some(code) => Trouble::Answer(code.into()),

@@ -177,7 +177,7 @@ mod tests {
              \n\
              -- \n\
              You get this mail because of what happened to your account. You can switch\n\
-             such mails off in the notification settings of your account.\n"
+             such mails off in the notification settings of your account."
         );
         assert!(content.html.contains("15.00 EUR") && content.html.contains(">Completed<"));
     }

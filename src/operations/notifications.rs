@@ -36,7 +36,8 @@ pub async fn change(
     users::find(&mut tx, user).await?.ok_or(UsersError::NotFound)?;
     preferences::set(&mut tx, user, wanted).await?;
     commit(tx).await?;
-    let (mail, by) = (wanted.email_notifications, by.as_str());
-    tracing::info!(%user, mail, by, "mail to user {user} was switched {}", if mail { "on" } else { "off" });
+    let by = by.as_str();
+    let mail = if wanted.email_notifications { "on" } else { "off" };
+    tracing::info!(%user, mail, by, "mail to user {user} was switched {mail}");
     Ok(wanted)
 }

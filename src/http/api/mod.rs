@@ -4,7 +4,8 @@
 //!
 //! - [`inbound_webhooks`]: takes transactions from payment providers; [`record_transactions`] is
 //!   its shared commit. [`transactions`]: shows them.
-//! - [`auth`], [`users`]: sign-in and sign-out, users and their roles. [`notifications`]: their mail.
+//! - [`auth`], [`users`]: sign-in and sign-out, users and their roles. [`notifications`]: their
+//!   mail.
 //! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
