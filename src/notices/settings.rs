@@ -20,8 +20,8 @@ use super::mailer::Mailer;
 use super::smtp::{Security, SmtpServer};
 
 /// The least and the most of the time for one mail. With the wait for a connection it stays below
-/// the time limit of a job. Less than the minutes of RFC 5321, 4.5.3.2: those are for relays between
-/// strangers, and a submission server answers at once or is in trouble.
+/// the time limit of a job. It is less than the minutes of RFC 5321, 4.5.3.2: those are for relays
+/// between strangers, and a submission server answers at once or is in trouble.
 const TIMEOUTS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(25)];
 /// The ports of submission with TLS (RFC 8314, 3.3) and with STARTTLS (RFC 6409, 3.1), and of
 /// relays.

@@ -25,6 +25,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "dev",
             "ids",
             "money",
+            "notices",
             "operations",
             "process",
             "serve",

@@ -175,6 +175,22 @@ async fn a_worker_killed_between_the_servers_word_and_the_commit_has_it_sent_und
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_settings_of_mail_that_cannot_work_does_not_start() {
+    let post = Post::new().await;
+    for (url, from, words) in [
+        ("smtps://ada:hunter2@mail.example", "", "APP_SMTP_URL needs APP_MAIL_FROM"),
+        ("smtps://ada:hunter2@mail.example/?tls=no", super::FROM, "APP_SMTP_URL may end in"),
+        ("smtps://mail.example", "hunter2", "APP_MAIL_FROM is not a mailbox"),
+    ] {
+        let command = App::command(["work"]).env("DATABASE_URL", &post.db.url);
+        let (status, said) =
+            command.env("APP_SMTP_URL", url).env("APP_MAIL_FROM", from).run().await;
+        assert_eq!(status.code(), Some(78), "{said}");
+        assert!(said.contains(words) && !said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_hidden_where_jobs_are_shown() {
     let post = Post::new().await;
     post.args.mailer().unwrap();

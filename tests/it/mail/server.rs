@@ -52,7 +52,7 @@ struct Shared {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Tls {
     None,
-    StartTls,
+    Upgraded,
     FromTheBeginning,
 }
 

@@ -27,7 +27,7 @@ async fn nothing_is_told_to_a_server_without_the_tls_that_is_required() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_told_to_a_server_that_nobody_vouches_for() {
-    for (tls, scheme) in [(Tls::StartTls, "smtp"), (Tls::FromTheBeginning, "smtps")] {
+    for (tls, scheme) in [(Tls::Upgraded, "smtp"), (Tls::FromTheBeginning, "smtps")] {
         let mut post = Post::new().await;
         post.server = MailServer::start_with(tls);
         post.args = args(&url(scheme, &post.server, USER, PASSWORD));
@@ -43,7 +43,7 @@ async fn nothing_is_told_to_a_server_that_nobody_vouches_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_signs_in_to_a_server_that_is_vouched_for_and_shows_no_password() {
-    for (tls, scheme) in [(Tls::StartTls, "smtp"), (Tls::FromTheBeginning, "smtps")] {
+    for (tls, scheme) in [(Tls::Upgraded, "smtp"), (Tls::FromTheBeginning, "smtps")] {
         let mut post = Post::new().await;
         post.server = MailServer::start_with(tls);
         let dir = scratch_dir();
@@ -72,7 +72,7 @@ async fn a_worker_signs_in_to_a_server_that_is_vouched_for_and_shows_no_password
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_ends_no_mail() {
     let mut post = Post::new().await;
-    post.server = MailServer::start_with(Tls::StartTls);
+    post.server = MailServer::start_with(Tls::Upgraded);
     let dir = scratch_dir();
     let trusted = dir.join("ca.pem");
     std::fs::write(&trusted, &post.server.certificate).unwrap();
