@@ -127,10 +127,10 @@ enum Command {
 /// A user's mail, on or off.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum MailSwitch {
-    /// As users do who have said nothing.
-    On,
     /// None at all.
     Off,
+    /// As for users who have said nothing.
+    On,
 }
 
 fn currency(code: &str) -> Result<Currency, UnknownCurrency> {
