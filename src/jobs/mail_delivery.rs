@@ -8,7 +8,7 @@
 //! - Taken, or not wanted any more: the job is completed.
 //! - Refused for good, as by a mailbox that does not exist: recorded, and the job is completed, as
 //!   there is nothing in it for an operator to decide.
-//! - Mail server in trouble: tried again over more than a day ([`BACKOFF`]), and discarded after
+//! - Mail server in trouble: tried again over more than a day (`BACKOFF`), and discarded after
 //!   that, to be redriven once the trouble is over.
 //! - No mail server set: recorded as that and completed. Who has none would gather jobs for ever,
 //!   and who sets one up later would not want last month's mails to go out.

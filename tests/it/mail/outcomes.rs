@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mailin::Response;
-use surety::jobs::SendTransactionEmail;
+use surety::jobs::{SendTransactionEmail, dead_letters};
+use surety::queue::operate::discarded::Decision;
 use surety::queue::{Job as _, NewJob};
 
 use super::{Post, ada, args, deposit, enqueue_in, message_id, parse, run};
@@ -54,6 +55,19 @@ async fn a_mailbox_that_does_not_exist_ends_the_mail_and_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_refused_is_about_the_settings_and_ends_no_mail() {
+    let post = Post::new().await;
+    post.server.state().to_senders.push_back(answer(550));
+    let job = deposit(ada());
+    let id = post.enqueue(&job).await;
+    post.run().await;
+    assert_eq!(post.job(id).await.0, "retryable");
+    post.let_time_pass().await;
+    post.run().await;
+    assert_eq!(post.record(&job).await, ("sent", None, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_costs_the_time_limit_and_one_attempt() {
     let mut post = Post::new().await;
     post.args.smtp_timeout = Duration::from_millis(300);
@@ -91,10 +105,14 @@ async fn a_server_that_is_not_there_is_asked_until_the_attempts_end_and_the_job_
     let reason = Some("mail-server-unavailable".to_owned());
     assert_eq!(post.record(&job).await, ("failed", reason, 2));
 
-    let redriven = NewJob::new(&job).unwrap();
-    enqueue_in(post.pool(), redriven).await;
+    let mut conn = post.pool().acquire().await.unwrap();
+    let decision = Decision { by: "an operator", reason: "it is there again" };
+    dead_letters::redrive(&mut conn, id, decision).await.unwrap().unwrap();
     run(post.pool(), there.mailer().unwrap()).await;
-    assert_eq!(post.record(&job).await, ("sent", None, 1));
+    assert_eq!(post.job(id).await.0, "completed");
+    assert_eq!(post.record(&job).await, ("sent", None, 3));
+    let mail = post.only_mail();
+    assert_eq!(parse(&mail.data).message_id(), Some(message_id(&job).as_str()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +211,6 @@ async fn a_worker_with_settings_of_mail_that_cannot_work_does_not_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_hidden_where_jobs_are_shown() {
     let post = Post::new().await;
-    post.args.mailer().unwrap();
     run(post.pool(), None).await; // Declares the kinds.
     let id = post.enqueue(&deposit(ada())).await;
     let command = App::command(["jobs", "show", &id.to_string(), "-o", "json"]);

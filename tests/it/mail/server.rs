@@ -35,7 +35,8 @@ pub(super) struct State {
     pub(super) connections: usize,
     open: usize,
     pub(super) most_open: usize,
-    /// Answers to the next recipients and ends of mails, before it is all OK again.
+    /// Answers to the next senders, recipients and ends of mails, before it is all OK again.
+    pub(super) to_senders: VecDeque<Response>,
     pub(super) to_recipients: VecDeque<Response>,
     pub(super) to_mails: VecDeque<Response>,
     /// Keeps the answer to the end of a mail, once it was taken.
@@ -184,10 +185,13 @@ impl Conversation {
 
 impl Handler for Conversation {
     fn mail(&mut self, _: IpAddr, _: &str, from: &str) -> Response {
-        self.shared.state.lock().unwrap().senders += 1;
+        let mut state = self.shared.state.lock().unwrap();
+        state.senders += 1;
+        let answer = state.to_senders.pop_front().unwrap_or(OK);
+        drop(state);
         let (from, user) = (from.to_owned(), self.user.clone());
         self.mail = Some(Taken { from, to: Vec::new(), data: Vec::new(), user });
-        OK
+        answer
     }
 
     fn rcpt(&mut self, to: &str) -> Response {
