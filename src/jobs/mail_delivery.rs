@@ -21,12 +21,16 @@ use super::Services;
 use crate::identity::{IdentityError, users};
 use crate::ids::UserId;
 use crate::notices::mails::{self, MailStatus, NewRecord};
+use crate::notices::settings::LONGEST_SEND;
 use crate::notices::templates::Content;
 use crate::notices::{self, Mail, MailKey, SendError, Subject, preferences};
 use crate::queue::{Backoff, Committed, JobContext, JobError};
 
 /// The queue of mails.
 pub(super) const QUEUE: &str = "mail";
+/// More than a mail may wait for a connection and then take.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(6 * 60);
+const _: () = assert!(TIMEOUT.as_secs() > LONGEST_SEND.as_secs());
 /// With [`BACKOFF`], at least 25 hours: a mail server that is down overnight, or for a day, costs
 /// no mail.
 pub(super) const MAX_ATTEMPTS: i16 = 16;

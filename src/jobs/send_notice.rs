@@ -64,7 +64,7 @@ impl Job for SendNotice {
     const KIND: &'static str = "send_notice";
     const QUEUE: &'static str = mail_delivery::QUEUE;
     const MAX_ATTEMPTS: i16 = mail_delivery::MAX_ATTEMPTS;
-    const TIMEOUT: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = mail_delivery::TIMEOUT;
     const BACKOFF: Backoff = mail_delivery::BACKOFF;
     const REDACTED: &'static [&'static str] = &["email", "notice.url", "notice.last_error"];
     type State = Services;

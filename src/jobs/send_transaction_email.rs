@@ -41,7 +41,7 @@ pub struct SendTransactionEmail {
 pub enum EmailStatus {
     /// The money was moved.
     Completed,
-    /// No money was moved.
+    /// Nothing was booked.
     Failed,
 }
 
@@ -89,7 +89,7 @@ impl Job for SendTransactionEmail {
     const QUEUE: &'static str = mail_delivery::QUEUE;
     const PRIORITY: i16 = 3;
     const MAX_ATTEMPTS: i16 = mail_delivery::MAX_ATTEMPTS;
-    const TIMEOUT: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = mail_delivery::TIMEOUT;
     const BACKOFF: Backoff = mail_delivery::BACKOFF;
     const REDACTED: &'static [&'static str] = &["email"];
     type State = Services;

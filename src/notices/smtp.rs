@@ -21,7 +21,7 @@ use super::mailer::{Refusal, SendError, Trouble};
 
 /// The time that a mail waits for a connection. With the longest time of sending it stays below the
 /// time limit of a job.
-const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(25);
+pub(super) const WAIT_FOR_CONNECTION: Duration = Duration::from_secs(25);
 /// A connection that was idle for longer is not used again: servers close them after minutes (RFC
 /// 5321, 4.5.3.2.7), and some much sooner.
 const MAX_IDLE: Duration = Duration::from_secs(15);

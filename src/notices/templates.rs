@@ -24,7 +24,7 @@ pub struct Content {
 pub enum Outcome {
     /// The money was moved.
     Completed,
-    /// No money was moved.
+    /// Nothing was booked.
     Failed {
         /// The reason, as a code or words of others'.
         reason: Option<String>,
@@ -188,7 +188,7 @@ mod tests {
         let content = transaction(&deposit("1"), money("1500", "JPY"), &outcome).expect("written");
         assert_eq!(content.subject, "Deposit of 1500 JPY failed");
         for part in [&content.text, &content.html] {
-            assert!(part.contains("no money was moved"), "{part}");
+            assert!(part.contains("nothing was booked"), "{part}");
             assert!(part.contains("insufficient-funds"), "{part}");
         }
         assert!(content.text.contains("\nReason: insufficient-funds\n"), "{}", content.text);
