@@ -84,6 +84,7 @@
 //!   the wait until the next.
 //! - [`receiver`]: `app listen`, the other side of deliveries, for people who build one.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
+//! - [`notices`]: mail to users: what it says, how it is sent, who wants none.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
@@ -120,8 +121,8 @@
 //! # Rules that hold everywhere
 //!
 //! - Dependencies point one way: `cli | http → operations → jobs → payments | bank | identity |
-//!   queue`. Those last four do not know each other. Cargo holds it between crates, and inside the
-//!   app a test that reads the sources (`tests/it/tidy.rs`).
+//!   notices | queue`. Those last five do not know each other. Cargo holds it between crates, and
+//!   inside the app a test that reads the sources (`tests/it/tidy.rs`).
 //! - Only [`http`], [`operations`] and [`jobs`] begin and commit a database transaction, and only
 //!   they enqueue. Everything below takes `&mut PgConnection`, so one function shows all that
 //!   commits together.
@@ -170,6 +171,7 @@ pub mod identity;
 pub mod ids;
 pub mod jobs;
 pub mod money;
+pub mod notices;
 pub mod operations;
 pub mod payments;
 pub mod process;

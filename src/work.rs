@@ -17,6 +17,7 @@ use crate::db::{self, DatabaseArgs};
 use crate::deliveries::settings::ReachArgs;
 use crate::deliveries::{Client, Guard, Limits, RetrySchedule, Transport};
 use crate::jobs::{self, Bank, Services, Webhooks};
+use crate::notices::MailArgs;
 use crate::queue::Retention;
 use crate::queue::operate::known_names::KnownNames;
 use crate::queue::sealing::Keyring;
@@ -82,6 +83,10 @@ pub struct WorkerArgs {
     /// Webhooks that we send.
     #[command(flatten)]
     pub webhooks: WebhookArgs,
+
+    /// Mail.
+    #[command(flatten)]
+    pub mail: MailArgs,
 
     /// The keys of sealed jobs.
     #[command(flatten)]
@@ -219,6 +224,11 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     let worker = worker(pool, &args.worker, database.direct_options(APPLICATION)?)?;
     worker.require_rights().await?;
     tracing::info!(concurrency = args.worker.concurrency, "working");
+    if !args.worker.mail.has_server() {
+        tracing::info!(
+            "APP_SMTP_URL is not set: this worker sends no mail, and keeps none for later"
+        );
+    }
     warn_of_unknown_queues(&handlers, &args.worker.queues).await;
     let summary = worker.run(shutdown).await;
     report(summary);
@@ -251,8 +261,9 @@ pub fn worker(
     direct: Option<PgConnectOptions>,
 ) -> anyhow::Result<Arc<Worker<Services>>> {
     let bank = Bank::new(&args.bank)?;
-    let webhooks = args.webhooks.start(&pool)?;
-    let registry = jobs::registry(Services { pool: pool.clone(), bank, webhooks: Some(webhooks) });
+    let webhooks = Some(args.webhooks.start(&pool)?);
+    let mailer = args.mail.mailer()?;
+    let registry = jobs::registry(Services { pool: pool.clone(), bank, webhooks, mailer });
     let worker =
         Worker::new(pool, registry, args.settings()?).context("the worker cannot start")?;
     Ok(Arc::new(match direct {

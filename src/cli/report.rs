@@ -16,6 +16,7 @@ use super::send::client::NoAnswer;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::behaviour::BehaviourError;
 use crate::db::{DbError, SchemaError};
+use crate::notices::MailSettingsError;
 use crate::operations::job_keys::KeyringError;
 use crate::operations::schedules::{CadenceError, ScheduleError};
 use crate::telemetry::TelemetryError;
@@ -77,6 +78,7 @@ fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.is::<TelemetryError>()
         || cause.is::<EnvironmentError>()
         || cause.is::<BankSettingsError>()
+        || cause.is::<MailSettingsError>()
         || cause.is::<BehaviourError>()
         || cause.is::<KeyringError>()
 }

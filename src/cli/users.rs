@@ -13,6 +13,7 @@ use super::database::Database;
 use super::output::{Output, moment, table};
 use super::password_source::PasswordSource;
 use crate::money::{Currency, UnknownCurrency};
+use crate::operations::notifications::{self, Preferences};
 use crate::operations::users::{
     self, Email, Hasher, NewUser, Role, UserChange, UserFilter, UserRef, UserStatus, UserView,
     UsersError,
@@ -29,6 +30,7 @@ Examples:
   app users set-status bob@example.com suspended         signs him out everywhere; orders go on
   app users set-status bob@example.com closed            only without money and unfinished orders
   app users set-password bob@example.com                 likewise
+  app users set-mail bob@example.com off                 no mail about outcomes any more
 
 Users are named by id or email address. Passwords are read from stdin or made here, and are never
 arguments, which others on the machine could read.
@@ -101,6 +103,16 @@ enum Command {
         #[arg(value_enum)]
         status: UserStatus,
     },
+    /// Switches mail about outcomes and endpoints on or off for a user.
+    SetMail {
+        #[command(flatten)]
+        database: Database,
+        /// The user, by id or email address.
+        user: UserRef,
+        /// On or off from now on.
+        #[arg(value_enum)]
+        mail: MailSwitch,
+    },
     /// Sets another password and signs the user out everywhere.
     SetPassword {
         #[command(flatten)]
@@ -110,6 +122,15 @@ enum Command {
         #[command(flatten)]
         password: PasswordSource,
     },
+}
+
+/// A user's mail, on or off.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum MailSwitch {
+    /// None at all.
+    Off,
+    /// As for users who have said nothing.
+    On,
 }
 
 fn currency(code: &str) -> Result<Currency, UnknownCurrency> {
@@ -159,6 +180,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::SetStatus { database, user, status } => {
             change(&database, &user, UserChange { role: None, status: Some(status) }).await?;
         }
+        Command::SetMail { database, user, mail } => set_mail(&database, &user, mail).await?,
         Command::SetPassword { database, user, password } => {
             let pool = database.connect_current(APPLICATION).await?;
             let user = find(&mut *pool.acquire().await?, &user).await?;
@@ -182,6 +204,20 @@ async fn change(database: &Database, user: &UserRef, change: UserChange) -> anyh
     let by = NameArg::default().identity();
     let user = users::change(&mut conn, id, change, &by).await.map_err(in_words)?;
     println!("user {} is {}, {}", user.email, user.role.as_str(), user.status.as_str());
+    Ok(())
+}
+
+async fn set_mail(database: &Database, user: &UserRef, mail: MailSwitch) -> anyhow::Result<()> {
+    let pool = database.connect_current(APPLICATION).await?;
+    let mut conn = pool.acquire().await?;
+    let user = find(&mut conn, user).await?;
+    let wanted = Preferences { email_notifications: mail == MailSwitch::On };
+    let by = NameArg::default().identity();
+    notifications::change(&mut conn, user.id, wanted, &by).await.map_err(in_words)?;
+    match mail {
+        MailSwitch::On => println!("user {} gets mail", user.email),
+        MailSwitch::Off => println!("user {} gets no mail any more", user.email),
+    }
     Ok(())
 }
 

@@ -12,7 +12,16 @@ use crate::queue::schema::{
 pub static APP: Schema = Schema {
     name: "app",
     release: env!("CARGO_PKG_VERSION"),
-    owns: &["payments", "identity", "bank", "api", "rate_limits", "events", "deliveries"],
+    owns: &[
+        "payments",
+        "identity",
+        "bank",
+        "api",
+        "rate_limits",
+        "events",
+        "deliveries",
+        "notices",
+    ],
     records: "surety",
     migrations: crate::queue::schema_migrations![
         "migrations":
@@ -23,6 +32,7 @@ pub static APP: Schema = Schema {
         "0005_rate_limits",
         "0006_events" guarded,
         "0007_deliveries" guarded,
+        "0009_notices" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":

@@ -1,14 +1,15 @@
 //! `app dev --fresh`: deletes the data of the starts before.
 //!
-//! Only what `app dev` made in its own data folder: the database in the private cluster, and the
-//! books of the simulated bank. The cluster stays, so nothing is deleted that another server uses,
-//! and the pasted URL stays good.
+//! Only what `app dev` made in its own data folder: the database in the private cluster, the books
+//! of the simulated bank, and the mails. The cluster stays, so nothing is deleted that another
+//! server uses, and the pasted URL stays good.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, bail};
 
 use super::bank::BOOKS;
+use super::mail::MAILS;
 use crate::dev::messages::print;
 use crate::stdout;
 use surety_postgres::embedded::Cluster;
@@ -28,11 +29,16 @@ pub(super) async fn delete_data(
         bail!("nothing was deleted");
     }
     cluster.drop_database(database).await?;
-    match std::fs::remove_file(&books) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("{} stays", books.display()));
+    let mails = cluster.data_dir().join(MAILS);
+    for (path, removed) in
+        [(&books, std::fs::remove_file(&books)), (&mails, std::fs::remove_dir_all(&mails))]
+    {
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{} stays", path.display()));
+            }
+            _ => {}
         }
-        _ => {}
     }
     print(&format!("  ok  all data in {place} is deleted\n"));
     Ok(())

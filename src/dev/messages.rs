@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::bank::Bank;
 use super::database::Database;
+use super::mail::Mail;
 use super::{Summary, Webhooks};
 use crate::queue::WorkerSummary;
 use crate::serve::ServeSummary;
@@ -28,6 +29,7 @@ pub(super) fn banner(
     webhooks: Webhooks,
     workers: u8,
     bank: &Bank,
+    mail: &Mail,
     database: &Database,
 ) -> String {
     let api = format!("http://{address}");
@@ -53,6 +55,7 @@ pub(super) fn banner(
   Webhooks    {signatures}
   Workers     {workers}
   Bank        {bank}
+  Mail        {mail}
   Database    {database_url}
   Data        {place}
 
@@ -62,6 +65,7 @@ Try it, in another terminal:
 
 ",
         bank = bank.place,
+        mail = mail.place,
         database_url = database.psql,
         place = database.place,
     )

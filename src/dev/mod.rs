@@ -18,6 +18,7 @@
 //!
 //! - Here: the order of things, and the API and the workers while they run.
 //! - `bank`: the simulated bank, the one that was named, or none.
+//! - `mail`: files in the data folder, the mail server that was named, or none.
 //! - `fresh`: deletes what was before, if asked to.
 //! - `database`: the private cluster, or the database that a flag named.
 //! - `messages`: messages on standard output.
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::bank::Bank;
 use self::database::Database;
+use self::mail::Mail;
 use self::messages::{banner, print, summary_text};
 use crate::bank::simulator::SimulatorArgs;
 use crate::queue::WorkerSummary;
@@ -44,6 +46,7 @@ use crate::{serve, work};
 mod bank;
 mod database;
 mod fresh;
+mod mail;
 mod messages;
 
 /// Heading of the settings that `app serve` has too. They are left out of our help, which is a
@@ -146,8 +149,9 @@ pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow:
         database = Database::open(&args) => database?,
     };
     let bank = Bank::open(&mut args, &database).await?;
+    let mail = Mail::open(&mut args, &database)?;
     let running = Running::start(&args, listener, &database, &shutdown)?;
-    print(&banner(address, webhooks, args.workers, &bank, &database));
+    print(&banner(address, webhooks, args.workers, &bank, &mail, &database));
     print(&format!(
         "Ready in {:.1} s. Ctrl-C stops everything and keeps the data.\n\n",
         began.elapsed().as_secs_f64()

@@ -9,8 +9,11 @@ pub mod dead_letters;
 mod deliver_webhook;
 mod execute_bank_order;
 mod execute_transfer;
+pub mod mail_delivery;
 mod replay_deliveries;
 mod resolve_bank_order;
+mod send_notice;
+mod send_transaction_email;
 mod settle_transaction;
 
 use std::time::Duration;
@@ -23,11 +26,14 @@ pub use execute_bank_order::ExecuteBankOrder;
 pub use execute_transfer::ExecuteTransfer;
 pub use replay_deliveries::ReplayDeliveries;
 pub use resolve_bank_order::{BANK_UNAVAILABLE, ResolveBankOrder};
+pub use send_notice::SendNotice;
+pub use send_transaction_email::SendTransactionEmail;
 pub use settle_transaction::SettleTransaction;
 
 use crate::bank::breaker::Breaker;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
+use crate::notices::Mailer;
 use crate::queue::enqueue::kinds::{self, KindDeclaration};
 use crate::queue::{Backoff, QueueError, Registry};
 
@@ -43,12 +49,14 @@ pub struct Services {
     pub bank: Option<Bank>,
     /// The way out for webhooks; without one, deliveries wait.
     pub webhooks: Option<Webhooks>,
+    /// The way that mails go; without one none is sent.
+    pub mailer: Option<Mailer>,
 }
 
 impl Services {
     /// The services of a process that reaches nobody but the database.
     pub fn of_database(pool: PgPool) -> Self {
-        Self { pool, bank: None, webhooks: None }
+        Self { pool, bank: None, webhooks: None, mailer: None }
     }
 }
 
@@ -89,7 +97,7 @@ pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
 }
 
 /// All kinds of job that this binary knows.
-pub const fn kinds() -> [KindDeclaration; 7] {
+pub const fn kinds() -> [KindDeclaration; 9] {
     [
         KindDeclaration::of::<SettleTransaction>(),
         KindDeclaration::of::<ExecuteTransfer>(),
@@ -98,6 +106,8 @@ pub const fn kinds() -> [KindDeclaration; 7] {
         KindDeclaration::of::<AnnounceOutcomes>(),
         KindDeclaration::of::<DeliverWebhook>(),
         KindDeclaration::of::<ReplayDeliveries>(),
+        KindDeclaration::of::<SendTransactionEmail>(),
+        KindDeclaration::of::<SendNotice>(),
     ]
 }
 
@@ -111,4 +121,6 @@ pub fn registry(state: Services) -> Registry<Services> {
         .register_batch::<AnnounceOutcomes>()
         .register::<DeliverWebhook>()
         .register::<ReplayDeliveries>()
+        .register::<SendTransactionEmail>()
+        .register::<SendNotice>()
 }

@@ -7,6 +7,7 @@
 //! - [`dead_letters`]: discarded jobs that wait for a decision, and the decisions.
 //! - [`queues`], [`workers`], [`schedules`]: reading them, holding them up, draining them.
 //! - [`users`], [`api_keys`]: the people and machines that may call.
+//! - [`notifications`]: whether a user gets mail.
 //! - [`job_keys`]: sealing stored jobs again under the current key.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
@@ -38,6 +39,7 @@ pub mod endpoints;
 pub mod health;
 pub mod job_keys;
 pub mod jobs;
+pub mod notifications;
 pub mod queues;
 pub mod reconciliation;
 pub mod schedules;

@@ -15,6 +15,7 @@ use crate::http::api::deposits::DepositsApi;
 use crate::http::api::docs::DocsApi;
 use crate::http::api::inbound_webhooks::{Counts, InboundWebhooksApi};
 use crate::http::api::metrics::MetricsApi;
+use crate::http::api::notifications::NotificationsApi;
 use crate::http::api::orders::{OrderService, PlaceOrders};
 use crate::http::api::record_transactions::RecordTransactions;
 use crate::http::api::system::SystemApi;
@@ -82,6 +83,7 @@ pub(super) fn assemble(
         TransactionsApi { pool: pool.clone() },
         AuthApi { pool: pool.clone(), hasher: hasher.clone(), rate_limits: rate_limits.clone() },
         UsersApi { pool: pool.clone(), hasher, rate_limits },
+        NotificationsApi { pool: pool.clone() },
         UserMoneyApi { orders: orders.clone() },
         WalletsApi { pool: pool.clone() },
         DepositsApi { orders: orders.clone() },

@@ -25,6 +25,7 @@ mod inbound_webhooks;
 mod jobs_cli;
 mod ledger;
 mod limits;
+mod mail;
 mod migrate;
 mod money_api;
 mod openapi;

@@ -167,14 +167,16 @@ async fn a_drain_waits_until_nothing_runs_and_says_when_that_takes_too_long() {
 #[tokio::test]
 async fn limits_are_shown_changed_one_by_one_and_cleared() {
     let db = TestDb::new().await;
-    assert_eq!(queues(&db, &["limits", "mails"]).await.0, Some(3));
+    assert_eq!(queues(&db, &["limits", "letters"]).await.0, Some(3));
     let (code, output) =
-        queues(&db, &["limits", "mails", "--max-running", "20", "--rate", "100/1m"]).await;
-    let words = "warning: nobody knows a queue mails\nqueue mails: 20 at once, 100/1m, from now on";
+        queues(&db, &["limits", "letters", "--max-running", "20", "--rate", "100/1m"]).await;
+    let words =
+        "warning: nobody knows a queue letters\nqueue letters: 20 at once, 100/1m, from now on";
     assert_eq!((code, output.as_str()), (Some(0), words));
-    queues(&db, &["limits", "mails", "--max-running-per-key", "1", "--rate-per-key", "5/m"]).await;
-    queues(&db, &["limits", "mails", "--max-running", "off", "--ordered", "skip_after=3"]).await;
-    let shown = asked(&db, &["limits", "mails"]).await;
+    queues(&db, &["limits", "letters", "--max-running-per-key", "1", "--rate-per-key", "5/m"])
+        .await;
+    queues(&db, &["limits", "letters", "--max-running", "off", "--ordered", "skip_after=3"]).await;
+    let shown = asked(&db, &["limits", "letters"]).await;
     assert_eq!(
         shown["limits"],
         json!({
@@ -186,7 +188,7 @@ async fn limits_are_shown_changed_one_by_one_and_cleared() {
             "ordered": "skip_after=3",
         })
     );
-    let by: String = sqlx::query_scalar("select set_by from queue.limits where queue = 'mails'")
+    let by: String = sqlx::query_scalar("select set_by from queue.limits where queue = 'letters'")
         .fetch_one(&db.pool)
         .await
         .unwrap();
@@ -198,12 +200,12 @@ async fn limits_are_shown_changed_one_by_one_and_cleared() {
         (&["--ordered", "fifo"], "skip_after=N"),
         (&["--clear", "--rate", "off"], "cannot be used with"),
     ] {
-        let (code, output) = queues(&db, &[&["limits", "mails"], wrong].concat()).await;
+        let (code, output) = queues(&db, &[&["limits", "letters"], wrong].concat()).await;
         assert_eq!(code, Some(2), "{wrong:?}: {output}");
         assert!(output.contains(right), "{wrong:?}: {output}");
     }
-    assert_eq!(queues(&db, &["limits", "mails", "--clear"]).await.0, Some(0));
-    assert_eq!(queues(&db, &["limits", "mails", "--clear"]).await.0, Some(5));
+    assert_eq!(queues(&db, &["limits", "letters", "--clear"]).await.0, Some(0));
+    assert_eq!(queues(&db, &["limits", "letters", "--clear"]).await.0, Some(5));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// through `operations` alone, so that no rule can sit in it. `money`, `ids`, `standard_webhooks`
 /// and `invariants` are words for every ring. `telemetry` is used by the binary alone: the others speak to `tracing` and
 /// `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -25,6 +25,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "dev",
             "ids",
             "money",
+            "notices",
             "operations",
             "process",
             "receiver",
@@ -50,7 +51,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "telemetry",
         ],
     ),
-    ("work", &["bank", "db", "deliveries", "jobs", "queue", "telemetry"]),
+    ("work", &["bank", "db", "deliveries", "jobs", "notices", "queue", "telemetry"]),
     (
         "http",
         &[
@@ -79,6 +80,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "ids",
             "jobs",
             "money",
+            "notices",
             "payments",
             "queue",
             "standard_webhooks",
@@ -86,7 +88,18 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ),
     (
         "jobs",
-        &["bank", "deliveries", "events", "ids", "money", "payments", "queue", "standard_webhooks"],
+        &[
+            "bank",
+            "deliveries",
+            "events",
+            "identity",
+            "ids",
+            "money",
+            "notices",
+            "payments",
+            "queue",
+            "standard_webhooks",
+        ],
     ),
     ("events", &["ids"]),
     ("payments", &["ids", "invariants", "money"]),
@@ -94,6 +107,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("deliveries", &["ids", "money", "standard_webhooks"]),
     ("receiver", &["deliveries", "standard_webhooks"]),
     ("identity", &["ids", "money"]),
+    ("notices", &["ids", "money"]),
     ("queue", &[]),
     ("telemetry", &["http", "queue"]),
     ("process", &["cli", "stdout", "telemetry"]),

@@ -4,7 +4,8 @@
 //!
 //! - [`inbound_webhooks`]: takes transactions from payment providers; [`record_transactions`] is
 //!   its shared commit. [`transactions`]: shows them.
-//! - [`auth`], [`users`]: sign-in and sign-out, users and their roles.
+//! - [`auth`], [`users`]: sign-in and sign-out, users and their roles. [`notifications`]: their
+//!   mail.
 //! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
 //! - [`webhook_endpoints`]: whom we tell what, and what became of that.
@@ -26,6 +27,7 @@ pub mod deposits;
 pub mod docs;
 pub mod inbound_webhooks;
 pub mod metrics;
+pub mod notifications;
 pub mod openapi;
 pub mod orders;
 pub mod record_transactions;
@@ -46,6 +48,7 @@ use self::deposits::DepositsApi;
 use self::docs::DocsApi;
 use self::inbound_webhooks::InboundWebhooksApi;
 use self::metrics::MetricsApi;
+use self::notifications::NotificationsApi;
 use self::system::SystemApi;
 use self::transactions::TransactionsApi;
 use self::transfers::TransfersApi;
@@ -61,6 +64,7 @@ pub type Apis = (
     TransactionsApi,
     AuthApi,
     UsersApi,
+    NotificationsApi,
     UserMoneyApi,
     WalletsApi,
     DepositsApi,

@@ -39,6 +39,12 @@ impl FieldType for EmailIn {
     }
 }
 
+impl FieldType for bool {
+    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
+        fields.boolean(name)
+    }
+}
+
 impl FieldType for Uuid {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
         fields.uuid(name)
@@ -60,12 +66,6 @@ impl FieldType for CurrencyCode {
 impl FieldType for HeldCurrencyCode {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
         fields.currency(name, Currency::from_stored).map(Self)
-    }
-}
-
-impl FieldType for bool {
-    fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self> {
-        fields.json(name, "true or false")
     }
 }
 

@@ -100,6 +100,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A required `true` or `false`.
+    pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
+        match self.required(name)?.get() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => self.fault(Fault::Invalid, name, "wrong-type", "must be true or false"),
+        }
+    }
+
     /// A required amount: a JSON number, or a string, in the grammar of [`Amount::parse`].
     pub fn amount(&mut self, name: &'static str) -> Option<Amount> {
         let raw = self.required(name)?.get();

@@ -1,15 +1,20 @@
 //! Announces outcomes: makes a delivery of each event to each endpoint that wants it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::choosing::parties_of;
+use super::event_data;
 use crate::deliveries::{self, Announced, Planned};
 use crate::events::{self, Event, EventType};
+use crate::ids::UserId;
 use crate::jobs::Services;
 use crate::jobs::deliver_webhook::DeliverWebhook;
+use crate::jobs::mail_delivery::{self, Recipient};
+use crate::jobs::send_transaction_email::EmailStatus;
+use crate::payments::orders::Party;
 use crate::queue::commits::commit;
 use crate::queue::deadline::within;
 use crate::queue::telemetry::TraceContext;
@@ -46,7 +51,7 @@ impl BatchJob for AnnounceOutcomes {
 
     async fn run_batch(
         _jobs: Vec<Self>,
-        _state: &Services,
+        state: &Services,
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
         let waker = cx.waker();
@@ -54,7 +59,7 @@ impl BatchJob for AnnounceOutcomes {
             let mut tx = cx.begin().await?;
             let limit = within(most_events(&mut tx)).await?;
             let taken = within(events::take(&mut tx, READER, limit)).await?;
-            within(announce(&mut tx, &taken)).await?;
+            within(announce(&mut tx, &taken, state)).await?;
             if taken.len() < usize::from(limit) {
                 let committed = cx.complete(tx).await?;
                 waker.wake();
@@ -74,29 +79,77 @@ async fn most_events(conn: &mut PgConnection) -> sqlx::Result<u16> {
     Ok(u16::try_from(events.max(1)).unwrap_or(MAX_EVENTS).min(MAX_EVENTS))
 }
 
-async fn announce(conn: &mut PgConnection, taken: &[Event]) -> Result<(), JobError> {
-    let parties = parties_of(&mut *conn, taken).await?;
-    let announced: Vec<Announced<'_>> = taken
-        .iter()
-        // Whoever tries out an endpoint has planned the delivery.
-        .filter(|event| event.event_type != EventType::WebhookTest.as_str())
-        .map(|event| Announced { event: event.seq, event_type: &event.event_type })
-        .collect();
-    if announced.is_empty() {
+/// Makes all that these events cause, with the jobs that do it, each in the trace of its event.
+async fn announce(
+    conn: &mut PgConnection,
+    taken: &[Event],
+    state: &Services,
+) -> Result<(), JobError> {
+    // Whoever tries out an endpoint has planned the delivery.
+    let is_test = |event: &&Event| event.event_type == EventType::WebhookTest.as_str();
+    let events: HashMap<i64, &Event> =
+        taken.iter().filter(|it| !is_test(it)).map(|event| (event.seq, event)).collect();
+    if events.is_empty() {
         return Ok(());
     }
-    let planned = deliveries::plan(&mut *conn, &announced, &parties).await?;
-    let contexts: HashMap<i64, Option<TraceContext>> =
-        taken.iter().map(|event| (event.seq, context_of(event))).collect();
-    let jobs: Result<Vec<NewJob>, QueueError> = planned
-        .iter()
-        .map(|planned: &Planned| {
-            let context = contexts.get(&planned.event).cloned().flatten();
-            Ok(DeliverWebhook::job(planned)?.trace_context(context))
-        })
-        .collect();
-    enqueue_many(conn, &jobs?).await?;
+    let parties = parties_of(&mut *conn, taken).await?;
+    let mut jobs = deliveries_of(&mut *conn, taken, &events, &parties).await?;
+    if state.mailer.is_some() {
+        jobs.extend(mails_of(&mut *conn, &events, &parties).await?);
+    }
+    enqueue_many(conn, &jobs).await?;
     Ok(())
+}
+
+/// A delivery to each endpoint that wants an event, in the order of the events.
+async fn deliveries_of(
+    conn: &mut PgConnection,
+    taken: &[Event],
+    events: &HashMap<i64, &Event>,
+    parties: &[(i64, Party)],
+) -> Result<Vec<NewJob>, JobError> {
+    let announced: Vec<Announced<'_>> = taken
+        .iter()
+        .filter(|event| events.contains_key(&event.seq))
+        .map(|event| Announced { event: event.seq, event_type: &event.event_type })
+        .collect();
+    let parties: Vec<(i64, UserId)> =
+        parties.iter().map(|(event, party)| (*event, party.user)).collect();
+    let planned = deliveries::plan(conn, &announced, &parties).await?;
+    let job_of = |planned: &Planned| -> Result<NewJob, QueueError> {
+        let context = events.get(&planned.event).and_then(|event| context_of(event));
+        Ok(DeliverWebhook::job(planned)?.trace_context(context))
+    };
+    let jobs: Result<Vec<NewJob>, QueueError> = planned.iter().map(job_of).collect();
+    Ok(jobs?)
+}
+
+/// A mail to each user whom an event concerns and who wants mails. That something failed is told to
+/// whoever wanted it, and not to whom it was to reach.
+async fn mails_of(
+    conn: &mut PgConnection,
+    events: &HashMap<i64, &Event>,
+    parties: &[(i64, Party)],
+) -> Result<Vec<NewJob>, JobError> {
+    let users: BTreeSet<UserId> = parties.iter().map(|(_, party)| party.user).collect();
+    let users: Vec<UserId> = users.into_iter().collect();
+    let recipients: HashMap<UserId, Recipient> = mail_delivery::recipients(conn, &users)
+        .await?
+        .into_iter()
+        .map(|recipient| (recipient.user, recipient))
+        .collect();
+    let mut jobs = Vec::new();
+    for (event, party) in parties {
+        let (Some(event), Some(recipient)) = (events.get(event), recipients.get(&party.user))
+        else {
+            continue;
+        };
+        let Some(mail) = event_data::mail_about(event, recipient.clone()) else { continue };
+        if mail.status == EmailStatus::Completed || party.is_owner {
+            jobs.push(NewJob::new(&mail)?.trace_context(context_of(event)));
+        }
+    }
+    Ok(jobs)
 }
 
 /// The trace in which the event happened.

@@ -7,15 +7,16 @@ use sqlx::PgConnection;
 use super::Subject;
 use crate::deliveries::endpoints::Endpoint;
 use crate::events::{Event, EventType};
-use crate::ids::{OrderId, UserId};
-use crate::payments::{LedgerError, orders};
+use crate::ids::OrderId;
+use crate::payments::LedgerError;
+use crate::payments::orders::{self, Party};
 
 /// The users whom these events concern, by the numbers of the events. A provider's transaction
 /// concerns no user.
 pub(super) async fn parties_of(
     conn: &mut PgConnection,
     events: &[Event],
-) -> Result<Vec<(i64, UserId)>, LedgerError> {
+) -> Result<Vec<(i64, Party)>, LedgerError> {
     let orders: HashMap<OrderId, i64> = events
         .iter()
         .filter_map(|event| match event.subject.parse() {
@@ -28,7 +29,7 @@ pub(super) async fn parties_of(
     }
     let ids: Vec<OrderId> = orders.keys().copied().collect();
     let parties = orders::parties(conn, &ids).await?;
-    Ok(parties.into_iter().filter_map(|(order, user)| Some((*orders.get(&order)?, user))).collect())
+    Ok(parties.into_iter().filter_map(|it| Some((*orders.get(&it.order)?, it))).collect())
 }
 
 /// The numbers of those of these events that an endpoint wants, in their order.
@@ -48,5 +49,7 @@ pub async fn wanted_by(
     let wanted = events.iter().filter(is_of_type).map(|event| event.seq);
     let Some(owner) = endpoint.owner else { return Ok(wanted.collect()) };
     let parties = parties_of(conn, events).await?;
-    Ok(wanted.filter(|event| parties.contains(&(*event, owner))).collect())
+    let concerns_owner =
+        |event: &i64| parties.iter().any(|(of, party)| of == event && party.user == owner);
+    Ok(wanted.filter(concerns_owner).collect())
 }

@@ -4,12 +4,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::events::EventType;
+use crate::events::{Event, EventType};
 use crate::ids::{EndpointId, OrderId, TransactionId};
+use crate::jobs::SendTransactionEmail;
+use crate::jobs::mail_delivery::Recipient;
+use crate::jobs::send_transaction_email::EmailStatus;
+use crate::notices::{self, SubjectKind};
 use crate::payments::orders::{Kind, Order};
 use crate::payments::outcomes::Outcome;
 use crate::payments::transactions::{Status, Transaction};
@@ -189,6 +193,36 @@ const fn status(status: Status) -> &'static str {
         Status::Completed => "COMPLETED",
         Status::Failed => "FAILED",
     }
+}
+
+/// The mail that tells a user of an order's event; none where the body is not one of ours.
+pub(super) fn mail_about(event: &Event, recipient: Recipient) -> Option<SendTransactionEmail> {
+    /// The part of the data that mails tell.
+    #[derive(Deserialize)]
+    struct Told {
+        id: Uuid,
+        #[serde(rename = "type")]
+        kind: SubjectKind,
+        amount: String,
+        currency: String,
+        status: EmailStatus,
+        failure_reason: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Body {
+        data: Told,
+    }
+    let Body { data } = serde_json::from_str(&event.body).ok()?;
+    Some(SendTransactionEmail {
+        email: recipient.email,
+        amount: data.amount,
+        currency: data.currency,
+        status: data.status,
+        reason: data.failure_reason,
+        about: notices::Subject { kind: data.kind, id: data.id.to_string() },
+        event: event.id,
+        user: recipient.user,
+    })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use time::OffsetDateTime;
 
 pub use self::execution::{Executed, Execution, begin, execute_many, fail, find_locked};
 pub use self::placement::{Instruction, NewOrder, PlacementRefusal, place_many};
-pub use self::reading::{Filter, Side, find, has_unfinished, list, parties};
+pub use self::reading::{Filter, Party, Side, find, has_unfinished, list, parties};
 
 pub use super::transactions::Status;
 

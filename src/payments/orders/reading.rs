@@ -67,19 +67,30 @@ pub(super) async fn find_many(
     rows.into_iter().map(Order::try_from).collect()
 }
 
-/// The users whose wallets these orders take money from or bring money to, one or two for each.
+/// A user whom an order concerns: it takes money from a wallet of theirs, or brings money to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Party {
+    /// The order.
+    pub order: OrderId,
+    /// The user.
+    pub user: UserId,
+    /// It was this user who gave the order.
+    pub is_owner: bool,
+}
+
+/// The users whom these orders concern, one or two for each.
 ///
 /// # Errors
 ///
 /// When the database refuses.
-pub async fn parties(
-    conn: &mut PgConnection,
-    ids: &[OrderId],
-) -> Result<Vec<(OrderId, UserId)>, LedgerError> {
+pub async fn parties(conn: &mut PgConnection, ids: &[OrderId]) -> Result<Vec<Party>, LedgerError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let parties = sqlx::query!(
+    let parties = sqlx::query_as!(
+        Party,
         r#"
-        select orders.id as "order: OrderId", accounts.owner_id as "owner!: UserId"
+        select
+          orders.id as "order: OrderId", accounts.owner_id as "user!: UserId",
+          accounts.owner_id = orders.owner_id as "is_owner!"
         from payments.orders
         join payments.accounts
           on accounts.id in (orders.source_account_id, orders.destination_account_id)
@@ -89,7 +100,7 @@ pub async fn parties(
     )
     .fetch_all(conn)
     .await?;
-    Ok(parties.into_iter().map(|row| (row.order, row.owner)).collect())
+    Ok(parties)
 }
 
 /// Tells if there is an order without an outcome.

@@ -34,6 +34,8 @@ const RULES: &[(&str, Rule)] = &[
     ("list_users", Rule::Staff),
     ("change_password", Rule::OwnerInPerson),
     ("change_user", Rule::Admins),
+    ("get_notifications", Rule::OwnerAndStaff),
+    ("change_notifications", Rule::Owner),
     ("get_user_balance", Rule::OwnerAndStaff),
     ("list_user_transactions", Rule::OwnerAndStaff),
     ("open_wallet", Rule::Users),

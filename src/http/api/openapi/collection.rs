@@ -124,6 +124,8 @@ const STEPS: &[Step] = &[
     step("get_user_balance", By::Ada, &[ADA]),
     step("list_user_transactions", By::Ada, &[ADA]),
     step("sign_out", By::Bob, &[]),
+    step("get_notifications", By::Ada, &[ADA]),
+    step("change_notifications", By::Ada, &[ADA]),
     step("change_password", By::Ada, &[ADA, ("current_password", "{{password}}")]),
     step("list_users", By::Admin, &[]),
     step("change_user", By::Admin, &[ADA]),

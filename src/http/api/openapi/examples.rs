@@ -32,6 +32,7 @@ pub(super) struct Exchange {
 /// The example of an operation.
 pub(super) fn of_operation(id: &str) -> Exchange {
     let answer = |answer| Exchange { request: None, answer: Some(answer) };
+    let echo = |body: Value| Exchange { request: Some(body.clone()), answer: Some(body) };
     match id {
         "receive_transaction" => Exchange {
             request: Some(transaction()),
@@ -64,6 +65,8 @@ pub(super) fn of_operation(id: &str) -> Exchange {
             suspended["status"] = json!("suspended");
             Exchange { request: Some(json!({ "status": "suspended" })), answer: Some(suspended) }
         }
+        "get_notifications" => answer(json!({ "email_notifications": true })),
+        "change_notifications" => echo(json!({ "email_notifications": false })),
         "list_dead_letters" => {
             answer(json!({ "dead_letters": [dead_letter()], "next_cursor": CURSOR }))
         }

@@ -1,0 +1,2 @@
+select 'notices.preferences holds who wants no mail: they would get some again'
+where exists (select from notices.preferences where not email_notifications)
