@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-/// Lookups at a time: each takes a thread of the runtime for as long as the system's resolver takes,
-/// which a name server of an endpoint's owner decides.
+/// Lookups at a time: each takes a thread of the runtime for as long as the system's resolver
+/// takes, which a name server of an endpoint's owner decides.
 const MAX_LOOKUPS: usize = 64;
 
 /// A way from a name to its addresses.

@@ -2,8 +2,8 @@
 //!
 //! Connections are kept for [at most 15 s](super::pool) and used again only if their address is
 //! among those vetted for this POST. The bank's transport keeps none, for reasons that do not hold
-//! here: a webhook that arrives twice has the same id twice, and what a receiver sends too much only
-//! garbles the record of its own next answer.
+//! here: a webhook that arrives twice has the same id twice, and a receiver that sends too much
+//! only garbles the record of its own next answer.
 //!
 //! A receiver may close a kept connection at the moment that we write to it. When such a connection
 //! ends before an answer, within [`STALE_WITHIN`], the request is sent once more, over a new one.

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::standard_webhooks::key_pair::KeyError;
 use crate::standard_webhooks::{self, MessageId, SecretError, WebhookSecret};
 
 /// The headers that prove who sent a body, and when.
@@ -25,6 +26,9 @@ pub(super) enum SignerError {
     /// The first secret is none.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The signing key is none.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 impl Signer {
@@ -35,6 +39,18 @@ impl Signer {
         let mut each = secrets.split([',', ' ', '\n']).filter(|secret| !secret.is_empty());
         let first: WebhookSecret = each.next().ok_or(SignerError::Empty)?.parse()?;
         Ok(Self(standard_webhooks::Signer::new(vec![first])))
+    }
+
+    /// Reads what there is of secrets and of a signing key; `None` without either.
+    pub(super) fn of(
+        secrets: Option<&str>,
+        key: Option<&str>,
+    ) -> Result<Option<Self>, SignerError> {
+        let signer = secrets.map(Self::parse).transpose()?;
+        let Some(key) = key else { return Ok(signer) };
+        let Self(signer) =
+            signer.unwrap_or_else(|| Self(standard_webhooks::Signer::new(Vec::new())));
+        Ok(Some(Self(signer.with_key(key.parse()?))))
     }
 
     /// Signs one attempt to send `body`: the id is the same over all attempts, the time is now.
