@@ -1,12 +1,12 @@
 //! One POST to a URL that others chose, with limits on everything.
 //!
-//! Connections are kept for [at most 15 s](super::pool) and used again only if their address is
+//! Connections are kept for at most 15 s and used again only if their address is
 //! among those vetted for this POST. The bank's transport keeps none, for reasons that do not hold
 //! here: a webhook that arrives twice has the same id twice, and a receiver that sends too much
 //! only garbles the record of its own next answer.
 //!
 //! A receiver may close a kept connection at the moment that we write to it. When such a connection
-//! ends before an answer, within [`STALE_WITHIN`], the request is sent once more, over a new one.
+//! ends before an answer, within a second, the request is sent once more, over a new one.
 //! Both are attempts on the wire, and both are in [`Sent`]. If not a byte was written, there was no
 //! attempt, and nothing to record. Nothing else is ever sent again from here.
 //!

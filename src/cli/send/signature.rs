@@ -23,7 +23,7 @@ pub(super) enum SignerError {
     /// The text is empty.
     #[error("the webhook secret is empty (expected whsec_ and base64, as providers show it)")]
     Empty,
-    /// The first secret is none.
+    /// One of the secrets is none.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The signing key is none.
@@ -36,8 +36,8 @@ impl Signer {
     ///
     /// Of several, written as the server takes them during a rotation, the first one signs.
     pub(super) fn parse(secrets: &str) -> Result<Self, SignerError> {
-        let mut each = secrets.split([',', ' ', '\n']).filter(|secret| !secret.is_empty());
-        let first: WebhookSecret = each.next().ok_or(SignerError::Empty)?.parse()?;
+        let mut secrets = WebhookSecret::parse_all(secrets)?.into_iter();
+        let first = secrets.next().ok_or(SignerError::Empty)?;
         Ok(Self(standard_webhooks::Signer::new(vec![first])))
     }
 
