@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::http::uri::PathAndQuery;
 use url::{Host, Position, Url};
 
 use super::address_rules::is_allowed;
@@ -98,7 +99,12 @@ impl FromStr for TargetUrl {
         if url.as_str().len() > MAX_URL_BYTES {
             return Err(TargetError::TooLong);
         }
-        Ok(Self(url))
+        let target = Self(url);
+        // Two parsers of URLs must agree on it before it is stored.
+        match target.path_and_query().parse::<PathAndQuery>() {
+            Ok(_) => Ok(target),
+            Err(_) => Err(TargetError::Malformed),
+        }
     }
 }
 

@@ -199,7 +199,7 @@ impl Post<'_> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = Method::POST;
         let path: Result<Uri, _> = self.target.path_and_query().parse();
-        *request.uri_mut() = path.expect("the path of a URL is one of HTTP");
+        *request.uri_mut() = path.expect("it was checked when the URL was read");
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         let host = HeaderValue::from_str(self.target.authority());

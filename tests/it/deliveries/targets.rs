@@ -309,6 +309,12 @@ proptest! {
     }
 
     #[test]
+    fn any_path_and_query_of_visible_characters_can_be_sent(text in "[!-~]{0,40}") {
+        let target: TargetUrl = format!("https://example.com/{text}").parse().unwrap();
+        prop_assert!(target.as_str().is_ascii());
+    }
+
+    #[test]
     fn any_address_is_judged_alike_in_all_its_forms(bits in any::<u32>()) {
         let address = Ipv4Addr::from_bits(bits);
         let [a, b, c, d] = address.octets();
