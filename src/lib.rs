@@ -121,8 +121,8 @@
 //! # Rules that hold everywhere
 //!
 //! - Dependencies point one way: `cli | http → operations → jobs → payments | bank | identity |
-//!   notices | queue`. Those last five do not know each other. Cargo holds it between crates, and
-//!   inside the app a test that reads the sources (`tests/it/tidy.rs`).
+//!   deliveries | notices | events | queue`. Those last seven do not know each other. Cargo holds it
+//!   between crates, and inside the app a test that reads the sources (`tests/it/tidy.rs`).
 //! - Only [`http`], [`operations`] and [`jobs`] begin and commit a database transaction, and only
 //!   they enqueue. Everything below takes `&mut PgConnection`, so one function shows all that
 //!   commits together.
@@ -159,6 +159,8 @@
 //! | dead letter | a discarded job that nobody has decided over |
 //! | transaction, `tx` | a payment event of a provider's; the database's transaction |
 //! | inbound webhook | what a provider sends us |
+//! | endpoint, delivery | a URL at which somebody wants our webhooks; a message for it |
+//! | attempt, of a delivery | one POST on the wire, or the reason that there was none |
 
 pub mod bank;
 pub mod cli;

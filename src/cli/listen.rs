@@ -150,9 +150,7 @@ fn settings(args: &Args) -> anyhow::Result<ReceiverSettings> {
 
 /// At least one: a variable that was not filled in must not turn verification off.
 fn read_secrets(text: &str) -> anyhow::Result<Vec<WebhookSecret>> {
-    let parts = text.split(|c: char| c == ',' || c.is_whitespace());
-    let secrets = parts.filter(|part| !part.is_empty()).map(str::parse);
-    let secrets: Vec<WebhookSecret> = secrets.collect::<Result<_, _>>()?;
+    let secrets = WebhookSecret::parse_all(text)?;
     anyhow::ensure!(
         !secrets.is_empty(),
         "APP_LISTEN_SECRET, or the file that APP_LISTEN_SECRET_FILE names, holds no secret"

@@ -33,7 +33,7 @@ pub struct Attempt {
     pub retry_after: Option<Duration>,
 }
 
-/// What came of a delivery.
+/// The attempts that a delivery came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sent {
     /// An attempt over a kept connection that the receiver was closing: see

@@ -25,7 +25,7 @@
 //!
 //! What a caller does, in this order: [check](target::Guard::check) the URL when an endpoint is
 //! made or changed; with no database transaction open, [deliver](client::Client::deliver), which
-//! vets the addresses again; record every [`Attempt`] of the [`Sent`](attempt::Sent); ask its
+//! vets the addresses again; record every [`Attempt`] of the [`Sent`]; ask its
 //! [outcome](retry::outcome) and, after a failure, the [schedule](retry::RetrySchedule::wait).
 //!
 //! # Guarantees

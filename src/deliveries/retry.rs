@@ -1,4 +1,4 @@
-//! What an attempt means, and how long to wait until the next.
+//! The meaning of an attempt, and the wait until the next.
 
 use std::fmt;
 use std::str::FromStr;
@@ -262,7 +262,8 @@ mod tests {
             failed in any::<u32>(), asked_secs in proptest::option::of(any::<u64>()),
             seed in any::<u64>(),
         ) {
-            let schedule = RetrySchedule(waits_ms.iter().copied().map(Duration::from_millis).collect());
+            let waits = waits_ms.into_iter().map(Duration::from_millis);
+            let schedule = RetrySchedule(waits.collect());
             let asked = asked_secs.map(Duration::from_secs);
             let wait = schedule.wait(failed, asked, &mut fastrand::Rng::with_seed(seed));
             let scheduled = schedule.0.get((failed.max(1) - 1) as usize);

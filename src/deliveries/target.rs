@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::http::uri::PathAndQuery;
 use url::{Host, Position, Url};
 
 use super::address_rules::is_allowed;
@@ -18,21 +19,20 @@ use super::names::{Names, SystemNames};
 
 /// The most bytes of a URL.
 pub const MAX_URL_BYTES: usize = 2_048;
-/// The time for looking up a name. The system's resolver asks again after 5 s, too late for us.
+/// The time for looking up a name; the system's resolver asks again only after it.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Ports below it are those of other protocols, but for two: a webhook is not sent to a mail server.
+/// Ports below it are those of other protocols, but for two: a webhook is no mail.
 const FIRST_FREE_PORT: u16 = 1_024;
 const WEB_PORTS: [u16; 2] = [80, 443];
 
-/// How far webhooks may reach.
+/// The networks that webhooks may reach.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Reach {
     /// Addresses of the public Internet, ports 80, 443, and from 1024 on.
     #[default]
     PublicOnly,
     /// Also loopback and private networks, and any port: where owners of endpoints are trusted, as
-    /// on a developer's machine. What is there then shows in the attempts, an open port like a
-    /// closed one.
+    /// on a developer's machine, for attempts then tell them which ports are open there.
     PrivateToo,
 }
 
@@ -99,7 +99,12 @@ impl FromStr for TargetUrl {
         if url.as_str().len() > MAX_URL_BYTES {
             return Err(TargetError::TooLong);
         }
-        Ok(Self(url))
+        let target = Self(url);
+        // Two parsers of URLs must agree on it before it is stored.
+        match target.path_and_query().parse::<PathAndQuery>() {
+            Ok(_) => Ok(target),
+            Err(_) => Err(TargetError::Malformed),
+        }
     }
 }
 

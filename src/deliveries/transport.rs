@@ -1,12 +1,12 @@
 //! One POST to a URL that others chose, with limits on everything.
 //!
-//! Connections are kept for [at most 15 s](super::pool) and used again only if their address is
+//! Connections are kept for at most 15 s and used again only if their address is
 //! among those vetted for this POST. The bank's transport keeps none, for reasons that do not hold
-//! here: a webhook that arrives twice has the same id twice, and what a receiver sends too much only
-//! garbles the record of its own next answer.
+//! here: a webhook that arrives twice has the same id twice, and a receiver that sends too much
+//! only garbles the record of its own next answer.
 //!
 //! A receiver may close a kept connection at the moment that we write to it. When such a connection
-//! ends before an answer, within [`STALE_WITHIN`], the request is sent once more, over a new one.
+//! ends before an answer, within a second, the request is sent once more, over a new one.
 //! Both are attempts on the wire, and both are in [`Sent`]. If not a byte was written, there was no
 //! attempt, and nothing to record. Nothing else is ever sent again from here.
 //!
@@ -199,7 +199,7 @@ impl Post<'_> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = Method::POST;
         let path: Result<Uri, _> = self.target.path_and_query().parse();
-        *request.uri_mut() = path.expect("the path of a URL is one of HTTP");
+        *request.uri_mut() = path.expect("it was checked when the URL was read");
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         let host = HeaderValue::from_str(self.target.authority());

@@ -23,7 +23,7 @@ const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </>; rel=preload\r\n\
 #[derive(Clone, Debug, Default)]
 pub(super) struct Manner(Arc<OnceLock<Hostility>>);
 
-/// What a connection does to its other side, from now to its end.
+/// A treatment of the other side, from now to the end of the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Hostility {
     /// Writes a byte a second.

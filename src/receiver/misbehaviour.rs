@@ -24,7 +24,7 @@ pub(super) const DRIP: Duration = Duration::from_secs(1);
 const CUT_PAUSE: Duration = Duration::from_millis(20);
 /// A piece of what has no end.
 const PIECE: &[u8] = &[b'x'; 16 << 10];
-/// What one member of the bomb unpacks to, and how many there are: 1 GiB from about 1 MiB.
+/// The size that a member of the bomb unpacks to, and their number: 1 GiB from about 1 MiB.
 const BOMB_MEMBER_BYTES: usize = 1 << 20;
 const BOMB_MEMBERS: usize = 1 << 10;
 /// Waits that nobody should believe, or stumble over.

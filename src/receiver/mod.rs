@@ -67,7 +67,7 @@ pub struct Received {
     pub timestamp: String,
     /// The member `type` of the body.
     pub event_type: Option<String>,
-    /// Whether it is believed.
+    /// The belief in it.
     pub verdict: Verdict,
     /// The reason that it is not.
     pub doubt: Option<String>,
@@ -79,7 +79,7 @@ pub struct Received {
     pub body: String,
 }
 
-/// Whether a delivery is believed.
+/// The belief in a delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

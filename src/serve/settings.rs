@@ -165,9 +165,7 @@ impl ApiArgs {
                 .context("the file that APP_WEBHOOK_SECRETS_FILE names cannot be read")?,
             (None, None) => return Ok(Vec::new()),
         };
-        let parts = text.split(|c: char| c == ',' || c.is_whitespace());
-        let secrets = parts.filter(|part| !part.is_empty()).map(str::parse);
-        let secrets: Vec<WebhookSecret> = secrets.collect::<Result<_, _>>()?;
+        let secrets = WebhookSecret::parse_all(&text)?;
         // What is set and empty was meant to hold a secret: a variable that was not filled in must
         // not turn signatures off.
         if secrets.is_empty() {

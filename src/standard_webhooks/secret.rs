@@ -44,6 +44,17 @@ impl WebhookSecret {
         Ok(Self(bytes))
     }
 
+    /// Reads secrets that are separated by commas, spaces or ends of lines, as they stand in a
+    /// setting or a file; none where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretError`], of the first that is none.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, SecretError> {
+        let parts = text.split(|c: char| c == ',' || c.is_whitespace());
+        parts.filter(|part| !part.is_empty()).map(str::parse).collect()
+    }
+
     /// The secret itself, `whsec_` and base64: to be shown to its owner once, and sealed.
     pub fn reveal(&self) -> String {
         format!("{PREFIX}{}", STANDARD.encode(&self.0))

@@ -92,6 +92,10 @@ pub struct Args {
     #[arg(long, env = "APP_WEBHOOK_SECRETS_FILE", value_name = "FILE")]
     secret_file: Option<PathBuf>,
 
+    /// Adds signatures v1a by this key (whsk_…), for receivers that have the public one.
+    #[arg(long, env = "APP_SEND_SIGNING_KEY", hide_env_values = true, value_name = "KEY")]
+    signing_key: Option<String>,
+
     /// The seed of the made-up transactions: the same one sends the same ones [default:
     /// random]
     #[arg(long)]
@@ -180,7 +184,7 @@ fn load(args: &Args) -> anyhow::Result<Load> {
         connections: usize::from(args.concurrency),
         rate: args.rate,
         retries: if args.no_retry { 0 } else { args.retries },
-        signer: secret.as_deref().map(Signer::parse).transpose()?,
+        signer: Signer::of(secret.as_deref(), args.signing_key.as_deref())?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::standard_webhooks::key_pair::KeyError;
 use crate::standard_webhooks::{self, MessageId, SecretError, WebhookSecret};
 
 /// The headers that prove who sent a body, and when.
@@ -22,9 +23,12 @@ pub(super) enum SignerError {
     /// The text is empty.
     #[error("the webhook secret is empty (expected whsec_ and base64, as providers show it)")]
     Empty,
-    /// The first secret is none.
+    /// One of the secrets is none.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The signing key is none.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 impl Signer {
@@ -32,9 +36,21 @@ impl Signer {
     ///
     /// Of several, written as the server takes them during a rotation, the first one signs.
     pub(super) fn parse(secrets: &str) -> Result<Self, SignerError> {
-        let mut each = secrets.split([',', ' ', '\n']).filter(|secret| !secret.is_empty());
-        let first: WebhookSecret = each.next().ok_or(SignerError::Empty)?.parse()?;
+        let mut secrets = WebhookSecret::parse_all(secrets)?.into_iter();
+        let first = secrets.next().ok_or(SignerError::Empty)?;
         Ok(Self(standard_webhooks::Signer::new(vec![first])))
+    }
+
+    /// Reads what there is of secrets and of a signing key; `None` without either.
+    pub(super) fn of(
+        secrets: Option<&str>,
+        key: Option<&str>,
+    ) -> Result<Option<Self>, SignerError> {
+        let signer = secrets.map(Self::parse).transpose()?;
+        let Some(key) = key else { return Ok(signer) };
+        let Self(signer) =
+            signer.unwrap_or_else(|| Self(standard_webhooks::Signer::new(Vec::new())));
+        Ok(Some(Self(signer.with_key(key.parse()?))))
     }
 
     /// Signs one attempt to send `body`: the id is the same over all attempts, the time is now.

@@ -66,7 +66,8 @@ async fn a_delivery_that_is_not_believed_is_answered_401_and_not_passed_on() {
 
 #[tokio::test]
 async fn secrets_can_come_from_a_file_and_several_are_valid() {
-    let file = scratch_dir().join("secrets");
+    let dir = scratch_dir();
+    let file = dir.join("secrets");
     std::fs::write(&file, format!("{OTHER_SECRET}\n{SECRET}\n")).unwrap();
     let (app, url) = listen(&["--secret-file", file.to_str().unwrap()]).await;
     assert_eq!(deliver(&client(), &url, "msg_1", PATIENT).await.attempt.status, Some(200));
@@ -94,7 +95,7 @@ async fn without_a_secret_all_is_believed_and_that_is_said() {
     let body = r#"{"type":"a\u001b[2Jb\nc"}"#;
     let response = reqwest::Client::new().post(&url).body(body).send().await.unwrap();
     assert_eq!(response.status(), 200);
-    let line = app.wait_for_line("13 bytes").await;
+    let line = app.wait_for_line("25 bytes").await;
     assert!(line.contains("a\\u001b[2Jb\\u000ac"), "{line}");
     assert_eq!(reqwest::get(&url).await.unwrap().status(), 405);
 }

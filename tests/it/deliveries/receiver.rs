@@ -70,7 +70,8 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
     loop {
         let mut buffer = [0; 4096];
         let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
-        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        // What is not text is no request.
+        text.push_str(std::str::from_utf8(&buffer[..read]).ok()?);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let lines = head.lines().skip(1).map(|line| line.split_once(": ").unwrap());
         let mut request: Seen =

@@ -1,8 +1,10 @@
 //! Whom webhooks may reach: ranges of addresses, forms of URLs, answers of name servers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use proptest::prelude::{any, proptest};
+use proptest::{prop_assert, prop_assert_eq};
 use surety::deliveries::address_rules::{is_allowed, is_public};
 use surety::deliveries::{AttemptError, Guard, Reach, TargetError, TargetUrl};
 
@@ -294,4 +296,44 @@ fn neither_the_path_nor_the_query_of_a_url_is_shown() {
     let target: TargetUrl = "https://example.com:8443/secret?key=secret".parse().unwrap();
     assert_eq!(target.to_string(), "https://example.com:8443");
     assert!(!format!("{target:?}").contains("secret"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_without_a_panic(text in "(https?://)?\\PC*") {
+        if let Ok(target) = text.parse::<TargetUrl>() {
+            prop_assert!(target.as_str().starts_with("http"));
+            let again: TargetUrl = target.as_str().parse().unwrap();
+            prop_assert_eq!(again, target);
+        }
+    }
+
+    #[test]
+    fn any_path_and_query_of_visible_characters_can_be_sent(text in "[!-~]{0,40}") {
+        let target: TargetUrl = format!("https://example.com/{text}").parse().unwrap();
+        prop_assert!(target.as_str().is_ascii());
+    }
+
+    #[test]
+    fn any_address_is_judged_alike_in_all_its_forms(bits in any::<u32>()) {
+        let address = Ipv4Addr::from_bits(bits);
+        let [a, b, c, d] = address.octets();
+        let guard = Guard::with_names(Reach::PublicOnly, ScriptedNames::new(&[]));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for host in [
+            address.to_string(),
+            format!("{bits}"),
+            format!("{bits:#x}"),
+            format!("0{a:o}.0{b:o}.{c}.{d:#x}"),
+            format!("{a}.{}", bits & 0x00ff_ffff),
+            format!("[64:ff9b::{address}]"),
+        ] {
+            let result = runtime.block_on(guard.check(&format!("https://{host}/")));
+            prop_assert_eq!(result.is_ok(), is_public(address.into()), "{}", host);
+        }
+        for disguised in [format!("[::ffff:{address}]"), format!("[::{address}]")] {
+            let result = runtime.block_on(guard.check(&format!("https://{disguised}/")));
+            prop_assert_eq!(result, Err(TargetError::RefusedAddress));
+        }
+    }
 }

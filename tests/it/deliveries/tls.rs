@@ -79,7 +79,6 @@ async fn an_issuer_that_the_system_does_not_know_is_not_believed() {
 async fn a_receiver_without_tls_is_told_from_one_that_is_not_there() {
     let receiver = Receiver::start(&[OK]).await;
     let url = receiver.url.replace("http:", "https:");
-    // It waits for the end of a head that does not come: until the time for connections is over.
     let attempt = deliver(&client(), &url, "msg_1", PATIENT).await.attempt;
     assert_eq!((attempt.status, attempt.error), (None, Some(AttemptError::Tls)));
 }
