@@ -121,8 +121,8 @@
 //! # Rules that hold everywhere
 //!
 //! - Dependencies point one way: `cli | http → operations → jobs → payments | bank | identity |
-//!   deliveries | notices | events | queue`. Those last seven do not know each other. Cargo holds it
-//!   between crates, and inside the app a test that reads the sources (`tests/it/tidy.rs`).
+//!   deliveries | notices | events | queue`. Those last seven do not know each other. Cargo holds
+//!   it between crates, and inside the app a test that reads the sources (`tests/it/tidy.rs`).
 //! - Only [`http`], [`operations`] and [`jobs`] begin and commit a database transaction, and only
 //!   they enqueue. Everything below takes `&mut PgConnection`, so one function shows all that
 //!   commits together.

@@ -110,7 +110,7 @@ pub struct WorkerArgs {
     pub retention_discarded_days: u16,
 }
 
-/// How webhooks are sent.
+/// Settings of the webhooks that are sent.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct WebhookArgs {
     /// The waits after the first failed attempt of a delivery, the second, and so on.

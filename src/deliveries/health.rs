@@ -7,8 +7,8 @@
 //!                          └── failure ──▶ open
 //! ```
 //!
-//! An endpoint that fails for [`DISABLED_AFTER`] is disabled. A success closes the breaker; those of
-//! a healthy endpoint write nothing.
+//! An endpoint that fails for [`DISABLED_AFTER`] is disabled. A success closes the breaker; those
+//! of a healthy endpoint write nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What an attempt needs, and what is kept of it. Both are done for many deliveries by a few
-//! statements, whatever their number.
+//! Reading for an attempt, and recording it. Both are done for many deliveries by a few statements,
+//! whatever their number.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ pub async fn load(conn: &mut PgConnection, keys: &[DeliveryKey]) -> sqlx::Result
     Ok(outgoing.collect())
 }
 
-/// What came of an attempt, to be kept.
+/// An attempt with its result, to be kept.
 #[derive(Clone, Debug)]
 pub struct AttemptRecord {
     /// The delivery.
@@ -198,7 +198,7 @@ pub async fn record_attempts(
     Ok(())
 }
 
-/// What becomes of a delivery after an attempt, or without one.
+/// The next state of a delivery, after an attempt or without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// The endpoint has answered with a 2xx.

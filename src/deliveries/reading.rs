@@ -19,7 +19,7 @@ pub struct DeliveryOverview {
     pub event_type: String,
     /// The state.
     pub state: DeliveryState,
-    /// Why it failed, as a stable code.
+    /// The reason of a failure, as a stable code.
     pub reason: Option<String>,
     /// The failed attempts since it was made or asked for again, and the one that ended it.
     pub attempts: i32,

@@ -15,7 +15,7 @@ pub struct ReachArgs {
 }
 
 impl ReachArgs {
-    /// How far webhooks may reach.
+    /// The reach of webhooks.
     #[must_use]
     pub fn reach(self) -> Reach {
         if self.webhook_allow_private { Reach::PrivateToo } else { Reach::PublicOnly }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 pub use announcements::AnnounceOutcomes;
-pub use deliver_webhook::{DeliverWebhook, Webhooks};
+pub use deliver_webhook::{DeliverWebhook, DeliverWebhookInOrder, Webhooks};
 pub use execute_bank_order::ExecuteBankOrder;
 pub use execute_transfer::ExecuteTransfer;
 pub use replay_deliveries::ReplayDeliveries;
@@ -97,7 +97,7 @@ pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
 }
 
 /// All kinds of job that this binary knows.
-pub const fn kinds() -> [KindDeclaration; 9] {
+pub const fn kinds() -> [KindDeclaration; 10] {
     [
         KindDeclaration::of::<SettleTransaction>(),
         KindDeclaration::of::<ExecuteTransfer>(),
@@ -105,6 +105,7 @@ pub const fn kinds() -> [KindDeclaration; 9] {
         KindDeclaration::of::<ResolveBankOrder>(),
         KindDeclaration::of::<AnnounceOutcomes>(),
         KindDeclaration::of::<DeliverWebhook>(),
+        KindDeclaration::of::<DeliverWebhookInOrder>(),
         KindDeclaration::of::<ReplayDeliveries>(),
         KindDeclaration::of::<SendTransactionEmail>(),
         KindDeclaration::of::<SendNotice>(),
@@ -120,6 +121,7 @@ pub fn registry(state: Services) -> Registry<Services> {
         .register::<ResolveBankOrder>()
         .register_batch::<AnnounceOutcomes>()
         .register::<DeliverWebhook>()
+        .register::<DeliverWebhookInOrder>()
         .register::<ReplayDeliveries>()
         .register::<SendTransactionEmail>()
         .register::<SendNotice>()

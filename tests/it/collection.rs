@@ -139,6 +139,10 @@ async fn the_collection_runs_from_top_to_bottom_and_knows_every_operation() {
             // There is none.
             successes = vec![404];
         }
+        if operation == "retry_delivery" {
+            // Nobody has answered it yet.
+            successes = vec![202, 409];
+        }
         let answer = sent(&api, request, &variables, &answers).await;
         assert!(successes.contains(&answer.status), "{}: {answer:?}", request.name);
         if answer.header("content-type") == "application/json" {

@@ -40,7 +40,10 @@ const REASON: [&str; 2] = ["--reason", "the bank moves"];
 #[tokio::test]
 async fn the_list_shows_what_waits_where_and_since_when() {
     let db = TestDb::new().await;
-    assert_eq!(asked(&db, &["list"]).await, json!([]));
+    // The one that has rules from the beginning.
+    let listed = asked(&db, &["list"]).await;
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(listed[0]["queue"], "webhooks_ordered");
     execute(
         &db,
         "insert into queue.jobs (queue, kind, run_at, attempt) values

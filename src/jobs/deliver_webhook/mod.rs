@@ -39,8 +39,6 @@ use crate::queue::telemetry::TraceContext;
 use crate::queue::{Committed, Job, JobContext, JobError, NewJob, QueueError};
 use crate::standard_webhooks::{MessageId, Signer, SigningKey, WebhookSecret};
 
-/// The queue of endpoints that want their deliveries one after another.
-const ORDERED_QUEUE: &str = "webhooks_ordered";
 /// A worker that sends no webhooks looks again after this long whether it is to.
 const WITHOUT_WAY_OUT: Duration = Duration::from_secs(30);
 /// The header by which a request is known all the way.
@@ -102,10 +100,13 @@ impl DeliverWebhook {
     ///
     /// [`QueueError::Args`].
     pub fn job(planned: &Planned) -> Result<NewJob, QueueError> {
-        let job = NewJob::new(&Self { event: planned.event, endpoint: planned.endpoint })?;
+        let this = Self { event: planned.event, endpoint: planned.endpoint };
+        let job = match planned.ordered {
+            true => NewJob::new(&DeliverWebhookInOrder(this))?,
+            false => NewJob::new(&this)?,
+        };
         // Keys take turns, so that no endpoint keeps the others waiting.
-        let job = job.key(planned.endpoint.to_string());
-        Ok(if planned.ordered { job.queue(ORDERED_QUEUE) } else { job })
+        Ok(job.key(planned.endpoint.to_string()))
     }
 
     fn key(self) -> DeliveryKey {
@@ -150,6 +151,25 @@ impl Job for DeliverWebhook {
         let outcome = retry::outcome(&sent.attempt);
         place.leave(outcome == Outcome::Delivered);
         webhooks.conclude(&outgoing, sent, outcome, cx).await
+    }
+}
+
+/// A [`DeliverWebhook`] of an endpoint that wants its deliveries one after another: in a queue that
+/// is ordered by key, where the next one waits until this one is done with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeliverWebhookInOrder(pub DeliverWebhook);
+
+impl Job for DeliverWebhookInOrder {
+    const KIND: &'static str = "deliver_webhook_in_order";
+    const QUEUE: &'static str = "webhooks_ordered";
+    const PRIORITY: i16 = DeliverWebhook::PRIORITY;
+    const MAX_ATTEMPTS: i16 = DeliverWebhook::MAX_ATTEMPTS;
+    const KEEPS_HISTORY: bool = DeliverWebhook::KEEPS_HISTORY;
+    type State = Services;
+
+    async fn run(self, state: &Services, cx: JobContext) -> Result<Committed, JobError> {
+        self.0.run(state, cx).await
     }
 }
 
@@ -219,7 +239,7 @@ impl Webhooks {
     }
 }
 
-/// How an attempt failed, without anything of the answer's body.
+/// The failure of an attempt in words, without anything of the answer's body.
 fn in_words(sent: &Sent) -> String {
     let attempt = &sent.attempt;
     match (attempt.status, attempt.error) {

@@ -33,7 +33,7 @@ impl Ended {
     }
 }
 
-/// What was committed for a run: the end of its job, if that was asked for.
+/// The result for a run: the end of its job, if that was asked for.
 type Recorded = Result<Option<Committed>, JobError>;
 
 /// An attempt to be recorded, and its job, if that is done with it.
@@ -202,7 +202,7 @@ fn record_of(key: DeliveryKey, attempt: &Attempt) -> AttemptRecord {
     }
 }
 
-/// How the attempts on each endpoint went, and the endpoints that are gone.
+/// The results of the attempts on each endpoint, and the endpoints that are gone.
 fn tallies_of(items: &[&Item]) -> (BTreeMap<EndpointId, Tally>, Vec<EndpointId>) {
     let mut tallies: BTreeMap<EndpointId, Tally> = BTreeMap::new();
     let mut gone = Vec::new();

@@ -1,4 +1,4 @@
-//! How many deliveries of one endpoint a worker has on the wire at once.
+//! Bounds on the deliveries of one endpoint that a worker has on the wire at once.
 //!
 //! An endpoint begins with a few, gets one more for each that it takes, and has half of them taken
 //! away by each that fails. So a fast one soon has as many as it likes, and one that hangs holds no

@@ -66,14 +66,14 @@ pub struct DeliveryView {
     pub endpoint_id: Uuid,
     /// The state: `pending`, `delivered` or `failed`.
     pub state: &'static str,
-    /// Why it failed, as a stable code.
+    /// The reason of a failure, as a stable code.
     pub reason: Option<String>,
     /// The attempts since it was made or asked for again.
     pub attempts: i32,
-    /// When it was made.
+    /// The moment at which it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
-    /// When it was done with; none while it is pending.
+    /// The moment at which it was done with; none while it is pending.
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
     /// The number by which lists go on.
@@ -84,7 +84,7 @@ pub struct DeliveryView {
 /// An attempt as it is shown.
 #[derive(Clone, Debug, Serialize)]
 pub struct AttemptView {
-    /// When it had ended.
+    /// The moment at which it had ended.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// The status of the answer.
@@ -196,10 +196,10 @@ pub async fn send_test(
     Ok(event_id_text(event))
 }
 
-/// What a replay sends again.
+/// The deliveries that a replay sends again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Replay {
-    /// What failed.
+    /// Those that failed.
     Failed,
     /// Everything that the endpoint wants of what has happened since this moment, delivered before
     /// or not.
@@ -273,14 +273,14 @@ pub async fn replay(
     Ok(id)
 }
 
-/// How far a replay is.
+/// The progress of a replay.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplayView {
     /// The number of its job.
     pub job_id: i64,
     /// The state of its job.
     pub state: &'static str,
-    /// How far it is, in words.
+    /// Its progress, in words.
     pub progress_text: Option<String>,
 }
 

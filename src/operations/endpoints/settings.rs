@@ -52,7 +52,7 @@ pub struct EndpointChange {
 pub struct SettingRefusal {
     /// The name of the setting.
     pub field: &'static str,
-    /// Why not, to be read after the name.
+    /// The reason, to be read after the name.
     pub reason: String,
 }
 

@@ -36,7 +36,7 @@ pub struct EndpointView {
     pub ordered: bool,
     /// The key that verifies `v1a` signatures, `whpk_…`; none when there are none.
     pub public_key: Option<String>,
-    /// Why nothing is sent to it, as a stable code; none while it is enabled.
+    /// The reason that nothing is sent to it, as a stable code; none while it is enabled.
     pub disabled_reason: Option<String>,
     /// Since when nothing is sent to it.
     #[serde(with = "time::serde::rfc3339::option")]
@@ -51,10 +51,10 @@ pub struct EndpointView {
     pub resting_until: Option<OffsetDateTime>,
     /// Changes with every change of the settings.
     pub version: i64,
-    /// When it was made.
+    /// The moment at which it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
-    /// When it was last changed.
+    /// The moment of its last change.
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
 }

@@ -5,13 +5,16 @@
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use surety::deliveries::{Guard, Reach};
 use surety::http::api::openapi::Document;
 use surety::identity::api_keys::{self, ActsAs};
 use surety::identity::passwords::{Hasher, Password, PasswordHash};
 use surety::identity::users::{self, NewUser};
 use surety::identity::{Role, sessions, signing_keys, tokens};
-use surety::ids::{AccountId, OrderId, UserId};
+use surety::ids::{AccountId, EndpointId, OrderId, UserId};
 use surety::money::Currency;
+use surety::operations::endpoints::deliveries::{self, Replay};
+use surety::operations::endpoints::{self, EndpointChange, Scope};
 use surety::payments::orders::Instruction;
 use surety::payments::wallets;
 use surety::queue::JobId;
@@ -55,6 +58,20 @@ const RULES: &[(&str, Rule)] = &[
     ("list_transfers", Rule::Users),
     ("get_transfer", Rule::OwnerAndStaff),
     ("refund_transfer", Rule::Mover),
+    ("create_webhook_endpoint", Rule::Callers),
+    ("list_webhook_endpoints", Rule::Callers),
+    ("get_webhook_endpoint", Rule::OwnerAndStaff),
+    ("change_webhook_endpoint", Rule::OwnerAndStaff),
+    ("delete_webhook_endpoint", Rule::OwnerAndStaff),
+    ("rotate_webhook_secret", Rule::OwnerAndStaff),
+    ("list_webhook_event_types", Rule::Anybody),
+    ("test_webhook_endpoint", Rule::OwnerAndStaff),
+    ("list_deliveries", Rule::OwnerAndStaff),
+    ("get_delivery", Rule::OwnerAndStaff),
+    ("retry_delivery", Rule::OwnerAndStaff),
+    ("replay_deliveries", Rule::OwnerAndStaff),
+    ("get_replay", Rule::OwnerAndStaff),
+    ("cancel_replay", Rule::OwnerAndStaff),
     ("list_dead_letters", Rule::Staff),
     ("get_dead_letter", Rule::Staff),
     ("redrive_dead_letter", Rule::Admins),
@@ -189,6 +206,10 @@ struct World {
     other_wallet: AccountId,
     /// A job that was given up.
     dead_letter: JobId,
+    /// Is told of the owner's events, of which there is one; and a replay of it.
+    endpoint: EndpointId,
+    event: String,
+    replay: JobId,
     /// Of the caller.
     credentials: Option<String>,
 }
@@ -215,7 +236,11 @@ impl World {
         let (source, destination) = (other_wallet, wallet);
         let transfer = place(payer, Instruction::Transfer { source, destination, money }).await;
         let dead_letter = discarded_job(&api.pool).await;
+        let (endpoint, event, replay) = endpoint_of(api, owner).await;
         Self {
+            endpoint,
+            event,
+            replay,
             owner,
             wallet,
             deposit,
@@ -237,9 +262,24 @@ impl World {
             "deposit_id" => self.deposit.to_string(),
             "withdrawal_id" => self.withdrawal.to_string(),
             "transfer_id" => self.transfer.to_string(),
+            "endpoint_id" => self.endpoint.to_string(),
+            "event_id" => self.event.clone(),
+            "replay_id" => self.replay.to_string(),
             _ => panic!("say in World::parameter what {{{name}}} stands for"),
         }
     }
+}
+
+/// An endpoint of the owner's with a delivery and a replay.
+async fn endpoint_of(api: &TestApi, owner: UserId) -> (EndpointId, String, JobId) {
+    let guard = Guard::new(Reach::PrivateToo);
+    let change =
+        EndpointChange { url: Some("http://127.0.0.1:9/".to_owned()), ..EndpointChange::default() };
+    let made = endpoints::create(&api.pool, &guard, Some(owner), change).await.unwrap();
+    let id = EndpointId(made.0.id);
+    let event = deliveries::send_test(&api.pool, Scope::All, id).await.unwrap();
+    let replay = deliveries::replay(&api.pool, Scope::All, id, Replay::Failed).await.unwrap();
+    (id, event, replay)
 }
 
 async fn user(conn: &mut PgConnection, hash: &PasswordHash, role: Role) -> UserId {

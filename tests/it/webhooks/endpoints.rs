@@ -25,7 +25,7 @@ async fn an_endpoint_is_made_read_changed_and_deleted_and_its_secret_is_told_onc
     assert!(secret.starts_with("whsec_"), "{secret}");
     let endpoint = made.json()["endpoint"].clone();
     assert_eq!(endpoint["event_types"], json!(["transfer.completed", "transfer.failed"]));
-    assert_eq!(endpoint["header_names"], json!(["authorization"]));
+    assert_eq!(endpoint["header_names"], json!(["Authorization"]));
     assert_eq!(endpoint["owner_id"], json!(ada.id));
     assert!(endpoint["public_key"].as_str().unwrap().starts_with("whpk_"));
 

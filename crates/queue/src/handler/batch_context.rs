@@ -7,9 +7,10 @@ use opentelemetry::Context;
 use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Committed, CommittedOutcome, Engine, JobContext, Waker};
+use super::context::{Committed, CommittedOutcome, Engine, JobContext};
 use super::error::JobError;
 use super::transitions::{Completion, complete_and_commit};
+use super::waker::Waker;
 use crate::ids::{Fence, JobId};
 use crate::telemetry::TraceContext;
 

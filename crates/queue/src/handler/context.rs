@@ -52,6 +52,7 @@ use super::error::JobError;
 use super::transitions::{
     self, Completion, FinishedState, Progress, commit, committed_after_all, complete_and_commit,
 };
+use super::waker::Waker;
 use crate::ids::{Fence, JobId};
 
 /// A recorded output is at most so many bytes of JSON: it is for a look at it, not for storage.
@@ -129,22 +130,6 @@ pub(crate) struct Engine {
     pub(crate) completer: Completer,
     /// Makes the worker claim.
     pub(crate) wake: Arc<Notify>,
-}
-
-/// Makes the worker that runs a job look at once for the jobs that its handler has enqueued;
-/// without it they are found by the next poll, as they are by other workers.
-#[derive(Clone, Debug)]
-pub struct Waker(Arc<Notify>);
-
-impl Waker {
-    pub(super) fn of(engine: &Engine) -> Self {
-        Self(Arc::clone(&engine.wake))
-    }
-
-    /// Wakes the worker. Call it after the commit.
-    pub fn wake(&self) {
-        self.0.notify_one();
-    }
 }
 
 impl Engine {

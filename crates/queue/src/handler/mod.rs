@@ -19,6 +19,7 @@ mod context;
 mod error;
 mod job;
 pub(crate) mod transitions;
+mod waker;
 
 pub use attempt::AttemptOutcome;
 pub(crate) use attempt::{EndedAttempt, storable};
@@ -26,8 +27,9 @@ pub use backoff::Backoff;
 pub use batch_context::BatchContext;
 pub use batch_job::BatchJob;
 pub(crate) use completer::Completer;
-pub use context::{Committed, JobContext, Waker};
+pub use context::{Committed, JobContext};
 pub(crate) use context::{CommittedOutcome, Engine};
 pub use error::JobError;
 pub use job::{FollowUp, Job};
 pub(crate) use transitions::{Completion, FinishedState, Recorded};
+pub use waker::Waker;

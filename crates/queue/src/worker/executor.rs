@@ -184,15 +184,14 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let handler = self.registry.handler(kind)?;
         let cx = BatchContext {
             completions: leased.iter().map(LeasedJob::completion).collect(),
-            contexts: leased.iter().map(|leased| leased.span.context().clone()).collect(),
+            contexts: leased.iter().map(|it| it.span.context().clone()).collect(),
             failed: Vec::new(),
             stop: batch_lost.clone(),
             engine: Arc::clone(&self.engine),
         };
         let signals = Signals::of_batch(batch_lost.clone());
         // What cannot be opened is dealt with when the jobs run one by one.
-        let opened =
-            leased.iter().map(|leased| self.open_args(&leased.job)).collect::<Result<Vec<_>, _>>();
+        let opened: Result<Vec<_>, _> = leased.iter().map(|it| self.open_args(&it.job)).collect();
         let args = opened.ok()?;
         let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
         let outcome = match handler.run_batch(&args, self.registry.state(), cx) {

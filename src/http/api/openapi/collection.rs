@@ -70,6 +70,10 @@ const EURO_WALLET: (&str, &str) = ("wallet_id", "{{open_wallet.response.body.$.i
 const DEPOSIT: (&str, &str) = ("deposit_id", "{{create_deposit.response.body.$.id}}");
 const TRANSFER: (&str, &str) = ("transfer_id", "{{create_transfer.response.body.$.id}}");
 const WITHDRAWAL: (&str, &str) = ("withdrawal_id", "{{create_withdrawal.response.body.$.id}}");
+const ENDPOINT: (&str, &str) =
+    ("endpoint_id", "{{create_webhook_endpoint.response.body.$.endpoint.id}}");
+const EVENT: (&str, &str) = ("event_id", "{{test_webhook_endpoint.response.body.$.event_id}}");
+const REPLAY: (&str, &str) = ("replay_id", "{{replay_deliveries.response.body.$.replay_id}}");
 const PASSWORD: (&str, &str) = ("password", "{{password}}");
 
 const STEPS: &[Step] = &[
@@ -127,6 +131,21 @@ const STEPS: &[Step] = &[
     step("get_notifications", By::Ada, &[ADA]),
     step("change_notifications", By::Ada, &[ADA]),
     step("change_password", By::Ada, &[ADA, ("current_password", "{{password}}")]),
+    step("list_webhook_event_types", By::Anybody, &[]),
+    step("create_webhook_endpoint", By::Ada, &[("url", "http://127.0.0.1:9000/hooks")]),
+    step("list_webhook_endpoints", By::Ada, &[]),
+    step("get_webhook_endpoint", By::Ada, &[ENDPOINT]),
+    step("change_webhook_endpoint", By::Ada, &[ENDPOINT]),
+    step("rotate_webhook_secret", By::Ada, &[ENDPOINT]),
+    step("test_webhook_endpoint", By::Ada, &[ENDPOINT]),
+    step("list_deliveries", By::Ada, &[ENDPOINT]),
+    step("get_delivery", By::Ada, &[ENDPOINT, EVENT]),
+    // Refused while it is on its way.
+    step("retry_delivery", By::Ada, &[ENDPOINT, EVENT]),
+    step("replay_deliveries", By::Ada, &[ENDPOINT]),
+    step("get_replay", By::Ada, &[ENDPOINT, REPLAY]),
+    step("cancel_replay", By::Ada, &[ENDPOINT, REPLAY]),
+    step("delete_webhook_endpoint", By::Ada, &[ENDPOINT]),
     step("list_users", By::Admin, &[]),
     step("change_user", By::Admin, &[ADA]),
     // Nothing is given up while all goes well, so the last three find nothing.

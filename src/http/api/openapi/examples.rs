@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use super::webhook_examples;
+
 use crate::http::wire::problem::{Code, FieldError, Problem};
 
 /// The beginning of a scrape.
@@ -13,12 +15,12 @@ surety_http_requests_total{operation=\"receive_transaction\",status=\"2xx\"} 42
 ";
 
 /// An example of a cursor.
-const CURSOR: &str = "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk";
+pub(super) const CURSOR: &str = "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk";
 const USER_ID: &str = "019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93";
 const ORDER_ID: &str = "019a3f60-11d7-7b02-8f4e-0c9d5b7a6e21";
 /// The error of a dead letter's last attempt.
 const GIVEN_UP: &str = "the bank did not take it: 503 not_accepted";
-const AT: &str = "2026-11-02T09:30:00.123456Z";
+pub(super) const AT: &str = "2026-11-02T09:30:00.123456Z";
 
 /// The bodies of a request that is granted and of its answer.
 #[derive(Default)]
@@ -32,7 +34,6 @@ pub(super) struct Exchange {
 /// The example of an operation.
 pub(super) fn of_operation(id: &str) -> Exchange {
     let answer = |answer| Exchange { request: None, answer: Some(answer) };
-    let echo = |body: Value| Exchange { request: Some(body.clone()), answer: Some(body) };
     match id {
         "receive_transaction" => Exchange {
             request: Some(transaction()),
@@ -65,8 +66,6 @@ pub(super) fn of_operation(id: &str) -> Exchange {
             suspended["status"] = json!("suspended");
             Exchange { request: Some(json!({ "status": "suspended" })), answer: Some(suspended) }
         }
-        "get_notifications" => answer(json!({ "email_notifications": true })),
-        "change_notifications" => echo(json!({ "email_notifications": false })),
         "list_dead_letters" => {
             answer(json!({ "dead_letters": [dead_letter()], "next_cursor": CURSOR }))
         }
@@ -131,7 +130,7 @@ fn of_money_operation(id: &str) -> Exchange {
         "get_transfer" => answer(transfer()),
         "list_transfers" => answer(json!({ "orders": [transfer()], "next_cursor": CURSOR })),
         "refund_transfer" => answer(taken(refund())),
-        _ => Exchange::default(),
+        _ => webhook_examples::of_operation(id),
     }
 }
 

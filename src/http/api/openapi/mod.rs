@@ -19,6 +19,7 @@ mod layout;
 mod names;
 mod routes;
 mod scalars;
+mod webhook_examples;
 
 use std::collections::HashMap;
 

@@ -20,7 +20,7 @@ struct Scalar {
 }
 
 /// All kinds. Those that others refer to come first.
-fn all() -> [Scalar; 14] {
+fn all() -> [Scalar; 16] {
     let scalar = |name, description, schema| Scalar { name, description, schema };
     let text = |min: u32, max: u32| json!({ "type": "string", "minLength": min, "maxLength": max });
     let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
@@ -77,6 +77,16 @@ fn all() -> [Scalar; 14] {
             "OrderDescription",
             "Words of the payer's about an order.",
             json!({ "type": "string", "maxLength": 140 }),
+        ),
+        scalar(
+            "EndpointDescription",
+            "Words of the owner's about an endpoint.",
+            json!({ "type": "string", "maxLength": 500 }),
+        ),
+        scalar(
+            "EndpointUrl",
+            "The address of an endpoint.",
+            json!({ "type": "string", "maxLength": 2048 }),
         ),
         scalar("JobKind", "The name of a kind of jobs.", text(1, 100)),
         scalar("DecisionReason", "Words about a decision, for those who ask later.", text(1, 500)),

@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::bodies::{
+use super::delivery_bodies::{
     AttemptOut, DeliveryDetails, DeliveryOut, DeliveryPage, DeliveryStateName, ReplayIn, ReplayOut,
     TestOut,
 };
@@ -179,6 +179,8 @@ impl DeliveriesApi {
     }
 
     /// Get a replay
+    ///
+    /// Its state, and how many deliveries it has asked for.
     #[oai(
         path = "/v1/webhook-endpoints/:endpoint_id/replays/:replay_id",
         method = "get",

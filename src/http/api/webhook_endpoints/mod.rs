@@ -2,6 +2,7 @@
 
 mod bodies;
 mod deliveries;
+mod delivery_bodies;
 mod refusals;
 
 use std::time::Duration;
@@ -114,6 +115,9 @@ impl WebhookEndpointsApi {
     }
 
     /// Get an endpoint
+    ///
+    /// With its state: whether it is enabled, and how it has fared of late. Never with its secret or
+    /// the values of its headers.
     #[oai(
         path = "/v1/webhook-endpoints/:endpoint_id",
         method = "get",
