@@ -81,6 +81,7 @@
 //!   `app verify` checks of them.
 //! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
+//! - [`audit`]: who did what, and the proof that nobody has changed it since.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
@@ -116,8 +117,8 @@
 //! # Rules that hold everywhere
 //!
 //! - Dependencies point one way: `cli | http → operations → jobs → payments | bank | identity |
-//!   queue`. Those last four do not know each other. Cargo holds it between crates, and inside the
-//!   app a test that reads the sources (`tests/it/tidy.rs`).
+//!   audit | queue`. Those last five do not know each other. Cargo holds it between crates, and
+//!   inside the app a test that reads the sources (`tests/it/tidy.rs`).
 //! - Only [`http`], [`operations`] and [`jobs`] begin and commit a database transaction, and only
 //!   they enqueue. Everything below takes `&mut PgConnection`, so one function shows all that
 //!   commits together.
@@ -154,7 +155,10 @@
 //! | dead letter | a discarded job that nobody has decided over |
 //! | transaction, `tx` | a payment event of a provider's; the database's transaction |
 //! | inbound webhook | what a provider sends us |
+//! | audit entry | who did what to what, kept for good |
+//! | seal, head | to give audit entries their places in a tree; its root at a size |
 
+pub mod audit;
 pub mod bank;
 pub mod cli;
 pub mod db;

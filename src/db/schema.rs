@@ -12,7 +12,7 @@ use crate::queue::schema::{
 pub static APP: Schema = Schema {
     name: "app",
     release: env!("CARGO_PKG_VERSION"),
-    owns: &["payments", "identity", "bank", "api", "rate_limits"],
+    owns: &["payments", "identity", "bank", "api", "rate_limits", "audit"],
     records: "surety",
     migrations: crate::queue::schema_migrations![
         "migrations":
@@ -21,6 +21,7 @@ pub static APP: Schema = Schema {
         "0003_bank" guarded,
         "0004_idempotency_keys" guarded,
         "0005_rate_limits",
+        "0008_audit" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":
@@ -34,6 +35,9 @@ pub static APP: Schema = Schema {
         "functions/payments.orders_are_final_before",
         "functions/payments.last_final_transaction",
         "functions/bank.refuse_change",
+        "functions/audit.refuse_change",
+        "functions/audit.log_transaction",
+        "functions/audit.unsealed",
     ],
 };
 
