@@ -147,9 +147,8 @@ fn cut(text: &str, max_chars: usize) -> String {
 
 /// JSON that fits; what does not is replaced by its length.
 fn json(value: &impl Serialize) -> String {
-    let text = serde_json::to_string(value).unwrap_or_else(|error| {
-        serde_json::json!({ "not_json": error.to_string() }).to_string()
-    });
+    let text = serde_json::to_string(value)
+        .unwrap_or_else(|error| serde_json::json!({ "not_json": error.to_string() }).to_string());
     match text.len() > MAX_JSON_BYTES {
         true => serde_json::json!({ "omitted_bytes": text.len() }).to_string(),
         false => text,

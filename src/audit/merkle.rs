@@ -217,7 +217,13 @@ mod tests {
                 assert!(!included(position as usize, position + 1));
                 if let Some((_, shorter)) = path.split_last() {
                     let root = tree.root();
-                    assert!(!is_included(leaves[position as usize], position, size, shorter, &root));
+                    assert!(!is_included(
+                        leaves[position as usize],
+                        position,
+                        size,
+                        shorter,
+                        &root
+                    ));
                 }
             }
         }

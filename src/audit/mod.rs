@@ -7,6 +7,7 @@
 //! - [`sealing`]: gives committed entries their positions in the tree, in batches; [`gaps`]: the
 //!   numbers that may still appear.
 //! - [`heads`]: the roots, as they are kept, exported and read again.
+//! - [`export`]: heads to a file or an endpoint, out of the reach of who owns the database.
 //! - [`proofs`]: that an entry is in the tree, to be checked without the database.
 //! - [`verification`]: recomputes everything and finds what was altered, removed or reordered.
 //!
@@ -19,6 +20,7 @@
 //! begin and commit.
 
 pub mod entries;
+pub mod export;
 pub mod gaps;
 pub mod heads;
 pub mod merkle;

@@ -38,7 +38,10 @@ mod hex_path {
 
     use super::Hash;
 
-    pub(super) fn serialize<S: Serializer>(path: &[Hash], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        path: &[Hash],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         path.iter().map(hex::encode).collect::<Vec<_>>().serialize(serializer)
     }
 

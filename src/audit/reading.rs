@@ -103,9 +103,8 @@ pub async fn list(
     if let Some(actor) = &filter.actor {
         query.push(" and entry.actor = ").push_bind(actor);
     }
-    let is_of_caller = |actor: &String| {
-        ["cli:", "user", "key:"].iter().any(|prefix| actor.starts_with(prefix))
-    };
+    let is_of_caller =
+        |actor: &String| ["cli:", "user", "key:"].iter().any(|prefix| actor.starts_with(prefix));
     if filter.callers_only || filter.actor.as_ref().is_some_and(is_of_caller) {
         // As the index `entries_of_callers` says it: only that makes it eligible.
         query.push(" and left(entry.actor, 4) in ('cli:', 'user', 'key:')");

@@ -195,10 +195,7 @@ async fn append(conn: &mut PgConnection, entries: &[Entry]) -> sqlx::Result<u64>
     Ok(tree.size())
 }
 
-async fn add_leaves(
-    conn: &mut PgConnection,
-    leaves: &[(u64, &Entry, Hash)],
-) -> sqlx::Result<()> {
+async fn add_leaves(conn: &mut PgConnection, leaves: &[(u64, &Entry, Hash)]) -> sqlx::Result<()> {
     sqlx::query!(
         "
         insert into audit.leaves (position, entry_seq, leaf_hash, subject)

@@ -57,7 +57,9 @@ impl Report {
 #[serde(tag = "finding", rename_all = "snake_case")]
 pub enum Finding {
     /// The entry has another hash than its leaf.
-    #[error("entry {seq}, at position {position}, was altered: it is not what its leaf was made of")]
+    #[error(
+        "entry {seq}, at position {position}, was altered: it is not what its leaf was made of"
+    )]
     Altered {
         /// The number of the entry.
         seq: i64,
@@ -79,7 +81,9 @@ pub enum Finding {
         position: u64,
     },
     /// The entry is there, and should have a leaf.
-    #[error("entry {seq} has no leaf, though the log was sealed beyond it: one of both was changed")]
+    #[error(
+        "entry {seq} has no leaf, though the log was sealed beyond it: one of both was changed"
+    )]
     NeverSealed {
         /// The number of the entry.
         seq: i64,

@@ -127,7 +127,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let pool = database.connect_current(APPLICATION).await?;
             let mut conn = pool.acquire().await?;
             let acts_as = acts_as(&mut conn, role, user).await?;
-            let created = api_keys::create(&mut conn, &name, acts_as, expires_in, &by.identity()).await;
+            let created =
+                api_keys::create(&mut conn, &name, acts_as, expires_in, &by.identity()).await;
             show_secret(&created.map_err(|error| in_words(error, None))?, output)?;
         }
         Command::List { database, output } => {

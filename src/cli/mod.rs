@@ -10,6 +10,7 @@
 mod output;
 
 mod actor;
+pub mod audit;
 pub mod bank;
 mod database;
 pub mod dead_letters;
@@ -51,6 +52,7 @@ Examples:
   app seed                      demo users with money and a history
   app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
+  app audit list                who did what; verify, prove that nothing of it was changed
   app reconcile                 compare the ledger with what the bank says that it did
   app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
   app queues list               what waits where; 'pause', 'drain' and 'limits' hold it up
@@ -102,6 +104,7 @@ enum Command {
     Send(send::Args),
     Doctor(doctor::Args),
     Verify(verify::Args),
+    Audit(audit::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
     Jobs(jobs::Args),
@@ -163,6 +166,7 @@ impl Cli {
             | Command::Send(_)
             | Command::Doctor(_)
             | Command::Verify(_)
+            | Command::Audit(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
             | Command::Jobs(_)
@@ -195,6 +199,7 @@ impl Cli {
             Command::Send(args) => return send::run(args).await,
             Command::Doctor(args) => return doctor::run(args).await,
             Command::Verify(args) => return verify::run(args).await,
+            Command::Audit(args) => return audit::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::Jobs(args) => return jobs::run(args).await,

@@ -8,6 +8,7 @@
 //! - [`queues`], [`workers`], [`schedules`]: reading them, holding them up, draining them.
 //! - [`users`], [`api_keys`]: the people and machines that may call.
 //! - [`job_keys`]: sealing stored jobs again under the current key.
+//! - [`audit`]: the log of all this, its proofs and its verification.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`demo_data`]: users with money and a history.
@@ -31,6 +32,7 @@
 
 pub mod actor;
 pub mod api_keys;
+pub mod audit;
 pub mod dead_letters;
 pub mod demo_data;
 pub mod health;

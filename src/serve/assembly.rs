@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
+use crate::http::api::audit::AuditApi;
 use crate::http::api::auth::AuthApi;
 use crate::http::api::dead_letters::DeadLettersApi;
 use crate::http::api::deposits::DepositsApi;
@@ -86,6 +87,7 @@ pub(super) fn assemble(
         WithdrawalsApi { orders: orders.clone() },
         TransfersApi { orders },
         DeadLettersApi { pool: pool.clone(), notifier },
+        AuditApi { pool: pool.clone() },
         SystemApi::new(pool, shutdown.clone()),
         MetricsApi { metrics },
         DocsApi,

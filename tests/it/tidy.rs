@@ -35,7 +35,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ),
     ("dev", &["bank", "db", "serve", "stdout", "telemetry", "work", "queue"]),
     ("serve", &["bank", "db", "http", "identity", "jobs", "queue", "telemetry"]),
-    ("work", &["bank", "db", "jobs", "queue", "telemetry"]),
+    ("work", &["audit", "bank", "db", "jobs", "queue", "telemetry"]),
     (
         "http",
         &[
@@ -51,7 +51,10 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "queue",
         ],
     ),
-    ("operations", &["audit", "bank", "db", "identity", "ids", "jobs", "money", "payments", "queue"]),
+    (
+        "operations",
+        &["audit", "bank", "db", "identity", "ids", "jobs", "money", "payments", "queue"],
+    ),
     ("jobs", &["audit", "bank", "ids", "money", "payments", "queue"]),
     ("payments", &["ids", "invariants", "money"]),
     ("audit", &[]),

@@ -20,8 +20,8 @@ use super::database::Database;
 use super::known_names::TypedNames;
 use super::output::{Output, moment};
 use super::report::{CONFLICT, NOT_FOUND, TIMED_OUT};
-use crate::operations::{Actor, Identity};
 use crate::operations::queues::{self, DrainResult, PauseResult, QueueScope};
+use crate::operations::{Actor, Identity};
 
 const APPLICATION: &str = "surety-queues";
 

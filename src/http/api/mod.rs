@@ -7,6 +7,7 @@
 //! - [`auth`], [`users`]: sign-in and sign-out, users and their roles.
 //! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
+//! - [`audit`]: who did what, and proofs of it.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
@@ -19,6 +20,7 @@
 //!
 //! [`Refused`]: crate::http::wire::refused::Refused
 
+pub mod audit;
 pub mod auth;
 pub mod dead_letters;
 pub mod deposits;
@@ -38,6 +40,7 @@ pub mod withdrawals;
 
 use poem_openapi::Tags;
 
+use self::audit::AuditApi;
 use self::auth::AuthApi;
 use self::dead_letters::DeadLettersApi;
 use self::deposits::DepositsApi;
@@ -64,6 +67,7 @@ pub type Apis = (
     WithdrawalsApi,
     TransfersApi,
     DeadLettersApi,
+    AuditApi,
     SystemApi,
     MetricsApi,
     DocsApi,
@@ -99,6 +103,9 @@ pub enum ApiTags {
     /// Discarded jobs, for operators.
     #[oai(rename = "dead letters")]
     DeadLetters,
+    /// The log of who did what, for operators.
+    #[oai(rename = "audit")]
+    Audit,
     /// The service itself.
     #[oai(rename = "system")]
     System,

@@ -57,6 +57,8 @@ const RULES: &[(&str, Rule)] = &[
     ("get_dead_letter", Rule::Staff),
     ("redrive_dead_letter", Rule::Admins),
     ("write_off_dead_letter", Rule::Admins),
+    ("list_audit_entries", Rule::Staff),
+    ("prove_transaction", Rule::Anybody),
     ("get_status", Rule::Anybody),
     ("check_health", Rule::Anybody),
     ("check_readiness", Rule::Anybody),

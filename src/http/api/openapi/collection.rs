@@ -127,6 +127,7 @@ const STEPS: &[Step] = &[
     step("change_password", By::Ada, &[ADA, ("current_password", "{{password}}")]),
     step("list_users", By::Admin, &[]),
     step("change_user", By::Admin, &[ADA]),
+    step("list_audit_entries", By::Admin, &[]),
     // Nothing is given up while all goes well, so the last three find nothing.
     step("list_dead_letters", By::Admin, &[]),
     step("get_dead_letter", By::Admin, &[]),
