@@ -7,6 +7,7 @@
 mod support;
 
 mod audience;
+mod audit;
 mod bad_bodies;
 mod bank;
 mod bank_orders;
