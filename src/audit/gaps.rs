@@ -15,7 +15,7 @@ pub struct Gap {
     pub bound: i64,
 }
 
-/// How far the sealer is.
+/// The progress of sealing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Progress {
     /// The highest number that was seen.

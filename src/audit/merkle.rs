@@ -1,9 +1,9 @@
 //! The Merkle tree of RFC 6962 (section 2.1, the same in RFC 9162), without a database.
 //!
 //! A leaf is SHA-256 of 0x00 and its bytes, a node SHA-256 of 0x01 and its two children, so that
-//! neither can be taken for the other. The left child has as many leaves as the largest power of two
-//! that is smaller than those of the node. Node (level, index) is the root of the perfect subtree of
-//! the leaves from `index * 2^level` on.
+//! neither can be taken for the other. The left child has as many leaves as the largest power of
+//! two that is smaller than those of the node. Node (level, index) is the root of the perfect
+//! subtree of the leaves from `index * 2^level` on.
 
 use sha2::{Digest, Sha256};
 
@@ -120,8 +120,8 @@ pub fn path(siblings: &[Vec<Hash>]) -> Vec<Hash> {
     siblings.iter().map(|peaks| fold(peaks)).collect()
 }
 
-/// Tells if a tree of this size and root has the leaf at this position, by its audit path (RFC 9162,
-/// section 2.1.3.2).
+/// Tells if a tree of this size and root has the leaf at this position, by its audit path (RFC
+/// 9162, section 2.1.3.2).
 pub fn is_included(leaf: Hash, position: u64, size: u64, path: &[Hash], root: &Hash) -> bool {
     if position >= size {
         return false;

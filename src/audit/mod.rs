@@ -1,7 +1,8 @@
 //! The audit log: what became of money and what operators did, and the proof that nothing of it was
 //! changed since.
 //!
-//! - [`entries`]: an entry, its canonical text, and writing many at once. [`reading`]: finding them.
+//! - [`entries`]: an entry, its canonical text, and writing many at once. [`reading`]: finding
+//!   them.
 //! - [`merkle`]: the tree of RFC 6962 over the entries, without a database. [`tree`]: its stored
 //!   part.
 //! - [`sealing`]: gives committed entries their positions in the tree, in batches; [`gaps`]: the
@@ -9,7 +10,8 @@
 //! - [`heads`]: the roots, as they are kept, exported and read again.
 //! - [`export`]: heads to a file or an endpoint, out of the reach of who owns the database.
 //! - [`proofs`]: that an entry is in the tree, to be checked without the database.
-//! - [`verification`]: recomputes everything and finds what was altered, removed or reordered.
+//! - [`verification`]: recomputes everything and finds what was altered, removed or reordered;
+//!   [`findings`] tell of it.
 //!
 //! Guaranteed: an entry commits together with what it tells of. Whatever has committed is sealed
 //! once, at a position that never changes, also when it commits late or the sealer is killed. Who
@@ -21,6 +23,7 @@
 
 pub mod entries;
 pub mod export;
+pub mod findings;
 pub mod gaps;
 pub mod heads;
 pub mod merkle;

@@ -118,9 +118,10 @@ pub async fn list(
     if let (Some(kind), Some(id)) = (&filter.subject_kind, &filter.subject_id) {
         // Of what is sealed, the leaves know by an index; the rest is little.
         let number = Subject::new(kind, id).number();
-        query.push(" and (entry.seq in (select entry_seq from audit.leaves where subject = ");
+        query
+            .push(" and entry.seq = any(array(select entry_seq from audit.leaves where subject = ");
         query.push_bind(number);
-        query.push(") or entry.seq in (select seq from audit.unsealed()))");
+        query.push(" union all select seq from audit.unsealed()))");
     }
     if let Some(kind) = &filter.subject_kind {
         query.push(" and entry.subject_kind = ").push_bind(kind);

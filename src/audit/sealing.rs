@@ -26,7 +26,7 @@ pub enum Seal {
     Nothing,
     /// Another process is sealing.
     Taken,
-    /// So many entries were sealed.
+    /// Entries were sealed.
     Sealed {
         /// The number of entries; with [`MAX_BATCH`] there may be more.
         entries: usize,
@@ -89,13 +89,13 @@ pub async fn seal(conn: &mut PgConnection) -> sqlx::Result<Seal> {
 
 /// The numbers of transactions at a moment.
 struct Horizon {
-    /// That of this transaction.
+    /// The number of this transaction.
     own: i64,
     /// All before this one have ended.
     oldest: i64,
 }
 
-/// How far the sealer is, locked; none while another process has the lock.
+/// The progress of sealing, locked; none while another process has the lock.
 async fn lock(conn: &mut PgConnection) -> sqlx::Result<Option<Progress>> {
     let row = sqlx::query!(
         "select top, gap_first, gap_last, gap_bound from audit.sealer for update skip locked"

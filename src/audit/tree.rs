@@ -1,4 +1,4 @@
-//! The stored part of the tree: all leaves, and of the nodes above them those of every eighth level.
+//! The stored part of the tree: all leaves, and the nodes above them on every eighth level.
 
 use sqlx::PgConnection;
 
@@ -8,7 +8,8 @@ use super::merkle::{Frontier, Hash, Place, node_hash, peaks};
 /// most 128 of them.
 pub const STORED_LEVELS: u32 = 8;
 
-/// The hash with these bytes. A row that somebody gave another length has no hash, so it is nobody's.
+/// The hash with these bytes. What somebody gave another length is no hash, and becomes that of
+/// nothing.
 pub(super) fn hash_of(bytes: &[u8]) -> Hash {
     bytes.try_into().unwrap_or_default()
 }

@@ -35,8 +35,8 @@ Examples:
   app audit check-proof proof.json --head /mnt/worm/heads.jsonl
 
 'verify' computes everything again from the entries, and finds what was altered, removed, reordered
-or cut off. Only heads that were exported (APP_AUDIT_EXPORT of 'app work') prove it against those who
-may change the database as they like. 'check-proof' needs no database.
+or cut off. Only heads that were exported (APP_AUDIT_EXPORT of 'app work') prove it against those
+who may change the database as they like. 'check-proof' needs no database.
 
 Exit codes: 0 done or all is well, 1 something was changed or a proof proves nothing, 2 usage, 3 no
 such entry or none that is sealed yet, 7 database unreachable, 8 schema mismatch.";

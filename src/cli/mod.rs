@@ -31,6 +31,7 @@ pub mod seed;
 pub mod send;
 mod settings;
 pub mod signals;
+pub mod timeline;
 pub mod users;
 pub mod verify;
 pub mod workers;
@@ -52,6 +53,7 @@ Examples:
   app seed                      demo users with money and a history
   app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
+  app timeline txn_1001         what happened to a transaction or order, from all sources
   app audit list                who did what; verify, prove that nothing of it was changed
   app reconcile                 compare the ledger with what the bank says that it did
   app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
@@ -105,6 +107,7 @@ enum Command {
     Doctor(doctor::Args),
     Verify(verify::Args),
     Audit(audit::Args),
+    Timeline(timeline::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
     Jobs(jobs::Args),
@@ -167,6 +170,7 @@ impl Cli {
             | Command::Doctor(_)
             | Command::Verify(_)
             | Command::Audit(_)
+            | Command::Timeline(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
             | Command::Jobs(_)
@@ -200,6 +204,7 @@ impl Cli {
             Command::Doctor(args) => return doctor::run(args).await,
             Command::Verify(args) => return verify::run(args).await,
             Command::Audit(args) => return audit::run(args).await,
+            Command::Timeline(args) => return timeline::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::Jobs(args) => return jobs::run(args).await,

@@ -21,7 +21,7 @@ pub static APP: Schema = Schema {
         "0003_bank" guarded,
         "0004_idempotency_keys" guarded,
         "0005_rate_limits",
-        "0008_audit" guarded,
+        "0006_audit" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":

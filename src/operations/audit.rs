@@ -6,9 +6,9 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
+pub use crate::audit::findings::{Finding, Report};
 pub use crate::audit::proofs::{Proof, ProofError};
 pub use crate::audit::reading::Filter as AuditFilter;
-pub use crate::audit::verification::{Finding, Report};
 pub use crate::audit::{Head, Subject};
 
 use crate::audit::{Entry, heads, proofs, reading, verification};

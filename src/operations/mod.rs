@@ -11,6 +11,7 @@
 //! - [`audit`]: the log of all this, its proofs and its verification.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
+//! - [`timeline`]: what happened to a transaction or an order, from all sources.
 //! - [`demo_data`]: users with money and a history.
 //!
 //! # Rules of this layer
@@ -41,6 +42,7 @@ pub mod jobs;
 pub mod queues;
 pub mod reconciliation;
 pub mod schedules;
+pub mod timeline;
 pub mod users;
 pub mod verify;
 pub mod workers;

@@ -18,6 +18,7 @@ use crate::http::api::metrics::MetricsApi;
 use crate::http::api::orders::{OrderService, PlaceOrders};
 use crate::http::api::record_transactions::RecordTransactions;
 use crate::http::api::system::SystemApi;
+use crate::http::api::timelines::TimelinesApi;
 use crate::http::api::transactions::TransactionsApi;
 use crate::http::api::transfers::TransfersApi;
 use crate::http::api::user_money::UserMoneyApi;
@@ -88,6 +89,7 @@ pub(super) fn assemble(
         TransfersApi { orders },
         DeadLettersApi { pool: pool.clone(), notifier },
         AuditApi { pool: pool.clone() },
+        TimelinesApi { pool: pool.clone() },
         SystemApi::new(pool, shutdown.clone()),
         MetricsApi { metrics },
         DocsApi,

@@ -45,6 +45,7 @@ mod slow_clients;
 mod system;
 mod telemetry;
 mod tidy;
+mod timeline;
 mod transaction_readers;
 mod transactions_api;
 mod verify;

@@ -15,7 +15,7 @@ async fn objects(pool: &PgPool) -> BTreeSet<String> {
     let lines: Vec<String> = sqlx::query_scalar(
         "with ours as (select oid, nspname from pg_namespace
                        where nspname in ('queue', 'payments', 'bank', 'identity',
-                                         'api', 'rate_limits', 'surety'))
+                                         'api', 'rate_limits', 'audit', 'surety'))
          select 'schema ' || nspname from ours
          union all
          select concat_ws(' ', 'relation', c.oid::regclass, c.relkind, c.reloptions)
@@ -261,7 +261,7 @@ async fn nothing_is_undone_without_consent() {
     assert_eq!(db::schema_state(&db.pool).await.unwrap(), SchemaState::Current);
 
     let (status, output) = migrate(&db.url, &["revert", "--yes"]).run().await;
-    assert!(status.success() && output.contains("undone   app/5"), "{output}");
+    assert!(status.success() && output.contains("undone   app/6"), "{output}");
     let (status, output) = migrate(&db.url, &["revert", "--to", "app/3", "--yes"]).run().await;
     assert!(status.success() && output.contains("undone   app/4"), "{output}");
     let (status, output) = migrate(&db.url, &["revert", "--steps", "4", "--yes"]).run().await;
@@ -275,7 +275,8 @@ async fn nothing_is_undone_without_consent() {
 }
 
 /// What is money, or evidence of it, one at a time, and what the refusal says of it.
-const MONEY: [(&str, &str); 6] = [
+const MONEY: [(&str, &str); 7] = [
+    ("select audit.log_transaction('t', '{}')", "audit.entries says who did what"),
     (
         "insert into payments.accounts (id, kind, owner_id, currency, floor)
          values (gen_random_uuid(), 'wallet', gen_random_uuid(), 'EUR', 0)",

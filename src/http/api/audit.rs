@@ -48,16 +48,12 @@ impl AuditApi {
         uri: &Uri,
         /// Only what this one did: `user:` or `key:` and an id, `cli:` and a name, `job:` and a
         /// kind, or `system`.
-        #[oai(validator(min_length = 1, max_length = 200))]
         actor: Query<Option<String>>,
         /// Only this action; with a dot at its end, all that begin with it.
-        #[oai(validator(min_length = 1, max_length = 100))]
         action: Query<Option<String>>,
         /// Only about things of this sort.
-        #[oai(validator(min_length = 1, max_length = 40))]
         subject_kind: Query<Option<String>>,
         /// Only about the thing of this name.
-        #[oai(validator(min_length = 1, max_length = 300))]
         subject_id: Query<Option<String>>,
         /// Only since this time (RFC 3339).
         since: Query<Option<Moment>>,

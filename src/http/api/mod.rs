@@ -7,7 +7,7 @@
 //! - [`auth`], [`users`]: sign-in and sign-out, users and their roles.
 //! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
-//! - [`audit`]: who did what, and proofs of it.
+//! - [`audit`]: who did what, and proofs of it. [`timelines`]: what happened to one thing.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
@@ -31,6 +31,7 @@ pub mod openapi;
 pub mod orders;
 pub mod record_transactions;
 pub mod system;
+pub mod timelines;
 pub mod transactions;
 pub mod transfers;
 pub mod user_money;
@@ -48,6 +49,7 @@ use self::docs::DocsApi;
 use self::inbound_webhooks::InboundWebhooksApi;
 use self::metrics::MetricsApi;
 use self::system::SystemApi;
+use self::timelines::TimelinesApi;
 use self::transactions::TransactionsApi;
 use self::transfers::TransfersApi;
 use self::user_money::UserMoneyApi;
@@ -68,6 +70,7 @@ pub type Apis = (
     TransfersApi,
     DeadLettersApi,
     AuditApi,
+    TimelinesApi,
     SystemApi,
     MetricsApi,
     DocsApi,

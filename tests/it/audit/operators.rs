@@ -75,9 +75,9 @@ async fn every_command_that_changes_something_leaves_its_entry_and_a_dry_run_non
         output
     };
     let reason = ["--reason", "a test"];
-    run(&["users", "create", "--email", "eva@example.com", "--generate-password"]).await;
+    run(&["users", "create", "eva@example.com"]).await;
     run(&["users", "set-role", "eva@example.com", "operator"]).await;
-    run(&["users", "set-password", "eva@example.com", "--generate-password"]).await;
+    run(&["users", "set-password", "eva@example.com"]).await;
     let key = run(&["keys", "create", "--name", "till", "--role", "operator", "-o", "json"]).await;
     let key: Value = serde_json::from_str(&key).unwrap();
     let id = key["id"].as_str().unwrap();

@@ -197,7 +197,7 @@ async fn sql_and_rust_log_a_transaction_and_what_is_no_entry_is_refused() {
     let subjects: BTreeSet<&str> =
         entries.iter().map(|entry| entry["subject_id"].as_str().unwrap()).collect();
     assert_eq!((entries.len(), subjects), (2, BTreeSet::from(["txn_1"])));
-    assert_eq!(entries[0]["data"].to_string(), "{\"a\":1.50}");
+    assert_eq!(entries[0]["data"].to_string(), "{\"a\":1.5}");
     assert!(entries[0]["actor"].as_str().unwrap().starts_with("db:"));
     assert_eq!((&entries[1]["actor"], &entries[1]["data"]), (&json!("system"), &json!({"b": 2})));
 

@@ -110,8 +110,8 @@ async fn reordered_rows_are_found() {
     sealed(&db, 3).await;
     tamper(
         &db,
-        "update audit.leaves set position = -position where position in (12, 13);
-         update audit.leaves set position = 25 + position where position < 0",
+        "update audit.leaves set position = 1000 + position where position in (12, 13);
+         update audit.leaves set position = 1025 - position where position > 1000",
     )
     .await;
     let found = findings(&db, &[]).await;

@@ -1,4 +1,4 @@
-//! The examples of the audit log, whose proof can be checked.
+//! The examples of the audit log, whose proof can be checked, and of timelines.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -15,6 +15,15 @@ pub(super) fn of_operation(id: &str) -> Exchange {
     let answer = match id {
         "list_audit_entries" => json!({ "entries": [listed()], "next_cursor": CURSOR }),
         "prove_transaction" => proof(),
+        "get_transaction_timeline" => timeline(json!({
+            "job_id": 812, "kind": "settle_transaction", "queue": "default", "state": "completed",
+        })),
+        "get_deposit_timeline" | "get_withdrawal_timeline" => timeline(json!({
+            "job_id": 812, "kind": "execute_bank_order", "queue": "bank", "state": "completed",
+        })),
+        "get_transfer_timeline" => timeline(json!({
+            "job_id": 812, "kind": "execute_transfer", "queue": "default", "state": "completed",
+        })),
         _ => return Exchange::default(),
     };
     Exchange { request: None, answer: Some(answer) }
@@ -65,6 +74,23 @@ fn proof() -> Value {
             "root": hex::encode(tree.root()),
             "size": 2,
         },
+    })
+}
+
+fn timeline(job: Value) -> Value {
+    json!({
+        "events": [
+            {
+                "at": AT, "source": "money", "event": "accepted", "trace_id": null, "details": {},
+            },
+            {
+                "at": AT,
+                "source": "job",
+                "event": "enqueued",
+                "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+                "details": job,
+            },
+        ],
     })
 }
 
