@@ -156,7 +156,7 @@ fn json(value: &impl Serialize) -> String {
 }
 
 /// Writes entries, in the transaction of what they tell of: one statement for any number of them,
-/// about 5 µs each. They are sealed after the commit.
+/// about 6 µs each in batches of 200. They are sealed after the commit.
 ///
 /// # Errors
 ///

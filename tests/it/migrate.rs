@@ -332,7 +332,8 @@ async fn money_is_not_dropped_and_a_dry_run_says_so_before_anything_is_touched()
 #[tokio::test]
 async fn what_holds_no_money_is_undone_beside_it() {
     let db = TestDb::new().await;
-    for (made, _) in MONEY {
+    // What the audit log holds is evidence, too, and lies above it.
+    for (made, _) in MONEY.into_iter().filter(|(_, says)| !says.starts_with("audit.")) {
         sqlx::raw_sql(made).execute(&db.pool).await.unwrap();
     }
     let (status, output) = migrate(&db.url, &["revert", "--to", "app/4", "--yes"]).run().await;
