@@ -4,8 +4,8 @@
 //! No schedule and no leader: every process looks every [`SEAL_INTERVAL`], and of those that find
 //! something one seals, by the lock of a row. A process that is killed leaves nothing half done,
 //! and the next look of any other goes on. A look that finds nothing reads two rows; one that
-//! seals takes a transaction for each 5,000 entries. A debug build sealed 7,500 entries a second, on
-//! two cores that did other things, too.
+//! seals takes a transaction for each 5,000 entries. A debug build sealed 7,500 entries a second,
+//! on two busy cores.
 
 use std::time::{Duration, Instant};
 
