@@ -85,6 +85,7 @@
 //! - [`receiver`]: `app listen`, the other side of deliveries, for people who build one.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
 //! - [`notices`]: mail to users: what it says, how it is sent, who wants none.
+//! - [`audit`]: who did what, and the proof that nobody has changed it since.
 //! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
@@ -121,8 +122,9 @@
 //! # Rules that hold everywhere
 //!
 //! - Dependencies point one way: `cli | http → operations → jobs → payments | bank | identity |
-//!   deliveries | notices | events | queue`. Those last seven do not know each other. Cargo holds
-//!   it between crates, and inside the app a test that reads the sources (`tests/it/tidy.rs`).
+//!   audit | deliveries | notices | events | queue`. Those last eight do not know each other. Cargo
+//!   holds it between crates, and inside the app a test that reads the sources
+//!   (`tests/it/tidy.rs`).
 //! - Only [`http`], [`operations`] and [`jobs`] begin and commit a database transaction, and only
 //!   they enqueue. Everything below takes `&mut PgConnection`, so one function shows all that
 //!   commits together.
@@ -161,7 +163,10 @@
 //! | inbound webhook | what a provider sends us |
 //! | endpoint, delivery | a URL at which somebody wants our webhooks; a message for it |
 //! | attempt, of a delivery | one POST on the wire, or the reason that there was none |
+//! | audit entry | who did what to what, kept for good |
+//! | seal, head | to give audit entries their places in a tree; its root at a size |
 
+pub mod audit;
 pub mod bank;
 pub mod cli;
 pub mod db;

@@ -12,10 +12,12 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::export::ExportTarget;
 use crate::bank::BankArgs;
 use crate::db::{self, DatabaseArgs};
 use crate::deliveries::settings::ReachArgs;
 use crate::deliveries::{Client, Guard, Limits, RetrySchedule, Transport};
+use crate::jobs::audit_keeper::AuditKeeper;
 use crate::jobs::{self, Bank, Services, Webhooks};
 use crate::notices::MailArgs;
 use crate::queue::Retention;
@@ -100,6 +102,22 @@ pub struct WorkerArgs {
     #[arg(long, env = "APP_WORKER_VERSION", default_value = env!("CARGO_PKG_VERSION"),
           value_name = "VERSION")]
     pub worker_version: String,
+
+    /// Where the heads of the audit log go, out of reach of who owns the database: file:/path or
+    /// https://host/path.
+    #[arg(
+        long,
+        env = "APP_AUDIT_EXPORT",
+        hide_env_values = true,
+        default_value = "off",
+        value_name = "TARGET"
+    )]
+    pub audit_export: ExportTarget,
+
+    /// The time between two exports of the newest head.
+    #[arg(long, env = "APP_AUDIT_EXPORT_INTERVAL", default_value = "60s",
+          value_parser = parse_duration)]
+    pub audit_export_interval: Duration,
 
     /// For how many days completed and cancelled jobs are kept.
     #[arg(long, env = "APP_RETENTION_COMPLETED_DAYS", default_value_t = 7, value_name = "DAYS")]
@@ -230,7 +248,12 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         );
     }
     warn_of_unknown_queues(&handlers, &args.worker.queues).await;
+    // Not that of the worker, which may be told to drain by others.
+    let stop = CancellationToken::new();
+    let keeper = tokio::spawn(audit_keeper(handlers, &args.worker).run(stop.clone()));
     let summary = worker.run(shutdown).await;
+    stop.cancel();
+    keeper.await.context("the keeper of the audit log panicked")?;
     report(summary);
     Ok(())
 }
@@ -270,6 +293,12 @@ pub fn worker(
         Some(direct) => worker.listening_by(direct),
         None => worker,
     }))
+}
+
+/// The keeper of the audit log that runs beside the workers of a process.
+pub fn audit_keeper(pool: PgPool, args: &WorkerArgs) -> AuditKeeper {
+    let (export, export_interval) = (args.audit_export.clone(), args.audit_export_interval);
+    AuditKeeper { pool, export, export_interval }
 }
 
 fn report(summary: WorkerSummary) {

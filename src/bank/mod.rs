@@ -25,6 +25,7 @@
 //! or the queue.
 
 pub mod breaker;
+pub mod call_history;
 pub mod call_log;
 mod call_span;
 pub mod client;

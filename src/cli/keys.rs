@@ -10,6 +10,7 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::actor::NameArg;
 use super::database::Database;
 use super::output::{Output, moment, table};
 use super::users;
@@ -58,6 +59,8 @@ enum Command {
         /// The time for which it holds, such as 90d [default: until it is revoked]
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         expires_in: Option<Duration>,
+        #[command(flatten)]
+        by: NameArg,
         /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
@@ -76,6 +79,8 @@ enum Command {
         database: Database,
         /// The key's id.
         id: Uuid,
+        #[command(flatten)]
+        by: NameArg,
     },
     /// Gives an API key another secret and prints it.
     Rotate {
@@ -86,6 +91,8 @@ enum Command {
         /// The time for which the secret before still holds.
         #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
         grace: Duration,
+        #[command(flatten)]
+        by: NameArg,
         /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
@@ -95,6 +102,8 @@ enum Command {
     RotateSigning {
         #[command(flatten)]
         database: Database,
+        #[command(flatten)]
+        by: NameArg,
     },
 }
 
@@ -114,31 +123,34 @@ enum MachineRole {
 /// When the database cannot be reached or refuses, or there is no such key or user.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Create { database, name, role, user, expires_in, output } => {
+        Command::Create { database, name, role, user, expires_in, by, output } => {
             let pool = database.connect_current(APPLICATION).await?;
             let mut conn = pool.acquire().await?;
             let acts_as = acts_as(&mut conn, role, user).await?;
-            let created = api_keys::create(&mut conn, &name, acts_as, expires_in).await;
+            let created =
+                api_keys::create(&mut conn, &name, acts_as, expires_in, &by.identity()).await;
             show_secret(&created.map_err(|error| in_words(error, None))?, output)?;
         }
         Command::List { database, output } => {
             list(&database.connect_current(APPLICATION).await?, output).await?;
         }
-        Command::Revoke { database, id } => {
+        Command::Revoke { database, id, by } => {
             let mut conn = database.connect_current(APPLICATION).await?.acquire().await?;
-            let revoked = api_keys::revoke(&mut conn, ApiKeyId(id)).await;
+            let revoked = api_keys::revoke(&mut conn, ApiKeyId(id), &by.identity()).await;
             let key = revoked.map_err(|error| in_words(error, Some(no_such_key(id))))?;
             println!("API key {id} ({}) is revoked; nothing brings it back", key.name);
         }
-        Command::Rotate { database, id, grace, output } => {
+        Command::Rotate { database, id, grace, by, output } => {
             let mut conn = database.connect_current(APPLICATION).await?.acquire().await?;
-            let rotated = api_keys::rotate(&mut conn, ApiKeyId(id), grace).await;
+            let by = by.identity();
+            let rotated = api_keys::rotate(&mut conn, ApiKeyId(id), grace, &by).await;
             let missing = format!("{}, or it is revoked", no_such_key(id));
             show_secret(&rotated.map_err(|error| in_words(error, Some(missing)))?, output)?;
         }
-        Command::RotateSigning { database } => {
+        Command::RotateSigning { database, by } => {
             let pool = database.connect_current(APPLICATION).await?;
-            let rotated = api_keys::rotate_signing_key(&mut *pool.acquire().await?).await;
+            let mut conn = pool.acquire().await?;
+            let rotated = api_keys::rotate_signing_key(&mut conn, &by.identity()).await;
             let number = rotated.map_err(|error| in_words(error, None))?;
             println!(
                 "signing key {number} signs from now on; only it and the one before it verify"

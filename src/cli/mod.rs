@@ -10,6 +10,7 @@
 mod output;
 
 mod actor;
+pub mod audit;
 pub mod bank;
 mod database;
 pub mod dead_letters;
@@ -32,6 +33,7 @@ pub mod seed;
 pub mod send;
 mod settings;
 pub mod signals;
+pub mod timeline;
 pub mod users;
 pub mod verify;
 pub mod workers;
@@ -54,6 +56,8 @@ Examples:
   app seed                      demo users with money and a history
   app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
+  app timeline txn_1001         what happened to a transaction or order, from all sources
+  app audit list                who did what; verify, prove that nothing of it was changed
   app reconcile                 compare the ledger with what the bank says that it did
   app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
   app queues list               what waits where; 'pause', 'drain' and 'limits' hold it up
@@ -106,6 +110,8 @@ enum Command {
     Send(send::Args),
     Doctor(doctor::Args),
     Verify(verify::Args),
+    Audit(audit::Args),
+    Timeline(timeline::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
     Endpoints(endpoints::Args),
@@ -169,6 +175,8 @@ impl Cli {
             | Command::Send(_)
             | Command::Doctor(_)
             | Command::Verify(_)
+            | Command::Audit(_)
+            | Command::Timeline(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
             | Command::Endpoints(_)
@@ -203,6 +211,8 @@ impl Cli {
             Command::Send(args) => return send::run(args).await,
             Command::Doctor(args) => return doctor::run(args).await,
             Command::Verify(args) => return verify::run(args).await,
+            Command::Audit(args) => return audit::run(args).await,
+            Command::Timeline(args) => return timeline::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::Endpoints(args) => return endpoints::run(args).await,

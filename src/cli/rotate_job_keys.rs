@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+use super::actor::NameArg;
 use super::database::Database;
 use super::output::{Output, table};
 use super::report::FAILED;
@@ -47,6 +48,9 @@ pub struct Args {
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     batch: u32,
 
+    #[command(flatten)]
+    by: NameArg,
+
     /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -63,7 +67,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pool = args.database.connect_current(APPLICATION).await?;
     let rotation = match args.dry_run {
         true => job_keys::count(&pool, &keyring).await?,
-        false => job_keys::rotate(&pool, &keyring, args.batch).await?,
+        false => job_keys::rotate(&pool, &keyring, args.batch, &args.by.identity()).await?,
     };
     match args.output {
         Output::Table => print!("{}", in_words(&keyring, &rotation)),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde_json::{Value, json};
 
+use super::actor::NameArg;
 use super::database::Database;
 use super::output::{Output, table};
 use super::password_source::PasswordSource;
@@ -37,6 +38,9 @@ pub struct Args {
     #[arg(long)]
     yes: bool,
 
+    #[command(flatten)]
+    by: NameArg,
+
     /// The output format of the credentials.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -54,7 +58,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let read = args.password.read_for(&USERS.map(|(email, _role)| email))?;
     let shown = read.each_ref().map(|(_, shown)| shown.clone());
-    let users = demo_data::seed(&pool, read.map(|(password, _)| password)).await?;
+    let passwords = read.map(|(password, _)| password);
+    let users = demo_data::seed(&pool, passwords, &args.by.identity()).await?;
     show(&users, &shown, args.output)?;
     Ok(ExitCode::SUCCESS)
 }

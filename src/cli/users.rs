@@ -13,6 +13,7 @@ use super::database::Database;
 use super::output::{Output, moment, table};
 use super::password_source::PasswordSource;
 use crate::money::{Currency, UnknownCurrency};
+use crate::operations::Identity;
 use crate::operations::notifications::{self, Preferences};
 use crate::operations::users::{
     self, Email, Hasher, NewUser, Role, UserChange, UserFilter, UserRef, UserStatus, UserView,
@@ -61,6 +62,8 @@ enum Command {
         currency: Currency,
         #[command(flatten)]
         password: PasswordSource,
+        #[command(flatten)]
+        by: NameArg,
         /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
@@ -92,6 +95,8 @@ enum Command {
         /// The role from now on.
         #[arg(value_enum)]
         role: Role,
+        #[command(flatten)]
+        by: NameArg,
     },
     /// Changes whether a user may sign in; any but active signs the user out everywhere.
     SetStatus {
@@ -102,6 +107,8 @@ enum Command {
         /// The status from now on.
         #[arg(value_enum)]
         status: UserStatus,
+        #[command(flatten)]
+        by: NameArg,
     },
     /// Switches mail about outcomes and endpoints on or off for a user.
     SetMail {
@@ -121,6 +128,8 @@ enum Command {
         user: UserRef,
         #[command(flatten)]
         password: PasswordSource,
+        #[command(flatten)]
+        by: NameArg,
     },
 }
 
@@ -158,12 +167,13 @@ pub(super) async fn find(conn: &mut PgConnection, user: &UserRef) -> anyhow::Res
 /// When the database cannot be reached or refuses, or the change is not to be.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Create { database, email, role, currency, password, output } => {
+        Command::Create { database, email, role, currency, password, by, output } => {
+            let by = by.identity();
             let (password, shown) = password.read(email.as_str())?;
             let password_hash = Hasher::default().hash(password).await?;
             let new = NewUser { email, password_hash, role, currency };
             let pool = database.connect_current(APPLICATION).await?;
-            let user = match users::create(&mut *pool.acquire().await?, &new).await {
+            let user = match users::create(&mut *pool.acquire().await?, &new, Some(&by)).await {
                 Ok(user) => user,
                 Err(error) => return Err(in_words(error)),
             };
@@ -174,19 +184,22 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let filter = UserFilter { status, role, email: None };
             list(&users::list(&mut conn, &filter, None, limit).await?, output)?;
         }
-        Command::SetRole { database, user, role } => {
-            change(&database, &user, UserChange { role: Some(role), status: None }).await?;
+        Command::SetRole { database, user, role, by } => {
+            let to = UserChange { role: Some(role), status: None };
+            change(&database, &user, to, &by.identity()).await?;
         }
-        Command::SetStatus { database, user, status } => {
-            change(&database, &user, UserChange { role: None, status: Some(status) }).await?;
+        Command::SetStatus { database, user, status, by } => {
+            let to = UserChange { role: None, status: Some(status) };
+            change(&database, &user, to, &by.identity()).await?;
         }
         Command::SetMail { database, user, mail } => set_mail(&database, &user, mail).await?,
-        Command::SetPassword { database, user, password } => {
+        Command::SetPassword { database, user, password, by } => {
+            let by = by.identity();
             let pool = database.connect_current(APPLICATION).await?;
             let user = find(&mut *pool.acquire().await?, &user).await?;
             let (password, shown) = password.read(&user.email)?;
             let hash = Hasher::default().hash(password).await?;
-            let set = users::set_password(&mut *pool.acquire().await?, user.id, &hash).await;
+            let set = users::set_password(&mut *pool.acquire().await?, user.id, &hash, &by).await;
             set.map_err(in_words)?;
             println!("user {} has another password and is signed out everywhere", user.email);
             if let Some(password) = shown {
@@ -197,12 +210,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn change(database: &Database, user: &UserRef, change: UserChange) -> anyhow::Result<()> {
+async fn change(
+    database: &Database,
+    user: &UserRef,
+    change: UserChange,
+    by: &Identity,
+) -> anyhow::Result<()> {
     let pool = database.connect_current(APPLICATION).await?;
     let mut conn = pool.acquire().await?;
     let id = find(&mut conn, user).await?.id;
-    let by = NameArg::default().identity();
-    let user = users::change(&mut conn, id, change, &by).await.map_err(in_words)?;
+    let user = users::change(&mut conn, id, change, by).await.map_err(in_words)?;
     println!("user {} is {}, {}", user.email, user.role.as_str(), user.status.as_str());
     Ok(())
 }

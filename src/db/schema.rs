@@ -21,6 +21,7 @@ pub static APP: Schema = Schema {
         "events",
         "deliveries",
         "notices",
+        "audit",
     ],
     records: "surety",
     migrations: crate::queue::schema_migrations![
@@ -32,6 +33,7 @@ pub static APP: Schema = Schema {
         "0005_rate_limits",
         "0006_events" guarded,
         "0007_deliveries" guarded,
+        "0008_audit" guarded,
         "0009_notices" guarded,
     ],
     files: crate::queue::schema_files![
@@ -49,6 +51,9 @@ pub static APP: Schema = Schema {
         "functions/events.refuse_change",
         "functions/events.take",
         "functions/deliveries.plan",
+        "functions/audit.refuse_change",
+        "functions/audit.log_transaction",
+        "functions/audit.unsealed",
     ],
 };
 

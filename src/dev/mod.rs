@@ -199,6 +199,7 @@ impl Webhooks {
 struct Running {
     serving: JoinHandle<anyhow::Result<ServeSummary>>,
     workers: Vec<JoinHandle<WorkerSummary>>,
+    audit_keeper: JoinHandle<()>,
     stop: CancellationToken,
     /// Cancelled when the API has ended, asked to or not.
     serving_ended: CancellationToken,
@@ -231,6 +232,8 @@ impl Running {
                 tokio::spawn(async move { Arc::clone(&worker).run(stop).await })
             })
             .collect();
+        let keeper = work::audit_keeper(database.handler_pool.clone(), &args.worker);
+        let audit_keeper = tokio::spawn(keeper.run(stop.clone()));
         let api = args.api.clone();
         let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
@@ -242,7 +245,7 @@ impl Running {
             let _ended = ended;
             serve::run(settings, serve_stop).await
         });
-        Ok(Self { serving, workers, stop, serving_ended })
+        Ok(Self { serving, workers, audit_keeper, stop, serving_ended })
     }
 
     /// Waits for the reason to stop; an error when it was not the user's wish.
@@ -267,6 +270,7 @@ impl Running {
             worked.lease_lost += one.lease_lost;
             worked.handed_back += one.handed_back;
         }
+        self.audit_keeper.await.context("the keeper of the audit log panicked")?;
         let served = self.serving.await.context("the API panicked")??;
         Ok(Summary { served, worked })
     }

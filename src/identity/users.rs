@@ -315,11 +315,25 @@ pub struct Change {
     pub status: Option<UserStatus>,
 }
 
+/// The rights of a user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Access {
+    /// The role.
+    pub role: Role,
+    /// The status.
+    pub status: UserStatus,
+}
+
 /// The result of a change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Changed {
-    /// The user as it is now.
-    Yes(User),
+    /// The user was changed.
+    Yes {
+        /// The rights before.
+        before: Access,
+        /// The user as it is now.
+        user: User,
+    },
     /// There is no such user.
     NoSuchUser,
     /// The user is the last active admin, whom nobody could let in again.
@@ -353,6 +367,19 @@ pub async fn change(
     if admins == [id.0] && !stays_admin {
         return Ok(Changed::LastAdmin);
     }
+    let before = sqlx::query_as!(
+        Access,
+        r#"
+        select role as "role: Role", status as "status: UserStatus"
+        from identity.users
+        where id = $1
+        for no key update
+        "#,
+        id.0,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(before) = before else { return Ok(Changed::NoSuchUser) };
     let user = sqlx::query_as!(
         User,
         r#"
@@ -370,11 +397,10 @@ pub async fn change(
         change.role as Option<Role>,
         change.status as Option<UserStatus>,
     )
-    .fetch_optional(&mut *conn)
+    .fetch_one(&mut *conn)
     .await?;
-    let Some(user) = user else { return Ok(Changed::NoSuchUser) };
     if user.status != UserStatus::Active {
         sessions::end_all(conn, id).await?;
     }
-    Ok(Changed::Yes(user))
+    Ok(Changed::Yes { before, user })
 }

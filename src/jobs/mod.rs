@@ -1,10 +1,11 @@
 //! The second way in: the jobs that run after the answer was sent. One file per kind of job, and
-//! [`dead_letters`] for those that were given up.
+//! [`dead_letters`] for those that were given up. [`audit_keeper`] runs beside them.
 //!
 //! A job reads like a list of steps: begin, call the rules, complete. It owns the database
 //! transaction, and has no SQL and no rules of its own; those of decisions are in [`dead_letters`].
 
 pub mod announcements;
+pub mod audit_keeper;
 pub mod dead_letters;
 mod deliver_webhook;
 mod execute_bank_order;

@@ -1,8 +1,13 @@
 //! The actor of a change: a person or machine, the way in, and a reason.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
+use opentelemetry::Context;
+use opentelemetry::trace::{TraceContextExt as _, TraceId};
+
+use crate::audit::{NewEntry, Subject};
 use crate::ids::{ApiKeyId, UserId};
 use crate::queue::operate::discarded::Decision;
 
@@ -23,42 +28,73 @@ impl Actor {
     pub(super) fn decision(&self) -> Decision<'_> {
         Decision { by: self.identity.as_str(), reason: self.reason.as_str() }
     }
+
+    /// An entry of the audit log that this actor did `action` to `subject`, and why.
+    pub(super) fn entry(&self, action: &'static str, subject: Subject) -> NewEntry {
+        self.identity.entry(action, subject).reason(Some(self.reason.as_str()))
+    }
 }
 
 /// A person or machine and the way by which it came in, in the form that is stored: `cli:ada`,
-/// `user:<uuid>` or `key:<uuid>`.
+/// `user:<uuid>` or `key:<uuid>`; with the request by which it acts, if it is one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity(String);
+pub struct Identity {
+    name: String,
+    /// The address that the request comes from.
+    address: Option<IpAddr>,
+    request_id: Option<String>,
+}
 
 impl Identity {
     /// Somebody at a terminal. The name is claimed, not proven.
     #[must_use]
     pub fn command_line(name: &str) -> Self {
-        Self(format!("cli:{name}"))
+        Self::named(format!("cli:{name}"))
     }
 
     /// A user who has signed in over HTTP.
     #[must_use]
     pub fn user(id: UserId) -> Self {
-        Self(format!("user:{id}"))
+        Self::named(format!("user:{id}"))
     }
 
     /// A machine that calls over HTTP with an API key.
     #[must_use]
     pub fn api_key(id: ApiKeyId) -> Self {
-        Self(format!("key:{id}"))
+        Self::named(format!("key:{id}"))
+    }
+
+    fn named(name: String) -> Self {
+        Self { name, address: None, request_id: None }
+    }
+
+    /// The same, by a request from this address and with this id, which the audit log keeps.
+    #[must_use]
+    pub fn by_request(self, address: IpAddr, request_id: Option<String>) -> Self {
+        Self { address: Some(address), request_id, ..self }
     }
 
     /// The stored form.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// An entry of the audit log that this identity did `action` to `subject`, with its request and
+    /// the trace that it is part of.
+    pub(super) fn entry(&self, action: &'static str, subject: Subject) -> NewEntry {
+        let trace = Context::current().span().span_context().trace_id();
+        let trace = (trace != TraceId::INVALID).then(|| trace.to_string());
+        NewEntry::new(&self.name, action, subject)
+            .address(self.address)
+            .request_id(self.request_id.as_deref())
+            .trace_id(trace.as_deref())
     }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 

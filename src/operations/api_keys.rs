@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
 pub use crate::identity::api_keys::{ActsAs, ApiKeySecret};
 
+use super::Identity;
 use super::users::role;
+use crate::audit::{self, NewEntry, Subject};
 use crate::identity::api_keys::{self, ApiKey};
 use crate::identity::{IdentityError, Role, signing_keys};
 use crate::ids::{ApiKeyId, UserId};
@@ -75,6 +78,25 @@ impl From<ApiKey> for ApiKeyView {
     }
 }
 
+impl ApiKeyView {
+    /// An entry of the audit log about this key, without its secret or any part of it.
+    fn entry(&self, by: &Identity, action: &'static str) -> NewEntry {
+        by.entry(action, Subject::new("api_key", self.id))
+    }
+
+    /// The key as the audit log keeps it.
+    fn audited(&self) -> Value {
+        let at = |at: Option<OffsetDateTime>| at.map(|at| at.to_string());
+        json!({
+            "name": self.name,
+            "role": self.role.as_str(),
+            "user_id": self.user_id,
+            "expires_at": at(self.expires_at),
+            "revoked_at": at(self.revoked_at),
+        })
+    }
+}
+
 /// A key with its secret, which is not stored and cannot be had again.
 #[derive(Debug)]
 pub struct IssuedKey {
@@ -103,11 +125,15 @@ pub async fn create(
     name: &str,
     acts_as: ActsAs,
     expires_in: Option<Duration>,
+    by: &Identity,
 ) -> Result<IssuedKey, ApiKeysError> {
     let mut tx = conn.begin().await?;
     let (key, secret) = api_keys::create(&mut tx, name, acts_as, expires_in).await?;
+    let key = ApiKeyView::from(key);
+    let entry = key.entry(by, "api_key.create").before(&Value::Null).after(&key.audited());
+    audit::record(&mut tx, &[entry]).await?;
     commit(tx).await?;
-    Ok(IssuedKey { key: key.into(), secret })
+    Ok(IssuedKey { key, secret })
 }
 
 /// Ends a key at once and for good.
@@ -115,9 +141,17 @@ pub async fn create(
 /// # Errors
 ///
 /// [`ApiKeysError`].
-pub async fn revoke(conn: &mut PgConnection, id: ApiKeyId) -> Result<ApiKeyView, ApiKeysError> {
-    let key = api_keys::revoke(conn, id).await?;
-    key.map(ApiKeyView::from).ok_or(ApiKeysError::NotFound)
+pub async fn revoke(
+    conn: &mut PgConnection,
+    id: ApiKeyId,
+    by: &Identity,
+) -> Result<ApiKeyView, ApiKeysError> {
+    let mut tx = conn.begin().await?;
+    let key = api_keys::revoke(&mut tx, id).await?;
+    let key = key.map(ApiKeyView::from).ok_or(ApiKeysError::NotFound)?;
+    audit::record(&mut tx, &[key.entry(by, "api_key.revoke").after(&key.audited())]).await?;
+    commit(tx).await?;
+    Ok(key)
 }
 
 /// Gives a key another secret; the one before still holds for `grace`.
@@ -129,10 +163,17 @@ pub async fn rotate(
     conn: &mut PgConnection,
     id: ApiKeyId,
     grace: Duration,
+    by: &Identity,
 ) -> Result<IssuedKey, ApiKeysError> {
-    let rotated = api_keys::rotate(conn, id, grace).await?;
+    let mut tx = conn.begin().await?;
+    let rotated = api_keys::rotate(&mut tx, id, grace).await?;
     let (key, secret) = rotated.ok_or(ApiKeysError::NotFound)?;
-    Ok(IssuedKey { key: key.into(), secret })
+    let key = ApiKeyView::from(key);
+    let entry = key.entry(by, "api_key.rotate").after(&key.audited());
+    let entry = entry.data(&json!({ "grace_secs": grace.as_secs() }));
+    audit::record(&mut tx, &[entry]).await?;
+    commit(tx).await?;
+    Ok(IssuedKey { key, secret })
 }
 
 /// Makes a new key that tokens are signed with, and returns its number. Tokens of the one before
@@ -141,9 +182,14 @@ pub async fn rotate(
 /// # Errors
 ///
 /// [`ApiKeysError::Identity`].
-pub async fn rotate_signing_key(conn: &mut PgConnection) -> Result<i64, ApiKeysError> {
+pub async fn rotate_signing_key(
+    conn: &mut PgConnection,
+    by: &Identity,
+) -> Result<i64, ApiKeysError> {
     let mut tx = conn.begin().await?;
     let key = signing_keys::rotate(&mut tx).await?;
+    let entry = by.entry("signing_key.rotate", Subject::new("signing_key", key.number));
+    audit::record(&mut tx, &[entry]).await?;
     commit(tx).await?;
     Ok(key.number)
 }

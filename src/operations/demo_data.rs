@@ -17,7 +17,9 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::Identity;
 use super::users::role;
+use crate::audit::{self, Subject};
 use crate::bank::BankArgs;
 use crate::bank::simulator::behaviour::BehaviourSettings;
 use crate::bank::simulator::{Simulator, SimulatorArgs};
@@ -71,8 +73,12 @@ pub struct DemoUser {
 /// # Errors
 ///
 /// When the database refuses, was seeded before, or has unfinished orders.
-pub async fn seed(pool: &PgPool, passwords: [Password; 4]) -> anyhow::Result<Vec<DemoUser>> {
-    let users = make_users(pool, passwords).await?;
+pub async fn seed(
+    pool: &PgPool,
+    passwords: [Password; 4],
+    by: &Identity,
+) -> anyhow::Result<Vec<DemoUser>> {
+    let users = make_users(pool, passwords, by).await?;
     make_history(pool, &users[0], &users[1]).await?;
     Ok(users)
 }
@@ -90,7 +96,11 @@ pub fn is_on_this_machine(options: &PgConnectOptions) -> bool {
 }
 
 /// All users with their first wallets, or none.
-async fn make_users(pool: &PgPool, passwords: [Password; 4]) -> anyhow::Result<Vec<DemoUser>> {
+async fn make_users(
+    pool: &PgPool,
+    passwords: [Password; 4],
+    by: &Identity,
+) -> anyhow::Result<Vec<DemoUser>> {
     let hasher = Hasher::default();
     let mut hashes = Vec::new();
     for password in passwords {
@@ -113,6 +123,7 @@ async fn make_users(pool: &PgPool, passwords: [Password; 4]) -> anyhow::Result<V
     if orders::has_unfinished(&mut tx).await? {
         bail!("the database has orders that wait for their bank: have a worker finish them first");
     }
+    audit::record(&mut tx, &[by.entry("demo.seed", Subject::new("database", "demo"))]).await?;
     tx.commit().await?;
     Ok(made)
 }

@@ -6,7 +6,10 @@ use sqlx::PgPool;
 pub use crate::queue::sealing::rotation::{KeyUse, Resealed};
 pub use crate::queue::sealing::{Keyring, KeyringError};
 
+use super::Identity;
+use crate::audit::{self, Subject};
 use crate::queue::QueueError;
+use crate::queue::commits::commit;
 use crate::queue::sealing::rotation::{keys_in_use, reseal};
 
 /// The jobs that have each key, after jobs were sealed again.
@@ -76,7 +79,13 @@ pub async fn rotate(
     pool: &PgPool,
     keyring: &Keyring,
     batch: u32,
+    by: &Identity,
 ) -> Result<KeyRotation, QueueError> {
+    // Before the first of many transactions: however it ends, it was begun.
+    let mut tx = pool.begin().await?;
+    let entry = by.entry("job_keys.rotate", Subject::new("job_key", keyring.current()));
+    audit::record(&mut tx, &[entry]).await?;
+    commit(tx).await?;
     let done = reseal(pool, keyring, batch).await?;
     counted(pool, keyring, Some(done)).await
 }

@@ -9,9 +9,11 @@
 //! - [`users`], [`api_keys`]: the people and machines that may call.
 //! - [`notifications`]: whether a user gets mail.
 //! - [`job_keys`]: sealing stored jobs again under the current key.
+//! - [`audit`]: the log of all this, its proofs and its verification.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
+//! - [`timeline`]: what happened to a transaction or an order, from all sources.
 //! - [`demo_data`]: users with money and a history.
 //!
 //! # Rules of this layer
@@ -33,6 +35,7 @@
 
 pub mod actor;
 pub mod api_keys;
+pub mod audit;
 pub mod dead_letters;
 pub mod demo_data;
 pub mod endpoints;
@@ -43,6 +46,7 @@ pub mod notifications;
 pub mod queues;
 pub mod reconciliation;
 pub mod schedules;
+pub mod timeline;
 pub mod users;
 pub mod verify;
 pub mod workers;

@@ -6,6 +6,7 @@
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -15,6 +16,7 @@ pub use crate::identity::users::{Change as UserChange, Filter as UserFilter, New
 pub use crate::identity::{Email, IdentityError, Role, UserStatus};
 
 use super::Identity;
+use crate::audit::{self, Subject};
 use crate::identity::passwords::PasswordHash;
 use crate::identity::users::{self, Changed, User};
 use crate::ids::UserId;
@@ -160,15 +162,29 @@ pub async fn list(
     Ok(found.into_iter().map(UserView::from).collect())
 }
 
-/// Makes an active user with a first wallet.
+/// The rights of a user as the audit log keeps them: nothing that tells who it is.
+fn access(role: Role, status: UserStatus) -> Value {
+    json!({ "role": role.as_str(), "status": status.as_str() })
+}
+
+/// Makes an active user with a first wallet; by nobody where users do it themselves.
 ///
 /// # Errors
 ///
 /// [`UsersError::Identity`] or [`UsersError::Wallet`].
-pub async fn create(conn: &mut PgConnection, new: &NewUser) -> Result<UserView, UsersError> {
+pub async fn create(
+    conn: &mut PgConnection,
+    new: &NewUser,
+    by: Option<&Identity>,
+) -> Result<UserView, UsersError> {
     let mut tx = conn.begin().await?;
     let user = users::create(&mut tx, new).await?;
     wallets::open(&mut tx, user.id, new.currency).await?;
+    if let Some(by) = by {
+        let entry = by.entry("user.create", Subject::new("user", user.id));
+        let after = access(user.role, user.status);
+        audit::record(&mut tx, &[entry.before(&Value::Null).after(&after)]).await?;
+    }
     commit(tx).await?;
     Ok(user.into())
 }
@@ -191,10 +207,14 @@ pub async fn change(
 ) -> Result<UserView, UsersError> {
     let mut tx = conn.begin().await?;
     match users::change(&mut tx, id, change).await? {
-        Changed::Yes(user) => {
+        Changed::Yes { before, user } => {
             if change.status == Some(UserStatus::Closed) {
                 wallets::close_all(&mut tx, id).await?.map_err(UsersError::Unsettled)?;
             }
+            let entry = by.entry("user.change", Subject::new("user", id));
+            let entry = entry.before(&access(before.role, before.status));
+            let entry = entry.after(&access(user.role, user.status));
+            audit::record(&mut tx, &[entry]).await?;
             commit(tx).await?;
             let (role, status, by) = (user.role.as_str(), user.status.as_str(), by.as_str());
             tracing::info!(%id, role, status, by, "user {id} was changed to {role}, {status}");
@@ -214,10 +234,13 @@ pub async fn set_password(
     conn: &mut PgConnection,
     id: UserId,
     hash: &PasswordHash,
+    by: &Identity,
 ) -> Result<(), UsersError> {
     let mut tx = conn.begin().await?;
-    match users::set_password(&mut tx, id, hash).await? {
-        true => Ok(commit(tx).await?),
-        false => Err(UsersError::NotFound),
+    if !users::set_password(&mut tx, id, hash).await? {
+        return Err(UsersError::NotFound);
     }
+    // That it was set, and nothing of what it was or is.
+    audit::record(&mut tx, &[by.entry("user.set_password", Subject::new("user", id))]).await?;
+    Ok(commit(tx).await?)
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -10,7 +11,9 @@ use uuid::Uuid;
 pub use crate::queue::operate::workers::{WorkerInfo, WorkerState};
 
 use super::{Actor, Mode, database_now};
+use crate::audit::{self, Subject};
 use crate::queue::QueueError;
+use crate::queue::commits::commit;
 use crate::queue::operate::workers;
 
 /// The interval between two looks at workers that drain.
@@ -146,8 +149,7 @@ pub async fn drain(
     if request.mode == Mode::DryRun {
         return Ok(drained);
     }
-    let (by, reason) = (actor.identity.as_str(), actor.reason.as_str());
-    let asked = workers::request_drain(pool, &ids, by, reason).await?;
+    let asked = ask(pool, &ids, actor).await?;
     for DrainedWorker { worker, result } in &mut drained {
         // One that has begun to drain since the list was read is asked in vain, and drains.
         if *result == WorkerDrain::WouldBeAsked {
@@ -159,6 +161,20 @@ pub async fn drain(
         wait(pool, &mut drained, timeout).await?;
     }
     Ok(drained)
+}
+
+/// Asks workers to end, and returns those that nobody had asked before.
+async fn ask(pool: &PgPool, ids: &[Uuid], actor: &Actor) -> Result<Vec<Uuid>, QueueError> {
+    let (by, reason) = (actor.identity.as_str(), actor.reason.as_str());
+    let mut tx = pool.begin().await?;
+    let asked = workers::request_drain(&mut *tx, ids, by, reason).await?;
+    let entry = |id: &Uuid| {
+        let entry = actor.entry("worker.drain", Subject::new("worker", id));
+        entry.before(&json!({ "draining": false })).after(&json!({ "draining": true }))
+    };
+    audit::record(&mut tx, &asked.iter().map(entry).collect::<Vec<_>>()).await?;
+    commit(tx).await?;
+    Ok(asked)
 }
 
 /// Waits until all that drain have removed their rows.

@@ -8,6 +8,7 @@
 //! - [`transfers`]: movements between two accounts, each with entries that sum to zero (G7).
 //! - [`accounts`]: holders of money, made on first sight.
 //! - [`wallets`]: the accounts of users, with what they hold and what is available.
+//! - [`history`]: what the ledger knows of one transaction or order, as events.
 //! - [`statements`]: what a wallet had and what came and went over a period, for ever the same.
 //! - [`orders`]: users' deposits, withdrawals, transfers and refunds.
 //! - [`outcomes`]: what has just ended, for whoever announces it.
@@ -18,6 +19,7 @@
 //! Deliberately absent: HTTP, jobs, and any call to another system.
 
 pub mod accounts;
+pub mod history;
 pub mod orders;
 pub mod outcomes;
 pub mod settlement;

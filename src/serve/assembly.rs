@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
 use crate::deliveries::{Guard, Reach};
+use crate::http::api::audit::AuditApi;
 use crate::http::api::auth::AuthApi;
 use crate::http::api::dead_letters::DeadLettersApi;
 use crate::http::api::deposits::DepositsApi;
@@ -19,6 +20,7 @@ use crate::http::api::notifications::NotificationsApi;
 use crate::http::api::orders::{OrderService, PlaceOrders};
 use crate::http::api::record_transactions::RecordTransactions;
 use crate::http::api::system::SystemApi;
+use crate::http::api::timelines::TimelinesApi;
 use crate::http::api::transactions::TransactionsApi;
 use crate::http::api::transfers::TransfersApi;
 use crate::http::api::user_money::UserMoneyApi;
@@ -74,27 +76,37 @@ pub(super) fn assemble(
     let background = Background { committers, order_committers, loader, pruner };
     let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
     let apis = (
-        InboundWebhooksApi {
-            verifier: Verifier::new(&api.secrets()?),
-            shared_commit,
-            conflict_answer: api.conflict_answer,
-            counts: Arc::clone(counts),
-        },
-        TransactionsApi { pool: pool.clone() },
-        AuthApi { pool: pool.clone(), hasher: hasher.clone(), rate_limits: rate_limits.clone() },
-        UsersApi { pool: pool.clone(), hasher, rate_limits },
-        NotificationsApi { pool: pool.clone() },
-        UserMoneyApi { orders: orders.clone() },
-        WalletsApi { pool: pool.clone() },
-        DepositsApi { orders: orders.clone() },
-        WithdrawalsApi { orders: orders.clone() },
-        TransfersApi { orders },
-        WebhookEndpointsApi { pool: pool.clone(), guard: Guard::new(reach) },
-        DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
-        DeadLettersApi { pool: pool.clone(), notifier },
-        SystemApi::new(pool, shutdown.clone()),
-        MetricsApi { metrics },
-        DocsApi,
+        (
+            InboundWebhooksApi {
+                verifier: Verifier::new(&api.secrets()?),
+                shared_commit,
+                conflict_answer: api.conflict_answer,
+                counts: Arc::clone(counts),
+            },
+            TransactionsApi { pool: pool.clone() },
+            AuthApi {
+                pool: pool.clone(),
+                hasher: hasher.clone(),
+                rate_limits: rate_limits.clone(),
+            },
+            UsersApi { pool: pool.clone(), hasher, rate_limits },
+            NotificationsApi { pool: pool.clone() },
+            UserMoneyApi { orders: orders.clone() },
+            WalletsApi { pool: pool.clone() },
+            DepositsApi { orders: orders.clone() },
+            WithdrawalsApi { orders: orders.clone() },
+            TransfersApi { orders },
+        ),
+        (
+            WebhookEndpointsApi { pool: pool.clone(), guard: Guard::new(reach) },
+            DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
+        ),
+        (
+            DeadLettersApi { pool: pool.clone(), notifier },
+            AuditApi { pool: pool.clone() },
+            TimelinesApi { pool: pool.clone() },
+        ),
+        (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics }, DocsApi),
     );
     Ok((http::endpoint(apis, edge), background))
 }

@@ -7,6 +7,7 @@
 mod support;
 
 mod audience;
+mod audit;
 mod bad_bodies;
 mod bank;
 mod bank_orders;
@@ -46,6 +47,7 @@ mod slow_clients;
 mod system;
 mod telemetry;
 mod tidy;
+mod timeline;
 mod transaction_readers;
 mod transactions_api;
 mod verify;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// through `operations` alone, so that no rule can sit in it. `money`, `ids`, `standard_webhooks`
 /// and `invariants` are words for every ring. `telemetry` is used by the binary alone: the others
 /// speak to `tracing` and `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 25] = [
+const MAY_USE: [(&str, &[&str]); 26] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -51,10 +51,11 @@ const MAY_USE: [(&str, &[&str]); 25] = [
             "telemetry",
         ],
     ),
-    ("work", &["bank", "db", "deliveries", "jobs", "notices", "queue", "telemetry"]),
+    ("work", &["audit", "bank", "db", "deliveries", "jobs", "notices", "queue", "telemetry"]),
     (
         "http",
         &[
+            "audit",
             "bank",
             "db",
             "deliveries",
@@ -72,6 +73,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
     (
         "operations",
         &[
+            "audit",
             "bank",
             "db",
             "deliveries",
@@ -89,6 +91,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
     (
         "jobs",
         &[
+            "audit",
             "bank",
             "deliveries",
             "events",
@@ -103,6 +106,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
     ),
     ("events", &["ids"]),
     ("payments", &["ids", "invariants", "money"]),
+    ("audit", &[]),
     ("bank", &["ids", "money"]),
     ("deliveries", &["ids", "money", "standard_webhooks"]),
     ("receiver", &["deliveries", "standard_webhooks"]),

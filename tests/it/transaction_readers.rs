@@ -22,7 +22,13 @@ async fn where_they_are_for_operators_others_learn_nothing() {
     let user = Person::new(&api, Role::User).await;
     let operator = Person::new(&api, Role::Operator).await;
 
-    for path in ["/v1/transactions/txn_1", "/v1/transactions/absent", "/v1/transactions"] {
+    for path in [
+        "/v1/transactions/txn_1",
+        "/v1/transactions/absent",
+        "/v1/transactions",
+        "/v1/transactions/txn_1/proof",
+        "/v1/transactions/txn_1/timeline",
+    ] {
         assert_eq!(api.get(path).await.code(), "unauthenticated", "{path}");
         assert_eq!(user.get(&api, path).await.code(), "forbidden", "{path}");
     }

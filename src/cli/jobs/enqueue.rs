@@ -10,6 +10,7 @@ use humantime::parse_duration;
 use time::OffsetDateTime;
 
 use super::{APPLICATION, Output, json, usage};
+use crate::cli::actor::NameArg;
 use crate::cli::database::Database;
 use crate::operations::jobs::edit::JsonText;
 use crate::operations::jobs::enqueue::{
@@ -62,6 +63,8 @@ pub(super) struct Args {
     /// Even if this program does not know the kind: other workers may.
     #[arg(long)]
     allow_unknown_kind: bool,
+    #[command(flatten)]
+    by: NameArg,
     /// The output format.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -79,8 +82,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(usage("--unique-for alone says not by what", "add --unique or --unique-by"));
     }
     let pool = args.database.connect_current(APPLICATION).await?;
-    let output = args.output;
-    match enqueue(&pool, request(args, job_args)).await {
+    let (output, by) = (args.output, args.by.identity());
+    match enqueue(&pool, request(args, job_args), &by).await {
         Ok(enqueued) => {
             wake_workers(&pool).await;
             print(enqueued, output);

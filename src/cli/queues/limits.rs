@@ -92,7 +92,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     TypedNames::queue(name).warn_of_unknown(&mut conn).await?;
     let result = |word, limits| json!(LimitsResult { queue: name, result: word, limits });
     if args.clear {
-        let (code, word, words) = match queues::clear_limits(&mut conn, name).await? {
+        let by = args.name_of_operator.identity();
+        let (code, word, words) = match queues::clear_limits(&mut conn, name, &by).await? {
             true => (0, "cleared", "has no limits any more"),
             false => (CONFLICT, "had-none", "had no limits"),
         };

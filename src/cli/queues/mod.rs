@@ -15,13 +15,13 @@ use humantime::parse_duration;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
-use super::actor::ActorArgs;
+use super::actor::{ActorArgs, NameArg};
 use super::database::Database;
 use super::known_names::TypedNames;
 use super::output::{Output, moment};
 use super::report::{CONFLICT, NOT_FOUND, TIMED_OUT};
-use crate::operations::Actor;
 use crate::operations::queues::{self, DrainResult, PauseResult, QueueScope};
+use crate::operations::{Actor, Identity};
 
 const APPLICATION: &str = "surety-queues";
 
@@ -88,6 +88,8 @@ enum Command {
         database: Database,
         #[command(flatten)]
         which: OneOrAll,
+        #[command(flatten)]
+        by: NameArg,
         /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
@@ -193,11 +195,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             warn_of_unknown(&mut conn, &scope).await?;
             pause(&mut conn, &scope, &actor, output).await
         }
-        Command::Resume { database, which, output } => {
+        Command::Resume { database, which, by, output } => {
             let pool = database.connect_current(APPLICATION).await?;
             let (scope, mut conn) = (which.scope(), pool.acquire().await?);
             warn_of_unknown(&mut conn, &scope).await?;
-            resume(&mut conn, &scope, output).await
+            resume(&mut conn, &scope, &by.identity(), output).await
         }
         Command::Drain { database, name, actor, timeout, output } => {
             let pool = database.connect_current(APPLICATION).await?;
@@ -262,9 +264,10 @@ async fn pause(
 async fn resume(
     conn: &mut PgConnection,
     scope: &QueueScope,
+    by: &Identity,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let resumed = queues::resume(conn, scope).await?;
+    let resumed = queues::resume(conn, scope, by).await?;
     let (what, argument) = (named(scope), argument(scope));
     let (mut words, code, word) = match resumed.was_paused {
         true => (format!("{what} is resumed"), ExitCode::SUCCESS, "resumed"),

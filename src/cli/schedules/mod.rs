@@ -287,7 +287,8 @@ impl Change {
     async fn resume(&self) -> anyhow::Result<ExitCode> {
         let pool = self.common.connect().await?;
         let mut conn = pool.acquire().await?;
-        let next = match schedules::resume(&mut conn, &self.name, self.mode()).await {
+        let by = self.name_of_operator.identity();
+        let next = match schedules::resume(&mut conn, &self.name, &by, self.mode()).await {
             Ok(next) => moment(next),
             Err(error) => return self.refused(error),
         };
@@ -299,7 +300,8 @@ impl Change {
     async fn remove(&self) -> anyhow::Result<ExitCode> {
         let pool = self.common.connect().await?;
         let mut conn = pool.acquire().await?;
-        let schedule = match schedules::remove(&mut conn, &self.name, self.mode()).await {
+        let by = self.name_of_operator.identity();
+        let schedule = match schedules::remove(&mut conn, &self.name, &by, self.mode()).await {
             Ok(schedule) => schedule,
             Err(error) => return self.refused(error),
         };

@@ -9,6 +9,7 @@
 //! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
 //! - [`webhook_endpoints`]: whom we tell what, and what became of that.
+//! - [`audit`]: who did what, and proofs of it. [`timelines`]: what happened to one thing.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
@@ -21,6 +22,7 @@
 //!
 //! [`Refused`]: crate::http::wire::refused::Refused
 
+pub mod audit;
 pub mod auth;
 pub mod dead_letters;
 pub mod deposits;
@@ -32,6 +34,7 @@ pub mod openapi;
 pub mod orders;
 pub mod record_transactions;
 pub mod system;
+pub mod timelines;
 pub mod transactions;
 pub mod transfers;
 pub mod user_money;
@@ -42,6 +45,7 @@ pub mod withdrawals;
 
 use poem_openapi::Tags;
 
+use self::audit::AuditApi;
 use self::auth::AuthApi;
 use self::dead_letters::DeadLettersApi;
 use self::deposits::DepositsApi;
@@ -50,6 +54,7 @@ use self::inbound_webhooks::InboundWebhooksApi;
 use self::metrics::MetricsApi;
 use self::notifications::NotificationsApi;
 use self::system::SystemApi;
+use self::timelines::TimelinesApi;
 use self::transactions::TransactionsApi;
 use self::transfers::TransfersApi;
 use self::user_money::UserMoneyApi;
@@ -60,22 +65,21 @@ use self::withdrawals::WithdrawalsApi;
 
 /// The APIs, in the order of the document.
 pub type Apis = (
-    InboundWebhooksApi,
-    TransactionsApi,
-    AuthApi,
-    UsersApi,
-    NotificationsApi,
-    UserMoneyApi,
-    WalletsApi,
-    DepositsApi,
-    WithdrawalsApi,
-    TransfersApi,
-    WebhookEndpointsApi,
-    DeliveriesApi,
-    DeadLettersApi,
-    SystemApi,
-    MetricsApi,
-    DocsApi,
+    (
+        InboundWebhooksApi,
+        TransactionsApi,
+        AuthApi,
+        UsersApi,
+        NotificationsApi,
+        UserMoneyApi,
+        WalletsApi,
+        DepositsApi,
+        WithdrawalsApi,
+        TransfersApi,
+    ),
+    (WebhookEndpointsApi, DeliveriesApi),
+    (DeadLettersApi, AuditApi, TimelinesApi),
+    (SystemApi, MetricsApi, DocsApi),
 );
 
 /// The groups of operations in the document.
@@ -111,6 +115,9 @@ pub enum ApiTags {
     /// Discarded jobs, for operators.
     #[oai(rename = "dead letters")]
     DeadLetters,
+    /// The log of who did what, for operators.
+    #[oai(rename = "audit")]
+    Audit,
     /// The service itself.
     #[oai(rename = "system")]
     System,

@@ -4,14 +4,18 @@
 //! somebody's quota, and in one place, so that no operation can forget either. That every operation
 //! has a rule for every kind of caller is tested from the document (`tests/it/identity/matrix.rs`).
 
+use std::net::IpAddr;
+
 use poem::http::{HeaderMap, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
+use super::client_address::ClientAddress;
 use super::rate_limits::{LimitClass, RateLimits};
 use super::sign_ins::SignIns;
 use crate::http::wire::problem::{Code, Problem};
+use crate::http::wire::request_id::RequestId;
 use crate::identity::Role;
 use crate::identity::api_keys::{ApiKeySecret, SECRET_PREFIX};
 use crate::identity::credentials::{Credential, KnownCaller};
@@ -35,6 +39,8 @@ pub struct Caller {
     pub role: Role,
     /// The user whose wallets the caller owns; none for a key that acts for nobody.
     pub user: Option<UserId>,
+    /// The address that the request comes from.
+    pub address: IpAddr,
 }
 
 /// The identity of a caller.
@@ -103,10 +109,12 @@ impl Caller {
 
 impl From<Caller> for Identity {
     fn from(caller: Caller) -> Self {
-        match caller.principal {
+        let identity = match caller.principal {
             Principal::User { user, .. } => Self::user(user),
             Principal::ApiKey(key) => Self::api_key(key),
-        }
+        };
+        let request_id = RequestId::current().map(|id| id.as_str().to_owned());
+        identity.by_request(caller.address, request_id)
     }
 }
 
@@ -115,10 +123,16 @@ impl From<Caller> for Identity {
 /// # Errors
 ///
 /// [`Code::Unauthenticated`] for every reason alike; which it was is only in our log.
-async fn authenticate(sign_ins: &SignIns, headers: &HeaderMap) -> Result<Caller, Problem> {
+async fn authenticate(
+    sign_ins: &SignIns,
+    headers: &HeaderMap,
+    ClientAddress(address): ClientAddress,
+) -> Result<Caller, Problem> {
     let authenticated = match bearer(headers) {
-        Ok(secret) if secret.starts_with(SECRET_PREFIX) => by_api_key(sign_ins, secret).await,
-        Ok(token) => by_token(sign_ins, token).await,
+        Ok(secret) if secret.starts_with(SECRET_PREFIX) => {
+            by_api_key(sign_ins, secret, address).await
+        }
+        Ok(token) => by_token(sign_ins, token, address).await,
         Err(stranger) => Err(stranger),
     };
     authenticated.map_err(|stranger| match stranger {
@@ -130,13 +144,17 @@ async fn authenticate(sign_ins: &SignIns, headers: &HeaderMap) -> Result<Caller,
     })
 }
 
-async fn by_token(sign_ins: &SignIns, token: &str) -> Result<Caller, AuthenticationFailure> {
+async fn by_token(
+    sign_ins: &SignIns,
+    token: &str,
+    address: IpAddr,
+) -> Result<Caller, AuthenticationFailure> {
     let token = Unverified::read(token)?;
     match sign_ins.find(Credential::Session(token.session())).await? {
         Some(KnownCaller::Session(session)) => {
             token.verify(&session)?;
             let principal = Principal::User { user: session.user, session: session.id };
-            Ok(Caller { principal, role: session.role, user: Some(session.user) })
+            Ok(Caller { principal, role: session.role, user: Some(session.user), address })
         }
         Some(KnownCaller::ApiKey(_)) | None => {
             Err(AuthenticationFailure::because("the session does not hold"))
@@ -144,12 +162,17 @@ async fn by_token(sign_ins: &SignIns, token: &str) -> Result<Caller, Authenticat
     }
 }
 
-async fn by_api_key(sign_ins: &SignIns, secret: &str) -> Result<Caller, AuthenticationFailure> {
+async fn by_api_key(
+    sign_ins: &SignIns,
+    secret: &str,
+    address: IpAddr,
+) -> Result<Caller, AuthenticationFailure> {
     let secret = ApiKeySecret::parse(secret)
         .ok_or_else(|| AuthenticationFailure::because("that is no secret of an API key"))?;
     match sign_ins.find(Credential::ApiKey(secret.hash())).await? {
         Some(KnownCaller::ApiKey(key)) => {
-            Ok(Caller { principal: Principal::ApiKey(key.id), role: key.role, user: key.user })
+            let principal = Principal::ApiKey(key.id);
+            Ok(Caller { principal, role: key.role, user: key.user, address })
         }
         Some(KnownCaller::Session(_)) | None => {
             Err(AuthenticationFailure::because("the API key does not hold"))
@@ -241,7 +264,8 @@ impl<'a> ApiExtractor<'a> for Caller {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let sign_ins = request.data::<SignIns>().expect("the endpoint has one");
-        let caller = authenticate(sign_ins, request.headers()).await?;
+        let address = request.data::<ClientAddress>().expect("the endpoint has one");
+        let caller = authenticate(sign_ins, request.headers(), *address).await?;
         let rate_limits = request.data::<RateLimits>().expect("the endpoint has them");
         let class = LimitClass::of(request.method(), request.uri().path());
         rate_limits.admit(class, &caller.subject()).await?;

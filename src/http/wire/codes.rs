@@ -80,6 +80,9 @@ catalogue! {
     NotFound = "not-found", 404, "Not found";
     /// No transaction has this id.
     TransactionNotFound = "transaction-not-found", 404, "Transaction not found";
+    /// The audit log has no entry about it that is sealed under that head: ask again in a few
+    /// seconds, or for the newest head.
+    NotSealed = "not-sealed", 404, "Not sealed yet";
     /// You have no wallet with this id; or, as the destination of a transfer, nobody has.
     WalletNotFound = "wallet-not-found", 404, "Wallet not found";
     /// You have no part in a deposit, withdrawal or transfer with this id.

@@ -18,9 +18,11 @@ pub use crate::queue::JobId;
 pub use crate::queue::operate::discarded::{Filter as DeadLetterFilter, MAX_LISTED, Position};
 
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{Actor, Mode};
+use crate::audit::{self, Subject};
 use crate::jobs::dead_letters;
 use crate::queue::operate::discarded;
 
@@ -111,6 +113,16 @@ pub async fn decide(
         }
     }
     let decided = find(&mut tx, id).await?.ok_or(DecisionRefusal::NotFound)?;
+    let entry = actor.entry(verdict.action(), Subject::new("job", id));
+    let entry = entry
+        .before(&json!({ "state": "discarded", "decision": null }))
+        .after(&json!({ "decision": verdict }))
+        .data(&json!({
+            "kind": decided.kind,
+            "transaction_id": decided.transaction.as_ref().map(|it| &it.0.transaction_id),
+            "order_id": decided.order.as_ref().map(|it| it.0.id),
+        }));
+    audit::record(&mut tx, &[entry]).await?;
     mode.end(tx).await?;
     if mode == Mode::Commit {
         let (by, word) = (actor.identity.as_str(), verdict.in_words());
@@ -120,6 +132,14 @@ pub async fn decide(
 }
 
 impl DecisionKind {
+    /// The action in the audit log.
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Redriven => "dead_letter.redrive",
+            Self::WrittenOff => "dead_letter.write_off",
+        }
+    }
+
     /// The decision as a participle.
     #[must_use]
     pub const fn in_words(self) -> &'static str {

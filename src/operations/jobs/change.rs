@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{JobId, JobState, JobsError};
+use crate::audit::{self, NewEntry, Subject};
 use crate::jobs::dead_letters;
 use crate::operations::{Actor, Mode};
-use crate::queue::operate::interventions::{self, Retried, standings};
+use crate::queue::operate::interventions::{self, JobStanding, Retried, standings};
 use crate::queue::operate::{self, CancelOutcome};
 
 /// The most jobs that one transaction changes: others wait for the rows that it locks.
@@ -226,6 +228,9 @@ impl Serialize for JobResult {
 
 type Outcomes = Vec<(JobId, Result<JobChange, JobRefusal>)>;
 
+/// The jobs of one call that exist, as they were before.
+type Standings = BTreeMap<JobId, JobStanding>;
+
 /// Makes the change to each job that can undergo it, and returns a result for each. Jobs that do
 /// not exist come first.
 ///
@@ -243,45 +248,71 @@ pub async fn change(
     let mut results = Vec::with_capacity(request.ids.len());
     for ids in request.ids.chunks(MAX_PER_TRANSACTION) {
         let found = standings(conn, ids).await?;
-        let kinds: BTreeMap<JobId, &str> =
-            found.iter().map(|(id, standing)| (*id, standing.kind.as_str())).collect();
-        let missing = ids.iter().filter(|id| !kinds.contains_key(id));
+        let missing = ids.iter().filter(|id| !found.contains_key(id));
         let mut outcomes: Outcomes = missing.map(|id| (*id, Err(JobRefusal::NOT_FOUND))).collect();
         outcomes.extend(match request.action {
-            JobAction::Retry => retry(conn, &kinds, actor, mode).await?,
-            JobAction::Cancel => cancel(conn, &kinds, actor, mode).await?,
-            JobAction::Discard => discard(conn, &kinds, actor, mode).await?,
+            JobAction::Retry => retry(conn, &found, actor, mode).await?,
+            JobAction::Cancel => cancel(conn, &found, actor, mode).await?,
+            JobAction::Discard => discard(conn, &found, actor, mode).await?,
         });
         results.extend(outcomes.into_iter().map(|(id, outcome)| JobResult { id, outcome, mode }));
     }
     Ok(results)
 }
 
+/// The entries of the audit log about the jobs that were changed.
+fn entries(
+    action: &'static str,
+    found: &Standings,
+    outcomes: &[(JobId, Result<JobChange, JobRefusal>)],
+    actor: &Actor,
+) -> Vec<NewEntry> {
+    let changed = outcomes.iter().filter_map(|(id, outcome)| match outcome {
+        Ok(JobChange::AlreadyDue) | Err(_) => None,
+        Ok(change) => Some((found.get(id)?, change)),
+    });
+    changed
+        .map(|(before, change)| {
+            let entry = actor.entry(action, Subject::new("job", before.id));
+            entry
+                .before(&json!({ "state": before.state.name() }))
+                .after(&json!({ "result": change.code() }))
+                .data(&json!({ "kind": before.kind }))
+        })
+        .collect()
+}
+
 async fn retry(
     conn: &mut PgConnection,
-    kinds: &BTreeMap<JobId, &str>,
+    found: &Standings,
     actor: &Actor,
     mode: Mode,
 ) -> Result<Outcomes, JobsError> {
     // A kind never changes, so the queue alone never redrives a job that is found about money here.
     let (about_money, others): (Vec<JobId>, Vec<JobId>) =
-        kinds.keys().partition(|id| dead_letters::is_about_money(kinds[id]));
+        found.keys().partition(|id| dead_letters::is_about_money(&found[id].kind));
     let mut tx = conn.begin().await?;
     let mut retried = interventions::retry(&mut tx, &others, actor.decision()).await?;
     retried.extend(interventions::run_now(&mut tx, &about_money, actor.decision()).await?);
+    let mut outcomes: Outcomes = retried
+        .into_iter()
+        .map(|(id, retried)| {
+            let outcome = match retried {
+                Err(refusal) => Err(refusal.into()),
+                Ok(Retried::Redriven) => Ok(JobChange::Redriven),
+                Ok(Retried::DueNow) => Ok(JobChange::DueNow),
+                Ok(Retried::AlreadyDue) => Ok(JobChange::AlreadyDue),
+            };
+            (id, outcome)
+        })
+        .collect();
+    audit::record(&mut tx, &entries("job.retry", found, &outcomes, actor)).await?;
     mode.end(tx).await?;
-    let mut outcomes = Vec::with_capacity(retried.len());
-    for (id, retried) in retried {
-        let outcome = match retried {
-            Err(interventions::InterventionRefusal::Discarded) if about_money.contains(&id) => {
-                redrive_money(conn, id, actor, mode).await?
-            }
-            Err(refusal) => Err(refusal.into()),
-            Ok(Retried::Redriven) => Ok(JobChange::Redriven),
-            Ok(Retried::DueNow) => Ok(JobChange::DueNow),
-            Ok(Retried::AlreadyDue) => Ok(JobChange::AlreadyDue),
-        };
-        outcomes.push((id, outcome));
+    let discarded = JobRefusal::State(interventions::InterventionRefusal::Discarded);
+    for (id, outcome) in &mut outcomes {
+        if *outcome == Err(discarded) && about_money.contains(id) {
+            *outcome = redrive_money(conn, *id, found, actor, mode).await?;
+        }
     }
     Ok(outcomes)
 }
@@ -290,14 +321,17 @@ async fn retry(
 async fn redrive_money(
     conn: &mut PgConnection,
     id: JobId,
+    found: &Standings,
     actor: &Actor,
     mode: Mode,
 ) -> Result<Result<JobChange, JobRefusal>, JobsError> {
     let mut tx = conn.begin().await?;
     match dead_letters::redrive(&mut tx, id, actor.decision()).await? {
         Ok(()) => {
+            let outcome = Ok(JobChange::Redriven);
+            audit::record(&mut tx, &entries("job.retry", found, &[(id, outcome)], actor)).await?;
             mode.end(tx).await?;
-            Ok(Ok(JobChange::Redriven))
+            Ok(outcome)
         }
         Err(refusal) => {
             tx.rollback().await?;
@@ -310,26 +344,26 @@ async fn redrive_money(
 /// cancels many of them could deadlock.
 async fn cancel(
     conn: &mut PgConnection,
-    kinds: &BTreeMap<JobId, &str>,
+    found: &Standings,
     actor: &Actor,
     mode: Mode,
 ) -> Result<Outcomes, JobsError> {
     let (by, reason) = (actor.identity.as_str(), actor.reason.as_str());
-    let mut outcomes = Vec::with_capacity(kinds.len());
-    for (id, kind) in kinds {
-        if dead_letters::is_about_money(kind) {
+    let mut outcomes = Vec::with_capacity(found.len());
+    for (id, standing) in found {
+        if dead_letters::is_about_money(&standing.kind) {
             outcomes.push((*id, Err(JobRefusal::MoneyNotCancelled)));
             continue;
         }
         let mut tx = conn.begin().await?;
-        let cancelled = operate::cancel(&mut tx, *id, by, reason).await?;
-        mode.end(tx).await?;
-        let outcome = match cancelled {
+        let outcome = match operate::cancel(&mut tx, *id, by, reason).await? {
             Some(CancelOutcome::Cancelled) => Ok(JobChange::Cancelled),
             Some(CancelOutcome::Requested) => Ok(JobChange::CancelRequested),
             Some(CancelOutcome::Finished) => Err(JobRefusal::Ended),
             None => Err(JobRefusal::NOT_FOUND),
         };
+        audit::record(&mut tx, &entries("job.cancel", found, &[(*id, outcome)], actor)).await?;
+        mode.end(tx).await?;
         outcomes.push((*id, outcome));
     }
     Ok(outcomes)
@@ -337,17 +371,20 @@ async fn cancel(
 
 async fn discard(
     conn: &mut PgConnection,
-    kinds: &BTreeMap<JobId, &str>,
+    found: &Standings,
     actor: &Actor,
     mode: Mode,
 ) -> Result<Outcomes, JobsError> {
-    let ids: Vec<JobId> = kinds.keys().copied().collect();
+    let ids: Vec<JobId> = found.keys().copied().collect();
     let mut tx = conn.begin().await?;
     let discarded = interventions::discard(&mut tx, &ids, actor.decision()).await?;
-    mode.end(tx).await?;
     let outcome = |discarded: Result<(), interventions::InterventionRefusal>| match discarded {
         Ok(()) => Ok(JobChange::Discarded),
         Err(refusal) => Err(refusal.into()),
     };
-    Ok(discarded.into_iter().map(|(id, discarded)| (id, outcome(discarded))).collect())
+    let outcomes: Outcomes =
+        discarded.into_iter().map(|(id, discarded)| (id, outcome(discarded))).collect();
+    audit::record(&mut tx, &entries("job.discard", found, &outcomes, actor)).await?;
+    mode.end(tx).await?;
+    Ok(outcomes)
 }

@@ -1,8 +1,10 @@
 //! Other arguments for a job that waits, or that is discarded and to be redriven.
 
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use super::{JobChange, JobId, JobRefusal, JobResult, JobsError, known_kinds};
+use crate::audit::{self, Subject};
 use crate::jobs::dead_letters;
 use crate::operations::{Actor, Mode};
 use crate::queue::QueueError;
@@ -88,5 +90,8 @@ async fn edit_in(
     known_kinds(pool)
         .check_args(&standing.kind, &edited.new)
         .map_err(|source| EditError::Args { kind: standing.kind.clone(), source })?;
+    // The arguments stay with the job, before and after: there they are sealed or redacted.
+    let entry = actor.entry("job.edit", Subject::new("job", id));
+    audit::record(conn, &[entry.data(&json!({ "kind": standing.kind }))]).await?;
     Ok(Ok(JobChange::Edited))
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::{JobId, JobsError, known_kinds};
+use crate::audit::{self, Subject};
 use crate::jobs::ResolveBankOrder;
+use crate::operations::Identity;
 use crate::queue::commits::commit;
 use crate::queue::enqueue::kinds::KindDeclaration;
 use crate::queue::{Job as _, JsonText, NewJob, QueueError, Unique, enqueue as enqueue_job};
@@ -126,13 +129,23 @@ pub struct EnqueuedJob {
 /// # Errors
 ///
 /// [`EnqueueError`]; nothing was enqueued then.
-pub async fn enqueue(pool: &PgPool, request: EnqueueJob) -> Result<EnqueuedJob, EnqueueError> {
+pub async fn enqueue(
+    pool: &PgPool,
+    request: EnqueueJob,
+    by: &Identity,
+) -> Result<EnqueuedJob, EnqueueError> {
+    // Without the arguments, which may be secret.
+    let after = json!({ "kind": request.kind, "queue": request.queue, "key": request.key });
     let job = request.into_job(pool)?;
     let mut tx = pool.begin().await?;
     let enqueued = enqueue_job(&mut tx, job).await.map_err(|error| match error {
         QueueError::ArgsTooLong { .. } => EnqueueError::TooLong(error),
         _ => EnqueueError::Jobs(error.into()),
     })?;
+    if !enqueued.is_existing() {
+        let entry = by.entry("job.enqueue", Subject::new("job", enqueued.id()));
+        audit::record(&mut tx, &[entry.before(&Value::Null).after(&after)]).await?;
+    }
     commit(tx).await?;
     Ok(EnqueuedJob { id: enqueued.id(), is_new: !enqueued.is_existing() })
 }

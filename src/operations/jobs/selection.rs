@@ -90,6 +90,12 @@ pub enum Moment {
     Ago(Duration),
 }
 
+/// The moment that is meant, as of `now`.
+#[must_use]
+pub fn before(moment: Moment, now: OffsetDateTime) -> OffsetDateTime {
+    moment.before(now)
+}
+
 impl Moment {
     fn before(self, now: OffsetDateTime) -> OffsetDateTime {
         match self {

@@ -17,9 +17,11 @@ pub use crate::queue::operate::queues::{
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::{Actor, Identity};
+use crate::audit::{self, Subject};
 use crate::queue::commits::commit;
 use crate::queue::operate::queues;
 use crate::queue::operate::queues::Which;
@@ -62,6 +64,13 @@ impl QueueScope {
             Self::All => Which::All,
         }
     }
+
+    fn subject(&self) -> Subject {
+        match self {
+            Self::One(name) => Subject::new("queue", name),
+            Self::All => Subject::new("queue", "*"),
+        }
+    }
 }
 
 /// The result of a pause.
@@ -84,10 +93,15 @@ pub async fn pause(
     actor: &Actor,
 ) -> Result<PauseResult, QueuesError> {
     let (by, reason) = (actor.identity.as_str(), actor.reason.as_str());
-    Ok(match queues::pause(conn, scope.which(), by, reason).await? {
-        true => PauseResult::Paused,
-        false => PauseResult::WasPaused,
-    })
+    let mut tx = conn.begin().await?;
+    if !queues::pause(&mut tx, scope.which(), by, reason).await? {
+        return Ok(PauseResult::WasPaused);
+    }
+    let entry = actor.entry("queue.pause", scope.subject());
+    let entry = entry.before(&json!({ "paused": false })).after(&json!({ "paused": true }));
+    audit::record(&mut tx, &[entry]).await?;
+    commit(tx).await?;
+    Ok(PauseResult::Paused)
 }
 
 /// The result of a resume.
@@ -108,9 +122,23 @@ pub struct ResumeResult {
 pub async fn resume(
     conn: &mut PgConnection,
     scope: &QueueScope,
+    by: &Identity,
 ) -> Result<ResumeResult, QueuesError> {
-    let was_paused = queues::resume(conn, scope.which()).await?;
-    let mut pauses = queues::pauses(conn).await?.into_iter();
+    let mut tx = conn.begin().await?;
+    let is_meant = |queue: &Option<String>| match scope {
+        QueueScope::One(name) => queue.as_ref() == Some(name),
+        QueueScope::All => queue.is_none(),
+    };
+    let pauses = queues::pauses(&mut tx).await?;
+    let before = pauses.iter().find(|(queue, _)| is_meant(queue)).map(|(_, pause)| pause);
+    let was_paused = queues::resume(&mut tx, scope.which()).await?;
+    if was_paused {
+        let entry = by.entry("queue.resume", scope.subject());
+        let before = json!({ "paused": true, "pause": before });
+        audit::record(&mut tx, &[entry.before(&before).after(&json!({ "paused": false }))]).await?;
+    }
+    let mut pauses = queues::pauses(&mut tx).await?.into_iter();
+    commit(tx).await?;
     let remaining = pauses.find(|(queue, _)| match scope {
         QueueScope::One(_) => queue.is_none(),
         QueueScope::All => true,
@@ -178,7 +206,16 @@ pub async fn unblock_key(
     actor: &Actor,
 ) -> Result<Option<JobId>, QueuesError> {
     let (by, reason) = (actor.identity.as_str(), actor.reason.as_str());
-    Ok(queues::unblock_key(conn, queue, key, by, reason).await?)
+    let mut tx = conn.begin().await?;
+    let head = queues::unblock_key(&mut tx, queue, key, by, reason).await?;
+    if let Some(job) = head {
+        let entry = actor.entry("queue.unblock_key", Subject::new("queue", queue));
+        let change = |blocked: bool| json!({ "key": key, "blocked": blocked });
+        let entry = entry.before(&change(true)).after(&change(false)).data(&json!({ "job": job }));
+        audit::record(&mut tx, &[entry]).await?;
+    }
+    commit(tx).await?;
+    Ok(head)
 }
 
 /// The limits of a queue, if it has any.
@@ -203,8 +240,11 @@ pub async fn change_limits(
 ) -> Result<Limits, QueuesError> {
     let mut tx = conn.begin().await?;
     let current = queues::limits(&mut tx, queue).await?;
-    let limits = change.apply(current.unwrap_or_default())?;
+    let limits = change.apply(current.clone().unwrap_or_default())?;
     queues::set_limits(&mut tx, queue, &limits, by.as_str()).await?;
+    let entry = by.entry("queue.limit", Subject::new("queue", queue));
+    let entry = entry.before(&current.map(LimitsView)).after(&LimitsView(limits.clone()));
+    audit::record(&mut tx, &[entry]).await?;
     commit(tx).await?;
     Ok(limits)
 }
@@ -214,9 +254,18 @@ pub async fn change_limits(
 /// # Errors
 ///
 /// [`QueuesError::Queue`].
-pub async fn clear_limits(conn: &mut PgConnection, queue: &str) -> Result<bool, QueuesError> {
+pub async fn clear_limits(
+    conn: &mut PgConnection,
+    queue: &str,
+    by: &Identity,
+) -> Result<bool, QueuesError> {
     let mut tx = conn.begin().await?;
+    let before = queues::limits(&mut tx, queue).await?.map(LimitsView);
     let had_some = queues::clear_limits(&mut tx, queue).await?;
+    if had_some {
+        let entry = by.entry("queue.limit", Subject::new("queue", queue));
+        audit::record(&mut tx, &[entry.before(&before).after(&json!(null))]).await?;
+    }
     commit(tx).await?;
     Ok(had_some)
 }

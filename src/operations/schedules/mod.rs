@@ -14,10 +14,12 @@ pub use crate::queue::schedules::{
     ScheduleStatus, Tick,
 };
 
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
 use super::{Actor, Identity, Mode};
+use crate::audit::{self, Subject};
 use crate::queue::schedules::{self, PauseOutcome, Put, ResumeOutcome};
 use crate::queue::{JobId, QueueError};
 
@@ -89,6 +91,7 @@ pub async fn define(
     mode: Mode,
 ) -> Result<DefinedSchedule, SchedulesError> {
     let mut tx = conn.begin().await?;
+    let before = schedules::find(&mut tx, schedule.name()).await?;
     let change = match schedules::put(&mut tx, schedule, by.as_str()).await? {
         Put::Created => DefinitionChange::Created,
         Put::Changed => DefinitionChange::Changed,
@@ -99,6 +102,11 @@ pub async fn define(
         return Err(SchedulesError::NameTaken);
     }
     let status = schedules::find(&mut tx, schedule.name()).await?;
+    if change != DefinitionChange::Unchanged {
+        let entry = by.entry("schedule.define", subject(schedule.name()));
+        let entry = entry.before(&before.as_ref().map(audited));
+        audit::record(&mut tx, &[entry.after(&status.as_ref().map(audited))]).await?;
+    }
     mode.end(tx).await?;
     Ok(DefinedSchedule { change, next_tick_at: status.and_then(|status| status.next_tick_at) })
 }
@@ -117,6 +125,8 @@ pub async fn run_now(
     let mut tx = conn.begin().await?;
     let job = schedules::run_now(&mut tx, name, by.as_str()).await?;
     let job = job.ok_or(SchedulesError::NotFound)?;
+    let entry = by.entry("schedule.run", subject(name)).data(&json!({ "job": job }));
+    audit::record(&mut tx, &[entry]).await?;
     mode.end(tx).await?;
     // The number of a job that was rolled back would lead nowhere.
     Ok(Some(job).filter(|_| mode == Mode::Commit))
@@ -138,7 +148,12 @@ pub async fn pause(
     match schedules::pause(&mut tx, name, by, reason).await? {
         None => Err(SchedulesError::NotFound),
         Some(PauseOutcome::AlreadyPaused(pause)) => Err(SchedulesError::AlreadyPaused(pause)),
-        Some(PauseOutcome::Paused) => Ok(mode.end(tx).await?),
+        Some(PauseOutcome::Paused) => {
+            let entry = actor.entry("schedule.pause", subject(name));
+            let entry = entry.before(&json!({ "paused": false }));
+            audit::record(&mut tx, &[entry.after(&json!({ "paused": true }))]).await?;
+            Ok(mode.end(tx).await?)
+        }
     }
 }
 
@@ -151,6 +166,7 @@ pub async fn pause(
 pub async fn resume(
     conn: &mut PgConnection,
     name: &str,
+    by: &Identity,
     mode: Mode,
 ) -> Result<Option<OffsetDateTime>, SchedulesError> {
     let mut tx = conn.begin().await?;
@@ -158,6 +174,9 @@ pub async fn resume(
         None => Err(SchedulesError::NotFound),
         Some(ResumeOutcome::NotPaused) => Err(SchedulesError::NotPaused),
         Some(ResumeOutcome::Resumed(next_tick_at)) => {
+            let entry = by.entry("schedule.resume", subject(name));
+            let entry = entry.before(&json!({ "paused": true }));
+            audit::record(&mut tx, &[entry.after(&json!({ "paused": false }))]).await?;
             mode.end(tx).await?;
             Ok(next_tick_at)
         }
@@ -173,6 +192,7 @@ pub async fn resume(
 pub async fn remove(
     conn: &mut PgConnection,
     name: &str,
+    by: &Identity,
     mode: Mode,
 ) -> Result<ScheduleStatus, SchedulesError> {
     let mut tx = conn.begin().await?;
@@ -180,6 +200,27 @@ pub async fn remove(
     if !schedules::remove(&mut tx, name).await? {
         return Err(SchedulesError::NotFound);
     }
+    let entry = by.entry("schedule.remove", subject(name));
+    let entry = entry.before(&audited(&schedule)).after(&Value::Null);
+    audit::record(&mut tx, &[entry]).await?;
     mode.end(tx).await?;
     Ok(schedule)
+}
+
+fn subject(name: &str) -> Subject {
+    Subject::new("schedule", name)
+}
+
+/// A schedule as the audit log keeps it: without the arguments of its jobs, which may be secret.
+fn audited(schedule: &ScheduleStatus) -> Value {
+    json!({
+        "cron": schedule.cron,
+        "every_secs": schedule.every_secs,
+        "time_zone": schedule.time_zone,
+        "kind": schedule.kind,
+        "queue": schedule.queue,
+        "key": schedule.key,
+        "paused": schedule.pause.is_some(),
+        "defined_by": schedule.defined_by,
+    })
 }

@@ -76,6 +76,12 @@ const RULES: &[(&str, Rule)] = &[
     ("get_dead_letter", Rule::Staff),
     ("redrive_dead_letter", Rule::Admins),
     ("write_off_dead_letter", Rule::Admins),
+    ("list_audit_entries", Rule::Staff),
+    ("prove_transaction", Rule::Anybody),
+    ("get_transaction_timeline", Rule::Staff),
+    ("get_deposit_timeline", Rule::Staff),
+    ("get_withdrawal_timeline", Rule::Staff),
+    ("get_transfer_timeline", Rule::Staff),
     ("get_status", Rule::Anybody),
     ("check_health", Rule::Anybody),
     ("check_readiness", Rule::Anybody),
@@ -467,7 +473,7 @@ fn the_document_and_the_rules_know_the_same_operations_and_who_must_sign_in() {
         let says_so = operation.says["security"].as_array().is_some_and(|it| !it.is_empty());
         assert_eq!(says_so, rule != Rule::Anybody, "{}", operation.id);
         // By a setting, these are for operators (tests/it/transaction_readers.rs).
-        if ["get_transaction", "list_transactions"].contains(&&*operation.id) {
+        if ["get_transaction", "list_transactions", "prove_transaction"].contains(&&*operation.id) {
             continue;
         }
         let has_401 = operation.says["responses"]["401"]["content"]["application/problem+json"]

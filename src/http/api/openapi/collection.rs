@@ -148,7 +148,13 @@ const STEPS: &[Step] = &[
     step("delete_webhook_endpoint", By::Ada, &[ENDPOINT]),
     step("list_users", By::Admin, &[]),
     step("change_user", By::Admin, &[ADA]),
-    // Nothing is given up while all goes well, so the last three find nothing.
+    step("list_audit_entries", By::Admin, &[]),
+    step("prove_transaction", By::Anybody, &[]),
+    step("get_transaction_timeline", By::Admin, &[]),
+    step("get_deposit_timeline", By::Admin, &[DEPOSIT]),
+    step("get_withdrawal_timeline", By::Admin, &[WITHDRAWAL]),
+    step("get_transfer_timeline", By::Admin, &[TRANSFER]),
+    // Nothing is given up while all goes well, so what follows finds nothing.
     step("list_dead_letters", By::Admin, &[]),
     step("get_dead_letter", By::Admin, &[]),
     step("redrive_dead_letter", By::Admin, &[]),

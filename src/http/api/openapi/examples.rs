@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::webhook_examples;
+use super::audit_examples;
 
 use crate::http::wire::problem::{Code, FieldError, Problem};
 
@@ -130,7 +130,7 @@ fn of_money_operation(id: &str) -> Exchange {
         "get_transfer" => answer(transfer()),
         "list_transfers" => answer(json!({ "orders": [transfer()], "next_cursor": CURSOR })),
         "refund_transfer" => answer(taken(refund())),
-        _ => webhook_examples::of_operation(id),
+        id => audit_examples::of_operation(id),
     }
 }
 
@@ -335,6 +335,7 @@ pub(super) fn of_problem(code: Code) -> Value {
     let refund = format!("/v1/transfers/{TRANSFER_ID}/refund");
     let path = match code {
         Code::TransactionNotFound => "/v1/transactions/txn_1001",
+        Code::NotSealed => "/v1/transactions/txn_1001/proof",
         Code::InvalidParameter | Code::InvalidCursor => "/v1/transactions",
         Code::InvalidCredentials => "/v1/auth/login",
         Code::EmailTaken => "/v1/users",
@@ -394,6 +395,6 @@ pub(super) fn of_parameter(operation: &str, name: &str) -> Option<Value> {
         (_, "created_before") => json!("2026-12-01T00:00:00Z"),
         (_, "limit") => json!(50),
         (_, "cursor") => json!(CURSOR),
-        _ => return None,
+        (_, name) => return audit_examples::of_parameter(name),
     })
 }

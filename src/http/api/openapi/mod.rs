@@ -11,6 +11,7 @@
 //!
 //! `routes` tells the layers around the operations which there are.
 
+mod audit_examples;
 mod collection;
 mod components;
 mod describe;

@@ -66,7 +66,8 @@ impl UsersApi {
         let password_hash = self.hasher.hash(password).await.map_err(Problem::from)?;
         let new = NewUser { email, password_hash, role: Role::User, currency };
 
-        let user = within_seconds(&self.pool, async |conn| Ok(users::create(conn, &new).await?));
+        let user =
+            within_seconds(&self.pool, async |conn| Ok(users::create(conn, &new, None).await?));
         let user = user.await?;
 
         let location = format!("/v1/users/{}", user.id);

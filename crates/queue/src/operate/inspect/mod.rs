@@ -15,9 +15,11 @@ use crate::json::JsonText;
 use crate::state::JobState;
 
 mod cause;
+mod traces;
 mod why_not_run;
 
 pub use cause::Cause;
+pub use traces::{JobTraces, traces};
 pub use why_not_run::{Explanation, MAX_COUNTED, why_not_run};
 
 /// One job, finished or not.

@@ -1,0 +1,11 @@
+-- The numbers of entries that are not sealed yet: those above the sealer's top, and late ones in its gaps.
+create or replace function audit.unsealed() returns table (seq bigint) language sql stable rows 1000 as $$
+  select entry.seq
+  from audit.sealer
+  join audit.entries as entry on entry.seq > sealer.top
+  union all
+  select entry.seq
+  from audit.sealer
+  cross join unnest(sealer.gap_first, sealer.gap_last) as gap (first, last)
+  join audit.entries as entry on entry.seq between gap.first and gap.last
+$$;

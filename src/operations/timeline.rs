@@ -1,0 +1,256 @@
+//! Timeline of a transaction or an order: whatever is known of it, from all sources, in order.
+//!
+//! Each source is a function of its room that returns events of its own; here they are given one
+//! form and put in order. A source more is one more line in [`of_transaction`] and [`of_order`].
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::audit::reading::{self, Filter};
+use crate::audit::{Entry, Subject};
+use crate::bank::EffectKey;
+use crate::bank::call_history::{self, BankCall};
+use crate::ids::OrderId;
+use crate::jobs::{ExecuteBankOrder, ExecuteTransfer, ResolveBankOrder, SettleTransaction};
+use crate::payments::history::{self, MoneyEvent};
+use crate::payments::transactions::{self, TransactionError};
+use crate::payments::{LedgerError, orders};
+use crate::queue::operate::inspect::{self, JobDetails, JobTraces};
+use crate::queue::operate::{ArgsMatch, JobFilter, list};
+use crate::queue::{Job as _, JobId, QueueError};
+
+/// The most entries of the audit log about one thing that are shown.
+const MAX_AUDITED: u16 = 200;
+/// A job is enqueued by the transaction that accepts what it is about: its times differ by less.
+const ENQUEUED_WITHIN: Duration = Duration::from_secs(120);
+
+/// A timeline that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TimelineError {
+    /// The queue's error.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// With an order.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// With a transaction.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
+    /// The database refused.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct TimelineEvent {
+    /// The moment.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The source: `money`, `job`, `bank` or `audit`.
+    pub source: &'static str,
+    /// The event, as a stable word of its source: `accepted`, `attempt`, `call`, `queue.pause`.
+    pub event: String,
+    /// The trace that it is part of, as 32 hexadecimal digits; null where none is known.
+    pub trace_id: Option<String>,
+    /// More about it; fields depend on the event.
+    pub details: Value,
+}
+
+/// The events about a provider's transaction, by its provider's id, in order; none if there is no
+/// such transaction. To be called in one snapshot.
+///
+/// # Errors
+///
+/// [`TimelineError`].
+pub async fn of_transaction(
+    conn: &mut PgConnection,
+    transaction_id: &str,
+) -> Result<Option<Vec<TimelineEvent>>, TimelineError> {
+    let Some(transaction) = transactions::find(&mut *conn, transaction_id).await? else {
+        return Ok(None);
+    };
+    let money = history::of_transaction(&mut *conn, &transaction).await?;
+    let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
+    let argument = ArgsMatch::new("transaction", transaction.id.to_string());
+    let kinds = [SettleTransaction::KIND];
+    let jobs = jobs_about(&mut *conn, &kinds, argument, transaction.created_at).await?;
+    events.extend(of_jobs(&mut *conn, &jobs).await?);
+    let mut subjects = vec![Subject::transaction(transaction_id)];
+    subjects.extend(jobs.iter().map(|job| Subject::new("job", job)));
+    events.extend(of_audit(conn, &subjects).await?);
+    Ok(Some(in_order(events)))
+}
+
+/// The events about a deposit, withdrawal, transfer or refund, in order; none if there is no such
+/// order. To be called in one snapshot.
+///
+/// # Errors
+///
+/// [`TimelineError`].
+pub async fn of_order(
+    conn: &mut PgConnection,
+    id: OrderId,
+) -> Result<Option<Vec<TimelineEvent>>, TimelineError> {
+    let Some(order) = orders::find(&mut *conn, id).await? else { return Ok(None) };
+    let money = history::of_order(&mut *conn, &order).await?;
+    let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
+    let kinds = [ExecuteBankOrder::KIND, ExecuteTransfer::KIND];
+    let argument = ArgsMatch::new("order", id.to_string());
+    let mut jobs = jobs_about(&mut *conn, &kinds, argument, order.created_at).await?;
+    for job in jobs.clone() {
+        jobs.extend(follow_ups(&mut *conn, job).await?);
+    }
+    events.extend(of_jobs(&mut *conn, &jobs).await?);
+    let calls = call_history::of_key(&mut *conn, &EffectKey::of_order(id)).await?;
+    events.extend(calls.into_iter().map(of_call));
+    let mut subjects = vec![Subject::new("order", id)];
+    subjects.extend(jobs.iter().map(|job| Subject::new("job", job)));
+    events.extend(of_audit(conn, &subjects).await?);
+    Ok(Some(in_order(events)))
+}
+
+fn in_order(mut events: Vec<TimelineEvent>) -> Vec<TimelineEvent> {
+    // Stable: what a source says happened first stays first, to the microsecond.
+    events.sort_by_key(|event| event.at);
+    events
+}
+
+fn of_money(MoneyEvent { at, what }: MoneyEvent) -> TimelineEvent {
+    tagged(at, "money", json!(what), None)
+}
+
+fn of_call(call: BankCall) -> TimelineEvent {
+    let (at, details) = (call.started_at, json!(call));
+    TimelineEvent { at, source: "bank", event: "call".to_owned(), trace_id: None, details }
+}
+
+/// The event that says in its field `event` which it is.
+fn tagged(
+    at: OffsetDateTime,
+    source: &'static str,
+    mut details: Value,
+    trace_id: Option<String>,
+) -> TimelineEvent {
+    let event = details.as_object_mut().and_then(|fields| fields.remove("event"));
+    let event = event.and_then(|event| event.as_str().map(str::to_owned)).unwrap_or_default();
+    TimelineEvent { at, source, event, trace_id, details }
+}
+
+/// The jobs of these kinds with this argument that were enqueued about then.
+async fn jobs_about(
+    conn: &mut PgConnection,
+    kinds: &[&str],
+    argument: ArgsMatch,
+    at: OffsetDateTime,
+) -> Result<Vec<JobId>, QueueError> {
+    let filter = JobFilter {
+        kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+        since: at.checked_sub(ENQUEUED_WITHIN.try_into().unwrap_or_default()),
+        until: at.checked_add(ENQUEUED_WITHIN.try_into().unwrap_or_default()),
+        args: vec![argument],
+        ..JobFilter::default()
+    };
+    let page = list::list(conn, &filter, None, list::MAX_LISTED).await?;
+    Ok(page.jobs.into_iter().map(|job| job.id).collect())
+}
+
+/// The jobs that followed up the discard of another, if it was discarded.
+async fn follow_ups(conn: &mut PgConnection, job: JobId) -> Result<Vec<JobId>, QueueError> {
+    let Some(details) = inspect::find_job(&mut *conn, job).await? else { return Ok(Vec::new()) };
+    let Some(ended) = details.attempts.last().map(|attempt| attempt.ended_at) else {
+        return Ok(Vec::new());
+    };
+    let argument = ArgsMatch::new("job", job.to_string());
+    jobs_about(conn, &[ResolveBankOrder::KIND], argument, ended).await
+}
+
+async fn of_jobs(
+    conn: &mut PgConnection,
+    jobs: &[JobId],
+) -> Result<Vec<TimelineEvent>, QueueError> {
+    let mut events = Vec::new();
+    for job in jobs {
+        if let Some(details) = inspect::find_job(&mut *conn, *job).await? {
+            let traces = inspect::traces(&mut *conn, *job).await?;
+            events.extend(of_job(&details, &traces));
+        }
+    }
+    Ok(events)
+}
+
+fn of_job(job: &JobDetails, traces: &JobTraces) -> Vec<TimelineEvent> {
+    let of = json!({ "job_id": job.id, "kind": job.kind, "queue": job.queue });
+    let event = |at, event: &str, trace: Option<&String>, more: Value| {
+        let mut details = of.clone();
+        if let (Some(details), Value::Object(more)) = (details.as_object_mut(), more) {
+            details.extend(more);
+        }
+        let trace_id = trace.and_then(|traceparent| trace_id(traceparent));
+        TimelineEvent { at, source: "job", event: event.to_owned(), trace_id, details }
+    };
+    let mut events = vec![event(
+        job.enqueued_at,
+        "enqueued",
+        traces.enqueued.as_ref(),
+        json!({ "state": job.state.name() }),
+    )];
+    for attempt in &job.attempts {
+        let found = traces.attempts.iter().find(|(fence, _)| *fence == attempt.fence);
+        let trace = found.and_then(|(_, trace)| trace.as_ref());
+        events.push(event(attempt.started_at, "attempt", trace, json!(attempt)));
+    }
+    events
+}
+
+/// The trace in a W3C `traceparent`: `00-<trace>-<span>-<flags>`.
+fn trace_id(traceparent: &str) -> Option<String> {
+    let trace = traceparent.split('-').nth(1)?;
+    (trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then(|| trace.to_owned())
+}
+
+async fn of_audit(
+    conn: &mut PgConnection,
+    subjects: &[Subject],
+) -> Result<Vec<TimelineEvent>, sqlx::Error> {
+    let mut events = Vec::new();
+    for Subject { kind, id } in subjects {
+        let filter = Filter {
+            subject_kind: Some(kind.clone()),
+            subject_id: Some(id.clone()),
+            ..Filter::default()
+        };
+        let entries = reading::list(&mut *conn, &filter, None, MAX_AUDITED).await?;
+        events.extend(entries.into_iter().rev().filter_map(of_entry));
+    }
+    Ok(events)
+}
+
+/// The event of an entry; none for one whose time somebody has spoilt.
+fn of_entry(entry: Entry) -> Option<TimelineEvent> {
+    let at = OffsetDateTime::parse(&entry.at, &Rfc3339).ok()?;
+    let (event, trace_id) = (entry.action.clone(), entry.trace_id.clone());
+    let details = json!(super::audit::EntryView::from(entry));
+    Some(TimelineEvent { at, source: "audit", event, trace_id, details })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_traceparent_has_a_trace() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+        assert_eq!(trace_id(&parent).as_deref(), Some(trace));
+        for wrong in ["", "00", "00-xyz-1-01", "00-4bf92f3577b34da6a3ce929d0e0e473-1-01"] {
+            assert_eq!(trace_id(wrong), None, "{wrong}");
+        }
+    }
+}
