@@ -84,16 +84,35 @@ pub async fn find(
     conn: &mut PgConnection,
     key: DeliveryKey,
 ) -> sqlx::Result<Option<DeliveryOverview>> {
-    let found = of_event(conn, key.event).await?;
-    Ok(found.into_iter().find(|delivery| delivery.endpoint == key.endpoint))
+    sqlx::query_as!(
+        DeliveryOverview,
+        r#"
+        select
+          delivery.event_seq as event, delivery.endpoint_id as "endpoint: EndpointId",
+          event.id as "event_id: EventId", event.type as event_type,
+          delivery.state as "state: DeliveryState", delivery.reason, delivery.attempts,
+          delivery.created_at, delivery.finished_at
+        from deliveries.deliveries as delivery
+        join events.events as event on event.seq = delivery.event_seq
+        where delivery.event_seq = $1 and delivery.endpoint_id = $2
+        "#,
+        key.event,
+        key.endpoint.0,
+    )
+    .fetch_optional(conn)
+    .await
 }
 
-/// The deliveries of an event.
+/// The deliveries of an event, at most `limit`, in the order of the endpoints.
 ///
 /// # Errors
 ///
 /// When the database refuses.
-pub async fn of_event(conn: &mut PgConnection, event: i64) -> sqlx::Result<Vec<DeliveryOverview>> {
+pub async fn of_event(
+    conn: &mut PgConnection,
+    event: i64,
+    limit: u16,
+) -> sqlx::Result<Vec<DeliveryOverview>> {
     sqlx::query_as!(
         DeliveryOverview,
         r#"
@@ -106,8 +125,10 @@ pub async fn of_event(conn: &mut PgConnection, event: i64) -> sqlx::Result<Vec<D
         join events.events as event on event.seq = delivery.event_seq
         where delivery.event_seq = $1
         order by delivery.endpoint_id
+        limit $2
         "#,
         event,
+        i64::from(limit),
     )
     .fetch_all(conn)
     .await

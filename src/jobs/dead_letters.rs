@@ -170,7 +170,7 @@ pub async fn write_off(
         }
         Some(JobSubject::Order(_)) | None => Outcomes::default(),
     };
-    announce_here(conn, &outcomes).await?;
+    announce_here(conn, &outcomes, decision.by).await?;
     Ok(Ok(()))
 }
 

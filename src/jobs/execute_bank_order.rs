@@ -21,6 +21,8 @@ use crate::queue::commits::commit;
 use crate::queue::{Committed, JobContext};
 use crate::queue::{FollowUp, Job, JobError};
 
+/// The actor in the audit log, also of what is found out after the job was given up.
+const BY: &str = "job:execute_bank_order";
 /// A worker without a bank looks again after this long whether it was given one: after a restart.
 const WITHOUT_BANK: Duration = Duration::from_secs(30);
 /// A bank that has not decided is asked again after a tenth of the order's age, within these
@@ -289,7 +291,7 @@ pub(super) async fn post(
     }
     let execution = Execution { order, bank_reference: Some(receipt.bank_reference) };
     let (executed, outcomes) = orders::execute_many(&mut *conn, &[execution]).await?;
-    announce_here(&mut *conn, &outcomes).await?;
+    announce_here(&mut *conn, &outcomes, BY).await?;
     Ok(match executed.first() {
         Some(Executed::Completed) => Ok(()),
         Some(Executed::AlreadyFinished) => {
@@ -347,7 +349,7 @@ pub(super) async fn fail(
     reason: &str,
 ) -> Result<Committed, JobError> {
     let outcomes = orders::fail(&mut tx, id, reason).await?;
-    announce_here(&mut tx, &outcomes).await?;
+    announce_here(&mut tx, &outcomes, BY).await?;
     let committed = cx.complete(tx).await?;
     tracing::info!(order = %id, reason, "order {id} failed: {reason}");
     Ok(committed)

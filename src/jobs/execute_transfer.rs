@@ -23,6 +23,9 @@ pub struct ExecuteTransfer {
     pub order: OrderId,
 }
 
+/// The actor in the audit log.
+const BY: &str = "job:execute_transfer";
+
 impl BatchJob for ExecuteTransfer {
     const KIND: &'static str = "execute_transfer";
     const MAX_BATCH: usize = 200;
@@ -41,7 +44,7 @@ impl BatchJob for ExecuteTransfer {
             Outcome::Order(order) => contexts.get(&order.id).cloned().flatten(),
             Outcome::Transaction(_) => None,
         };
-        within(announce(&mut tx, &outcomes, context_of)).await?;
+        within(announce(&mut tx, &outcomes, BY, context_of)).await?;
         let committed = cx.complete(tx).await?;
         log(&jobs, &executed);
         Ok(committed)

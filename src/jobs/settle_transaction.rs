@@ -22,6 +22,9 @@ pub struct SettleTransaction {
     pub transaction: TransactionId,
 }
 
+/// The actor in the audit log.
+const BY: &str = "job:settle_transaction";
+
 impl BatchJob for SettleTransaction {
     const KIND: &'static str = "settle_transaction";
     // Twice as many would save a tenth of the time per transaction, and hold the locks of busy
@@ -44,7 +47,7 @@ impl BatchJob for SettleTransaction {
             Outcome::Transaction(transaction) => contexts.get(&transaction.id).cloned().flatten(),
             Outcome::Order(_) => None,
         };
-        within(announce(&mut tx, &outcomes, context_of)).await?;
+        within(announce(&mut tx, &outcomes, BY, context_of)).await?;
         let committed = cx.complete(tx).await?;
         log(&settled);
         Ok(committed)

@@ -15,17 +15,26 @@ use crate::audit::reading::{self, Filter};
 use crate::audit::{Entry, Subject};
 use crate::bank::EffectKey;
 use crate::bank::call_history::{self, BankCall};
+use crate::deliveries::reading::{self as deliveries, DeliveryOverview, StoredAttempt};
+use crate::events;
 use crate::ids::OrderId;
+use crate::jobs::announcements;
 use crate::jobs::{ExecuteBankOrder, ExecuteTransfer, ResolveBankOrder, SettleTransaction};
+use crate::notices::{self, SubjectKind};
 use crate::payments::history::{self, MoneyEvent};
 use crate::payments::transactions::{self, TransactionError};
 use crate::payments::{LedgerError, orders};
 use crate::queue::operate::inspect::{self, JobDetails, JobTraces};
 use crate::queue::operate::{ArgsMatch, JobFilter, list};
+use crate::queue::telemetry::TraceContext;
 use crate::queue::{Job as _, JobId, QueueError};
 
 /// The most entries of the audit log about one thing that are shown.
 const MAX_AUDITED: u16 = 200;
+/// The most deliveries of one event, attempts of one delivery, and mails about one thing.
+const MAX_DELIVERIES: u16 = 100;
+const MAX_ATTEMPTS: u16 = 50;
+const MAX_MAILS: u16 = 50;
 /// A job is enqueued by the transaction that accepts what it is about: its times differ by less.
 const ENQUEUED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -52,7 +61,7 @@ pub struct TimelineEvent {
     /// The moment.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// The source: `money`, `job`, `bank` or `audit`.
+    /// The source: `money`, `job`, `bank`, `event`, `delivery`, `mail` or `audit`.
     pub source: &'static str,
     /// The event, as a stable word of its source: `accepted`, `attempt`, `call`, `queue.pause`.
     pub event: String,
@@ -81,6 +90,8 @@ pub async fn of_transaction(
     let kinds = [SettleTransaction::KIND];
     let jobs = jobs_about(&mut *conn, &kinds, argument, transaction.created_at).await?;
     events.extend(of_jobs(&mut *conn, &jobs).await?);
+    let told = announcements::Subject::Transaction(transaction.id).to_string();
+    events.extend(of_deliveries(&mut *conn, &told).await?);
     let mut subjects = vec![Subject::transaction(transaction_id)];
     subjects.extend(jobs.iter().map(|job| Subject::new("job", job)));
     events.extend(of_audit(conn, &subjects).await?);
@@ -109,6 +120,9 @@ pub async fn of_order(
     events.extend(of_jobs(&mut *conn, &jobs).await?);
     let calls = call_history::of_key(&mut *conn, &EffectKey::of_order(id)).await?;
     events.extend(calls.into_iter().map(of_call));
+    let told = announcements::Subject::Order(id).to_string();
+    events.extend(of_deliveries(&mut *conn, &told).await?);
+    events.extend(of_mails(&mut *conn, &order).await?);
     let mut subjects = vec![Subject::new("order", id)];
     subjects.extend(jobs.iter().map(|job| Subject::new("job", job)));
     events.extend(of_audit(conn, &subjects).await?);
@@ -213,6 +227,92 @@ fn trace_id(traceparent: &str) -> Option<String> {
     let trace = traceparent.split('-').nth(1)?;
     (trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()))
         .then(|| trace.to_owned())
+}
+
+/// The events that others were told of, each with its deliveries and their attempts.
+async fn of_deliveries(
+    conn: &mut PgConnection,
+    subject: &str,
+) -> Result<Vec<TimelineEvent>, sqlx::Error> {
+    let mut found = Vec::new();
+    for event in events::of_subject(&mut *conn, subject).await? {
+        let context: Option<TraceContext> =
+            event.trace_context.clone().and_then(|context| serde_json::from_value(context).ok());
+        let trace_id = context.as_ref().and_then(TraceContext::trace_id);
+        let request_id = context.as_ref().and_then(TraceContext::request_id);
+        let id = announcements::webhook_id(event.id);
+        found.push(TimelineEvent {
+            at: event.occurred_at,
+            source: "event",
+            event: event.event_type.clone(),
+            trace_id: trace_id.clone(),
+            details: json!({ "event_id": id, "request_id": request_id }),
+        });
+        for delivery in deliveries::of_event(&mut *conn, event.seq, MAX_DELIVERIES).await? {
+            let attempts = deliveries::attempts(&mut *conn, delivery.key(), MAX_ATTEMPTS).await?;
+            found.extend(of_delivery(&delivery, attempts, trace_id.as_ref()));
+        }
+    }
+    Ok(found)
+}
+
+/// The attempts of a delivery, and its end.
+fn of_delivery(
+    delivery: &DeliveryOverview,
+    attempts: Vec<StoredAttempt>,
+    trace_id: Option<&String>,
+) -> Vec<TimelineEvent> {
+    let of = json!({
+        "event_id": announcements::webhook_id(delivery.event_id),
+        "endpoint_id": delivery.endpoint,
+    });
+    let event = |event: &str, at: OffsetDateTime, more: Value| {
+        let mut details = of.clone();
+        if let (Some(details), Value::Object(more)) = (details.as_object_mut(), more) {
+            details.extend(more);
+        }
+        let (event, trace_id) = (event.to_owned(), trace_id.cloned());
+        TimelineEvent { at, source: "delivery", event, trace_id, details }
+    };
+    let tried = attempts.into_iter().map(|attempt| {
+        let StoredAttempt { at, status, error, duration_ms, .. } = attempt;
+        let details = json!({ "status": status, "error": error, "duration_ms": duration_ms });
+        event("attempt", at, details)
+    });
+    let ended = delivery
+        .finished_at
+        .map(|at| event(delivery.state.as_str(), at, json!({ "reason": delivery.reason })));
+    tried.chain(ended).collect()
+}
+
+async fn of_mails(
+    conn: &mut PgConnection,
+    order: &orders::Order,
+) -> Result<Vec<TimelineEvent>, sqlx::Error> {
+    let kind = match order.kind {
+        orders::Kind::Deposit => SubjectKind::Deposit,
+        orders::Kind::Withdrawal => SubjectKind::Withdrawal,
+        orders::Kind::Transfer => SubjectKind::Transfer,
+        orders::Kind::Refund => SubjectKind::Refund,
+    };
+    let about = notices::Subject { kind, id: order.id.to_string() };
+    let mails = notices::of_subject(conn, &about, MAX_MAILS).await?;
+    Ok(mails
+        .into_iter()
+        .map(|mail| TimelineEvent {
+            at: mail.ended_at,
+            source: "mail",
+            event: mail.status.as_str().to_owned(),
+            trace_id: None,
+            details: json!({
+                "event_id": announcements::webhook_id(mail.event),
+                "user_id": mail.user,
+                "message_id": mail.message_id,
+                "reason": mail.reason,
+                "attempts": mail.attempts,
+            }),
+        })
+        .collect())
 }
 
 async fn of_audit(

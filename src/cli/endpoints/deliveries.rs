@@ -17,7 +17,7 @@ use crate::operations::endpoints::deliveries::{
     parse_event_id,
 };
 use crate::operations::jobs::JobId;
-use crate::operations::wake_workers;
+use crate::operations::{Identity, wake_workers};
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum DeliveriesCommand {
@@ -35,7 +35,12 @@ pub(super) enum DeliveriesCommand {
     /// Shows a delivery with its attempts.
     Show(OneDelivery),
     /// Sends a delivery again, whatever came of it.
-    Retry(OneDelivery),
+    Retry {
+        #[command(flatten)]
+        one: OneDelivery,
+        #[command(flatten)]
+        name: NameArg,
+    },
     /// Sends many deliveries again: those that failed, or all since a moment.
     Replay {
         #[command(flatten)]
@@ -46,6 +51,8 @@ pub(super) enum DeliveriesCommand {
         /// Only count.
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        name: NameArg,
     },
     /// Shows how far a replay is.
     ReplayStatus {
@@ -114,9 +121,10 @@ pub(super) async fn run(command: DeliveriesCommand) -> anyhow::Result<ExitCode> 
             end(found.map(|found| print_list(&found, output)))
         }
         DeliveriesCommand::Show(one) => show(one).await,
-        DeliveriesCommand::Retry(one) => retry(one).await,
-        DeliveriesCommand::Replay { one, since, dry_run } => {
-            replay(one, since.map_or(Replay::Failed, Replay::Since), dry_run).await
+        DeliveriesCommand::Retry { one, name } => retry(one, &name.identity()).await,
+        DeliveriesCommand::Replay { one, since, dry_run, name } => {
+            let what = since.map_or(Replay::Failed, Replay::Since);
+            replay(one, what, dry_run, &name.identity()).await
         }
         DeliveriesCommand::ReplayStatus { one, replay } => {
             let (pool, id, output) = one.open().await?;
@@ -162,10 +170,12 @@ async fn show(one: OneDelivery) -> anyhow::Result<ExitCode> {
     }))
 }
 
-async fn retry(one: OneDelivery) -> anyhow::Result<ExitCode> {
+async fn retry(one: OneDelivery, by: &Identity) -> anyhow::Result<ExitCode> {
     let pool = one.database.connect_current(APPLICATION).await?;
     let retried = match parse_event_id(&one.event) {
-        Some(event) => deliveries::retry(&pool, Scope::All, EndpointId(one.endpoint), event).await,
+        Some(event) => {
+            deliveries::retry(&pool, Scope::All, EndpointId(one.endpoint), event, by).await
+        }
         None => Err(DeliveryError::NotFound),
     };
     wake_workers(&pool).await;
@@ -175,7 +185,12 @@ async fn retry(one: OneDelivery) -> anyhow::Result<ExitCode> {
     }))
 }
 
-async fn replay(one: One, replay: Replay, dry_run: bool) -> anyhow::Result<ExitCode> {
+async fn replay(
+    one: One,
+    replay: Replay,
+    dry_run: bool,
+    by: &Identity,
+) -> anyhow::Result<ExitCode> {
     let (pool, id, output) = one.open().await?;
     if dry_run {
         let mut conn = pool.acquire().await?;
@@ -188,7 +203,7 @@ async fn replay(one: One, replay: Replay, dry_run: bool) -> anyhow::Result<ExitC
             Output::Json | Output::Jsonl => println!("{}", serde_json::json!(counted)),
         }));
     }
-    let begun = deliveries::replay(&pool, Scope::All, id, replay).await;
+    let begun = deliveries::replay(&pool, Scope::All, id, replay, by).await;
     wake_workers(&pool).await;
     match begun {
         Ok(job) => {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use self::deliveries::DeliveriesCommand;
 use self::settings::SettingArgs;
+use super::actor::NameArg;
 use super::database::Database;
 use super::output::{Output, moment, table};
 use super::report::{CONFLICT, NOT_FOUND, USAGE};
@@ -65,6 +66,15 @@ struct One {
     output: OutputArg,
 }
 
+/// One endpoint that is to be changed, and by whom.
+#[derive(clap::Args, Debug)]
+struct Changed {
+    #[command(flatten)]
+    one: One,
+    #[command(flatten)]
+    by: NameArg,
+}
+
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     /// Makes an endpoint, and prints its secret.
@@ -80,6 +90,8 @@ enum Command {
         settings: SettingArgs,
         #[command(flatten)]
         reach: ReachArgs,
+        #[command(flatten)]
+        by: NameArg,
         #[command(flatten)]
         output: OutputArg,
     },
@@ -101,7 +113,7 @@ enum Command {
     /// Changes an endpoint; what is not given stays.
     Update {
         #[command(flatten)]
-        one: One,
+        changed: Changed,
         /// The address to send to.
         #[arg(long)]
         url: Option<String>,
@@ -111,20 +123,22 @@ enum Command {
         reach: ReachArgs,
     },
     /// Sends nothing more to an endpoint until it is enabled.
-    Disable(One),
+    Disable(Changed),
     /// Sends to an endpoint again, as if it had never failed.
-    Enable(One),
+    Enable(Changed),
     /// Deletes an endpoint; what was sent to it stays on record.
     Delete {
         #[command(flatten)]
         database: Database,
         /// The id of the endpoint.
         endpoint: Uuid,
+        #[command(flatten)]
+        by: NameArg,
     },
     /// Makes a new secret, and prints it.
     RotateSecret {
         #[command(flatten)]
-        one: One,
+        changed: Changed,
         /// The time for which the old one signs, too; 0s when others know it.
         #[arg(long, default_value = "24h", value_parser = parse_duration)]
         overlap: Duration,
@@ -143,11 +157,12 @@ enum Command {
 /// When the database cannot be reached or refuses.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Create { database, url, user, settings, reach, output } => {
+        Command::Create { database, url, user, settings, reach, by, output } => {
             let pool = database.connect_current(APPLICATION).await?;
             let guard = Guard::new(reach.reach());
             let change = settings.into_change(Some(url));
-            let created = endpoints::create(&pool, &guard, user.map(UserId), change).await;
+            let created =
+                endpoints::create(&pool, &guard, user.map(UserId), change, &by.identity()).await;
             end(created.map(|(endpoint, secret)| print_secret(&endpoint, &secret, output.output)))
         }
         Command::List { database, user, limit, output } => {
@@ -159,22 +174,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let (pool, id, output) = one.open().await?;
             end(endpoints::find(&pool, Scope::All, id).await.map(|it| show(&it, output)))
         }
-        Command::Update { one, url, settings, reach } => {
+        Command::Update { changed: Changed { one, by }, url, settings, reach } => {
             let (pool, id, output) = one.open().await?;
             let (guard, change) = (Guard::new(reach.reach()), settings.into_change(url));
-            let updated = endpoints::update(&pool, &guard, Scope::All, id, change).await;
+            let updated =
+                endpoints::update(&pool, &guard, Scope::All, id, change, &by.identity()).await;
             end(updated.map(|endpoint| show(&endpoint, output)))
         }
-        Command::Disable(one) => switch(one, false).await,
-        Command::Enable(one) => switch(one, true).await,
-        Command::Delete { database, endpoint } => {
+        Command::Disable(changed) => switch(changed, false).await,
+        Command::Enable(changed) => switch(changed, true).await,
+        Command::Delete { database, endpoint, by } => {
             let pool = database.connect_current(APPLICATION).await?;
-            let deleted = endpoints::delete(&pool, Scope::All, EndpointId(endpoint)).await;
+            let (id, by) = (EndpointId(endpoint), by.identity());
+            let deleted = endpoints::delete(&pool, Scope::All, id, &by).await;
             end(deleted.map(|()| println!("endpoint {endpoint} is deleted")))
         }
-        Command::RotateSecret { one, overlap } => {
+        Command::RotateSecret { changed: Changed { one, by }, overlap } => {
             let (pool, id, output) = one.open().await?;
-            match endpoints::rotate_secret(&pool, Scope::All, id, overlap).await {
+            match endpoints::rotate_secret(&pool, Scope::All, id, overlap, &by.identity()).await {
                 Ok(secret) => {
                     let found = endpoints::find(&pool, Scope::All, id).await;
                     end(found.map(|endpoint| print_secret(&endpoint, &secret, output)))
@@ -194,9 +211,10 @@ impl One {
     }
 }
 
-async fn switch(one: One, is_enabled: bool) -> anyhow::Result<ExitCode> {
+async fn switch(Changed { one, by }: Changed, is_enabled: bool) -> anyhow::Result<ExitCode> {
     let (pool, id, output) = one.open().await?;
-    end(endpoints::switch(&pool, Scope::All, id, is_enabled).await.map(|it| show(&it, output)))
+    let switched = endpoints::switch(&pool, Scope::All, id, is_enabled, &by.identity()).await;
+    end(switched.map(|endpoint| show(&endpoint, output)))
 }
 
 /// The exit code; what is refused is said.

@@ -77,11 +77,13 @@ pub(super) fn body(
     occurred_at: OffsetDateTime,
     outcome: &Outcome,
 ) -> serde_json::Result<String> {
-    let data = match outcome {
-        Outcome::Transaction(transaction) => Data::Transaction(TransactionData::of(transaction)),
-        Outcome::Order(order) => Data::Order(OrderData::of(order)),
-    };
-    serde_json::to_string(&Body { event_type: event_type.as_str(), timestamp: occurred_at, data })
+    let (event_type, data) = (event_type.as_str(), Data::of(outcome));
+    serde_json::to_string(&Body { event_type, timestamp: occurred_at, data })
+}
+
+/// The data of the event alone.
+pub(super) fn data(outcome: &Outcome) -> serde_json::Result<serde_json::Value> {
+    serde_json::to_value(Data::of(outcome))
 }
 
 #[derive(Serialize)]
@@ -99,6 +101,17 @@ enum Data<'a> {
     Transaction(TransactionData<'a>),
     Order(OrderData<'a>),
     Test(TestData),
+}
+
+impl<'a> Data<'a> {
+    fn of(outcome: &'a Outcome) -> Self {
+        match outcome {
+            Outcome::Transaction(transaction) => {
+                Self::Transaction(TransactionData::of(transaction))
+            }
+            Outcome::Order(order) => Self::Order(OrderData::of(order)),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -4,7 +4,8 @@
 //! writes the event and enqueues the job that announces it:
 //!
 //! ```text
-//!   jobs, operations ─ outcome ─▶ announce ─▶ the event, an AnnounceOutcomes ┐ one database
+//!   jobs, operations ─ outcome ─▶ announce ─▶ the event, the audit entry,    ┐
+//!                                             an AnnounceOutcomes            │ one database
 //!                                 entries, the state, the end of the job     ┘ transaction
 //!
 //!   AnnounceOutcomes ─ takes events in their order ─▶ a delivery and its job ┐ one database
@@ -24,6 +25,7 @@ pub use announce_outcomes::{AnnounceOutcomes, READER};
 pub use choosing::wanted_by;
 pub use event_data::Subject;
 
+use crate::audit::{self, NewEntry};
 use crate::events::{self, EventType, NewEvent};
 use crate::ids::{EndpointId, EventId};
 use crate::payments::orders::{Kind, Order};
@@ -32,8 +34,10 @@ use crate::payments::transactions::Status;
 use crate::queue::telemetry::TraceContext;
 use crate::queue::{NewJob, QueueError, enqueue};
 
-/// Writes the events of these outcomes, and enqueues what announces them. To be committed with the
-/// outcomes. `context_of` tells the trace in which an outcome was reached.
+/// Writes the events of these outcomes and the entries of the audit log, and enqueues what
+/// announces them. To be committed with the outcomes. `by` is whoever has brought them about, in
+/// the form of the log: `job:settle_transaction`, `cli:ada`. `context_of` tells the trace in which
+/// an outcome was reached.
 ///
 /// # Errors
 ///
@@ -41,15 +45,20 @@ use crate::queue::{NewJob, QueueError, enqueue};
 pub async fn announce(
     conn: &mut PgConnection,
     outcomes: &Outcomes,
+    by: &str,
     context_of: impl Fn(&Outcome) -> Option<TraceContext>,
 ) -> Result<(), QueueError> {
     if outcomes.is_empty() {
         return Ok(());
     }
-    let new: Result<Vec<NewEvent>, QueueError> =
-        outcomes.as_slice().iter().map(|outcome| event_of(outcome, context_of(outcome))).collect();
-    let new = new?;
+    let (mut new, mut entries) = (Vec::new(), Vec::new());
+    for outcome in outcomes.as_slice() {
+        let context = context_of(outcome);
+        entries.push(entry_of(outcome, by, context.as_ref()).map_err(args_error)?);
+        new.push(event_of(outcome, context)?);
+    }
     events::record(&mut *conn, &new).await?;
+    audit::record(&mut *conn, &entries).await?;
     // The deliveries go on in the traces of their events.
     let job = NewJob::new(&AnnounceOutcomes { events: new.len() })?.trace_context(None);
     enqueue(conn, job).await?;
@@ -61,8 +70,12 @@ pub async fn announce(
 /// # Errors
 ///
 /// As [`announce`].
-pub async fn announce_here(conn: &mut PgConnection, outcomes: &Outcomes) -> Result<(), QueueError> {
-    announce(conn, outcomes, |_| TraceContext::current()).await
+pub async fn announce_here(
+    conn: &mut PgConnection,
+    outcomes: &Outcomes,
+    by: &str,
+) -> Result<(), QueueError> {
+    announce(conn, outcomes, by, |_| TraceContext::current()).await
 }
 
 /// Writes an event by which somebody tries out an endpoint, and gives its id. Nobody announces it:
@@ -104,17 +117,45 @@ fn stored(context: Option<TraceContext>) -> Result<Option<serde_json::Value>, Qu
     context.map(serde_json::to_value).transpose().map_err(args_error)
 }
 
-fn event_of(outcome: &Outcome, context: Option<TraceContext>) -> Result<NewEvent, QueueError> {
-    let (event_type, subject, occurred_at) = match outcome {
+/// The entry of the audit log, whose data are those of the event.
+fn entry_of(
+    outcome: &Outcome,
+    by: &str,
+    context: Option<&TraceContext>,
+) -> serde_json::Result<NewEntry> {
+    let subject = match outcome {
         Outcome::Transaction(transaction) => {
-            let event_type = match transaction.status {
-                Status::Failed => EventType::TransactionFailed,
-                _ => EventType::TransactionCompleted,
-            };
-            (event_type, Subject::Transaction(transaction.id), transaction.processed_at)
+            audit::Subject::transaction(&transaction.transaction_id)
         }
-        Outcome::Order(order) => (type_of(order), Subject::Order(order.id), order.finished_at),
+        Outcome::Order(order) => audit::Subject::new("order", order.id),
     };
+    let data = event_data::data(outcome)?;
+    Ok(NewEntry::new(by, event_type_of(outcome).as_str(), subject)
+        .data(&data)
+        .request_id(context.and_then(TraceContext::request_id))
+        .trace_id(context.and_then(TraceContext::trace_id).as_deref()))
+}
+
+fn event_type_of(outcome: &Outcome) -> EventType {
+    match outcome {
+        Outcome::Transaction(transaction) => match transaction.status {
+            Status::Failed => EventType::TransactionFailed,
+            Status::Pending | Status::Processing | Status::Completed => {
+                EventType::TransactionCompleted
+            }
+        },
+        Outcome::Order(order) => type_of(order),
+    }
+}
+
+fn event_of(outcome: &Outcome, context: Option<TraceContext>) -> Result<NewEvent, QueueError> {
+    let (subject, occurred_at) = match outcome {
+        Outcome::Transaction(transaction) => {
+            (Subject::Transaction(transaction.id), transaction.processed_at)
+        }
+        Outcome::Order(order) => (Subject::Order(order.id), order.finished_at),
+    };
+    let event_type = event_type_of(outcome);
     let occurred_at = occurred_at.unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     Ok(NewEvent {
         id: EventId(Uuid::now_v7()),

@@ -9,6 +9,7 @@
 //! Runs that are at the same step at the same moment share its statements: a busy worker loads and
 //! records a hundred deliveries by one each.
 
+mod disabling;
 mod loading;
 mod recording;
 mod windows;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{PgConnection, PgPool};
 
+use super::{disabling, in_words};
 use crate::deliveries::endpoints::{self, DisabledReason};
 use crate::deliveries::health::{self, Tally};
 use crate::deliveries::outgoing::{self, AttemptRecord, DeliveryKey, Progress};
@@ -171,9 +172,16 @@ async fn write(conn: &mut PgConnection, items: &[Item]) -> Result<(), JobError> 
     {
         if endpoints::disable(&mut *conn, endpoint, reason).await? {
             tracing::warn!(%endpoint, reason = reason.code(), "an endpoint was disabled");
+            disabling::tell(&mut *conn, endpoint, reason, last_failure(&items, endpoint)).await?;
         }
     }
     Ok(())
+}
+
+/// The last failure of an endpoint among these, in words.
+fn last_failure(items: &[&Item], endpoint: EndpointId) -> Option<String> {
+    let of_endpoint = items.iter().rev().filter(|item| item.ended.key.endpoint == endpoint);
+    of_endpoint.filter_map(|item| item.ended.sent.as_ref()).map(in_words).next()
 }
 
 async fn record_attempts(conn: &mut PgConnection, items: &[&Item]) -> Result<(), JobError> {

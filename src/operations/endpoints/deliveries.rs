@@ -1,11 +1,15 @@
 //! Deliveries to an endpoint: looking at them, asking for one again, and for many again.
 
 use serde::Serialize;
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 pub use super::Scope;
+use super::subject;
+use crate::audit;
 use crate::deliveries::endpoints;
 pub use crate::deliveries::outgoing::DeliveryState;
 
@@ -161,6 +165,7 @@ pub async fn retry(
     scope: Scope,
     endpoint: EndpointId,
     event: EventId,
+    by: &Identity,
 ) -> Result<DeliveryView, DeliveryError> {
     let mut tx = pool.begin().await?;
     require_enabled(&mut tx, scope, endpoint).await?;
@@ -168,6 +173,9 @@ pub async fn retry(
     let planned = replaying::send_again(&mut tx, endpoint, &[found.event]).await?;
     let Some(planned) = planned.first() else { return Err(DeliveryError::Pending) };
     enqueue(&mut tx, DeliverWebhook::job(planned)?).await?;
+    let entry = by.entry("delivery.retry", subject(endpoint));
+    let entry = entry.data(&json!({ "event_id": event_id_text(event) }));
+    audit::record(&mut tx, &[entry]).await?;
     let found = find_delivery(&mut tx, endpoint, event).await?;
     commit(tx).await?;
     Ok(found.into())
@@ -260,6 +268,7 @@ pub async fn replay(
     scope: Scope,
     endpoint: EndpointId,
     replay: Replay,
+    by: &Identity,
 ) -> Result<JobId, DeliveryError> {
     let mut tx = pool.begin().await?;
     require_enabled(&mut tx, scope, endpoint).await?;
@@ -269,6 +278,10 @@ pub async fn replay(
     };
     let job = NewJob::new(&ReplayDeliveries { endpoint, since })?.key(endpoint.to_string());
     let id = enqueue(&mut tx, job).await?.id();
+    let since = since.and_then(|since| since.format(&Rfc3339).ok());
+    let entry = by.entry("delivery.replay", subject(endpoint));
+    let entry = entry.data(&json!({ "replay": id, "since": since }));
+    audit::record(&mut tx, &[entry]).await?;
     commit(tx).await?;
     Ok(id)
 }
@@ -316,12 +329,14 @@ pub async fn cancel_replay(
     scope: Scope,
     endpoint: EndpointId,
     id: JobId,
-    actor: &Identity,
+    by: &Identity,
 ) -> Result<ReplayView, DeliveryError> {
     let mut tx = pool.begin().await?;
     find_replay(&mut tx, scope, endpoint, id).await?;
-    operate::cancel(&mut tx, id, actor.as_str(), "the replay is no longer wanted").await?;
+    operate::cancel(&mut tx, id, by.as_str(), "the replay is no longer wanted").await?;
     let cancelled = find_replay(&mut tx, scope, endpoint, id).await?;
+    let entry = by.entry("delivery.cancel_replay", subject(endpoint));
+    audit::record(&mut tx, &[entry.data(&json!({ "replay": id }))]).await?;
     commit(tx).await?;
     Ok(cancelled)
 }

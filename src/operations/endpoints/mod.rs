@@ -8,7 +8,8 @@ mod views;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
 
 pub use self::settings::{EndpointChange, MAX_OVERLAP, SettingRefusal};
 pub use self::views::{EndpointView, SecretView};
@@ -17,6 +18,8 @@ pub use crate::deliveries::endpoints::Scope;
 pub use crate::deliveries::settings::ReachArgs;
 pub use crate::ids::{EndpointId, UserId};
 
+use super::Identity;
+use crate::audit::{self, Subject};
 use crate::deliveries::endpoints::{self, DisabledReason, Endpoint};
 use crate::ids::new_by_database_clock;
 use crate::queue::commits::commit;
@@ -56,6 +59,7 @@ pub async fn create(
     guard: &Guard,
     owner: Option<UserId>,
     change: EndpointChange,
+    by: &Identity,
 ) -> Result<(EndpointView, SecretView), EndpointError> {
     // Looks names up, so no transaction is open meanwhile.
     let settings = change.apply(None, guard).await?;
@@ -72,9 +76,11 @@ pub async fn create(
         return Err(EndpointError::TooMany(most));
     }
     endpoints::create(&mut tx, id, owner, &settings, &secret).await?;
-    let created = endpoints::find(&mut tx, Scope::All, id).await?.ok_or(EndpointError::NotFound)?;
+    let created = find_in(&mut tx, Scope::All, id).await?;
+    let entry = by.entry("endpoint.create", subject(id)).after(&created);
+    audit::record(&mut tx, &[entry]).await?;
     commit(tx).await?;
-    Ok((created.into(), SecretView::new(secret)))
+    Ok((created, SecretView::new(secret)))
 }
 
 /// The endpoint with this id.
@@ -87,9 +93,30 @@ pub async fn find(
     scope: Scope,
     id: EndpointId,
 ) -> Result<EndpointView, EndpointError> {
-    let mut conn = pool.acquire().await?;
-    let found = endpoints::find(&mut conn, scope, id).await?;
+    find_in(&mut *pool.acquire().await?, scope, id).await
+}
+
+async fn find_in(
+    conn: &mut PgConnection,
+    scope: Scope,
+    id: EndpointId,
+) -> Result<EndpointView, EndpointError> {
+    let found = endpoints::find(conn, scope, id).await?;
     Ok(found.ok_or(EndpointError::NotFound)?.into())
+}
+
+/// The endpoint, which nobody else can change until the transaction ends.
+async fn lock(
+    conn: &mut PgConnection,
+    scope: Scope,
+    id: EndpointId,
+) -> Result<Endpoint, EndpointError> {
+    endpoints::find_locked(conn, scope, id).await?.ok_or(EndpointError::NotFound)
+}
+
+/// The endpoint in the audit log.
+fn subject(id: EndpointId) -> Subject {
+    Subject::new("endpoint", id)
 }
 
 /// The newest `limit` endpoints, newest first; with `before`, only those older than that one.
@@ -119,20 +146,21 @@ pub async fn update(
     scope: Scope,
     id: EndpointId,
     change: EndpointChange,
+    by: &Identity,
 ) -> Result<EndpointView, EndpointError> {
-    let mut conn = pool.acquire().await?;
-    let present = endpoints::find(&mut conn, scope, id).await?.ok_or(EndpointError::NotFound)?;
-    drop(conn);
+    find(pool, scope, id).await?;
     // Looks names up, so no transaction is open meanwhile.
     let checked = change.check(guard).await?;
     let mut tx = pool.begin().await?;
-    let locked = endpoints::find_locked(&mut tx, scope, present.id).await?;
-    let locked = locked.ok_or(EndpointError::NotFound)?;
+    let locked = lock(&mut tx, scope, id).await?;
+    let before = EndpointView::from(locked.clone());
     let settings = checked.apply_to(Some(locked.settings))?;
     endpoints::update(&mut tx, id, &settings).await?;
-    let updated = endpoints::find(&mut tx, scope, id).await?.ok_or(EndpointError::NotFound)?;
+    let after = find_in(&mut tx, scope, id).await?;
+    let entry = by.entry("endpoint.change", subject(id)).before(&before).after(&after);
+    audit::record(&mut tx, &[entry]).await?;
     commit(tx).await?;
-    Ok(updated.into())
+    Ok(after)
 }
 
 /// Deletes an endpoint. Deliveries to it that wait are given up.
@@ -140,11 +168,17 @@ pub async fn update(
 /// # Errors
 ///
 /// [`EndpointError::NotFound`], [`EndpointError::Database`].
-pub async fn delete(pool: &PgPool, scope: Scope, id: EndpointId) -> Result<(), EndpointError> {
+pub async fn delete(
+    pool: &PgPool,
+    scope: Scope,
+    id: EndpointId,
+    by: &Identity,
+) -> Result<(), EndpointError> {
     let mut tx = pool.begin().await?;
-    let found = endpoints::find_locked(&mut tx, scope, id).await?;
-    let Endpoint { id, .. } = found.ok_or(EndpointError::NotFound)?;
+    let before = EndpointView::from(lock(&mut tx, scope, id).await?);
     endpoints::delete(&mut tx, id).await?;
+    let entry = by.entry("endpoint.delete", subject(id)).before(&before);
+    audit::record(&mut tx, &[entry]).await?;
     Ok(commit(tx).await?)
 }
 
@@ -159,17 +193,24 @@ pub async fn switch(
     scope: Scope,
     id: EndpointId,
     is_enabled: bool,
+    by: &Identity,
 ) -> Result<EndpointView, EndpointError> {
     let mut tx = pool.begin().await?;
-    let found = endpoints::find_locked(&mut tx, scope, id).await?;
-    let Endpoint { id, .. } = found.ok_or(EndpointError::NotFound)?;
-    match is_enabled {
-        true => endpoints::enable(&mut tx, id).await?,
-        false => endpoints::disable(&mut tx, id, DisabledReason::ByHand).await?,
+    let before = EndpointView::from(lock(&mut tx, scope, id).await?);
+    let (action, is_change) = match is_enabled {
+        true => ("endpoint.enable", endpoints::enable(&mut tx, id).await?),
+        false => {
+            let reason = DisabledReason::ByHand;
+            ("endpoint.disable", endpoints::disable(&mut tx, id, reason).await?)
+        }
     };
-    let switched = endpoints::find(&mut tx, scope, id).await?.ok_or(EndpointError::NotFound)?;
+    let after = find_in(&mut tx, scope, id).await?;
+    if is_change {
+        let entry = by.entry(action, subject(id)).before(&before).after(&after);
+        audit::record(&mut tx, &[entry]).await?;
+    }
     commit(tx).await?;
-    Ok(switched.into())
+    Ok(after)
 }
 
 /// Makes a new secret, which signs from now on; the one before signs beside it for `overlap`, at
@@ -183,15 +224,18 @@ pub async fn rotate_secret(
     scope: Scope,
     id: EndpointId,
     overlap: Duration,
+    by: &Identity,
 ) -> Result<SecretView, EndpointError> {
     if overlap > MAX_OVERLAP {
         return Err(SettingRefusal::new("overlap_seconds", "must be at most 7 days").into());
     }
     let secret = WebhookSecret::random()?.reveal();
     let mut tx = pool.begin().await?;
-    let found = endpoints::find_locked(&mut tx, scope, id).await?;
-    let Endpoint { id, .. } = found.ok_or(EndpointError::NotFound)?;
+    lock(&mut tx, scope, id).await?;
     endpoints::rotate_secret(&mut tx, id, &secret, overlap).await?;
+    let entry = by.entry("endpoint.rotate_secret", subject(id));
+    let entry = entry.data(&json!({ "overlap_seconds": overlap.as_secs() }));
+    audit::record(&mut tx, &[entry]).await?;
     commit(tx).await?;
     Ok(SecretView::new(secret))
 }

@@ -13,6 +13,7 @@ use surety::identity::users::{self, NewUser};
 use surety::identity::{Role, sessions, signing_keys, tokens};
 use surety::ids::{AccountId, EndpointId, OrderId, UserId};
 use surety::money::Currency;
+use surety::operations::Identity;
 use surety::operations::endpoints::deliveries::{self, Replay};
 use surety::operations::endpoints::{self, EndpointChange, Scope};
 use surety::payments::orders::Instruction;
@@ -278,13 +279,13 @@ impl World {
 
 /// An endpoint of the owner's with a delivery and a replay.
 async fn endpoint_of(api: &TestApi, owner: UserId) -> (EndpointId, String, JobId) {
-    let guard = Guard::new(Reach::PrivateToo);
+    let (guard, by) = (Guard::new(Reach::PrivateToo), Identity::command_line("test"));
     let change =
         EndpointChange { url: Some("http://127.0.0.1:9/".to_owned()), ..EndpointChange::default() };
-    let made = endpoints::create(&api.pool, &guard, Some(owner), change).await.unwrap();
+    let made = endpoints::create(&api.pool, &guard, Some(owner), change, &by).await.unwrap();
     let id = EndpointId(made.0.id);
     let event = deliveries::send_test(&api.pool, Scope::All, id).await.unwrap();
-    let replay = deliveries::replay(&api.pool, Scope::All, id, Replay::Failed).await.unwrap();
+    let replay = deliveries::replay(&api.pool, Scope::All, id, Replay::Failed, &by).await.unwrap();
     (id, event, replay)
 }
 

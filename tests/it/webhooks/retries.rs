@@ -81,6 +81,16 @@ async fn an_endpoint_that_fails_for_days_is_disabled() {
     assert_eq!(failed["delivery"]["reason"], "endpoint-disabled");
     let endpoint = world.operator.get(&world.api, &format!("/v1/webhook-endpoints/{id}")).await;
     assert_eq!(endpoint.json()["disabled_reason"], "failing");
+    // The owner hears of it by mail, and the audit log by an entry.
+    let told: (i64, i64) = sqlx::query_as(
+        "select
+           (select count(*) from queue.all_jobs where kind = 'send_notice'),
+           (select count(*) from audit.entries where action = 'endpoint.disable')",
+    )
+    .fetch_one(&world.api.pool)
+    .await
+    .unwrap();
+    assert_eq!(told, (1, 1));
 }
 
 #[tokio::test]

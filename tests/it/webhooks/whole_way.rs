@@ -147,3 +147,34 @@ async fn ordered_deliveries_come_in_the_order_of_the_outcomes_even_if_each_fails
     let expected: Vec<_> = orders.iter().flat_map(|id| [id.clone(), id.clone()]).collect();
     assert_eq!(came, expected);
 }
+
+#[tokio::test]
+async fn an_outcome_is_in_the_audit_log_and_its_timeline_tells_who_heard_of_it() {
+    let world = World::start().await;
+    let inbox = Inbox::answering(|n, _| Some(if n == 0 { 500 } else { 200 })).await;
+    world.endpoint(&world.operator, &inbox.url, json!({})).await;
+    assert_eq!(world.api.post(event("txn_1")).await.status, 202);
+    let seen = inbox.after(2).await.remove(0);
+    let endpoint = world.operator.get(&world.api, "/v1/webhook-endpoints").await.json();
+    let endpoint = endpoint["endpoints"][0]["id"].as_str().unwrap();
+    world.delivery(endpoint, seen.id(), "delivered").await;
+
+    let path = "/v1/transactions/txn_1/timeline";
+    let timeline = world.operator.get(&world.api, path).await;
+    assert_eq!(timeline.status, 200, "{timeline:?}");
+    let events: Vec<String> = timeline.json()["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| format!("{} {}", it["source"].as_str().unwrap(), it["event"].as_str().unwrap()))
+        .collect();
+    for expected in [
+        "event transaction.completed",
+        "audit transaction.completed",
+        "delivery attempt",
+        "delivery delivered",
+    ] {
+        assert!(events.iter().any(|it| it == expected), "{expected}: {events:?}");
+    }
+    assert_eq!(events.iter().filter(|it| *it == "delivery attempt").count(), 2);
+}

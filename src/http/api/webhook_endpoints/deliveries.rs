@@ -119,7 +119,9 @@ impl DeliveriesApi {
         event_id: Path<String>,
     ) -> Result<Accepted, Refused<SendAgain>> {
         let (scope, event) = (scope_of(&caller)?, event_of(&event_id.0)?);
-        let retried = deliveries::retry(&self.pool, scope, EndpointId(endpoint_id.0), event).await;
+        let retried =
+            deliveries::retry(&self.pool, scope, EndpointId(endpoint_id.0), event, &caller.into())
+                .await;
         let retried = retried.map_err(Problem::from)?;
         self.notifier.notify();
         Ok(Accepted::Accepted(Json(retried.into())))
@@ -172,7 +174,9 @@ impl DeliveriesApi {
             });
             return Ok(Replaying::Counted(Json(counted.await?.into())));
         }
-        let job = deliveries::replay(&self.pool, scope, id, replay).await.map_err(Problem::from)?;
+        let job = deliveries::replay(&self.pool, scope, id, replay, &caller.into())
+            .await
+            .map_err(Problem::from)?;
         self.notifier.notify();
         let begun = self.find(scope_of(&caller)?, id, job).await?;
         Ok(Replaying::Accepted(Json(begun)))

@@ -28,6 +28,7 @@ use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, FieldError, Problem};
 use crate::http::wire::refused::{NoRefusals, Refused};
 use crate::ids::EndpointId;
+use crate::operations::Identity;
 use crate::operations::endpoints::{self, EndpointError, Scope, SettingRefusal};
 
 pub use self::deliveries::DeliveriesApi;
@@ -75,7 +76,8 @@ impl WebhookEndpointsApi {
             Scope::All => None,
         };
         let change = body.read()?;
-        let created = endpoints::create(&self.pool, &self.guard, owner, change).await;
+        let created =
+            endpoints::create(&self.pool, &self.guard, owner, change, &caller.into()).await;
         let (endpoint, secret) = created.map_err(Problem::from)?;
         let location = format!("/v1/webhook-endpoints/{}", endpoint.id);
         let secret = secret.reveal().to_owned();
@@ -153,10 +155,11 @@ impl WebhookEndpointsApi {
     ) -> Result<Found, Refused<ChangeEndpoint>> {
         let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0));
         let (change, enabled) = body.read()?;
-        let changed = endpoints::update(&self.pool, &self.guard, scope, id, change).await;
+        let by = Identity::from(caller);
+        let changed = endpoints::update(&self.pool, &self.guard, scope, id, change, &by).await;
         let mut changed = changed.map_err(Problem::from)?;
         if let Some(is_enabled) = enabled {
-            let switched = endpoints::switch(&self.pool, scope, id, is_enabled).await;
+            let switched = endpoints::switch(&self.pool, scope, id, is_enabled, &by).await;
             changed = switched.map_err(Problem::from)?;
         }
         Ok(Found::Ok(Json(changed.into())))
@@ -178,7 +181,8 @@ impl WebhookEndpointsApi {
         endpoint_id: Path<Uuid>,
     ) -> Result<Deleted, Refused<GetEndpoint>> {
         let id = EndpointId(endpoint_id.0);
-        endpoints::delete(&self.pool, scope_of(&caller)?, id).await.map_err(Problem::from)?;
+        let deleted = endpoints::delete(&self.pool, scope_of(&caller)?, id, &caller.into()).await;
+        deleted.map_err(Problem::from)?;
         Ok(Deleted::NoContent)
     }
 
@@ -202,7 +206,8 @@ impl WebhookEndpointsApi {
     ) -> Result<Rotated, Refused<ChangeEndpoint>> {
         let overlap = body.read()?.unwrap_or(DEFAULT_OVERLAP);
         let id = EndpointId(endpoint_id.0);
-        let secret = endpoints::rotate_secret(&self.pool, scope_of(&caller)?, id, overlap).await;
+        let (scope, by) = (scope_of(&caller)?, Identity::from(caller));
+        let secret = endpoints::rotate_secret(&self.pool, scope, id, overlap, &by).await;
         let secret = secret.map_err(Problem::from)?.reveal().to_owned();
         Ok(Rotated::Ok(Json(NewSecretOut { secret })))
     }
