@@ -1,7 +1,7 @@
 //! The health of endpoints: a breaker for each, shared by all workers.
 //!
 //! ```text
-//!   closed ── 5 failures in a row ──▶ open, for 30 s and then longer, up to 15 min
+//!   closed ── 5 failures in a row ──▶ open, for the schedule's first wait, then longer
 //!      ▲                                │ over
 //!      └──── success ◀── one probe ◀────┘
 //!                          └── failure ──▶ open
@@ -20,9 +20,7 @@ use crate::ids::EndpointId;
 
 /// After so many failures in a row an endpoint is left alone.
 pub const OPENS_AFTER: i32 = 5;
-/// The first rest; each further failure doubles it.
-const FIRST_REST: Duration = Duration::from_secs(30);
-/// The longest rest.
+/// The longest rest; each further failure doubles it.
 const LONGEST_REST: Duration = Duration::from_secs(15 * 60);
 /// An endpoint that has failed for so long without a success is disabled.
 pub const DISABLED_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
@@ -39,8 +37,8 @@ pub struct Tally {
     pub succeeded: bool,
 }
 
-/// Notes how attempts went, by their endpoints. Gives the endpoints that have failed for
-/// [`DISABLED_AFTER`].
+/// Notes how attempts went, by their endpoints. The first rest of one that fails is `first_rest`.
+/// Gives the endpoints that have failed for [`DISABLED_AFTER`].
 ///
 /// # Errors
 ///
@@ -48,6 +46,7 @@ pub struct Tally {
 pub async fn note(
     conn: &mut PgConnection,
     tallies: &BTreeMap<EndpointId, Tally>,
+    first_rest: Duration,
 ) -> sqlx::Result<Vec<EndpointId>> {
     let endpoints: Vec<Uuid> = tallies.keys().map(|id| id.0).collect();
     let failures: Vec<i32> = tallies.values().map(|tally| tally.failures).collect();
@@ -91,7 +90,7 @@ pub async fn note(
         &failures,
         &successes,
         OPENS_AFTER,
-        FIRST_REST.as_secs_f64(),
+        first_rest.as_secs_f64(),
         LONGEST_REST.as_secs_f64(),
         DISABLED_AFTER.as_secs_f64(),
     )

@@ -90,6 +90,11 @@ impl fmt::Display for RetrySchedule {
 }
 
 impl RetrySchedule {
+    /// The first wait.
+    pub fn first_wait(&self) -> Duration {
+        self.0.first().copied().unwrap_or_default()
+    }
+
     /// The number of attempts until a delivery is given up.
     pub fn max_attempts(&self) -> u32 {
         u32::try_from(self.0.len()).expect("it has few waits") + 1

@@ -9,9 +9,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sqlx::PgConnection;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
+use uuid::Uuid;
+
+use super::IdentityError;
+use crate::ids::UserId;
 
 /// The longest address that mail can be sent to (RFC 5321, 4.5.3.1.3).
 pub const MAX_EMAIL_CHARS: usize = 254;
@@ -108,6 +113,30 @@ impl fmt::Display for Email {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The addresses of these users, in the order of their ids; closed ones have none any more.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn addresses(
+    conn: &mut PgConnection,
+    ids: &[UserId],
+) -> Result<Vec<(UserId, String)>, IdentityError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"
+        select id as "id: UserId", email
+        from identity.users
+        where id = any($1) and status <> 'closed'
+        order by id
+        "#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.email)).collect())
 }
 
 #[cfg(test)]

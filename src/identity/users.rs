@@ -115,30 +115,6 @@ pub async fn find_by_email(
     Ok(user)
 }
 
-/// The addresses of these users, in the order of their ids; closed ones have none any more.
-///
-/// # Errors
-///
-/// When the database refuses.
-pub async fn addresses(
-    conn: &mut PgConnection,
-    ids: &[UserId],
-) -> Result<Vec<(UserId, String)>, IdentityError> {
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows = sqlx::query!(
-        r#"
-        select id as "id: UserId", email
-        from identity.users
-        where id = any($1) and status <> 'closed'
-        order by id
-        "#,
-        &ids,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.email)).collect())
-}
-
 /// The filter of a list of users; every part that is set must match.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Filter {

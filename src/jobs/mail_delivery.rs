@@ -18,7 +18,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use super::Services;
-use crate::identity::{IdentityError, users};
+use crate::identity::{IdentityError, email};
 use crate::ids::UserId;
 use crate::notices::mails::{self, MailStatus, NewRecord};
 use crate::notices::settings::LONGEST_SEND;
@@ -65,7 +65,7 @@ pub async fn recipients(
     users: &[UserId],
 ) -> Result<Vec<Recipient>, IdentityError> {
     let wanting = notices::recipients(conn, users).await?;
-    let addresses = users::addresses(conn, &wanting).await?;
+    let addresses = email::addresses(conn, &wanting).await?;
     Ok(addresses.into_iter().map(|(user, email)| Recipient { user, email }).collect())
 }
 

@@ -66,7 +66,7 @@ async fn the_list_shows_what_waits_where_and_since_when() {
     let listed = asked(&db, &["list"]).await;
     let names: Vec<&str> =
         listed.as_array().unwrap().iter().map(|queue| queue["queue"].as_str().unwrap()).collect();
-    assert_eq!(names, ["idle", "keyed", "mails", "many"]);
+    assert_eq!(names, ["idle", "keyed", "mails", "many", "webhooks_ordered"]);
     let mails = &listed[2];
     let counts = ["available", "running", "retryable", "scheduled"].map(|key| &mails[key]);
     assert_eq!(counts, [1, 1, 1, 1]);

@@ -7,6 +7,7 @@
 //! - `enqueue`: jobs that get in per second.
 //! - `drain`, `steady`, `latency`: how fast jobs are done; how long they wait at a given rate; how
 //!   soon an idle worker begins.
+//! - `tell`: how fast webhooks are delivered, and what that costs the settling.
 //!
 //! What those three share, from the outside in:
 //!
@@ -64,6 +65,7 @@ mod rounds;
 mod scratch;
 mod serve_process;
 mod steady;
+mod tell;
 mod transfers;
 mod worker_process;
 mod workers;
@@ -80,6 +82,7 @@ Examples:
   surety-bench steady --rate 2000 --duration 5m --readers 4
   surety-bench latency
   surety-bench latency --full-history 10000000 --scheduled 100000
+  surety-bench tell --endpoints 3
   DATABASE_URL=postgres://… surety-bench ingest --rounds 5
                                           on your server, in databases of its own
 
@@ -154,6 +157,8 @@ enum Form {
     /// From a job's commit to the first line of its handler, one job at a time.
     #[command(after_help = REPORTS)]
     Latency(latency::Args),
+    /// Deliveries per second by webhooks, and what telling costs the settling.
+    Tell(tell::Args),
 }
 
 impl Form {
@@ -163,16 +168,18 @@ impl Form {
             Self::Drain(drain) => drain.check(has_private_server),
             Self::Steady(steady) => steady.check(has_private_server),
             Self::Latency(latency) => latency.check(has_private_server),
-            Self::Ingest(_) | Self::Money(_) | Self::Enqueue(_) => Ok(()),
+            Self::Ingest(_) | Self::Money(_) | Self::Enqueue(_) | Self::Tell(_) => Ok(()),
         }
     }
 
     fn counting(&self) -> Counting {
         match self {
             Self::Ingest(_) | Self::Money(_) => Counting::AsShipped,
-            Self::Enqueue(_) | Self::Drain(_) | Self::Steady(_) | Self::Latency(_) => {
-                Counting::Statements
-            }
+            Self::Enqueue(_)
+            | Self::Drain(_)
+            | Self::Steady(_)
+            | Self::Latency(_)
+            | Self::Tell(_) => Counting::Statements,
         }
     }
 }
@@ -239,6 +246,7 @@ async fn measure(form: &Form, args: &Args, server: &Server) -> anyhow::Result<()
         Form::Drain(drain) => drain::run(drain, server, rounds).await?,
         Form::Steady(steady) => steady::run(steady, server, rounds).await?,
         Form::Latency(latency) => latency::run(latency, server, rounds).await?,
+        Form::Tell(tell) => tell::run(tell, server, rounds).await?,
     };
     if args.json {
         let all = serde_json::json!({

@@ -1,7 +1,6 @@
 //! Endpoints: who wants to be told of what, and where.
 //!
-//! - [`create`], [`update`], [`delete`], [`enable`], [`disable`], [`rotate_secret`]: what becomes of
-//!   them.
+//! - [`create`], [`update`], [`delete`], [`enable`], [`disable`], [`rotate_secret`]: changes.
 //! - [`find`], [`find_locked`], [`list`], [`count_of`]: reading, within a [`Scope`].
 
 mod changing;

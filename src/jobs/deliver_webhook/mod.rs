@@ -69,9 +69,9 @@ impl Webhooks {
     pub fn start(pool: &PgPool, client: Client, schedule: RetrySchedule) -> Self {
         Self {
             client,
-            schedule: Arc::new(schedule),
             loader: Loader::start(pool.clone()),
-            recorder: Recorder::start(pool.clone()),
+            recorder: Recorder::start(pool.clone(), schedule.first_wait()),
+            schedule: Arc::new(schedule),
             windows: Windows::default(),
         }
     }

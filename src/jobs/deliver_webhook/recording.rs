@@ -2,6 +2,7 @@
 //! moment share one database transaction, and each is told only after its commit.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
@@ -54,8 +55,8 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    pub(super) fn start(pool: PgPool) -> Self {
-        let recordings = [(); TASKS].map(|()| Recording { pool: pool.clone() });
+    pub(super) fn start(pool: PgPool, first_rest: Duration) -> Self {
+        let recordings = [(); TASKS].map(|()| Recording { pool: pool.clone(), first_rest });
         let (batcher, mut tasks) = Batcher::start(LIMITS, recordings);
         tasks.detach_all();
         Self(batcher)
@@ -95,6 +96,8 @@ impl Recorder {
 
 struct Recording {
     pool: PgPool,
+    /// The first rest of an endpoint that fails.
+    first_rest: Duration,
 }
 
 impl Processor for Recording {
@@ -145,7 +148,7 @@ impl Recording {
         let runs: Vec<JobContext> =
             items.iter().filter_map(|item| item.completes.clone()).collect();
         let mut tx = self.pool.begin().await?;
-        within(write(&mut tx, items)).await?;
+        within(write(&mut tx, items, self.first_rest)).await?;
         let Some(batch) = BatchContext::of_runs(runs) else {
             commit(tx).await?;
             return Ok(items.iter().map(|_| None).collect());
@@ -157,14 +160,18 @@ impl Recording {
 }
 
 /// The statements for all of them, whatever their number.
-async fn write(conn: &mut PgConnection, items: &[Item]) -> Result<(), JobError> {
+async fn write(
+    conn: &mut PgConnection,
+    items: &[Item],
+    first_rest: Duration,
+) -> Result<(), JobError> {
     let items: Vec<&Item> = items.iter().collect();
     record_attempts(&mut *conn, &items).await?;
     let changes: Vec<(DeliveryKey, Progress)> =
         items.iter().map(|item| (item.ended.key, item.ended.progress)).collect();
     outgoing::progress(&mut *conn, &changes).await?;
     let (tallies, gone) = tallies_of(&items);
-    let failing = health::note(&mut *conn, &tallies).await?;
+    let failing = health::note(&mut *conn, &tallies, first_rest).await?;
     for (endpoint, reason) in gone
         .into_iter()
         .map(|endpoint| (endpoint, DisabledReason::Gone))

@@ -3,6 +3,7 @@
 //! [`Scope`] says whose endpoints a caller sees: one outside of it does not exist for them.
 
 pub mod deliveries;
+mod delivery_views;
 mod settings;
 mod views;
 

@@ -154,7 +154,7 @@ async fn run(pool: &PgPool, batches: &[Vec<Move>]) -> Result<(), TestCaseError> 
 fn random_batches_leave_the_ledger_as_the_model_says() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let db = runtime.block_on(TestDb::new());
-    let batches = prop::collection::vec(prop::collection::vec(moves(), 0..16), 1..6);
+    let batches = prop::collection::vec(prop::collection::vec(moves(), 0..32), 2..8);
     TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() })
         .run(&batches, |batches| runtime.block_on(run(&db.pool, &batches)))
         .unwrap_or_else(|error| panic!("{error}"));

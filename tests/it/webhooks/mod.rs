@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod inbox;
+mod kills;
 mod retries;
 mod whole_way;
 

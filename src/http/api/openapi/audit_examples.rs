@@ -27,7 +27,7 @@ pub(super) fn of_operation(id: &str) -> Exchange {
     Exchange { request: None, answer: Some(answer) }
 }
 
-/// The example of a parameter of theirs; nothing for others.
+/// The example of a parameter of theirs; for others, that of `webhook_examples`.
 pub(super) fn of_parameter(name: &str) -> Option<Value> {
     Some(match name {
         "actor" => json!("cli:ada"),
@@ -36,7 +36,7 @@ pub(super) fn of_parameter(name: &str) -> Option<Value> {
         "subject_id" => json!("bank"),
         "since" => json!("2026-11-01T00:00:00Z"),
         "size" => json!(2),
-        _ => return None,
+        _ => return webhook_examples::of_parameter(name),
     })
 }
 

@@ -23,6 +23,7 @@ struct Scalar {
 fn all() -> [Scalar; 16] {
     let scalar = |name, description, schema| Scalar { name, description, schema };
     let text = |min: u32, max: u32| json!({ "type": "string", "minLength": min, "maxLength": max });
+    let at_most = |max: u32| json!({ "type": "string", "maxLength": max });
     let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
     [
         scalar(
@@ -73,21 +74,9 @@ fn all() -> [Scalar; 16] {
         scalar("EmailAddress", "An email address.", text(3, 254)),
         scalar("Password", "A password, as it was set.", text(1, 128)),
         scalar("NewPassword", "A password to be set.", text(15, 128)),
-        scalar(
-            "OrderDescription",
-            "Words of the payer's about an order.",
-            json!({ "type": "string", "maxLength": 140 }),
-        ),
-        scalar(
-            "EndpointDescription",
-            "Words of the owner's about an endpoint.",
-            json!({ "type": "string", "maxLength": 500 }),
-        ),
-        scalar(
-            "EndpointUrl",
-            "The address of an endpoint.",
-            json!({ "type": "string", "maxLength": 2048 }),
-        ),
+        scalar("OrderDescription", "Words of the payer's about an order.", at_most(140)),
+        scalar("EndpointDescription", "Words of the owner's about an endpoint.", at_most(500)),
+        scalar("EndpointUrl", "The address of an endpoint.", at_most(2048)),
         scalar("JobKind", "The name of a kind of jobs.", text(1, 100)),
         scalar("DecisionReason", "Words about a decision, for those who ask later.", text(1, 500)),
     ]

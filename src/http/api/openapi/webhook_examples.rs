@@ -63,6 +63,17 @@ pub(super) fn of_operation(id: &str) -> Exchange {
     }
 }
 
+/// The example of a parameter of theirs; nothing for others.
+pub(super) fn of_parameter(name: &str) -> Option<Value> {
+    match name {
+        "endpoint_id" => Some(json!(ENDPOINT_ID)),
+        "event_id" => Some(json!(EVENT_ID)),
+        "replay_id" => Some(json!(REPLAY_ID)),
+        "state" => Some(json!("failed")),
+        _ => None,
+    }
+}
+
 fn endpoint() -> Value {
     json!({
         "id": ENDPOINT_ID,

@@ -155,8 +155,8 @@ pub(super) struct EndpointOut {
     public_key: Option<String>,
     /// Events are sent to it.
     enabled: bool,
-    /// The reason that nothing is sent to it: `by-hand`, `gone` (it answered 410) or `failing` (for days); null
-    /// while it is enabled.
+    /// The reason that nothing is sent to it: `by-hand`, `gone` (it answered 410) or `failing` (for
+    /// days); null while it is enabled.
     #[oai(nullable)]
     disabled_reason: Option<String>,
     /// The moment since which nothing is sent to it.

@@ -118,8 +118,8 @@ impl WebhookEndpointsApi {
 
     /// Get an endpoint
     ///
-    /// With its state: whether it is enabled, and how it has fared of late. Never with its secret or
-    /// the values of its headers.
+    /// With its state: whether it is enabled, and how it has fared of late. Never with its secret
+    /// or the values of its headers.
     #[oai(
         path = "/v1/webhook-endpoints/:endpoint_id",
         method = "get",

@@ -1,0 +1,282 @@
+//! Tell: how fast outcomes are delivered by webhooks, and what telling costs the settling.
+//!
+//! Transactions are settled twice in each round, in databases of their own: with nobody listening,
+//! and with endpoints that want everything. Then, with everything settled, the deliveries alone are
+//! sent to a receiver in this process, which answers at once.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde_json::json;
+use sqlx::PgPool;
+use surety::db;
+use surety::deliveries::{Client, Guard, Limits, Reach, RetrySchedule, Transport};
+use surety::jobs::{self, Services, Webhooks};
+use surety::operations::Identity;
+use surety::operations::endpoints::{self, EndpointChange};
+use surety_queue::{Worker, WorkerSettings};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::figures::{Figure, show};
+use super::filling::fill_with_transactions;
+use super::report::{Report, Section, Table};
+use super::scratch::{Database, Server};
+
+/// Options of `tell`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Transactions to settle, and to tell of, per measurement.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    transactions: u64,
+    /// Endpoints that want everything.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    endpoints: u32,
+    /// Deliveries on the wire at once.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    in_flight: usize,
+}
+
+/// One round.
+struct Round {
+    settled_alone: f64,
+    settled_telling: f64,
+    delivered: f64,
+    statements_per_delivery: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    transactions: u64,
+    endpoints: u32,
+    /// Transactions settled in a second with nobody listening, their events announced to nobody.
+    settled_per_second: Option<Figure>,
+    /// The same with the endpoints, while their deliveries are sent.
+    settled_per_second_telling: Option<Figure>,
+    /// The second over the first, in each round.
+    ratio: Option<Figure>,
+    /// Deliveries in a second, with nothing else to do.
+    delivered_per_second: Option<Figure>,
+    /// SQL statements for each of them, of all connections.
+    statements_per_delivery: Option<Figure>,
+}
+
+/// Measures, and reports medians.
+pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Result<Report> {
+    let mut measured = Vec::new();
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        measured.push(measure(args, server).await?);
+    }
+    let figure = |of: fn(&Round) -> f64| Figure::of(measured.iter().map(of));
+    let summary = Summary {
+        transactions: args.transactions,
+        endpoints: args.endpoints,
+        settled_per_second: figure(|round| round.settled_alone),
+        settled_per_second_telling: figure(|round| round.settled_telling),
+        ratio: figure(|round| round.settled_telling / round.settled_alone),
+        delivered_per_second: figure(|round| round.delivered),
+        statements_per_delivery: Figure::of(
+            measured.iter().filter_map(|round| round.statements_per_delivery),
+        ),
+    };
+    let settings = json!({ "in_flight": args.in_flight, "where": "in this process" });
+    let subject = format!("tell: up to {} deliveries on the wire", args.in_flight);
+    Ok(Report::new(subject, rounds, settings, &[summary]))
+}
+
+async fn measure(args: &Args, server: &Server) -> anyhow::Result<Round> {
+    let database = server.fresh_database().await?;
+    let settled_alone = settle(args, &database, 0, None).await?;
+    database.end().await?;
+
+    let receiver = Receiver::start().await?;
+    let database = server.fresh_database().await?;
+    let settled_telling = settle(args, &database, args.endpoints, Some(&receiver)).await?;
+    database.end().await?;
+
+    let database = server.fresh_database().await?;
+    let (delivered, statements_per_delivery) = deliver(args, server, &database, &receiver).await?;
+    database.end().await?;
+    receiver.stop.cancel();
+    Ok(Round { settled_alone, settled_telling, delivered, statements_per_delivery })
+}
+
+/// Settles everything with a worker that does all there is to do, and gives the rate until the last
+/// transaction is settled.
+async fn settle(
+    args: &Args,
+    database: &Database<'_>,
+    endpoints: u32,
+    receiver: Option<&Receiver>,
+) -> anyhow::Result<f64> {
+    let pool = db::connect(&database.url, 10, "surety-bench").await?;
+    if let Some(receiver) = receiver {
+        listen(&pool, endpoints, receiver).await?;
+    }
+    fill_with_transactions(&pool, args.transactions).await?;
+    database.settle_down().await?;
+    let begun = Instant::now();
+    let working = Working::start(&pool, WorkerSettings::default())?;
+    let unsettled = "select count(*) from payments.transactions where status <> 'COMPLETED'";
+    until_none(&pool, unsettled).await?;
+    let took = begun.elapsed();
+    working.stop().await;
+    pool.close().await;
+    Ok(args.transactions as f64 / took.as_secs_f64())
+}
+
+/// Sends everything that is to be sent, and nothing else. Gives the rate, and the statements for
+/// each delivery.
+async fn deliver(
+    args: &Args,
+    server: &Server,
+    database: &Database<'_>,
+    receiver: &Receiver,
+) -> anyhow::Result<(f64, Option<f64>)> {
+    let pool = db::connect(&database.url, 10, "surety-bench").await?;
+    listen(&pool, args.endpoints, receiver).await?;
+    fill_with_transactions(&pool, args.transactions).await?;
+    let only = |queues: &[&str]| WorkerSettings {
+        queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
+        ..WorkerSettings::default()
+    };
+    let preparing = Working::start(&pool, only(&["default", "events"]))?;
+    let rest = "select count(*) from queue.jobs where kind <> 'deliver_webhook'";
+    until_none(&pool, rest).await?;
+    preparing.stop().await;
+    database.settle_down().await?;
+    let deliveries = args.transactions * u64::from(args.endpoints);
+    let statements = async || -> anyhow::Result<i64> {
+        let calls = "select coalesce(sum(calls), 0)::bigint from pg_stat_statements";
+        Ok(sqlx::query_scalar(calls).fetch_one(&pool).await?)
+    };
+    let before = if server.counts_statements() { Some(statements().await?) } else { None };
+    let received = receiver.count.load(Ordering::Relaxed);
+
+    let begun = Instant::now();
+    let settings = WorkerSettings { concurrency: args.in_flight, ..only(&["webhooks"]) };
+    let working = Working::start(&pool, settings)?;
+    while receiver.count.load(Ordering::Relaxed) - received < deliveries {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    until_none(&pool, "select count(*) from queue.jobs").await?;
+    let took = begun.elapsed();
+    let after = if server.counts_statements() { Some(statements().await?) } else { None };
+    working.stop().await;
+    let undelivered: i64 =
+        sqlx::query_scalar("select count(*) from deliveries.deliveries where state <> 'delivered'")
+            .fetch_one(&pool)
+            .await?;
+    ensure!(undelivered == 0, "{undelivered} deliveries were not made");
+    pool.close().await;
+    let each = |(before, after): (i64, i64)| (after - before) as f64 / deliveries as f64;
+    Ok((deliveries as f64 / took.as_secs_f64(), before.zip(after).map(each)))
+}
+
+/// Makes endpoints of the operators' that want everything.
+async fn listen(pool: &PgPool, endpoints: u32, receiver: &Receiver) -> anyhow::Result<()> {
+    let guard = Guard::new(Reach::PrivateToo);
+    let by = Identity::command_line("surety-bench");
+    for _ in 0..endpoints {
+        let url = Some(receiver.url.clone());
+        let change = EndpointChange { url, ..EndpointChange::default() };
+        endpoints::create(pool, &guard, None, change, &by).await?;
+    }
+    Ok(())
+}
+
+async fn until_none(pool: &PgPool, count: &'static str) -> anyhow::Result<()> {
+    while sqlx::query_scalar::<_, i64>(count).fetch_one(pool).await? > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// A worker that sends webhooks.
+struct Working {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Working {
+    fn start(pool: &PgPool, settings: WorkerSettings) -> anyhow::Result<Self> {
+        let transport = Transport::new(Guard::new(Reach::PrivateToo), Limits::default())?;
+        let webhooks = Webhooks::start(pool, Client::new(transport), RetrySchedule::default());
+        let services = Services { webhooks: Some(webhooks), ..Services::of_database(pool.clone()) };
+        let worker = Worker::new(pool.clone(), jobs::registry(services), settings)?;
+        let stop = CancellationToken::new();
+        let until = stop.clone();
+        let task = tokio::spawn(async move {
+            worker.run(until).await;
+        });
+        Ok(Self { stop, task })
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        // It says itself what went wrong.
+        let _ = self.task.await;
+    }
+}
+
+/// Answers every request with 204, and counts.
+struct Receiver {
+    url: String,
+    count: Arc<AtomicU64>,
+    stop: CancellationToken,
+}
+
+impl Receiver {
+    async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/", listener.local_addr()?);
+        let (count, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let (counting, until) = (Arc::clone(&count), stop.clone());
+        tokio::spawn(until.run_until_cancelled_owned(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let count = Arc::clone(&counting);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let count = Arc::clone(&count);
+                    async move {
+                        let _ = request.into_body().collect().await;
+                        count.fetch_add(1, Ordering::Relaxed);
+                        let answer = Response::builder().status(204).body(Empty::<Bytes>::new());
+                        Ok::<_, Infallible>(answer.unwrap_or_default())
+                    }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        }));
+        Ok(Self { url, count, stop })
+    }
+}
+
+impl Section for Summary {
+    fn title(&self) -> String {
+        let (transactions, endpoints) = (self.transactions, self.endpoints);
+        format!("{transactions} transactions, {endpoints} endpoints")
+    }
+
+    fn write(&self, table: &mut Table) {
+        let rate = |figure| format!("{}/s", show(figure, 0));
+        table.line("settled, nobody listening", rate(self.settled_per_second));
+        table.line("settled while telling", rate(self.settled_per_second_telling));
+        table.line("of the rate alone", show(self.ratio, 2));
+        table.line("delivered", rate(self.delivered_per_second));
+        table.line("statements per delivery", show(self.statements_per_delivery, 2));
+    }
+}
