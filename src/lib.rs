@@ -85,7 +85,8 @@
 //! - [`receiver`]: `app listen`, the other side of deliveries, for people who build one.
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
 //! - [`notices`]: mail to users: what it says, how it is sent, who wants none.
-//! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
+//! - [`serve`], [`work`], [`relay`], [`dev`]: the composition roots, one per long-running process;
+//!   [`relay`] publishes events to a broker that others have.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
 //!   process from its settings to its exit code, and what commands print.
@@ -178,6 +179,7 @@ pub mod operations;
 pub mod payments;
 pub mod process;
 pub mod receiver;
+pub mod relay;
 pub mod serve;
 pub mod standard_webhooks;
 pub mod stdout;

@@ -41,7 +41,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::telemetry::{DefaultFilter, LogFormat, TelemetrySettings};
-use crate::{dev, process, serve, work};
+use crate::{dev, process, relay, serve, work};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +49,7 @@ Examples:
   app send --count 100          play a payment provider, in another terminal
   app serve --migrate           the API alone, on DATABASE_URL
   app work                      a worker alone; start as many as you like
+  app relay                     publish events to NATS or an AMQP broker that there is already
   app bank                      play the bank, in another terminal; it fails on demand
   app listen                    receive webhooks, verify and print them; or fail on demand
   app seed                      demo users with money and a history
@@ -96,6 +97,7 @@ enum Command {
     Dev(Box<dev::Args>),
     Serve(serve::Args),
     Work(work::Args),
+    Relay(relay::Args),
     Bank(bank::Args),
     Listen(listen::Args),
     Migrate(migrate::Args),
@@ -159,6 +161,7 @@ impl Cli {
             Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Service),
             Command::Serve(_) => ("surety-serve", self.log_format, DefaultFilter::Service),
             Command::Work(_) => ("surety-work", self.log_format, DefaultFilter::Service),
+            Command::Relay(_) => ("surety-relay", self.log_format, DefaultFilter::Service),
             Command::Bank(_) => ("surety-bank", self.log_format, DefaultFilter::Service),
             Command::Listen(_)
             | Command::Migrate(_)
@@ -192,6 +195,7 @@ impl Cli {
             Command::Dev(args) => dev::run_command(*args, signals::shutdown()?).await?,
             Command::Serve(args) => serve::run_command(args, signals::shutdown()?).await?,
             Command::Work(args) => work::run_command(args, signals::shutdown()?).await?,
+            Command::Relay(args) => relay::run_command(args, signals::shutdown()?).await?,
             Command::Bank(args) => bank::run_command(args, signals::shutdown()?).await?,
             Command::Listen(args) => listen::run_command(args, signals::shutdown()?).await?,
             // These end by themselves, and a signal ends them at once.
