@@ -8,19 +8,19 @@ use crate::events::Event;
 use crate::jobs::announcements::webhook_id;
 
 /// The media type of an event (CloudEvents 1.0, JSON event format, 3).
-pub const MEDIA_TYPE: &str = "application/cloudevents+json";
+pub(super) const MEDIA_TYPE: &str = "application/cloudevents+json";
 
 /// An event, ready to be published.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub(super) struct Message {
     /// Its number, for the reader's place.
-    pub seq: i64,
+    pub(super) seq: i64,
     /// By which the world knows it, and by which a broker drops a second one.
-    pub id: String,
+    pub(super) id: String,
     /// The type, such as `transfer.completed`.
-    pub event_type: String,
+    pub(super) event_type: String,
     /// The CloudEvent.
-    pub payload: Vec<u8>,
+    pub(super) payload: Vec<u8>,
 }
 
 /// The attributes of CloudEvents 1.0, chapter "Context Attributes", and two of its documented
@@ -65,7 +65,7 @@ impl Message {
     /// # Errors
     ///
     /// When the body is none of ours.
-    pub fn of(event: &Event, source: &str) -> serde_json::Result<Self> {
+    pub(super) fn of(event: &Event, source: &str) -> serde_json::Result<Self> {
         let Body { data } = serde_json::from_str(&event.body)?;
         let id = webhook_id(event.id);
         let context = |name: &str| event.trace_context.as_ref()?.get(name)?.as_str();

@@ -19,7 +19,7 @@ const HANGS_AFTER: Duration = Duration::from_secs(300);
 
 /// The figures of a relay.
 #[derive(Debug)]
-pub struct Figures {
+pub(super) struct Figures {
     pool: PgPool,
     reader: String,
     published: AtomicU64,
@@ -30,7 +30,7 @@ pub struct Figures {
 impl Figures {
     /// The figures of the relay that is this reader.
     #[must_use]
-    pub fn new(pool: PgPool, reader: String) -> Self {
+    pub(super) fn new(pool: PgPool, reader: String) -> Self {
         Self {
             pool,
             reader,
@@ -41,43 +41,43 @@ impl Figures {
     }
 
     /// Counts events that the broker has confirmed, repeats among them.
-    pub fn count_published(&self, events: usize) {
+    pub(super) fn count_published(&self, events: usize) {
         self.published.fetch_add(events as u64, Ordering::Relaxed);
     }
 
     /// Events that the broker has confirmed since the start.
-    pub fn published(&self) -> u64 {
+    pub(super) fn published(&self) -> u64 {
         self.published.load(Ordering::Relaxed)
     }
 
     /// Notes that there is a connection to the broker.
-    pub fn connected(&self) {
+    pub(super) fn connected(&self) {
         self.is_connected.store(true, Ordering::Relaxed);
     }
 
     /// Notes that there is none any more.
-    pub fn disconnected(&self) {
+    pub(super) fn disconnected(&self) {
         self.is_connected.store(false, Ordering::Relaxed);
     }
 
     /// True while there is a connection to the broker.
-    pub fn is_connected(&self) -> bool {
+    pub(super) fn is_connected(&self) -> bool {
         self.is_connected.load(Ordering::Relaxed)
     }
 
     /// Notes that a round came to its end, whether a good one or not.
-    pub fn end_round(&self) {
+    pub(super) fn end_round(&self) {
         *self.last_round.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// False when the relay hangs, and is to be started again.
-    pub fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         let last = *self.last_round.lock().unwrap_or_else(PoisonError::into_inner);
         last.elapsed() < HANGS_AFTER
     }
 
     /// The distance to the last event; `None` when the database does not answer.
-    pub async fn lag(&self) -> Option<Lag> {
+    pub(super) async fn lag(&self) -> Option<Lag> {
         let read = async {
             let mut conn = self.pool.acquire().await?;
             reader::lag(&mut conn, &self.reader).await
@@ -87,7 +87,7 @@ impl Figures {
 
     /// All of them in the text format of OpenMetrics. The lag is missing when the database does not
     /// answer.
-    pub async fn scrape(&self) -> String {
+    pub(super) async fn scrape(&self) -> String {
         let lag = self.lag().await;
         let mut registry = Registry::with_prefix("surety_relay");
         if let Some(lag) = lag {

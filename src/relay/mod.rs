@@ -26,7 +26,7 @@ mod cloud_event;
 mod figures;
 mod probe;
 mod relaying;
-mod settings;
+pub mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -30,7 +30,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Answers until its task is aborted.
-pub async fn serve(listener: TcpListener, figures: Arc<Figures>) {
+pub(super) async fn serve(listener: TcpListener, figures: Arc<Figures>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = Arc::clone(&room).acquire_owned().await;

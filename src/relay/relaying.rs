@@ -25,28 +25,28 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A relay, ready to run.
 #[derive(Debug)]
-pub struct Relay {
+pub(super) struct Relay {
     /// The database.
-    pub pool: PgPool,
+    pub(super) pool: PgPool,
     /// The reader that it is.
-    pub reader: String,
+    pub(super) reader: String,
     /// The broker.
-    pub destination: Destination,
+    pub(super) destination: Destination,
     /// The source of the events, a URI.
-    pub source: String,
+    pub(super) source: String,
     /// The most events of a batch.
-    pub batch: u16,
+    pub(super) batch: u16,
     /// The interval at which new events are looked for.
-    pub poll: Duration,
+    pub(super) poll: Duration,
     /// The time after which another process takes over from one that died.
-    pub lease: Duration,
+    pub(super) lease: Duration,
     /// The figures that it keeps.
-    pub figures: Arc<Figures>,
+    pub(super) figures: Arc<Figures>,
 }
 
 /// The reason that a round came to a bad end.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayError {
+pub(super) enum RelayError {
     /// The database refuses or does not answer.
     #[error("the database does not answer: {0}")]
     Database(#[from] sqlx::Error),
@@ -86,7 +86,7 @@ struct State {
 
 impl Relay {
     /// Relays until `shutdown`. Whatever fails is tried again.
-    pub async fn run(&self, shutdown: &CancellationToken) {
+    pub(super) async fn run(&self, shutdown: &CancellationToken) {
         let mut state = State::default();
         let mut backoff = BACKOFF[0];
         let mut was_standby = false;
@@ -131,7 +131,7 @@ impl Relay {
     /// # Errors
     ///
     /// The first [`RelayError`].
-    pub async fn run_once(&self, shutdown: &CancellationToken) -> Result<(), RelayError> {
+    pub(super) async fn run_once(&self, shutdown: &CancellationToken) -> Result<(), RelayError> {
         let mut state = State::default();
         let ended = loop {
             let round = tokio::select! {

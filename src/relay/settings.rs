@@ -300,7 +300,8 @@ fn parse_name(text: &str) -> Result<String, String> {
 }
 
 fn parse_source(text: &str) -> Result<String, String> {
-    let is_uri = !text.is_empty() && text.len() <= 1024 && text.bytes().all(|it| it > b' ' && it < 127);
+    let is_uri =
+        !text.is_empty() && text.len() <= 1024 && text.bytes().all(|it| it > b' ' && it < 127);
     is_uri.then(|| text.to_owned()).ok_or_else(|| "a source is a URI of ASCII letters".to_owned())
 }
 

@@ -20,7 +20,7 @@ const PERSISTENT: u8 = 2;
 const SUCCESS: u16 = 200;
 
 /// A connection to an AMQP broker, with a channel.
-pub struct Amqp {
+pub(in crate::relay) struct Amqp {
     connection: Connection,
     channel: Channel,
     exchange: String,
@@ -97,13 +97,8 @@ impl Amqp {
             .with_delivery_mode(PERSISTENT);
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let exchange = self.exchange.as_str().into();
-        let sent = self.channel.basic_publish(
-            exchange,
-            key.into(),
-            options,
-            &message.payload,
-            properties,
-        );
+        let sent =
+            self.channel.basic_publish(exchange, key.into(), options, &message.payload, properties);
         sent.await.map_err(|error| refused(&error))
     }
 

@@ -28,7 +28,7 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection to a broker.
 #[derive(Debug)]
-pub enum Broker {
+pub(super) enum Broker {
     /// NATS JetStream.
     Nats(Nats),
     /// AMQP 0-9-1.
@@ -37,7 +37,7 @@ pub enum Broker {
 
 /// The reason that a broker does not take events. None shows a user or a password.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
+pub(super) enum BrokerError {
     /// Nobody there, or nobody who lets us in.
     #[error("cannot connect to the broker: {0}")]
     Connect(String),
@@ -48,9 +48,7 @@ pub enum BrokerError {
     #[error("an event was not confirmed: {0}")]
     Refused(String),
     /// No queue is bound that would get it.
-    #[error(
-        "no queue is bound for an event of type {0}: bind one, or say --unroutable drop"
-    )]
+    #[error("no queue is bound for an event of type {0}: bind one, or say --unroutable drop")]
     Unroutable(String),
     /// No word from it for too long.
     #[error("the broker does not answer")]
@@ -59,11 +57,11 @@ pub enum BrokerError {
 
 /// The end of an attempt to publish.
 #[derive(Debug)]
-pub struct Published {
+pub(super) struct Published {
     /// The number of messages, from the first one on, that the broker has.
-    pub confirmed: usize,
+    pub(super) confirmed: usize,
     /// The reason that it is not all of them.
-    pub error: Option<BrokerError>,
+    pub(super) error: Option<BrokerError>,
 }
 
 impl Broker {
@@ -72,7 +70,7 @@ impl Broker {
     /// # Errors
     ///
     /// [`BrokerError`].
-    pub async fn connect(destination: &Destination) -> Result<Self, BrokerError> {
+    pub(super) async fn connect(destination: &Destination) -> Result<Self, BrokerError> {
         let connecting = async {
             Ok(match destination {
                 Destination::Nats(to) => Self::Nats(Nats::connect(to).await?),
@@ -84,7 +82,7 @@ impl Broker {
 
     /// Publishes these messages in their order, all before the first confirmation is waited for.
     /// To be dropped after an error.
-    pub async fn publish(&self, messages: &[Message]) -> Published {
+    pub(super) async fn publish(&self, messages: &[Message]) -> Published {
         match self {
             Self::Nats(nats) => nats.publish(messages).await,
             Self::Amqp(amqp) => amqp.publish(messages).await,
@@ -92,7 +90,7 @@ impl Broker {
     }
 
     /// Ends the connection in good order.
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         let _ = timeout(CONFIRM_WITHIN, async {
             match self {
                 Self::Nats(nats) => nats.close().await,
@@ -114,8 +112,6 @@ impl Published {
 }
 
 /// The broker's word, or [`BrokerError::Silent`].
-async fn in_time<T>(
-    work: impl Future<Output = Result<T, BrokerError>>,
-) -> Result<T, BrokerError> {
+async fn in_time<T>(work: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
     timeout(CONFIRM_WITHIN, work).await.unwrap_or(Err(BrokerError::Silent))
 }

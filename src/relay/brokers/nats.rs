@@ -25,7 +25,7 @@ const MAX_ACKS_IN_FLIGHT: usize = 16 * 1024;
 
 /// A connection to NATS.
 #[derive(Debug)]
-pub struct Nats {
+pub(in crate::relay) struct Nats {
     client: Client,
     jetstream: Context,
     subject: String,
