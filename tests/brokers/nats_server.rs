@@ -37,7 +37,10 @@ impl NatsServer {
     }
 
     pub(crate) async fn jetstream(&self) -> jetstream::Context {
-        jetstream::new(async_nats::connect(self.url()).await.unwrap())
+        let options = async_nats::ConnectOptions::new()
+            .user_and_password("surety".to_owned(), "hunter2".to_owned());
+        let server = format!("nats://127.0.0.1:{}", self.port);
+        jetstream::new(options.connect(server).await.unwrap())
     }
 
     /// All messages of the stream, in its order.
