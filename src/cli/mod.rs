@@ -32,6 +32,7 @@ pub mod seed;
 pub mod send;
 mod settings;
 pub mod signals;
+pub mod trigger;
 pub mod users;
 pub mod verify;
 pub mod workers;
@@ -53,6 +54,7 @@ Examples:
   app bank                      play the bank, in another terminal; it fails on demand
   app listen                    receive webhooks, verify and print them; or fail on demand
   app seed                      demo users with money and a history
+  app trigger deposit.failed    make an event happen, for whoever builds a receiver
   app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
   app reconcile                 compare the ledger with what the bank says that it did
@@ -105,6 +107,7 @@ enum Command {
     Keys(keys::Args),
     Openapi(openapi::Args),
     Seed(seed::Args),
+    Trigger(trigger::Args),
     Send(send::Args),
     Doctor(doctor::Args),
     Verify(verify::Args),
@@ -169,6 +172,7 @@ impl Cli {
             | Command::Keys(_)
             | Command::Openapi(_)
             | Command::Seed(_)
+            | Command::Trigger(_)
             | Command::Send(_)
             | Command::Doctor(_)
             | Command::Verify(_)
@@ -204,6 +208,7 @@ impl Cli {
             Command::Keys(args) => return keys::run(args).await,
             Command::Openapi(args) => return openapi::run(args).await,
             Command::Seed(args) => return seed::run(args).await,
+            Command::Trigger(args) => return trigger::run(args).await,
             Command::Send(args) => return send::run(args).await,
             Command::Doctor(args) => return doctor::run(args).await,
             Command::Verify(args) => return verify::run(args).await,

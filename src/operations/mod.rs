@@ -12,7 +12,7 @@
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
-//! - [`demo_data`]: users with money and a history.
+//! - [`demo_data`], [`trigger`]: users with money and a history, and events on demand.
 //!
 //! # Rules of this layer
 //!
@@ -43,6 +43,7 @@ pub mod notifications;
 pub mod queues;
 pub mod reconciliation;
 pub mod schedules;
+pub mod trigger;
 pub mod users;
 pub mod verify;
 pub mod workers;
