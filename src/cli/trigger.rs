@@ -6,8 +6,8 @@ use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
-use super::database::Database;
 use super::output::{Output, table};
+use crate::db::{self, DatabaseArgs};
 use crate::operations::demo_data::is_on_this_machine;
 use crate::operations::trigger::{self, CONNECTIONS, Scenario, Triggered};
 use crate::operations::wake_workers;
@@ -36,8 +36,15 @@ pub struct Args {
     #[arg(long, conflicts_with = "event")]
     list: bool,
 
-    #[command(flatten)]
-    database: Database,
+    /// The database: postgres://user@host:port/database.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        required_unless_present = "list",
+        value_name = "URL"
+    )]
+    database_url: Option<String>,
 
     /// Do it even where the database is not on this machine.
     #[arg(long)]
@@ -65,7 +72,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         list(args.output);
         return Ok(ExitCode::SUCCESS);
     };
-    let pool = args.database.connect_many("surety-trigger", CONNECTIONS).await?;
+    let database_url = args.database_url.unwrap_or_default();
+    let database = DatabaseArgs { database_url, database_direct_url: None };
+    let pool = database.connect(CONNECTIONS, "surety-trigger").await?;
+    db::require_current_schema(&pool).await?;
     if !args.yes && !is_on_this_machine(&pool.connect_options()) {
         bail!("the database is not on this machine: say --yes if it is to have made-up orders");
     }

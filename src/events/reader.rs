@@ -69,7 +69,10 @@ pub async fn begin(conn: &mut PgConnection, reader: &str, start: Start) -> sqlx:
         insert into events.readers (name, seen, highest)
         select
           $1,
-          case when $2 then '9223372036854775807:9223372036854775807:' else pg_current_snapshot() end,
+          case
+            when $2 then '9223372036854775807:9223372036854775807:'
+            else pg_current_snapshot()
+          end,
           case when $2 then 0 else coalesce((select max(seq) from events.events), 0) end
         on conflict (name) do nothing
         ",

@@ -238,7 +238,7 @@ impl DemoBank {
 }
 
 /// Runs the jobs of this queue that need nobody but the database.
-pub(super) async fn run_settlement(pool: &PgPool, queue: &str) -> anyhow::Result<()> {
+pub(super) async fn run_in_ledger(pool: &PgPool, queue: &str) -> anyhow::Result<()> {
     run_with(pool, Services::of_database(pool.clone()), Some(queue)).await
 }
 

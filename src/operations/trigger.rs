@@ -45,7 +45,7 @@ const FUNDS: &str = "1000.00";
 
 macro_rules! scenarios {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// What can be made to happen.
+        /// A thing that can be made to happen.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Scenario {
             $($(#[doc = $doc])+ $variant,)+
@@ -100,7 +100,7 @@ scenarios! {
     BankLate = "bank.late",
 }
 
-/// What was made, and where to look.
+/// The thing that was made, and where to look.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Triggered {
     /// The scenario.
@@ -179,16 +179,19 @@ fn payment(from: Person, to: Person) -> anyhow::Result<Instruction> {
     Ok(Instruction::Transfer { source, destination, money: money(AMOUNT)? })
 }
 
-/// Ends a transfer in the transaction that takes it, before any job could execute it.
+/// Ends a transfer in the transaction that takes it. Its job finds it finished.
 async fn failed_transfer(pool: &PgPool) -> anyhow::Result<Triggered> {
     let (ada, bob) = (person(pool, 0).await?, person(pool, 1).await?);
     let instruction = payment(ada, bob)?;
     fund(pool, ada, instruction).await?;
+    let queue = own_queue();
     let mut tx = pool.begin().await?;
     let order = place(&mut tx, ada, instruction).await??;
+    enqueue(&mut tx, demo_data::job_of(instruction, order)?.queue(&queue)).await?;
     let outcomes = orders::fail(&mut tx, order, "account-not-found").await?;
     announce_here(&mut tx, &outcomes).await?;
     commit(tx).await?;
+    demo_data::run_in_ledger(pool, &queue).await?;
     Ok(triggered(Scenario::TransferFailed, &found(pool, order).await?))
 }
 
@@ -373,7 +376,7 @@ async fn record(pool: &PgPool, new: &NewTransaction) -> anyhow::Result<Recorded>
         enqueue(&mut tx, job.queue(&queue)).await?;
     }
     commit(tx).await?;
-    demo_data::run_settlement(pool, &queue).await?;
+    demo_data::run_in_ledger(pool, &queue).await?;
     Ok(recorded)
 }
 

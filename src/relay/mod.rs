@@ -14,12 +14,13 @@
 //!
 //! Guaranteed: every event is confirmed by the broker before the relay's place moves behind it, so
 //! none is lost, whoever dies when. Events of one account are published in the order of their
-//! commits; what is published again comes with the same id and after no later one has been missed.
-//! No transaction of the database is open while the broker is spoken to.
+//! commits. After a failure everything from the first unconfirmed event on is published again, in
+//! the same order and with the same ids. No transaction of the database is open while the broker is
+//! spoken to.
 //!
 //! Deliberately absent: exactly once, which nobody can promise across two systems; a choice of
-//! events, which readers make by subject or binding; and any wait of the money for a broker. When it
-//! is away, events wait in the database.
+//! events, which readers make by subject or binding; and any wait of the money for a broker. While
+//! it is away, events wait in the database.
 
 mod brokers;
 mod cloud_event;

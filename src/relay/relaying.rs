@@ -77,7 +77,7 @@ enum Round {
     Standby,
 }
 
-/// What lasts from round to round.
+/// The things that last from round to round.
 #[derive(Debug, Default)]
 struct State {
     held: Option<Held>,

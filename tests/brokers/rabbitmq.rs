@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::process::Command;
+use std::time::Duration;
 
 use lapin::options::{
     BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
@@ -19,8 +20,8 @@ const PROGRAM: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// The unprivileged user of every Debian.
 const NOBODY: (u32, u32) = (65_534, 65_534);
 
-/// A broker on a free port of this machine, with an Erlang port mapper of its own. Both end with this
-/// value.
+/// A broker on a free port of this machine, with an Erlang port mapper of its own. Both end with
+/// this value.
 pub(crate) struct RabbitMq {
     port: u16,
     dist_port: u16,
@@ -104,9 +105,15 @@ impl RabbitMq {
 impl Drop for RabbitMq {
     fn drop(&mut self) {
         self.process.signal_group(Signal::Kill);
-        // Nobody else knows of this port mapper.
+        // Nobody else knows of this port mapper. It refuses while it takes the node for alive.
         let port = self.epmd_port.to_string();
-        let _ = Command::new("epmd").args(["-port", &port, "-kill"]).output();
+        for _ in 0..50 {
+            let killed = Command::new("epmd").args(["-port", &port, "-kill"]).output();
+            if killed.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains("Killed")) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 

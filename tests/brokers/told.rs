@@ -26,8 +26,8 @@ pub(crate) async fn ids(pool: &PgPool) -> Vec<String> {
     }
 }
 
-/// Asserts that none is lost, that repeats are repeats, and that the first occurrences of the events
-/// of each account are in their order. Gives the number of repeats.
+/// Asserts that none is lost, that repeats are repeats, and that the first occurrences of the
+/// events of each account are in their order. Gives the number of repeats.
 pub(crate) async fn assert_all_told_in_order(pool: &PgPool, told: &[Told]) -> usize {
     let mut first: HashMap<&str, &Value> = HashMap::new();
     let mut next: HashMap<&str, u64> = HashMap::new();

@@ -48,6 +48,7 @@ mod telemetry;
 mod tidy;
 mod transaction_readers;
 mod transactions_api;
+mod trigger;
 mod verify;
 mod webhooks;
 mod workers_cli;

@@ -1,11 +1,11 @@
 //! NATS JetStream. Each message has its id as `Nats-Msg-Id`, by which the stream drops a second one
 //! within its window (NATS documentation, "Message Deduplication").
 //!
-//! Messages of a batch are all sent before the first acknowledgement is waited for. That one of them
-//! is refused while those behind it are stored must not happen, as it would be stored after them. So
-//! each names the one before it as the last one of the stream (`Nats-Expected-Last-Msg-Id`): where
-//! one is missing, all that follow are refused. A stream to which others publish, too, breaks
-//! such a chain; the rest of the batch is then sent one by one.
+//! Messages of a batch are all sent before the first acknowledgement is waited for. None of them
+//! may be refused while those behind it are stored, as it would then be stored after them. So each
+//! names the one before it as the last one of the stream (`Nats-Expected-Last-Msg-Id`): where one
+//! is missing, all that follow are refused. A stream to which others publish, too, breaks such a
+//! chain; the rest of the batch is then sent one by one.
 
 use std::time::Duration;
 
