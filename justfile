@@ -27,6 +27,10 @@ test *args:
 test-pooler *args:
     cargo test --test pooler {{ args }}
 
+# Tests with NATS and RabbitMQ, which must be installed
+test-brokers *args:
+    cargo test --test brokers {{ args }}
+
 # Format, clippy, documentation and the OpenAPI document, warnings denied
 lint:
     cargo fmt --check

@@ -86,7 +86,8 @@
 //! - [`identity`]: who calls. Users, sessions and their tokens, passwords, API keys.
 //! - [`notices`]: mail to users: what it says, how it is sent, who wants none.
 //! - [`audit`]: who did what, and the proof that nobody has changed it since.
-//! - [`serve`], [`work`], [`dev`]: the composition roots, one per long-running process.
+//! - [`serve`], [`work`], [`relay`], [`dev`]: the composition roots, one per long-running process;
+//!   [`relay`] publishes events to a broker that others have.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
 //!   process from its settings to its exit code, and what commands print.
@@ -183,6 +184,7 @@ pub mod operations;
 pub mod payments;
 pub mod process;
 pub mod receiver;
+pub mod relay;
 pub mod serve;
 pub mod standard_webhooks;
 pub mod stdout;

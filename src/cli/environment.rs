@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 /// URLs that may be in a file instead, as they hold a password: the variable with `_FILE` after it
 /// names the file.
-pub(super) const URLS: [&str; 3] = ["DATABASE_URL", "APP_DATABASE_DIRECT_URL", "APP_SMTP_URL"];
+pub(super) const URLS: [&str; 4] =
+    ["DATABASE_URL", "APP_DATABASE_DIRECT_URL", "APP_SMTP_URL", "APP_RELAY_TO"];
 
 /// The reason that the environment cannot be completed.
 #[derive(Debug, thiserror::Error)]

@@ -34,6 +34,7 @@ pub mod send;
 mod settings;
 pub mod signals;
 pub mod timeline;
+pub mod trigger;
 pub mod users;
 pub mod verify;
 pub mod workers;
@@ -43,7 +44,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::telemetry::{DefaultFilter, LogFormat, TelemetrySettings};
-use crate::{dev, process, serve, work};
+use crate::{dev, process, relay, serve, work};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,9 +52,11 @@ Examples:
   app send --count 100          play a payment provider, in another terminal
   app serve --migrate           the API alone, on DATABASE_URL
   app work                      a worker alone; start as many as you like
+  app relay                     publish events to NATS or an AMQP broker that there is already
   app bank                      play the bank, in another terminal; it fails on demand
   app listen                    receive webhooks, verify and print them; or fail on demand
   app seed                      demo users with money and a history
+  app trigger deposit.failed    make an event happen, for whoever builds a receiver
   app doctor                    what is amiss with the database and the queue, and its fix
   app verify                    check that nothing was lost and nothing applied twice
   app timeline txn_1001         what happened to a transaction or order, from all sources
@@ -100,6 +103,7 @@ enum Command {
     Dev(Box<dev::Args>),
     Serve(serve::Args),
     Work(work::Args),
+    Relay(relay::Args),
     Bank(bank::Args),
     Listen(listen::Args),
     Migrate(migrate::Args),
@@ -107,6 +111,7 @@ enum Command {
     Keys(keys::Args),
     Openapi(openapi::Args),
     Seed(seed::Args),
+    Trigger(trigger::Args),
     Send(send::Args),
     Doctor(doctor::Args),
     Verify(verify::Args),
@@ -165,6 +170,7 @@ impl Cli {
             Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Service),
             Command::Serve(_) => ("surety-serve", self.log_format, DefaultFilter::Service),
             Command::Work(_) => ("surety-work", self.log_format, DefaultFilter::Service),
+            Command::Relay(_) => ("surety-relay", self.log_format, DefaultFilter::Service),
             Command::Bank(_) => ("surety-bank", self.log_format, DefaultFilter::Service),
             Command::Listen(_)
             | Command::Migrate(_)
@@ -172,6 +178,7 @@ impl Cli {
             | Command::Keys(_)
             | Command::Openapi(_)
             | Command::Seed(_)
+            | Command::Trigger(_)
             | Command::Send(_)
             | Command::Doctor(_)
             | Command::Verify(_)
@@ -200,6 +207,7 @@ impl Cli {
             Command::Dev(args) => dev::run_command(*args, signals::shutdown()?).await?,
             Command::Serve(args) => serve::run_command(args, signals::shutdown()?).await?,
             Command::Work(args) => work::run_command(args, signals::shutdown()?).await?,
+            Command::Relay(args) => relay::run_command(args, signals::shutdown()?).await?,
             Command::Bank(args) => bank::run_command(args, signals::shutdown()?).await?,
             Command::Listen(args) => listen::run_command(args, signals::shutdown()?).await?,
             // These end by themselves, and a signal ends them at once.
@@ -208,6 +216,7 @@ impl Cli {
             Command::Keys(args) => return keys::run(args).await,
             Command::Openapi(args) => return openapi::run(args).await,
             Command::Seed(args) => return seed::run(args).await,
+            Command::Trigger(args) => return trigger::run(args).await,
             Command::Send(args) => return send::run(args).await,
             Command::Doctor(args) => return doctor::run(args).await,
             Command::Verify(args) => return verify::run(args).await,

@@ -35,6 +35,7 @@ pub static APP: Schema = Schema {
         "0007_deliveries" guarded,
         "0008_audit" guarded,
         "0009_notices" guarded,
+        "0010_relay",
     ],
     files: crate::queue::schema_files![
         "migrations":
@@ -49,7 +50,10 @@ pub static APP: Schema = Schema {
         "functions/payments.last_final_transaction",
         "functions/bank.refuse_change",
         "functions/events.refuse_change",
+        "functions/events.unread",
         "functions/events.take",
+        "functions/events.peek",
+        "functions/events.move_on",
         "functions/deliveries.plan",
         "functions/audit.refuse_change",
         "functions/audit.log_transaction",

@@ -3,6 +3,7 @@
 //!
 //! - [`record`]: writes events.
 //! - [`take`]: the next ones for a reader, in order, each once.
+//! - [`reader`]: the same for whoever tells others outside of our transactions, and moves on then.
 //! - [`find`], [`of_subject`], [`since`]: reading.
 //!
 //! ```text
@@ -18,6 +19,7 @@
 //! relay; `jobs::announcements` joins them.
 
 mod event_type;
+pub mod reader;
 mod reading;
 
 use sqlx::PgConnection;

@@ -32,8 +32,7 @@ use crate::jobs::{self, Bank, ExecuteBankOrder, ExecuteTransfer, Services};
 use crate::money::{Amount, Currency, Money};
 use crate::payments::orders::{self, Instruction, NewOrder, Order, Status};
 use crate::payments::wallets;
-use crate::queue::{NewJob, enqueue};
-use crate::queue::{Worker, WorkerSettings};
+use crate::queue::{NewJob, QueueError, Worker, WorkerSettings, enqueue};
 
 /// Connections that are needed: a worker and its jobs hold several.
 pub const CONNECTIONS: u32 = 4;
@@ -42,6 +41,8 @@ pub const CONNECTIONS: u32 = 4;
 const MAX_TRIES: u32 = 20;
 /// The time for which an order is waited for that another worker has taken.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The wait before a bank is asked again that has not decided.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The interval between two looks at such an order.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -210,16 +211,52 @@ async fn finish(
 
 /// Runs the jobs that are due, against a bank that answers so.
 async fn run_jobs(pool: &PgPool, answer: BankAnswer) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    let settings = SimulatorArgs { behaviour: answer.behaviour(), ..SimulatorArgs::default() };
-    let simulator = Simulator::start(listener, &settings, stop.clone())?;
-    let bank_url = Some(format!("http://{}", simulator.address));
-    let bank = Bank::new(&BankArgs { bank_url, ..BankArgs::default() })?;
-    let registry = jobs::registry(Services { bank, ..Services::of_database(pool.clone()) });
-    Worker::new(pool.clone(), registry, WorkerSettings::default())?.run_until_idle().await?;
-    stop.cancel();
-    simulator.stopped().await;
+    let bank = DemoBank::start(answer).await?;
+    bank.run_jobs(pool, None).await?;
+    bank.stop().await;
+    Ok(())
+}
+
+/// A simulated bank in this process that gives one answer to everything.
+pub(super) struct DemoBank {
+    simulator: Simulator,
+    stop: CancellationToken,
+}
+
+impl DemoBank {
+    pub(super) async fn start(answer: BankAnswer) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        let settings = SimulatorArgs { behaviour: answer.behaviour(), ..SimulatorArgs::default() };
+        let simulator = Simulator::start(listener, &settings, stop.clone())?;
+        Ok(Self { simulator, stop })
+    }
+
+    /// Runs the jobs that are due, of one queue or of all, with this bank.
+    pub(super) async fn run_jobs(&self, pool: &PgPool, queue: Option<&str>) -> anyhow::Result<()> {
+        let bank_url = Some(format!("http://{}", self.simulator.address));
+        let bank_retry_delay = RETRY_DELAY;
+        let args = BankArgs { bank_url, bank_retry_delay, ..BankArgs::default() };
+        let bank = Bank::new(&args)?;
+        let services = Services { bank, ..Services::of_database(pool.clone()) };
+        run_with(pool, services, queue).await
+    }
+
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        self.simulator.stopped().await;
+    }
+}
+
+/// Runs the jobs of this queue that need nobody but the database.
+pub(super) async fn run_in_ledger(pool: &PgPool, queue: &str) -> anyhow::Result<()> {
+    run_with(pool, Services::of_database(pool.clone()), Some(queue)).await
+}
+
+async fn run_with(pool: &PgPool, services: Services, queue: Option<&str>) -> anyhow::Result<()> {
+    let queues = queue.map(str::to_owned).into_iter().collect();
+    let settings = WorkerSettings { queues, ..WorkerSettings::default() };
+    Worker::new(pool.clone(), jobs::registry(services), settings)?.run_until_idle().await?;
     Ok(())
 }
 
@@ -235,35 +272,44 @@ async fn place(
     let mut tx = pool.begin().await?;
     let mut placed = orders::place_many(&mut tx, &[&new]).await?;
     let order = placed.pop().context("one order has one outcome")??.id;
-    let job = match instruction {
-        Instruction::Deposit { .. } | Instruction::Withdrawal { .. } => {
-            NewJob::new(&ExecuteBankOrder { order })?
-        }
-        Instruction::Transfer { .. } | Instruction::Refund { .. } => {
-            NewJob::new(&ExecuteTransfer { order })?
-        }
-    };
-    enqueue(&mut tx, job).await?;
+    enqueue(&mut tx, job_of(instruction, order)?).await?;
     tx.commit().await?;
     Ok(order)
 }
 
+/// The job that executes an order with this instruction.
+pub(super) fn job_of(instruction: Instruction, order: OrderId) -> Result<NewJob, QueueError> {
+    match instruction {
+        Instruction::Deposit { .. } | Instruction::Withdrawal { .. } => {
+            NewJob::new(&ExecuteBankOrder { order })
+        }
+        Instruction::Transfer { .. } | Instruction::Refund { .. } => {
+            NewJob::new(&ExecuteTransfer { order })
+        }
+    }
+}
+
 /// The simulated bank's answer to all instructions.
 #[derive(Clone, Copy)]
-enum BankAnswer {
+pub(super) enum BankAnswer {
     Books,
     Declines,
+    /// Decides after a few seconds.
+    Late,
 }
 
 impl BankAnswer {
     fn behaviour(self) -> BehaviourSettings {
-        let (success, insufficient_funds) = match self {
-            Self::Books => (1.0, 0.0),
-            Self::Declines => (0.0, 1.0),
+        let (success, insufficient_funds, late) = match self {
+            Self::Books => (1.0, 0.0, 0.0),
+            Self::Declines => (0.0, 1.0, 0.0),
+            Self::Late => (0.0, 0.0, 1.0),
         };
         BehaviourSettings {
             success_rate: Some(success),
             insufficient_funds_rate: Some(insufficient_funds),
+            late_rate: Some(late),
+            late_after: Some("3s".parse().expect("a duration")),
             latency: Some("0s".parse().expect("a duration")),
             ..BehaviourSettings::default()
         }

@@ -14,7 +14,7 @@
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
 //! - [`timeline`]: what happened to a transaction or an order, from all sources.
-//! - [`demo_data`]: users with money and a history.
+//! - [`demo_data`], [`trigger`]: users with money and a history, and events on demand.
 //!
 //! # Rules of this layer
 //!
@@ -47,6 +47,7 @@ pub mod queues;
 pub mod reconciliation;
 pub mod schedules;
 pub mod timeline;
+pub mod trigger;
 pub mod users;
 pub mod verify;
 pub mod workers;

@@ -50,6 +50,7 @@ mod tidy;
 mod timeline;
 mod transaction_readers;
 mod transactions_api;
+mod trigger;
 mod verify;
 mod webhooks;
 mod workers_cli;

@@ -7,11 +7,12 @@ use crate::support::{App, Binary as _, TestDb, scratch_dir};
 /// In every value, in a form that no message of ours has.
 const MARKER: &str = "Hunter2Marker";
 /// Commands of every kind: long ones, those that read the database, and those that do not.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &["dev", "--no-download", "--listen", "127.0.0.1:0"],
     &["serve", "--listen", "127.0.0.1:0"],
     &["work"],
     &["bank", "--listen", "127.0.0.1:0"],
+    &["relay", "--once"],
     &["verify"],
     &["migrate", "status"],
     &["send", "--count", "1", "--retries", "0"],
