@@ -34,7 +34,11 @@ create table events.readers (
   last_seq   bigint not null default 0,
   -- The highest number taken so far: where to go on after a restore of a dump, which begins to count transactions anew.
   highest    bigint not null default 0,
-  updated_at timestamptz not null default clock_timestamp()
+  updated_at timestamptz not null default clock_timestamp(),
+  -- Of several processes that tell others for one reader, the one that does: by a lease in the row itself, which survives
+  -- a failover with it and needs no session, so that it holds behind a connection pooler, too.
+  holder     uuid,
+  held_until timestamptz
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
 -- Whoever turns events into deliveries and mails: it has to hear of the very first one.

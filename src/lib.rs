@@ -1,6 +1,6 @@
 //! Surety takes payment webhooks, never loses one, applies each exactly once to a double-entry
-//! ledger, and shows the whole way. It is one binary (`app`) and one PostgreSQL: no
-//! broker, no cache, no second source of truth.
+//! ledger, tells the world what happened, and shows the whole way. It is one binary (`app`) and one
+//! PostgreSQL: no broker, no cache, no second source of truth.
 //!
 //! This page is the architecture: read it first. It names things and does not repeat what they say
 //! of themselves.
@@ -43,6 +43,15 @@
 //! committed first, and after any doubt it is enquired, under the same key, before anything is
 //! sent. What nobody could finish becomes a dead letter for an operator; its money is where the
 //! bank says it is.
+//!
+//! **Others are told** of every outcome. Whoever commits one commits its event, an entry of the
+//! audit log, and the job that announces it ([`jobs::announcements`]):
+//!
+//! ```text
+//!   outcome ─▶ events.events ─take, in order─▶ jobs::AnnounceOutcomes ─▶ a delivery and a mail
+//!                    │                                                   for each who wants it
+//!                    └─────────take, in order─▶ relay ─▶ somebody's broker
+//! ```
 //!
 //! # Guarantees
 //!

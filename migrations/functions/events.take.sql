@@ -2,6 +2,9 @@
 -- once the transaction is committed, nobody takes them again. Of several who take for one reader, one does at a time. A
 -- reader that is new begins with the events that are written from now on.
 --
+-- Fewer than asked for means that the reader has all that was committed before the call: where others have left a
+-- snapshot half taken, this goes on to one of its own.
+--
 -- Which events are new: events.unread.sql.
 create or replace function events.take(reader text, at_most int) returns setof events.events
 language plpgsql
@@ -10,6 +13,7 @@ as $$
 declare
   place events.readers;
   taken int := 0;
+  is_own boolean;
   event events.events;
 begin
   select * into place from events.readers where readers.name = reader for update;
@@ -17,25 +21,29 @@ begin
     insert into events.readers (name, seen) values (reader, pg_current_snapshot()) on conflict (name) do nothing;
     return;
   end if;
-  if place.taking is null then
-    place.taking := pg_current_snapshot();
-    place.last_seq := 0;
-  end if;
-  for event in select * from events.unread(place, at_most) loop
-    taken := taken + 1;
-    place.last_seq := event.seq;
-    return next event;
-  end loop;
-  if taken < at_most then
+  loop
+    is_own := place.taking is null;
+    if is_own then
+      place.taking := pg_current_snapshot();
+      place.last_seq := 0;
+    end if;
+    for event in select * from events.unread(place, at_most - taken) loop
+      taken := taken + 1;
+      place.last_seq := event.seq;
+      place.highest := greatest(place.highest, event.seq);
+      return next event;
+    end loop;
+    exit when taken >= at_most;
     place.seen := place.taking;
     place.taking := null;
-  end if;
+    exit when is_own;
+  end loop;
   update events.readers
   set
     seen = place.seen,
     taking = place.taking,
     last_seq = place.last_seq,
-    highest = greatest(place.highest, place.last_seq),
+    highest = place.highest,
     updated_at = clock_timestamp()
   where readers.name = reader;
 end $$;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::baggage::BaggageExt;
 use opentelemetry::propagation::{Injector, TextMapPropagator};
 use opentelemetry::trace::{Span, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, InstrumentationScope, KeyValue, global};
@@ -12,6 +13,9 @@ use url::Url;
 
 use super::error::BankError;
 
+/// The entry of the baggage that holds the id of the request that this code serves.
+const REQUEST_ID: &str = "app.request.id";
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
 /// The span of one call. Dropped before its end, it says that the caller gave up.
@@ -45,9 +49,14 @@ impl CallSpan {
         Self { cx, recorded, status: None }
     }
 
-    /// Writes `traceparent` and, where there is one, `tracestate`.
+    /// Writes `traceparent`, `tracestate` and the id of the request that caused the call, as far as
+    /// there are any.
     pub(super) fn propagate(&self, headers: &mut HeaderMap) {
         TraceContextPropagator::new().inject_context(&self.cx, &mut Headers(headers));
+        let request_id = self.cx.baggage().get(REQUEST_ID).map(|id| id.as_str().to_owned());
+        if let Some(id) = request_id.and_then(|id| HeaderValue::try_from(id).ok()) {
+            headers.insert(X_REQUEST_ID, id);
+        }
     }
 
     /// Notes the status of the answer, whose body may still fail to come.

@@ -35,7 +35,6 @@ pub static APP: Schema = Schema {
         "0007_deliveries" guarded,
         "0008_audit" guarded,
         "0009_notices" guarded,
-        "0010_relay",
     ],
     files: crate::queue::schema_files![
         "migrations":

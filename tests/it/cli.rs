@@ -3,12 +3,14 @@
 use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 72] = [
+const COMMANDS: [&[&str]; 74] = [
     &["dev"],
     &["serve"],
     &["work"],
     &["bank"],
     &["listen"],
+    &["relay"],
+    &["trigger"],
     &["migrate"],
     &["migrate", "run"],
     &["migrate", "revert"],

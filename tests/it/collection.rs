@@ -59,7 +59,11 @@ fn fill(
             Some((name, path)) => {
                 let pointer = path.replace(['.', '['], "/").replace(']', "");
                 let value = answers[name].pointer(&format!("/{pointer}"));
-                value.and_then(Value::as_str).unwrap_or_else(|| panic!("{expression}")).to_owned()
+                match value {
+                    Some(Value::String(text)) => text.clone(),
+                    Some(number @ Value::Number(_)) => number.to_string(),
+                    _ => panic!("{expression}"),
+                }
             }
             None if expression == "$guid" => Uuid::new_v4().to_string(),
             None => variables[expression].clone(),

@@ -5,11 +5,10 @@
 //! sent to a receiver in this process, which answers at once.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -29,7 +28,7 @@ use surety_queue::{Worker, WorkerSettings};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::figures::{Figure, show};
+use super::figures::{Figure, Percentiles, show};
 use super::filling::fill_with_transactions;
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
@@ -45,6 +44,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     endpoints: u32,
+    /// Of these, endpoints that take connections and never answer.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    hanging: u32,
     /// Deliveries on the wire at once.
     #[arg(long, value_name = "N", default_value_t = 64)]
     in_flight: usize,
@@ -55,13 +57,23 @@ struct Round {
     settled_alone: f64,
     settled_telling: f64,
     delivered: f64,
+    waits: Percentiles,
     statements_per_delivery: Option<f64>,
+}
+
+/// The deliveries of one round.
+struct Delivered {
+    per_second: f64,
+    /// From the start of the workers to the receiver, in milliseconds.
+    waits: Percentiles,
+    statements_each: Option<f64>,
 }
 
 #[derive(Serialize)]
 struct Summary {
     transactions: u64,
     endpoints: u32,
+    hanging: u32,
     /// Transactions settled in a second with nobody listening, their events announced to nobody.
     settled_per_second: Option<Figure>,
     /// The same with the endpoints, while their deliveries are sent.
@@ -70,6 +82,10 @@ struct Summary {
     ratio: Option<Figure>,
     /// Deliveries in a second, with nothing else to do.
     delivered_per_second: Option<Figure>,
+    /// From the start of the workers to the receiver, in milliseconds: half of the deliveries, and
+    /// 99 in 100.
+    p50_ms: Option<Figure>,
+    p99_ms: Option<Figure>,
     /// SQL statements for each of them, of all connections.
     statements_per_delivery: Option<Figure>,
 }
@@ -85,10 +101,13 @@ pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Re
     let summary = Summary {
         transactions: args.transactions,
         endpoints: args.endpoints,
+        hanging: args.hanging,
         settled_per_second: figure(|round| round.settled_alone),
         settled_per_second_telling: figure(|round| round.settled_telling),
         ratio: figure(|round| round.settled_telling / round.settled_alone),
         delivered_per_second: figure(|round| round.delivered),
+        p50_ms: figure(|round| round.waits.p50),
+        p99_ms: figure(|round| round.waits.p99),
         statements_per_delivery: Figure::of(
             measured.iter().filter_map(|round| round.statements_per_delivery),
         ),
@@ -109,10 +128,12 @@ async fn measure(args: &Args, server: &Server) -> anyhow::Result<Round> {
     database.end().await?;
 
     let database = server.fresh_database().await?;
-    let (delivered, statements_per_delivery) = deliver(args, server, &database, &receiver).await?;
+    let delivered = deliver(args, server, &database, &receiver).await?;
     database.end().await?;
     receiver.stop.cancel();
-    Ok(Round { settled_alone, settled_telling, delivered, statements_per_delivery })
+    let Delivered { per_second: delivered, waits, statements_each } = delivered;
+    let statements_per_delivery = statements_each;
+    Ok(Round { settled_alone, settled_telling, delivered, waits, statements_per_delivery })
 }
 
 /// Settles everything with a worker that does all there is to do, and gives the rate until the last
@@ -125,7 +146,7 @@ async fn settle(
 ) -> anyhow::Result<f64> {
     let pool = db::connect(&database.url, 10, "surety-bench").await?;
     if let Some(receiver) = receiver {
-        listen(&pool, endpoints, receiver).await?;
+        listen(&pool, endpoints, &receiver.url).await?;
     }
     fill_with_transactions(&pool, args.transactions).await?;
     database.settle_down().await?;
@@ -146,9 +167,11 @@ async fn deliver(
     server: &Server,
     database: &Database<'_>,
     receiver: &Receiver,
-) -> anyhow::Result<(f64, Option<f64>)> {
+) -> anyhow::Result<Delivered> {
     let pool = db::connect(&database.url, 10, "surety-bench").await?;
-    listen(&pool, args.endpoints, receiver).await?;
+    listen(&pool, args.endpoints - args.hanging.min(args.endpoints), &receiver.url).await?;
+    let hole = TcpListener::bind("127.0.0.1:0").await?;
+    listen(&pool, args.hanging, &format!("http://{}/", hole.local_addr()?)).await?;
     fill_with_transactions(&pool, args.transactions).await?;
     let only = |queues: &[&str]| WorkerSettings {
         queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
@@ -159,40 +182,49 @@ async fn deliver(
     until_none(&pool, rest).await?;
     preparing.stop().await;
     database.settle_down().await?;
-    let deliveries = args.transactions * u64::from(args.endpoints);
+    let answering = args.endpoints.saturating_sub(args.hanging);
+    let deliveries = args.transactions * u64::from(answering);
     let statements = async || -> anyhow::Result<i64> {
         let calls = "select coalesce(sum(calls), 0)::bigint from pg_stat_statements";
         Ok(sqlx::query_scalar(calls).fetch_one(&pool).await?)
     };
     let before = if server.counts_statements() { Some(statements().await?) } else { None };
-    let received = receiver.count.load(Ordering::Relaxed);
+    receiver.arrivals().clear();
 
     let begun = Instant::now();
     let settings = WorkerSettings { concurrency: args.in_flight, ..only(&["webhooks"]) };
     let working = Working::start(&pool, settings)?;
-    while receiver.count.load(Ordering::Relaxed) - received < deliveries {
+    while (receiver.arrivals().len() as u64) < deliveries {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    until_none(&pool, "select count(*) from queue.jobs").await?;
+    if args.hanging == 0 {
+        until_none(&pool, "select count(*) from queue.jobs").await?;
+    }
     let took = begun.elapsed();
+    let ms = |at: &Instant| at.duration_since(begun).as_secs_f64() * 1000.0;
+    let waits = Percentiles::of(receiver.arrivals().iter().map(ms).collect());
     let after = if server.counts_statements() { Some(statements().await?) } else { None };
     working.stop().await;
-    let undelivered: i64 =
-        sqlx::query_scalar("select count(*) from deliveries.deliveries where state <> 'delivered'")
-            .fetch_one(&pool)
-            .await?;
-    ensure!(undelivered == 0, "{undelivered} deliveries were not made");
+    if args.hanging == 0 {
+        let undelivered = "select count(*) from deliveries.deliveries where state <> 'delivered'";
+        let undelivered: i64 = sqlx::query_scalar(undelivered).fetch_one(&pool).await?;
+        ensure!(undelivered == 0, "{undelivered} deliveries were not made");
+    }
     pool.close().await;
     let each = |(before, after): (i64, i64)| (after - before) as f64 / deliveries as f64;
-    Ok((deliveries as f64 / took.as_secs_f64(), before.zip(after).map(each)))
+    Ok(Delivered {
+        per_second: deliveries as f64 / took.as_secs_f64(),
+        waits: waits.context("nothing was delivered")?,
+        statements_each: before.zip(after).map(each),
+    })
 }
 
 /// Makes endpoints of the operators' that want everything.
-async fn listen(pool: &PgPool, endpoints: u32, receiver: &Receiver) -> anyhow::Result<()> {
+async fn listen(pool: &PgPool, endpoints: u32, url: &str) -> anyhow::Result<()> {
     let guard = Guard::new(Reach::PrivateToo);
     let by = Identity::command_line("surety-bench");
     for _ in 0..endpoints {
-        let url = Some(receiver.url.clone());
+        let url = Some(url.to_owned());
         let change = EndpointChange { url, ..EndpointChange::default() };
         endpoints::create(pool, &guard, None, change, &by).await?;
     }
@@ -233,10 +265,10 @@ impl Working {
     }
 }
 
-/// Answers every request with 204, and counts.
+/// Answers every request with 204, and notes when it came.
 struct Receiver {
     url: String,
-    count: Arc<AtomicU64>,
+    arrivals: Arc<Mutex<Vec<Instant>>>,
     stop: CancellationToken,
 }
 
@@ -244,16 +276,16 @@ impl Receiver {
     async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/", listener.local_addr()?);
-        let (count, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
-        let (counting, until) = (Arc::clone(&count), stop.clone());
+        let (arrivals, stop) = (Arc::<Mutex<Vec<Instant>>>::default(), CancellationToken::new());
+        let (counting, until) = (Arc::clone(&arrivals), stop.clone());
         tokio::spawn(until.run_until_cancelled_owned(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let count = Arc::clone(&counting);
+                let arrivals = Arc::clone(&counting);
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let count = Arc::clone(&count);
+                    let arrivals = Arc::clone(&arrivals);
                     async move {
                         let _ = request.into_body().collect().await;
-                        count.fetch_add(1, Ordering::Relaxed);
+                        lock(&arrivals).push(Instant::now());
                         let answer = Response::builder().status(204).body(Empty::<Bytes>::new());
                         Ok::<_, Infallible>(answer.unwrap_or_default())
                     }
@@ -261,14 +293,22 @@ impl Receiver {
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         }));
-        Ok(Self { url, count, stop })
+        Ok(Self { url, arrivals, stop })
     }
+
+    fn arrivals(&self) -> MutexGuard<'_, Vec<Instant>> {
+        lock(&self.arrivals)
+    }
+}
+
+fn lock(arrivals: &Mutex<Vec<Instant>>) -> MutexGuard<'_, Vec<Instant>> {
+    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Section for Summary {
     fn title(&self) -> String {
-        let (transactions, endpoints) = (self.transactions, self.endpoints);
-        format!("{transactions} transactions, {endpoints} endpoints")
+        let Self { transactions, endpoints, hanging, .. } = self;
+        format!("{transactions} transactions, {endpoints} endpoints, {hanging} of them hanging")
     }
 
     fn write(&self, table: &mut Table) {
@@ -277,6 +317,8 @@ impl Section for Summary {
         table.line("settled while telling", rate(self.settled_per_second_telling));
         table.line("of the rate alone", show(self.ratio, 2));
         table.line("delivered", rate(self.delivered_per_second));
+        let waits = format!("{} / {}", show(self.p50_ms, 0), show(self.p99_ms, 0));
+        table.line("p50 / p99 of waits, ms", waits);
         table.line("statements per delivery", show(self.statements_per_delivery, 2));
     }
 }

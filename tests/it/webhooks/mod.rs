@@ -4,6 +4,7 @@ mod endpoints;
 mod inbox;
 mod kills;
 mod retries;
+mod stream;
 mod whole_way;
 
 use std::time::{Duration, Instant};

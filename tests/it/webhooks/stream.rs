@@ -1,0 +1,115 @@
+//! The stream of events: each is taken once, in order, however late it is committed.
+
+use sqlx::{PgConnection, PgPool};
+use surety::events::{self, EventType, NewEvent};
+use surety::ids::EventId;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::support::TestDb;
+
+const READER: &str = "test";
+
+async fn record(conn: &mut PgConnection, subject: &str) {
+    let event = NewEvent {
+        id: EventId(Uuid::now_v7()),
+        event_type: EventType::TransactionCompleted,
+        subject: subject.to_owned(),
+        body: "{}".to_owned(),
+        occurred_at: OffsetDateTime::now_utc(),
+        trace_context: None,
+    };
+    events::record(conn, &[event]).await.unwrap();
+}
+
+async fn take(pool: &PgPool, limit: u16) -> Vec<String> {
+    let mut tx = pool.begin().await.unwrap();
+    let taken = events::take(&mut tx, READER, limit).await.unwrap();
+    tx.commit().await.unwrap();
+    taken.into_iter().map(|event| event.subject).collect()
+}
+
+/// A database with a reader that has nothing before it.
+async fn with_reader() -> TestDb {
+    let db = TestDb::new().await;
+    assert!(take(&db.pool, 1).await.is_empty());
+    db
+}
+
+#[tokio::test]
+async fn what_is_committed_late_is_taken_late_and_never_passed_over() {
+    let db = with_reader().await;
+    let mut late = db.pool.begin().await.unwrap();
+    record(&mut late, "late").await;
+    record(&mut db.pool.acquire().await.unwrap(), "early").await;
+
+    assert_eq!(take(&db.pool, 10).await, ["early"]);
+    assert!(take(&db.pool, 10).await.is_empty());
+    late.commit().await.unwrap();
+    record(&mut db.pool.acquire().await.unwrap(), "later").await;
+    assert_eq!(take(&db.pool, 10).await, ["late", "later"]);
+    assert!(take(&db.pool, 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_take_that_is_not_full_leaves_nothing_that_was_there_before_it() {
+    let db = with_reader().await;
+    for subject in ["1", "2", "3"] {
+        record(&mut db.pool.acquire().await.unwrap(), subject).await;
+    }
+    assert_eq!(take(&db.pool, 2).await, ["1", "2"]);
+    // Not in the snapshot that is half taken.
+    record(&mut db.pool.acquire().await.unwrap(), "4").await;
+
+    assert_eq!(take(&db.pool, 10).await, ["3", "4"]);
+
+    for subject in ["5", "6"] {
+        record(&mut db.pool.acquire().await.unwrap(), subject).await;
+    }
+    assert_eq!(take(&db.pool, 2).await, ["5", "6"]);
+    record(&mut db.pool.acquire().await.unwrap(), "7").await;
+    assert_eq!(take(&db.pool, 10).await, ["7"]);
+}
+
+#[tokio::test]
+async fn a_take_that_is_rolled_back_has_taken_nothing() {
+    let db = with_reader().await;
+    record(&mut db.pool.acquire().await.unwrap(), "1").await;
+    let mut tx = db.pool.begin().await.unwrap();
+    assert_eq!(events::take(&mut tx, READER, 10).await.unwrap().len(), 1);
+    tx.rollback().await.unwrap();
+
+    assert_eq!(take(&db.pool, 10).await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_database_that_was_restored_from_a_dump_goes_on_behind_what_was_taken() {
+    let db = with_reader().await;
+    record(&mut db.pool.acquire().await.unwrap(), "before").await;
+    assert_eq!(take(&db.pool, 10).await, ["before"]);
+    // It counts transactions anew, so that what was seen lies in the future.
+    sqlx::query("update events.readers set seen = '9000000000:9000000000:' where name = $1")
+        .bind(READER)
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    record(&mut db.pool.acquire().await.unwrap(), "after").await;
+
+    let taken = take(&db.pool, 10).await;
+    assert!(taken.contains(&"after".to_owned()), "{taken:?}");
+    assert!(take(&db.pool, 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_told_stays() {
+    let db = with_reader().await;
+    record(&mut db.pool.acquire().await.unwrap(), "1").await;
+    for statement in [
+        "update events.events set body = '[]'",
+        "delete from events.events",
+        "truncate events.events",
+    ] {
+        let refused = sqlx::query(statement).execute(&db.pool).await.unwrap_err();
+        assert!(refused.to_string().contains("what was told stays"), "{refused}");
+    }
+}
