@@ -34,6 +34,8 @@ create table events.readers (
   last_seq   bigint not null default 0,
   -- The highest number taken so far: where to go on after a restore of a dump, which begins to count transactions anew.
   highest    bigint not null default 0,
+  -- Events up to this number were there when a dump was restored: their transactions have numbers of another count.
+  restored_below bigint not null default 0,
   updated_at timestamptz not null default clock_timestamp(),
   -- Of several processes that tell others for one reader, the one that does: by a lease in the row itself, which survives
   -- a failover with it and needs no session, so that it holds behind a connection pooler, too.

@@ -2,7 +2,7 @@
 -- the events. `parties` says whom an event concerns: the user parties[n] is one of those of the event party_seqs[n].
 create or replace function deliveries.plan(
   event_seqs bigint[], event_types text[], party_seqs bigint[], parties uuid[]
-) returns table (event_seq bigint, endpoint_id uuid, ordered boolean)
+) returns table (event_seq bigint, endpoint_id uuid, owner uuid, ordered boolean)
 language sql as $$
   with event as (
     select seq, type from unnest(event_seqs, event_types) as told (seq, type)
@@ -21,7 +21,7 @@ language sql as $$
     join deliveries.endpoints as endpoint on endpoint.owner_id = party.owner
   ),
   wanted as (
-    select listening.seq, endpoint.id, endpoint.ordered
+    select listening.seq, endpoint.id, endpoint.owner_id, endpoint.ordered
     from listening
     join deliveries.endpoints as endpoint using (id)
     where endpoint.deleted_at is null
@@ -31,10 +31,11 @@ language sql as $$
   planned as (
     insert into deliveries.deliveries (event_seq, endpoint_id)
     select seq, id from wanted
+    order by seq, id
     on conflict do nothing
     returning event_seq, endpoint_id
   )
-  select planned.event_seq, planned.endpoint_id, wanted.ordered
+  select planned.event_seq, planned.endpoint_id, wanted.owner_id, wanted.ordered
   from planned
   join wanted on wanted.seq = planned.event_seq and wanted.id = planned.endpoint_id
   order by planned.event_seq, planned.endpoint_id

@@ -24,6 +24,9 @@ begin
       return;
     end if;
     -- All of it was moved over: on to the next snapshot.
+    if pg_snapshot_xmax(place.seen) > pg_snapshot_xmax(pg_current_snapshot()) then
+      place.restored_below := place.highest;
+    end if;
     place.seen := place.taking;
     was_taking := true;
   end if;
@@ -31,8 +34,12 @@ begin
   place.last_seq := 0;
   return query select * from events.unread(place, at_most);
   if found then
-    update events.readers set seen = place.seen, taking = place.taking, last_seq = 0 where readers.name = reader;
+    update events.readers 
+    set seen = place.seen, taking = place.taking, last_seq = 0, restored_below = place.restored_below
+    where readers.name = reader;
   elsif was_taking then
-    update events.readers set seen = place.taking, taking = null where readers.name = reader;
+    update events.readers 
+    set seen = place.taking, taking = null, restored_below = place.restored_below
+    where readers.name = reader;
   end if;
 end $$;

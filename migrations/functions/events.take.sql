@@ -34,6 +34,9 @@ begin
       return next event;
     end loop;
     exit when taken >= at_most;
+    if pg_snapshot_xmax(place.seen) > pg_snapshot_xmax(pg_current_snapshot()) then
+      place.restored_below := place.highest;
+    end if;
     place.seen := place.taking;
     place.taking := null;
     exit when is_own;
@@ -44,6 +47,7 @@ begin
     taking = place.taking,
     last_seq = place.last_seq,
     highest = place.highest,
+    restored_below = place.restored_below,
     updated_at = clock_timestamp()
   where readers.name = reader;
 end $$;

@@ -30,8 +30,9 @@ begin
           or events.xid = any (array(select pg_snapshot_xip(place.seen)))
         )
         and pg_visible_in_snapshot(events.xid, place.taking)
-        and events.seq > place.last_seq
-      order by events.seq
+        and events.seq > greatest(place.last_seq, place.restored_below)
+      -- An expression, so that no plan walks all events from the first one on.
+      order by events.seq + 0
       limit at_most;
   end if;
 end $$;

@@ -230,17 +230,24 @@ pub async fn progress(
         .unzip();
     sqlx::query!(
         "
+        with change as materialized (
+          select told.event_seq, told.endpoint_id, told.state, told.reason
+          from unnest($1::bigint[], $2::uuid[], $3::deliveries.state[], $4::text[])
+            as told (event_seq, endpoint_id, state, reason)
+          join deliveries.deliveries as delivery using (event_seq, endpoint_id)
+          where delivery.state = 'pending'
+          order by told.event_seq, told.endpoint_id
+          for no key update of delivery
+        )
         update deliveries.deliveries as delivery
         set
           attempts = delivery.attempts + 1,
           state = change.state,
           reason = change.reason,
           finished_at = case when change.state <> 'pending' then clock_timestamp() end
-        from unnest($1::bigint[], $2::uuid[], $3::deliveries.state[], $4::text[])
-          as change (event_seq, endpoint_id, state, reason)
+        from change
         where delivery.event_seq = change.event_seq
           and delivery.endpoint_id = change.endpoint_id
-          and delivery.state = 'pending'
         ",
         &events,
         &endpoints,

@@ -11,6 +11,8 @@ pub struct Planned {
     pub event: i64,
     /// The endpoint.
     pub endpoint: EndpointId,
+    /// The user whose endpoint it is; none when it is the operators'.
+    pub owner: Option<UserId>,
     /// The endpoint wants its deliveries one after another.
     pub ordered: bool,
 }
@@ -44,7 +46,8 @@ pub async fn plan(
         Planned,
         r#"
         select
-          event_seq as "event!", endpoint_id as "endpoint!: EndpointId", ordered as "ordered!"
+          event_seq as "event!", endpoint_id as "endpoint!: EndpointId", owner as "owner?: UserId",
+          ordered as "ordered!"
         from deliveries.plan($1, $2, $3, $4)
         "#,
         &seqs,

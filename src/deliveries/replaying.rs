@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::planning::Planned;
-use crate::ids::EndpointId;
+use crate::ids::{EndpointId, UserId};
 
 /// Makes deliveries of these events to an endpoint, or makes those that are done with pending again
 /// with the whole schedule before them. Gives those that need a job, in the order of the events:
@@ -17,32 +17,52 @@ pub async fn send_again(
     endpoint: EndpointId,
     events: &[i64],
 ) -> sqlx::Result<Vec<Planned>> {
-    let mut planned = sqlx::query_as!(
+    // Rows are locked in the order of the events, as everywhere, and only those that change.
+    sqlx::query_as!(
         Planned,
         r#"
-        insert into deliveries.deliveries (event_seq, endpoint_id)
-        select asked.seq, endpoint.id
-        from unnest($1::bigint[]) as asked (seq)
-        join deliveries.endpoints as endpoint on endpoint.id = $2 and endpoint.deleted_at is null
-        order by asked.seq
-        on conflict (event_seq, endpoint_id) do update
-        set state = 'pending', reason = null, attempts = 0, finished_at = null
-        where deliveries.state <> 'pending'
-        returning
-          event_seq as "event!", endpoint_id as "endpoint!: EndpointId",
-          (select ordered from deliveries.endpoints where id = $2) as "ordered!"
+        with ended as materialized (
+          select event_seq
+          from deliveries.deliveries
+          where endpoint_id = $2 and event_seq = any ($1) and state <> 'pending'
+          order by event_seq
+          for no key update
+        ),
+        again as (
+          update deliveries.deliveries as delivery
+          set state = 'pending', reason = null, attempts = 0, finished_at = null
+          from ended
+          where delivery.endpoint_id = $2 and delivery.event_seq = ended.event_seq
+          returning delivery.event_seq
+        ),
+        made as (
+          insert into deliveries.deliveries (event_seq, endpoint_id)
+          select asked.seq, $2
+          from unnest($1::bigint[]) as asked (seq)
+          where not exists (
+            select from deliveries.deliveries as known
+            where known.event_seq = asked.seq and known.endpoint_id = $2
+          )
+          order by asked.seq
+          on conflict do nothing
+          returning event_seq
+        )
+        select
+          planned.event_seq as "event!", endpoint.id as "endpoint!: EndpointId",
+          endpoint.owner_id as "owner?: UserId", endpoint.ordered as "ordered!"
+        from (select event_seq from again union all select event_seq from made) as planned
+        join deliveries.endpoints as endpoint on endpoint.id = $2
+        order by planned.event_seq
         "#,
         events,
         endpoint.0,
     )
     .fetch_all(conn)
-    .await?;
-    planned.sort_unstable_by_key(|planned| planned.event);
-    Ok(planned)
+    .await
 }
 
-/// The events, at most `limit` after this one whose delivery to the endpoint failed,
-/// in their order.
+/// The events, at most `limit` of those after the first of these numbers and up to the second, whose
+/// delivery to the endpoint failed, in their order.
 ///
 /// # Errors
 ///
@@ -50,18 +70,19 @@ pub async fn send_again(
 pub async fn failed_after(
     conn: &mut PgConnection,
     endpoint: EndpointId,
-    after: i64,
+    (after, until): (i64, i64),
     limit: u16,
 ) -> sqlx::Result<Vec<i64>> {
     sqlx::query_scalar!(
         "
         select event_seq from deliveries.deliveries
-        where endpoint_id = $1 and state = 'failed' and event_seq > $2
+        where endpoint_id = $1 and state = 'failed' and event_seq > $2 and event_seq <= $3
         order by event_seq
-        limit $3
+        limit $4
         ",
         endpoint.0,
         after,
+        until,
         i64::from(limit),
     )
     .fetch_all(conn)

@@ -27,7 +27,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 pub use event_type::{EventType, UnknownEventType};
-pub use reading::{find, of_subject, place_before, since};
+pub use reading::{find, last_taken, of_subject, place_before, since};
 
 use crate::ids::EventId;
 

@@ -47,8 +47,8 @@ pub async fn of_subject(conn: &mut PgConnection, subject: &str) -> sqlx::Result<
     .await
 }
 
-/// The events since a moment, in the order of their numbers, at most `limit` of those after
-/// `after`.
+/// The events since a moment, in the order of their numbers, at most `limit` of those after `after`
+/// and up to `until`.
 ///
 /// # Errors
 ///
@@ -56,7 +56,7 @@ pub async fn of_subject(conn: &mut PgConnection, subject: &str) -> sqlx::Result<
 pub async fn since(
     conn: &mut PgConnection,
     since: OffsetDateTime,
-    after: i64,
+    (after, until): (i64, i64),
     limit: u16,
 ) -> sqlx::Result<Vec<Event>> {
     sqlx::query_as!(
@@ -65,11 +65,12 @@ pub async fn since(
         select
           seq, id as "id: EventId", type as event_type, subject, body, occurred_at, trace_context
         from events.events
-        where seq > $1 and occurred_at >= $2
+        where seq > $1 and seq <= $2 and occurred_at >= $3
         order by seq
-        limit $3
+        limit $4
         "#,
         after,
+        until,
         since,
         i64::from(limit),
     )
@@ -87,7 +88,8 @@ pub async fn place_before(conn: &mut PgConnection, since: OffsetDateTime) -> sql
     let place = sqlx::query_scalar!(
         r#"
         select coalesce(
-          (select min(seq) - 1 from events.events where occurred_at >= $1),
+          -- An expression, so that no plan walks all events from the first one on.
+          (select min(seq + 0) - 1 from events.events where occurred_at >= $1),
           (select max(seq) from events.events),
           0
         ) as "place!"
@@ -95,4 +97,14 @@ pub async fn place_before(conn: &mut PgConnection, since: OffsetDateTime) -> sql
         since,
     );
     place.fetch_one(conn).await
+}
+
+/// The number of the last event that a reader has taken; 0 when it has taken none.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn last_taken(conn: &mut PgConnection, reader: &str) -> sqlx::Result<i64> {
+    let last = sqlx::query_scalar!("select highest from events.readers where name = $1", reader);
+    Ok(last.fetch_optional(conn).await?.unwrap_or_default())
 }

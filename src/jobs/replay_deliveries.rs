@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::announcements::wanted_by;
+use super::announcements::{READER, wanted_by};
 use super::{DeliverWebhook, Services};
 use crate::deliveries::endpoints::{self, Endpoint, Scope};
 use crate::deliveries::replaying;
@@ -39,6 +39,9 @@ pub struct ReplayDeliveries {
 struct Place {
     /// The number of the last event that was looked at.
     event: i64,
+    /// The number of the last one to look at: what was announced when the replay began. What comes
+    /// later is delivered by itself.
+    until: i64,
     /// The number of deliveries that were asked for.
     asked_for: u64,
 }
@@ -54,7 +57,7 @@ impl Job for ReplayDeliveries {
         let mut conn = state.pool.acquire().await?;
         let mut place = match cx.last_checkpoint::<Place>()? {
             Some(place) => place,
-            None => Place { event: self.first_place(&mut conn).await?, asked_for: 0 },
+            None => self.first_place(&mut conn).await?,
         };
         drop(conn);
         loop {
@@ -64,7 +67,7 @@ impl Job for ReplayDeliveries {
             let Some(endpoint) = endpoint.filter(|endpoint| endpoint.disabled_at.is_none()) else {
                 return Err(JobError::Cancel("the endpoint is disabled or deleted".to_owned()));
             };
-            let chunk = within(self.chunk(&mut tx, &endpoint, place.event)).await?;
+            let chunk = within(self.chunk(&mut tx, &endpoint, place)).await?;
             let asked_for = within(ask_for(&mut tx, self.endpoint, &chunk.events)).await?;
             commit(tx).await?;
             cx.waker().wake();
@@ -89,25 +92,28 @@ struct Chunk {
 }
 
 impl ReplayDeliveries {
-    async fn first_place(&self, conn: &mut PgConnection) -> Result<i64, JobError> {
-        match self.since {
-            Some(since) => Ok(within(events::place_before(conn, since)).await?),
-            None => Ok(0),
-        }
+    async fn first_place(&self, conn: &mut PgConnection) -> Result<Place, JobError> {
+        let until = within(events::last_taken(&mut *conn, READER)).await?;
+        let event = match self.since {
+            Some(since) => within(events::place_before(conn, since)).await?,
+            None => 0,
+        };
+        Ok(Place { event, until, asked_for: 0 })
     }
 
     async fn chunk(
         &self,
         conn: &mut PgConnection,
         endpoint: &Endpoint,
-        after: i64,
+        Place { event: after, until, .. }: Place,
     ) -> Result<Chunk, JobError> {
+        let span = (after, until);
         let Some(since) = self.since else {
-            let events = replaying::failed_after(conn, self.endpoint, after, CHUNK).await?;
+            let events = replaying::failed_after(conn, self.endpoint, span, CHUNK).await?;
             let last = events.last().copied();
             return Ok(Chunk { events, last });
         };
-        let found = events::since(&mut *conn, since, after, CHUNK).await?;
+        let found = events::since(&mut *conn, since, span, CHUNK).await?;
         let events = wanted_by(conn, endpoint, &found).await?;
         Ok(Chunk { events, last: found.last().map(|event| event.seq) })
     }

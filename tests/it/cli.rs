@@ -212,6 +212,7 @@ async fn the_example_of_an_environment_file_has_every_setting() {
         "APP_DATABASE_DIRECT_URL_FILE",
         "APP_LOG",
         "APP_PG_BIN",
+        "APP_RELAY_TO_FILE",
         "APP_SMTP_URL_FILE",
         "DATABASE_URL_FILE",
         "OTEL_EXPORTER_OTLP_ENDPOINT",

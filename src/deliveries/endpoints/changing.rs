@@ -129,6 +129,9 @@ pub async fn enable(conn: &mut PgConnection, id: EndpointId) -> sqlx::Result<boo
     )
     .execute(&mut *conn)
     .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
     sqlx::query!(
         "
         update deliveries.health set failures = 0, failing_since = null, open_until = null
@@ -138,7 +141,7 @@ pub async fn enable(conn: &mut PgConnection, id: EndpointId) -> sqlx::Result<boo
     )
     .execute(conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(true)
 }
 
 /// Deletes an endpoint. What was delivered to it stays on record.

@@ -1,6 +1,6 @@
 //! Announces outcomes: makes a delivery of each event to each endpoint that wants it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -55,11 +55,20 @@ impl BatchJob for AnnounceOutcomes {
         cx: BatchContext,
     ) -> Result<Committed, JobError> {
         let waker = cx.waker();
+        let mut most = MAX_EVENTS;
         loop {
             let mut tx = cx.begin().await?;
-            let limit = within(most_events(&mut tx)).await?;
+            let limit = within(most_events(&mut tx)).await?.min(most);
             let taken = within(events::take(&mut tx, READER, limit)).await?;
-            within(announce(&mut tx, &taken, state)).await?;
+            if let Err(error) = within(announce(&mut tx, &taken, state)).await {
+                if limit == 1 {
+                    return Err(error);
+                }
+                // Too many to be told in time, or one of them cannot be: fewer, then.
+                tx.rollback().await?;
+                most = limit / 4 + 1;
+                continue;
+            }
             if taken.len() < usize::from(limit) {
                 let committed = cx.complete(tx).await?;
                 waker.wake();
@@ -113,11 +122,20 @@ async fn deliveries_of(
         .filter(|event| events.contains_key(&event.seq))
         .map(|event| Announced { event: event.seq, event_type: &event.event_type })
         .collect();
+    let owners: HashSet<(i64, UserId)> = parties
+        .iter()
+        .filter(|(_, party)| party.is_owner)
+        .map(|(event, party)| (*event, party.user))
+        .collect();
     let parties: Vec<(i64, UserId)> =
         parties.iter().map(|(event, party)| (*event, party.user)).collect();
     let planned = deliveries::plan(conn, &announced, &parties).await?;
     let job_of = |planned: &Planned| -> Result<NewJob, QueueError> {
         let context = events.get(&planned.event).and_then(|event| context_of(event));
+        // The id of a request is its sender's own: the other side of a transfer does not get it.
+        let is_senders = planned.owner.is_none_or(|user| owners.contains(&(planned.event, user)));
+        let context =
+            if is_senders { context } else { context.map(TraceContext::without_request_id) };
         Ok(DeliverWebhook::job(planned)?.trace_context(context))
     };
     let jobs: Result<Vec<NewJob>, QueueError> = planned.iter().map(job_of).collect();

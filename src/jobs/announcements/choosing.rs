@@ -42,9 +42,10 @@ pub async fn wanted_by(
     endpoint: &Endpoint,
     events: &[Event],
 ) -> Result<Vec<i64>, LedgerError> {
-    let is_of_type = |event: &&Event| match &endpoint.settings.event_types {
-        Some(names) => names.contains(&event.event_type),
-        None => event.event_type != EventType::WebhookTest.as_str(),
+    let names = endpoint.settings.event_types.as_ref();
+    let is_of_type = |event: &&Event| {
+        event.event_type != EventType::WebhookTest.as_str()
+            && names.is_none_or(|names| names.contains(&event.event_type))
     };
     let wanted = events.iter().filter(is_of_type).map(|event| event.seq);
     let Some(owner) = endpoint.owner else { return Ok(wanted.collect()) };

@@ -1,6 +1,6 @@
 //! Reads what attempts need, for all that ask at the same moment by one statement.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::PgPool;
 
@@ -38,7 +38,9 @@ impl Processor for Loading {
     type Answer = Option<Outgoing>;
 
     async fn process(&mut self, requests: Vec<Request<DeliveryKey, Option<Outgoing>>>) {
-        let keys: Vec<DeliveryKey> = requests.iter().map(|request| request.item).collect();
+        // A key may be there twice: from a run that lost its lease, and from the next one.
+        let keys: BTreeSet<DeliveryKey> = requests.iter().map(|request| request.item).collect();
+        let keys: Vec<DeliveryKey> = keys.into_iter().collect();
         let loaded = within(async {
             let mut conn = self.pool.acquire().await?;
             outgoing::load(&mut conn, &keys).await
@@ -50,10 +52,10 @@ impl Processor for Loading {
                 return;
             }
         };
-        let mut loaded: HashMap<DeliveryKey, Outgoing> =
+        let loaded: HashMap<DeliveryKey, Outgoing> =
             loaded.into_iter().map(|outgoing| (outgoing.key, outgoing)).collect();
         for request in requests {
-            let found = loaded.remove(&request.item);
+            let found = loaded.get(&request.item).cloned();
             request.answer(found);
         }
     }

@@ -198,7 +198,10 @@ async fn may_send(outgoing: &Outgoing, state: &Services) -> Result<(), JobError>
             Some(wait) => tokio::time::sleep(wait).await,
             None => {
                 let reason = "the rate of the endpoint is used up";
-                return Err(JobError::snooze_because(health::LONGEST_WAIT * 4, reason));
+                // The smaller the rate, the longer the line, and the less is it worth to look.
+                let span = (600.0 / f64::from(rate.max(1))).clamp(8.0, 60.0);
+                let delay = health::LONGEST_WAIT + Duration::from_secs_f64(span * fastrand::f64());
+                return Err(JobError::snooze_because(delay, reason));
             }
         }
     }
@@ -302,15 +305,14 @@ impl Message {
     }
 }
 
-/// `traceparent`, `tracestate` and the id of the request that caused the event.
+/// `traceparent`, and the id of the request that caused the event. Not `tracestate`, which is between
+/// the caller and their own systems.
 fn headers_of_trace(cx: &Context) -> HeaderMap {
     struct Headers(HeaderMap);
     impl Injector for Headers {
         fn set(&mut self, key: &str, value: String) {
-            let name = HeaderName::try_from(key);
-            if let (Ok(name), Ok(value), false) =
-                (name, HeaderValue::from_str(&value), value.is_empty())
-            {
+            let name = HeaderName::try_from(key).ok().filter(|name| name != "tracestate");
+            if let (Some(name), Ok(value)) = (name, HeaderValue::from_str(&value)) {
                 self.0.insert(name, value);
             }
         }

@@ -113,16 +113,17 @@ impl Processor for Recording {
                     reply.send(Ok(committed));
                 }
             }
-            // One of the jobs belongs to another worker by now: each by itself, then.
-            Err(JobError::LeaseLost) => {
+            // One of the jobs belongs to another worker by now, or one of them cannot be written:
+            // each by itself, then. One that cannot be recorded is delivered again, under the same
+            // id.
+            Err(error) => {
+                if !matches!(error, JobError::LeaseLost) {
+                    let attempts = items.len();
+                    tracing::warn!(?error, attempts, "attempts could not be recorded together");
+                }
                 for (item, reply) in items.iter().zip(replies) {
                     reply.send(self.write_alone(item).await);
                 }
-            }
-            Err(error) => {
-                tracing::warn!(?error, attempts = items.len(), "attempts could not be recorded");
-                // Unanswered, the runs learn that the outcome is unknown. Their deliveries are
-                // tried again, under the same ids.
             }
         }
     }

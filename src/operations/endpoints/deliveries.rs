@@ -199,9 +199,10 @@ pub async fn count_replay(
         Replay::Since(since) => since,
     };
     let mut after = events::place_before(&mut *conn, since).await?;
+    let until = events::last_taken(&mut *conn, announcements::READER).await?;
     let mut count = 0;
     for _ in 0..MAX_COUNTED_EVENTS / u32::from(COUNT_CHUNK) {
-        let found = events::since(&mut *conn, since, after, COUNT_CHUNK).await?;
+        let found = events::since(&mut *conn, since, (after, until), COUNT_CHUNK).await?;
         let Some(last) = found.last() else { return Ok(ReplayCount { count, is_capped: false }) };
         after = last.seq;
         count += announcements::wanted_by(&mut *conn, &endpoint, &found).await?.len() as i64;

@@ -77,6 +77,13 @@ impl TraceContext {
         self.0.get(REQUEST_ID).map(String::as_str)
     }
 
+    /// The same without the id of the request.
+    #[must_use]
+    pub fn without_request_id(mut self) -> Self {
+        self.0.remove(REQUEST_ID);
+        self
+    }
+
     /// The id of the trace in hexadecimal digits; `None` when this is not valid.
     pub fn trace_id(&self) -> Option<String> {
         self.span_context().map(|span_context| span_context.trace_id().to_string())
