@@ -61,8 +61,8 @@ pub async fn send_again(
     .await
 }
 
-/// The events, at most `limit` of those after the first of these numbers and up to the second, whose
-/// delivery to the endpoint failed, in their order.
+/// The events whose delivery to the endpoint failed, in their order: at most `limit` of those after
+/// the first of these numbers and up to the second.
 ///
 /// # Errors
 ///

@@ -305,8 +305,8 @@ impl Message {
     }
 }
 
-/// `traceparent`, and the id of the request that caused the event. Not `tracestate`, which is between
-/// the caller and their own systems.
+/// `traceparent`, and the id of the request that caused the event. Not `tracestate`, which is
+/// between the caller and their own systems.
 fn headers_of_trace(cx: &Context) -> HeaderMap {
     struct Headers(HeaderMap);
     impl Injector for Headers {
