@@ -5,7 +5,7 @@
 //! job waits in a queue of its own, so that no worker with another bank takes it. What the outcome
 //! causes, deliveries and mails, is left to the workers that run.
 //!
-//! Errors are `anyhow`'s, as in [`demo_data`](super::demo_data): a caller can only show them.
+//! Errors are `anyhow`'s, as in [`demo_data`]: a caller can only show them.
 
 use std::time::{Duration, Instant};
 
