@@ -34,11 +34,11 @@ begin
   place.last_seq := 0;
   return query select * from events.unread(place, at_most);
   if found then
-    update events.readers 
+    update events.readers
     set seen = place.seen, taking = place.taking, last_seq = 0, restored_below = place.restored_below
     where readers.name = reader;
   elsif was_taking then
-    update events.readers 
+    update events.readers
     set seen = place.taking, taking = null, restored_below = place.restored_below
     where readers.name = reader;
   end if;

@@ -30,7 +30,12 @@ begin
           or events.xid = any (array(select pg_snapshot_xip(place.seen)))
         )
         and pg_visible_in_snapshot(events.xid, place.taking)
-        and events.seq > greatest(place.last_seq, place.restored_below)
+        and events.seq > place.last_seq
+        -- What was there when a dump was restored was told, but for what had not committed by then.
+        and (
+          events.seq > place.restored_below
+          or events.xid = any (array(select pg_snapshot_xip(place.seen)))
+        )
       -- An expression, so that no plan walks all events from the first one on.
       order by events.seq + 0
       limit at_most;

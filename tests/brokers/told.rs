@@ -19,7 +19,8 @@ pub(crate) async fn ids(pool: &PgPool) -> Vec<String> {
     let mut conn = pool.acquire().await.unwrap();
     let (mut ids, mut after) = (Vec::new(), 0);
     loop {
-        let page = events::since(&mut conn, OffsetDateTime::UNIX_EPOCH, after, 1000).await.unwrap();
+        let page = events::since(&mut conn, OffsetDateTime::UNIX_EPOCH, (after, i64::MAX), 1000);
+        let page = page.await.unwrap();
         let Some(last) = page.last() else { return ids };
         after = last.seq;
         ids.extend(page.iter().map(|event| format!("evt_{}", event.id.0.simple())));

@@ -105,14 +105,19 @@ async fn a_database_that_was_restored_from_a_dump_goes_on_behind_what_was_taken(
     .await
     .unwrap();
 
+    let mut late = db.pool.begin().await.unwrap();
+    record(&mut late, "late").await;
+    record(&mut db.pool.acquire().await.unwrap(), "last").await;
+
     let taken = take(&db.pool, 10).await;
     assert!(taken.contains(&"after".to_owned()) && taken.contains(&"old".to_owned()), "{taken:?}");
     for _ in 0..40 {
         sqlx::query("select pg_current_xact_id()").execute(&db.pool).await.unwrap();
         assert!(take(&db.pool, 10).await.is_empty(), "nothing is told again");
     }
+    late.commit().await.unwrap();
     record(&mut db.pool.acquire().await.unwrap(), "new").await;
-    assert_eq!(take(&db.pool, 10).await, ["new"]);
+    assert_eq!(take(&db.pool, 10).await, ["late", "new"]);
 }
 
 #[tokio::test]
