@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use url::Url;
 
 use crate::abandoned::Abandoned;
@@ -13,6 +13,9 @@ use crate::pooler::{self, is_pooled};
 
 /// The longest that a request waits for a connection before it is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The same for a command, behind which no user waits: a busy server is no reason to give up.
+const COMMAND_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest that a request or a job which was cut off keeps its locks: whoever sends it again
 /// waits that long. None of them waits for anything else inside a transaction.
@@ -140,10 +143,20 @@ async fn connect_for(
     // Each pool asks about what it gave up by the way that it takes itself.
     let pool_options = |way: &PgConnectOptions| {
         let options = PgPoolOptions::new().max_connections(max_connections);
-        guarded(options.acquire_timeout(ACQUIRE_TIMEOUT), purpose, Abandoned::new(way.clone()))
+        let options = options.acquire_timeout(match purpose {
+            Purpose::Any => COMMAND_ACQUIRE_TIMEOUT,
+            Purpose::Writing => ACQUIRE_TIMEOUT,
+        });
+        guarded(options, purpose, Abandoned::new(way.clone()))
     };
     let unreachable = |source| ConnectError::Unreachable { server: server.clone(), source };
-    let refused = match pool_options(&options).connect_with(options.clone()).await {
+    let first = async {
+        if purpose == Purpose::Any {
+            try_once(&options).await?;
+        }
+        pool_options(&options).connect_with(options.clone()).await
+    };
+    let refused = match first.await {
         Ok(pool) if pooler::settings_arrive(&pool).await.map_err(unreachable)? => return Ok(pool),
         Ok(pool) => {
             pool.close().await;
@@ -160,6 +173,16 @@ async fn connect_for(
         .map_err(|error| unreachable(refused.unwrap_or(error)))?;
     tracing::info!(server, "behind a connection pooler: no statement depends on its session");
     Ok(pool)
+}
+
+/// Connects and closes again. A pool tries a port that nobody listens on until its time is over,
+/// and then knows only that it is; a command says at once what was wrong.
+async fn try_once(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    let connection =
+        tokio::time::timeout(COMMAND_ACQUIRE_TIMEOUT, PgConnection::connect_with(options))
+            .await
+            .map_err(|_| sqlx::Error::PoolTimedOut)??;
+    connection.close().await
 }
 
 /// The options of a connection of ours: `url`, the name that the server's lists show for it, and

@@ -20,6 +20,7 @@ use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::{Refusals, Refused};
 use crate::operations::audit::{self, AuditFilter, EntryView, Head, Proof, Subject};
 use crate::payments::transactions;
+use crate::queue::JsonText;
 
 /// The API of the audit log.
 #[derive(Clone)]
@@ -172,14 +173,11 @@ struct AuditEntryOut {
     #[oai(nullable)]
     reason: Option<String>,
     /// The thing as it was; null where nothing is said.
-    #[oai(nullable)]
-    before: Option<AnyJson>,
+    before: AnyJson,
     /// The thing as it was afterwards; null where nothing is said.
-    #[oai(nullable)]
-    after: Option<AnyJson>,
+    after: AnyJson,
     /// Whatever else there is to say; null where nothing is.
-    #[oai(nullable)]
-    data: Option<AnyJson>,
+    data: AnyJson,
 }
 
 impl From<EntryView> for AuditEntryOut {
@@ -196,11 +194,15 @@ impl From<EntryView> for AuditEntryOut {
             request_id: entry.request_id,
             trace_id: entry.trace_id,
             reason: entry.reason,
-            before: entry.before.map(AnyJson),
-            after: entry.after.map(AnyJson),
-            data: entry.data.map(AnyJson),
+            before: or_null(entry.before),
+            after: or_null(entry.after),
+            data: or_null(entry.data),
         }
     }
+}
+
+fn or_null(json: Option<JsonText>) -> AnyJson {
+    AnyJson(json.unwrap_or_else(|| serde_json::Value::Null.into()))
 }
 
 /// A page of the audit log, newest first.
