@@ -133,7 +133,10 @@ enum Command {
 /// application's code would be compiled for the binary, after the library.
 pub fn main() -> ExitCode {
     process::run(|| {
-        let cli = Cli::from_process();
+        let mut cli = Cli::from_process();
+        if let Command::Dev(args) = &mut cli.command {
+            dev::keep_traces(args);
+        }
         (cli.telemetry(), cli.run())
     })
 }
@@ -167,7 +170,7 @@ impl Cli {
     /// The telemetry settings of this command.
     pub fn telemetry(&self) -> TelemetrySettings {
         let (service_name, log_format, default_filter) = match &self.command {
-            Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Service),
+            Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Dev),
             Command::Serve(_) => ("surety-serve", self.log_format, DefaultFilter::Service),
             Command::Work(_) => ("surety-work", self.log_format, DefaultFilter::Service),
             Command::Relay(_) => ("surety-relay", self.log_format, DefaultFilter::Service),

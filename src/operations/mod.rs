@@ -14,7 +14,8 @@
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
 //! - [`timeline`]: what happened to a transaction or an order, from all sources.
-//! - [`demo_data`], [`trigger`]: users with money and a history, and events on demand.
+//! - [`demo_data`], [`trigger`], [`rehearsal`]: users with money and a history, events on demand,
+//!   and payments to be watched.
 //!
 //! # Rules of this layer
 //!
@@ -45,6 +46,7 @@ pub mod jobs;
 pub mod notifications;
 pub mod queues;
 pub mod reconciliation;
+pub mod rehearsal;
 pub mod schedules;
 pub mod timeline;
 pub mod trigger;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// through `operations` alone, so that no rule can sit in it. `money`, `ids`, `standard_webhooks`
 /// and `invariants` are words for every ring. `telemetry` is used by the binary alone: the others
 /// speak to `tracing` and `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 27] = [
+const MAY_USE: [(&str, &[&str]); 29] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -37,7 +37,24 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "work",
         ],
     ),
-    ("dev", &["bank", "db", "serve", "stdout", "telemetry", "work", "queue"]),
+    (
+        "dev",
+        &[
+            "bank",
+            "db",
+            "ids",
+            "operations",
+            "queue",
+            "receiver",
+            "serve",
+            "standard_webhooks",
+            "stdout",
+            "telemetry",
+            "terminal",
+            "traces",
+            "work",
+        ],
+    ),
     (
         "serve",
         &[
@@ -115,13 +132,15 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("identity", &["ids", "money"]),
     ("notices", &["ids", "money"]),
     ("queue", &[]),
-    ("telemetry", &["http", "queue"]),
+    ("telemetry", &["http", "queue", "terminal"]),
     ("process", &["cli", "stdout", "telemetry"]),
     ("db", &["queue"]),
     ("money", &[]),
     ("ids", &[]),
     ("standard_webhooks", &[]),
-    ("stdout", &[]),
+    ("stdout", &["terminal"]),
+    ("terminal", &[]),
+    ("traces", &[]),
     ("invariants", &[]),
 ];
 
