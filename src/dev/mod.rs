@@ -39,7 +39,7 @@ use self::mail::Mail;
 use self::messages::{banner, print, summary_text};
 use crate::bank::simulator::SimulatorArgs;
 use crate::queue::WorkerSummary;
-use crate::serve::{ApiArgs, Audience, ServeSettings, ServeSummary};
+use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
 use crate::work::WorkerArgs;
 use crate::{serve, work};
 
@@ -238,7 +238,8 @@ impl Running {
         let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
         let reach = args.worker.webhooks.reach.reach();
-        let settings = ServeSettings { listener, pool, api, unsigned, reach };
+        let entry = Entry::Open;
+        let settings = ServeSettings { listener, pool, api, unsigned, reach, entry };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());
         let serving = tokio::spawn(async move {

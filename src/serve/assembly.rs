@@ -8,6 +8,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
+use crate::pages::{self, SiteParts};
+use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::deliveries::{Guard, Reach};
 use crate::http::api::audit::AuditApi;
 use crate::http::api::auth::AuthApi;
@@ -75,6 +77,21 @@ pub(super) fn assemble(
     let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
     let background = Background { committers, order_committers, loader, pruner };
     let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
+    let passwords = PasswordSignIns {
+        pool: pool.clone(),
+        hasher: hasher.clone(),
+        rate_limits: rate_limits.clone(),
+    };
+    let pages = pages::endpoint(SiteParts {
+        pool: pool.clone(),
+        sign_ins: edge.sign_ins.clone(),
+        passwords: passwords.clone(),
+        rate_limits: rate_limits.clone(),
+        entry: openness.entry,
+        audience: openness.pages,
+        bodies: edge.bodies,
+        shutdown: shutdown.clone(),
+    });
     let apis = (
         (
             InboundWebhooksApi {
@@ -84,11 +101,7 @@ pub(super) fn assemble(
                 counts: Arc::clone(counts),
             },
             TransactionsApi { pool: pool.clone() },
-            AuthApi {
-                pool: pool.clone(),
-                hasher: hasher.clone(),
-                rate_limits: rate_limits.clone(),
-            },
+            AuthApi { sign_ins: passwords },
             UsersApi { pool: pool.clone(), hasher, rate_limits },
             NotificationsApi { pool: pool.clone() },
             UserMoneyApi { orders: orders.clone() },
@@ -108,7 +121,7 @@ pub(super) fn assemble(
         ),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics }, DocsApi),
     );
-    Ok((http::endpoint(apis, edge), background))
+    Ok((http::endpoint(apis, pages, edge), background))
 }
 
 /// The tasks that run beside the API.
