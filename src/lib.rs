@@ -192,6 +192,7 @@ pub mod jobs;
 pub mod money;
 pub mod notices;
 pub mod operations;
+pub mod pages;
 pub mod payments;
 pub mod process;
 pub mod receiver;

@@ -43,7 +43,7 @@ use self::messages::{banner, print, summary_text};
 use self::show::{Show, Stage};
 use crate::bank::simulator::SimulatorArgs;
 use crate::queue::WorkerSummary;
-use crate::serve::{ApiArgs, Audience, ServeSettings, ServeSummary};
+use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
 use crate::traces::{self, TraceStore};
 use crate::work::WorkerArgs;
 use crate::{serve, terminal, work};
@@ -312,7 +312,8 @@ impl Running {
         let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
         let reach = args.worker.webhooks.reach.reach();
-        let settings = ServeSettings { listener, pool, api, unsigned, reach };
+        let (entry, traces) = (Entry::Open, args.traces.clone());
+        let settings = ServeSettings { listener, pool, api, unsigned, reach, entry, traces };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());
         let serving = tokio::spawn(async move {

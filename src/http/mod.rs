@@ -31,6 +31,7 @@ use self::edge::audience::{Audience, ForAudience};
 use self::edge::caller::TransactionReaders;
 use self::edge::cors::{Cors, CorsOrigins};
 use self::edge::metrics::{Metrics, RequestMetrics};
+use self::edge::pages_or_api::PagesOrApi;
 use self::edge::rate_limits::{RateLimitHeaders, RateLimits};
 use self::edge::security_headers::SecurityHeaders;
 use self::edge::sign_ins::SignIns;
@@ -59,14 +60,19 @@ pub struct Edge {
     pub metrics: Metrics,
 }
 
-/// The whole API as one endpoint, which answers every request and never fails.
-pub fn endpoint(apis: Apis, edge: Edge) -> impl Endpoint<Output = Response> + 'static {
+/// The whole API as one endpoint, and the operator's pages beside it, which make answers of their
+/// own errors. It answers every request and never fails.
+pub fn endpoint(
+    apis: Apis,
+    pages: impl Endpoint<Output = Response> + 'static,
+    edge: Edge,
+) -> impl Endpoint<Output = Response> + 'static {
     let Edge { bodies, counts, sign_ins, audience, readers, limits, origins, metrics } = edge;
     let operations = openapi::service(apis).into_endpoint().data(sign_ins).data(readers);
     let with_bodies = ForAudience::new(BufferedBody::new(operations, bodies), audience);
     let on_refusal = Box::new(move |path: &str, code| counts.count_refusal(path, code));
     let without_errors = Problems::new(with_bodies, openapi::allowed_methods(), on_refusal);
-    let limited = RateLimitHeaders::new(without_errors, limits);
+    let limited = RateLimitHeaders::new(PagesOrApi::new(pages, without_errors), limits);
     let for_browsers = SecurityHeaders::new(Cors::new(limited, origins));
     let counted = RequestMetrics::new(for_browsers, &metrics, openapi::operation_ids());
     Trace::new(openapi::paths()).transform(counted)

@@ -94,6 +94,18 @@ pub async fn database_now(conn: &mut PgConnection) -> Result<OffsetDateTime, sql
     sqlx::query_scalar("select clock_timestamp()").fetch_one(conn).await
 }
 
+/// The version of the PostgreSQL that answers, such as `17.5`.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn database_version(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+    let version = sqlx::query_scalar::<_, String>("select current_setting('server_version')");
+    let version = version.fetch_one(conn).await?;
+    // Distributions add a name of their own.
+    Ok(version.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
 /// The names of kinds and queues that somebody knows, this program among them.
 ///
 /// # Errors

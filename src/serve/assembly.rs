@@ -30,19 +30,22 @@ use crate::http::api::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
 use crate::http::api::withdrawals::WithdrawalsApi;
 use crate::http::edge::idempotency;
 use crate::http::edge::metrics::Metrics;
+use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::sign_ins::SignIns;
 use crate::http::wire::request_body::BodyLimits;
 use crate::http::{self, Edge};
 use crate::identity::passwords::Hasher;
+use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
 use crate::standard_webhooks::Verifier;
+use crate::traces::TraceStore;
 
 /// The API, and what runs beside it.
 pub(super) fn assemble(
     api: &ApiArgs,
-    (openness, reach): (Openness, Reach),
+    (openness, reach, traces): (Openness, Reach, Option<TraceStore>),
     pool: PgPool,
     counts: &Arc<Counts>,
     shutdown: &CancellationToken,
@@ -75,6 +78,22 @@ pub(super) fn assemble(
     let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
     let background = Background { committers, order_committers, loader, pruner };
     let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
+    let passwords = PasswordSignIns {
+        pool: pool.clone(),
+        hasher: hasher.clone(),
+        rate_limits: rate_limits.clone(),
+    };
+    let pages = pages::endpoint(SiteParts {
+        pool: pool.clone(),
+        sign_ins: edge.sign_ins.clone(),
+        passwords: passwords.clone(),
+        rate_limits: rate_limits.clone(),
+        entry: openness.entry,
+        audience: openness.pages,
+        bodies: edge.bodies,
+        traces,
+        shutdown: shutdown.clone(),
+    });
     let apis = (
         (
             InboundWebhooksApi {
@@ -84,11 +103,7 @@ pub(super) fn assemble(
                 counts: Arc::clone(counts),
             },
             TransactionsApi { pool: pool.clone() },
-            AuthApi {
-                pool: pool.clone(),
-                hasher: hasher.clone(),
-                rate_limits: rate_limits.clone(),
-            },
+            AuthApi { sign_ins: passwords },
             UsersApi { pool: pool.clone(), hasher, rate_limits },
             NotificationsApi { pool: pool.clone() },
             UserMoneyApi { orders: orders.clone() },
@@ -108,7 +123,7 @@ pub(super) fn assemble(
         ),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics }, DocsApi),
     );
-    Ok((http::endpoint(apis, edge), background))
+    Ok((http::endpoint(apis, pages, edge), background))
 }
 
 /// The tasks that run beside the API.

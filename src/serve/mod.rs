@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::assembly::assemble;
 pub use self::settings::{ApiArgs, SecretText};
 pub use crate::http::edge::audience::Audience;
+pub use crate::pages::Entry;
 
 use crate::db::{self, DatabaseArgs};
 use crate::deliveries::Reach;
@@ -34,6 +35,7 @@ use crate::http::edge::caller::TransactionReaders;
 use crate::http::edge::open_files;
 use crate::http::edge::server::{self, ConnectionLimits};
 use crate::jobs;
+use crate::traces::TraceStore;
 
 const APPLICATION: &str = "surety serve";
 
@@ -86,6 +88,11 @@ pub struct ServeSettings {
     pub unsigned: Audience,
     /// The addresses that new webhook endpoints may have.
     pub reach: Reach,
+    /// The way into the operator's pages. They are open on a loopback address only, and then to
+    /// this machine only.
+    pub entry: Entry,
+    /// The last traces, where they are kept, for the operator's pages.
+    pub traces: Option<TraceStore>,
 }
 
 /// The numbers of webhooks by their answer.
@@ -148,7 +155,9 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         false => Audience::ThisMachine,
     };
     let reach = args.reach.reach();
-    let settings = ServeSettings { listener, pool, api: args.api, unsigned, reach };
+    let entry = Entry::SignIn;
+    let api = args.api;
+    let settings = ServeSettings { listener, pool, api, unsigned, reach, entry, traces: None };
     let summary = run(settings, shutdown).await?;
     report(summary);
     Ok(())
@@ -206,11 +215,12 @@ pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, api, unsigned, reach } = settings;
+    let ServeSettings { listener, pool, api, unsigned, reach, entry, traces } = settings;
     let counts = Arc::new(Counts::default());
     let is_loopback = listener.local_addr()?.ip().is_loopback();
-    let openness = Openness::of(&api, is_loopback, unsigned)?;
-    let (endpoint, background) = assemble(&api, (openness, reach), pool, &counts, &shutdown)?;
+    let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);
+    let (endpoint, background) =
+        assemble(&api, (openness, reach, traces), pool, &counts, &shutdown)?;
     let limits = ConnectionLimits {
         max_connections: open_files::affordable_connections(api.max_connections),
         header_timeout: api.header_timeout,
@@ -230,6 +240,9 @@ struct Openness {
     audience: Audience,
     /// The readers of transactions, unless a setting names them.
     readers: TransactionReaders,
+    /// The way into the pages, and who is answered there.
+    entry: Entry,
+    pages: Audience,
 }
 
 impl Openness {
@@ -237,15 +250,20 @@ impl Openness {
     /// for trying things out, on this machine.
     fn of(api: &ApiArgs, is_loopback: bool, unsigned: Audience) -> anyhow::Result<Self> {
         let is_signed = !api.secrets()?.is_empty();
-        Ok(match (is_signed, is_loopback) {
-            (true, _) => {
-                Self { audience: Audience::Everybody, readers: TransactionReaders::Operators }
-            }
-            (false, true) => Self { audience: unsigned, readers: TransactionReaders::Anybody },
-            (false, false) => {
-                Self { audience: Audience::Everybody, readers: TransactionReaders::Operators }
-            }
-        })
+        let (audience, readers) = match (is_signed, is_loopback) {
+            (true, _) | (false, false) => (Audience::Everybody, TransactionReaders::Operators),
+            (false, true) => (unsigned, TransactionReaders::Anybody),
+        };
+        Ok(Self { audience, readers, entry: Entry::SignIn, pages: audience })
+    }
+
+    /// Open pages do not know who acts, so they are for programs of this machine: whether webhooks
+    /// are signed says nothing of that.
+    fn with_pages(self, entry: Entry, is_loopback: bool) -> Self {
+        match (entry, is_loopback) {
+            (Entry::Open, true) => Self { entry, pages: Audience::ThisMachine, ..self },
+            (Entry::Open, false) | (Entry::SignIn, _) => self,
+        }
     }
 }
 

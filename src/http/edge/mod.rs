@@ -4,12 +4,14 @@
 //!   [`open_files`]: the number of connections that the process can afford.
 //! - [`trace`]: the SERVER span, the log line and the id of each request. [`metrics`]: figures for
 //!   Prometheus.
-//! - [`audience`]: the callers that are answered at all.
+//! - [`audience`]: the callers that are answered at all. [`pages_or_api`]: whether the operator's
+//!   pages answer them, or the API.
 //! - [`cors`], [`security_headers`]: headers for browsers.
 //! - [`client_address`], [`rate_limits`]: the address a request comes from, and the quota of its
 //!   caller.
 //! - [`caller`], [`sign_ins`]: the identity of the caller, looked up at every request.
-//!   [`signature`]: signatures of inbound webhooks.
+//!   [`password_sign_ins`]: sessions begun with a password. [`signature`]: signatures of inbound
+//!   webhooks.
 //! - [`database`], [`shared_commit`]: transactions within a deadline, one per request or one for
 //!   all that arrive together. [`idempotency`]: claims of keys, and stored answers.
 //!
@@ -26,6 +28,8 @@ pub mod database;
 pub mod idempotency;
 pub mod metrics;
 pub mod open_files;
+pub mod pages_or_api;
+pub mod password_sign_ins;
 pub mod rate_limits;
 pub mod security_headers;
 pub mod server;

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use surety::deliveries::Reach;
 use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
-use surety::serve::{self, ApiArgs, ServeSettings, ServeSummary};
+use surety::serve::{self, ApiArgs, Entry, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -98,7 +98,10 @@ impl TestApi {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let reach = Reach::PrivateToo;
-        let settings = ServeSettings { listener, pool: pool.clone(), api, unsigned, reach };
+        let entry = Entry::SignIn;
+        let (traces, served) = (None, pool.clone());
+        let settings =
+            ServeSettings { listener, pool: served, api, unsigned, reach, entry, traces };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { db: None, pool, address, client, shutdown, serving }

@@ -1,0 +1,208 @@
+//! One job: why it has not run, its attempts, its errors, and what can be done with it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use time::OffsetDateTime;
+
+use super::attempts::{self, EndedAttempt, Stretch};
+use crate::http::wire::problem::{Code, Problem};
+use crate::operations::Mode;
+use crate::operations::jobs::reading::{self, ExplainedJob};
+use crate::operations::jobs::{
+    ChangeJobs, JobAction, JobChange, JobDetails, JobId, JobState, ResolutionKind, change,
+    is_about_money, traces,
+};
+use crate::pages::access::Right;
+use crate::pages::frame::Frame;
+use crate::pages::json_text::indented;
+use crate::pages::refusals::{Refusal, not_found};
+use crate::pages::visit::{Answer, Visit};
+use crate::pages::words;
+
+/// The most characters of one JSON that a page shows.
+const MAX_JSON_CHARS: usize = 50_000;
+
+#[derive(Template)]
+#[template(path = "job.html", config = "src/pages/askama.toml")]
+struct JobPage {
+    frame: Frame,
+    job: JobDetails,
+    explanation: String,
+    also: Vec<String>,
+    stretches: Vec<Stretch>,
+    left_out: usize,
+    ended: Vec<EndedAttempt>,
+    has_errors: bool,
+    decisions: Vec<Decision>,
+    trace: Option<String>,
+    is_trace_kept: bool,
+    args: String,
+    checkpoint: Option<String>,
+    output: Option<String>,
+    /// The label of the action that makes it run, if there is one.
+    retry: Option<&'static str>,
+    can_cancel: bool,
+    can_discard: bool,
+    may_act: bool,
+}
+
+/// A decision or an intervention of somebody's.
+struct Decision {
+    at: OffsetDateTime,
+    deed: String,
+    by: String,
+    reason: String,
+}
+
+/// The page of a job.
+pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    visit.query.only(&[])?;
+    let id = JobId(visit.parsed("id")?);
+    let mut conn = visit.connect().await?;
+    let explained = reading::explain(&mut conn, id).await?;
+    let ExplainedJob { explanation, also, job, .. } =
+        explained.ok_or_else(|| not_found(&format!("job {id}, or it was deleted by retention")))?;
+    let traces = traces(&mut conn, id).await?;
+
+    let frame = visit.frame(format!("Job {id}"));
+    let (stretches, left_out) = attempts::stretches(&job, frame.now());
+    let is_money = is_about_money(&job.kind);
+    let shown = |json: &str| cut(indented(json));
+    let trace = traces.enqueued.as_deref().and_then(trace_id);
+    let kept = visit.site.traces.as_ref().zip(trace.as_deref());
+    Answer::page(&JobPage {
+        frame,
+        explanation,
+        also,
+        stretches,
+        left_out,
+        ended: attempts::ended(&job.attempts),
+        has_errors: job.attempts.iter().any(|attempt| attempt.error.is_some()),
+        decisions: decisions(&job),
+        is_trace_kept: kept.is_some_and(|(store, trace)| store.contains(trace)),
+        trace,
+        args: shown(job.args.get()),
+        checkpoint: job.checkpoint.as_ref().map(|json| shown(json.get())),
+        output: job.output.as_ref().map(|json| shown(json.get())),
+        retry: retry_label(job.state),
+        can_cancel: job.state.is_unfinished() && !is_money,
+        can_discard: job.state.is_waiting(),
+        may_act: visit.visitor.may(right_over(&job.kind)),
+        job,
+    })
+}
+
+/// What moves money is decided by an admin, by whatever way it is done.
+fn right_over(kind: &str) -> Right {
+    if is_about_money(kind) { Right::Decide } else { Right::Operate }
+}
+
+fn retry_label(state: JobState) -> Option<&'static str> {
+    match state {
+        JobState::Scheduled | JobState::Retryable => Some("Run now"),
+        JobState::Discarded => Some("Retry"),
+        JobState::Available | JobState::Running | JobState::Completed | JobState::Cancelled => None,
+    }
+}
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(MAX_JSON_CHARS) {
+        None => text,
+        Some((end, _)) => format!("{}\n… cut here", &text[..end]),
+    }
+}
+
+/// The trace of a `traceparent`.
+fn trace_id(traceparent: &str) -> Option<String> {
+    let id = traceparent.split('-').nth(1)?;
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+/// Decisions and interventions, the latest first.
+fn decisions(job: &JobDetails) -> Vec<Decision> {
+    let resolutions = job.resolutions.iter().map(|resolved| Decision {
+        at: resolved.resolved_at,
+        deed: match resolved.resolution {
+            ResolutionKind::Redriven => "Redriven".to_owned(),
+            ResolutionKind::Dismissed => "Written off".to_owned(),
+        },
+        by: resolved.resolved_by.clone(),
+        reason: resolved.reason.clone(),
+    });
+    let interventions = job.interventions.iter().map(|made| Decision {
+        at: made.made_at,
+        deed: words::capital(&made.action),
+        by: made.made_by.clone(),
+        reason: made.reason.clone(),
+    });
+    let mut all: Vec<Decision> = resolutions.chain(interventions).collect();
+    all.sort_by_key(|decision| std::cmp::Reverse(decision.at));
+    all
+}
+
+/// Runs it now, or again.
+pub(in crate::pages) async fn retry(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    change_it(&visit, JobAction::Retry).await
+}
+
+/// Cancels it.
+pub(in crate::pages) async fn cancel(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    change_it(&visit, JobAction::Cancel).await
+}
+
+/// Discards it, for a later decision.
+pub(in crate::pages) async fn discard(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    change_it(&visit, JobAction::Discard).await
+}
+
+async fn change_it(visit: &Visit, action: JobAction) -> Result<Answer, Refusal> {
+    let id = JobId(visit.parsed("id")?);
+    let actor = visit.actor()?;
+    let mut conn = visit.connect().await?;
+    let explained = reading::explain(&mut conn, id).await?;
+    let job = explained.ok_or_else(|| not_found(&format!("job {id}")))?.job;
+    // A kind never changes, so this holds until the change is made.
+    visit.require(right_over(&job.kind))?;
+    let request = ChangeJobs { action, ids: &[id], mode: Mode::Commit };
+    let results = change::change(&mut conn, request, &actor).await?;
+    let outcome = results.first().map(|result| result.outcome);
+    let changed = outcome.ok_or_else(|| not_found(&format!("job {id}")))?;
+    let changed = changed.map_err(|refusal| {
+        let words = format!("Job {id} was not changed: {refusal}.");
+        Problem::new(Code::UnacceptableValues).detail(words)
+    })?;
+    visit.site.wake_workers().await;
+    Ok(visit.done(format!("Job {id} {}.", in_words(changed))))
+}
+
+fn in_words(change: JobChange) -> &'static str {
+    match change {
+        JobChange::DueNow => "is due now",
+        JobChange::AlreadyDue => "was due already",
+        JobChange::Redriven => "runs again",
+        JobChange::Cancelled => "is cancelled",
+        JobChange::CancelRequested => "runs, and its worker was asked to stop it",
+        JobChange::Discarded => "is discarded",
+        JobChange::Edited => "has other arguments",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_taken_from_what_looks_like_one_only() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
+        assert_eq!(trace_id("00-<script>-00f067aa0ba902b7-01"), None);
+        assert_eq!(trace_id(""), None);
+    }
+
+    #[test]
+    fn what_moves_money_is_an_admin_s_to_decide() {
+        assert_eq!(right_over("settle_transaction"), Right::Decide);
+        assert_eq!(right_over("send_notice"), Right::Operate);
+    }
+}
