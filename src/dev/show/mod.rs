@@ -181,9 +181,9 @@ async fn show_keys(stage: &Stage) {
     };
     footer::show(vec![
         entry('d', "dashboard", "web"),
-        entry('t', "transaction", "send"),
-        entry('f', "failing one", "fail"),
-        entry('k', "kill a worker", "kill"),
+        entry('t', "send", "send"),
+        entry('f', "failing", "fail"),
+        entry('k', "kill worker", "kill"),
         bank,
         entry('v', "verify", "verify"),
         entry('q', "quit", "quit"),
