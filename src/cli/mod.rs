@@ -34,6 +34,7 @@ pub mod send;
 mod settings;
 pub mod signals;
 pub mod timeline;
+pub mod top;
 pub mod trigger;
 pub mod users;
 pub mod verify;
@@ -62,6 +63,7 @@ Examples:
   app timeline txn_1001         what happened to a transaction or order, from all sources
   app audit list                who did what; verify, prove that nothing of it was changed
   app reconcile                 compare the ledger with what the bank says that it did
+  app top                       queues, failures and workers in the terminal, live
   app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
   app queues list               what waits where; 'pause', 'drain' and 'limits' hold it up
   app workers list              who works, in which version; 'drain' ends one in good order
@@ -117,6 +119,7 @@ enum Command {
     Verify(verify::Args),
     Audit(audit::Args),
     Timeline(timeline::Args),
+    Top(top::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
     Endpoints(endpoints::Args),
@@ -187,6 +190,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Audit(_)
             | Command::Timeline(_)
+            | Command::Top(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
             | Command::Endpoints(_)
@@ -225,6 +229,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Audit(args) => return audit::run(args).await,
             Command::Timeline(args) => return timeline::run(args).await,
+            Command::Top(args) => return top::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::Endpoints(args) => return endpoints::run(args).await,

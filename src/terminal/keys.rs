@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::decoding::Decoder;
 use super::{footer, mode};
 
 /// Milliseconds between two looks whether keys are still wanted.
@@ -63,7 +64,7 @@ impl Drop for Keys {
 
 /// Reads until keys are no longer wanted. A thread of its own, as a read cannot be given up.
 fn read_keys(sender: &mpsc::Sender<char>, is_wanted: &AtomicBool) {
-    let mut bytes = [0_u8; MAX_BYTES];
+    let (mut bytes, mut decoder) = ([0_u8; MAX_BYTES], Decoder::default());
     while is_wanted.load(Ordering::Relaxed) {
         // Whoever reads in the background is stopped by the system.
         if !(is_readable() && mode::is_in_foreground()) {
@@ -74,9 +75,11 @@ fn read_keys(sender: &mpsc::Sender<char>, is_wanted: &AtomicBool) {
             unsafe { libc::read(libc::STDIN_FILENO, bytes.as_mut_ptr().cast(), bytes.len()) };
         match usize::try_from(count) {
             Ok(0) => return,
-            // More than one byte at once is a special key, or was pasted: no letters to act on.
-            Ok(1) if bytes[0].is_ascii_graphic() => drop(sender.try_send(bytes[0].into())),
-            Ok(_) => {}
+            Ok(count) => {
+                let letters = bytes[..count].iter().filter_map(|byte| decoder.letter_of(*byte));
+                // Keys that nobody can act on in time are not kept for later.
+                letters.for_each(|letter| drop(sender.try_send(letter)));
+            }
             Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }

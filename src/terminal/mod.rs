@@ -3,12 +3,14 @@
 //!
 //! - [`footer`]: the line at the foot, and all that is written above it.
 //! - [`keys`]: keys as they are pressed.
+//! - `decoding`: letters among special keys and what is pasted.
 //! - `mode`: the mode of the terminal, and giving it back.
 //!
 //! Guaranteed: the terminal is given back as it was, whether the process ends, panics, is
 //! interrupted twice or stopped by Ctrl-Z; only `kill -9` leaves nobody who could. A line and the
 //! foot are written by one call, so neither tears the other.
 
+mod decoding;
 pub mod footer;
 pub mod keys;
 mod mode;

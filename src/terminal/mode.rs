@@ -2,9 +2,10 @@
 //! they are, so that Ctrl-C and Ctrl-Z do what they always do.
 
 use std::io;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::decoding::{ASK_FOR_MARKS, NO_MORE_MARKS};
 
 /// The mode before ours; set while ours holds.
 static BEFORE: Mutex<Option<libc::termios>> = Mutex::new(None);
@@ -33,16 +34,16 @@ pub(super) fn enter() -> io::Result<()> {
         unsafe { libc::atexit(leave_at_exit) };
     }
     set(&ours)?;
+    tell(ASK_FOR_MARKS);
     *before = Some(present);
     Ok(())
 }
 
-/// Gives the terminal back as it was. True if it was ours.
-pub(super) fn leave() -> bool {
+/// Gives the terminal back as it was, if it is ours.
+pub(super) fn leave() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
-    match before {
-        Some(before) => set(&before).is_ok(),
-        None => false,
+    if let Some(before) = before {
+        give_back(&before);
     }
 }
 
@@ -52,8 +53,20 @@ extern "C" fn leave_at_exit() {
     if let Ok(mut before) = BEFORE.try_lock()
         && let Some(before) = before.take()
     {
-        let _ = set(&before);
+        give_back(&before);
     }
+}
+
+fn give_back(before: &libc::termios) {
+    tell(NO_MORE_MARKS);
+    // Nobody is left to tell when that fails.
+    let _ = set(before);
+}
+
+/// Sends the terminal a command, past all that is kept back or locked.
+fn tell(command: &str) {
+    // SAFETY: the pointer and the length are those of a live text, which the call reads.
+    unsafe { libc::write(libc::STDOUT_FILENO, command.as_ptr().cast(), command.len()) };
 }
 
 /// True if the terminal is ours at the moment, and not that of another job of the shell.

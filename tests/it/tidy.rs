@@ -34,6 +34,7 @@ const MAY_USE: [(&str, &[&str]); 30] = [
             "standard_webhooks",
             "stdout",
             "telemetry",
+            "terminal",
             "work",
         ],
     ),

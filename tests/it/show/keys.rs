@@ -85,8 +85,7 @@ async fn the_dashboard_is_named_and_q_quits_in_good_order() {
     terminal.press("?");
     terminal.wait_for("finishes the jobs in progress and quits").await;
     // What somebody pastes, and special keys, are no letters to act on.
-    terminal.press("ttt\n");
-    terminal.press("\u{1b}[1;5q");
+    terminal.press("\u{1b}[200~ttt\n\u{1b}[201~\u{1b}[1;5t");
     terminal.press("q");
     assert!(terminal.wait_for_exit().await.success());
     let shown = terminal.wait_for("The data stays in ").await;

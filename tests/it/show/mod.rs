@@ -4,6 +4,7 @@
 mod keys;
 mod receiver;
 mod terminal;
+mod top;
 
 use std::path::Path;
 
