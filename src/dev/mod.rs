@@ -44,7 +44,7 @@ use self::show::{Show, Stage};
 use crate::bank::simulator::SimulatorArgs;
 use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
-use crate::traces::{self, TraceStore};
+use crate::traces::{self, Span, SpanKind, TraceStore};
 use crate::work::WorkerArgs;
 use crate::{serve, terminal, work};
 
@@ -166,8 +166,14 @@ pub fn keep_traces(args: &mut Args) {
         // SAFETY: no other thread runs yet that could read the environment.
         unsafe { std::env::set_var(name, value) };
     }
-    let store = TraceStore::default();
+    let store = TraceStore::ignoring(is_page_view);
     args.traces = receiver.start(store.clone()).is_ok().then_some(store);
+}
+
+/// Tells if a span is a page of the dashboard being looked at: of that there is so much that what
+/// the pages are about would soon be gone.
+fn is_page_view(span: &Span) -> bool {
+    span.kind == SpanKind::Server && span.name.starts_with("GET /ui")
 }
 
 /// `app dev`: runs until `shutdown` is cancelled.

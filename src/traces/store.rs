@@ -18,7 +18,11 @@ pub const MAX_SPANS: usize = 20_000;
 
 /// The last traces. Clones are the same store.
 #[derive(Clone, Debug, Default)]
-pub struct TraceStore(Arc<Mutex<Kept>>);
+pub struct TraceStore {
+    kept: Arc<Mutex<Kept>>,
+    /// Spans that are not worth their place.
+    is_ignored: Option<fn(&Span) -> bool>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -81,11 +85,19 @@ pub struct TraceSummary {
 }
 
 impl TraceStore {
+    /// A store that keeps none of the spans that `is_ignored` names.
+    #[must_use]
+    pub fn ignoring(is_ignored: fn(&Span) -> bool) -> Self {
+        Self { is_ignored: Some(is_ignored), ..Self::default() }
+    }
+
     /// Keeps spans, each with the id of its trace, and drops the oldest traces for them.
     pub(super) fn add(&self, spans: Vec<(String, Span)>) {
         let mut kept = self.lock();
         for (trace, span) in spans {
-            kept.add(trace, span);
+            if !self.is_ignored.is_some_and(|is_ignored| is_ignored(&span)) {
+                kept.add(trace, span);
+            }
         }
     }
 
@@ -122,7 +134,7 @@ impl TraceStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

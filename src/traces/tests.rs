@@ -46,6 +46,15 @@ fn the_oldest_traces_make_room_for_new_ones_and_are_counted() {
 }
 
 #[test]
+fn spans_that_are_to_be_ignored_take_no_place() {
+    let store = TraceStore::ignoring(|span| span.name == "noise");
+    let spans = [span(1, None, 0, "noise"), span(2, Some(1), 1, "a step")];
+    store.add(spans.into_iter().map(|span| (trace_id(1), span)).collect());
+    store.add(vec![(trace_id(2), span(1, None, 0, "noise"))]);
+    assert_eq!(names(&store, &TraceFilter::default()), ["a step"]);
+}
+
+#[test]
 fn a_trace_has_a_bounded_number_of_spans_and_says_how_many_more_there_were() {
     let store = TraceStore::default();
     let id = trace_id(1);

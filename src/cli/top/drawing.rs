@@ -21,7 +21,7 @@ use crate::terminal;
 
 /// Lines beside the view: title, views, trouble, and the keys at the foot.
 const FRAME_LINES: u16 = 4;
-const KEYS: &str = "1-4 view  ↑↓ move  p pause  r read now  q quit";
+const KEYS: &str = "q quit  1-4 view  p pause  r read now  ↑↓ move";
 
 const QUEUES: [Column; 8] = [
     text("QUEUE"),
@@ -93,7 +93,7 @@ fn title(screen: &Screen, columns: usize) -> Line<'static> {
     let Some(snapshot) = &screen.snapshot else { return Line::from("surety").bold() };
     let clock = format_description!("[hour]:[minute]:[second] UTC");
     let at = snapshot.overview.as_of.format(clock).unwrap_or_default();
-    let said = format!("  {}  {at}  {pace}", in_one_line(&snapshot.database));
+    let said = format!("  {at}  {pace}  {}", in_one_line(&snapshot.database));
     Line::from(vec![Span::from("surety").bold(), Span::from(cut(&said, columns.saturating_sub(6)))])
 }
 
@@ -214,7 +214,10 @@ fn figures(overview: &Overview) -> Vec<(&'static str, String)> {
             "money",
             format!(
                 "{:.1}/min accepted  {:.1}/min settled  {:.1}/min failed",
-                pace.accepted_per_minute, pace.settled_per_minute, pace.failed_per_minute
+                // A sum of nothing is -0.0.
+                pace.accepted_per_minute + 0.0,
+                pace.settled_per_minute + 0.0,
+                pace.failed_per_minute + 0.0,
             ),
         ),
         (

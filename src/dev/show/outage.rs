@@ -105,7 +105,7 @@ async fn deposit(stage: &Stage, customer: &Customer) -> anyhow::Result<()> {
     let deadline = Instant::now() + FIRST_TRY;
     while Instant::now() < deadline {
         if let Some(reason) = reason_to_wait(stage, &order).await? {
-            say(KEY, &format!("it waits and loses nothing: {reason}"));
+            say(KEY, &format!("nothing is lost. {reason}"));
             break;
         }
         tokio::time::sleep(POLL).await;

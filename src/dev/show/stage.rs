@@ -16,6 +16,7 @@ use super::requests::ApiClient;
 use crate::dev::bank::{Bank, SimulatedBank};
 use crate::dev::messages::print;
 use crate::standard_webhooks::WebhookSecret;
+use crate::terminal;
 
 /// The interval between two looks at something that is waited for.
 pub(super) const POLL: Duration = Duration::from_millis(50);
@@ -45,7 +46,10 @@ pub(in crate::dev) struct Stage {
 /// Says something of what a key does.
 pub(super) fn say(key: char, text: &str) {
     let text = text.replace(|c: char| c.is_control(), " ");
-    print(&format!("  {key}  {text}\n"));
+    match terminal::is_colored() {
+        true => print(&format!("  \u{1b}[1;36m{key}  {text}\u{1b}[0m\n")),
+        false => print(&format!("  {key}  {text}\n")),
+    }
 }
 
 impl Stage {

@@ -17,7 +17,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The time to end in good order.
 const GRACE: Duration = Duration::from_secs(5);
 /// Its log: what becomes of its jobs, and not that it starts.
-const LOG: &str = "info,surety::telemetry=warn,surety::work=warn,opentelemetry=warn";
+const LOG: &str = "info,surety::telemetry=warn,surety::work=error,opentelemetry=warn";
 /// The most bytes of one of its lines that are shown.
 const MAX_LINE_BYTES: usize = 4_096;
 

@@ -1,6 +1,6 @@
 //! One trace as a waterfall: each span under its parent, as long as it took.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,6 @@ struct TracePage {
     rows: Vec<Row>,
 }
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Subject {
     noun: &'static str,
     path: String,
@@ -50,7 +49,8 @@ struct Row {
     id: String,
     name: String,
     service: String,
-    kind: &'static str,
+    /// The kind of the span, and of a call the host that it went to.
+    kind: String,
     depth: usize,
     /// The parent is not among the spans that are kept.
     is_orphan: bool,
@@ -111,12 +111,9 @@ fn subjects(rows: &[traces::Row]) -> Vec<Subject> {
         });
         [transaction, job].into_iter().flatten()
     };
-    let found: BTreeSet<Subject> = rows.iter().flat_map(|row| of_span(&row.span)).collect();
-    // Transactions before jobs.
-    let mut found: Vec<Subject> = found.into_iter().collect();
-    found.sort_by_key(|subject| subject.noun == "job");
-    found.truncate(MAX_SUBJECTS);
-    found
+    let mut seen = HashSet::new();
+    let all = rows.iter().flat_map(|row| of_span(&row.span));
+    all.filter(|subject| seen.insert(subject.path.clone())).take(MAX_SUBJECTS).collect()
 }
 
 /// The job that a span of the queue is about.
@@ -144,12 +141,21 @@ fn row(row: traces::Row, whole: Duration, is_kept: impl Fn(&str) -> bool) -> Row
         took: took(span.duration),
         links: links.collect(),
         job: job_of(&span).map(|id| format!("/ui/jobs/{id}")),
-        kind: span.kind.as_str(),
+        kind: kind(&span),
         id: span.id,
         name: span.name,
         service: span.service,
         failure: span.failure,
         attributes: span.attributes,
+    }
+}
+
+fn kind(span: &Span) -> String {
+    let host = span.attribute("server.address").filter(|_| span.kind == SpanKind::Client);
+    match (host, span.attribute("server.port")) {
+        (Some(host), Some(port)) => format!("client to {host}:{port}"),
+        (Some(host), None) => format!("client to {host}"),
+        (None, _) => span.kind.as_str().to_owned(),
     }
 }
 
