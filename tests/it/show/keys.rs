@@ -51,7 +51,7 @@ async fn the_whole_way_of_a_transaction_is_one_waterfall() {
     ];
     let page = page_with(&shown, &parts).await;
     // It leads to what it is about, and nothing in it is nobody's child.
-    assert!(page.contains("href=\"/ui/transactions/txn_dev_"), "{page}");
+    assert!(page.contains("href=\"/ui/transactions/txn"), "{page}");
     assert!(page.contains("href=\"/ui/jobs/1\""), "{page}");
     assert!(!page.contains("parent elsewhere"), "{page}");
 
