@@ -4,6 +4,8 @@
 //!
 //! - [`Actor`]: who acts, by which way in, and why; [`Identity`] alone where no reason is kept.
 //! - [`jobs`]: list, explain, retry, cancel, discard, edit, enqueue, wait.
+//! - [`failures`]: what failed, by fingerprint. [`bulk`]: one action on all jobs of a filter.
+//! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs that wait for a decision, and the decisions.
 //! - [`queues`], [`workers`], [`schedules`]: reading them, holding them up, draining them.
 //! - [`users`], [`api_keys`]: the people and machines that may call.
@@ -13,6 +15,7 @@
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
+//! - [`transactions`], [`orders`], [`ledger`]: reading the money, whosever it is.
 //! - [`timeline`]: what happened to a transaction or an order, from all sources.
 //! - [`demo_data`], [`trigger`]: users with money and a history, and events on demand.
 //!
@@ -36,17 +39,23 @@
 pub mod actor;
 pub mod api_keys;
 pub mod audit;
+pub mod bulk;
+pub mod conflicts;
 pub mod dead_letters;
 pub mod demo_data;
 pub mod endpoints;
+pub mod failures;
 pub mod health;
 pub mod job_keys;
 pub mod jobs;
+pub mod ledger;
 pub mod notifications;
+pub mod orders;
 pub mod queues;
 pub mod reconciliation;
 pub mod schedules;
 pub mod timeline;
+pub mod transactions;
 pub mod trigger;
 pub mod users;
 pub mod verify;

@@ -180,6 +180,7 @@ fn in_words(change: JobChange) -> &'static str {
         JobChange::Cancelled => "is cancelled",
         JobChange::CancelRequested => "runs, and its worker was asked to stop it",
         JobChange::Discarded => "is discarded",
+        JobChange::WrittenOff => "is written off",
         JobChange::Edited => "has other arguments",
     }
 }

@@ -96,6 +96,7 @@ pub(in crate::pages) fn selection(query: &Pairs) -> Result<JobSelection, Problem
         since: moment("since")?,
         until: moment("until")?,
         args: args.map_err(|error| wrong("where", &error))?,
+        ..JobSelection::default()
     })
 }
 
