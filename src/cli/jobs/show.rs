@@ -7,7 +7,7 @@ use crate::cli::database::Database;
 use crate::cli::output::{Output, moment, table};
 use crate::cli::report::NOT_FOUND;
 use crate::operations::jobs::edit::JsonText;
-use crate::operations::jobs::reading::{ExplainedJob, explain};
+use crate::operations::jobs::reading::{ExplainedJob, JobSubjectView, explain};
 use crate::operations::jobs::{Attempt, JobDetails, JobId, ResolutionKind};
 
 /// Says why a job has not run, and all that is known of it.
@@ -44,6 +44,9 @@ fn in_words(explained: &ExplainedJob) -> String {
         text += &format!("Also: {also}\n");
     }
     text.push('\n');
+    if let Some(subject) = &explained.subject {
+        text += &format!("{:<13}{}\n", "about:", about(subject));
+    }
     for (name, value) in fields(job) {
         text += &format!("{:<13}{value}\n", format!("{name}:"));
     }
@@ -58,6 +61,17 @@ fn in_words(explained: &ExplainedJob) -> String {
         text += &table(["WHEN", "WHAT", "WHO", "WHY"], &decided);
     }
     text
+}
+
+fn about(subject: &JobSubjectView) -> String {
+    match subject {
+        JobSubjectView::Transaction { transaction_id } => {
+            format!("transaction {transaction_id}; 'app timeline' shows it from all sources")
+        }
+        JobSubjectView::Order { order_id, kind } => {
+            format!("{kind} {order_id}; 'app timeline' shows it from all sources")
+        }
+    }
 }
 
 /// The fields of a job that have a value, with their names.
@@ -81,6 +95,7 @@ fn fields(job: &JobDetails) -> Vec<(&'static str, String)> {
         ("enqueued", Some(moment(Some(job.enqueued_at)))),
         ("due", Some(moment(Some(job.run_at)))),
         ("finished", job.finished_at.map(|at| moment(Some(at)))),
+        ("fingerprint", job.fingerprint.map(|failure| failure.to_string())),
         ("worker", job.worker_id.map(|worker| worker.to_string())),
         ("lease until", job.lease_expires_at.map(|at| moment(Some(at)))),
         ("progress", progress.map(|progress| progress.trim().to_owned())),

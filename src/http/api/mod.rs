@@ -10,6 +10,8 @@
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
 //! - [`webhook_endpoints`]: whom we tell what, and what became of that.
 //! - [`audit`]: who did what, and proofs of it. [`timelines`]: what happened to one thing.
+//! - [`failures`], [`bulk_operations`]: what failed, by fingerprint; actions on all jobs of a filter.
+//! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
@@ -24,9 +26,12 @@
 
 pub mod audit;
 pub mod auth;
+pub mod bulk_operations;
+pub mod conflicts;
 pub mod dead_letters;
 pub mod deposits;
 pub mod docs;
+pub mod failures;
 pub mod inbound_webhooks;
 pub mod metrics;
 pub mod notifications;
@@ -47,9 +52,12 @@ use poem_openapi::Tags;
 
 use self::audit::AuditApi;
 use self::auth::AuthApi;
+use self::bulk_operations::BulkOperationsApi;
+use self::conflicts::ConflictsApi;
 use self::dead_letters::DeadLettersApi;
 use self::deposits::DepositsApi;
 use self::docs::DocsApi;
+use self::failures::FailuresApi;
 use self::inbound_webhooks::InboundWebhooksApi;
 use self::metrics::MetricsApi;
 use self::notifications::NotificationsApi;
@@ -78,6 +86,7 @@ pub type Apis = (
         TransfersApi,
     ),
     (WebhookEndpointsApi, DeliveriesApi),
+    (FailuresApi, BulkOperationsApi, ConflictsApi),
     (DeadLettersApi, AuditApi, TimelinesApi),
     (SystemApi, MetricsApi, DocsApi),
 );
@@ -112,6 +121,15 @@ pub enum ApiTags {
     /// Whom we tell what, by webhooks of ours.
     #[oai(rename = "webhook endpoints")]
     WebhookEndpoints,
+    /// Jobs that failed, grouped by what their errors say, for operators.
+    #[oai(rename = "failures")]
+    Failures,
+    /// Actions on all jobs that match a filter, for operators.
+    #[oai(rename = "operations")]
+    Operations,
+    /// Transactions that came again with other content, for operators.
+    #[oai(rename = "conflicts")]
+    Conflicts,
     /// Discarded jobs, for operators.
     #[oai(rename = "dead letters")]
     DeadLetters,

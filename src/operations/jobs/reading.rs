@@ -6,6 +6,9 @@ use serde::Serialize;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::{Explanation, JobDetails, JobFilter, JobId, JobState, JobSummary, JobsError};
+use crate::ids::OrderId;
+use crate::jobs::dead_letters::{JobSubject, Subject};
+use crate::payments::transactions::Transaction;
 use crate::queue::operate::{inspect, list as lists, waiting};
 
 /// A page of a list, newest first.
@@ -41,9 +44,40 @@ pub struct ExplainedJob {
     pub also: Vec<String>,
     /// The same reasons for programs.
     causes: Vec<inspect::Cause>,
+    /// The transaction or order that it is about; null when it is about none.
+    pub subject: Option<JobSubjectView>,
     /// The job.
     #[serde(flatten)]
     pub job: JobDetails,
+}
+
+/// The transaction or order that a job is about.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum JobSubjectView {
+    /// A provider's transaction.
+    Transaction {
+        /// The provider's id of it.
+        transaction_id: String,
+    },
+    /// A user's order.
+    Order {
+        /// Its id.
+        order_id: OrderId,
+        /// Its kind: `deposit`, `withdrawal`, `transfer` or `refund`.
+        kind: &'static str,
+    },
+}
+
+impl From<Subject> for JobSubjectView {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Transaction(Transaction { transaction_id, .. }) => {
+                Self::Transaction { transaction_id }
+            }
+            Subject::Order(order) => Self::Order { order_id: order.id, kind: order.kind.as_str() },
+        }
+    }
 }
 
 /// The job and why it has not run, all as of one moment. None if there is no such job, or retention
@@ -59,13 +93,18 @@ pub async fn explain(
     let mut tx = conn.begin_with("begin isolation level repeatable read, read only").await?;
     let why = inspect::why_not_run(&mut tx, id).await?;
     let job = inspect::find_job(&mut tx, id).await?;
+    let about = job.as_ref().and_then(|job| JobSubject::of(&job.kind, &job.stored_args));
+    let subject = match about {
+        Some(about) => about.find(&mut tx).await?.map(JobSubjectView::from),
+        None => None,
+    };
     tx.rollback().await?;
-    Ok(why.zip(job).map(|(why, job)| explained(why, job)))
+    Ok(why.zip(job).map(|(why, job)| explained(why, subject, job)))
 }
 
-fn explained(why: Explanation, job: JobDetails) -> ExplainedJob {
+fn explained(why: Explanation, subject: Option<JobSubjectView>, job: JobDetails) -> ExplainedJob {
     let also = why.also().collect();
-    ExplainedJob { explanation: why.sentence, also, causes: why.causes, job }
+    ExplainedJob { explanation: why.sentence, also, causes: why.causes, subject, job }
 }
 
 /// The end of a job that was waited for.

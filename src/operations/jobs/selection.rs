@@ -12,7 +12,15 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{ArgsMatch, JobFilter, JobState, JobsError};
+use crate::jobs::SettleTransaction;
+use crate::jobs::dead_letters::DeadLetterError;
 use crate::operations::database_now;
+use crate::payments::transactions;
+use crate::queue::Job as _;
+use crate::queue::operate::failures::Fingerprint;
+
+/// A transaction and its job are written by one database transaction, a moment apart.
+const ENQUEUED_WITHIN: time::Duration = time::Duration::seconds(30);
 
 /// Jobs that match all that is given; every job by default.
 #[derive(Clone, Debug, Default)]
@@ -37,14 +45,30 @@ pub struct JobSelection {
     pub until: Option<Moment>,
     /// Values in the arguments, all of which a job must have.
     pub args: Vec<ArgsMatch>,
+    /// The fingerprint of a job's last failure.
+    pub fingerprint: Option<Fingerprint>,
+    /// The provider's id of a transaction that a job must be about.
+    pub transaction: Option<String>,
 }
 
 impl JobSelection {
     /// True if nothing is given, so that every job is selected.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        let Self { states, kinds, queues, tags, keys, error, min_attempt, since, until, args } =
-            self;
+        let Self {
+            states,
+            kinds,
+            queues,
+            tags,
+            keys,
+            error,
+            min_attempt,
+            since,
+            until,
+            args,
+            fingerprint,
+            transaction,
+        } = self;
         let lists = [kinds, queues, tags, keys];
         states.is_empty()
             && lists.into_iter().all(Vec::is_empty)
@@ -53,6 +77,8 @@ impl JobSelection {
             && min_attempt.is_none()
             && since.is_none()
             && until.is_none()
+            && fingerprint.is_none()
+            && transaction.is_none()
     }
 
     /// The filter, with relative times counted back from the database's clock.
@@ -65,7 +91,7 @@ impl JobSelection {
             (None, None) => OffsetDateTime::UNIX_EPOCH,
             _ => database_now(conn).await?,
         };
-        Ok(JobFilter {
+        let mut filter = JobFilter {
             states: self.states,
             kinds: self.kinds,
             queues: self.queues,
@@ -76,9 +102,38 @@ impl JobSelection {
             since: self.since.map(|since| since.before(now)),
             until: self.until.map(|until| until.before(now)),
             args: self.args,
-            ids: None,
-        })
+            fingerprint: self.fingerprint,
+            ..JobFilter::default()
+        };
+        if let Some(transaction) = &self.transaction {
+            narrow_to_transaction(conn, &mut filter, transaction).await?;
+        }
+        Ok(filter)
     }
+}
+
+/// Narrows a filter to the jobs about a transaction, which were enqueued when that was accepted.
+async fn narrow_to_transaction(
+    conn: &mut PgConnection,
+    filter: &mut JobFilter,
+    transaction_id: &str,
+) -> Result<(), JobsError> {
+    let found = transactions::find(conn, transaction_id).await.map_err(DeadLetterError::from)?;
+    let kind = SettleTransaction::KIND;
+    let is_wanted = filter.kinds.is_empty() || filter.kinds.iter().any(|wanted| wanted == kind);
+    let Some(transaction) = found.filter(|_| is_wanted) else {
+        // No job is among none.
+        filter.ids = Some(Vec::new());
+        return Ok(());
+    };
+    let (first, last) =
+        (transaction.created_at - ENQUEUED_WITHIN, transaction.created_at + ENQUEUED_WITHIN);
+    filter.kinds = vec![kind.to_owned()];
+    filter.args.push(ArgsMatch::new("transaction", transaction.id.to_string()));
+    filter.since = Some(filter.since.map_or(first, |since| since.max(first)));
+    filter.until = Some(filter.until.map_or(last, |until| until.min(last)));
+    filter.is_prompt = true;
+    Ok(())
 }
 
 /// A time as people give it: `2026-11-21T08:00:00Z`, or a time ago such as `2h`.
@@ -120,6 +175,9 @@ pub enum InvalidValue {
     /// No state of a job.
     #[error("there are {}", JobState::ALL.map(JobState::name).join(", "))]
     State,
+    /// No fingerprint of a failure.
+    #[error("not 16 hexadecimal digits in lower case; 'app failures list' shows them")]
+    Fingerprint,
     /// No assignment.
     #[error("not FIELD=VALUE")]
     Field,
@@ -152,6 +210,15 @@ pub fn parse_time(text: &str) -> Result<OffsetDateTime, InvalidValue> {
 /// [`InvalidValue::State`].
 pub fn parse_state(text: &str) -> Result<JobState, InvalidValue> {
     JobState::ALL.into_iter().find(|state| state.name() == text).ok_or(InvalidValue::State)
+}
+
+/// The fingerprint that people write so.
+///
+/// # Errors
+///
+/// [`InvalidValue::Fingerprint`].
+pub fn parse_fingerprint(text: &str) -> Result<Fingerprint, InvalidValue> {
+    text.parse().map_err(|_| InvalidValue::Fingerprint)
 }
 
 /// A field at the top of the arguments and its value, as `FIELD=VALUE`.

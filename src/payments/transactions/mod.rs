@@ -7,7 +7,7 @@ mod recording;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
-pub use self::reading::{Filter, find, find_by_number, list};
+pub use self::reading::{Filter, find, find_by_number, list, unsettled_among};
 pub use self::recording::{Recorded, record_many};
 
 use crate::ids::TransactionId;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
+use super::failures::Fingerprint;
 use super::filter::JobFilter;
 use crate::QueueError;
 use crate::ids::JobId;
@@ -65,6 +66,9 @@ pub struct JobSummary {
     /// The error of its last ended attempt, or why an operator discarded it; null if there is none,
     /// or retention has dropped it.
     pub error: Option<String>,
+    /// The fingerprint of its last failure; null if it has not failed, has ended otherwise, or
+    /// somebody has decided over it since.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// A part of a list.
@@ -128,12 +132,13 @@ pub async fn list(
 /// The ids between which the jobs of the filter's time are: from the first on, to before the
 /// second.
 async fn bounds(conn: &mut PgConnection, filter: &JobFilter) -> Result<(i64, i64), QueueError> {
+    let takes = if filter.is_prompt { Duration::SECOND } else { ENQUEUE_TAKES };
     let lowest = match filter.since {
-        Some(since) => ids_around(conn, since - ENQUEUE_TAKES).await?.0,
+        Some(since) => ids_around(conn, since - takes).await?.0,
         None => 0,
     };
     let end = match filter.until {
-        Some(until) => ids_around(conn, until + ENQUEUE_TAKES).await?.1,
+        Some(until) => ids_around(conn, until + takes).await?.1,
         None => i64::MAX,
     };
     Ok((lowest, end))
@@ -210,6 +215,8 @@ async fn matching(
         &one as _,
         &other as _,
         ids.as_deref(),
+        filter.fingerprint.map(|failure| failure.0),
+        filter.unchanged_since,
     )
     .fetch_all(conn)
     .await?;
