@@ -11,6 +11,7 @@
 //! - [`webhook_endpoints`]: whom we tell what, and what became of that.
 //! - [`audit`]: who did what, and proofs of it. [`timelines`]: what happened to one thing.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
+//! - [`activity`]: what happened when, for charts.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
 //!
@@ -22,6 +23,7 @@
 //!
 //! [`Refused`]: crate::http::wire::refused::Refused
 
+pub mod activity;
 pub mod audit;
 pub mod auth;
 pub mod dead_letters;
@@ -45,6 +47,7 @@ pub mod withdrawals;
 
 use poem_openapi::Tags;
 
+use self::activity::ActivityApi;
 use self::audit::AuditApi;
 use self::auth::AuthApi;
 use self::dead_letters::DeadLettersApi;
@@ -78,7 +81,7 @@ pub type Apis = (
         TransfersApi,
     ),
     (WebhookEndpointsApi, DeliveriesApi),
-    (DeadLettersApi, AuditApi, TimelinesApi),
+    (DeadLettersApi, AuditApi, TimelinesApi, ActivityApi),
     (SystemApi, MetricsApi, DocsApi),
 );
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use surety::metrics::Metrics;
 use surety::deliveries::Reach;
 use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
@@ -98,7 +99,17 @@ impl TestApi {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let reach = Reach::PrivateToo;
-        let settings = ServeSettings { listener, pool: pool.clone(), api, unsigned, reach };
+        api.sample_interval = Duration::from_millis(200);
+        let pool_of_api = pool.clone();
+        let settings = ServeSettings {
+            listener,
+            pool: pool_of_api,
+            api,
+            unsigned,
+            reach,
+            metrics: Metrics::new(),
+            metrics_elsewhere: false,
+        };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { db: None, pool, address, client, shutdown, serving }

@@ -16,6 +16,7 @@ pub static QUEUE: Schema = Schema {
         "0004_groups" guarded,
         "0005_schedules",
         "0006_workers",
+        "0007_activity",
     ],
     files: crate::schema_files![
         "schema":
@@ -61,6 +62,10 @@ pub static QUEUE: Schema = Schema {
         "functions/shown_args",
         "functions/page_start",
         "functions/ids_around",
+        "functions/add_histograms",
+        "functions/record_activity",
+        "functions/sample_depths",
+        "functions/prune_activity",
         "views/all_jobs",
     ],
 };
