@@ -7,6 +7,7 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use surety::metrics::Metrics;
 use surety::deliveries::Reach;
 use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
@@ -127,7 +128,17 @@ impl TestApi {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let reach = Reach::PrivateToo;
-        let settings = ServeSettings { listener, pool: pool.clone(), api, unsigned, reach, entry };
+        api.sample_interval = Duration::from_millis(200);
+        let settings = ServeSettings {
+            listener,
+            pool: pool.clone(),
+            api,
+            unsigned,
+            reach,
+            entry,
+            metrics: Metrics::new(),
+            metrics_elsewhere: false,
+        };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let still = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
