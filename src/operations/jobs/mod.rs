@@ -23,6 +23,7 @@ pub use crate::queue::JobId;
 pub use crate::queue::JobState;
 pub use crate::queue::operate::ArgsMatch;
 pub use crate::queue::operate::JobFilter;
+pub use crate::jobs::dead_letters::is_about_money;
 pub use crate::queue::AttemptOutcome;
 pub use crate::queue::operate::failures::Fingerprint;
 pub use crate::queue::operate::inspect::{

@@ -10,8 +10,15 @@ use super::visitor::Visitor;
 use crate::support::{PASSWORD, Person, TestApi, TestDb, send};
 
 /// Pages that need a sign-in, each that there is.
-pub(super) const PAGES: [&str; 5] =
-    ["/ui", "/ui/jobs", "/ui/queues", "/ui/schedules", "/ui/workers"];
+pub(super) const PAGES: [&str; 7] = [
+    "/ui",
+    "/ui/jobs",
+    "/ui/queues",
+    "/ui/failures",
+    "/ui/schedules",
+    "/ui/workers",
+    "/ui/operations",
+];
 
 /// The secret of a new key.
 pub(super) async fn key(api: &TestApi, acts_as: ActsAs) -> String {
@@ -103,27 +110,33 @@ async fn guesses_at_the_sign_in_are_limited() {
 }
 
 #[tokio::test]
-async fn an_operator_acts_on_what_moves_no_money_and_an_admin_on_everything() {
+async fn an_operator_acts_and_an_admin_decides_over_what_was_given_up() {
     let api = TestApi::start().await;
     api.post(crate::support::event("txn_1")).await;
     let job = api.count("select id from queue.jobs").await;
-    let (page, path) = (format!("/ui/jobs/{job}"), format!("/ui/jobs/{job}/discard"));
-    let reason = [("reason", "a test")];
+    let (page, reason) = (format!("/ui/jobs/{job}"), [("reason", "a test")]);
+    let states = async || {
+        let sql = "select state::text from queue.all_jobs";
+        sqlx::query_scalar::<_, String>(sql).fetch_one(&api.pool).await.unwrap()
+    };
 
     let operators = key(&api, ActsAs::Operator).await;
     let mut operator = Visitor::with_key(&api, &operators).await;
-    let paused = operator.act("/ui/queues", "/ui/queues/mail/pause", &reason).await;
-    assert_eq!(paused.status, 303, "{paused:?}");
-    let refused = operator.act(&page, &path, &reason).await;
+    let discarded = operator.act(&page, &format!("{page}/discard"), &reason).await;
+    assert_eq!((discarded.status, states().await.as_str()), (303, "discarded"), "{discarded:?}");
+    for decision in ["redrive", "write-off"] {
+        let refused = operator.act(&page, &format!("{page}/{decision}"), &reason).await;
+        assert_eq!((refused.status, states().await.as_str()), (403, "discarded"), "{refused:?}");
+        assert!(refused.text.contains("the role admin"), "{}", refused.text);
+    }
+    let bulk = "/ui/jobs/bulk?action=retry&kind=settle_transaction";
+    let refused = operator.act("/ui/jobs", bulk, &reason).await;
     assert_eq!(refused.status, 403, "{refused:?}");
-    assert!(refused.text.contains("the role admin"), "{}", refused.text);
-    assert_eq!(api.count("select count(*) from queue.jobs").await, 1);
 
     let admins = key(&api, ActsAs::Admin).await;
     let mut admin = Visitor::with_key(&api, &admins).await;
-    let discarded = admin.act(&page, &path, &reason).await;
-    assert_eq!(discarded.status, 303, "{discarded:?}");
-    assert_eq!(api.count("select count(*) from queue.jobs").await, 0);
+    let redriven = admin.act(&page, &format!("{page}/redrive"), &reason).await;
+    assert_eq!((redriven.status, states().await.as_str()), (303, "available"), "{redriven:?}");
 }
 
 #[tokio::test]
