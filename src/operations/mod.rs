@@ -11,7 +11,9 @@
 //! - [`users`], [`api_keys`]: the people and machines that may call.
 //! - [`notifications`]: whether a user gets mail.
 //! - [`job_keys`]: sealing stored jobs again under the current key.
+//! - [`activity`]: what happened when, for charts.
 //! - [`audit`]: the log of all this, its proofs and its verification.
+//! - [`figures`]: the whole system in numbers, for Prometheus.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
@@ -36,6 +38,7 @@
 //! what, which the HTTP edge decides. Waking idle workers is left to the caller, too: a server has
 //! a notifier that coalesces wake-ups, a command [sends one](wake_workers) as it ends.
 
+pub mod activity;
 pub mod actor;
 pub mod api_keys;
 pub mod audit;
@@ -45,6 +48,7 @@ pub mod dead_letters;
 pub mod demo_data;
 pub mod endpoints;
 pub mod failures;
+pub mod figures;
 pub mod health;
 pub mod job_keys;
 pub mod jobs;

@@ -19,17 +19,19 @@ const fn link(path: &'static str, title: &'static str, key: &'static str) -> Lin
 pub(super) type Group = (&'static str, &'static [Link]);
 
 /// The whole navigation, in its order.
-pub(super) const NAVIGATION: [Group; 2] = [
+pub(super) const NAVIGATION: [Group; 3] = [
     ("", &[link("/ui", "Overview", "o")]),
     (
         "Work",
         &[
             link("/ui/jobs", "Jobs", "j"),
             link("/ui/queues", "Queues", "q"),
+            link("/ui/failures", "Failures", "f"),
             link("/ui/schedules", "Schedules", "s"),
             link("/ui/workers", "Workers", "w"),
         ],
     ),
+    ("System", &[link("/ui/operations", "Operations", "b")]),
 ];
 
 /// The link that a page belongs to: the one whose path it has, or has at its beginning.

@@ -9,6 +9,8 @@ use super::frame::Frame;
 use super::visit::answer::page_response;
 use crate::http::wire::problem::{Code, FieldError, Problem, is_about_the_data};
 use crate::http::wire::request_id::RequestId;
+use crate::operations::activity::ActivityError;
+use crate::operations::bulk::BulkError;
 use crate::operations::jobs::JobsError;
 use crate::operations::queues::QueuesError;
 use crate::operations::schedules::SchedulesError;
@@ -53,6 +55,27 @@ impl From<JobsError> for Refusal {
         match error {
             JobsError::Queue(error) => error.into(),
             JobsError::Money(error) => Self(error.into()),
+        }
+    }
+}
+
+impl From<BulkError> for Refusal {
+    fn from(error: BulkError) -> Self {
+        let refused = match error {
+            BulkError::Failed(error) => return error.into(),
+            BulkError::NotFound => return not_found("such operation"),
+            BulkError::NothingEligible(_) => "No job would be changed".to_owned(),
+            other => other.to_string(),
+        };
+        Problem::new(Code::UnacceptableValues).detail(format!("Nothing was done: {refused}.")).into()
+    }
+}
+
+impl From<ActivityError> for Refusal {
+    fn from(error: ActivityError) -> Self {
+        match error {
+            ActivityError::Queue(error) => error.into(),
+            ActivityError::Database(error) => error.into(),
         }
     }
 }

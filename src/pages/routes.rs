@@ -5,12 +5,14 @@ use std::sync::Arc;
 use poem::http::{StatusCode, header};
 use poem::{Endpoint, IntoResponse as _, Request, Response, Route, endpoint, get, post};
 
-use super::access::Right::{Operate, Read};
+use super::access::Right::{Decide, Operate, Read};
 use super::access::sign_in;
 use super::refusals::{self, Refusal};
 use super::site::{Site, SiteParts};
 use super::visit::receiving::{action, page};
-use super::work::{job, jobs, overview, queues, schedules, workers};
+use super::work::{
+    bulk, failures, job, jobs, operations, overview, queues, schedules, workers,
+};
 use super::{assets, live, theme};
 use crate::http::edge::audience::ForAudience;
 use crate::http::wire::problem::Problem;
@@ -62,8 +64,11 @@ fn with_services(route: Route, site: &Arc<Site>) -> Route {
 fn with_work(route: Route, site: &Arc<Site>) -> Route {
     route
         .at("/ui/jobs", get(page(site, Read, jobs::list)))
+        .at("/ui/jobs/bulk", get(page(site, Read, bulk::preview)).post(action(site, Operate, bulk::start)))
         .at("/ui/jobs/:id", get(page(site, Read, job::show)))
-        .at("/ui/jobs/:id/retry", post(action(site, Operate, job::retry)))
+        .at("/ui/jobs/:id/run", post(action(site, Operate, job::run)))
+        .at("/ui/jobs/:id/redrive", post(action(site, Decide, job::redrive)))
+        .at("/ui/jobs/:id/write-off", post(action(site, Decide, job::write_off)))
         .at("/ui/jobs/:id/cancel", post(action(site, Operate, job::cancel)))
         .at("/ui/jobs/:id/discard", post(action(site, Operate, job::discard)))
         .at("/ui/queues", get(page(site, Read, queues::list)))
@@ -71,7 +76,12 @@ fn with_work(route: Route, site: &Arc<Site>) -> Route {
         .at("/ui/queues/:name/pause", post(action(site, Operate, queues::pause)))
         .at("/ui/queues/:name/resume", post(action(site, Operate, queues::resume)))
         .at("/ui/queues/:name/limits", post(action(site, Operate, queues::limit)))
-        .at("/ui/queues/:name/unblock", post(action(site, Operate, queues::unblock)))
+        .at("/ui/queues/:name/unblock", post(action(site, Decide, queues::unblock)))
+        .at("/ui/failures", get(page(site, Read, failures::list)))
+        .at("/ui/failures/:id", get(page(site, Read, failures::show)))
+        .at("/ui/operations", get(page(site, Read, operations::list)))
+        .at("/ui/operations/:id", get(page(site, Read, operations::show)))
+        .at("/ui/operations/:id/cancel", post(action(site, Operate, operations::cancel)))
         .at("/ui/schedules", get(page(site, Read, schedules::list)))
         .at("/ui/schedules/:name", get(page(site, Read, schedules::show)))
         .at("/ui/schedules/:name/run", post(action(site, Operate, schedules::run)))

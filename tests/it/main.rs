@@ -31,6 +31,7 @@ mod migrate;
 mod money_api;
 mod openapi;
 mod orders;
+mod pages;
 
 mod queues_cli;
 mod reconcile;

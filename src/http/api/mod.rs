@@ -13,6 +13,7 @@
 //! - [`failures`], [`bulk_operations`]: what failed, by fingerprint; actions on all jobs of a filter.
 //! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
+//! - [`activity`]: what happened when, for charts.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
 //!
@@ -24,6 +25,7 @@
 //!
 //! [`Refused`]: crate::http::wire::refused::Refused
 
+pub mod activity;
 pub mod audit;
 pub mod auth;
 pub mod bulk_operations;
@@ -50,6 +52,7 @@ pub mod withdrawals;
 
 use poem_openapi::Tags;
 
+use self::activity::ActivityApi;
 use self::audit::AuditApi;
 use self::auth::AuthApi;
 use self::bulk_operations::BulkOperationsApi;
@@ -87,7 +90,7 @@ pub type Apis = (
     ),
     (WebhookEndpointsApi, DeliveriesApi),
     (FailuresApi, BulkOperationsApi, ConflictsApi),
-    (DeadLettersApi, AuditApi, TimelinesApi),
+    (DeadLettersApi, AuditApi, TimelinesApi, ActivityApi),
     (SystemApi, MetricsApi, DocsApi),
 );
 

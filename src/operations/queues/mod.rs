@@ -10,7 +10,7 @@ pub mod limits;
 mod views;
 
 pub use self::limits::{LimitChange, LimitsView};
-pub use self::views::{QueueView, ShownQueue, blocked_keys, find, list};
+pub use self::views::{QueueList, QueueView, ShownQueue, blocked_keys, find, list};
 pub use crate::queue::operate::queues::{
     BlockCause, BlockedKey, COUNT_CAP, Limits, OnPoison, Pause,
 };

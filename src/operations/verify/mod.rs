@@ -3,11 +3,12 @@
 //! The queue and the money each know their own invariants; those that join them with each other and
 //! with what clients were answered are here.
 //!
-//! - [`Report`]: what was found, in JSON.
+//! - [`Report`]: what was found, in JSON. [`last`](last()): that of the last one, which is kept.
 //! - `transactions`, `orders`: what joins them and the jobs that bring them to their outcomes.
 //! - `idempotency_keys`: what joins the answers that are kept and the orders that they are about.
 
 mod idempotency_keys;
+mod last;
 mod orders;
 mod report;
 mod transactions;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use time::OffsetDateTime;
 
+pub use self::last::{Broken, LastVerify, last, record};
 pub use self::report::{FindingStatus, Report};
 pub use crate::queue::health::invariants::{Finding, Invariant, Weight};
 

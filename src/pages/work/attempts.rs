@@ -35,8 +35,6 @@ pub(super) struct EndedAttempt {
     pub(super) number: i16,
     /// The way it ended.
     pub(super) ending: &'static str,
-    /// The class of that.
-    pub(super) tone: &'static str,
     /// The end.
     pub(super) at: OffsetDateTime,
     /// The worker.
@@ -81,11 +79,9 @@ pub(super) fn ended(attempts: &[Attempt]) -> Vec<EndedAttempt> {
     let shown = attempts.iter().rev().take(SHOWN);
     shown
         .map(|attempt| {
-            let (ending, tone) = in_words(attempt.outcome);
             EndedAttempt {
                 number: attempt.attempt,
-                ending,
-                tone,
+                ending: in_words(attempt.outcome).0,
                 at: attempt.ended_at,
                 worker: attempt.worker_id,
                 error: attempt.error.clone(),

@@ -6,6 +6,7 @@
 //!   up on purpose.
 //! - `workers`: whether there are workers, and for every kind one that knows it.
 //! - `history`: days that retention holds back, and discarded jobs that wait for a decision.
+//! - [`figures`]: the queue in numbers.
 //! - `storage`: partitions, indexes, storage settings, dead rows.
 //!
 //! [`compare_relations`] and [`dead_rows`] can be asked of the tables of other schemas, too.
@@ -25,6 +26,7 @@
 //! ```
 
 mod backlog;
+pub mod figures;
 mod finding;
 mod fix;
 mod history;
