@@ -125,7 +125,8 @@ pub async fn browse(
     }
     query.push(" order by delivery.event_seq desc, delivery.endpoint_id desc limit ");
     query.push_bind(i64::from(limit) + 1);
-    let mut deliveries: Vec<DeliveryOverview> = query.build_query_as().fetch_all(&mut *conn).await?;
+    let mut deliveries: Vec<DeliveryOverview> =
+        query.build_query_as().fetch_all(&mut *conn).await?;
     if deliveries.len() > usize::from(limit) {
         deliveries.truncate(usize::from(limit));
         let next = deliveries.last().map(DeliveryOverview::key);

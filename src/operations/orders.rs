@@ -1,23 +1,24 @@
 //! Orders of all users, as operators look at them: with the calls to the bank, and the jobs that
 //! execute them.
 
+pub use crate::bank::breaker::{BreakerState, Phase};
 pub use crate::bank::call_history::BankCall;
 pub use crate::ids::{AccountId, OrderId, UserId};
 pub use crate::payments::LedgerError;
 pub use crate::payments::orders::{Kind as OrderKind, Order, Status};
 
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
 use super::jobs::JobSummary;
-use super::timeline::about_order;
+use super::timeline::{self, TimelineError, TimelineEvent, about_order};
 use super::transactions::listed;
-use crate::bank::{EffectKey, call_history};
+use crate::bank::{EffectKey, breaker, call_history};
 use crate::money::Currency;
+use crate::payments::browsing::accounts::{self, AccountEntry, EntriesOf};
 use crate::payments::browsing::{self, Page};
 use crate::payments::orders::Filter;
 use crate::payments::{orders, wallets};
-use crate::queue::QueueError;
 
 /// The filter of [`list`]; every part that is set must match.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -73,31 +74,50 @@ pub async fn list(
     browsing::orders::browse(conn, &wanted, filter.currency, before, limit).await
 }
 
-/// The order with this id, if any.
+/// An order with all that is known of it.
+#[derive(Clone, Debug)]
+pub struct ShownOrder {
+    /// The order.
+    pub order: Order,
+    /// What happened to it, in order.
+    pub timeline: Vec<TimelineEvent>,
+    /// Its two entries in the ledger, what left first; none before it is completed.
+    pub entries: Vec<AccountEntry>,
+    /// The jobs that execute it: one, unless somebody has enqueued more.
+    pub jobs: Vec<JobSummary>,
+    /// The calls to the bank, in order; the first 200.
+    pub calls: Vec<BankCall>,
+}
+
+/// The order with this id with all that is known of it, as of one moment; none if there is none.
 ///
 /// # Errors
 ///
-/// [`LedgerError`].
-pub async fn find(conn: &mut PgConnection, id: OrderId) -> Result<Option<Order>, LedgerError> {
-    orders::find(conn, id).await
+/// [`TimelineError`].
+pub async fn show(
+    conn: &mut PgConnection,
+    id: OrderId,
+) -> Result<Option<ShownOrder>, TimelineError> {
+    let mut tx = conn.begin_with(timeline::SNAPSHOT).await?;
+    let Some(order) = orders::find(&mut tx, id).await? else {
+        tx.rollback().await?;
+        return Ok(None);
+    };
+    let timeline = timeline::of_order(&mut tx, id).await?.unwrap_or_default();
+    let entries = accounts::entries_of(&mut tx, EntriesOf::Order(id)).await?;
+    let jobs = listed(&mut tx, &about_order(&order)).await?;
+    let calls = call_history::of_key(&mut tx, &EffectKey::of_order(id)).await?;
+    tx.rollback().await?;
+    Ok(Some(ShownOrder { order, timeline, entries, jobs, calls }))
 }
 
-/// The jobs that execute an order: one, unless somebody has enqueued more.
-///
-/// # Errors
-///
-/// [`QueueError`].
-pub async fn jobs(conn: &mut PgConnection, order: &Order) -> Result<Vec<JobSummary>, QueueError> {
-    listed(conn, &about_order(order)).await
-}
-
-/// The calls to the bank for an order, in order; the first 200.
+/// The circuit breakers of the bank that have ever counted a failure; all others are closed.
 ///
 /// # Errors
 ///
 /// When the database refuses.
-pub async fn bank_calls(conn: &mut PgConnection, id: OrderId) -> sqlx::Result<Vec<BankCall>> {
-    call_history::of_key(conn, &EffectKey::of_order(id)).await
+pub async fn bank_breakers(conn: &mut PgConnection) -> sqlx::Result<Vec<BreakerState>> {
+    breaker::states(conn).await
 }
 
 /// Tells if the order holds its amount on the account that the money leaves.

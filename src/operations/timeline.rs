@@ -38,6 +38,9 @@ const MAX_MAILS: u16 = 50;
 /// A job is enqueued by the transaction that accepts what it is about: its times differ by less.
 const ENQUEUED_WITHIN: Duration = Duration::from_secs(30);
 
+/// All sources tell of one moment.
+pub(super) const SNAPSHOT: &str = "begin isolation level repeatable read read only";
+
 /// A timeline that could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TimelineError {

@@ -7,12 +7,12 @@ pub use crate::payments::transactions::{
     Filter as TransactionFilter, Status, Transaction, TransactionError,
 };
 
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::jobs::{JobFilter, JobSummary};
-use super::timeline::about_transaction;
-use crate::payments::browsing;
-use crate::payments::transactions;
+use super::timeline::{self, TimelineError, TimelineEvent, about_transaction};
+use crate::payments::browsing::accounts::{self, AccountEntry, EntriesOf};
+use crate::payments::{browsing, transactions};
 use crate::queue::QueueError;
 use crate::queue::operate::list;
 
@@ -43,16 +43,39 @@ pub async fn find(
     transactions::find(conn, transaction_id).await
 }
 
-/// The jobs that settle a transaction: one, unless somebody has enqueued more.
+/// A transaction with all that is known of it.
+#[derive(Clone, Debug)]
+pub struct ShownTransaction {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// What happened to it, in order.
+    pub timeline: Vec<TimelineEvent>,
+    /// Its two entries in the ledger, what left first; none before it is settled.
+    pub entries: Vec<AccountEntry>,
+    /// The jobs that settle it: one, unless somebody has enqueued more.
+    pub jobs: Vec<JobSummary>,
+}
+
+/// The transaction that a provider knows by this id with all that is known of it, as of one moment;
+/// none if there is none.
 ///
 /// # Errors
 ///
-/// [`QueueError`].
-pub async fn jobs(
+/// [`TimelineError`].
+pub async fn show(
     conn: &mut PgConnection,
-    transaction: &Transaction,
-) -> Result<Vec<JobSummary>, QueueError> {
-    listed(conn, &about_transaction(transaction)).await
+    transaction_id: &str,
+) -> Result<Option<ShownTransaction>, TimelineError> {
+    let mut tx = conn.begin_with(timeline::SNAPSHOT).await?;
+    let Some(transaction) = transactions::find(&mut tx, transaction_id).await? else {
+        tx.rollback().await?;
+        return Ok(None);
+    };
+    let timeline = timeline::of_transaction(&mut tx, transaction_id).await?.unwrap_or_default();
+    let entries = accounts::entries_of(&mut tx, EntriesOf::Transaction(transaction.id)).await?;
+    let jobs = listed(&mut tx, &about_transaction(&transaction)).await?;
+    tx.rollback().await?;
+    Ok(Some(ShownTransaction { transaction, timeline, entries, jobs }))
 }
 
 /// The jobs that match, as many as one list may have.

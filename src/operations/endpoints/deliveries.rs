@@ -14,11 +14,12 @@ use crate::audit;
 use crate::deliveries::endpoints;
 pub use crate::deliveries::outgoing::{DeliveryKey, DeliveryState};
 pub use crate::deliveries::reading::Filter as DeliveryFilter;
+pub use crate::ids::EventId;
 
 use crate::deliveries::reading::{self, DeliveryOverview};
 use crate::deliveries::replaying;
 use crate::events;
-use crate::ids::{EndpointId, EventId};
+use crate::ids::EndpointId;
 use crate::jobs::announcements;
 use crate::jobs::{DeliverWebhook, ReplayDeliveries};
 use crate::operations::Identity;

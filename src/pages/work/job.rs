@@ -185,7 +185,6 @@ fn in_words(change: JobChange) -> &'static str {
         JobChange::Cancelled => "is cancelled",
         JobChange::CancelRequested => "runs, and its worker was asked to stop it",
         JobChange::Discarded => "is discarded",
-        JobChange::WrittenOff => "is written off",
         JobChange::Edited => "has other arguments",
         JobChange::WrittenOff => "is written off",
     }
