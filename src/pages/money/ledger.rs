@@ -121,7 +121,7 @@ pub(in crate::pages) async fn verify_now(visit: Arc<Visit>) -> Result<Answer, Re
                      that it needs.";
         return Err(Problem::new(Code::Unavailable).detail(words).into());
     };
-    verify::record(&mut *visit.connect().await?, &report).await?;
+    verify::record(&mut conn, &report).await?;
     let took = words::span(report.took.as_secs_f64());
     let failed = report.findings().iter().filter(|finding| finding.is_failure()).count() as i64;
     Ok(visit.done(match report.holds() {
