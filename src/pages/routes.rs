@@ -10,9 +10,7 @@ use super::access::sign_in;
 use super::refusals::{self, Refusal};
 use super::site::{Site, SiteParts};
 use super::visit::receiving::{action, page};
-use super::work::{
-    bulk, failures, job, jobs, operations, overview, queues, schedules, workers,
-};
+use super::work::{bulk, failures, job, jobs, operations, overview, queues, schedules, workers};
 use super::{assets, live, theme};
 use crate::http::edge::audience::ForAudience;
 use crate::http::wire::problem::Problem;
@@ -64,7 +62,10 @@ fn with_services(route: Route, site: &Arc<Site>) -> Route {
 fn with_work(route: Route, site: &Arc<Site>) -> Route {
     route
         .at("/ui/jobs", get(page(site, Read, jobs::list)))
-        .at("/ui/jobs/bulk", get(page(site, Read, bulk::preview)).post(action(site, Operate, bulk::start)))
+        .at(
+            "/ui/jobs/bulk",
+            get(page(site, Read, bulk::preview)).post(action(site, Operate, bulk::start)),
+        )
         .at("/ui/jobs/:id", get(page(site, Read, job::show)))
         .at("/ui/jobs/:id/run", post(action(site, Operate, job::run)))
         .at("/ui/jobs/:id/redrive", post(action(site, Decide, job::redrive)))

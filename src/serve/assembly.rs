@@ -8,8 +8,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
-use crate::pages::{self, SiteParts};
-use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::deliveries::{Guard, Reach};
 use crate::http::api::activity::ActivityApi;
 use crate::http::api::audit::AuditApi;
@@ -36,6 +34,7 @@ use crate::http::api::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
 use crate::http::api::withdrawals::WithdrawalsApi;
 use crate::http::edge::idempotency;
 use crate::http::edge::intake::Intake;
+use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::sign_ins::SignIns;
@@ -44,6 +43,7 @@ use crate::http::{self, Edge};
 use crate::identity::passwords::Hasher;
 use crate::metrics::{Metrics, show_pool};
 use crate::operations::figures::Sampler;
+use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
 use crate::standard_webhooks::Verifier;
 

@@ -78,14 +78,12 @@ pub(super) fn stretches(job: &JobDetails, now: OffsetDateTime) -> (Vec<Stretch>,
 pub(super) fn ended(attempts: &[Attempt]) -> Vec<EndedAttempt> {
     let shown = attempts.iter().rev().take(SHOWN);
     shown
-        .map(|attempt| {
-            EndedAttempt {
-                number: attempt.attempt,
-                ending: in_words(attempt.outcome).0,
-                at: attempt.ended_at,
-                worker: attempt.worker_id,
-                error: attempt.error.clone(),
-            }
+        .map(|attempt| EndedAttempt {
+            number: attempt.attempt,
+            ending: in_words(attempt.outcome).0,
+            at: attempt.ended_at,
+            worker: attempt.worker_id,
+            error: attempt.error.clone(),
         })
         .collect()
 }

@@ -85,10 +85,11 @@ fn of_workers(workers: &[WorkerInfo]) -> Option<Todo> {
 fn failing(failure: &FailureView) -> Todo {
     let is_final = failure.discarded > 0;
     let kept = match (failure.waiting, failure.discarded) {
-        (waiting, 0) => format!("{} tried again by themselves", of_jobs(waiting, "is", "are")),
+        (1, 0) => "1 job is tried again by itself".to_owned(),
+        (waiting, 0) => format!("{} are tried again by themselves", words::counted(waiting, "job")),
         (0, discarded) => format!("{} for a decision", of_jobs(discarded, "waits", "wait")),
         (waiting, discarded) => format!(
-            "{} for a decision, {} tried again by themselves",
+            "{} for a decision, {} tried again",
             of_jobs(discarded, "waits", "wait"),
             of_jobs(waiting, "is", "are")
         ),

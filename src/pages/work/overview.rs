@@ -182,7 +182,13 @@ impl Chart {
             Span::Day => "quarter of an hour",
             Span::Week => "hour",
         };
-        Self { stack, step, times: times(span, points), summary: summary(step, points), speed: speed(points) }
+        Self {
+            stack,
+            step,
+            times: times(span, points),
+            summary: summary(step, points),
+            speed: speed(points),
+        }
     }
 }
 

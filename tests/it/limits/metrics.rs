@@ -98,8 +98,7 @@ async fn requests_webhooks_limits_and_connections_are_shown() {
         assert!((value - expected).abs() < 0.1, "{name} {labels:?}: {value}, not {expected}");
     };
     let status = |status| ("http_response_status_code", status);
-    let receive =
-        [("http_route", "/v1/webhooks/transactions"), ("http_request_method", "POST")];
+    let receive = [("http_route", "/v1/webhooks/transactions"), ("http_request_method", "POST")];
     let count = "http_server_request_duration_seconds_count";
     is(count, &[receive[0], receive[1], status("202")], 2.0);
     is(count, &[receive[0], receive[1], status("429")], 1.0);
@@ -125,9 +124,8 @@ async fn requests_webhooks_limits_and_connections_are_shown() {
 async fn a_scraper_that_prefers_open_metrics_gets_it() {
     let api = TestApi::start().await;
     api.get("/").await;
-    let url = format!("http://{}/metrics", api.address);
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.2";
-    let answer = api.client.get(url).header("accept", accept).send().await.unwrap();
+    let answer = api.request("GET", "/metrics").header("accept", accept).send().await.unwrap();
 
     assert_eq!(answer.headers()["content-type"], Format::OpenMetrics.media_type());
     let text = answer.text().await.unwrap();
