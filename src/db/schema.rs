@@ -35,6 +35,7 @@ pub static APP: Schema = Schema {
         "0007_deliveries" guarded,
         "0008_audit" guarded,
         "0009_notices" guarded,
+        "0012_verifications",
     ],
     files: crate::queue::schema_files![
         "migrations":

@@ -92,14 +92,27 @@ pub async fn find(
     id: JobId,
 ) -> Result<Option<DeadLetter>, DeadLetterError> {
     let Some(job) = find_discarded(conn, id).await? else { return Ok(None) };
-    let subject = match JobSubject::of(&job) {
+    let subject = subject_of(conn, &job).await?;
+    Ok(Some(DeadLetter { job, subject }))
+}
+
+/// The order or transaction that a job is about; none when it does not exist, or the kind of the
+/// job is none of ours.
+///
+/// # Errors
+///
+/// [`DeadLetterError`].
+pub async fn subject_of(
+    conn: &mut PgConnection,
+    job: &JobDetails,
+) -> Result<Option<Subject>, DeadLetterError> {
+    Ok(match JobSubject::of(job) {
         Some(JobSubject::Order(order)) => orders::find(conn, order).await?.map(Subject::Order),
         Some(JobSubject::Transaction(number)) => {
             transactions::find_by_number(conn, number).await?.map(Subject::Transaction)
         }
         None => None,
-    };
-    Ok(Some(DeadLetter { job, subject }))
+    })
 }
 
 /// Runs a discarded job again, with the effect key that it had: one whose order or transaction has

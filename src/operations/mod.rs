@@ -10,6 +10,7 @@
 //! - [`notifications`]: whether a user gets mail.
 //! - [`job_keys`]: sealing stored jobs again under the current key.
 //! - [`audit`]: the log of all this, its proofs and its verification.
+//! - [`overview`]: the figures of the whole system, and what of them needs a person.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
@@ -43,6 +44,7 @@ pub mod health;
 pub mod job_keys;
 pub mod jobs;
 pub mod notifications;
+pub mod overview;
 pub mod queues;
 pub mod reconciliation;
 pub mod schedules;

@@ -1,4 +1,4 @@
-//! Retry, cancel and discard of jobs by number, in small transactions.
+//! Retry, early run, cancel and discard of jobs by number, in small transactions.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +21,8 @@ pub const MAX_PER_TRANSACTION: usize = 100;
 pub enum JobAction {
     /// Runs jobs now: waiting ones become due, discarded ones are redriven.
     Retry,
+    /// Runs waiting jobs now, and leaves discarded ones to be decided over.
+    RunNow,
     /// Cancels jobs; the worker of one that runs is asked to stop it.
     Cancel,
     /// Discards waiting jobs, for a later decision.
@@ -43,6 +45,7 @@ impl JobAction {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Retry => "retry",
+            Self::RunNow => "run-now",
             Self::Cancel => "cancel",
             Self::Discard => "discard",
         }
@@ -60,6 +63,7 @@ impl JobAction {
                 &[JobState::Scheduled, JobState::Retryable, JobState::Discarded],
                 &[JobState::Retryable, JobState::Discarded],
             ),
+            Self::RunNow => (&[JobState::Scheduled, JobState::Retryable], &[JobState::Retryable]),
             Self::Cancel => (&JobState::UNFINISHED, &JobState::UNFINISHED),
             Self::Discard => (
                 &[JobState::Scheduled, JobState::Available, JobState::Retryable],
@@ -252,6 +256,7 @@ pub async fn change(
         let mut outcomes: Outcomes = missing.map(|id| (*id, Err(JobRefusal::NOT_FOUND))).collect();
         outcomes.extend(match request.action {
             JobAction::Retry => retry(conn, &found, actor, mode).await?,
+            JobAction::RunNow => run_now(conn, &found, actor, mode).await?,
             JobAction::Cancel => cancel(conn, &found, actor, mode).await?,
             JobAction::Discard => discard(conn, &found, actor, mode).await?,
         });
@@ -294,18 +299,7 @@ async fn retry(
     let mut tx = conn.begin().await?;
     let mut retried = interventions::retry(&mut tx, &others, actor.decision()).await?;
     retried.extend(interventions::run_now(&mut tx, &about_money, actor.decision()).await?);
-    let mut outcomes: Outcomes = retried
-        .into_iter()
-        .map(|(id, retried)| {
-            let outcome = match retried {
-                Err(refusal) => Err(refusal.into()),
-                Ok(Retried::Redriven) => Ok(JobChange::Redriven),
-                Ok(Retried::DueNow) => Ok(JobChange::DueNow),
-                Ok(Retried::AlreadyDue) => Ok(JobChange::AlreadyDue),
-            };
-            (id, outcome)
-        })
-        .collect();
+    let mut outcomes = outcomes_of(retried);
     audit::record(&mut tx, &entries("job.retry", found, &outcomes, actor)).await?;
     mode.end(tx).await?;
     let discarded = JobRefusal::State(interventions::InterventionRefusal::Discarded);
@@ -314,6 +308,30 @@ async fn retry(
             *outcome = redrive_money(conn, *id, found, actor, mode).await?;
         }
     }
+    Ok(outcomes)
+}
+
+fn outcomes_of(retried: interventions::Each<Retried>) -> Outcomes {
+    let outcome = |retried| match retried {
+        Err(refusal) => Err(JobRefusal::State(refusal)),
+        Ok(Retried::Redriven) => Ok(JobChange::Redriven),
+        Ok(Retried::DueNow) => Ok(JobChange::DueNow),
+        Ok(Retried::AlreadyDue) => Ok(JobChange::AlreadyDue),
+    };
+    retried.into_iter().map(|(id, retried)| (id, outcome(retried))).collect()
+}
+
+async fn run_now(
+    conn: &mut PgConnection,
+    found: &Standings,
+    actor: &Actor,
+    mode: Mode,
+) -> Result<Outcomes, JobsError> {
+    let ids: Vec<JobId> = found.keys().copied().collect();
+    let mut tx = conn.begin().await?;
+    let outcomes = outcomes_of(interventions::run_now(&mut tx, &ids, actor.decision()).await?);
+    audit::record(&mut tx, &entries("job.retry", found, &outcomes, actor)).await?;
+    mode.end(tx).await?;
     Ok(outcomes)
 }
 

@@ -2,9 +2,10 @@
 //!
 //! - [`selection`]: the filter language, as flags and URL queries spell it.
 //! - [`reading`]: lists, one job with the reasons why it has not run, waiting for jobs to end.
-//! - [`change`]: retry, cancel and discard of jobs by number.
+//! - [`change`]: retry, early run, cancel and discard of jobs by number.
 //! - [`matching`]: the numbers of all jobs that match a filter, for [`change`].
 //! - [`edit`] and [`enqueue`]: other arguments for a job, and new jobs.
+//! - [`reveal`]: arguments with what is hidden elsewhere.
 //!
 //! Jobs about money have rules of their own: an order or transaction waits for each of them, so
 //! they are never cancelled and never edited, and a retry of a discarded one goes through
@@ -15,6 +16,7 @@ pub mod edit;
 pub mod enqueue;
 pub mod matching;
 pub mod reading;
+pub mod reveal;
 pub mod selection;
 
 pub use self::change::{ChangeJobs, JobAction, JobChange, JobRefusal, JobResult, RefusalClass};
@@ -23,7 +25,9 @@ pub use crate::queue::JobId;
 pub use crate::queue::JobState;
 pub use crate::queue::operate::ArgsMatch;
 pub use crate::queue::operate::JobFilter;
-pub use crate::queue::operate::inspect::{Attempt, Explanation, JobDetails, ResolutionKind};
+pub use crate::queue::operate::inspect::{
+    Attempt, Explanation, Intervention, JobDetails, ResolutionKind,
+};
 pub use crate::queue::operate::list::{JobSummary, MAX_LISTED};
 
 use sqlx::PgPool;

@@ -6,6 +6,9 @@ use serde::Serialize;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::{Explanation, JobDetails, JobFilter, JobId, JobState, JobSummary, JobsError};
+use crate::jobs::dead_letters::{self, Subject};
+use crate::operations::dead_letters::{OrderView, TransactionView};
+use crate::queue::JsonText;
 use crate::queue::operate::{inspect, list as lists, waiting};
 
 /// A page of a list, newest first.
@@ -44,14 +47,28 @@ pub struct ExplainedJob {
     /// The job.
     #[serde(flatten)]
     pub job: JobDetails,
+    /// The order that it is about; absent when it is about none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderView>,
+    /// The provider's transaction that it is about; absent when it is about none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TransactionView>,
 }
 
-/// The job and why it has not run, all as of one moment. None if there is no such job, or retention
-/// has dropped it.
+impl ExplainedJob {
+    /// The reasons as JSON, for programs.
+    #[must_use]
+    pub fn causes_as_json(&self) -> JsonText {
+        JsonText::of(&self.causes).expect("causes are JSON")
+    }
+}
+
+/// The job, why it has not run, and the order or transaction that it is about, all as of one
+/// moment. None if there is no such job, or retention has dropped it.
 ///
 /// # Errors
 ///
-/// [`JobsError::Queue`].
+/// [`JobsError`].
 pub async fn explain(
     conn: &mut PgConnection,
     id: JobId,
@@ -59,13 +76,22 @@ pub async fn explain(
     let mut tx = conn.begin_with("begin isolation level repeatable read, read only").await?;
     let why = inspect::why_not_run(&mut tx, id).await?;
     let job = inspect::find_job(&mut tx, id).await?;
+    let subject = match &job {
+        Some(job) => dead_letters::subject_of(&mut tx, job).await?,
+        None => None,
+    };
     tx.rollback().await?;
-    Ok(why.zip(job).map(|(why, job)| explained(why, job)))
+    Ok(why.zip(job).map(|(why, job)| explained(why, job, subject)))
 }
 
-fn explained(why: Explanation, job: JobDetails) -> ExplainedJob {
+fn explained(why: Explanation, job: JobDetails, subject: Option<Subject>) -> ExplainedJob {
     let also = why.also().collect();
-    ExplainedJob { explanation: why.sentence, also, causes: why.causes, job }
+    let (order, transaction) = match subject {
+        Some(Subject::Order(order)) => (Some(OrderView(order)), None),
+        Some(Subject::Transaction(it)) => (None, Some(TransactionView(it))),
+        None => (None, None),
+    };
+    ExplainedJob { explanation: why.sentence, also, causes: why.causes, job, order, transaction }
 }
 
 /// The end of a job that was waited for.

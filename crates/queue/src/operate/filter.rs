@@ -32,6 +32,12 @@ pub struct JobFilter {
     pub since: Option<OffsetDateTime>,
     /// Enqueued before this moment.
     pub until: Option<OffsetDateTime>,
+    /// Failed at this moment or later: discarded, or else their last attempt.
+    pub failed_since: Option<OffsetDateTime>,
+    /// Failed before this moment.
+    pub failed_until: Option<OffsetDateTime>,
+    /// Discarded, and decided over or not.
+    pub decided: Option<bool>,
     /// With these values in the arguments.
     pub args: Vec<ArgsMatch>,
     /// Among these.
@@ -56,13 +62,19 @@ impl JobFilter {
     }
 
     pub(super) fn unfinished(&self) -> Vec<String> {
-        self.names(JobState::is_unfinished)
+        self.names(|state| state.is_unfinished() && self.decided.is_none())
     }
 
-    /// An error is sought where there can be one.
+    /// A failure is sought where there can be one.
     pub(super) fn finished(&self) -> Vec<String> {
-        let has_none = |state| self.error.is_some() && state == JobState::Completed;
-        self.names(|state| !state.is_unfinished() && !has_none(state))
+        let is_about_failures =
+            self.error.is_some() || self.failed_since.is_some() || self.failed_until.is_some();
+        let is_possible = |state| match state {
+            JobState::Completed => !is_about_failures && self.decided.is_none(),
+            JobState::Cancelled => self.decided.is_none(),
+            _ => true,
+        };
+        self.names(|state| !state.is_unfinished() && is_possible(state))
     }
 
     fn names(&self, are: impl Fn(JobState) -> bool) -> Vec<String> {

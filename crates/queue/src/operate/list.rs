@@ -65,6 +65,9 @@ pub struct JobSummary {
     /// The error of its last ended attempt, or why an operator discarded it; null if there is none,
     /// or retention has dropped it.
     pub error: Option<String>,
+    /// The moment at which it was discarded, or its last attempt failed; null if neither was.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub failed_at: Option<OffsetDateTime>,
 }
 
 /// A part of a list.
@@ -210,6 +213,9 @@ async fn matching(
         &one as _,
         &other as _,
         ids.as_deref(),
+        filter.failed_since,
+        filter.failed_until,
+        filter.decided,
     )
     .fetch_all(conn)
     .await?;

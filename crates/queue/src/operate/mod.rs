@@ -44,6 +44,7 @@
 mod blocked_keys;
 mod cancel;
 pub mod discarded;
+pub mod failing;
 mod filter;
 pub mod inspect;
 pub mod interventions;

@@ -18,6 +18,7 @@ mod describe;
 mod examples;
 mod layout;
 mod names;
+mod operator_examples;
 mod routes;
 mod scalars;
 mod webhook_examples;

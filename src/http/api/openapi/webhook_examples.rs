@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::examples::{AT, CURSOR, Exchange};
+use super::operator_examples;
 use crate::events::EventType;
 
 const ENDPOINT_ID: &str = "019a3f7c-2b10-7c65-9e0f-5a7d3c1b8f42";
@@ -10,7 +11,7 @@ const EVENT_ID: &str = "evt_019a3f7d40717d2298c31f5e7a9b2c04";
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const REPLAY_ID: i64 = 4711;
 
-/// The example of an operation on webhooks or mails; the default for any other.
+/// The example of an operation on webhooks or mails; for others, that of `operator_examples`.
 pub(super) fn of_operation(id: &str) -> Exchange {
     let answer = |answer| Exchange { request: None, answer: Some(answer) };
     let asked = |request, answer| Exchange { request: Some(request), answer: Some(answer) };
@@ -59,7 +60,7 @@ pub(super) fn of_operation(id: &str) -> Exchange {
             let off = json!({ "email_notifications": false });
             asked(off.clone(), off)
         }
-        _ => Exchange::default(),
+        id => operator_examples::of_operation(id),
     }
 }
 
