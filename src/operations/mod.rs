@@ -4,6 +4,8 @@
 //!
 //! - [`Actor`]: who acts, by which way in, and why; [`Identity`] alone where no reason is kept.
 //! - [`jobs`]: list, explain, retry, cancel, discard, edit, enqueue, wait.
+//! - [`failures`]: what failed, by fingerprint. [`bulk`]: one action on all jobs of a filter.
+//! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs that wait for a decision, and the decisions.
 //! - [`queues`], [`workers`], [`schedules`]: reading them, holding them up, draining them.
 //! - [`users`], [`api_keys`]: the people and machines that may call.
@@ -37,9 +39,12 @@
 pub mod actor;
 pub mod api_keys;
 pub mod audit;
+pub mod bulk;
+pub mod conflicts;
 pub mod dead_letters;
 pub mod demo_data;
 pub mod endpoints;
+pub mod failures;
 pub mod health;
 pub mod job_keys;
 pub mod jobs;

@@ -36,7 +36,7 @@ const MAX_DELIVERIES: u16 = 100;
 const MAX_ATTEMPTS: u16 = 50;
 const MAX_MAILS: u16 = 50;
 /// A job is enqueued by the transaction that accepts what it is about: its times differ by less.
-const ENQUEUED_WITHIN: Duration = Duration::from_secs(120);
+const ENQUEUED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A timeline that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +168,7 @@ async fn jobs_about(
         since: at.checked_sub(ENQUEUED_WITHIN.try_into().unwrap_or_default()),
         until: at.checked_add(ENQUEUED_WITHIN.try_into().unwrap_or_default()),
         args: vec![argument],
+        is_prompt: true,
         ..JobFilter::default()
     };
     let page = list::list(conn, &filter, None, list::MAX_LISTED).await?;

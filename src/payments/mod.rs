@@ -4,6 +4,7 @@
 //!
 //! - [`transactions`]: a provider's payment events, recorded once each however often they come
 //!   (G2).
+//! - [`conflicts`]: known ids that came with other content, and decisions over them.
 //! - [`settlement`]: the one step of a transaction to its outcome (G3).
 //! - [`transfers`]: movements between two accounts, each with entries that sum to zero (G7).
 //! - [`accounts`]: holders of money, made on first sight.
@@ -19,6 +20,7 @@
 //! Deliberately absent: HTTP, jobs, and any call to another system.
 
 pub mod accounts;
+pub mod conflicts;
 pub mod history;
 pub mod orders;
 pub mod outcomes;

@@ -11,9 +11,12 @@ use super::{ApiArgs, Openness};
 use crate::deliveries::{Guard, Reach};
 use crate::http::api::audit::AuditApi;
 use crate::http::api::auth::AuthApi;
+use crate::http::api::bulk_operations::BulkOperationsApi;
+use crate::http::api::conflicts::ConflictsApi;
 use crate::http::api::dead_letters::DeadLettersApi;
 use crate::http::api::deposits::DepositsApi;
 use crate::http::api::docs::DocsApi;
+use crate::http::api::failures::FailuresApi;
 use crate::http::api::health_report::HealthReportApi;
 use crate::http::api::inbound_webhooks::{Counts, InboundWebhooksApi};
 use crate::http::api::jobs::JobsApi;
@@ -107,6 +110,11 @@ pub(super) fn assemble(
         (
             WebhookEndpointsApi { pool: pool.clone(), guard: Guard::new(reach) },
             DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
+        ),
+        (
+            FailuresApi { pool: pool.clone() },
+            BulkOperationsApi { pool: pool.clone(), notifier: notifier.clone() },
+            ConflictsApi { pool: pool.clone(), notifier: notifier.clone() },
         ),
         (
             DeadLettersApi { pool: pool.clone(), notifier: notifier.clone() },

@@ -10,6 +10,8 @@
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
 //! - [`webhook_endpoints`]: whom we tell what, and what became of that.
 //! - [`audit`]: who did what, and proofs of it. [`timelines`]: what happened to one thing.
+//! - [`failures`], [`bulk_operations`]: what failed, by fingerprint; actions on all jobs of a filter.
+//! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
 //! - [`jobs`], [`queues`], [`schedules`], [`workers`]: what operators read and do.
 //! - [`overview`], [`health_report`], [`verifications`]: how things stand, what is amiss, and
@@ -27,9 +29,12 @@
 
 pub mod audit;
 pub mod auth;
+pub mod bulk_operations;
+pub mod conflicts;
 pub mod dead_letters;
 pub mod deposits;
 pub mod docs;
+pub mod failures;
 pub mod health_report;
 pub mod inbound_webhooks;
 pub mod jobs;
@@ -57,9 +62,12 @@ use poem_openapi::Tags;
 
 use self::audit::AuditApi;
 use self::auth::AuthApi;
+use self::bulk_operations::BulkOperationsApi;
+use self::conflicts::ConflictsApi;
 use self::dead_letters::DeadLettersApi;
 use self::deposits::DepositsApi;
 use self::docs::DocsApi;
+use self::failures::FailuresApi;
 use self::health_report::HealthReportApi;
 use self::inbound_webhooks::InboundWebhooksApi;
 use self::jobs::JobsApi;
@@ -95,6 +103,7 @@ pub type Apis = (
         TransfersApi,
     ),
     (WebhookEndpointsApi, DeliveriesApi),
+    (FailuresApi, BulkOperationsApi, ConflictsApi),
     (DeadLettersApi, AuditApi, TimelinesApi),
     (JobsApi, QueuesApi, QueueLimitsApi, SchedulesApi, WorkersApi),
     (OverviewApi, HealthReportApi, VerificationsApi),
@@ -131,6 +140,15 @@ pub enum ApiTags {
     /// Whom we tell what, by webhooks of ours.
     #[oai(rename = "webhook endpoints")]
     WebhookEndpoints,
+    /// Jobs that failed, grouped by what their errors say, for operators.
+    #[oai(rename = "failures")]
+    Failures,
+    /// Actions on all jobs that match a filter, for operators.
+    #[oai(rename = "operations")]
+    Operations,
+    /// Transactions that came again with other content, for operators.
+    #[oai(rename = "conflicts")]
+    Conflicts,
     /// Discarded jobs, for operators.
     #[oai(rename = "dead letters")]
     DeadLetters,

@@ -147,12 +147,11 @@ pub async fn run_now(
     let each = |id: &JobId| match standing.get(id) {
         None if rest.contains(id) => Err(InterventionRefusal::NotFound),
         None => Ok(Retried::DueNow),
-        Some(standing) => match standing.state {
-            JobState::Available => Ok(Retried::AlreadyDue),
-            _ if standing.is_held => Err(InterventionRefusal::Held),
-            JobState::Scheduled | JobState::Retryable => Err(InterventionRefusal::Changed),
-            JobState::Discarded => Err(standing.why_not_redriven()),
-            _ => Err(standing.why_not_changed()),
+        // What would be due now was not when the statement looked.
+        Some(standing) => match standing.run_now() {
+            Ok(Retried::AlreadyDue) => Ok(Retried::AlreadyDue),
+            Ok(Retried::DueNow | Retried::Redriven) => Err(InterventionRefusal::Changed),
+            Err(refusal) => Err(refusal),
         },
     };
     Ok(ids.iter().map(|id| (*id, each(id))).collect())
@@ -183,10 +182,7 @@ pub async fn discard(
     let each = |id: &JobId| match standing.get(id) {
         None if rest.contains(id) => Err(InterventionRefusal::NotFound),
         None => Ok(()),
-        Some(standing) if standing.state.is_waiting() && standing.is_decided => {
-            Err(InterventionRefusal::Redriven)
-        }
-        Some(standing) => Err(standing.why_not_changed()),
+        Some(standing) => Err(standing.discard().err().unwrap_or(InterventionRefusal::Changed)),
     };
     Ok(ids.iter().map(|id| (*id, each(id))).collect())
 }
@@ -316,6 +312,8 @@ pub struct JobStanding {
     pub state: JobState,
     /// It waits for other jobs.
     is_held: bool,
+    /// Its key waits for somebody to ask for it.
+    is_parked: bool,
     /// Once completed, it leaves a trace.
     pub(super) keeps_history: bool,
     /// It has begun as many attempts as can be counted.
@@ -325,6 +323,70 @@ pub struct JobStanding {
 }
 
 impl JobStanding {
+    /// The result of [`run_now`] as things stand. Of a discarded job that nobody has decided over,
+    /// [`InterventionRefusal::Discarded`].
+    ///
+    /// # Errors
+    ///
+    /// The reason that it would be refused.
+    pub fn run_now(&self) -> Result<Retried, InterventionRefusal> {
+        match self.state {
+            _ if self.is_held => Err(InterventionRefusal::Held),
+            JobState::Available if self.is_parked => Ok(Retried::DueNow),
+            JobState::Available => Ok(Retried::AlreadyDue),
+            JobState::Scheduled | JobState::Retryable => Ok(Retried::DueNow),
+            JobState::Discarded => Err(self.why_not_redriven()),
+            JobState::Running | JobState::Completed | JobState::Cancelled => {
+                Err(self.why_not_changed())
+            }
+        }
+    }
+
+    /// The result of [`retry`] as things stand.
+    ///
+    /// # Errors
+    ///
+    /// The reason that it would be refused.
+    pub fn retry(&self) -> Result<Retried, InterventionRefusal> {
+        match self.run_now() {
+            Err(InterventionRefusal::Discarded) => Ok(Retried::Redriven),
+            other => other,
+        }
+    }
+
+    /// The result of [`discard`] as things stand.
+    ///
+    /// # Errors
+    ///
+    /// The reason that it would be refused.
+    pub fn discard(&self) -> Result<(), InterventionRefusal> {
+        match self.state.is_waiting() {
+            true if self.is_decided => Err(InterventionRefusal::Redriven),
+            true => Ok(()),
+            false => Err(self.why_not_changed()),
+        }
+    }
+
+    /// Tells if it is discarded.
+    pub fn is_discarded(&self) -> bool {
+        self.state == JobState::Discarded
+    }
+
+    /// Tells if a worker has it.
+    pub fn is_running(&self) -> bool {
+        self.state == JobState::Running
+    }
+
+    /// Tells if it has ended.
+    pub fn is_finished(&self) -> bool {
+        !self.state.is_unfinished()
+    }
+
+    /// Tells if it is discarded and nobody has decided over that.
+    pub fn is_open(&self) -> bool {
+        self.state == JobState::Discarded && !self.is_decided
+    }
+
     /// For what only waiting jobs can undergo.
     fn why_not_changed(&self) -> InterventionRefusal {
         match self.state {

@@ -16,6 +16,7 @@ pub static QUEUE: Schema = Schema {
         "0004_groups" guarded,
         "0005_schedules",
         "0006_workers",
+        "0008_failures",
     ],
     files: crate::schema_files![
         "schema":
@@ -39,10 +40,14 @@ pub static QUEUE: Schema = Schema {
         "functions/pick_of_key",
         "functions/pick_head",
         "functions/fit_bytes",
+        "functions/failure_text",
+        "functions/failure_of",
+        "functions/failures",
         "functions/end_jobs",
         "functions/rescue",
         "functions/cancel",
         "functions/cancel_waiting",
+        "functions/cancel_waiting_jobs",
         "functions/discard_waiting",
         "functions/block_key_of_discarded",
         "functions/unblock_key_of_cancelled",

@@ -280,6 +280,8 @@ enum JobChangeName {
     Discarded,
     /// The job has other arguments.
     Edited,
+    /// The job was discarded, and is written off.
+    WrittenOff,
 }
 
 /// A job that was changed.
@@ -303,6 +305,7 @@ impl ChangedJobOut {
             JobChange::CancelRequested => JobChangeName::CancelRequested,
             JobChange::Discarded => JobChangeName::Discarded,
             JobChange::Edited => JobChangeName::Edited,
+            JobChange::WrittenOff => JobChangeName::WrittenOff,
         };
         Self { id, result }
     }

@@ -245,7 +245,7 @@ fn transaction() -> Value {
     })
 }
 
-fn stored_transaction() -> Value {
+pub(super) fn stored_transaction() -> Value {
     let mut stored = transaction();
     stored["status"] = json!("COMPLETED");
     stored["failure_reason"] = Value::Null;
@@ -356,6 +356,10 @@ pub(super) fn of_problem(code: Code) -> Value {
         Code::DeadLetterNotFound | Code::DeadLetterDecided | Code::NothingToRedrive => {
             "/v1/dead-letters/812"
         }
+        Code::FailureNotFound => "/v1/failures/9f2c51d07ab3e846",
+        Code::NothingEligible | Code::TooManyOperations => "/v1/operations",
+        Code::OperationNotFound | Code::OperationFinished => "/v1/operations/7",
+        Code::ConflictNotFound | Code::ConflictResolved | Code::NotCorrectable => "/v1/conflicts/3",
         Code::WalletNotFound | Code::WalletNotEmpty => &wallet,
         Code::OrderNotFound
         | Code::InsufficientFunds
