@@ -36,6 +36,7 @@ pub static APP: Schema = Schema {
         "0007_deliveries" guarded,
         "0008_audit" guarded,
         "0009_notices" guarded,
+        "0010_intake",
         "0011_bulk_operations" guarded,
         "0012_verifications",
     ],
@@ -60,6 +61,8 @@ pub static APP: Schema = Schema {
         "functions/audit.refuse_change",
         "functions/audit.log_transaction",
         "functions/audit.unsealed",
+        "functions/api.record_intake",
+        "functions/api.prune_intake",
     ],
 };
 

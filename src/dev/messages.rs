@@ -51,6 +51,7 @@ pub(super) fn banner(
     format!(
         "
   API         {api}/v1/webhooks/transactions
+  Dashboard   {api}/ui
   Swagger UI  {api}/docs
   Webhooks    {signatures}
   Workers     {workers}

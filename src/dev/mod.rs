@@ -38,10 +38,12 @@ use self::database::Database;
 use self::mail::Mail;
 use self::messages::{banner, print, summary_text};
 use crate::bank::simulator::SimulatorArgs;
+use crate::metrics::{Metrics, show_pool};
 use crate::queue::WorkerSummary;
-use crate::serve::{ApiArgs, Audience, ServeSettings, ServeSummary};
+use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
+use crate::telemetry::FiguresExport;
 use crate::work::WorkerArgs;
-use crate::{serve, work};
+use crate::{serve, telemetry, work};
 
 mod bank;
 mod database;
@@ -203,6 +205,8 @@ struct Running {
     stop: CancellationToken,
     /// Cancelled when the API has ended, asked to or not.
     serving_ended: CancellationToken,
+    /// Sends the last figures when all has ended.
+    _export: Option<FiguresExport>,
 }
 
 /// The totals of this run.
@@ -219,10 +223,13 @@ impl Running {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let stop = shutdown.child_token();
+        let metrics = Metrics::new();
+        show_pool(&metrics, "handlers", &database.handler_pool);
+        let export = telemetry::export_metrics(&metrics);
         let workers = (0..args.workers)
             .map(|_| {
                 let (pool, direct) = (database.handler_pool.clone(), database.direct.clone());
-                work::worker(pool, &args.worker, direct)
+                work::worker(pool, &args.worker, direct, &metrics)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let workers = workers
@@ -238,14 +245,23 @@ impl Running {
         let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
         let reach = args.worker.webhooks.reach.reach();
-        let settings = ServeSettings { listener, pool, api, unsigned, reach };
+        let settings = ServeSettings {
+            listener,
+            pool,
+            api,
+            unsigned,
+            reach,
+            entry: Entry::Open,
+            metrics,
+            metrics_elsewhere: false,
+        };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());
         let serving = tokio::spawn(async move {
             let _ended = ended;
             serve::run(settings, serve_stop).await
         });
-        Ok(Self { serving, workers, audit_keeper, stop, serving_ended })
+        Ok(Self { serving, workers, audit_keeper, stop, serving_ended, _export: export })
     }
 
     /// Waits for the reason to stop; an error when it was not the user's wish.

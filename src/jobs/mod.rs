@@ -38,6 +38,7 @@ pub use settle_transaction::SettleTransaction;
 use crate::bank::breaker::Breaker;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
+use crate::metrics::Timings;
 use crate::notices::Mailer;
 use crate::queue::enqueue::kinds::{self, KindDeclaration};
 use crate::queue::{Backoff, QueueError, Registry};
@@ -88,6 +89,12 @@ impl Bank {
         let base = args.bank_retry_delay.mul_f64(1.25);
         let retries = Backoff { base, factor: 4, max: base * 16, jitter: 0.4 };
         Ok(Some(Self { client, breaker, retries, lost_after: args.bank_lost_after }))
+    }
+
+    /// The times of calls so far.
+    #[must_use]
+    pub fn durations(&self) -> &Timings {
+        self.client.durations()
     }
 }
 

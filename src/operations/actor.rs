@@ -36,7 +36,7 @@ impl Actor {
 }
 
 /// A person or machine and the way by which it came in, in the form that is stored: `cli:ada`,
-/// `user:<uuid>` or `key:<uuid>`; with the request by which it acts, if it is one.
+/// `user:<uuid>`, `key:<uuid>` or `page:local`; with the request by which it acts, if it is one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     name: String,
@@ -52,6 +52,13 @@ impl Identity {
     #[must_use]
     pub fn command_line(name: &str) -> Self {
         Self::named(format!("cli:{name}"))
+    }
+
+    /// Somebody at the pages of a server that asks for no sign-in, on the same machine. Nobody
+    /// knows who that is.
+    #[must_use]
+    pub fn local_page() -> Self {
+        Self::named("page:local".to_owned())
     }
 
     /// A user who has signed in over HTTP.

@@ -11,8 +11,10 @@
 //! - [`users`], [`api_keys`]: the people and machines that may call.
 //! - [`notifications`]: whether a user gets mail.
 //! - [`job_keys`]: sealing stored jobs again under the current key.
+//! - [`activity`]: what happened when, for charts.
 //! - [`audit`]: the log of all this, its proofs and its verification.
 //! - [`overview`]: the figures of the whole system, and what of them needs a person.
+//! - [`figures`]: the whole system in numbers, for Prometheus.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
@@ -36,6 +38,7 @@
 //! what, which the HTTP edge decides. Waking idle workers is left to the caller, too: a server has
 //! a notifier that coalesces wake-ups, a command [sends one](wake_workers) as it ends.
 
+pub mod activity;
 pub mod actor;
 pub mod api_keys;
 pub mod audit;
@@ -45,6 +48,7 @@ pub mod dead_letters;
 pub mod demo_data;
 pub mod endpoints;
 pub mod failures;
+pub mod figures;
 pub mod health;
 pub mod job_keys;
 pub mod jobs;
@@ -97,6 +101,18 @@ impl Mode {
 /// When the database refuses.
 pub async fn database_now(conn: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar("select clock_timestamp()").fetch_one(conn).await
+}
+
+/// The version of the PostgreSQL that answers, such as `17.5`.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn database_version(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
+    let version = sqlx::query_scalar::<_, String>("select current_setting('server_version')");
+    let version = version.fetch_one(conn).await?;
+    // Distributions add a name of their own.
+    Ok(version.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 /// The names of kinds and queues that somebody knows, this program among them.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
 use crate::deliveries::{Guard, Reach};
+use crate::http::api::activity::ActivityApi;
 use crate::http::api::audit::AuditApi;
 use crate::http::api::auth::AuthApi;
 use crate::http::api::bulk_operations::BulkOperationsApi;
@@ -18,7 +19,7 @@ use crate::http::api::deposits::DepositsApi;
 use crate::http::api::docs::DocsApi;
 use crate::http::api::failures::FailuresApi;
 use crate::http::api::health_report::HealthReportApi;
-use crate::http::api::inbound_webhooks::{Counts, InboundWebhooksApi};
+use crate::http::api::inbound_webhooks::InboundWebhooksApi;
 use crate::http::api::jobs::JobsApi;
 use crate::http::api::metrics::MetricsApi;
 use crate::http::api::notifications::NotificationsApi;
@@ -39,13 +40,17 @@ use crate::http::api::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
 use crate::http::api::withdrawals::WithdrawalsApi;
 use crate::http::api::workers::WorkersApi;
 use crate::http::edge::idempotency;
-use crate::http::edge::metrics::Metrics;
+use crate::http::edge::intake::Intake;
+use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::sign_ins::SignIns;
 use crate::http::wire::request_body::BodyLimits;
 use crate::http::{self, Edge};
 use crate::identity::passwords::Hasher;
+use crate::metrics::{Metrics, show_pool};
+use crate::operations::figures::Sampler;
+use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
 use crate::standard_webhooks::Verifier;
 
@@ -54,22 +59,22 @@ pub(super) fn assemble(
     api: &ApiArgs,
     (openness, reach): (Openness, Reach),
     pool: PgPool,
-    counts: &Arc<Counts>,
+    (metrics, shown): (&Metrics, Option<Metrics>),
+    intake: &Arc<Intake>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Background)> {
-    let metrics = Metrics::new();
     let notifier = Notifier::start(&pool);
-    counts.show(&metrics);
-    metrics.watch_pool(&pool);
-    metrics.watch_bank(&pool);
+    intake.show(metrics);
+    show_pool(metrics, "api", &pool);
+    let sampler = Sampler::show(pool.clone(), api.sample_interval, metrics);
     let (sign_ins, loader) = SignIns::start(&pool.connect_options());
     let edge = Edge {
         audience: openness.audience,
         readers: api.transaction_readers.unwrap_or(openness.readers),
         bodies: BodyLimits { max_bytes: api.max_body, timeout: api.body_timeout },
-        counts: Arc::clone(counts),
+        intake: Arc::clone(intake),
         sign_ins,
-        limits: RateLimits::start(&pool.connect_options(), &api.limits, &metrics),
+        limits: RateLimits::start(&pool.connect_options(), &api.limits, metrics),
         origins: api.cors_origins.clone(),
         metrics: metrics.clone(),
     };
@@ -83,22 +88,40 @@ pub(super) fn assemble(
         SharedCommit::start(PlaceOrders, api.committers, &pool.connect_options(), &notifier);
     let orders = OrderService { shared_commit: order_commit, pool: pool.clone() };
     let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
-    let background = Background { committers, order_committers, loader, pruner };
+    let figures_stop = CancellationToken::new();
+    let figures = tokio::spawn(keep_figures(
+        sampler,
+        (Arc::clone(intake), pool.clone()),
+        figures_stop.clone(),
+    ));
+    let background =
+        Background { committers, order_committers, loader, pruner, figures, figures_stop };
     let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
+    let passwords = PasswordSignIns {
+        pool: pool.clone(),
+        hasher: hasher.clone(),
+        rate_limits: rate_limits.clone(),
+    };
+    let pages = pages::endpoint(SiteParts {
+        pool: pool.clone(),
+        sign_ins: edge.sign_ins.clone(),
+        passwords: passwords.clone(),
+        rate_limits: rate_limits.clone(),
+        entry: openness.entry,
+        audience: openness.pages,
+        bodies: edge.bodies,
+        shutdown: shutdown.clone(),
+    });
     let apis = (
         (
             InboundWebhooksApi {
                 verifier: Verifier::new(&api.secrets()?),
                 shared_commit,
                 conflict_answer: api.conflict_answer,
-                counts: Arc::clone(counts),
+                intake: Arc::clone(intake),
             },
             TransactionsApi { pool: pool.clone() },
-            AuthApi {
-                pool: pool.clone(),
-                hasher: hasher.clone(),
-                rate_limits: rate_limits.clone(),
-            },
+            AuthApi { sign_ins: passwords },
             UsersApi { pool: pool.clone(), hasher, rate_limits },
             NotificationsApi { pool: pool.clone() },
             UserMoneyApi { orders: orders.clone() },
@@ -120,6 +143,7 @@ pub(super) fn assemble(
             DeadLettersApi { pool: pool.clone(), notifier: notifier.clone() },
             AuditApi { pool: pool.clone() },
             TimelinesApi { pool: pool.clone() },
+            ActivityApi { pool: pool.clone() },
         ),
         (
             JobsApi { pool: pool.clone(), notifier: notifier.clone() },
@@ -133,9 +157,18 @@ pub(super) fn assemble(
             HealthReportApi::new(pool.clone()),
             VerificationsApi { pool: pool.clone() },
         ),
-        (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics }, DocsApi),
+        (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown }, DocsApi),
     );
-    Ok((http::endpoint(apis, edge), background))
+    Ok((http::endpoint(apis, pages, edge), background))
+}
+
+/// Looks at the database for figures, and stores the counts of webhooks.
+async fn keep_figures(
+    sampler: Arc<Sampler>,
+    (intake, pool): (Arc<Intake>, PgPool),
+    stop: CancellationToken,
+) {
+    tokio::join!(sampler.keep(stop.clone()), intake.keep(pool, stop));
 }
 
 /// The tasks that run beside the API.
@@ -144,6 +177,8 @@ pub(super) struct Background {
     order_committers: JoinSet<()>,
     loader: JoinSet<()>,
     pruner: JoinHandle<()>,
+    figures: JoinHandle<()>,
+    figures_stop: CancellationToken,
 }
 
 impl Background {
@@ -154,5 +189,8 @@ impl Background {
         self.order_committers.join_all().await;
         self.loader.join_all().await;
         self.pruner.abort();
+        self.figures_stop.cancel();
+        // A panic there costs figures, nothing else.
+        let _ended = self.figures.await;
     }
 }

@@ -13,7 +13,6 @@ mod settings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
@@ -24,16 +23,20 @@ use tokio_util::sync::CancellationToken;
 use self::assembly::assemble;
 pub use self::settings::{ApiArgs, SecretText};
 pub use crate::http::edge::audience::Audience;
+pub use crate::pages::Entry;
 
 use crate::db::{self, DatabaseArgs};
 use crate::deliveries::Reach;
 use crate::deliveries::settings::ReachArgs;
-use crate::http::api::inbound_webhooks::Counts;
 use crate::http::api::openapi::Document;
 use crate::http::edge::caller::TransactionReaders;
+use crate::http::edge::intake::{Answer, Intake};
 use crate::http::edge::open_files;
 use crate::http::edge::server::{self, ConnectionLimits};
 use crate::jobs;
+use crate::metrics::Metrics;
+use crate::probes::Probes;
+use crate::telemetry;
 
 const APPLICATION: &str = "surety serve";
 
@@ -54,6 +57,11 @@ pub struct Args {
     /// The address and port to listen on.
     #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
+
+    /// Another address and port for /metrics, /healthz and /readyz; /metrics is then answered there
+    /// alone. [default: none]
+    #[arg(long, env = "APP_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<SocketAddr>,
 
     /// Apply missing migrations before starting.
     #[arg(long)]
@@ -86,6 +94,13 @@ pub struct ServeSettings {
     pub unsigned: Audience,
     /// The addresses that new webhook endpoints may have.
     pub reach: Reach,
+    /// The way into the operator's pages. They are open on a loopback address only, and then to
+    /// this machine only.
+    pub entry: Entry,
+    /// Where this process shows its figures.
+    pub metrics: Metrics,
+    /// They are shown by a listener of their own, and not by the API.
+    pub metrics_elsewhere: bool,
 }
 
 /// The numbers of webhooks by their answer.
@@ -104,13 +119,13 @@ pub struct ServeSummary {
 }
 
 impl ServeSummary {
-    fn of(counts: &Counts) -> Self {
+    fn of(intake: &Intake) -> Self {
         Self {
-            accepted: counts.accepted.load(Ordering::Relaxed),
-            duplicates: counts.duplicates.load(Ordering::Relaxed),
-            conflicts: counts.conflicts.load(Ordering::Relaxed),
-            rejected: counts.rejected.load(Ordering::Relaxed),
-            unavailable: counts.unavailable.load(Ordering::Relaxed),
+            accepted: intake.total(Answer::Accepted),
+            duplicates: intake.total(Answer::Duplicate),
+            conflicts: intake.total(Answer::Conflict),
+            rejected: intake.total(Answer::Refused),
+            unavailable: intake.total(Answer::Unavailable),
         }
     }
 }
@@ -148,7 +163,25 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         false => Audience::ThisMachine,
     };
     let reach = args.reach.reach();
-    let settings = ServeSettings { listener, pool, api: args.api, unsigned, reach };
+    let metrics = Metrics::new();
+    let _export = telemetry::export_metrics(&metrics);
+    let _answers = match args.admin_listen {
+        Some(address) => {
+            let probes = Probes::new(metrics.clone(), shutdown.clone());
+            Some(probes.with_database(pool.clone()).listen(address).await?)
+        }
+        None => None,
+    };
+    let settings = ServeSettings {
+        listener,
+        pool,
+        api: args.api,
+        unsigned,
+        reach,
+        entry: Entry::SignIn,
+        metrics,
+        metrics_elsewhere: args.admin_listen.is_some(),
+    };
     let summary = run(settings, shutdown).await?;
     report(summary);
     Ok(())
@@ -206,11 +239,14 @@ pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, api, unsigned, reach } = settings;
-    let counts = Arc::new(Counts::default());
+    let ServeSettings { listener, pool, api, unsigned, reach, entry, metrics, metrics_elsewhere } =
+        settings;
+    let shown = (!metrics_elsewhere).then(|| metrics.clone());
+    let intake = Arc::new(Intake::default());
     let is_loopback = listener.local_addr()?.ip().is_loopback();
-    let openness = Openness::of(&api, is_loopback, unsigned)?;
-    let (endpoint, background) = assemble(&api, (openness, reach), pool, &counts, &shutdown)?;
+    let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);
+    let (endpoint, background) =
+        assemble(&api, (openness, reach), pool, (&metrics, shown), &intake, &shutdown)?;
     let limits = ConnectionLimits {
         max_connections: open_files::affordable_connections(api.max_connections),
         header_timeout: api.header_timeout,
@@ -221,7 +257,7 @@ pub async fn run(
     server::serve(listener, endpoint, limits, delayed(shutdown, api.drain_delay)).await;
     // With the endpoint, the last way to what runs beside it is gone.
     background.finish().await;
-    Ok(ServeSummary::of(&counts))
+    Ok(ServeSummary::of(&intake))
 }
 
 /// The rights of strangers.
@@ -230,6 +266,9 @@ struct Openness {
     audience: Audience,
     /// The readers of transactions, unless a setting names them.
     readers: TransactionReaders,
+    /// The way into the pages, and who is answered there.
+    entry: Entry,
+    pages: Audience,
 }
 
 impl Openness {
@@ -237,15 +276,20 @@ impl Openness {
     /// for trying things out, on this machine.
     fn of(api: &ApiArgs, is_loopback: bool, unsigned: Audience) -> anyhow::Result<Self> {
         let is_signed = !api.secrets()?.is_empty();
-        Ok(match (is_signed, is_loopback) {
-            (true, _) => {
-                Self { audience: Audience::Everybody, readers: TransactionReaders::Operators }
-            }
-            (false, true) => Self { audience: unsigned, readers: TransactionReaders::Anybody },
-            (false, false) => {
-                Self { audience: Audience::Everybody, readers: TransactionReaders::Operators }
-            }
-        })
+        let (audience, readers) = match (is_signed, is_loopback) {
+            (true, _) | (false, false) => (Audience::Everybody, TransactionReaders::Operators),
+            (false, true) => (unsigned, TransactionReaders::Anybody),
+        };
+        Ok(Self { audience, readers, entry: Entry::SignIn, pages: audience })
+    }
+
+    /// Open pages do not know who acts, so they are for programs of this machine: whether webhooks
+    /// are signed says nothing of that.
+    fn with_pages(self, entry: Entry, is_loopback: bool) -> Self {
+        match (entry, is_loopback) {
+            (Entry::Open, true) => Self { entry, pages: Audience::ThisMachine, ..self },
+            (Entry::Open, false) | (Entry::SignIn, _) => self,
+        }
     }
 }
 

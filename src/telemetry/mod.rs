@@ -1,7 +1,7 @@
 //! Telemetry of the process: log lines, and spans for an OpenTelemetry collector.
 //!
 //! - `otlp` exports spans as the standard `OTEL_*` variables say, and not at all unless they name a
-//!   collector;
+//!   collector; `figures` does the same for figures, [`export_metrics`];
 //! - `logs` collects what an event says with what its enclosing spans say, and writes one line of
 //!   it to stderr;
 //! - `formats` are the three looks of a line: [`LogFormat`];
@@ -32,6 +32,7 @@
 //! secrets.
 
 mod collector_client;
+mod figures;
 mod formats;
 mod logs;
 mod otlp;
@@ -48,6 +49,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
+pub use self::figures::{FiguresExport, export_metrics};
 use self::formats::LineFormat;
 use self::logs::LogLayer;
 use crate::queue::commits::{WARNINGS_TARGET, note_warning};
@@ -132,11 +134,29 @@ pub enum TelemetryError {
     )]
     Protocol {
         /// The variable that asks for it.
-        variable: &'static str,
+        variable: String,
     },
     /// Spans are to be sent by an exporter that this build has not.
-    #[error("the exporter of OTEL_TRACES_EXPORTER is not supported; set it to `otlp` or `none`")]
-    Exporter,
+    #[error("the exporter of {variable} is not supported; set it to `otlp` or `none`")]
+    Exporter {
+        /// The variable that asks for it.
+        variable: String,
+    },
+    /// Bodies are to be compressed in a way that this build cannot.
+    #[error("what {variable} asks for is not supported; set it to `gzip` or `none`")]
+    Compression {
+        /// The variable that asks for it.
+        variable: String,
+    },
+    /// The file of authorities cannot be read, or holds none.
+    #[error(
+        "the file that OTEL_EXPORTER_OTLP_CERTIFICATE names cannot be read, or holds no certificate \
+         in PEM"
+    )]
+    Certificate,
+    /// The interval of figures is no number.
+    #[error("OTEL_METRIC_EXPORT_INTERVAL is no number of milliseconds such as 60000")]
+    Interval,
     /// The `OTEL_EXPORTER_OTLP_*` variables are contradictory or unreadable. The reason is not
     /// shown: it repeats their values, which may be secret.
     #[error(
@@ -161,8 +181,9 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     // values.
     let doubts = setting_doubts::Doubts::default();
     let registry = Registry::default().with(doubts.clone().with_filter(LevelFilter::WARN));
-    let export =
-        tracing::subscriber::with_default(registry, || otlp::from_env(settings.service_name))?;
+    let resource = otlp::resource(settings.service_name);
+    figures::configure(&resource)?;
+    let export = tracing::subscriber::with_default(registry, || otlp::from_env(resource))?;
 
     let spans = export.as_ref().map(|export| span_layer(export.provider.tracer("surety")));
     let logs = LogLayer::to_stderr(look).with_filter(filter);

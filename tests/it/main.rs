@@ -34,6 +34,7 @@ mod migrate;
 mod money_api;
 mod openapi;
 mod orders;
+mod pages;
 
 mod queues_cli;
 mod reconcile;

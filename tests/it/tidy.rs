@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 ///
 /// The lower rings do not know each other, so each can be read, tested and moved alone. A module
 /// that joins two of them is an edge (`http`, `operations`, `jobs`) or above. `cli` reaches them
-/// through `operations` alone, so that no rule can sit in it. `money`, `ids`, `standard_webhooks`
-/// and `invariants` are words for every ring. `telemetry` is used by the binary alone: the others
+/// through `operations` alone, so that no rule can sit in it. `money`, `ids`, `metrics`,
+/// `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by the binary alone: the others
 /// speak to `tracing` and `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 27] = [
+const MAY_USE: [(&str, &[&str]); 30] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -24,9 +24,11 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "db",
             "dev",
             "ids",
+            "metrics",
             "money",
             "notices",
             "operations",
+            "probes",
             "process",
             "receiver",
             "relay",
@@ -37,7 +39,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "work",
         ],
     ),
-    ("dev", &["bank", "db", "serve", "stdout", "telemetry", "work", "queue"]),
+    ("dev", &["bank", "db", "metrics", "serve", "stdout", "telemetry", "work", "queue"]),
     (
         "serve",
         &[
@@ -47,13 +49,33 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "http",
             "identity",
             "jobs",
+            "metrics",
+            "operations",
+            "pages",
+            "probes",
             "queue",
             "standard_webhooks",
             "telemetry",
         ],
     ),
-    ("work", &["audit", "bank", "db", "deliveries", "jobs", "notices", "queue", "telemetry"]),
-    ("relay", &["db", "events", "jobs", "queue", "serve"]),
+    ("pages", &["http", "identity", "operations", "queue"]),
+    (
+        "work",
+        &[
+            "audit",
+            "bank",
+            "db",
+            "deliveries",
+            "jobs",
+            "metrics",
+            "notices",
+            "operations",
+            "probes",
+            "queue",
+            "telemetry",
+        ],
+    ),
+    ("relay", &["db", "events", "jobs", "metrics", "probes", "queue", "serve", "telemetry"]),
     (
         "http",
         &[
@@ -65,6 +87,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "identity",
             "ids",
             "jobs",
+            "metrics",
             "money",
             "operations",
             "payments",
@@ -83,6 +106,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "identity",
             "ids",
             "jobs",
+            "metrics",
             "money",
             "notices",
             "payments",
@@ -99,6 +123,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "events",
             "identity",
             "ids",
+            "metrics",
             "money",
             "notices",
             "payments",
@@ -109,15 +134,17 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("events", &["ids"]),
     ("payments", &["ids", "invariants", "money"]),
     ("audit", &[]),
-    ("bank", &["ids", "money"]),
-    ("deliveries", &["ids", "money", "standard_webhooks"]),
+    ("bank", &["ids", "metrics", "money"]),
+    ("deliveries", &["ids", "metrics", "money", "standard_webhooks"]),
     ("receiver", &["deliveries", "standard_webhooks"]),
     ("identity", &["ids", "money"]),
-    ("notices", &["ids", "money"]),
+    ("notices", &["ids", "metrics", "money"]),
     ("queue", &[]),
-    ("telemetry", &["http", "queue"]),
+    ("telemetry", &["http", "metrics", "queue"]),
     ("process", &["cli", "stdout", "telemetry"]),
     ("db", &["queue"]),
+    ("metrics", &[]),
+    ("probes", &["db", "metrics"]),
     ("money", &[]),
     ("ids", &[]),
     ("standard_webhooks", &[]),

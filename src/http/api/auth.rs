@@ -3,31 +3,25 @@
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Serialize;
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::ApiTags;
 use crate::http::edge::caller::{self, Caller, Principal};
 use crate::http::edge::client_address::ClientAddress;
-use crate::http::edge::database::{in_transaction, within_seconds};
-use crate::http::edge::rate_limits::{LimitClass, RateLimits};
+use crate::http::edge::password_sign_ins::{PasswordSignIns, SignedIn as SignedInSession};
 use crate::http::wire::field_types::{EmailIn, Text};
 use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::{Refusals, Refused};
-use crate::identity::passwords::{self, Hasher, Password};
-use crate::identity::{Email, sessions, signing_keys, tokens, users};
+use crate::identity::passwords::{self, Password};
+use crate::identity::{Email, sessions};
 
 /// The API of signing in and out.
 #[derive(Clone)]
 pub struct AuthApi {
-    /// The database of users and sessions.
-    pub pool: PgPool,
-    /// Compares passwords.
-    pub hasher: Hasher,
-    /// Knows how often may be tried.
-    pub rate_limits: RateLimits,
+    /// Starts and ends sessions.
+    pub sign_ins: PasswordSignIns,
 }
 
 #[OpenApi]
@@ -54,31 +48,8 @@ impl AuthApi {
         body: JsonBody<Login>,
     ) -> Result<SignedIn, Refused<SignIn>> {
         let (email, password) = body.read()?;
-        self.rate_limits.admit(LimitClass::LoginByAddress, &address.subject()).await?;
-        // Together: whoever guesses from elsewhere uses up nothing of the owner's.
-        let guesses = format!("email:{email} {}", address.subject());
-        self.rate_limits.admit(LimitClass::LoginByAccount, &guesses).await?;
-
-        let candidate = within_seconds(&self.pool, async |conn| {
-            Ok(users::find_sign_in_candidate(conn, &email).await?)
-        });
-        let candidate = candidate.await?;
-        let hash = candidate.as_ref().map(|it| &it.password_hash);
-        let is_right = self.hasher.verify(password, hash).await.map_err(Problem::from)?;
-        let candidate = candidate.filter(|_| is_right);
-        let candidate = candidate.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;
-
-        let signed_in = in_transaction(&self.pool, async |conn| {
-            let key = signing_keys::newest(conn).await?;
-            let (id, hash) = (candidate.id, &candidate.password_hash);
-            let session = sessions::start(conn, id, hash, &key).await?;
-            Ok(session.map(|session| (session, key)))
-        });
-        let signed_in = signed_in.await?;
-
-        let (session, key) = signed_in.ok_or_else(|| Problem::new(Code::InvalidCredentials))?;
-        let token = tokens::issue(&session, &key)
-            .map_err(|error| Problem::new(Code::InternalError).cause(error))?;
+        let SignedInSession { session, token } =
+            self.sign_ins.start(&address, &email, password).await?;
         let access = Access {
             access_token: token,
             token_type: "Bearer".to_owned(),
@@ -102,7 +73,7 @@ impl AuthApi {
         let Principal::User { session, .. } = caller.principal else {
             return Err(Problem::new(Code::Forbidden).into());
         };
-        in_transaction(&self.pool, async |conn| Ok(sessions::end(conn, session).await?)).await?;
+        self.sign_ins.end(session).await?;
         Ok(SignedOut::NoContent)
     }
 }

@@ -16,6 +16,7 @@
 //! - [`jobs`], [`queues`], [`schedules`], [`workers`]: what operators read and do.
 //! - [`overview`], [`health_report`], [`verifications`]: how things stand, what is amiss, and
 //!   whether every guarantee holds.
+//! - [`activity`]: what happened when, for charts.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
 //!
@@ -27,6 +28,7 @@
 //!
 //! [`Refused`]: crate::http::wire::refused::Refused
 
+pub mod activity;
 pub mod audit;
 pub mod auth;
 pub mod bulk_operations;
@@ -60,6 +62,7 @@ pub mod workers;
 
 use poem_openapi::Tags;
 
+use self::activity::ActivityApi;
 use self::audit::AuditApi;
 use self::auth::AuthApi;
 use self::bulk_operations::BulkOperationsApi;
@@ -104,7 +107,7 @@ pub type Apis = (
     ),
     (WebhookEndpointsApi, DeliveriesApi),
     (FailuresApi, BulkOperationsApi, ConflictsApi),
-    (DeadLettersApi, AuditApi, TimelinesApi),
+    (DeadLettersApi, AuditApi, TimelinesApi, ActivityApi),
     (JobsApi, QueuesApi, QueueLimitsApi, SchedulesApi, WorkersApi),
     (OverviewApi, HealthReportApi, VerificationsApi),
     (SystemApi, MetricsApi, DocsApi),

@@ -58,6 +58,21 @@ pub enum Principal {
 }
 
 impl Caller {
+    /// The caller whose credential this is: the token of a session, or the secret of an API key.
+    /// For those who carry it elsewhere than in `Authorization`; asks no rate limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unauthenticated`] for every reason alike; [`Code::Unavailable`] and
+    /// [`Code::Overloaded`] as [`SignIns::find`].
+    pub async fn of_credential(
+        sign_ins: &SignIns,
+        credential: &str,
+        address: ClientAddress,
+    ) -> Result<Self, Problem> {
+        Ok(by_credential(sign_ins, credential, address).await?)
+    }
+
     /// The name of the caller's quota: `user:<uuid>` or `key:<uuid>`.
     pub fn subject(&self) -> String {
         match self.principal {
@@ -126,22 +141,23 @@ impl From<Caller> for Identity {
 async fn authenticate(
     sign_ins: &SignIns,
     headers: &HeaderMap,
-    ClientAddress(address): ClientAddress,
+    address: ClientAddress,
 ) -> Result<Caller, Problem> {
-    let authenticated = match bearer(headers) {
-        Ok(secret) if secret.starts_with(SECRET_PREFIX) => {
-            by_api_key(sign_ins, secret, address).await
-        }
-        Ok(token) => by_token(sign_ins, token, address).await,
-        Err(stranger) => Err(stranger),
-    };
-    authenticated.map_err(|stranger| match stranger {
-        AuthenticationFailure::Unanswered(problem) => problem,
-        AuthenticationFailure::Unknown(reason) => {
-            tracing::debug!("not authenticated: {reason:#}");
-            Problem::new(Code::Unauthenticated)
-        }
-    })
+    match bearer(headers) {
+        Ok(credential) => Ok(by_credential(sign_ins, credential, address).await?),
+        Err(stranger) => Err(stranger.into()),
+    }
+}
+
+async fn by_credential(
+    sign_ins: &SignIns,
+    credential: &str,
+    ClientAddress(address): ClientAddress,
+) -> Result<Caller, AuthenticationFailure> {
+    match credential.starts_with(SECRET_PREFIX) {
+        true => by_api_key(sign_ins, credential, address).await,
+        false => by_token(sign_ins, credential, address).await,
+    }
 }
 
 async fn by_token(
@@ -214,6 +230,18 @@ enum AuthenticationFailure {
 impl AuthenticationFailure {
     fn because(reason: &'static str) -> Self {
         Self::Unknown(anyhow::Error::msg(reason))
+    }
+}
+
+impl From<AuthenticationFailure> for Problem {
+    fn from(failure: AuthenticationFailure) -> Self {
+        match failure {
+            AuthenticationFailure::Unanswered(problem) => problem,
+            AuthenticationFailure::Unknown(reason) => {
+                tracing::debug!("not authenticated: {reason:#}");
+                Problem::new(Code::Unauthenticated)
+            }
+        }
     }
 }
 

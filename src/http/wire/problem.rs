@@ -90,6 +90,21 @@ impl Problem {
         self.code
     }
 
+    /// The sentence about this very request.
+    pub fn sentence(&self) -> &str {
+        &self.detail
+    }
+
+    /// The fields that are wrong; none where the problem is not about fields.
+    pub fn wrong_fields(&self) -> &[FieldError] {
+        &self.errors
+    }
+
+    /// The seconds after which the same request may be sent again, if waiting helps.
+    pub fn wait_secs(&self) -> Option<u32> {
+        self.retry_after_secs
+    }
+
     /// The body, which names `path` as the instance.
     pub fn body(&self, path: &str) -> Vec<u8> {
         let body = ProblemBody {
@@ -125,7 +140,7 @@ impl Problem {
     }
 
     /// Translates an error of poem's.
-    fn of(error: &poem::Error) -> Self {
+    pub fn of(error: &poem::Error) -> Self {
         if let Some(problem) = error.downcast_ref::<Problem>() {
             return problem.clone();
         }
@@ -159,7 +174,8 @@ impl Problem {
             }])
     }
 
-    fn log(&self, path: &str) {
+    /// Writes it to the log, with its cause.
+    pub fn log(&self, path: &str) {
         let code = self.code.as_str();
         match &self.cause {
             Some(cause) if self.code.status() == 503 => {

@@ -21,13 +21,15 @@ pub mod selection;
 pub use self::change::{ChangeJobs, JobAction, JobChange, JobRefusal, JobResult, RefusalClass};
 pub use self::selection::JobSelection;
 pub use crate::jobs::changes::acting::ChangeError as JobsError;
+pub use crate::jobs::dead_letters::is_about_money;
+pub use crate::queue::AttemptOutcome;
 pub use crate::queue::JobId;
 pub use crate::queue::JobState;
 pub use crate::queue::operate::ArgsMatch;
 pub use crate::queue::operate::JobFilter;
 pub use crate::queue::operate::failures::{Fingerprint, InvalidFingerprint};
 pub use crate::queue::operate::inspect::{
-    Attempt, Explanation, Intervention, JobDetails, ResolutionKind,
+    Attempt, Explanation, Intervention, JobDetails, JobTraces, ResolutionKind, traces,
 };
 pub use crate::queue::operate::list::{JobSummary, MAX_LISTED};
 

@@ -86,7 +86,9 @@ impl LimitsVersion {
     }
 }
 
-fn spelled(on_poison: OnPoison) -> String {
+/// The rule as it is written: `block`, `skip_after=N` or `park`.
+#[must_use]
+pub fn spelled(on_poison: OnPoison) -> String {
     match on_poison {
         OnPoison::Block => "block".to_owned(),
         OnPoison::SkipAfter(attempts) => format!("skip_after={attempts}"),

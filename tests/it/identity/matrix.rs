@@ -129,6 +129,7 @@ const RULES: &[(&str, Rule)] = &[
     ("get_deposit_timeline", Rule::Staff),
     ("get_withdrawal_timeline", Rule::Staff),
     ("get_transfer_timeline", Rule::Staff),
+    ("get_activity", Rule::Staff),
     ("get_status", Rule::Anybody),
     ("check_health", Rule::Anybody),
     ("check_readiness", Rule::Anybody),

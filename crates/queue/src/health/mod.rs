@@ -7,6 +7,7 @@
 //! - `workers`: whether there are workers, and for every kind one that knows it.
 //! - `failures`: kinds whose jobs fail.
 //! - `history`: days that retention holds back, and discarded jobs that wait for a decision.
+//! - [`figures`]: the queue in numbers.
 //! - `storage`: partitions, indexes, storage settings, dead rows.
 //!
 //! [`compare_relations`] and [`dead_rows`] can be asked of the tables of other schemas, too.
@@ -27,6 +28,7 @@
 
 mod backlog;
 mod failures;
+pub mod figures;
 mod finding;
 mod fix;
 mod history;

@@ -16,6 +16,7 @@ pub static QUEUE: Schema = Schema {
         "0004_groups" guarded,
         "0005_schedules",
         "0006_workers",
+        "0007_activity",
         "0008_failures",
     ],
     files: crate::schema_files![
@@ -66,6 +67,10 @@ pub static QUEUE: Schema = Schema {
         "functions/shown_args",
         "functions/page_start",
         "functions/ids_around",
+        "functions/add_histograms",
+        "functions/record_activity",
+        "functions/sample_depths",
+        "functions/prune_activity",
         "views/all_jobs",
     ],
 };

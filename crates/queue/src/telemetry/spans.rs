@@ -1,7 +1,7 @@
 //! The spans of enqueues and of runs.
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use opentelemetry::global::BoxedTracer;
 use opentelemetry::trace::{
@@ -115,6 +115,11 @@ impl ProcessSpan {
     /// The context of what the run causes.
     pub fn context(&self) -> &Context {
         &self.cx
+    }
+
+    /// The time since the run began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Runs `handler` inside the span: what it logs carries the job's fields, what it enqueues or

@@ -38,6 +38,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             match claimed {
                 Ok(claim) => {
                     failures = 0;
+                    self.activity().engine().claimed(claim.jobs.len(), since.elapsed());
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if !claim.has_more {
                         stop.run_until_cancelled(self.wait_for_work(wake, claim.again_in)).await;
@@ -45,6 +46,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                 }
                 Err(error) => {
                     failures += 1;
+                    self.activity().engine().failed_claims.add(1);
                     if failures == 1 {
                         let error = crate::chain(&error);
                         tracing::warn!(error, "cannot claim jobs, trying on");

@@ -153,6 +153,7 @@ const STEPS: &[Step] = &[
     step("list_users", By::Admin, &[]),
     step("change_user", By::Admin, &[ADA]),
     step("list_audit_entries", By::Admin, &[]),
+    step("get_activity", By::Admin, &[]),
     step("prove_transaction", By::Anybody, &[]),
     step("get_transaction_timeline", By::Admin, &[]),
     step("get_deposit_timeline", By::Admin, &[DEPOSIT]),

@@ -34,7 +34,7 @@ use serde_json::Value;
 
 use super::Apis;
 
-pub use self::routes::{allowed_methods, operation_ids, paths};
+pub use self::routes::{allowed_methods, paths, routes_by_operation};
 
 const DESCRIPTION: &str = "\
 Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
@@ -50,7 +50,7 @@ A server on a loopback address without a webhook secret is for trying things out
 unsigned webhooks and shows all transactions. It answers programs of its own machine only, and \
 refuses (`not-local`) what names another `Host` or came through a proxy.
 
-Prometheus scrapes `GET /metrics`, which is no part of this document: the format is OpenMetrics.";
+Prometheus scrapes `GET /metrics`, which is no part of this document.";
 
 /// Operations that the document leaves out: `/metrics` is for a scraper, and generators of clients
 /// do not know its media type.

@@ -1,58 +1,22 @@
-//! `app work`: the composition root of a process that runs jobs.
+//! Settings of a worker.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use humantime::parse_duration;
 use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
-use tokio_util::sync::CancellationToken;
 
 use crate::audit::export::ExportTarget;
 use crate::bank::BankArgs;
-use crate::db::{self, DatabaseArgs};
 use crate::deliveries::settings::ReachArgs;
 use crate::deliveries::{Client, Guard, Limits, RetrySchedule, Transport};
-use crate::jobs::audit_keeper::AuditKeeper;
-use crate::jobs::{self, Bank, Services, Webhooks};
+use crate::jobs::Webhooks;
 use crate::notices::MailArgs;
-use crate::queue::Retention;
-use crate::queue::operate::known_names::KnownNames;
 use crate::queue::sealing::Keyring;
-use crate::queue::{Worker, WorkerSettings, WorkerSummary};
-
-/// Connections of the handlers' pool. A handler holds one only while it writes, so few serve many
-/// jobs.
-const HANDLER_CONNECTIONS: u32 = 10;
-
-const APPLICATION: &str = "surety work";
-
-/// Runs jobs from the queue until it is asked to stop.
-#[derive(ClapArgs, Clone, Debug)]
-#[command(after_help = "Examples:
-  app work
-  app work --concurrency 32 --grace 60s
-
-The first SIGINT, SIGTERM or SIGHUP stops claiming, lets jobs in progress finish within --grace,
-hands the others back and exits 0. The second exits at once; leases then bring the jobs back. 'app
-workers drain' does what the first signal does, from anywhere.")]
-pub struct Args {
-    /// The database.
-    #[command(flatten)]
-    pub database: DatabaseArgs,
-
-    /// Apply missing migrations before starting.
-    #[arg(long)]
-    pub migrate: bool,
-
-    /// The settings of the worker.
-    #[command(flatten)]
-    pub worker: WorkerArgs,
-}
+use crate::queue::{Retention, WorkerSettings};
 
 /// Settings of a worker, shared by `app work` and `app dev`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -141,7 +105,7 @@ pub struct WebhookArgs {
 }
 
 impl WebhookArgs {
-    fn start(&self, pool: &PgPool) -> anyhow::Result<Webhooks> {
+    pub(super) fn start(&self, pool: &PgPool) -> anyhow::Result<Webhooks> {
         let guard = Guard::new(self.reach.reach());
         let transport = Transport::new(guard, Limits::default());
         let client = Client::new(transport.context("TLS cannot be set up for webhooks")?);
@@ -224,90 +188,4 @@ impl WorkerArgs {
             version: self.worker_version.clone(),
         })
     }
-}
-
-/// `app work`.
-///
-/// # Errors
-///
-/// When the database cannot be reached, its schema is not current, or the settings cannot work.
-pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let database = &args.database;
-    let pool = database.connect_to_write(HANDLER_CONNECTIONS, APPLICATION).await?;
-    if args.migrate {
-        db::migrate(&database.connect_session(APPLICATION, "--migrate").await?).await?;
-    }
-    db::require_current_schema(&pool).await?;
-    let handlers = pool.clone();
-    let worker = worker(pool, &args.worker, database.direct_options(APPLICATION)?)?;
-    worker.require_rights().await?;
-    tracing::info!(concurrency = args.worker.concurrency, "working");
-    if !args.worker.mail.has_server() {
-        tracing::info!(
-            "APP_SMTP_URL is not set: this worker sends no mail, and keeps none for later"
-        );
-    }
-    warn_of_unknown_queues(&handlers, &args.worker.queues).await;
-    // Not that of the worker, which may be told to drain by others.
-    let stop = CancellationToken::new();
-    let keeper = tokio::spawn(audit_keeper(handlers, &args.worker).run(stop.clone()));
-    let summary = worker.run(shutdown).await;
-    stop.cancel();
-    keeper.await.context("the keeper of the audit log panicked")?;
-    report(summary);
-    Ok(())
-}
-
-/// Says which of the queues nobody knows: a worker of a mistyped one waits for ever.
-async fn warn_of_unknown_queues(pool: &PgPool, queues: &[String]) {
-    let known = async {
-        let mut conn = pool.acquire().await?;
-        KnownNames::read(&mut conn).await
-    };
-    // Whoever cannot be asked now is asked for jobs anyway, and says what is wrong then.
-    let Ok(mut known) = known.await else { return };
-    known.queues.extend(jobs::kinds().iter().map(|kind| kind.queue().to_owned()));
-    for doubt in known.doubts_about_queues(queues.iter().map(String::as_str)) {
-        tracing::warn!("--queues: {doubt}");
-    }
-}
-
-/// A worker of this application's job kinds. It listens for new jobs by `direct`, a way past any
-/// connection pooler, if there is one.
-///
-/// # Errors
-///
-/// When the settings cannot work.
-pub fn worker(
-    pool: PgPool,
-    args: &WorkerArgs,
-    direct: Option<PgConnectOptions>,
-) -> anyhow::Result<Arc<Worker<Services>>> {
-    let bank = Bank::new(&args.bank)?;
-    let webhooks = Some(args.webhooks.start(&pool)?);
-    let mailer = args.mail.mailer()?;
-    let registry = jobs::registry(Services { pool: pool.clone(), bank, webhooks, mailer });
-    let worker =
-        Worker::new(pool, registry, args.settings()?).context("the worker cannot start")?;
-    Ok(Arc::new(match direct {
-        Some(direct) => worker.listening_by(direct),
-        None => worker,
-    }))
-}
-
-/// The keeper of the audit log that runs beside the workers of a process.
-pub fn audit_keeper(pool: PgPool, args: &WorkerArgs) -> AuditKeeper {
-    let (export, export_interval) = (args.audit_export.clone(), args.audit_export_interval);
-    AuditKeeper { pool, export, export_interval }
-}
-
-fn report(summary: WorkerSummary) {
-    tracing::info!(
-        completed = summary.completed,
-        failed = summary.failed,
-        discarded = summary.discarded,
-        lease_lost = summary.lease_lost,
-        handed_back = summary.handed_back,
-        "stopped working"
-    );
 }
