@@ -17,7 +17,7 @@ use crate::http::wire::problem::Problem;
 use crate::http::wire::request_body::BufferedBody;
 
 /// All pages as one endpoint, which answers every request and never fails.
-pub fn endpoint(parts: SiteParts) -> impl Endpoint<Output = Response> + 'static {
+pub fn endpoint(parts: SiteParts) -> impl Endpoint<Output = Response> + 'static + use<> {
     let (bodies, audience) = (parts.bodies, parts.audience);
     let site = Arc::new(Site::new(parts));
     let inner = BufferedBody::new(routes(&site), bodies);

@@ -102,16 +102,7 @@ pub(super) fn assemble(
         hasher: hasher.clone(),
         rate_limits: rate_limits.clone(),
     };
-    let pages = pages::endpoint(SiteParts {
-        pool: pool.clone(),
-        sign_ins: edge.sign_ins.clone(),
-        passwords: passwords.clone(),
-        rate_limits: rate_limits.clone(),
-        entry: openness.entry,
-        audience: openness.pages,
-        bodies: edge.bodies,
-        shutdown: shutdown.clone(),
-    });
+    let pages = pages_of(&edge, openness, (&pool, &passwords), shutdown);
     let apis = (
         (
             InboundWebhooksApi {
@@ -160,6 +151,25 @@ pub(super) fn assemble(
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown }, DocsApi),
     );
     Ok((http::endpoint(apis, pages, edge), background))
+}
+
+/// The operator's pages.
+fn pages_of(
+    edge: &Edge,
+    openness: Openness,
+    (pool, passwords): (&PgPool, &PasswordSignIns),
+    shutdown: &CancellationToken,
+) -> impl Endpoint<Output = Response> + 'static + use<> {
+    pages::endpoint(SiteParts {
+        pool: pool.clone(),
+        sign_ins: edge.sign_ins.clone(),
+        passwords: passwords.clone(),
+        rate_limits: edge.limits.clone(),
+        entry: openness.entry,
+        audience: openness.pages,
+        bodies: edge.bodies,
+        shutdown: shutdown.clone(),
+    })
 }
 
 /// Looks at the database for figures, and stores the counts of webhooks.

@@ -69,6 +69,7 @@ pub(super) fn stretches(job: &JobDetails, now: OffsetDateTime) -> (Vec<Stretch>,
             stretches.push(scale.stretch(title, "runs", "run", (started_at, end)));
         }
         (state, _) if state.is_waiting() => stretches.extend(scale.wait("Waits", at, end)),
+        _ if shown.is_empty() => stretches.extend(scale.wait("Waited", at, end)),
         _ => {}
     }
     (stretches, left_out)

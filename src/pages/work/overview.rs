@@ -157,7 +157,7 @@ fn waits(queues: &queues::QueueList, waited: &[f64]) -> [Tile; 2] {
 
 fn ledger(verified: Option<&LastVerify>, now: OffsetDateTime) -> Tile {
     let (value, note, tone) = match verified {
-        None => ("not checked".to_owned(), "app verify checks it".to_owned(), ""),
+        None => ("unchecked".to_owned(), "app verify checks it".to_owned(), ""),
         Some(it) if it.ok => {
             ("balanced".to_owned(), format!("checked {}", words::relative(it.at, now)), "")
         }
