@@ -13,6 +13,7 @@
 //! - [`job_keys`]: sealing stored jobs again under the current key.
 //! - [`activity`]: what happened when, for charts.
 //! - [`audit`]: the log of all this, its proofs and its verification.
+//! - [`overview`]: the figures of the whole system, and what of them needs a person.
 //! - [`figures`]: the whole system in numbers, for Prometheus.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
@@ -52,6 +53,7 @@ pub mod health;
 pub mod job_keys;
 pub mod jobs;
 pub mod notifications;
+pub mod overview;
 pub mod queues;
 pub mod reconciliation;
 pub mod schedules;

@@ -18,20 +18,27 @@ use crate::http::api::dead_letters::DeadLettersApi;
 use crate::http::api::deposits::DepositsApi;
 use crate::http::api::docs::DocsApi;
 use crate::http::api::failures::FailuresApi;
+use crate::http::api::health_report::HealthReportApi;
 use crate::http::api::inbound_webhooks::InboundWebhooksApi;
+use crate::http::api::jobs::JobsApi;
 use crate::http::api::metrics::MetricsApi;
 use crate::http::api::notifications::NotificationsApi;
 use crate::http::api::orders::{OrderService, PlaceOrders};
+use crate::http::api::overview::OverviewApi;
+use crate::http::api::queues::{QueueLimitsApi, QueuesApi};
 use crate::http::api::record_transactions::RecordTransactions;
+use crate::http::api::schedules::SchedulesApi;
 use crate::http::api::system::SystemApi;
 use crate::http::api::timelines::TimelinesApi;
 use crate::http::api::transactions::TransactionsApi;
 use crate::http::api::transfers::TransfersApi;
 use crate::http::api::user_money::UserMoneyApi;
 use crate::http::api::users::UsersApi;
+use crate::http::api::verifications::VerificationsApi;
 use crate::http::api::wallets::WalletsApi;
 use crate::http::api::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
 use crate::http::api::withdrawals::WithdrawalsApi;
+use crate::http::api::workers::WorkersApi;
 use crate::http::edge::idempotency;
 use crate::http::edge::intake::Intake;
 use crate::http::edge::password_sign_ins::PasswordSignIns;
@@ -124,10 +131,22 @@ pub(super) fn assemble(
             ConflictsApi { pool: pool.clone(), notifier: notifier.clone() },
         ),
         (
-            DeadLettersApi { pool: pool.clone(), notifier },
+            DeadLettersApi { pool: pool.clone(), notifier: notifier.clone() },
             AuditApi { pool: pool.clone() },
             TimelinesApi { pool: pool.clone() },
             ActivityApi { pool: pool.clone() },
+        ),
+        (
+            JobsApi { pool: pool.clone(), notifier: notifier.clone() },
+            QueuesApi { pool: pool.clone(), notifier: notifier.clone() },
+            QueueLimitsApi { pool: pool.clone(), notifier: notifier.clone() },
+            SchedulesApi { pool: pool.clone(), notifier },
+            WorkersApi { pool: pool.clone() },
+        ),
+        (
+            OverviewApi { pool: pool.clone() },
+            HealthReportApi::new(pool.clone()),
+            VerificationsApi { pool: pool.clone() },
         ),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown }, DocsApi),
     );

@@ -143,6 +143,10 @@ async fn the_collection_runs_from_top_to_bottom_and_knows_every_operation() {
             // There is none, and nothing is sealed.
             successes = vec![404];
         }
+        let is_about_nothing = ["_schedule", "get_worker", "drain_worker", "unblock_queue_key"];
+        if is_about_nothing.iter().any(|it| operation.ends_with(it)) {
+            successes = vec![404];
+        }
         if operation == "retry_delivery" {
             // Nobody has answered it yet.
             successes = vec![202, 409];

@@ -45,6 +45,7 @@
 mod blocked_keys;
 mod cancel;
 pub mod discarded;
+pub mod failing;
 pub mod failures;
 mod filter;
 pub mod inspect;

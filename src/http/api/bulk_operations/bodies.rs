@@ -95,6 +95,10 @@ json_object! {
         since: Option<Moment>,
         /// The moment before which a job was enqueued (RFC 3339).
         until: Option<Moment>,
+        /// The moment from which on a job was discarded, or had its last attempt fail (RFC 3339).
+        failed_since: Option<Moment>,
+        /// The moment before which it was or had (RFC 3339).
+        failed_until: Option<Moment>,
         /// Fields at the top of the arguments, with the values that they must have.
         args: Option<BTreeMap<String, String>>,
         /// The provider's id of the transaction that a job is about.
@@ -118,6 +122,11 @@ json_object! {
             min_attempt: attempt,
             since: since?.map(|Moment(at)| selection::Moment::At(at)),
             until: until?.map(|Moment(at)| selection::Moment::At(at)),
+            failed_since: failed_since?.map(|Moment(at)| selection::Moment::At(at)),
+            failed_until: failed_until?.map(|Moment(at)| selection::Moment::At(at)),
+            // Whatever is decided over needs no decision; what is not is what an action finds.
+            decided: None,
+            ids: None,
             args: fields.accept("args", args_of(args?))?,
             fingerprint: fields.accept("fingerprint", fingerprint)?,
             transaction: transaction_id?.map(|Text(text)| text),

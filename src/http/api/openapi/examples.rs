@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::audit_examples;
+use super::{audit_examples, operator_examples};
 
 use crate::http::wire::problem::{Code, FieldError, Problem};
 
@@ -344,6 +344,7 @@ pub(super) fn of_problem(code: Code) -> Value {
         }
         Code::InvalidParameter => vec![field("?limit", "invalid", "must be at most 200")],
         Code::NotReady => vec![field("database", "away", "The database does not answer.")],
+        Code::JobUnsuitable => vec![field("job", "running", "it runs: wait, or cancel it")],
         _ => Vec::new(),
     };
     let user = format!("/v1/users/{USER_ID}");
@@ -361,6 +362,13 @@ pub(super) fn of_problem(code: Code) -> Value {
         | Code::LastAdmin
         | Code::UserNotSettled => &user,
         Code::NotReady => "/readyz",
+        Code::JobNotFound | Code::JobUnsuitable => "/v1/jobs/812",
+        Code::QueueNotFound | Code::KeyNotBlocked => "/v1/queues/reports",
+        Code::ScheduleNotFound | Code::SchedulePaused | Code::ScheduleNotPaused => {
+            "/v1/schedules/nightly-report"
+        }
+        Code::WorkerNotFound | Code::WorkerLost => "/v1/workers",
+        Code::VerificationNotFound => "/v1/verifications/17",
         Code::DeadLetterNotFound | Code::DeadLetterDecided | Code::NothingToRedrive => {
             "/v1/dead-letters/812"
         }
@@ -389,6 +397,9 @@ pub(super) fn of_problem(code: Code) -> Value {
 
 /// The example of an operation's parameter.
 pub(super) fn of_parameter(operation: &str, name: &str) -> Option<Value> {
+    if let Some(example) = operator_examples::of_parameter(operation, name) {
+        return Some(example);
+    }
     Some(match (operation, name) {
         ("list_users", "status") => json!("active"),
         (_, "transaction_id") => json!("txn_1001"),

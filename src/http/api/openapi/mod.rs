@@ -16,6 +16,7 @@ mod collection;
 mod components;
 mod describe;
 mod examples;
+mod failure_examples;
 mod layout;
 mod names;
 mod operator_examples;
