@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
 use crate::deliveries::{Guard, Reach};
+use crate::http::api::OperatorApis;
 use crate::http::api::audit::AuditApi;
 use crate::http::api::auth::AuthApi;
 use crate::http::api::bulk_operations::BulkOperationsApi;
@@ -104,19 +105,22 @@ pub(super) fn assemble(
             WebhookEndpointsApi { pool: pool.clone(), guard: Guard::new(reach) },
             DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
         ),
-        (
-            FailuresApi { pool: pool.clone() },
-            BulkOperationsApi { pool: pool.clone(), notifier: notifier.clone() },
-            ConflictsApi { pool: pool.clone(), notifier: notifier.clone() },
-        ),
-        (
-            DeadLettersApi { pool: pool.clone(), notifier },
-            AuditApi { pool: pool.clone() },
-            TimelinesApi { pool: pool.clone() },
-        ),
+        for_operators(&pool, &notifier),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics }, DocsApi),
     );
     Ok((http::endpoint(apis, edge), background))
+}
+
+/// The APIs of those who look after the service.
+fn for_operators(pool: &PgPool, notifier: &Notifier) -> OperatorApis {
+    (
+        FailuresApi { pool: pool.clone() },
+        BulkOperationsApi { pool: pool.clone(), notifier: notifier.clone() },
+        ConflictsApi { pool: pool.clone(), notifier: notifier.clone() },
+        DeadLettersApi { pool: pool.clone(), notifier: notifier.clone() },
+        AuditApi { pool: pool.clone() },
+        TimelinesApi { pool: pool.clone() },
+    )
 }
 
 /// The tasks that run beside the API.

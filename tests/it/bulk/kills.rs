@@ -60,7 +60,8 @@ async fn a_cancel_takes_hold_between_two_chunks_and_what_was_done_stays() {
     let mut blocker = db.pool.begin().await.unwrap();
     sqlx::query(
         "select from queue.finished_jobs where id = (
-           select id from queue.finished_jobs where kind = 'other' order by id desc offset 700 limit 1
+           select id from queue.finished_jobs where kind = 'other'
+           order by id desc offset 700 limit 1
          ) for update",
     )
     .execute(&mut *blocker)
