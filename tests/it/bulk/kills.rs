@@ -22,7 +22,6 @@ async fn ten_thousand_jobs_are_redriven_once_each_whoever_is_killed() {
     let db = TestDb::new().await;
     give_up(&db.pool, JOBS).await;
     let id = start(&db.pool, JobAction::Retry, in_states(&[JobState::Discarded])).await;
-    assert_eq!(find(&db.pool, id).await.eligible, JOBS as u64);
 
     let mut worker = worker_process(&db.url);
     let mut done = 0;

@@ -31,8 +31,8 @@ pub struct JobStanding {
 }
 
 impl JobStanding {
-    /// The result of [`run_now`](super::interventions::run_now) as things stand. Of a discarded job that nobody has decided over,
-    /// [`InterventionRefusal::Discarded`].
+    /// The result of [`run_now`](super::interventions::run_now) as things stand. Of a discarded job
+    /// that nobody has decided over, [`InterventionRefusal::Discarded`].
     ///
     /// # Errors
     ///
