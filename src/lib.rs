@@ -159,6 +159,9 @@
 //! | rescue, prune | take back an expired lease; drop old history |
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
+//! | failure, fingerprint | what errors of jobs say without numbers, ids, addresses; its hash |
+//! | bulk operation, scope | one action on all jobs of a filter; those that matched at its start |
+//! | conflict | a known transaction that came again with other content |
 //! | redacted, sealed | hidden wherever args are shown; encrypted before they are stored |
 //! | pause, drain | start nothing more of a queue; let what runs finish, of a queue or a worker |
 //! | batch, member | jobs that are done when all of them have ended; one of them |

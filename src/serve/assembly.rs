@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
 use crate::deliveries::{Guard, Reach};
+use crate::http::api::OperatorApis;
 use crate::http::api::activity::ActivityApi;
 use crate::http::api::audit::AuditApi;
 use crate::http::api::auth::AuthApi;
@@ -125,29 +126,7 @@ pub(super) fn assemble(
             WebhookEndpointsApi { pool: pool.clone(), guard: Guard::new(reach) },
             DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
         ),
-        (
-            FailuresApi { pool: pool.clone() },
-            BulkOperationsApi { pool: pool.clone(), notifier: notifier.clone() },
-            ConflictsApi { pool: pool.clone(), notifier: notifier.clone() },
-        ),
-        (
-            DeadLettersApi { pool: pool.clone(), notifier: notifier.clone() },
-            AuditApi { pool: pool.clone() },
-            TimelinesApi { pool: pool.clone() },
-            ActivityApi { pool: pool.clone() },
-        ),
-        (
-            JobsApi { pool: pool.clone(), notifier: notifier.clone() },
-            QueuesApi { pool: pool.clone(), notifier: notifier.clone() },
-            QueueLimitsApi { pool: pool.clone(), notifier: notifier.clone() },
-            SchedulesApi { pool: pool.clone(), notifier },
-            WorkersApi { pool: pool.clone() },
-        ),
-        (
-            OverviewApi { pool: pool.clone() },
-            HealthReportApi::new(pool.clone()),
-            VerificationsApi { pool: pool.clone() },
-        ),
+        for_operators(&pool, &notifier),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown }, DocsApi),
     );
     Ok((http::endpoint(apis, pages, edge), background))
@@ -179,6 +158,35 @@ async fn keep_figures(
     stop: CancellationToken,
 ) {
     tokio::join!(sampler.keep(stop.clone()), intake.keep(pool, stop));
+}
+
+/// The APIs of those who look after the service.
+fn for_operators(pool: &PgPool, notifier: &Notifier) -> OperatorApis {
+    (
+        (
+            FailuresApi { pool: pool.clone() },
+            BulkOperationsApi { pool: pool.clone(), notifier: notifier.clone() },
+            ConflictsApi { pool: pool.clone(), notifier: notifier.clone() },
+        ),
+        (
+            DeadLettersApi { pool: pool.clone(), notifier: notifier.clone() },
+            AuditApi { pool: pool.clone() },
+            TimelinesApi { pool: pool.clone() },
+            ActivityApi { pool: pool.clone() },
+        ),
+        (
+            JobsApi { pool: pool.clone(), notifier: notifier.clone() },
+            QueuesApi { pool: pool.clone(), notifier: notifier.clone() },
+            QueueLimitsApi { pool: pool.clone(), notifier: notifier.clone() },
+            SchedulesApi { pool: pool.clone(), notifier: notifier.clone() },
+            WorkersApi { pool: pool.clone() },
+        ),
+        (
+            OverviewApi { pool: pool.clone() },
+            HealthReportApi::new(pool.clone()),
+            VerificationsApi { pool: pool.clone() },
+        ),
+    )
 }
 
 /// The tasks that run beside the API.

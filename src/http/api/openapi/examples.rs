@@ -372,10 +372,6 @@ pub(super) fn of_problem(code: Code) -> Value {
         Code::DeadLetterNotFound | Code::DeadLetterDecided | Code::NothingToRedrive => {
             "/v1/dead-letters/812"
         }
-        Code::FailureNotFound => "/v1/failures/9f2c51d07ab3e846",
-        Code::NothingEligible | Code::TooManyOperations => "/v1/operations",
-        Code::OperationNotFound | Code::OperationFinished => "/v1/operations/7",
-        Code::ConflictNotFound | Code::ConflictResolved | Code::NotCorrectable => "/v1/conflicts/3",
         Code::WalletNotFound | Code::WalletNotEmpty => &wallet,
         Code::OrderNotFound
         | Code::InsufficientFunds
@@ -389,7 +385,7 @@ pub(super) fn of_problem(code: Code) -> Value {
         | Code::IdempotencyKeyInUse
         | Code::IdempotencyKeyReused => "/v1/transfers",
         Code::AlreadyRefunded | Code::NotRefundable => &refund,
-        _ => "/v1/webhooks/transactions",
+        other => operator_examples::path_of(other).unwrap_or("/v1/webhooks/transactions"),
     };
     let body = Problem::new(code).errors(errors).body(path);
     serde_json::from_slice(&body).expect("a problem is JSON")
