@@ -113,13 +113,7 @@ pub(super) fn assemble(
             AuditApi { pool: pool.clone() },
             TimelinesApi { pool: pool.clone() },
         ),
-        (
-            JobsApi { pool: pool.clone(), notifier: notifier.clone() },
-            QueuesApi { pool: pool.clone(), notifier: notifier.clone() },
-            QueueLimitsApi { pool: pool.clone(), notifier: notifier.clone() },
-            SchedulesApi { pool: pool.clone(), notifier },
-            WorkersApi { pool: pool.clone() },
-        ),
+        operators(&pool, &notifier),
         (
             OverviewApi { pool: pool.clone() },
             HealthReportApi::new(pool.clone()),
@@ -128,6 +122,21 @@ pub(super) fn assemble(
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics }, DocsApi),
     );
     Ok((http::endpoint(apis, edge), background))
+}
+
+/// The APIs of what operators do.
+fn operators(
+    pool: &PgPool,
+    notifier: &Notifier,
+) -> (JobsApi, QueuesApi, QueueLimitsApi, SchedulesApi, WorkersApi) {
+    let (pool, notifier) = (|| pool.clone(), || notifier.clone());
+    (
+        JobsApi { pool: pool(), notifier: notifier() },
+        QueuesApi { pool: pool(), notifier: notifier() },
+        QueueLimitsApi { pool: pool(), notifier: notifier() },
+        SchedulesApi { pool: pool(), notifier: notifier() },
+        WorkersApi { pool: pool() },
+    )
 }
 
 /// The tasks that run beside the API.

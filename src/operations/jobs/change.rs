@@ -255,8 +255,9 @@ pub async fn change(
         let missing = ids.iter().filter(|id| !found.contains_key(id));
         let mut outcomes: Outcomes = missing.map(|id| (*id, Err(JobRefusal::NOT_FOUND))).collect();
         outcomes.extend(match request.action {
-            JobAction::Retry => retry(conn, &found, actor, mode).await?,
-            JobAction::RunNow => run_now(conn, &found, actor, mode).await?,
+            action @ (JobAction::Retry | JobAction::RunNow) => {
+                retry(conn, (action, mode), &found, actor).await?
+            }
             JobAction::Cancel => cancel(conn, &found, actor, mode).await?,
             JobAction::Discard => discard(conn, &found, actor, mode).await?,
         });
@@ -289,49 +290,37 @@ fn entries(
 
 async fn retry(
     conn: &mut PgConnection,
+    (action, mode): (JobAction, Mode),
     found: &Standings,
     actor: &Actor,
-    mode: Mode,
 ) -> Result<Outcomes, JobsError> {
+    let redrives = action == JobAction::Retry;
     // A kind never changes, so the queue alone never redrives a job that is found about money here.
     let (about_money, others): (Vec<JobId>, Vec<JobId>) =
-        found.keys().partition(|id| dead_letters::is_about_money(&found[id].kind));
+        found.keys().partition(|id| !redrives || dead_letters::is_about_money(&found[id].kind));
     let mut tx = conn.begin().await?;
     let mut retried = interventions::retry(&mut tx, &others, actor.decision()).await?;
     retried.extend(interventions::run_now(&mut tx, &about_money, actor.decision()).await?);
-    let mut outcomes = outcomes_of(retried);
+    let mut outcomes: Outcomes = retried
+        .into_iter()
+        .map(|(id, retried)| {
+            let outcome = match retried {
+                Err(refusal) => Err(refusal.into()),
+                Ok(Retried::Redriven) => Ok(JobChange::Redriven),
+                Ok(Retried::DueNow) => Ok(JobChange::DueNow),
+                Ok(Retried::AlreadyDue) => Ok(JobChange::AlreadyDue),
+            };
+            (id, outcome)
+        })
+        .collect();
     audit::record(&mut tx, &entries("job.retry", found, &outcomes, actor)).await?;
     mode.end(tx).await?;
     let discarded = JobRefusal::State(interventions::InterventionRefusal::Discarded);
     for (id, outcome) in &mut outcomes {
-        if *outcome == Err(discarded) && about_money.contains(id) {
+        if redrives && *outcome == Err(discarded) && about_money.contains(id) {
             *outcome = redrive_money(conn, *id, found, actor, mode).await?;
         }
     }
-    Ok(outcomes)
-}
-
-fn outcomes_of(retried: interventions::Each<Retried>) -> Outcomes {
-    let outcome = |retried| match retried {
-        Err(refusal) => Err(JobRefusal::State(refusal)),
-        Ok(Retried::Redriven) => Ok(JobChange::Redriven),
-        Ok(Retried::DueNow) => Ok(JobChange::DueNow),
-        Ok(Retried::AlreadyDue) => Ok(JobChange::AlreadyDue),
-    };
-    retried.into_iter().map(|(id, retried)| (id, outcome(retried))).collect()
-}
-
-async fn run_now(
-    conn: &mut PgConnection,
-    found: &Standings,
-    actor: &Actor,
-    mode: Mode,
-) -> Result<Outcomes, JobsError> {
-    let ids: Vec<JobId> = found.keys().copied().collect();
-    let mut tx = conn.begin().await?;
-    let outcomes = outcomes_of(interventions::run_now(&mut tx, &ids, actor.decision()).await?);
-    audit::record(&mut tx, &entries("job.retry", found, &outcomes, actor)).await?;
-    mode.end(tx).await?;
     Ok(outcomes)
 }
 
