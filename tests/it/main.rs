@@ -6,6 +6,7 @@
 
 mod support;
 
+mod admin_api;
 mod audience;
 mod audit;
 mod bad_bodies;

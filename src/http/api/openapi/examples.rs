@@ -361,17 +361,6 @@ pub(super) fn of_problem(code: Code) -> Value {
         | Code::UserNotFound
         | Code::LastAdmin
         | Code::UserNotSettled => &user,
-        Code::NotReady => "/readyz",
-        Code::JobNotFound | Code::JobUnsuitable => "/v1/jobs/812",
-        Code::QueueNotFound | Code::KeyNotBlocked => "/v1/queues/reports",
-        Code::ScheduleNotFound | Code::SchedulePaused | Code::ScheduleNotPaused => {
-            "/v1/schedules/nightly-report"
-        }
-        Code::WorkerNotFound | Code::WorkerLost => "/v1/workers",
-        Code::VerificationNotFound => "/v1/verifications/17",
-        Code::DeadLetterNotFound | Code::DeadLetterDecided | Code::NothingToRedrive => {
-            "/v1/dead-letters/812"
-        }
         Code::WalletNotFound | Code::WalletNotEmpty => &wallet,
         Code::OrderNotFound
         | Code::InsufficientFunds
