@@ -18,6 +18,7 @@
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
+//! - [`transactions`], [`orders`], [`ledger`]: reading the money, whosever it is.
 //! - [`timeline`]: what happened to a transaction or an order, from all sources.
 //! - [`demo_data`], [`trigger`]: users with money and a history, and events on demand.
 //!
@@ -52,12 +53,15 @@ pub mod figures;
 pub mod health;
 pub mod job_keys;
 pub mod jobs;
+pub mod ledger;
 pub mod notifications;
 pub mod overview;
+pub mod orders;
 pub mod queues;
 pub mod reconciliation;
 pub mod schedules;
 pub mod timeline;
+pub mod transactions;
 pub mod trigger;
 pub mod users;
 pub mod verify;
