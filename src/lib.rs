@@ -100,10 +100,12 @@
 //! - [`serve`], [`work`], [`relay`], [`dev`]: the composition roots, one per long-running process;
 //!   [`relay`] publishes events to a broker that others have.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
-//! - [`db`], [`telemetry`], [`probes`], [`process`], [`stdout`]: the application's schema; logs,
-//!   traces and the export of figures; the answers to those who watch over a process; a process from
-//!   its settings to its exit code, and what commands print.
+//! - [`db`], [`telemetry`], [`probes`], [`process`], [`stdout`], [`terminal`]: the application's
+//!   schema; logs, traces and the export of figures; the answers to those who watch over a process;
+//!   a process from its settings to its exit code, what commands print, and the terminal that
+//!   somebody sits at.
 //! - [`metrics`]: the table of all figures, and what they are counted with.
+//! - [`traces`]: the last traces, in memory, for `app dev`.
 //! - [`money`], [`ids`], [`standard_webhooks`] (how webhooks are signed), and [`invariants`] from
 //!   the queue's crate: words that everything may use.
 //! - `migrations/`: the tables of the app by topic, its functions and triggers in
@@ -210,6 +212,8 @@ pub mod serve;
 pub mod standard_webhooks;
 pub mod stdout;
 pub mod telemetry;
+pub mod terminal;
+pub mod traces;
 pub mod work;
 
 pub use surety_queue as queue;

@@ -13,6 +13,7 @@
 //!   orders, the ledger and conflicts. `told`: endpoints and deliveries. `system`: the audit log and
 //!   health.
 //! - `filters`: filters of lists that are in their URLs.
+//! - `traces`: the last traces, where they are kept.
 //! - `frame`, `navigation`, `pulse`: what stands around each page.
 //! - `refusals`: problems as pages. `live`: pages that follow what happens.
 //! - `words`, `charts`, `json_text`: numbers, times, states, shapes and JSON, the same everywhere.
@@ -64,6 +65,7 @@ mod site;
 mod system;
 mod theme;
 mod told;
+mod traces;
 mod visit;
 mod words;
 mod work;

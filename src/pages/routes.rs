@@ -7,13 +7,14 @@ use poem::{Endpoint, IntoResponse as _, Request, Response, Route, endpoint, get,
 
 use super::access::Right::{Decide, Operate, Read};
 use super::access::sign_in;
-use super::refusals::{self, Refusal};
-use super::site::{Site, SiteParts};
 use super::money::{
     account, conflict, conflicts, ledger, order, orders, transaction, transactions,
 };
+use super::refusals::{self, Refusal};
+use super::site::{Site, SiteParts};
 use super::system::{audit, entry, health};
 use super::told::{self, deliveries, delivery, endpoints, replays, secret};
+use super::traces::{list as trace_list, trace};
 use super::visit::receiving::{action, page};
 use super::work::{bulk, failures, job, jobs, operations, overview, queues, schedules, workers};
 use super::{assets, live, theme};
@@ -95,6 +96,8 @@ fn with_work(route: Route, site: &Arc<Site>) -> Route {
         .at("/ui/schedules/:name/pause", post(action(site, Operate, schedules::pause)))
         .at("/ui/schedules/:name/resume", post(action(site, Operate, schedules::resume)))
         .at("/ui/workers", get(page(site, Read, workers::list)))
+        .at("/ui/traces", get(page(site, Read, trace_list::list)))
+        .at("/ui/traces/:id", get(page(site, Read, trace::show)))
         .at("/ui/workers/:id/drain", post(action(site, Operate, workers::drain)))
 }
 

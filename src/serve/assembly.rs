@@ -54,11 +54,12 @@ use crate::operations::figures::Sampler;
 use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
 use crate::standard_webhooks::Verifier;
+use crate::traces::TraceStore;
 
 /// The API, and what runs beside it.
 pub(super) fn assemble(
     api: &ApiArgs,
-    (openness, reach): (Openness, Reach),
+    (openness, reach, traces): (Openness, Reach, Option<TraceStore>),
     pool: PgPool,
     (metrics, shown): (&Metrics, Option<Metrics>),
     intake: &Arc<Intake>,
@@ -103,7 +104,7 @@ pub(super) fn assemble(
         hasher: hasher.clone(),
         rate_limits: rate_limits.clone(),
     };
-    let pages = pages_of(&edge, openness, (&pool, &passwords), shutdown);
+    let pages = pages_of(&edge, (openness, traces), (&pool, &passwords), shutdown);
     let apis = (
         (
             InboundWebhooksApi {
@@ -135,7 +136,7 @@ pub(super) fn assemble(
 /// The operator's pages.
 fn pages_of(
     edge: &Edge,
-    openness: Openness,
+    (openness, traces): (Openness, Option<TraceStore>),
     (pool, passwords): (&PgPool, &PasswordSignIns),
     shutdown: &CancellationToken,
 ) -> impl Endpoint<Output = Response> + 'static + use<> {
@@ -147,6 +148,7 @@ fn pages_of(
         entry: openness.entry,
         audience: openness.pages,
         bodies: edge.bodies,
+        traces,
         shutdown: shutdown.clone(),
     })
 }

@@ -60,6 +60,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The filter of a service: of OpenTelemetry, not every start, and that the collector is away once
 /// per export.
 const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
+/// The filter of `app dev`, whose banner says where spans go.
+const DEV_FILTER: &str = "info,surety::telemetry=warn,opentelemetry=warn,opentelemetry-otlp=error";
 /// The filter of a command: someone waits for its result, and wants to hear of trouble only.
 const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";
 /// The target under which the driver logs lines of `.pgpass`, and of a URL what it does not know.
@@ -84,6 +86,8 @@ pub struct TelemetrySettings {
 pub enum DefaultFilter {
     /// Everything of note, for a process that runs until told to stop.
     Service,
+    /// The same, but for what `app dev` says at its start.
+    Dev,
     /// Warnings and errors, for a command that ends by itself.
     Command,
 }
@@ -98,8 +102,8 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object per line, for programs.
     Json,
-    /// One short line per webhook and job, as `app dev` shows them.
-    #[value(skip)]
+    /// One short line per webhook and job, as `app dev` and its workers show them.
+    #[value(hide = true)]
     Console,
 }
 
@@ -232,6 +236,7 @@ impl Drop for Telemetry {
 fn log_filter(default: DefaultFilter) -> Result<EnvFilter, TelemetryError> {
     let default = match default {
         DefaultFilter::Service => SERVICE_FILTER,
+        DefaultFilter::Dev => DEV_FILTER,
         DefaultFilter::Command => COMMAND_FILTER,
     };
     let given = ["APP_LOG", "RUST_LOG"].into_iter().find_map(|variable| {

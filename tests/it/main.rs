@@ -46,6 +46,7 @@ mod seed;
 mod send;
 mod serve;
 mod settle;
+mod show;
 mod signatures;
 mod sinks;
 mod slow_clients;

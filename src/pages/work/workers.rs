@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::operations::Mode;
 use crate::operations::workers::{
-    self, DrainWorkers, WorkerDrain, WorkerInfo, WorkerScope, WorkerState,
+    self, DrainWorkers, WorkerDrain, WorkerInfo, WorkerScope, WorkerState, WorkerView,
 };
 use crate::pages::frame::Frame;
 use crate::pages::refusals::{Refusal, not_found};
@@ -35,7 +35,7 @@ struct Row {
 pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     visit.query.only(&[])?;
     let listed = workers::list(&mut *visit.connect().await?).await?;
-    let row = |worker: WorkerInfo| Row {
+    let row = |WorkerView { worker, .. }: WorkerView| Row {
         state: state(&worker),
         used: (worker.running * 100 / worker.slots.max(1)).clamp(0, 100),
         queues: worker.queues.join(", "),

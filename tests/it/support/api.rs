@@ -138,6 +138,7 @@ impl TestApi {
             entry,
             metrics: Metrics::new(),
             metrics_elsewhere: false,
+            traces: None,
         };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
