@@ -71,9 +71,11 @@ pub(super) fn assemble(
         api.committers,
         &pool.connect_options(),
         &notifier,
+        metrics,
     );
+    let options = pool.connect_options();
     let (order_commit, order_committers) =
-        SharedCommit::start(PlaceOrders, api.committers, &pool.connect_options(), &notifier);
+        SharedCommit::start(PlaceOrders, api.committers, &options, &notifier, metrics);
     let orders = OrderService { shared_commit: order_commit, pool: pool.clone() };
     let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
     let figures_stop = CancellationToken::new();

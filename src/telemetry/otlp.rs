@@ -14,8 +14,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use url::{Position, Url};
@@ -79,6 +80,22 @@ pub(super) fn from_env(resource: Resource) -> Result<Option<Export>, TelemetryEr
     let provider =
         SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build();
     Ok(Some(Export { provider, collector: way.collector }))
+}
+
+/// Starts the export of log lines if the environment asks for one.
+pub(super) fn logs_from_env(
+    resource: Resource,
+) -> Result<Option<SdkLoggerProvider>, TelemetryError> {
+    let Some(way) = Way::of(Signal::Logs, environment)? else { return Ok(None) };
+    let exporter = LogExporter::builder()
+        .with_http()
+        .with_http_client(way.client()?)
+        .with_timeout(way.timeout)
+        .with_protocol(Protocol::HttpBinary)
+        .build()
+        .map_err(|_| TelemetryError::Otlp)?;
+    let provider = SdkLoggerProvider::builder().with_resource(resource);
+    Ok(Some(provider.with_batch_exporter(exporter).build()))
 }
 
 /// A variable of this process.

@@ -1,13 +1,14 @@
 //! The API, served in the test's own process, over real sockets.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use surety::metrics::Metrics;
 use surety::deliveries::Reach;
 use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
+use surety::metrics::Metrics;
 use surety::serve::{self, ApiArgs, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -27,7 +28,7 @@ pub(crate) struct TestApi {
     pub(crate) pool: PgPool,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
     shutdown: CancellationToken,
     serving: Option<JoinHandle<anyhow::Result<ServeSummary>>>,
 }
