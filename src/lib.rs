@@ -99,8 +99,8 @@
 //!   [`relay`] publishes events to a broker that others have.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`probes`], [`process`], [`stdout`]: the application's schema; logs,
-//!   traces and the export of figures; the answers to those who watch over a process; a process from
-//!   its settings to its exit code, and what commands print.
+//!   traces and the export of figures; the answers to those who watch over a process; a process
+//!   from its settings to its exit code, and what commands print.
 //! - [`metrics`]: the table of all figures, and what they are counted with.
 //! - [`money`], [`ids`], [`standard_webhooks`] (how webhooks are signed), and [`invariants`] from
 //!   the queue's crate: words that everything may use.
@@ -128,8 +128,8 @@
 //! - An endpoint: `http/api`, its API in `Apis` and its tag in `ApiTags`, made in
 //!   `serve::assembly`.
 //! - An operator's command: a function in [`operations`], then its arguments and words in [`cli`].
-//! - A figure for Prometheus: a row in [`metrics::instruments`], and who counts it; one of the whole
-//!   system is read in [`operations::figures`].
+//! - A figure for Prometheus: a row in [`metrics::instruments`], and who counts it; one of the
+//!   whole system is read in [`operations::figures`].
 //! - A new module at the top: a row in `tests/it/tidy.rs`.
 //!
 //! # Rules that hold everywhere

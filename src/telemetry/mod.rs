@@ -153,8 +153,8 @@ pub enum TelemetryError {
     },
     /// The file of authorities cannot be read, or holds none.
     #[error(
-        "the file that OTEL_EXPORTER_OTLP_CERTIFICATE names cannot be read, or holds no certificate \
-         in PEM"
+        "the file that OTEL_EXPORTER_OTLP_CERTIFICATE names cannot be read, or holds no \
+         certificate in PEM"
     )]
     Certificate,
     /// The interval of figures is no number.
@@ -194,9 +194,9 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     let spans = export.as_ref().map(|export| span_layer(export.provider.tracer("surety")));
     let to_collector = exported_lines.as_ref().map(|provider| {
         // Lines of the exporter itself would be exported for ever.
-        let lines = Targets::new().with_default(LevelFilter::TRACE).with_targets(
-            UNTRACED.map(|target| (target, LevelFilter::OFF)),
-        );
+        let lines = Targets::new()
+            .with_default(LevelFilter::TRACE)
+            .with_targets(UNTRACED.map(|target| (target, LevelFilter::OFF)));
         OpenTelemetryTracingBridge::new(provider).with_filter(filter_of_export.and(lines))
     });
     let logs = LogLayer::to_stderr(look).with_filter(filter.and(OncePerMinute::default()));

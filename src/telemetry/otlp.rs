@@ -1,11 +1,11 @@
 //! Spans, logs and figures by OTLP over HTTP, as the standard `OTEL_*` variables say.
 //!
-//! Read here, of each [`Signal`]: `OTEL_SDK_DISABLED`, `OTEL_{TRACES,LOGS,METRICS}_EXPORTER` (`otlp`
-//! or `none`), `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, and of
+//! Read here, of each [`Signal`]: `OTEL_SDK_DISABLED`, `OTEL_{TRACES,LOGS,METRICS}_EXPORTER`
+//! (`otlp` or `none`), `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, and of
 //! `OTEL_EXPORTER_OTLP[_{signal}]_*`: `ENDPOINT`, `PROTOCOL`, `TIMEOUT`, `CERTIFICATE`,
 //! `COMPRESSION`. Read by the SDK for spans and logs: the endpoints and `HEADERS` themselves,
-//! `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_SPAN_*_LIMIT`. Spans are exported
-//! where an endpoint is named; logs and figures only where their exporter is `otlp`.
+//! `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_SPAN_*_LIMIT`. Spans are
+//! exported where an endpoint is named; logs and figures only where their exporter is `otlp`.
 //!
 //! gRPC is left out: every collector that takes it takes HTTP, too, and it would bring a second
 //! HTTP stack with its own TLS.

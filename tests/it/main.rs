@@ -20,6 +20,7 @@ mod doctor;
 mod embedded_postgres;
 mod failover;
 mod faults;
+mod figures;
 mod idempotency;
 mod identity;
 mod inbound_webhooks;

@@ -293,8 +293,8 @@ impl<W: Work> Committer<W> {
     }
 }
 
-/// Records the span of a commit, linked to the requests that it carried: a trace of its own, because
-/// it belongs to all of them. Only where one of them is recorded.
+/// Records the span of a commit, linked to the requests that it carried: a trace of its own,
+/// because it belongs to all of them. Only where one of them is recorded.
 fn record_span<W: Work>(began_at: SystemTime, asked_in: &[SpanContext], is_committed: bool) {
     let links: Vec<Link> = asked_in
         .iter()

@@ -20,6 +20,7 @@ mod layout;
 mod names;
 mod routes;
 mod scalars;
+mod system_examples;
 mod webhook_examples;
 
 use std::collections::HashMap;
