@@ -133,8 +133,8 @@
 //! - An endpoint: `http/api`, its API in `Apis` and its tag in `ApiTags`, made in
 //!   `serve::assembly`.
 //! - An operator's command: a function in [`operations`], then its arguments and words in [`cli`].
-//! - A figure for Prometheus: a row in [`metrics::instruments`], and who counts it; one of the whole
-//!   system is read in [`operations::figures`].
+//! - A figure for Prometheus: a row in [`metrics::instruments`], and who counts it; one of the
+//!   whole system is read in [`operations::figures`].
 //! - A new module at the top: a row in `tests/it/tidy.rs`.
 //!
 //! # Rules that hold everywhere

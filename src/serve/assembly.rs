@@ -66,9 +66,7 @@ pub(super) fn assemble(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Background)> {
     let notifier = Notifier::start(&pool);
-    intake.show(metrics);
-    show_pool(metrics, "api", &pool);
-    let sampler = Sampler::show(pool.clone(), api.sample_interval, metrics);
+    let figures = FigureKeeper::start(api, &pool, metrics, intake);
     let (sign_ins, loader) = SignIns::start(&pool.connect_options());
     let edge = Edge {
         audience: openness.audience,
@@ -80,24 +78,15 @@ pub(super) fn assemble(
         origins: api.cors_origins.clone(),
         metrics: metrics.clone(),
     };
-    let (shared_commit, committers) = SharedCommit::start(
-        RecordTransactions { settle_delay: api.settle_delay },
-        api.committers,
-        &pool.connect_options(),
-        &notifier,
-    );
+    let (options, work) =
+        (pool.connect_options(), RecordTransactions { settle_delay: api.settle_delay });
+    let (shared_commit, committers) =
+        SharedCommit::start(work, api.committers, &options, &notifier, metrics);
     let (order_commit, order_committers) =
-        SharedCommit::start(PlaceOrders, api.committers, &pool.connect_options(), &notifier);
+        SharedCommit::start(PlaceOrders, api.committers, &options, &notifier, metrics);
     let orders = OrderService { shared_commit: order_commit, pool: pool.clone() };
     let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
-    let figures_stop = CancellationToken::new();
-    let figures = tokio::spawn(keep_figures(
-        sampler,
-        (Arc::clone(intake), pool.clone()),
-        figures_stop.clone(),
-    ));
-    let background =
-        Background { committers, order_committers, loader, pruner, figures, figures_stop };
+    let background = Background { committers, order_committers, loader, pruner, figures };
     let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
     let passwords = PasswordSignIns {
         pool: pool.clone(),
@@ -154,12 +143,30 @@ fn pages_of(
 }
 
 /// Looks at the database for figures, and stores the counts of webhooks.
-async fn keep_figures(
-    sampler: Arc<Sampler>,
-    (intake, pool): (Arc<Intake>, PgPool),
+struct FigureKeeper {
+    keeping: JoinHandle<()>,
     stop: CancellationToken,
-) {
-    tokio::join!(sampler.keep(stop.clone()), intake.keep(pool, stop));
+}
+
+impl FigureKeeper {
+    fn start(api: &ApiArgs, pool: &PgPool, metrics: &Metrics, intake: &Arc<Intake>) -> Self {
+        intake.show(metrics);
+        show_pool(metrics, "api", pool);
+        let sampler = Sampler::show(pool.clone(), api.sample_interval, metrics);
+        let (intake, pool) = (Arc::clone(intake), pool.clone());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let keeping = tokio::spawn(async move {
+            tokio::join!(sampler.keep(stopped.clone()), intake.keep(pool, stopped));
+        });
+        Self { keeping, stop }
+    }
+
+    /// Stores the last counts. A panic there costs figures, nothing else.
+    async fn finish(self) {
+        self.stop.cancel();
+        let _ended = self.keeping.await;
+    }
 }
 
 /// The APIs of those who look after the service.
@@ -197,8 +204,7 @@ pub(super) struct Background {
     order_committers: JoinSet<()>,
     loader: JoinSet<()>,
     pruner: JoinHandle<()>,
-    figures: JoinHandle<()>,
-    figures_stop: CancellationToken,
+    figures: FigureKeeper,
 }
 
 impl Background {
@@ -209,8 +215,6 @@ impl Background {
         self.order_committers.join_all().await;
         self.loader.join_all().await;
         self.pruner.abort();
-        self.figures_stop.cancel();
-        // A panic there costs figures, nothing else.
-        let _ended = self.figures.await;
+        self.figures.finish().await;
     }
 }

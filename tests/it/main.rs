@@ -24,6 +24,7 @@ mod embedded_postgres;
 mod failover;
 mod failures;
 mod faults;
+mod figures;
 mod idempotency;
 mod identity;
 mod inbound_webhooks;

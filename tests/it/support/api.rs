@@ -30,7 +30,7 @@ pub(crate) struct TestApi {
     pub(crate) pool: PgPool,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
     /// Follows no redirects.
     still: reqwest::Client,
     shutdown: CancellationToken,
