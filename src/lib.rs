@@ -100,10 +100,12 @@
 //! - [`serve`], [`work`], [`relay`], [`dev`]: the composition roots, one per long-running process;
 //!   [`relay`] publishes events to a broker that others have.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
-//! - [`db`], [`telemetry`], [`probes`], [`process`], [`stdout`]: the application's schema; logs,
-//!   traces and the export of figures; the answers to those who watch over a process; a process from
-//!   its settings to its exit code, and what commands print.
+//! - [`db`], [`telemetry`], [`probes`], [`process`], [`stdout`], [`terminal`]: the application's
+//!   schema; logs, traces and the export of figures; the answers to those who watch over a process;
+//!   a process from its settings to its exit code, what commands print, and the terminal that
+//!   somebody sits at.
 //! - [`metrics`]: the table of all figures, and what they are counted with.
+//! - [`traces`]: the last traces, in memory, for `app dev`.
 //! - [`money`], [`ids`], [`standard_webhooks`] (how webhooks are signed), and [`invariants`] from
 //!   the queue's crate: words that everything may use.
 //! - `migrations/`: the tables of the app by topic, its functions and triggers in
@@ -131,8 +133,8 @@
 //! - An endpoint: `http/api`, its API in `Apis` and its tag in `ApiTags`, made in
 //!   `serve::assembly`.
 //! - An operator's command: a function in [`operations`], then its arguments and words in [`cli`].
-//! - A figure for Prometheus: a row in [`metrics::instruments`], and who counts it; one of the whole
-//!   system is read in [`operations::figures`].
+//! - A figure for Prometheus: a row in [`metrics::instruments`], and who counts it; one of the
+//!   whole system is read in [`operations::figures`].
 //! - A new module at the top: a row in `tests/it/tidy.rs`.
 //!
 //! # Rules that hold everywhere
@@ -159,6 +161,9 @@
 //! | rescue, prune | take back an expired lease; drop old history |
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
+//! | failure, fingerprint | what errors of jobs say without numbers, ids, addresses; its hash |
+//! | bulk operation, scope | one action on all jobs of a filter; those that matched at its start |
+//! | conflict | a known transaction that came again with other content |
 //! | redacted, sealed | hidden wherever args are shown; encrypted before they are stored |
 //! | pause, drain | start nothing more of a queue; let what runs finish, of a queue or a worker |
 //! | batch, member | jobs that are done when all of them have ended; one of them |
@@ -207,6 +212,8 @@ pub mod serve;
 pub mod standard_webhooks;
 pub mod stdout;
 pub mod telemetry;
+pub mod terminal;
+pub mod traces;
 pub mod work;
 
 pub use surety_queue as queue;

@@ -18,8 +18,10 @@
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
+//! - [`transactions`], [`orders`], [`ledger`]: reading the money, whosever it is.
 //! - [`timeline`]: what happened to a transaction or an order, from all sources.
-//! - [`demo_data`], [`trigger`]: users with money and a history, and events on demand.
+//! - [`demo_data`], [`trigger`], [`rehearsal`]: users with money and a history, events on demand,
+//!   and payments to be watched.
 //!
 //! # Rules of this layer
 //!
@@ -52,12 +54,16 @@ pub mod figures;
 pub mod health;
 pub mod job_keys;
 pub mod jobs;
+pub mod ledger;
 pub mod notifications;
+pub mod orders;
 pub mod overview;
 pub mod queues;
 pub mod reconciliation;
+pub mod rehearsal;
 pub mod schedules;
 pub mod timeline;
+pub mod transactions;
 pub mod trigger;
 pub mod users;
 pub mod verify;

@@ -9,7 +9,11 @@
 //! - `routes`: the table of all pages and actions, with the right that each needs.
 //! - `visit`: one request, as handlers see it, and the steps around each handler.
 //! - `access`: visitors, rights, sign-in, and forms that are ours.
-//! - `work`: pages about jobs, queues, failures, schedules and workers.
+//! - `work`: pages about jobs, queues, failures, schedules and workers. `money`: transactions,
+//!   orders, the ledger and conflicts. `told`: endpoints and deliveries. `system`: the audit log and
+//!   health.
+//! - `filters`: filters of lists that are in their URLs.
+//! - `traces`: the last traces, where they are kept.
 //! - `frame`, `navigation`, `pulse`: what stands around each page.
 //! - `refusals`: problems as pages. `live`: pages that follow what happens.
 //! - `words`, `charts`, `json_text`: numbers, times, states, shapes and JSON, the same everywhere.
@@ -48,15 +52,20 @@
 mod access;
 mod assets;
 mod charts;
+mod filters;
 mod frame;
 mod json_text;
 mod live;
+mod money;
 mod navigation;
 mod pulse;
 mod refusals;
 mod routes;
 mod site;
+mod system;
 mod theme;
+mod told;
+mod traces;
 mod visit;
 mod words;
 mod work;

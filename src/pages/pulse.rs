@@ -16,7 +16,7 @@ use super::words;
 use crate::operations::jobs::JobFilter;
 use crate::operations::jobs::reading;
 use crate::operations::queues::{self, COUNT_CAP};
-use crate::operations::workers::{self, WorkerInfo, WorkerState};
+use crate::operations::workers::{self, WorkerState};
 use crate::operations::{database_now, database_version};
 
 /// The age from which a pulse is read again.
@@ -67,11 +67,10 @@ impl Pulse {
             let counts = (queue.running, queue.available, queue.retryable, queue.scheduled);
             (&queue.queue, counts, queue.blocked_keys, queue.pause.is_some()).hash(&mut hasher);
         }
-        let workers: Vec<WorkerInfo> = workers.into_iter().map(|view| view.worker).collect();
         for worker in &workers {
-            (worker.id, worker.running, worker.state as u8).hash(&mut hasher);
+            (worker.worker.id, worker.worker.running, worker.worker.state as u8).hash(&mut hasher);
         }
-        let is = |state: WorkerState| workers.iter().filter(move |worker| worker.state == state);
+        let is = |state: WorkerState| workers.iter().filter(move |it| it.worker.state == state);
         Ok(Self {
             taken_at: asked_at,
             skew: now - OffsetDateTime::now_utc(),

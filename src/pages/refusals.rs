@@ -86,7 +86,7 @@ impl From<QueuesError> for Refusal {
     fn from(error: QueuesError) -> Self {
         match error {
             QueuesError::Queue(error) => error.into(),
-            QueuesError::TwoPeriods(..) => {
+            QueuesError::TwoPeriods(..) | QueuesError::Stale => {
                 Problem::new(Code::UnacceptableValues).detail(format!("{error}.")).into()
             }
         }

@@ -7,8 +7,14 @@ use poem::{Endpoint, IntoResponse as _, Request, Response, Route, endpoint, get,
 
 use super::access::Right::{Decide, Operate, Read};
 use super::access::sign_in;
+use super::money::{
+    account, conflict, conflicts, ledger, order, orders, transaction, transactions,
+};
 use super::refusals::{self, Refusal};
 use super::site::{Site, SiteParts};
+use super::system::{audit, entry, health};
+use super::told::{self, deliveries, delivery, endpoints, replays, secret};
+use super::traces::{list as trace_list, trace};
 use super::visit::receiving::{action, page};
 use super::work::{bulk, failures, job, jobs, operations, overview, queues, schedules, workers};
 use super::{assets, live, theme};
@@ -29,7 +35,8 @@ fn routes(site: &Arc<Site>) -> Route {
         .at("/admin", endpoint::make_sync(|_| to("/ui")))
         .at("/ui/", endpoint::make_sync(|_| to("/ui")))
         .at("/ui", get(page(site, Read, overview::show)));
-    with_work(with_services(route, site), site)
+    let route = with_work(with_services(route, site), site);
+    with_system(with_told(with_money(route, site), site), site)
 }
 
 /// The parts that are no pages about anything.
@@ -89,7 +96,46 @@ fn with_work(route: Route, site: &Arc<Site>) -> Route {
         .at("/ui/schedules/:name/pause", post(action(site, Operate, schedules::pause)))
         .at("/ui/schedules/:name/resume", post(action(site, Operate, schedules::resume)))
         .at("/ui/workers", get(page(site, Read, workers::list)))
+        .at("/ui/traces", get(page(site, Read, trace_list::list)))
+        .at("/ui/traces/:id", get(page(site, Read, trace::show)))
         .at("/ui/workers/:id/drain", post(action(site, Operate, workers::drain)))
+}
+
+fn with_money(route: Route, site: &Arc<Site>) -> Route {
+    route
+        .at("/ui/transactions", get(page(site, Read, transactions::list)))
+        .at("/ui/transactions/:id", get(page(site, Read, transaction::show)))
+        .at("/ui/transactions/:id/proof", get(page(site, Read, transaction::prove)))
+        .at("/ui/orders", get(page(site, Read, orders::list)))
+        .at("/ui/orders/:id", get(page(site, Read, order::show)))
+        .at("/ui/ledger", get(page(site, Read, ledger::list)))
+        .at("/ui/ledger/verify", post(action(site, Operate, ledger::verify_now)))
+        .at("/ui/ledger/:id", get(page(site, Read, account::show)))
+        .at("/ui/conflicts", get(page(site, Read, conflicts::list)))
+        .at("/ui/conflicts/:id", get(page(site, Read, conflict::show)))
+        .at("/ui/conflicts/:id/keep", post(action(site, Decide, conflict::keep)))
+        .at("/ui/conflicts/:id/correct", post(action(site, Decide, conflict::correct)))
+}
+
+fn with_told(route: Route, site: &Arc<Site>) -> Route {
+    route
+        .at("/ui/endpoints", get(page(site, Read, endpoints::list)))
+        .at("/ui/endpoints/:id", get(page(site, Read, told::endpoint::show)))
+        .at("/ui/endpoints/:id/enable", post(action(site, Operate, told::endpoint::enable)))
+        .at("/ui/endpoints/:id/disable", post(action(site, Operate, told::endpoint::disable)))
+        .at("/ui/endpoints/:id/test", post(action(site, Operate, told::endpoint::test)))
+        .at("/ui/endpoints/:id/rotate-secret", post(action(site, Decide, secret::rotate)))
+        .at("/ui/endpoints/:id/replay", post(action(site, Operate, replays::begin)))
+        .at("/ui/deliveries", get(page(site, Read, deliveries::list)))
+        .at("/ui/deliveries/:id/:name", get(page(site, Read, delivery::show)))
+        .at("/ui/deliveries/:id/:name/retry", post(action(site, Operate, delivery::retry)))
+}
+
+fn with_system(route: Route, site: &Arc<Site>) -> Route {
+    route
+        .at("/ui/audit", get(page(site, Read, audit::list)))
+        .at("/ui/audit/:id", get(page(site, Read, entry::show)))
+        .at("/ui/health", get(page(site, Read, health::show)))
 }
 
 fn asset(request: Request) -> Response {

@@ -9,12 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Entry;
 use super::pulse::Pulses;
+use super::system::looks::Looks;
 use crate::http::edge::audience::Audience;
 use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
 use crate::http::edge::sign_ins::SignIns;
 use crate::http::wire::request_body::BodyLimits;
 use crate::operations::wake_workers;
+use crate::traces::TraceStore;
 
 /// The connections of all pages together: a page that is slow takes none from the API.
 const CONNECTIONS: u32 = 4;
@@ -38,6 +40,8 @@ pub struct SiteParts {
     pub audience: Audience,
     /// The limits of forms.
     pub bodies: BodyLimits,
+    /// The last traces, where they are kept.
+    pub traces: Option<TraceStore>,
     /// Cancelled when the process is to stop.
     pub shutdown: CancellationToken,
 }
@@ -50,7 +54,9 @@ pub(super) struct Site {
     pub(super) rate_limits: RateLimits,
     pub(super) entry: Entry,
     pub(super) pulses: Pulses,
+    pub(super) looks: Looks,
     pub(super) streams: Arc<Semaphore>,
+    pub(super) traces: Option<TraceStore>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -65,7 +71,9 @@ impl Site {
             rate_limits: parts.rate_limits,
             entry: parts.entry,
             pulses: Pulses::default(),
+            looks: Looks::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            traces: parts.traces,
             shutdown: parts.shutdown,
         }
     }

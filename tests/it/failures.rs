@@ -183,13 +183,14 @@ async fn a_list_reads_what_failed_and_not_what_succeeded() {
            case when number % 10 = 0 then number % 100 end
          from generate_series(1, 50000) as number;
          insert into queue.jobs (kind, run_at)
-         select 'waits', now() + interval '1 hour' from generate_series(1, 20000);
-         vacuum analyze queue.finished_jobs;
-         vacuum analyze queue.jobs",
+         select 'waits', now() + interval '1 hour' from generate_series(1, 20000)",
     )
     .execute(&db.pool)
     .await
     .unwrap();
+    for table in ["vacuum analyze queue.finished_jobs", "vacuum analyze queue.jobs"] {
+        sqlx::query(table).execute(&db.pool).await.unwrap();
+    }
     let plan: Vec<String> = sqlx::query_scalar(
         "explain (analyze, buffers, timing off, costs off)
          select * from queue.failures(null, 50, 100)",

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod admin_api;
 mod audience;
 mod audit;
 mod bad_bodies;
@@ -23,6 +24,7 @@ mod embedded_postgres;
 mod failover;
 mod failures;
 mod faults;
+mod figures;
 mod idempotency;
 mod identity;
 mod inbound_webhooks;
@@ -45,6 +47,7 @@ mod seed;
 mod send;
 mod serve;
 mod settle;
+mod show;
 mod signatures;
 mod sinks;
 mod slow_clients;

@@ -10,7 +10,8 @@
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
 //! - [`webhook_endpoints`]: whom we tell what, and what became of that.
 //! - [`audit`]: who did what, and proofs of it. [`timelines`]: what happened to one thing.
-//! - [`failures`], [`bulk_operations`]: what failed, by fingerprint; actions on all jobs of a filter.
+//! - [`failures`]: what failed, by fingerprint. [`bulk_operations`]: actions on all jobs of a
+//!   filter.
 //! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
 //! - [`jobs`], [`queues`], [`schedules`], [`workers`]: what operators read and do.
@@ -106,11 +107,16 @@ pub type Apis = (
         TransfersApi,
     ),
     (WebhookEndpointsApi, DeliveriesApi),
+    OperatorApis,
+    (SystemApi, MetricsApi, DocsApi),
+);
+
+/// The APIs of those who look after the service.
+pub type OperatorApis = (
     (FailuresApi, BulkOperationsApi, ConflictsApi),
     (DeadLettersApi, AuditApi, TimelinesApi, ActivityApi),
     (JobsApi, QueuesApi, QueueLimitsApi, SchedulesApi, WorkersApi),
     (OverviewApi, HealthReportApi, VerificationsApi),
-    (SystemApi, MetricsApi, DocsApi),
 );
 
 /// The groups of operations in the document.

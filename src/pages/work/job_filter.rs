@@ -113,6 +113,7 @@ pub(in crate::pages) fn selection(query: &Pairs) -> Result<JobSelection, Problem
         args: args.map_err(|error| wrong("where", &error))?,
         fingerprint: query.parsed("fingerprint", "must be that of a failure")?,
         transaction: query.one("transaction").map(str::to_owned),
+        ..JobSelection::default()
     })
 }
 

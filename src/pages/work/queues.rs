@@ -219,7 +219,7 @@ pub(in crate::pages) async fn limit(visit: Arc<Visit>) -> Result<Answer, Refusal
         ordered: Some(setting(&visit, "ordered")?),
     };
     let mut conn = visit.connect().await?;
-    queues::change_limits(&mut conn, &name, change, &visit.identity()).await?;
+    queues::change_limits(&mut conn, &name, change, None, &visit.identity()).await?;
     Ok(visit.done(format!("Queue {name}: the limits are set.")))
 }
 

@@ -34,6 +34,7 @@ pub use self::reading::{
     Filter, Party, Side, find, has_unfinished, list, parties, unfinished_among,
 };
 
+pub(super) use self::reading::Row;
 pub use super::transactions::Status;
 
 use crate::ids::{AccountId, OrderId, UserId};

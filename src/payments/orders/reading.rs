@@ -231,7 +231,7 @@ fn push_select(
 
 /// An order as it is stored.
 #[derive(sqlx::FromRow)]
-pub(super) struct Row {
+pub(in crate::payments) struct Row {
     pub(super) id: OrderId,
     pub(super) kind: Kind,
     pub(super) owner: UserId,

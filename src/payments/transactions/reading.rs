@@ -145,7 +145,7 @@ async fn last_final(conn: &mut PgConnection) -> Result<i64, TransactionError> {
 
 /// A transaction as it is stored.
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(in crate::payments) struct Row {
     id: i64,
     transaction_id: String,
     source_account: String,

@@ -22,7 +22,6 @@ async fn ten_thousand_jobs_are_redriven_once_each_whoever_is_killed() {
     let db = TestDb::new().await;
     give_up(&db.pool, JOBS).await;
     let id = start(&db.pool, JobAction::Retry, in_states(&[JobState::Discarded])).await;
-    assert_eq!(find(&db.pool, id).await.eligible, JOBS as u64);
 
     let mut worker = worker_process(&db.url);
     let mut done = 0;
@@ -60,7 +59,8 @@ async fn a_cancel_takes_hold_between_two_chunks_and_what_was_done_stays() {
     let mut blocker = db.pool.begin().await.unwrap();
     sqlx::query(
         "select from queue.finished_jobs where id = (
-           select id from queue.finished_jobs where kind = 'other' order by id desc offset 700 limit 1
+           select id from queue.finished_jobs where kind = 'other'
+           order by id desc offset 700 limit 1
          ) for update",
     )
     .execute(&mut *blocker)

@@ -288,7 +288,7 @@ async fn of_operators(pool: &PgPool) -> i64 {
         values ('019a9f3c-7d2e-7b61-a6a5-0f2d5c1b9e44', 'test', 1, '1.0', '{}', '{}', 1, '1 hour')";
     sqlx::raw_sql(reset).execute(pool).await.unwrap();
     let schedule = Schedule::every("nightly-report", Duration::from_secs(3600));
-    let schedule = schedule.new_job(NewJob::raw("send_report", json!({}).into())).unwrap();
+    let schedule = schedule.new_job(NewJob::raw("send_report", json!({}))).unwrap();
     let by = Identity::command_line("test");
     let mut conn = pool.acquire().await.unwrap();
     let define = schedules::define(&mut conn, &schedule, IfTaken::Replace, &by, Mode::Commit);

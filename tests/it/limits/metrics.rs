@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use surety::metrics::Format;
 
-use super::{api_with, post, sum_of};
+use super::{api_with, post};
 use crate::support::{TestApi, event};
 
 /// One line of a scrape.
@@ -113,7 +113,7 @@ async fn requests_webhooks_limits_and_connections_are_shown() {
     is("app_rate_limit_decisions_total", &[class, ("decision", "passed")], 2.0);
     is("app_rate_limit_decisions_total", &[class, ("decision", "refused")], 1.0);
     is("app_rate_limit_leases_total", &[class], 2.0);
-    is("db_client_connection_max", &[("db_client_connection_pool_name", "api")], 5.0);
+    is("db_client_connection_max", &[("db_client_connection_pool_name", "api")], 10.0);
     is("app_commit_requests_count", &[("work", "webhooks")], 2.0);
     is("http_server_active_requests", &[], 1.0);
     assert_eq!(kinds["http_server_request_duration_seconds"], "histogram");

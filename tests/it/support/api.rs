@@ -30,7 +30,7 @@ pub(crate) struct TestApi {
     pub(crate) pool: PgPool,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
     /// Follows no redirects.
     still: reqwest::Client,
     shutdown: CancellationToken,
@@ -138,6 +138,7 @@ impl TestApi {
             entry,
             metrics: Metrics::new(),
             metrics_elsewhere: false,
+            traces: None,
         };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

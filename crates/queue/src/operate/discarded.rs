@@ -263,9 +263,9 @@ pub struct OpenJobs {
 }
 
 /// Discarded jobs that are looked at from either end to count the open ones.
-const MAX_EXAMINED: i64 = 5_000;
+const MAX_EXAMINED: i64 = 1_000;
 
-/// Counts the open discarded jobs among the oldest and the newest 5,000 discarded ones.
+/// Counts the open discarded jobs among the oldest and the newest 1,000 discarded ones.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! Failures by fingerprint: what has failed and waits for its next attempt or for a decision, grouped
-//! by kind and by what the errors say.
+//! Failures by fingerprint: what has failed and waits for its next attempt or for a decision,
+//! grouped by kind and by what the errors say.
 //!
 //! The fingerprint of a job's last error is kept with the job. It leaves out what differs between
 //! failures of one cause, such as numbers, ids and addresses: `schema/functions/failure_text.sql`

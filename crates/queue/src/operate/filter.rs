@@ -14,6 +14,7 @@ use crate::state::JobState;
 
 /// A filter of jobs: those that match all that is given. By default, all.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JobFilter {
     /// In one of these states.
     pub states: Vec<JobState>,

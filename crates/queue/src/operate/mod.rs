@@ -53,6 +53,7 @@ pub mod interventions;
 pub mod known_names;
 pub mod list;
 pub mod queues;
+mod standing;
 pub mod waiting;
 pub mod workers;
 

@@ -85,8 +85,9 @@ json_object! {
         /// Keys, any of which a job may have.
         keys: Option<Vec<String>>,
         /// A text in the last error, whatever its case.
-        error: Option<Text<500>>,
+        error: Option<Text<300>>,
         /// The fingerprint of the last failure.
+        #[oai(validator(pattern = "^[0-9a-f]{16}$"))]
         fingerprint: Option<Text<16>>,
         /// The least number of attempts begun.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
@@ -102,6 +103,7 @@ json_object! {
         /// Fields at the top of the arguments, with the values that they must have.
         args: Option<BTreeMap<String, String>>,
         /// The provider's id of the transaction that a job is about.
+        #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
         transaction_id: Option<Text<255>>,
         /// The most jobs, the newest first; all when absent.
         #[oai(validator(minimum(value = "1")))]

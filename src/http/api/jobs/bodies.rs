@@ -213,6 +213,7 @@ json_object! {
         #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
         /// The kind, one that this program knows.
+        #[oai(validator(min_length = 1))]
         kind: Text<100>,
         /// The arguments of the job.
         args: AnyJson,

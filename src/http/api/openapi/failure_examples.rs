@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::examples::{self, AT, CURSOR, Exchange};
+use crate::http::wire::problem::Code;
 
 const FINGERPRINT: &str = "9f2c51d07ab3e846";
 const BY: &str = "user:019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93";
@@ -57,6 +58,17 @@ pub(super) fn of_parameter(name: &str) -> Option<Value> {
         "all" => Some(json!(true)),
         _ => None,
     }
+}
+
+/// The path of an example of a refusal of theirs; none for others.
+pub(super) fn path_of(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::FailureNotFound => "/v1/failures/9f2c51d07ab3e846",
+        Code::NothingEligible | Code::TooManyOperations => "/v1/operations",
+        Code::OperationNotFound | Code::OperationFinished => "/v1/operations/7",
+        Code::ConflictNotFound | Code::ConflictResolved | Code::NotCorrectable => "/v1/conflicts/3",
+        _ => return None,
+    })
 }
 
 fn failure() -> Value {

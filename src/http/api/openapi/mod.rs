@@ -22,6 +22,7 @@ mod names;
 mod operator_examples;
 mod routes;
 mod scalars;
+mod system_examples;
 mod webhook_examples;
 
 use std::collections::HashMap;

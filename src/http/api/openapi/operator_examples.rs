@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::examples::{AT, CURSOR, Exchange};
 use super::failure_examples;
+use crate::http::wire::problem::Code;
 
 const WORKER_ID: &str = "019a9f3c-7d2e-7b61-a6a5-0f2d5c1b9e44";
 const BY: &str = "user:019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93";
@@ -126,6 +127,25 @@ pub(super) fn of_parameter(operation: &str, name: &str) -> Option<Value> {
         (_, "worker_id") => json!(WORKER_ID),
         (_, "verification_id") => json!(17),
         _ => return None,
+    })
+}
+
+/// The path of a request that is refused with this code; for codes of others, that of
+/// `failure_examples`.
+pub(super) fn path_of(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::NotReady => "/readyz",
+        Code::DeadLetterNotFound | Code::DeadLetterDecided | Code::NothingToRedrive => {
+            "/v1/dead-letters/812"
+        }
+        Code::JobNotFound | Code::JobUnsuitable => "/v1/jobs/812",
+        Code::QueueNotFound | Code::KeyNotBlocked => "/v1/queues/reports",
+        Code::ScheduleNotFound | Code::SchedulePaused | Code::ScheduleNotPaused => {
+            "/v1/schedules/nightly-report"
+        }
+        Code::WorkerNotFound | Code::WorkerLost => "/v1/workers",
+        Code::VerificationNotFound => "/v1/verifications/17",
+        _ => return failure_examples::path_of(code),
     })
 }
 
