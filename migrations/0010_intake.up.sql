@@ -1,5 +1,5 @@
 -- What inbound webhooks were answered, added up by time, for charts and for whoever asks how long a source has been
--- silent. And what `app verify` found.
+-- silent.
 
 create schema if not exists api;
 
@@ -31,14 +31,3 @@ create table api.intake_writers (
   batch      bigint not null,
   written_at timestamptz not null default clock_timestamp()
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
-
--- The results of `app verify`, the newest last.
-create table api.verifications (
-  id         bigint generated always as identity primary key,
-  checked_at timestamptz not null,
-  ok         boolean not null,
-  -- Rows that break a guarantee; of each broken one the name and how many.
-  violations bigint not null,
-  broken     jsonb not null,
-  took_secs  float8 not null
-);

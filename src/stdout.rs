@@ -9,6 +9,8 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
+use crate::terminal::footer::{self, Stream};
+
 static FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Standard output took not all that was printed. What the command did stands.
@@ -18,12 +20,12 @@ pub struct OutputLost(#[source] io::Error);
 
 /// Writes to standard output, unless that has failed before.
 pub fn write(text: fmt::Arguments<'_>) {
-    keep(|| io::stdout().lock().write_fmt(text));
+    keep(|| footer::write(Stream::Out, text.to_string().as_bytes()));
 }
 
 /// Writes to standard error. Nobody is left to tell when that fails.
 pub fn write_error(text: fmt::Arguments<'_>) {
-    let _ = io::stderr().lock().write_fmt(text);
+    let _ = footer::write(Stream::Error, text.to_string().as_bytes());
 }
 
 /// Writes what is still kept back, so that it can be seen by now.

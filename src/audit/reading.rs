@@ -28,6 +28,42 @@ pub struct Filter {
     pub callers_only: bool,
 }
 
+/// Entries that [`pace`] looks at, the newest ones.
+const EXAMINED: i64 = 5_000;
+
+/// The number of entries with each action in a minute: the last one, or at the pace of the newest
+/// 5,000 entries if those took less.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn pace(conn: &mut PgConnection) -> Result<HashMap<String, f64>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        with newest as materialized (
+          select action, at from audit.entries order by seq desc limit $1
+        ),
+        told as (
+          select
+            count(*) = $1 and min(at) > now() - interval '1 minute' as is_cut,
+            greatest(extract(epoch from now() - min(at))::float8, 0.001) as over_secs
+          from newest
+        )
+        select
+          action,
+          count(*) * case when is_cut then 60 / over_secs else 1 end as "per_minute!"
+        from newest
+        cross join told
+        where at > now() - interval '1 minute'
+        group by action, is_cut, over_secs
+        "#,
+        EXAMINED,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.action, row.per_minute)).collect())
+}
+
 /// The columns of an [`Entry`].
 const COLUMNS: &str = r#"
   entry.seq, entry.id,

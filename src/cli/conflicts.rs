@@ -74,10 +74,10 @@ enum Command {
         database: Database,
         /// The number of the conflict.
         conflict: i64,
-        /// What was recorded first stands.
+        /// Keep what was recorded first.
         #[arg(long, required_unless_present = "correct", conflicts_with = "correct")]
         keep: bool,
-        /// What came later was right: put the ledger right by linked transactions.
+        /// Take what came later: put the ledger right by linked transactions.
         #[arg(long)]
         correct: bool,
         /// Only say what would be done.

@@ -37,6 +37,7 @@ pub mod send;
 mod settings;
 pub mod signals;
 pub mod timeline;
+pub mod top;
 pub mod trigger;
 pub mod users;
 pub mod verify;
@@ -65,6 +66,7 @@ Examples:
   app timeline txn_1001         what happened to a transaction or order, from all sources
   app audit list                who did what; verify, prove that nothing of it was changed
   app reconcile                 compare the ledger with what the bank says that it did
+  app top                       queues, failures and workers in the terminal, live
   app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
   app failures list             what failed, thousands of one cause as one line
   app operations list           actions on all jobs of a filter, with their progress
@@ -123,6 +125,7 @@ enum Command {
     Verify(verify::Args),
     Audit(audit::Args),
     Timeline(timeline::Args),
+    Top(top::Args),
     Reconcile(reconcile::Args),
     DeadLetters(dead_letters::Args),
     Endpoints(endpoints::Args),
@@ -142,7 +145,10 @@ enum Command {
 /// application's code would be compiled for the binary, after the library.
 pub fn main() -> ExitCode {
     process::run(|| {
-        let cli = Cli::from_process();
+        let mut cli = Cli::from_process();
+        if let Command::Dev(args) = &mut cli.command {
+            dev::keep_traces(args);
+        }
         (cli.telemetry(), cli.run())
     })
 }
@@ -176,7 +182,7 @@ impl Cli {
     /// The telemetry settings of this command.
     pub fn telemetry(&self) -> TelemetrySettings {
         let (service_name, log_format, default_filter) = match &self.command {
-            Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Service),
+            Command::Dev(_) => ("surety-dev", self.log_format.for_dev(), DefaultFilter::Dev),
             Command::Serve(_) => ("surety-serve", self.log_format, DefaultFilter::Service),
             Command::Work(_) => ("surety-work", self.log_format, DefaultFilter::Service),
             Command::Relay(_) => ("surety-relay", self.log_format, DefaultFilter::Service),
@@ -193,6 +199,7 @@ impl Cli {
             | Command::Verify(_)
             | Command::Audit(_)
             | Command::Timeline(_)
+            | Command::Top(_)
             | Command::Reconcile(_)
             | Command::DeadLetters(_)
             | Command::Endpoints(_)
@@ -234,6 +241,7 @@ impl Cli {
             Command::Verify(args) => return verify::run(args).await,
             Command::Audit(args) => return audit::run(args).await,
             Command::Timeline(args) => return timeline::run(args).await,
+            Command::Top(args) => return top::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,
             Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::Endpoints(args) => return endpoints::run(args).await,

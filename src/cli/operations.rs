@@ -30,8 +30,8 @@ Examples:
   app operations wait 7 --timeout 10m
   app operations cancel 7 --reason 'it was the wrong filter'
 
-Actions: retry, run-now, redrive, cancel, discard, write-off. What is meant is frozen at the start: what
-arrives or fails later is left alone. A worker does it in chunks, and goes on after a crash.
+Actions: retry, run-now, redrive, cancel, discard, write-off. What is meant is frozen at the start:
+what arrives or fails later is left alone. A worker does it in chunks, and goes on after a crash.
 
 Exit codes: 0 done, 1 failed (wait: it did not complete), 2 usage, 3 no such operation, 5 not
 possible as things stand, 6 not in time, 7 database unreachable, 8 schema mismatch.";
@@ -194,8 +194,8 @@ pub(super) async fn start(
         match bulk::start(pool, planned, &actor).await {
             Ok(planned) if planned.eligible > 0 && !consents(&planned)? => {
                 eprintln!(
-                    "error: nothing was changed: a bulk operation needs consent\n  fix:   add --yes \
-                     to do it, or --dry-run to see what it would do"
+                    "error: nothing was changed: a bulk operation needs consent\n  fix:   add \
+                     --yes to do it, or --dry-run to see what it would do"
                 );
                 return Ok(ExitCode::from(USAGE));
             }

@@ -27,8 +27,11 @@ pub fn shutdown() -> io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let first = token.clone();
     tokio::spawn(async move {
-        signals.next().await;
-        first.cancel();
+        // Whoever holds the token may have asked for the same by other means.
+        tokio::select! {
+            _ = signals.next() => first.cancel(),
+            () = first.cancelled() => {}
+        }
         let code = signals.next().await;
         // Nothing is flushed and nobody is waited for: that is what a second signal asks for.
         std::process::exit(code);

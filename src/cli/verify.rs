@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::actor::NameArg;
 use super::report;
 use crate::db;
 use crate::operations::verify::{self, Finding, FindingStatus, Invariant, Report};
@@ -17,8 +18,8 @@ Examples:
   app verify           one line per invariant, and whether it holds
   app verify --json    the same for scripts
 
-Only reads, and all from one moment: it may run while everything else does. The result is kept, for
-dashboards and alerts.
+All from one moment: it may run while everything else does. It changes nothing but the record of its
+result, which is kept where this role may write.
 
 Exit codes: 0 all hold, 1 something is broken, 2 usage, or could not be checked.";
 
@@ -32,6 +33,9 @@ pub struct Args {
     /// The PostgreSQL database, as postgres://user@host:port/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
+
+    #[command(flatten)]
+    by: NameArg,
 
     /// Print JSON.
     #[arg(long)]
@@ -71,12 +75,8 @@ async fn verify_database(args: &Args) -> anyhow::Result<Report> {
     // Slow statements are what this command is made of, and no reason for a warning each.
     let options = pool.connect_options().as_ref().clone().disable_statement_logging();
     let mut conn = PgConnection::connect_with(&options).await?;
-    let report = verify::verify(&mut conn, Duration::from_secs(args.timeout_secs.into())).await?;
-    // A standby, or a role that may only read, can be verified all the same.
-    if let Err(error) = verify::record(&mut conn, &report).await {
-        tracing::warn!("the result is not kept for the dashboard: {error}");
-    }
-    Ok(report)
+    let timeout = Duration::from_secs(args.timeout_secs.into());
+    Ok(verify::verify_and_record(&mut conn, timeout, &args.by.identity()).await?)
 }
 
 fn in_words(report: &Report) -> String {

@@ -16,14 +16,18 @@ use super::output::{Output, span, table};
 use super::report::{CONFLICT, FAILED, NOT_FOUND, TIMED_OUT};
 use crate::operations::Mode;
 use crate::operations::workers::{
-    self, DrainWorkers, DrainedWorker, WorkerDrain, WorkerInfo, WorkerScope, WorkerState,
+    self, DrainWorkers, DrainedWorker, RunningJob, WorkerDrain, WorkerScope, WorkerState,
+    WorkerView,
 };
 
 const APPLICATION: &str = "surety-workers";
 
+/// The running jobs of a worker that the table names; `-o json` has more.
+const MAX_JOBS_TOLD: usize = 3;
+
 const EXAMPLES: &str = "\
 Examples:
-  app workers list
+  app workers list                 who works, and what each runs and for how long
   app workers list -o jsonl
   app workers drain 019a9f3c-7d2e-7b61-a6a5-0f2d5c1b9e44 --reason \"2.0.0 takes over\"
   app workers drain --all --yes --reason \"the machine is shut down\" --wait --timeout 2m
@@ -45,7 +49,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    /// Lists the workers that were seen within the last day.
+    /// Lists the workers that were seen within the last day, with what each runs now.
     List {
         #[command(flatten)]
         database: Database,
@@ -110,8 +114,9 @@ async fn list(pool: &PgPool, output: Output) -> anyhow::Result<ExitCode> {
     match output {
         Output::Table => {
             let rows: Vec<_> = workers.iter().map(|worker| row(worker, as_of)).collect();
-            let header =
-                ["WORKER", "STATE", "VERSION", "HOST", "PID", "JOBS", "UP", "SEEN", "QUEUES"];
+            let header = [
+                "WORKER", "STATE", "VERSION", "HOST", "PID", "JOBS", "UP", "SEEN", "QUEUES", "RUNS",
+            ];
             print!("{}", table(header, &rows));
         }
         Output::Json => println!("{}", serde_json::to_string(&workers)?),
@@ -124,7 +129,7 @@ async fn list(pool: &PgPool, output: Output) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(worker: &WorkerInfo, now: OffsetDateTime) -> [String; 9] {
+fn row(WorkerView { worker, jobs }: &WorkerView, now: OffsetDateTime) -> [String; 10] {
     let since = |at: OffsetDateTime| span((now - at).as_seconds_f64());
     [
         worker.id.to_string(),
@@ -136,7 +141,25 @@ fn row(worker: &WorkerInfo, now: OffsetDateTime) -> [String; 9] {
         since(worker.started_at),
         format!("{} ago", since(worker.last_seen_at)),
         worker.queues.join(","),
+        runs(jobs, now),
     ]
+}
+
+/// The jobs that take longest, as in `812 settle_transaction for 3 s, +4 more`.
+fn runs(jobs: &[RunningJob], now: OffsetDateTime) -> String {
+    let told = |job: &RunningJob| {
+        let secs = (now - job.started_at).as_seconds_f64();
+        format!("{} {} for {}", job.id, job.kind, span(secs))
+    };
+    let mut told: Vec<String> = jobs.iter().take(MAX_JOBS_TOLD).map(told).collect();
+    match jobs.len() {
+        0 => "-".to_owned(),
+        ..=MAX_JOBS_TOLD => told.join(", "),
+        more => {
+            told.push(format!("+{} more", more - MAX_JOBS_TOLD));
+            told.join(", ")
+        }
+    }
 }
 
 fn word(state: WorkerState) -> &'static str {

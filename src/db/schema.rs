@@ -38,6 +38,7 @@ pub static APP: Schema = Schema {
         "0009_notices" guarded,
         "0010_intake",
         "0011_bulk_operations" guarded,
+        "0012_verifications",
     ],
     files: crate::queue::schema_files![
         "migrations":

@@ -122,7 +122,13 @@ impl TargetUrl {
         self.0.host().expect("it was parsed with a host")
     }
 
-    pub(super) fn port(&self) -> u16 {
+    /// The name or address of the host.
+    pub fn host_name(&self) -> String {
+        self.host().to_string()
+    }
+
+    /// The port, which is that of the scheme where none is named.
+    pub fn port(&self) -> u16 {
         self.0.port_or_known_default().expect("http and https have a port")
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Database {
     pub(super) psql: String,
     /// The place of the data, for people.
     pub(super) place: String,
+    /// The way of other processes of ours; none if it is somebody else's.
+    pub(super) private_url: Option<String>,
     cluster: Option<Cluster>,
 }
 
@@ -74,7 +76,8 @@ impl Database {
                 ("that of --database-url".to_owned(), "the database of --database-url".to_owned())
             }
         };
-        Ok(Self { pool, handler_pool, direct, psql, place, cluster })
+        let private_url = cluster.is_some().then_some(url);
+        Ok(Self { pool, handler_pool, direct, psql, place, private_url, cluster })
     }
 
     /// Our own data folder, unless the database is somebody else's.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::bank::Bank;
 use super::database::Database;
 use super::mail::Mail;
-use super::{Summary, Webhooks};
+use super::{Args, Summary, Webhooks};
 use crate::queue::WorkerSummary;
 use crate::serve::ServeSummary;
 use crate::stdout;
@@ -27,11 +27,15 @@ pub(super) fn print_step(done: &str, began: Instant) {
 pub(super) fn banner(
     address: SocketAddr,
     webhooks: Webhooks,
-    workers: u8,
+    args: &Args,
     bank: &Bank,
     mail: &Mail,
     database: &Database,
 ) -> String {
+    let traces = match &args.traces {
+        Some(_) => format!("http://{address}/ui/traces, the last ones"),
+        None => "as the OTEL_* variables say".to_owned(),
+    };
     let api = format!("http://{address}");
     let signatures = match webhooks {
         Webhooks::Signed => "signatures required, as a webhook secret is set",
@@ -57,6 +61,7 @@ pub(super) fn banner(
   Workers     {workers}
   Bank        {bank}
   Mail        {mail}
+  Traces      {traces}
   Database    {database_url}
   Data        {place}
 
@@ -65,6 +70,7 @@ Try it, in another terminal:
 {by_hand}  app send --url {api} --count 100
 
 ",
+        workers = args.workers,
         bank = bank.place,
         mail = mail.place,
         database_url = database.psql,

@@ -21,11 +21,14 @@
 //! - `mail`: files in the data folder, the mail server that was named, or none.
 //! - `fresh`: deletes what was before, if asked to.
 //! - `database`: the private cluster, or the database that a flag named.
+//! - `show`: the keys, on a terminal.
 //! - `messages`: messages on standard output.
+//!
+//! The last traces are kept in memory ([`keep_traces`]), unless the environment names a collector.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -37,19 +40,22 @@ use self::bank::Bank;
 use self::database::Database;
 use self::mail::Mail;
 use self::messages::{banner, print, summary_text};
+use self::show::{Show, Stage};
 use crate::bank::simulator::SimulatorArgs;
 use crate::metrics::{Metrics, show_pool};
 use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
 use crate::telemetry::FiguresExport;
+use crate::traces::{self, Span, SpanKind, TraceStore};
 use crate::work::WorkerArgs;
-use crate::{serve, telemetry, work};
+use crate::{serve, telemetry, terminal, work};
 
 mod bank;
 mod database;
 mod fresh;
 mod mail;
 mod messages;
+mod show;
 
 /// Heading of the settings that `app serve` has too. They are left out of our help, which is a
 /// newcomer's first.
@@ -114,6 +120,10 @@ pub struct Args {
     #[arg(long)]
     pub no_download: bool,
 
+    /// The last traces, where we keep them.
+    #[arg(skip)]
+    pub traces: Option<TraceStore>,
+
     /// The settings of the API.
     #[command(flatten, next_help_heading = SERVE_SETTINGS)]
     pub api: ApiArgs,
@@ -125,6 +135,47 @@ pub struct Args {
     /// The simulated bank, which runs on a private PostgreSQL unless a bank's URL is given.
     #[command(flatten, next_help_heading = BANK_SETTINGS)]
     pub simulator: SimulatorArgs,
+}
+
+/// The variables that say whether and where spans are exported.
+const EXPORT_SETTINGS: [&str; 4] = [
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_SDK_DISABLED",
+];
+/// Settings of our own export: this process and its children read them from the environment, as
+/// any program does. Spans can be looked at soon, and many at once are not lost.
+const OWN_EXPORT: [(&str, &str); 3] = [
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+    ("OTEL_BSP_SCHEDULE_DELAY", "500"),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "16384"),
+];
+
+/// Keeps the last traces of this process and its children, unless the environment says what is to
+/// become of spans. To be called before there is any other thread, and before telemetry is set up.
+pub fn keep_traces(args: &mut Args) {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if EXPORT_SETTINGS.iter().any(|name| is_set(&name)) {
+        return;
+    }
+    // Without a port there are no traces to look at, and everything else.
+    let Ok(receiver) = traces::Receiver::bind() else { return };
+    let endpoint = format!("http://{}{}", receiver.address(), traces::PATH);
+    let own = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str())];
+    for (name, value) in own.into_iter().chain(OWN_EXPORT.into_iter().filter(|it| !is_set(&&it.0)))
+    {
+        // SAFETY: no other thread runs yet that could read the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+    let store = TraceStore::ignoring(is_page_view);
+    args.traces = receiver.start(store.clone()).is_ok().then_some(store);
+}
+
+/// Tells if a span is a page of the dashboard being looked at: of that there is so much that what
+/// the pages are about would soon be gone.
+fn is_page_view(span: &Span) -> bool {
+    span.kind == SpanKind::Server && span.name.starts_with("GET /ui")
 }
 
 /// `app dev`: runs until `shutdown` is cancelled.
@@ -150,16 +201,20 @@ pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow:
         () = shutdown.cancelled() => return Ok(()),
         database = Database::open(&args) => database?,
     };
-    let bank = Bank::open(&mut args, &database).await?;
+    let bank = Arc::new(Bank::open(&mut args, &database).await?);
     let mail = Mail::open(&mut args, &database)?;
     let running = Running::start(&args, listener, &database, &shutdown)?;
-    print(&banner(address, webhooks, args.workers, &bank, &mail, &database));
+    print(&banner(address, webhooks, &args, &bank, &mail, &database));
     print(&format!(
         "Ready in {:.1} s. Ctrl-C stops everything and keeps the data.\n\n",
         began.elapsed().as_secs_f64()
     ));
+    let show = show(&args, address, &database, &bank, &shutdown)?;
 
     let outcome = running.until(&shutdown, &database).await;
+    if let Some(show) = show {
+        show.end().await;
+    }
     if outcome.is_ok() {
         print("\nStopping: jobs in progress finish. Ctrl-C again exits at once.\n");
     }
@@ -169,6 +224,31 @@ pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow:
     let place = database.close().await;
     print(&summary_text(&summary?, waiting, began.elapsed(), &place));
     outcome
+}
+
+/// Listens to keys, where somebody can press them.
+fn show(
+    args: &Args,
+    address: SocketAddr,
+    database: &Database,
+    bank: &Arc<Bank>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<Show>> {
+    if !terminal::is_interactive() {
+        return Ok(None);
+    }
+    let stage = Stage {
+        address,
+        pool: database.pool.clone(),
+        private_url: database.private_url.clone(),
+        bank: Arc::clone(bank),
+        secret: args.api.secrets()?.into_iter().next(),
+        settle_delay: args.api.settle_delay,
+        has_traces: args.traces.is_some(),
+        customer: OnceLock::new(),
+        inbox: OnceLock::new(),
+    };
+    Show::begin(stage, shutdown).map(Some).context("the terminal cannot be listened to")
 }
 
 /// The webhooks that are accepted.
@@ -254,6 +334,7 @@ impl Running {
             entry: Entry::Open,
             metrics,
             metrics_elsewhere: false,
+            traces: args.traces.clone(),
         };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());

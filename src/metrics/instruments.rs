@@ -16,7 +16,7 @@ pub struct Instrument {
     pub unit: &'static str,
     /// The names of the labels of each series.
     pub labels: &'static [&'static str],
-    /// Who knows it.
+    /// The origin.
     pub source: Source,
     /// The meaning, in words.
     pub help: &'static str,
@@ -33,7 +33,7 @@ pub enum Kind {
     Histogram(&'static [f64]),
 }
 
-/// Who knows a figure, which says how the series of several processes go together.
+/// The origin of a figure, which says how the series of several processes go together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
     /// A process, of itself: those of several are added up.
@@ -87,8 +87,10 @@ const COMMIT_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 const BATCH_BOUNDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0];
 
 macro_rules! instruments {
-    ($($name:ident: $kind:expr, $dotted:literal, $unit:literal, $source:ident, [$($label:literal),*],
-        $help:literal;)*) => {
+    ($(
+        $name:ident: $kind:expr, $dotted:literal, $unit:literal, $source:ident,
+        [$($label:literal),*], $help:literal;
+    )*) => {
         $(
             #[doc = $help]
             pub static $name: Instrument = Instrument {

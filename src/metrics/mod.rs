@@ -11,10 +11,10 @@
 //! ([`Instrument::prometheus_name`]). The same gathering is exported by OTLP (`telemetry`).
 //!
 //! Guaranteed: to gather reads memory and `/proc` alone, so it waits for nobody, whatever is away.
-//! A series that nothing has happened to is left out, and no label has an id or free text.
+//! Distributions of nothing are left out, and no label has an id or free text.
 //!
-//! One registry of our own and not that of `prometheus-client`, which writes OpenMetrics only, while
-//! three formats are wanted of one set of points.
+//! One registry of our own and not that of `prometheus-client`, which writes OpenMetrics only,
+//! while three formats are wanted of one set of points.
 //!
 //! A word for every layer: it knows none of them.
 

@@ -1,4 +1,4 @@
-//! What the system says of this process: read from `/proc`, so on Linux only.
+//! Figures of this process, as the system tells them: read from `/proc`, so on Linux only.
 
 use std::fs;
 use std::sync::LazyLock;

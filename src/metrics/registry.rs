@@ -71,10 +71,9 @@ impl Point {
 }
 
 impl Value {
-    /// Tells whether nothing has happened.
-    fn is_zero(&self) -> bool {
+    fn is_empty(&self) -> bool {
         match self {
-            Self::Number(number) => *number == 0.0,
+            Self::Number(_) => false,
             Self::Distribution { counts, .. } => counts.iter().all(|count| *count == 0),
         }
     }
@@ -114,8 +113,9 @@ impl Metrics {
     }
 
     /// All figures, in the order of the table of instruments. Series that several parts of the
-    /// process have, such as two workers, are added up; counters and distributions that nothing has
-    /// happened to are left out.
+    /// process have, such as two workers, are added up. Distributions that nothing is in are left
+    /// out, each of which is a dozen lines; counters are not, or the first that they count would be
+    /// no increase to whoever looks for one.
     #[must_use]
     pub fn gather(&self) -> Vec<Family> {
         let sources = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -126,8 +126,8 @@ impl Metrics {
         let gathered = super::instruments::ALL.iter().filter_map(|instrument| {
             let mut points = read.remove(instrument.name)?;
             match instrument.kind {
-                Kind::Gauge => {}
-                Kind::Counter | Kind::Histogram(_) => points.retain(|point| !point.value.is_zero()),
+                Kind::Gauge | Kind::Counter => {}
+                Kind::Histogram(_) => points.retain(|point| !point.value.is_empty()),
             }
             points.sort_by(|one, other| one.labels.cmp(&other.labels));
             (!points.is_empty()).then_some(Family { instrument, points })
@@ -174,30 +174,27 @@ impl fmt::Debug for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::instruments::{JOB_ATTEMPTS, WORKER_SLOTS};
+    use crate::metrics::instruments::{CLAIM_DURATION, CLAIM_JOBS, JOB_ATTEMPTS};
 
     #[test]
-    fn what_two_parts_have_is_added_up_and_what_never_happened_is_left_out() {
+    fn what_two_parts_have_is_added_up_and_distributions_of_nothing_are_left_out() {
         let metrics = Metrics::default();
         for jobs in [3.0, 4.0] {
             metrics.collect(move || {
-                let attempts = vec![
-                    Point::of(&["mail", "greet", "completed"], jobs),
-                    Point::of(&["mail", "greet", "lost"], 0.0),
-                ];
-                let slots = vec![Point::of(&["busy"], 0.0)];
-                vec![Family::new(&JOB_ATTEMPTS, attempts), Family::new(&WORKER_SLOTS, slots)]
+                let attempts = vec![Point::of(&["mail", "greet", "completed"], jobs)];
+                let value = Value::Distribution { counts: vec![0; 9], sum: 0.0 };
+                vec![
+                    Family::new(&JOB_ATTEMPTS, attempts),
+                    Family::single(&CLAIM_JOBS, 0.0),
+                    Family::new(&CLAIM_DURATION, vec![Point { labels: Vec::new(), value }]),
+                ]
             });
         }
 
         let gathered = metrics.gather();
 
-        let points = |instrument: &Instrument| {
-            let family = gathered.iter().find(|it| it.instrument.name == instrument.name);
-            family.expect("it is gathered").points.clone()
-        };
-        let attempts = points(&JOB_ATTEMPTS);
-        assert_eq!(attempts, [Point::of(&["mail", "greet", "completed"], 7.0)]);
-        assert_eq!(points(&WORKER_SLOTS), [Point::of(&["busy"], 0.0)]);
+        let [attempts, claimed] = gathered.as_slice() else { panic!("{gathered:?}") };
+        assert_eq!(attempts.points, [Point::of(&["mail", "greet", "completed"], 7.0)]);
+        assert_eq!(claimed.points, [Point::of(&[], 0.0)]);
     }
 }

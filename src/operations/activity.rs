@@ -233,15 +233,15 @@ pub async fn intake(
 /// Inbound webhooks of one source that were answered alike, within some seconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct IntakeCount {
-    /// How long ago the first of these seconds was.
+    /// The age of the first of these seconds.
     pub age_secs: f64,
-    /// How long ago the last of the webhooks was answered.
+    /// The age of the last of the answers.
     pub last_age_secs: f64,
-    /// Where the webhooks came in.
+    /// The place where the webhooks came in.
     pub source: &'static str,
     /// `accepted`, `duplicate`, `conflict`, `refused` or `unavailable`.
     pub outcome: &'static str,
-    /// How many they were.
+    /// Their number.
     pub webhooks: u64,
 }
 
@@ -276,13 +276,13 @@ pub async fn prune_intake(conn: &mut PgConnection) -> Result<(), ActivityError> 
 /// The time since a source last brought something that was accepted or known already.
 #[derive(Clone, Debug, Serialize)]
 pub struct Silence {
-    /// Where the webhooks come in.
+    /// The place where the webhooks come in.
     pub source: String,
-    /// That long ago.
+    /// The time since then.
     pub since: Duration,
 }
 
-/// How long each source has been silent; those that never brought anything are not among them.
+/// The silence of each source; those that never brought anything are not among them.
 ///
 /// # Errors
 ///

@@ -43,6 +43,8 @@ pub struct Identity {
     /// The address that the request comes from.
     address: Option<IpAddr>,
     request_id: Option<String>,
+    /// The reason for a change that needs none.
+    reason: Option<Reason>,
 }
 
 impl Identity {
@@ -72,13 +74,20 @@ impl Identity {
     }
 
     fn named(name: String) -> Self {
-        Self { name, address: None, request_id: None }
+        Self { name, address: None, request_id: None, reason: None }
     }
 
     /// The same, by a request from this address and with this id, which the audit log keeps.
     #[must_use]
     pub fn by_request(self, address: IpAddr, request_id: Option<String>) -> Self {
         Self { address: Some(address), request_id, ..self }
+    }
+
+    /// The same, for this reason, which the audit log keeps of changes that are kept without one
+    /// elsewhere.
+    #[must_use]
+    pub fn because(self, reason: Reason) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     /// The id of the request by which it acts, if it is one.
@@ -101,6 +110,7 @@ impl Identity {
         NewEntry::new(&self.name, action, subject)
             .address(self.address)
             .request_id(self.request_id.as_deref())
+            .reason(self.reason.as_ref().map(Reason::as_str))
             .trace_id(trace.as_deref())
     }
 }

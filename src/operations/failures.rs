@@ -43,7 +43,7 @@ impl From<FailureGroup> for FailureView {
         Self {
             fingerprint: group.fingerprint.to_string(),
             kind: group.kind,
-            error: group.error.unwrap_or_default(),
+            error: group.error,
             jobs: (group.waiting + group.discarded).min(MAX_COUNTED),
             jobs_capped: group.is_capped,
             first_at: group.first_at,

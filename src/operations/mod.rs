@@ -13,13 +13,15 @@
 //! - [`job_keys`]: sealing stored jobs again under the current key.
 //! - [`activity`]: what happened when, for charts.
 //! - [`audit`]: the log of all this, its proofs and its verification.
+//! - [`overview`]: the figures of the whole system, and what of them needs a person.
 //! - [`figures`]: the whole system in numbers, for Prometheus.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
 //! - [`transactions`], [`orders`], [`ledger`]: reading the money, whosever it is.
 //! - [`timeline`]: what happened to a transaction or an order, from all sources.
-//! - [`demo_data`], [`trigger`]: users with money and a history, and events on demand.
+//! - [`demo_data`], [`trigger`], [`rehearsal`]: users with money and a history, events on demand,
+//!   and payments to be watched.
 //!
 //! # Rules of this layer
 //!
@@ -55,8 +57,10 @@ pub mod jobs;
 pub mod ledger;
 pub mod notifications;
 pub mod orders;
+pub mod overview;
 pub mod queues;
 pub mod reconciliation;
+pub mod rehearsal;
 pub mod schedules;
 pub mod timeline;
 pub mod transactions;

@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(200);
 /// The currency and amount of everything that is made.
 const CURRENCY: &str = "USD";
-const AMOUNT: &str = "12.34";
+pub(super) const AMOUNT: &str = "12.34";
 /// The amount that is brought in first where a wallet has too little.
 const FUNDS: &str = "1000.00";
 
@@ -119,9 +119,9 @@ pub struct Triggered {
 
 /// A demo user with a wallet.
 #[derive(Clone, Copy, Debug)]
-struct Person {
-    id: UserId,
-    wallet: AccountId,
+pub(super) struct Person {
+    pub(super) id: UserId,
+    pub(super) wallet: AccountId,
 }
 
 /// Makes it happen. The demo users are made with passwords that nobody knows, unless they are
@@ -198,7 +198,7 @@ async fn failed_transfer(pool: &PgPool) -> anyhow::Result<Triggered> {
 }
 
 /// The demo user of this number; made, if need be.
-async fn person(pool: &PgPool, number: usize) -> anyhow::Result<Person> {
+pub(super) async fn person(pool: &PgPool, number: usize) -> anyhow::Result<Person> {
     let (email, role) = demo_data::USERS[number];
     let email: Email = email.parse()?;
     let currency = Currency::parse(CURRENCY)?;
@@ -226,7 +226,7 @@ async fn make(
     Ok(user.id)
 }
 
-fn money(amount: &str) -> anyhow::Result<Money> {
+pub(super) fn money(amount: &str) -> anyhow::Result<Money> {
     Ok(Money::new(Amount::parse(amount)?, Currency::parse(CURRENCY)?)?)
 }
 
@@ -288,7 +288,7 @@ async fn execute_funded(
     Ok(order)
 }
 
-async fn place(
+pub(super) async fn place(
     conn: &mut PgConnection,
     giver: Person,
     instruction: Instruction,
@@ -324,7 +324,7 @@ fn triggered(scenario: Scenario, order: &Order) -> Triggered {
     }
 }
 
-const fn status(status: Status) -> &'static str {
+pub(super) const fn status(status: Status) -> &'static str {
     match status {
         Status::Pending => "PENDING",
         Status::Processing => "PROCESSING",

@@ -1,5 +1,6 @@
 //! Workers: which there are, and ending them in good order from anywhere.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
@@ -8,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use crate::queue::operate::workers::{WorkerInfo, WorkerState};
+pub use crate::queue::operate::workers::{RunningJob, WorkerInfo, WorkerState};
 
 use super::{Actor, Mode, database_now};
 use crate::audit::{self, Subject};
@@ -19,22 +20,84 @@ use crate::queue::operate::workers;
 /// The interval between two looks at workers that drain.
 const POLL: Duration = Duration::from_millis(200);
 
+/// The most running jobs that are shown, of all workers together.
+pub const MAX_RUNNING_SHOWN: u32 = 1_000;
+
+/// A worker with the jobs that it has in progress.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerView {
+    /// The worker, as it was last seen.
+    #[serde(flatten)]
+    pub worker: WorkerInfo,
+    /// The jobs, the longest running first; of all workers together at most
+    /// [`MAX_RUNNING_SHOWN`].
+    pub jobs: Vec<RunningJob>,
+}
+
 /// The workers that were seen within the last day.
 #[derive(Clone, Debug)]
 pub struct WorkerList {
     /// The workers, the oldest first.
-    pub workers: Vec<WorkerInfo>,
+    pub workers: Vec<WorkerView>,
     /// The moment of the list, by the database's clock.
     pub as_of: OffsetDateTime,
 }
 
-/// Lists the workers that were seen within the last day.
+/// Lists the workers that were seen within the last day, with what each runs.
 ///
 /// # Errors
 ///
 /// [`QueueError::Database`].
 pub async fn list(conn: &mut PgConnection) -> Result<WorkerList, QueueError> {
-    Ok(WorkerList { workers: workers::list(&mut *conn).await?, as_of: database_now(conn).await? })
+    let seen = workers::list(&mut *conn).await?;
+    Ok(WorkerList { workers: views(conn, seen).await?, as_of: database_now(conn).await? })
+}
+
+/// The workers that were seen within the last day by number, after this one or from the first on;
+/// at most `limit`.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn page(
+    conn: &mut PgConnection,
+    after: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<WorkerView>, QueueError> {
+    // Each is a process of the last day: there are never too many to be read.
+    let mut seen = workers::list(&mut *conn).await?;
+    seen.retain(|worker| after.is_none_or(|after| worker.id > after));
+    seen.sort_by_key(|worker| worker.id);
+    seen.truncate(limit as usize);
+    views(conn, seen).await
+}
+
+/// Workers with what each runs.
+async fn views(
+    conn: &mut PgConnection,
+    seen: Vec<WorkerInfo>,
+) -> Result<Vec<WorkerView>, QueueError> {
+    let mut running: BTreeMap<Uuid, Vec<RunningJob>> = BTreeMap::new();
+    for job in workers::running(conn, None, MAX_RUNNING_SHOWN).await? {
+        running.entry(job.worker_id).or_default().push(job);
+    }
+    let view = |worker: WorkerInfo| {
+        let jobs = running.remove(&worker.id).unwrap_or_default();
+        WorkerView { worker, jobs }
+    };
+    Ok(seen.into_iter().map(view).collect())
+}
+
+/// The worker of this number with what it runs; none if it was not seen within the last day.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<WorkerView>, QueueError> {
+    let all = workers::list(&mut *conn).await?;
+    let Some(worker) = all.into_iter().find(|worker| worker.id == id) else { return Ok(None) };
+    let jobs = workers::running(conn, Some(id), MAX_RUNNING_SHOWN).await?;
+    Ok(Some(WorkerView { worker, jobs }))
 }
 
 /// A request to workers to finish their jobs and end.

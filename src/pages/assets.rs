@@ -61,9 +61,7 @@ pub(super) fn answer(path: &str, headers: &HeaderMap) -> Response {
         .header(header::CACHE_CONTROL, cache)
         .header(header::VARY, "accept-encoding");
     match accepts_gzip(headers) {
-        true => {
-            response.header(header::CONTENT_ENCODING, "gzip").body(asset.compressed.clone())
-        }
+        true => response.header(header::CONTENT_ENCODING, "gzip").body(asset.compressed.clone()),
         false => response.body(asset.content.clone()),
     }
 }

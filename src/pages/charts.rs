@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn layers_lie_on_each_other_and_fill_the_scale() {
-        let stack = Stack::new(&[("ok", vec![2.0, 4.0]), ("warn", vec![0.0; 2]), ("bad", vec![2.0, 0.0])]);
+        let stack =
+            Stack::new(&[("ok", vec![2.0, 4.0]), ("warn", vec![0.0; 2]), ("bad", vec![2.0, 0.0])]);
         assert_eq!(stack.marks, ["4", "3", "2", "1", "0"]);
         let points: Vec<&str> = stack.layers.iter().map(|(_, points)| points.as_str()).collect();
         assert_eq!(points[0], "0.0,80.0 720.0,0.0 720.0,160.0 0.0,160.0");

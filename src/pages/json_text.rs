@@ -91,7 +91,10 @@ mod tests {
         let json = r#"{"order":"01a2","amount":10000000000000000000000.10,"n":9007199254740993}"#;
         let spaced = r#"{"order": "01a2", "amount": 10000000000000000000000.10"#;
         assert!(indented(json).starts_with(spaced));
-        assert_eq!(indented(r#"{ "a" : "x, \" y: {" , "b":[] }"#), r#"{"a": "x, \" y: {", "b": []}"#);
+        assert_eq!(
+            indented(r#"{ "a" : "x, \" y: {" , "b":[] }"#),
+            r#"{"a": "x, \" y: {", "b": []}"#
+        );
     }
 
     #[test]

@@ -40,16 +40,14 @@ pub(super) const NAVIGATION: [Group; 5] = [
             link("/ui/conflicts", "Conflicts", "c"),
         ],
     ),
-    (
-        "Told",
-        &[link("/ui/endpoints", "Endpoints", "e"), link("/ui/deliveries", "Deliveries", "d")],
-    ),
+    ("Told", &[link("/ui/endpoints", "Endpoints", "e"), link("/ui/deliveries", "Deliveries", "d")]),
     (
         "System",
         &[
             link("/ui/operations", "Operations", "b"),
             link("/ui/audit", "Audit", "a"),
             link("/ui/health", "Health", "h"),
+            link("/ui/traces", "Traces", "x"),
         ],
     ),
 ];

@@ -68,9 +68,9 @@ impl Pulse {
             (&queue.queue, counts, queue.blocked_keys, queue.pause.is_some()).hash(&mut hasher);
         }
         for worker in &workers {
-            (worker.id, worker.running, worker.state as u8).hash(&mut hasher);
+            (worker.worker.id, worker.worker.running, worker.worker.state as u8).hash(&mut hasher);
         }
-        let is = |state: WorkerState| workers.iter().filter(move |worker| worker.state == state);
+        let is = |state: WorkerState| workers.iter().filter(move |it| it.worker.state == state);
         Ok(Self {
             taken_at: asked_at,
             skew: now - OffsetDateTime::now_utc(),

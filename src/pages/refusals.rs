@@ -1,8 +1,8 @@
 //! Refusals: a problem as a page, which says what is wrong, why, and what to do next.
 
 use askama::Template;
-use poem::http::{HeaderMap, StatusCode, header};
 use poem::Response;
+use poem::http::{HeaderMap, StatusCode, header};
 
 use super::access::forms::Forms;
 use super::frame::Frame;
@@ -67,7 +67,9 @@ impl From<BulkError> for Refusal {
             BulkError::NothingEligible(_) => "No job would be changed".to_owned(),
             other => other.to_string(),
         };
-        Problem::new(Code::UnacceptableValues).detail(format!("Nothing was done: {refused}.")).into()
+        Problem::new(Code::UnacceptableValues)
+            .detail(format!("Nothing was done: {refused}."))
+            .into()
     }
 }
 
@@ -84,7 +86,7 @@ impl From<QueuesError> for Refusal {
     fn from(error: QueuesError) -> Self {
         match error {
             QueuesError::Queue(error) => error.into(),
-            QueuesError::TwoPeriods(..) => {
+            QueuesError::TwoPeriods(..) | QueuesError::Stale => {
                 Problem::new(Code::UnacceptableValues).detail(format!("{error}.")).into()
             }
         }
@@ -98,9 +100,9 @@ impl From<SchedulesError> for Refusal {
             SchedulesError::NotFound => Problem::new(Code::NotFound).into(),
             SchedulesError::NameTaken
             | SchedulesError::AlreadyPaused(_)
-            | SchedulesError::NotPaused => {
-                Problem::new(Code::UnacceptableValues).detail(format!("Nothing was done: {error}.")).into()
-            }
+            | SchedulesError::NotPaused => Problem::new(Code::UnacceptableValues)
+                .detail(format!("Nothing was done: {error}."))
+                .into(),
         }
     }
 }
@@ -160,8 +162,8 @@ fn next_step(code: Code) -> &'static str {
         Code::Forbidden => "Ask an admin, who may do it or give you the role.",
         Code::OriginNotAllowed => "Open the page by its own address, and do it there.",
         Code::NotLocal => {
-            "Open the pages as http://localhost or http://127.0.0.1 on the machine itself; to reach \
-             them from elsewhere, run 'app serve' with a webhook secret and sign in."
+            "Open the pages as http://localhost or http://127.0.0.1 on the machine itself; to \
+             reach them from elsewhere, run 'app serve' with a webhook secret and sign in."
         }
         Code::NotFound | Code::MethodNotAllowed => {
             "Check the address. What is long finished may have been deleted by retention."

@@ -7,24 +7,23 @@ use poem::{Endpoint, IntoResponse as _, Request, Response, Route, endpoint, get,
 
 use super::access::Right::{Decide, Operate, Read};
 use super::access::sign_in;
-use super::refusals::{self, Refusal};
-use super::site::{Site, SiteParts};
 use super::money::{
     account, conflict, conflicts, ledger, order, orders, transaction, transactions,
 };
+use super::refusals::{self, Refusal};
+use super::site::{Site, SiteParts};
 use super::system::{audit, entry, health};
 use super::told::{self, deliveries, delivery, endpoints, replays, secret};
+use super::traces::{list as trace_list, trace};
 use super::visit::receiving::{action, page};
-use super::work::{
-    bulk, failures, job, jobs, operations, overview, queues, schedules, workers,
-};
+use super::work::{bulk, failures, job, jobs, operations, overview, queues, schedules, workers};
 use super::{assets, live, theme};
 use crate::http::edge::audience::ForAudience;
 use crate::http::wire::problem::Problem;
 use crate::http::wire::request_body::BufferedBody;
 
 /// All pages as one endpoint, which answers every request and never fails.
-pub fn endpoint(parts: SiteParts) -> impl Endpoint<Output = Response> + 'static {
+pub fn endpoint(parts: SiteParts) -> impl Endpoint<Output = Response> + 'static + use<> {
     let (bodies, audience) = (parts.bodies, parts.audience);
     let site = Arc::new(Site::new(parts));
     let inner = BufferedBody::new(routes(&site), bodies);
@@ -70,7 +69,10 @@ fn with_services(route: Route, site: &Arc<Site>) -> Route {
 fn with_work(route: Route, site: &Arc<Site>) -> Route {
     route
         .at("/ui/jobs", get(page(site, Read, jobs::list)))
-        .at("/ui/jobs/bulk", get(page(site, Read, bulk::preview)).post(action(site, Operate, bulk::start)))
+        .at(
+            "/ui/jobs/bulk",
+            get(page(site, Read, bulk::preview)).post(action(site, Operate, bulk::start)),
+        )
         .at("/ui/jobs/:id", get(page(site, Read, job::show)))
         .at("/ui/jobs/:id/run", post(action(site, Operate, job::run)))
         .at("/ui/jobs/:id/redrive", post(action(site, Decide, job::redrive)))
@@ -94,6 +96,8 @@ fn with_work(route: Route, site: &Arc<Site>) -> Route {
         .at("/ui/schedules/:name/pause", post(action(site, Operate, schedules::pause)))
         .at("/ui/schedules/:name/resume", post(action(site, Operate, schedules::resume)))
         .at("/ui/workers", get(page(site, Read, workers::list)))
+        .at("/ui/traces", get(page(site, Read, trace_list::list)))
+        .at("/ui/traces/:id", get(page(site, Read, trace::show)))
         .at("/ui/workers/:id/drain", post(action(site, Operate, workers::drain)))
 }
 

@@ -16,6 +16,7 @@ use crate::http::edge::rate_limits::RateLimits;
 use crate::http::edge::sign_ins::SignIns;
 use crate::http::wire::request_body::BodyLimits;
 use crate::operations::wake_workers;
+use crate::traces::TraceStore;
 
 /// The connections of all pages together: a page that is slow takes none from the API.
 const CONNECTIONS: u32 = 4;
@@ -39,6 +40,8 @@ pub struct SiteParts {
     pub audience: Audience,
     /// The limits of forms.
     pub bodies: BodyLimits,
+    /// The last traces, where they are kept.
+    pub traces: Option<TraceStore>,
     /// Cancelled when the process is to stop.
     pub shutdown: CancellationToken,
 }
@@ -53,6 +56,7 @@ pub(super) struct Site {
     pub(super) pulses: Pulses,
     pub(super) looks: Looks,
     pub(super) streams: Arc<Semaphore>,
+    pub(super) traces: Option<TraceStore>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -69,6 +73,7 @@ impl Site {
             pulses: Pulses::default(),
             looks: Looks::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            traces: parts.traces,
             shutdown: parts.shutdown,
         }
     }

@@ -154,9 +154,7 @@ pub(super) fn line(text: &str, max: usize) -> String {
 /// The name with a capital letter.
 pub(super) fn capital(name: &str) -> String {
     let mut letters = name.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// The tone of a job's state: a class of the stylesheet. The word always stands beside it.

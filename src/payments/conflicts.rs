@@ -14,9 +14,9 @@ use crate::money::{Amount, Currency, Money};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Resolution {
-    /// What was recorded first stands.
+    /// The first content stands.
     Kept,
-    /// What came later was right; linked transactions have put the ledger right.
+    /// The later content was right; linked transactions have put the ledger right.
     Corrected,
 }
 
@@ -27,7 +27,7 @@ pub struct Conflict {
     pub id: ConflictId,
     /// The id that came with other content.
     pub transaction_id: String,
-    /// That content as received.
+    /// The other content, as received.
     pub body: Vec<u8>,
     /// The times that it came.
     pub received_count: i64,

@@ -8,9 +8,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
-use crate::pages::{self, SiteParts};
-use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::deliveries::{Guard, Reach};
+use crate::http::api::OperatorApis;
 use crate::http::api::activity::ActivityApi;
 use crate::http::api::audit::AuditApi;
 use crate::http::api::auth::AuthApi;
@@ -20,22 +19,30 @@ use crate::http::api::dead_letters::DeadLettersApi;
 use crate::http::api::deposits::DepositsApi;
 use crate::http::api::docs::DocsApi;
 use crate::http::api::failures::FailuresApi;
+use crate::http::api::health_report::HealthReportApi;
 use crate::http::api::inbound_webhooks::InboundWebhooksApi;
+use crate::http::api::jobs::JobsApi;
 use crate::http::api::metrics::MetricsApi;
 use crate::http::api::notifications::NotificationsApi;
 use crate::http::api::orders::{OrderService, PlaceOrders};
+use crate::http::api::overview::OverviewApi;
+use crate::http::api::queues::{QueueLimitsApi, QueuesApi};
 use crate::http::api::record_transactions::RecordTransactions;
+use crate::http::api::schedules::SchedulesApi;
 use crate::http::api::system::SystemApi;
 use crate::http::api::timelines::TimelinesApi;
 use crate::http::api::transactions::TransactionsApi;
 use crate::http::api::transfers::TransfersApi;
 use crate::http::api::user_money::UserMoneyApi;
 use crate::http::api::users::UsersApi;
+use crate::http::api::verifications::VerificationsApi;
 use crate::http::api::wallets::WalletsApi;
 use crate::http::api::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
 use crate::http::api::withdrawals::WithdrawalsApi;
+use crate::http::api::workers::WorkersApi;
 use crate::http::edge::idempotency;
 use crate::http::edge::intake::Intake;
+use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::sign_ins::SignIns;
@@ -44,22 +51,22 @@ use crate::http::{self, Edge};
 use crate::identity::passwords::Hasher;
 use crate::metrics::{Metrics, show_pool};
 use crate::operations::figures::Sampler;
+use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
 use crate::standard_webhooks::Verifier;
+use crate::traces::TraceStore;
 
 /// The API, and what runs beside it.
 pub(super) fn assemble(
     api: &ApiArgs,
-    (openness, reach): (Openness, Reach),
+    (openness, reach, traces): (Openness, Reach, Option<TraceStore>),
     pool: PgPool,
     (metrics, shown): (&Metrics, Option<Metrics>),
     intake: &Arc<Intake>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Background)> {
     let notifier = Notifier::start(&pool);
-    intake.show(metrics);
-    show_pool(metrics, "api", &pool);
-    let sampler = Sampler::show(pool.clone(), api.sample_interval, metrics);
+    let figures = FigureKeeper::start(api, &pool, metrics, intake);
     let (sign_ins, loader) = SignIns::start(&pool.connect_options());
     let edge = Edge {
         audience: openness.audience,
@@ -71,40 +78,22 @@ pub(super) fn assemble(
         origins: api.cors_origins.clone(),
         metrics: metrics.clone(),
     };
-    let (shared_commit, committers) = SharedCommit::start(
-        RecordTransactions { settle_delay: api.settle_delay },
-        api.committers,
-        &pool.connect_options(),
-        &notifier,
-    );
+    let (options, work) =
+        (pool.connect_options(), RecordTransactions { settle_delay: api.settle_delay });
+    let (shared_commit, committers) =
+        SharedCommit::start(work, api.committers, &options, &notifier, metrics);
     let (order_commit, order_committers) =
-        SharedCommit::start(PlaceOrders, api.committers, &pool.connect_options(), &notifier);
+        SharedCommit::start(PlaceOrders, api.committers, &options, &notifier, metrics);
     let orders = OrderService { shared_commit: order_commit, pool: pool.clone() };
     let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
-    let figures_stop = CancellationToken::new();
-    let figures = tokio::spawn(keep_figures(
-        sampler,
-        (Arc::clone(intake), pool.clone()),
-        figures_stop.clone(),
-    ));
-    let background =
-        Background { committers, order_committers, loader, pruner, figures, figures_stop };
+    let background = Background { committers, order_committers, loader, pruner, figures };
     let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
     let passwords = PasswordSignIns {
         pool: pool.clone(),
         hasher: hasher.clone(),
         rate_limits: rate_limits.clone(),
     };
-    let pages = pages::endpoint(SiteParts {
-        pool: pool.clone(),
-        sign_ins: edge.sign_ins.clone(),
-        passwords: passwords.clone(),
-        rate_limits: rate_limits.clone(),
-        entry: openness.entry,
-        audience: openness.pages,
-        bodies: edge.bodies,
-        shutdown: shutdown.clone(),
-    });
+    let pages = pages_of(&edge, (openness, traces), (&pool, &passwords), shutdown);
     let apis = (
         (
             InboundWebhooksApi {
@@ -127,29 +116,86 @@ pub(super) fn assemble(
             WebhookEndpointsApi { pool: pool.clone(), guard: Guard::new(reach) },
             DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
         ),
+        for_operators(&pool, &notifier),
+        (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown }, DocsApi),
+    );
+    Ok((http::endpoint(apis, pages, edge), background))
+}
+
+/// The operator's pages.
+fn pages_of(
+    edge: &Edge,
+    (openness, traces): (Openness, Option<TraceStore>),
+    (pool, passwords): (&PgPool, &PasswordSignIns),
+    shutdown: &CancellationToken,
+) -> impl Endpoint<Output = Response> + 'static + use<> {
+    pages::endpoint(SiteParts {
+        pool: pool.clone(),
+        sign_ins: edge.sign_ins.clone(),
+        passwords: passwords.clone(),
+        rate_limits: edge.limits.clone(),
+        entry: openness.entry,
+        audience: openness.pages,
+        bodies: edge.bodies,
+        traces,
+        shutdown: shutdown.clone(),
+    })
+}
+
+/// Looks at the database for figures, and stores the counts of webhooks.
+struct FigureKeeper {
+    keeping: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl FigureKeeper {
+    fn start(api: &ApiArgs, pool: &PgPool, metrics: &Metrics, intake: &Arc<Intake>) -> Self {
+        intake.show(metrics);
+        show_pool(metrics, "api", pool);
+        let sampler = Sampler::show(pool.clone(), api.sample_interval, metrics);
+        let (intake, pool) = (Arc::clone(intake), pool.clone());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let keeping = tokio::spawn(async move {
+            tokio::join!(sampler.keep(stopped.clone()), intake.keep(pool, stopped));
+        });
+        Self { keeping, stop }
+    }
+
+    /// Stores the last counts. A panic there costs figures, nothing else.
+    async fn finish(self) {
+        self.stop.cancel();
+        let _ended = self.keeping.await;
+    }
+}
+
+/// The APIs of those who look after the service.
+fn for_operators(pool: &PgPool, notifier: &Notifier) -> OperatorApis {
+    (
         (
             FailuresApi { pool: pool.clone() },
             BulkOperationsApi { pool: pool.clone(), notifier: notifier.clone() },
             ConflictsApi { pool: pool.clone(), notifier: notifier.clone() },
         ),
         (
-            DeadLettersApi { pool: pool.clone(), notifier },
+            DeadLettersApi { pool: pool.clone(), notifier: notifier.clone() },
             AuditApi { pool: pool.clone() },
             TimelinesApi { pool: pool.clone() },
             ActivityApi { pool: pool.clone() },
         ),
-        (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown }, DocsApi),
-    );
-    Ok((http::endpoint(apis, pages, edge), background))
-}
-
-/// Looks at the database for figures, and stores the counts of webhooks.
-async fn keep_figures(
-    sampler: Arc<Sampler>,
-    (intake, pool): (Arc<Intake>, PgPool),
-    stop: CancellationToken,
-) {
-    tokio::join!(sampler.keep(stop.clone()), intake.keep(pool, stop));
+        (
+            JobsApi { pool: pool.clone(), notifier: notifier.clone() },
+            QueuesApi { pool: pool.clone(), notifier: notifier.clone() },
+            QueueLimitsApi { pool: pool.clone(), notifier: notifier.clone() },
+            SchedulesApi { pool: pool.clone(), notifier: notifier.clone() },
+            WorkersApi { pool: pool.clone() },
+        ),
+        (
+            OverviewApi { pool: pool.clone() },
+            HealthReportApi::new(pool.clone()),
+            VerificationsApi { pool: pool.clone() },
+        ),
+    )
 }
 
 /// The tasks that run beside the API.
@@ -158,8 +204,7 @@ pub(super) struct Background {
     order_committers: JoinSet<()>,
     loader: JoinSet<()>,
     pruner: JoinHandle<()>,
-    figures: JoinHandle<()>,
-    figures_stop: CancellationToken,
+    figures: FigureKeeper,
 }
 
 impl Background {
@@ -170,8 +215,6 @@ impl Background {
         self.order_committers.join_all().await;
         self.loader.join_all().await;
         self.pruner.abort();
-        self.figures_stop.cancel();
-        // A panic there costs figures, nothing else.
-        let _ended = self.figures.await;
+        self.figures.finish().await;
     }
 }

@@ -37,6 +37,7 @@ use crate::jobs;
 use crate::metrics::Metrics;
 use crate::probes::Probes;
 use crate::telemetry;
+use crate::traces::TraceStore;
 
 const APPLICATION: &str = "surety serve";
 
@@ -101,6 +102,8 @@ pub struct ServeSettings {
     pub metrics: Metrics,
     /// They are shown by a listener of their own, and not by the API.
     pub metrics_elsewhere: bool,
+    /// The last traces, where they are kept, for the operator's pages.
+    pub traces: Option<TraceStore>,
 }
 
 /// The numbers of webhooks by their answer.
@@ -181,6 +184,7 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         entry: Entry::SignIn,
         metrics,
         metrics_elsewhere: args.admin_listen.is_some(),
+        traces: None,
     };
     let summary = run(settings, shutdown).await?;
     report(summary);
@@ -239,14 +243,14 @@ pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, api, unsigned, reach, entry, metrics, metrics_elsewhere } =
-        settings;
-    let shown = (!metrics_elsewhere).then(|| metrics.clone());
+    let ServeSettings { listener, pool, api, unsigned, reach, .. } = settings;
+    let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
+    let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
     let intake = Arc::new(Intake::default());
     let is_loopback = listener.local_addr()?.ip().is_loopback();
     let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);
     let (endpoint, background) =
-        assemble(&api, (openness, reach), pool, (&metrics, shown), &intake, &shutdown)?;
+        assemble(&api, (openness, reach, traces), pool, (&metrics, shown), &intake, &shutdown)?;
     let limits = ConnectionLimits {
         max_connections: open_files::affordable_connections(api.max_connections),
         header_timeout: api.header_timeout,

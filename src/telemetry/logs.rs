@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::Write;
 
 use opentelemetry::Context as TraceContext;
 use opentelemetry::trace::{SpanContext, TraceContextExt};
@@ -19,6 +18,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::formats::LineFormat;
+use crate::terminal::footer::{self, Stream};
 
 /// A thread's buffer is given back when a line has made it larger than this.
 const MAX_KEPT_BUFFER_BYTES: usize = 64 * 1024;
@@ -137,7 +137,7 @@ impl LogLayer {
     pub(super) fn to_stderr(look: LineFormat) -> Self {
         // With nowhere to write to there is nobody to tell either. The lock makes each line one
         // piece.
-        Self { look, out: |line| drop(std::io::stderr().lock().write_all(line)) }
+        Self { look, out: |line| drop(footer::write(Stream::Error, line)) }
     }
 }
 

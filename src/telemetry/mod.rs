@@ -39,13 +39,16 @@ mod otlp;
 mod setting_doubts;
 
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use opentelemetry::trace::{Tracer, TracerProvider};
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
-use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, ParseError, Targets};
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
@@ -60,6 +63,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The filter of a service: of OpenTelemetry, not every start, and that the collector is away once
 /// per export.
 const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
+/// The filter of `app dev`, whose banner says where spans go.
+const DEV_FILTER: &str = "info,surety::telemetry=warn,opentelemetry=warn,opentelemetry-otlp=error";
 /// The filter of a command: someone waits for its result, and wants to hear of trouble only.
 const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";
 /// The target under which the driver logs lines of `.pgpass`, and of a URL what it does not know.
@@ -84,6 +89,8 @@ pub struct TelemetrySettings {
 pub enum DefaultFilter {
     /// Everything of note, for a process that runs until told to stop.
     Service,
+    /// The same, but for what `app dev` says at its start.
+    Dev,
     /// Warnings and errors, for a command that ends by itself.
     Command,
 }
@@ -98,8 +105,8 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object per line, for programs.
     Json,
-    /// One short line per webhook and job, as `app dev` shows them.
-    #[value(skip)]
+    /// One short line per webhook and job, as `app dev` and its workers show them.
+    #[value(hide = true)]
     Console,
 }
 
@@ -150,8 +157,8 @@ pub enum TelemetryError {
     },
     /// The file of authorities cannot be read, or holds none.
     #[error(
-        "the file that OTEL_EXPORTER_OTLP_CERTIFICATE names cannot be read, or holds no certificate \
-         in PEM"
+        "the file that OTEL_EXPORTER_OTLP_CERTIFICATE names cannot be read, or holds no \
+         certificate in PEM"
     )]
     Certificate,
     /// The interval of figures is no number.
@@ -175,7 +182,8 @@ pub enum TelemetryError {
 ///
 /// [`TelemetryError`]; then there is no telemetry, and its message is for stderr.
 pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
-    let filter = log_filter(settings.default_filter)?;
+    let (filter, filter_of_export) =
+        (log_filter(settings.default_filter)?, log_filter(settings.default_filter)?);
     let look = look(settings.log_format);
     // What the SDK finds wrong with its variables must be seen, but not as it says it: with their
     // values.
@@ -183,20 +191,32 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
     let registry = Registry::default().with(doubts.clone().with_filter(LevelFilter::WARN));
     let resource = otlp::resource(settings.service_name);
     figures::configure(&resource)?;
-    let export = tracing::subscriber::with_default(registry, || otlp::from_env(resource))?;
+    let (export, exported_lines) = tracing::subscriber::with_default(registry, || {
+        Ok::<_, TelemetryError>((otlp::from_env(resource.clone())?, otlp::logs_from_env(resource)?))
+    })?;
 
     let spans = export.as_ref().map(|export| span_layer(export.provider.tracer("surety")));
-    let logs = LogLayer::to_stderr(look).with_filter(filter);
+    let to_collector = exported_lines.as_ref().map(|provider| {
+        // Lines of the exporter itself would be exported for ever.
+        let lines = Targets::new()
+            .with_default(LevelFilter::TRACE)
+            .with_targets(UNTRACED.map(|target| (target, LevelFilter::OFF)));
+        OpenTelemetryTracingBridge::new(provider).with_filter(filter_of_export.and(lines))
+    });
+    let logs = LogLayer::to_stderr(look).with_filter(filter.and(OncePerMinute::default()));
     if let Some(export) = &export {
         opentelemetry::global::set_tracer_provider(export.provider.clone());
     }
-    let registry = Registry::default().with(spans).with(logs);
+    let registry = Registry::default().with(spans).with(logs).with(to_collector);
     tracing::subscriber::set_global_default(registry.with(commit_warnings()))?;
     doubts.tell();
     if let Some(export) = &export {
         tracing::info!(collector = export.collector, "spans are exported");
     }
-    Ok(Telemetry { export })
+    if exported_lines.is_some() {
+        tracing::info!("log lines are exported");
+    }
+    Ok(Telemetry { export, lines: exported_lines })
 }
 
 /// The running telemetry. When it is dropped, too, the last spans are sent first.
@@ -204,6 +224,7 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
 #[must_use = "dropping it ends the export of spans"]
 pub struct Telemetry {
     export: Option<otlp::Export>,
+    lines: Option<SdkLoggerProvider>,
 }
 
 impl Telemetry {
@@ -221,17 +242,50 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        let Some(export) = self.export.take() else { return };
-        if let Err(error) = export.provider.shutdown_with_timeout(FLUSH_TIMEOUT) {
+        // Both at once, because both may take all of the time.
+        let lines = self.lines.take();
+        let flushing = std::thread::spawn(move || {
+            lines.and_then(|lines| lines.shutdown_with_timeout(FLUSH_TIMEOUT).err())
+        });
+        if let Some(export) = self.export.take()
+            && let Err(error) = export.provider.shutdown_with_timeout(FLUSH_TIMEOUT)
+        {
             let collector = export.collector;
             tracing::warn!(%error, collector, "the last spans were not exported");
         }
+        if let Ok(Some(error)) = flushing.join() {
+            tracing::warn!(%error, "the last log lines were not exported");
+        }
+    }
+}
+
+/// Lets one line in a minute pass of those that the exporters write: a collector that is away fails
+/// every export.
+#[derive(Default)]
+struct OncePerMinute(Mutex<Option<Instant>>);
+
+impl<S> Filter<S> for OncePerMinute {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        if !event.metadata().target().starts_with("opentelemetry") {
+            return true;
+        }
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passes = last.is_none_or(|at| at.elapsed() >= Duration::from_secs(60));
+        if passes {
+            *last = Some(Instant::now());
+        }
+        passes
     }
 }
 
 fn log_filter(default: DefaultFilter) -> Result<EnvFilter, TelemetryError> {
     let default = match default {
         DefaultFilter::Service => SERVICE_FILTER,
+        DefaultFilter::Dev => DEV_FILTER,
         DefaultFilter::Command => COMMAND_FILTER,
     };
     let given = ["APP_LOG", "RUST_LOG"].into_iter().find_map(|variable| {

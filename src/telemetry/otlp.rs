@@ -1,11 +1,11 @@
 //! Spans, logs and figures by OTLP over HTTP, as the standard `OTEL_*` variables say.
 //!
-//! Read here, of each [`Signal`]: `OTEL_SDK_DISABLED`, `OTEL_{TRACES,LOGS,METRICS}_EXPORTER` (`otlp`
-//! or `none`), `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, and of
+//! Read here, of each [`Signal`]: `OTEL_SDK_DISABLED`, `OTEL_{TRACES,LOGS,METRICS}_EXPORTER`
+//! (`otlp` or `none`), `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, and of
 //! `OTEL_EXPORTER_OTLP[_{signal}]_*`: `ENDPOINT`, `PROTOCOL`, `TIMEOUT`, `CERTIFICATE`,
 //! `COMPRESSION`. Read by the SDK for spans and logs: the endpoints and `HEADERS` themselves,
-//! `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_SPAN_*_LIMIT`. Spans are exported
-//! where an endpoint is named; logs and figures only where their exporter is `otlp`.
+//! `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_SPAN_*_LIMIT`. Spans are
+//! exported where an endpoint is named; logs and figures only where their exporter is `otlp`.
 //!
 //! gRPC is left out: every collector that takes it takes HTTP, too, and it would bring a second
 //! HTTP stack with its own TLS.
@@ -14,8 +14,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use url::{Position, Url};
@@ -79,6 +80,22 @@ pub(super) fn from_env(resource: Resource) -> Result<Option<Export>, TelemetryEr
     let provider =
         SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build();
     Ok(Some(Export { provider, collector: way.collector }))
+}
+
+/// Starts the export of log lines if the environment asks for one.
+pub(super) fn logs_from_env(
+    resource: Resource,
+) -> Result<Option<SdkLoggerProvider>, TelemetryError> {
+    let Some(way) = Way::of(Signal::Logs, environment)? else { return Ok(None) };
+    let exporter = LogExporter::builder()
+        .with_http()
+        .with_http_client(way.client()?)
+        .with_timeout(way.timeout)
+        .with_protocol(Protocol::HttpBinary)
+        .build()
+        .map_err(|_| TelemetryError::Otlp)?;
+    let provider = SdkLoggerProvider::builder().with_resource(resource);
+    Ok(Some(provider.with_batch_exporter(exporter).build()))
 }
 
 /// A variable of this process.

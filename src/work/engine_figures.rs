@@ -12,10 +12,13 @@ use crate::metrics::instruments::{
 use crate::metrics::tallies::OTHER;
 use crate::metrics::{Family, Instrument, Kind, Metrics, Point, Value};
 use crate::queue::Worker;
-use crate::queue::activity::{EngineFigures, Histogram, Totals};
+use crate::queue::activity::{EngineFigures, Histogram, Outcome, Totals};
 
 /// Queues, and kinds, that are told apart in figures; the others are counted together.
 const MAX_NAMES: usize = 50;
+
+/// Outcomes that are shown of every kind, though there be none: an alert sees their first.
+const ALWAYS_SHOWN: [Outcome; 3] = [Outcome::Completed, Outcome::Retried, Outcome::Discarded];
 
 /// Shows what a worker does, for as long as it is there.
 pub(super) fn show(metrics: &Metrics, worker: &Arc<Worker<Services>>) {
@@ -58,8 +61,11 @@ fn of_attempts(totals: &[Totals]) -> Vec<Family> {
     let mut runs: HashMap<String, Histogram> = HashMap::new();
     for of in totals {
         let (queue, kind) = (queues.bounded(&of.queue), kinds.bounded(&of.kind));
-        let labels = [queue.clone(), kind.clone(), of.outcome.as_str().to_owned()];
-        *attempts.entry(labels).or_default() += of.jobs as f64;
+        let labels = |outcome: Outcome| [queue.clone(), kind.clone(), outcome.as_str().to_owned()];
+        *attempts.entry(labels(of.outcome)).or_default() += of.jobs as f64;
+        for outcome in ALWAYS_SHOWN {
+            attempts.entry(labels(outcome)).or_default();
+        }
         waits.entry(queue).or_default().merge(&of.wait);
         runs.entry(kind).or_default().merge(&of.run);
     }
@@ -116,7 +122,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::queue::activity::Outcome;
 
     #[test]
     fn buckets_of_the_queue_add_up_to_those_of_the_instrument() {
@@ -158,7 +163,7 @@ mod tests {
             })
             .collect();
         let attempts = of_attempts(&totals).swap_remove(0);
-        assert_eq!(attempts.points.len(), MAX_NAMES + 1);
+        assert_eq!(attempts.points.len(), (MAX_NAMES + 1) * ALWAYS_SHOWN.len());
         assert!(attempts.points.contains(&Point::of(&["default", OTHER, "completed"], 10.0)));
     }
 }

@@ -126,8 +126,8 @@ async fn warn_of_unknown_queues(pool: &PgPool, queues: &[String]) {
     }
 }
 
-/// A worker of this application's job kinds, whose figures are shown among `metrics`. It listens for
-/// new jobs by `direct`, a way past any connection pooler, if there is one.
+/// A worker of this application's job kinds, whose figures are shown among `metrics`. It listens
+/// for new jobs by `direct`, a way past any connection pooler, if there is one.
 ///
 /// # Errors
 ///

@@ -3,7 +3,7 @@
 use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 74] = [
+const COMMANDS: [&[&str]; 75] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -76,6 +76,7 @@ const COMMANDS: [&[&str]; 74] = [
     &["queues", "blocked"],
     &["queues", "unblock"],
     &["workers"],
+    &["top"],
     &["workers", "list"],
     &["workers", "drain"],
 ];

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 /// The lower rings do not know each other, so each can be read, tested and moved alone. A module
 /// that joins two of them is an edge (`http`, `operations`, `jobs`) or above. `cli` reaches them
 /// through `operations` alone, so that no rule can sit in it. `money`, `ids`, `metrics`,
-/// `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by the binary alone: the others
-/// speak to `tracing` and `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 30] = [
+/// `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by the
+/// binary, and by the composition roots for the export of figures: the others speak to `tracing`
+/// and `opentelemetry`, and it shows what they say.
+const MAY_USE: [(&str, &[&str]); 32] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -36,10 +37,29 @@ const MAY_USE: [(&str, &[&str]); 30] = [
             "standard_webhooks",
             "stdout",
             "telemetry",
+            "terminal",
             "work",
         ],
     ),
-    ("dev", &["bank", "db", "metrics", "serve", "stdout", "telemetry", "work", "queue"]),
+    (
+        "dev",
+        &[
+            "bank",
+            "db",
+            "ids",
+            "metrics",
+            "operations",
+            "queue",
+            "receiver",
+            "serve",
+            "standard_webhooks",
+            "stdout",
+            "telemetry",
+            "terminal",
+            "traces",
+            "work",
+        ],
+    ),
     (
         "serve",
         &[
@@ -56,9 +76,10 @@ const MAY_USE: [(&str, &[&str]); 30] = [
             "queue",
             "standard_webhooks",
             "telemetry",
+            "traces",
         ],
     ),
-    ("pages", &["http", "identity", "operations", "queue"]),
+    ("pages", &["http", "identity", "operations", "queue", "traces"]),
     (
         "work",
         &[
@@ -140,7 +161,7 @@ const MAY_USE: [(&str, &[&str]); 30] = [
     ("identity", &["ids", "money"]),
     ("notices", &["ids", "metrics", "money"]),
     ("queue", &[]),
-    ("telemetry", &["http", "metrics", "queue"]),
+    ("telemetry", &["http", "metrics", "queue", "terminal"]),
     ("process", &["cli", "stdout", "telemetry"]),
     ("db", &["queue"]),
     ("metrics", &[]),
@@ -148,7 +169,9 @@ const MAY_USE: [(&str, &[&str]); 30] = [
     ("money", &[]),
     ("ids", &[]),
     ("standard_webhooks", &[]),
-    ("stdout", &[]),
+    ("stdout", &["terminal"]),
+    ("terminal", &[]),
+    ("traces", &[]),
     ("invariants", &[]),
 ];
 

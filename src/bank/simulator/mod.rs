@@ -78,6 +78,7 @@ pub struct Simulator {
     pub address: SocketAddr,
     /// The seed of chance.
     pub seed: u64,
+    state: Arc<SimulatorState>,
     serving: JoinHandle<()>,
 }
 
@@ -100,14 +101,26 @@ impl Simulator {
         };
         let address = listener.local_addr().map_err(SimulatorError::Address)?;
         let seed = args.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
-        let bank = SimulatorState {
+        let state = Arc::new(SimulatorState {
             seed,
             behaviour: Mutex::new(behaviour),
             books: Mutex::new(books),
             shutdown,
-        };
-        let serving = tokio::spawn(server::serve(listener, Arc::new(bank)));
-        Ok(Self { address, seed, serving })
+        });
+        let serving = tokio::spawn(server::serve(listener, Arc::clone(&state)));
+        Ok(Self { address, seed, state, serving })
+    }
+
+    /// Behaves otherwise from now on, and gives the behaviour until now.
+    ///
+    /// # Errors
+    ///
+    /// When the settings contradict each other; then nothing changes.
+    pub fn change(&self, to: &BehaviourSettings) -> Result<BehaviourSettings, BehaviourError> {
+        let mut behaviour = self.state.behaviour();
+        let before = behaviour.settings().clone();
+        *behaviour = behaviour.with(to)?;
+        Ok(before)
     }
 
     /// Waits until it has stopped.

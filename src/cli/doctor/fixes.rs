@@ -27,6 +27,10 @@ pub(super) fn in_words(fix: &Fix) -> String {
         Fix::UnblockKeys { queue } => {
             format!("'app queues blocked {queue}' names them and the jobs at their heads")
         }
+        Fix::ReviewFailures { job, kind } => format!(
+            "'app jobs show {job}' says why; mend that, and they are tried again by themselves; \
+             'app jobs list --state retryable --kind {kind}' lists them"
+        ),
         Fix::DecideDiscarded => {
             "'app dead-letters list' and 'app dead-letters show' tell of them; then 'redrive' or \
              'write-off'"

@@ -62,7 +62,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             ArgsChange::Fields { set, unset: args.unset }
         }
     };
-    let request = EditJob { id: JobId(args.id), change, mode };
+    let request = EditJob { id: JobId(args.id), change, if_version: None, mode };
     let result = match edit(&pool, request, &args.actor.into_actor()).await {
         Ok(result) => result,
         Err(EditError::Args { kind, source }) => {
@@ -72,6 +72,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(EditError::TooLong(error)) => {
             return Ok(usage(&error.to_string(), "shorten them; nothing was changed"));
         }
+        Err(error @ EditError::Stale) => return Err(error.into()),
         Err(EditError::Jobs(error)) => return Err(error.into()),
     };
     let mut printer = ResultPrinter::new(args.output, Selected::ByNumber, mode);

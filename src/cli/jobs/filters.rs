@@ -47,6 +47,18 @@ pub(in crate::cli) struct FilterArgs {
     #[arg(long, value_name = "WHEN")]
     until: Option<Moment>,
 
+    /// Jobs that failed since this time: were discarded, or had their last attempt fail.
+    #[arg(long, value_name = "WHEN")]
+    failed_since: Option<Moment>,
+
+    /// Jobs that failed before this time.
+    #[arg(long, value_name = "WHEN")]
+    failed_until: Option<Moment>,
+
+    /// Discarded jobs that somebody has decided over (true), or nobody has (false).
+    #[arg(long, value_name = "BOOL")]
+    decided: Option<bool>,
+
     /// Jobs with this value in a field at the top of their arguments; several for all.
     #[arg(long = "where", value_parser = parse_args_match, value_name = "FIELD=VALUE")]
     args: Vec<ArgsMatch>,
@@ -79,7 +91,11 @@ impl From<FilterArgs> for JobSelection {
             min_attempt: args.attempt_gte,
             since: args.since,
             until: args.until,
+            failed_since: args.failed_since,
+            failed_until: args.failed_until,
+            decided: args.decided,
             args: args.args,
+            ids: None,
             fingerprint: args.fingerprint,
             transaction: args.transaction,
         }

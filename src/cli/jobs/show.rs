@@ -6,8 +6,9 @@ use super::APPLICATION;
 use crate::cli::database::Database;
 use crate::cli::output::{Output, moment, table};
 use crate::cli::report::NOT_FOUND;
+use crate::operations::dead_letters::OrderView;
 use crate::operations::jobs::edit::JsonText;
-use crate::operations::jobs::reading::{ExplainedJob, JobSubjectView, explain};
+use crate::operations::jobs::reading::{ExplainedJob, explain};
 use crate::operations::jobs::{Attempt, JobDetails, JobId, ResolutionKind};
 
 /// Says why a job has not run, and all that is known of it.
@@ -44,8 +45,8 @@ fn in_words(explained: &ExplainedJob) -> String {
         text += &format!("Also: {also}\n");
     }
     text.push('\n');
-    if let Some(subject) = &explained.subject {
-        text += &format!("{:<13}{}\n", "about:", about(subject));
+    if let Some(about) = about(explained) {
+        text += &format!("{:<13}{about}; 'app timeline' shows it from all sources\n", "about:");
     }
     for (name, value) in fields(job) {
         text += &format!("{:<13}{value}\n", format!("{name}:"));
@@ -63,15 +64,12 @@ fn in_words(explained: &ExplainedJob) -> String {
     text
 }
 
-fn about(subject: &JobSubjectView) -> String {
-    match subject {
-        JobSubjectView::Transaction { transaction_id } => {
-            format!("transaction {transaction_id}; 'app timeline' shows it from all sources")
-        }
-        JobSubjectView::Order { order_id, kind } => {
-            format!("{kind} {order_id}; 'app timeline' shows it from all sources")
-        }
-    }
+fn about(explained: &ExplainedJob) -> Option<String> {
+    let transaction =
+        || Some(format!("transaction {}", explained.transaction.as_ref()?.0.transaction_id));
+    let order =
+        explained.order.as_ref().map(|OrderView(it)| format!("{} {}", it.kind.as_str(), it.id));
+    order.or_else(transaction)
 }
 
 /// The fields of a job that have a value, with their names.

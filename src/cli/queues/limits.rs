@@ -115,13 +115,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(code));
     }
     let by = args.name_of_operator.identity();
-    let limits = match queues::change_limits(&mut conn, name, change, &by).await {
+    let limits = match queues::change_limits(&mut conn, name, change, None, &by).await {
         Ok(limits) => LimitsView(limits),
         Err(error @ QueuesError::TwoPeriods(..)) => {
             eprintln!("error: {error}: name both --rate and --rate-per-key with the same");
             return Ok(ExitCode::from(USAGE));
         }
-        Err(error @ QueuesError::Queue(_)) => return Err(error.into()),
+        Err(error @ (QueuesError::Queue(_) | QueuesError::Stale)) => return Err(error.into()),
     };
     let words = format!("queue {name}: {limits}, from now on");
     print_result(args.output, &words, &result("set", Some(&limits)));

@@ -47,10 +47,8 @@ impl ActivityApi {
         /// `1h` when absent.
         span: Query<Option<SpanName>>,
         /// Only jobs of this queue.
-        #[oai(validator(max_length = 100))]
         queue: Query<Option<String>>,
         /// Only ended attempts of this kind.
-        #[oai(validator(max_length = 100))]
         kind: Query<Option<String>>,
     ) -> Result<Given, Refused<GetActivity>> {
         caller.require_operator()?;
@@ -70,8 +68,14 @@ impl ActivityApi {
     }
 }
 
+/// The longest name of a queue or kind.
+const MAX_NAME_CHARS: usize = 100;
+
 fn name(parameter: &str, value: Option<String>) -> Result<Option<String>, Problem> {
-    match value.as_ref().is_some_and(|text| text.contains('\0') || text.is_empty()) {
+    let is_none = |text: &String| {
+        text.is_empty() || text.contains('\0') || text.chars().count() > MAX_NAME_CHARS
+    };
+    match value.as_ref().is_some_and(is_none) {
         true => Err(Problem::parameter(parameter, "No queue or kind has such a name.")),
         false => Ok(value),
     }

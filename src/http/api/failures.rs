@@ -87,7 +87,7 @@ struct FailureOut {
     fingerprint: String,
     /// The kind of the jobs.
     kind: String,
-    /// The error, with an ellipsis for what differs; empty if no error is kept any more.
+    /// The error, with an ellipsis for what differs; `no error was kept` if there is none any more.
     error: String,
     /// The number of jobs.
     jobs: i64,

@@ -10,9 +10,13 @@
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
 //! - [`webhook_endpoints`]: whom we tell what, and what became of that.
 //! - [`audit`]: who did what, and proofs of it. [`timelines`]: what happened to one thing.
-//! - [`failures`], [`bulk_operations`]: what failed, by fingerprint; actions on all jobs of a filter.
+//! - [`failures`]: what failed, by fingerprint. [`bulk_operations`]: actions on all jobs of a
+//!   filter.
 //! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
+//! - [`jobs`], [`queues`], [`schedules`], [`workers`]: what operators read and do.
+//! - [`overview`], [`health_report`], [`verifications`]: how things stand, what is amiss, and
+//!   whether every guarantee holds.
 //! - [`activity`]: what happened when, for charts.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
@@ -34,21 +38,28 @@ pub mod dead_letters;
 pub mod deposits;
 pub mod docs;
 pub mod failures;
+pub mod health_report;
 pub mod inbound_webhooks;
+pub mod jobs;
 pub mod metrics;
 pub mod notifications;
 pub mod openapi;
 pub mod orders;
+pub mod overview;
+pub mod queues;
 pub mod record_transactions;
+pub mod schedules;
 pub mod system;
 pub mod timelines;
 pub mod transactions;
 pub mod transfers;
 pub mod user_money;
 pub mod users;
+pub mod verifications;
 pub mod wallets;
 pub mod webhook_endpoints;
 pub mod withdrawals;
+pub mod workers;
 
 use poem_openapi::Tags;
 
@@ -61,18 +72,25 @@ use self::dead_letters::DeadLettersApi;
 use self::deposits::DepositsApi;
 use self::docs::DocsApi;
 use self::failures::FailuresApi;
+use self::health_report::HealthReportApi;
 use self::inbound_webhooks::InboundWebhooksApi;
+use self::jobs::JobsApi;
 use self::metrics::MetricsApi;
 use self::notifications::NotificationsApi;
+use self::overview::OverviewApi;
+use self::queues::{QueueLimitsApi, QueuesApi};
+use self::schedules::SchedulesApi;
 use self::system::SystemApi;
 use self::timelines::TimelinesApi;
 use self::transactions::TransactionsApi;
 use self::transfers::TransfersApi;
 use self::user_money::UserMoneyApi;
 use self::users::UsersApi;
+use self::verifications::VerificationsApi;
 use self::wallets::WalletsApi;
 use self::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
 use self::withdrawals::WithdrawalsApi;
+use self::workers::WorkersApi;
 
 /// The APIs, in the order of the document.
 pub type Apis = (
@@ -89,9 +107,16 @@ pub type Apis = (
         TransfersApi,
     ),
     (WebhookEndpointsApi, DeliveriesApi),
+    OperatorApis,
+    (SystemApi, MetricsApi, DocsApi),
+);
+
+/// The APIs of those who look after the service.
+pub type OperatorApis = (
     (FailuresApi, BulkOperationsApi, ConflictsApi),
     (DeadLettersApi, AuditApi, TimelinesApi, ActivityApi),
-    (SystemApi, MetricsApi, DocsApi),
+    (JobsApi, QueuesApi, QueueLimitsApi, SchedulesApi, WorkersApi),
+    (OverviewApi, HealthReportApi, VerificationsApi),
 );
 
 /// The groups of operations in the document.
@@ -136,6 +161,21 @@ pub enum ApiTags {
     /// Discarded jobs, for operators.
     #[oai(rename = "dead letters")]
     DeadLetters,
+    /// Jobs, for operators.
+    #[oai(rename = "jobs")]
+    Jobs,
+    /// Queues of jobs, for operators.
+    #[oai(rename = "queues")]
+    Queues,
+    /// Jobs by the clock, for operators.
+    #[oai(rename = "schedules")]
+    Schedules,
+    /// The processes that run jobs, for operators.
+    #[oai(rename = "workers")]
+    Workers,
+    /// Checks that every guarantee holds, for operators.
+    #[oai(rename = "verifications")]
+    Verifications,
     /// The log of who did what, for operators.
     #[oai(rename = "audit")]
     Audit,

@@ -56,7 +56,7 @@ catalogue! {
     IdempotencyKeyMissing = "idempotency-key-missing", 400, "Idempotency-Key missing";
     /// The Idempotency-Key is not one header of 1 to 255 visible ASCII characters.
     InvalidIdempotencyKey = "invalid-idempotency-key", 400, "Invalid Idempotency-Key";
-    /// The If-Match header is not one ETag of a wallet.
+    /// The If-Match header is not one ETag of ours.
     InvalidIfMatch = "invalid-if-match", 400, "Invalid If-Match";
     /// A query or path parameter is not well-formed, appears twice, or does not exist.
     InvalidParameter = "invalid-parameter", 400, "Invalid parameter";
@@ -87,6 +87,18 @@ catalogue! {
     WalletNotFound = "wallet-not-found", 404, "Wallet not found";
     /// You have no part in a deposit, withdrawal or transfer with this id.
     OrderNotFound = "order-not-found", 404, "Order not found";
+    /// There is no job with this number; or it is so long ago that it is no longer kept.
+    JobNotFound = "job-not-found", 404, "Job not found";
+    /// There is no queue of this name: it has no unfinished jobs, no pause and no limits.
+    QueueNotFound = "queue-not-found", 404, "Queue not found";
+    /// Nothing of this key is blocked in this queue.
+    KeyNotBlocked = "key-not-blocked", 404, "Key not blocked";
+    /// There is no schedule of this name.
+    ScheduleNotFound = "schedule-not-found", 404, "Schedule not found";
+    /// No worker of this number was seen within the last day.
+    WorkerNotFound = "worker-not-found", 404, "Worker not found";
+    /// There is no verification with this number; or it is no longer kept.
+    VerificationNotFound = "verification-not-found", 404, "Verification not found";
     /// No job with this number was given up; or it is so long ago that it is no longer kept.
     DeadLetterNotFound = "dead-letter-not-found", 404, "Dead letter not found";
     /// No job failed so any more.
@@ -114,6 +126,14 @@ catalogue! {
     AlreadyRefunded = "already-refunded", 409, "Already refunded";
     /// Only a completed transfer can be refunded.
     NotRefundable = "not-refundable", 409, "Not refundable";
+    /// The state of the job, or what it is about, does not allow this. `errors` names the rule.
+    JobUnsuitable = "job-unsuitable", 409, "Job unsuitable";
+    /// Somebody has paused the schedule before.
+    SchedulePaused = "schedule-paused", 409, "Schedule paused";
+    /// The schedule is not paused.
+    ScheduleNotPaused = "schedule-not-paused", 409, "Schedule not paused";
+    /// The worker was not seen for longer than its lease: it is gone, or cut off.
+    WorkerLost = "worker-lost", 409, "Worker lost";
     /// Somebody has decided over the dead letter before.
     DeadLetterDecided = "dead-letter-decided", 409, "Dead letter decided";
     /// The order or transaction of the dead letter has its outcome, so running the job again would
@@ -144,7 +164,7 @@ catalogue! {
     LastAdmin = "last-admin", 409, "Last admin";
     /// The user has money, or orders without an outcome, so they cannot be closed.
     UserNotSettled = "user-not-settled", 409, "User not settled";
-    /// The wallet has changed since the version that If-Match names.
+    /// It has changed since the version that If-Match names.
     PreconditionFailed = "precondition-failed", 412, "Precondition failed";
     /// The body is larger than this server accepts.
     BodyTooLarge = "body-too-large", 413, "Body too large";

@@ -8,7 +8,7 @@
 //!   a type.
 //! - [`request_id`]: the id of a request, which every refusal repeats.
 //! - [`payload`]: JSON answers, and [`any_json`] in them. [`lists`]: cursors, pages and strict
-//!   query parameters.
+//!   query parameters. [`if_match`]: the versions that changes are meant for.
 //! - [`money`], [`moment`]: amounts, currencies and moments.
 //!
 //! Guaranteed: amounts never pass through a float; a key that appears twice or is not known is
@@ -21,6 +21,7 @@ pub mod any_json;
 mod codes;
 pub mod field_types;
 pub mod fields;
+pub mod if_match;
 pub mod json_body;
 pub mod lists;
 pub mod moment;

@@ -4,10 +4,10 @@
 //! - `chunk`: what one transaction does.
 //! - [`store`]: the rows of operations.
 //!
-//! Guaranteed: each chunk commits together with how far the operation got, under the lease of the
-//! job and the lock of the operation. So wherever the process is killed, no job is acted on twice,
-//! every count is right, and whoever goes on begins after the last chunk; and a cancel takes hold
-//! between two chunks.
+//! Guaranteed: each chunk commits together with how far the operation got, under the lock of the
+//! operation and only with the lease of the job. So wherever the process is killed, no job is acted
+//! on twice, every count is right, and whoever goes on begins after the last chunk; and a cancel
+//! takes hold between two chunks.
 
 mod chunk;
 pub mod store;
@@ -27,8 +27,7 @@ use crate::ids::BulkOperationId;
 use crate::queue::commits::commit;
 use crate::queue::{Backoff, Committed, Job, JobContext, JobError};
 
-/// The longest that one transaction may take. It locks its job, so the lease is not renewed until
-/// it ends.
+/// The longest that one transaction may take: others wait for the jobs that it locks.
 const CHUNK_WITHIN: Duration = Duration::from_secs(15);
 
 /// The time from one report of progress to the next.
@@ -89,13 +88,15 @@ impl RunBulkOperation {
                 return Err(error.into());
             }
             tx.rollback().await?;
-            // The lease and the lock kept others from going on; with both in hand again, what was
-            // read still holds.
+            // Nobody else goes on with it while this run has the lease, which is looked at below.
             (tx, _) = self.begin(cx).await?;
             operation = before;
             operation.put_aside(part, &error);
         }
         store::keep(&mut tx, &operation).await?;
+        // Last, because it locks the job: its lease, and those beside it, cannot be renewed until
+        // the commit.
+        cx.require_lease(&mut tx).await?;
         Ok((tx, operation))
     }
 
@@ -104,7 +105,6 @@ impl RunBulkOperation {
         cx: &JobContext,
     ) -> Result<(Transaction<'static, Postgres>, Running), JobError> {
         let mut tx = cx.begin().await?;
-        cx.require_lease(&mut tx).await?;
         match store::lock(&mut tx, self.operation).await? {
             Some(operation) => Ok((tx, operation)),
             None => {

@@ -1,8 +1,9 @@
 //! Changes of jobs that exist, as operators make them: retry, cancel, discard, write-off.
 //!
 //! The one place that knows what each action means for a job, one that is about money included.
-//! `operations::jobs` makes changes to jobs by number, [`RunBulkOperation`](super::RunBulkOperation)
-//! to all that match a filter; both by [`acting`], so that the same refusals hold.
+//! `operations::jobs` makes changes to jobs by number,
+//! [`RunBulkOperation`](super::RunBulkOperation) to all that match a filter; both by [`acting`], so
+//! that the same refusals hold.
 //!
 //! - Here: the actions, and what they make of a job.
 //! - `refusals`: the reasons that a job is not changed.

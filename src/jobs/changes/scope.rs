@@ -3,6 +3,8 @@
 //! They are found page by page, from the newest down. Jobs that are enqueued after the scope was
 //! taken are left out, and so are failures after it: whoever asks for a change means what is there.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -16,6 +18,9 @@ use crate::queue::{JobId, QueueError};
 
 /// The most jobs that are counted before a change.
 pub const MAX_COUNTED: usize = 20_000;
+
+/// The longest time for which they are counted: somebody waits for the number.
+const COUNT_WITHIN: Duration = Duration::from_secs(3);
 
 /// The jobs of a sample.
 const SAMPLE: usize = 5;
@@ -78,7 +83,8 @@ impl JobScope {
         Ok(Some(Self { filter, before: Some(JobId(newest.id.0 + 1)), left: limit }))
     }
 
-    /// Counts the jobs, up to [`MAX_COUNTED`], and what the action would do.
+    /// Counts the jobs, up to [`MAX_COUNTED`] or as many as can be in three seconds, and what the
+    /// action would do.
     ///
     /// # Errors
     ///
@@ -91,7 +97,9 @@ impl JobScope {
         let mut rest = Self { left: self.left.min(MAX_COUNTED), ..self.clone() };
         let (mut tally, mut sample, mut matching) = (Tally::default(), Vec::new(), 0);
         let mut forecaster = Forecaster::new(action);
-        while let Some(page) = rest.next_page(&mut *conn).await? {
+        let begun = Instant::now();
+        while begun.elapsed() < COUNT_WITHIN {
+            let Some(page) = rest.next_page(&mut *conn).await? else { break };
             matching += page.len();
             let ids: Vec<JobId> = page.iter().map(|job| job.id).collect();
             let expected = forecaster.page(&mut *conn, &ids).await?;
@@ -104,7 +112,7 @@ impl JobScope {
                 }
             }
         }
-        let is_more = self.left > matching && matching >= MAX_COUNTED && rest.before.is_some();
+        let is_more = self.left > matching && rest.before.is_some();
         let skipped = tally.skipped();
         Ok(JobCount { matching, is_more, eligible: tally.changed, skipped, sample })
     }

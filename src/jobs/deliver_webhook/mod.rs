@@ -9,6 +9,7 @@
 //! Runs that are at the same step at the same moment share its statements: a busy worker loads and
 //! records a hundred deliveries by one each.
 
+mod attempt_span;
 mod disabling;
 mod loading;
 mod recording;
@@ -18,14 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use opentelemetry::Context;
-use opentelemetry::propagation::{Injector, TextMapPropagator};
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgPool;
 
+use self::attempt_span::AttemptSpan;
 use self::loading::Loader;
 use self::recording::{Ended, Recorder};
 use self::windows::Windows;
@@ -37,14 +35,11 @@ use crate::deliveries::{
 };
 use crate::ids::EndpointId;
 use crate::metrics::Timings;
-use crate::queue::telemetry::TraceContext;
 use crate::queue::{Committed, Job, JobContext, JobError, NewJob, QueueError};
 use crate::standard_webhooks::{MessageId, Signer, SigningKey, WebhookSecret};
 
 /// A worker that sends no webhooks looks again after this long whether it is to.
 const WITHOUT_WAY_OUT: Duration = Duration::from_secs(30);
-/// The header by which a request is known all the way.
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The reasons that a delivery failed, as stable codes.
 mod reason {
@@ -267,7 +262,6 @@ struct Message {
     body: Bytes,
     signer: Signer,
     own_headers: OwnHeaders,
-    more_headers: HeaderMap,
     timeout: Duration,
 }
 
@@ -292,45 +286,26 @@ impl Message {
             body: Bytes::from(outgoing.body.clone()),
             signer,
             own_headers: OwnHeaders::read(headers).ok()?,
-            more_headers: headers_of_trace(&Context::current()),
             timeout: outgoing.timeout,
         })
     }
 
     async fn send(&self, client: &Client) -> Sent {
-        client
+        let span = AttemptSpan::start(&self.target, self.id.as_str());
+        let sent = client
             .deliver(Delivery {
                 target: &self.target,
                 id: &self.id,
                 body: &self.body,
                 signer: &self.signer,
                 own_headers: &self.own_headers,
-                more_headers: &self.more_headers,
+                more_headers: &span.headers(),
                 timeout: self.timeout,
             })
-            .await
+            .await;
+        span.end(&sent);
+        sent
     }
-}
-
-/// `traceparent`, and the id of the request that caused the event. Not `tracestate`, which is
-/// between the caller and their own systems.
-fn headers_of_trace(cx: &Context) -> HeaderMap {
-    struct Headers(HeaderMap);
-    impl Injector for Headers {
-        fn set(&mut self, key: &str, value: String) {
-            let name = HeaderName::try_from(key).ok().filter(|name| name != "tracestate");
-            if let (Some(name), Ok(value)) = (name, HeaderValue::from_str(&value)) {
-                self.0.insert(name, value);
-            }
-        }
-    }
-    let mut headers = Headers(HeaderMap::new());
-    TraceContextPropagator::new().inject_context(cx, &mut headers);
-    let context = TraceContext::of(cx);
-    if let Some(id) = context.as_ref().and_then(TraceContext::request_id) {
-        headers.set(X_REQUEST_ID.as_str(), id.to_owned());
-    }
-    headers.0
 }
 
 #[derive(Debug, thiserror::Error)]

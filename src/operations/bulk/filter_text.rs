@@ -21,6 +21,8 @@ pub fn filter_text(filter: &JobFilter) -> String {
         one("attempt_gte", filter.min_attempt.map(|least| least.to_string()).as_ref()),
         one("since", moment(filter.since).as_ref()),
         one("until", moment(filter.until).as_ref()),
+        one("failed_since", moment(filter.failed_since).as_ref()),
+        one("failed_until", moment(filter.failed_until).as_ref()),
     ];
     let args = filter.args.iter().map(|wanted| {
         let (field, value) = wanted.parts();

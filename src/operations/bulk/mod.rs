@@ -73,7 +73,7 @@ pub enum BulkError {
     /// Nothing would be changed.
     #[error("no job would be changed")]
     NothingEligible(Box<BulkView>),
-    /// So many others are not finished yet.
+    /// As many as there may be are not finished yet.
     #[error("{MAX_UNFINISHED} bulk operations are not finished yet")]
     TooMany,
     /// There is no such operation.

@@ -17,9 +17,9 @@ pub struct ConflictView {
     pub transaction_id: String,
     /// The transaction as it was recorded first, and as it stands.
     pub transaction: TransactionView,
-    /// What was received first: it was recorded.
+    /// The content that was received first, and recorded.
     pub ours: Side,
-    /// What was received later: it was kept aside.
+    /// The content that was received later, and kept aside.
     pub theirs: Side,
     /// The fields that differ.
     pub differences: Vec<Difference>,

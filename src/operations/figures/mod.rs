@@ -29,10 +29,18 @@ use crate::metrics::{Family, Metrics};
 
 /// The time between two looks, unless a setting says otherwise.
 pub const SAMPLE_EVERY: Duration = Duration::from_secs(10);
-/// The server ends a question after this.
-const QUESTION_WITHIN: &str = "set local statement_timeout = '1500ms'";
+/// The server ends a question after this. It is answered by index: planned otherwise, because a
+/// table looks small, it would read all of it once that is large.
+const QUESTION_SETTINGS: &str = "
+    set local statement_timeout = '1500ms';
+    set local enable_seqscan = off;
+    set local enable_bitmapscan = off;
+    set local jit = off";
 /// Nobody answers in this time: the database is away.
 const LOOK_WITHIN: Duration = Duration::from_secs(8);
+/// No question is begun later than that. Less than the above by what a question and a connection
+/// may take.
+const ASK_WITHIN: Duration = Duration::from_secs(4);
 const CONNECTION_WITHIN: Duration = Duration::from_secs(2);
 /// A look of before is not shown for longer than so many intervals.
 const SHOWN_FOR: u32 = 4;
@@ -140,30 +148,36 @@ impl Sampler {
 ///
 /// When the connection breaks.
 pub async fn sample(conn: &mut PgConnection) -> Result<Vec<Family>, sqlx::Error> {
+    let began = Instant::now();
     let mut families = Vec::new();
-    families.extend(ask(conn, "waiting jobs", work::waiting).await?);
-    families.extend(ask(conn, "workers", work::standing).await?);
-    families.extend(ask(conn, "transactions", money::transactions).await?);
-    families.extend(ask(conn, "orders", money::orders).await?);
-    families.extend(ask(conn, "the ledger", money::ledger).await?);
-    families.extend(ask(conn, "verification", money::verification).await?);
-    families.extend(ask(conn, "inbound webhooks", others::silences).await?);
-    families.extend(ask(conn, "the bank", others::bank).await?);
-    families.extend(ask(conn, "endpoints", others::endpoints).await?);
-    families.extend(ask(conn, "sessions", server::sessions).await?);
-    families.extend(ask(conn, "tables", server::tables).await?);
-    families.extend(ask(conn, "the database", server::database).await?);
+    families.extend(ask(conn, began, "waiting jobs", work::waiting).await?);
+    families.extend(ask(conn, began, "workers", work::standing).await?);
+    families.extend(ask(conn, began, "transactions", money::transactions).await?);
+    families.extend(ask(conn, began, "orders", money::orders).await?);
+    families.extend(ask(conn, began, "the ledger", money::ledger).await?);
+    families.extend(ask(conn, began, "verification", money::verification).await?);
+    families.extend(ask(conn, began, "inbound webhooks", others::silences).await?);
+    families.extend(ask(conn, began, "the bank", others::bank).await?);
+    families.extend(ask(conn, began, "endpoints", others::endpoints).await?);
+    families.extend(ask(conn, began, "sessions", server::sessions).await?);
+    families.extend(ask(conn, began, "tables", server::tables).await?);
+    families.extend(ask(conn, began, "the database", server::database).await?);
     Ok(families)
 }
 
-/// Asks one question. What the database refuses to tell, or cannot in time, is nothing.
+/// Asks one question. What the database refuses to tell, or cannot in time, is nothing; nor is
+/// anything when those before have taken too long: a database that is slow is not away.
 async fn ask(
     conn: &mut PgConnection,
+    began: Instant,
     about: &'static str,
     question: impl AsyncFnOnce(&mut PgConnection) -> Result<Vec<Family>, sqlx::Error>,
 ) -> Result<Vec<Family>, sqlx::Error> {
+    if began.elapsed() > ASK_WITHIN {
+        return Ok(Vec::new());
+    }
     let mut tx = conn.begin_with("begin read only").await?;
-    sqlx::query(QUESTION_WITHIN).execute(&mut *tx).await?;
+    sqlx::raw_sql(QUESTION_SETTINGS).execute(&mut *tx).await?;
     let answer = question(&mut tx).await;
     match answer {
         Ok(families) => {

@@ -59,7 +59,13 @@ pub(super) async fn orders(conn: &mut PgConnection) -> Result<Vec<Family>, sqlx:
           coalesce(sum(amount) filter (where given.kind <> 'deposit'), 0) as "held!",
           extract(epoch from clock_timestamp() - min(given.created_at))::float8 as "oldest_secs!"
         from job
-        join payments.orders as given on given.id = job.order_id
+        -- One by one, whatever the planner thinks of the number of orders.
+        cross join lateral (
+          select kind, status, currency, amount, created_at
+          from payments.orders
+          where orders.id = job.order_id
+          limit 1
+        ) as given
         where given.status in ('PENDING', 'PROCESSING')
         group by 1, 2, 3
         "#,
@@ -98,9 +104,11 @@ fn by_label(rows: &[(&str, f64)], join: fn(f64, f64) -> f64) -> Vec<Point> {
 pub(super) async fn ledger(conn: &mut PgConnection) -> Result<Vec<Family>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"
-        select newest.currency, coalesce(sum(entries.amount), 0) as "imbalance!"
+        select newest.currency, coalesce(sum(written.amount), 0) as "imbalance!"
         from (select id, currency from payments.transfers order by id desc limit 1000) as newest
-        left join payments.entries on entries.transfer_id = newest.id
+        cross join lateral (
+          select sum(amount) as amount from payments.entries where transfer_id = newest.id
+        ) as written
         group by newest.currency
         "#
     )

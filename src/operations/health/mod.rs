@@ -6,6 +6,7 @@
 //! - `connection`: the way to the server: headroom, what stands in between, clocks.
 //! - `durability`: settings of the server that lose what was answered with a 2xx.
 //! - `horizon`: sessions and slots that keep vacuum from cleaning up.
+//! - `money`: conflicts, and the last verification.
 //! - `schema`: migrations, indexes and storage settings.
 //! - `vacuum`: dead rows outside the queue, and the age of the oldest transaction number.
 //!
@@ -15,6 +16,7 @@
 mod connection;
 mod durability;
 mod horizon;
+mod money;
 mod schema;
 mod vacuum;
 
@@ -39,6 +41,14 @@ pub struct Examine {
     pub max_wait: Duration,
     /// The time for which a transaction may stay open.
     pub max_transaction_age: Duration,
+}
+
+impl Default for Examine {
+    /// No other way to the server, and a minute for both bounds.
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self { direct: None, max_wait: minute, max_transaction_age: minute }
+    }
 }
 
 /// An examination that could not be completed.
@@ -108,6 +118,7 @@ pub async fn examine(pool: &PgPool, request: Examine) -> Result<HealthReport, He
     // In another schema these would look for what is not there.
     if !is_other(state) {
         findings.extend(schema::relations(&mut conn).await?);
+        findings.extend(money::examine(&mut conn).await?);
         findings.extend(health::check(&mut conn, &Limits { wait: request.max_wait }).await?);
     }
     Ok(report)

@@ -3,11 +3,12 @@
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
-use super::{JobChange, JobId, JobRefusal, JobResult, JobsError, known_kinds};
+use super::{JobChange, JobDetails, JobId, JobRefusal, JobResult, JobsError, known_kinds};
 use crate::audit::{self, Subject};
 use crate::jobs::dead_letters;
 use crate::operations::{Actor, Mode};
 use crate::queue::QueueError;
+use crate::queue::operate::inspect;
 use crate::queue::operate::interventions::{self, standings};
 
 pub use crate::queue::operate::interventions::ArgsChange;
@@ -20,8 +21,39 @@ pub struct EditJob {
     pub id: JobId,
     /// The change.
     pub change: ArgsChange,
+    /// The version that the job must still have; none for any.
+    pub if_version: Option<JobVersion>,
     /// The mode: the change is kept or tried out.
     pub mode: Mode,
+}
+
+/// A version of a job, for changes that are meant for what somebody has seen: another attempt, and
+/// whatever an operator does to the job, gives it another one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JobVersion(String);
+
+impl JobVersion {
+    /// The version of a job as it was read.
+    #[must_use]
+    pub fn of(job: &JobDetails) -> Self {
+        Self::counted(job, job.interventions.len())
+    }
+
+    /// The version in a text, as [`as_str`](Self::as_str) gives it.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The version as a text without white space or quotes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn counted(job: &JobDetails, interventions: usize) -> Self {
+        Self(format!("{}-{interventions}-{}", job.attempt, job.resolutions.len()))
+    }
 }
 
 /// An edit that could not be made.
@@ -38,6 +70,9 @@ pub enum EditError {
     /// The arguments have more JSON than the queue takes.
     #[error("{0}")]
     TooLong(QueueError),
+    /// The job has another version than the edit was meant for.
+    #[error("the job has changed since that version")]
+    Stale,
     /// The database refused or did not answer.
     #[error(transparent)]
     Jobs(#[from] JobsError),
@@ -70,7 +105,7 @@ pub async fn edit(pool: &PgPool, request: EditJob, actor: &Actor) -> Result<JobR
 async fn edit_in(
     conn: &mut PgConnection,
     pool: &PgPool,
-    EditJob { id, change, mode: _ }: EditJob,
+    EditJob { id, change, if_version, mode: _ }: EditJob,
     actor: &Actor,
 ) -> Result<Result<JobChange, JobRefusal>, EditError> {
     let found = standings(conn, &[id]).await.map_err(JobsError::from)?;
@@ -90,6 +125,14 @@ async fn edit_in(
     known_kinds(pool)
         .check_args(&standing.kind, &edited.new)
         .map_err(|source| EditError::Args { kind: standing.kind.clone(), source })?;
+    if let Some(version) = if_version {
+        // Nobody else edits the job now; what this did is one intervention more.
+        let job = inspect::find_job(conn, id).await.map_err(JobsError::from)?;
+        let before = job.map(|job| JobVersion::counted(&job, job.interventions.len() - 1));
+        if before != Some(version) {
+            return Err(EditError::Stale);
+        }
+    }
     // The arguments stay with the job, before and after: there they are sealed or redacted.
     let entry = actor.entry("job.edit", Subject::new("job", id));
     audit::record(conn, &[entry.data(&json!({ "kind": standing.kind }))]).await?;

@@ -6,9 +6,9 @@ use serde::Serialize;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::{Explanation, JobDetails, JobFilter, JobId, JobState, JobSummary, JobsError};
-use crate::ids::OrderId;
 use crate::jobs::dead_letters::{JobSubject, Subject};
-use crate::payments::transactions::Transaction;
+use crate::operations::dead_letters::{OrderView, TransactionView};
+use crate::queue::JsonText;
 use crate::queue::operate::{inspect, list as lists, waiting};
 
 /// A page of a list, newest first.
@@ -44,48 +44,31 @@ pub struct ExplainedJob {
     pub also: Vec<String>,
     /// The same reasons for programs.
     causes: Vec<inspect::Cause>,
-    /// The transaction or order that it is about; null when it is about none.
-    pub subject: Option<JobSubjectView>,
     /// The job.
     #[serde(flatten)]
     pub job: JobDetails,
+    /// The order that it is about; absent when it is about none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderView>,
+    /// The provider's transaction that it is about; absent when it is about none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TransactionView>,
 }
 
-/// The transaction or order that a job is about.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum JobSubjectView {
-    /// A provider's transaction.
-    Transaction {
-        /// The provider's id of it.
-        transaction_id: String,
-    },
-    /// A user's order.
-    Order {
-        /// Its id.
-        order_id: OrderId,
-        /// Its kind: `deposit`, `withdrawal`, `transfer` or `refund`.
-        kind: &'static str,
-    },
-}
-
-impl From<Subject> for JobSubjectView {
-    fn from(subject: Subject) -> Self {
-        match subject {
-            Subject::Transaction(Transaction { transaction_id, .. }) => {
-                Self::Transaction { transaction_id }
-            }
-            Subject::Order(order) => Self::Order { order_id: order.id, kind: order.kind.as_str() },
-        }
+impl ExplainedJob {
+    /// The reasons as JSON, for programs.
+    #[must_use]
+    pub fn causes_as_json(&self) -> JsonText {
+        JsonText::of(&self.causes).expect("causes are JSON")
     }
 }
 
-/// The job and why it has not run, all as of one moment. None if there is no such job, or retention
-/// has dropped it.
+/// The job, why it has not run, and the order or transaction that it is about, all as of one
+/// moment. None if there is no such job, or retention has dropped it.
 ///
 /// # Errors
 ///
-/// [`JobsError::Queue`].
+/// [`JobsError`].
 pub async fn explain(
     conn: &mut PgConnection,
     id: JobId,
@@ -95,16 +78,21 @@ pub async fn explain(
     let job = inspect::find_job(&mut tx, id).await?;
     let about = job.as_ref().and_then(|job| JobSubject::of(&job.kind, &job.stored_args));
     let subject = match about {
-        Some(about) => about.find(&mut tx).await?.map(JobSubjectView::from),
+        Some(about) => about.find(&mut tx).await?,
         None => None,
     };
     tx.rollback().await?;
-    Ok(why.zip(job).map(|(why, job)| explained(why, subject, job)))
+    Ok(why.zip(job).map(|(why, job)| explained(why, job, subject)))
 }
 
-fn explained(why: Explanation, subject: Option<JobSubjectView>, job: JobDetails) -> ExplainedJob {
+fn explained(why: Explanation, job: JobDetails, subject: Option<Subject>) -> ExplainedJob {
     let also = why.also().collect();
-    ExplainedJob { explanation: why.sentence, also, causes: why.causes, subject, job }
+    let (order, transaction) = match subject {
+        Some(Subject::Order(order)) => (Some(OrderView(order)), None),
+        Some(Subject::Transaction(it)) => (None, Some(TransactionView(it))),
+        None => (None, None),
+    };
+    ExplainedJob { explanation: why.sentence, also, causes: why.causes, job, order, transaction }
 }
 
 /// The end of a job that was waited for.

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{ArgsMatch, JobFilter, JobState, JobsError};
+use super::{ArgsMatch, JobFilter, JobId, JobState, JobsError};
 use crate::jobs::SettleTransaction;
 use crate::jobs::dead_letters::DeadLetterError;
 use crate::operations::database_now;
@@ -21,6 +21,9 @@ use crate::queue::operate::failures::Fingerprint;
 
 /// A transaction and its job are written by one database transaction, a moment apart.
 const ENQUEUED_WITHIN: time::Duration = time::Duration::seconds(30);
+
+/// The most jobs that a selection names one by one: as many as a page of a list has.
+pub const MAX_IDS: usize = super::MAX_LISTED as usize;
 
 /// Jobs that match all that is given; every job by default.
 #[derive(Clone, Debug, Default)]
@@ -43,8 +46,16 @@ pub struct JobSelection {
     pub since: Option<Moment>,
     /// The time before which a job was enqueued.
     pub until: Option<Moment>,
+    /// The time from which on a job failed: was discarded, or had its last attempt fail.
+    pub failed_since: Option<Moment>,
+    /// The time before which a job failed.
+    pub failed_until: Option<Moment>,
+    /// True for discarded jobs that somebody has decided over, false for those that nobody has.
+    pub decided: Option<bool>,
     /// Values in the arguments, all of which a job must have.
     pub args: Vec<ArgsMatch>,
+    /// Jobs, any of which it may be; at most [`MAX_IDS`] of them.
+    pub ids: Option<Vec<JobId>>,
     /// The fingerprint of a job's last failure.
     pub fingerprint: Option<Fingerprint>,
     /// The provider's id of a transaction that a job must be about.
@@ -65,18 +76,24 @@ impl JobSelection {
             min_attempt,
             since,
             until,
+            failed_since,
+            failed_until,
+            decided,
             args,
+            ids,
             fingerprint,
             transaction,
         } = self;
         let lists = [kinds, queues, tags, keys];
+        let moments = [since, until, failed_since, failed_until];
         states.is_empty()
             && lists.into_iter().all(Vec::is_empty)
             && args.is_empty()
             && error.is_none()
             && min_attempt.is_none()
-            && since.is_none()
-            && until.is_none()
+            && moments.into_iter().all(Option::is_none)
+            && decided.is_none()
+            && ids.is_none()
             && fingerprint.is_none()
             && transaction.is_none()
     }
@@ -87,9 +104,10 @@ impl JobSelection {
     ///
     /// [`JobsError::Queue`].
     pub async fn into_filter(self, conn: &mut PgConnection) -> Result<JobFilter, JobsError> {
-        let now = match (&self.since, &self.until) {
-            (None, None) => OffsetDateTime::UNIX_EPOCH,
-            _ => database_now(conn).await?,
+        let moments = [self.since, self.until, self.failed_since, self.failed_until];
+        let now = match moments.iter().all(Option::is_none) {
+            true => OffsetDateTime::UNIX_EPOCH,
+            false => database_now(conn).await?,
         };
         let mut filter = JobFilter {
             states: self.states,
@@ -101,7 +119,11 @@ impl JobSelection {
             min_attempt: self.min_attempt,
             since: self.since.map(|since| since.before(now)),
             until: self.until.map(|until| until.before(now)),
+            failed_since: self.failed_since.map(|since| since.before(now)),
+            failed_until: self.failed_until.map(|until| until.before(now)),
+            decided: self.decided,
             args: self.args,
+            ids: self.ids,
             fingerprint: self.fingerprint,
             ..JobFilter::default()
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use humantime::{format_duration, parse_duration};
 use serde::{Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 
 use super::{Limits, OnPoison, QueuesError};
 
@@ -56,6 +57,32 @@ impl Serialize for LimitsView {
             ordered: limits.ordered.map(spelled),
         };
         json.serialize(serializer)
+    }
+}
+
+/// A version of a queue's limits, for changes that are meant for those that somebody has seen:
+/// other limits have another one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LimitsVersion(String);
+
+impl LimitsVersion {
+    /// The version of these limits, or of having none.
+    #[must_use]
+    pub fn of(limits: Option<&Limits>) -> Self {
+        let hash = Sha256::digest(format!("{limits:?}"));
+        Self(hex::encode(hash.first_chunk::<8>().expect("32 bytes hold 8")))
+    }
+
+    /// The version in a text, as [`as_str`](Self::as_str) gives it.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The version as a text of digits and letters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -9,8 +9,11 @@
 pub mod limits;
 mod views;
 
-pub use self::limits::{LimitChange, LimitsView};
-pub use self::views::{QueueList, QueueView, ShownQueue, blocked_keys, find, list};
+pub use self::limits::{LimitChange, LimitsVersion, LimitsView};
+pub use self::views::{
+    QueueList, QueueView, ShownQueue, blocked_keys, blocked_keys_by_name, find, list, page,
+    pause_of,
+};
 pub use crate::queue::operate::queues::{
     BlockCause, BlockedKey, COUNT_CAP, Limits, OnPoison, Pause,
 };
@@ -37,6 +40,9 @@ pub enum QueuesError {
         humantime::format_duration(*.1)
     )]
     TwoPeriods(Duration, Duration),
+    /// The limits have another version than the change was meant for.
+    #[error("the limits have changed since that version")]
+    Stale,
     /// The queue's database refused or did not answer, or the limits cannot work.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -175,12 +181,11 @@ pub async fn drain(
     timeout: Duration,
     actor: &Actor,
 ) -> Result<DrainResult, QueuesError> {
-    let mut conn = pool.acquire().await?;
-    pause(&mut conn, &QueueScope::One(queue.to_owned()), actor).await?;
+    pause(&mut *pool.acquire().await?, &QueueScope::One(queue.to_owned()), actor).await?;
     let deadline = Instant::now() + timeout;
     let mut none_since = None;
     loop {
-        let running = queues::running(&mut conn, queue).await?;
+        let running = queues::running(&mut *pool.acquire().await?, queue).await?;
         let now = Instant::now();
         none_since = if running == 0 { none_since.or(Some(now)) } else { None };
         if none_since.is_some_and(|since| now - since >= DRAINED_FOR) {
@@ -227,7 +232,8 @@ pub async fn limits(conn: &mut PgConnection, queue: &str) -> Result<Option<Limit
     Ok(queues::limits(conn, queue).await?)
 }
 
-/// Changes some limits of a queue, and returns all that it has from then on.
+/// Changes some limits of a queue, and returns all that it has from then on. With `if_version`,
+/// only if they still have that [version](LimitsVersion).
 ///
 /// # Errors
 ///
@@ -236,10 +242,16 @@ pub async fn change_limits(
     conn: &mut PgConnection,
     queue: &str,
     change: LimitChange,
+    if_version: Option<LimitsVersion>,
     by: &Identity,
 ) -> Result<Limits, QueuesError> {
     let mut tx = conn.begin().await?;
+    queues::lock_limits(&mut tx, queue).await?;
     let current = queues::limits(&mut tx, queue).await?;
+    if if_version.is_some_and(|version| version != LimitsVersion::of(current.as_ref())) {
+        tx.rollback().await?;
+        return Err(QueuesError::Stale);
+    }
     let limits = change.apply(current.clone().unwrap_or_default())?;
     queues::set_limits(&mut tx, queue, &limits, by.as_str()).await?;
     let entry = by.entry("queue.limit", Subject::new("queue", queue));

@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{BlockedKey, COUNT_CAP, LimitsView, Pause, QueuesError};
+use super::{BlockedKey, COUNT_CAP, LimitsView, Pause, QueueScope, QueuesError};
 use crate::operations::database_now;
 use crate::queue::operate::queues;
 use crate::queue::operate::queues::QueueSummary;
@@ -55,7 +55,7 @@ impl From<QueueSummary> for QueueView {
     }
 }
 
-/// All queues that have unfinished jobs, a pause or limits.
+/// The queues that have unfinished jobs, a pause or limits.
 #[derive(Clone, PartialEq, Debug)]
 pub struct QueueList {
     /// The queues, by name.
@@ -79,6 +79,20 @@ pub async fn list(conn: &mut PgConnection) -> Result<QueueList, QueuesError> {
     Ok(QueueList { queues, pause_of_all, as_of: database_now(conn).await? })
 }
 
+/// The queues after the one of this name, or from the first on, by name; at most `limit`.
+///
+/// # Errors
+///
+/// [`QueuesError::Queue`].
+pub async fn page(
+    conn: &mut PgConnection,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<QueueView>, QueuesError> {
+    let page = queues::page(conn, after, limit).await?;
+    Ok(page.into_iter().map(QueueView::from).collect())
+}
+
 /// A queue with some of its blocked keys.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ShownQueue {
@@ -98,8 +112,7 @@ pub struct ShownQueue {
 ///
 /// [`QueuesError::Queue`].
 pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<ShownQueue>, QueuesError> {
-    let all = queues::list(conn).await?;
-    let Some(queue) = all.into_iter().find(|queue| queue.queue == name) else { return Ok(None) };
+    let Some(queue) = queues::find(conn, name).await? else { return Ok(None) };
     let blocked = queues::blocked_keys(conn, Some(name), SHOWN_KEYS).await?;
     let as_of = database_now(conn).await?;
     Ok(Some(ShownQueue { queue: queue.into(), blocked, as_of }))
@@ -116,4 +129,37 @@ pub async fn blocked_keys(
     limit: u32,
 ) -> Result<Vec<BlockedKey>, QueuesError> {
     Ok(queues::blocked_keys(conn, Some(queue), limit).await?)
+}
+
+/// The blocked keys of a queue by name, after `after` or from the first on; at most `limit`.
+///
+/// # Errors
+///
+/// [`QueuesError::Queue`].
+pub async fn blocked_keys_by_name(
+    conn: &mut PgConnection,
+    queue: &str,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<BlockedKey>, QueuesError> {
+    Ok(queues::blocked_keys_by_name(conn, queue, after, limit).await?)
+}
+
+/// The pause of a queue, by itself or with all others; none if it is not paused.
+///
+/// # Errors
+///
+/// [`QueuesError::Queue`].
+pub async fn pause_of(
+    conn: &mut PgConnection,
+    scope: &QueueScope,
+) -> Result<Option<Pause>, QueuesError> {
+    let pauses = queues::pauses(conn).await?;
+    let is_meant = |queue: &Option<String>| match (scope, queue) {
+        (_, None) => true,
+        (QueueScope::One(name), Some(queue)) => name == queue,
+        (QueueScope::All, Some(_)) => false,
+    };
+    // That of the queue itself comes after that of all.
+    Ok(pauses.into_iter().filter(|(queue, _)| is_meant(queue)).next_back().map(|(_, pause)| pause))
 }

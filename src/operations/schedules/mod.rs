@@ -8,7 +8,7 @@ mod definition;
 mod views;
 
 pub use self::definition::{ScheduleDefinition, Timing};
-pub use self::views::{PreviewedTick, ShownSchedule, find, list, preview};
+pub use self::views::{PreviewedTick, ShownSchedule, find, list, page, preview};
 pub use crate::queue::schedules::{
     Cadence, CadenceError, DEFAULT_GRACE, MissedPolicy, ON_TIME, Pause, Schedule, ScheduleError,
     ScheduleStatus, Tick,

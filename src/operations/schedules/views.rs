@@ -19,6 +19,22 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<ScheduleStatus>, Schedu
     Ok(schedules::list(conn).await?)
 }
 
+/// The schedules after the one of this name, or from the first on, by name; at most `limit`. There
+/// are as many of them as people and programs have defined, and no more.
+///
+/// # Errors
+///
+/// [`SchedulesError::Queue`].
+pub async fn page(
+    conn: &mut PgConnection,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<ScheduleStatus>, SchedulesError> {
+    let all = schedules::list(conn).await?;
+    let is_after = |schedule: &ScheduleStatus| after.is_none_or(|name| *schedule.name > *name);
+    Ok(all.into_iter().filter(is_after).take(limit as usize).collect())
+}
+
 /// A schedule with its coming and its latest ticks.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShownSchedule {

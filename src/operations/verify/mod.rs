@@ -3,13 +3,16 @@
 //! The queue and the money each know their own invariants; those that join them with each other and
 //! with what clients were answered are here.
 //!
-//! - [`Report`]: what was found, in JSON. [`last`](last()): that of the last one, which is kept.
+//! - [`Report`]: what was found, in JSON.
+//! - [`records`]: what was found each time, and the last time. `background`: a verification that
+//!   nobody waits for.
 //! - `transactions`, `orders`: what joins them and the jobs that bring them to their outcomes.
 //! - `idempotency_keys`: what joins the answers that are kept and the orders that they are about.
 
+mod background;
 mod idempotency_keys;
-mod last;
 mod orders;
+pub mod records;
 mod report;
 mod transactions;
 
@@ -18,10 +21,12 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use time::OffsetDateTime;
 
-pub use self::last::{Broken, LastVerify, last, record};
+pub use self::background::{Started, start};
+pub use self::records::{Broken, LastVerify, VerificationState, VerificationView, last};
 pub use self::report::{FindingStatus, Report};
 pub use crate::queue::health::invariants::{Finding, Invariant, Weight};
 
+use super::Identity;
 use crate::{payments, queue};
 
 /// Memory for each sort and hash of a check: with PostgreSQL's default of 4 MB, a million rows
@@ -39,9 +44,22 @@ pub enum VerifyError {
         /// The database's refusal.
         source: sqlx::Error,
     },
+    /// The time for all checks together was over.
+    #[error("not all was checked within {} s", .0.as_secs())]
+    Late(Duration),
     /// The database refused or did not answer.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+impl VerifyError {
+    /// The error with its cause.
+    fn in_one_line(&self) -> String {
+        match self {
+            Self::Check { invariant, source } => format!("checking {invariant}: {source}"),
+            Self::Late(_) | Self::Database(_) => self.to_string(),
+        }
+    }
 }
 
 /// Checks all invariants in one snapshot. Changes nothing and makes nobody wait.
@@ -63,6 +81,33 @@ pub async fn verify(conn: &mut PgConnection, timeout: Duration) -> Result<Report
     }
     tx.rollback().await?;
     Ok(Report { database, checked_at, findings, took: began.elapsed() })
+}
+
+/// Checks all invariants as [`verify`] does, and keeps the result, unless this role or this server
+/// keeps nothing.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub async fn verify_and_record(
+    conn: &mut PgConnection,
+    timeout: Duration,
+    by: &Identity,
+) -> Result<Report, VerifyError> {
+    let report = verify(conn, timeout).await?;
+    match records::record(conn, by.as_str(), &report).await {
+        Err(error) if !may_not_write(&error) => {
+            tracing::warn!("the result of the verification is not kept: {error}");
+        }
+        Ok(()) | Err(_) => {}
+    }
+    Ok(report)
+}
+
+/// Insufficient privilege, or a transaction that only reads, as on a standby.
+fn may_not_write(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|refusal| refusal.code());
+    matches!(code.as_deref(), Some("42501" | "25006"))
 }
 
 /// Settings for statements that read whole tables, and a lock that keeps retention from dropping a

@@ -26,6 +26,12 @@ impl Report {
         !self.findings.iter().any(Finding::is_failure)
     }
 
+    /// The number of rows that break a guarantee.
+    pub fn violations(&self) -> i64 {
+        let failures = self.findings.iter().filter(|finding| finding.is_failure());
+        failures.map(|finding| finding.violations).sum()
+    }
+
     /// The finding of each check.
     pub fn findings(&self) -> &[Finding] {
         &self.findings

@@ -16,8 +16,8 @@ use crate::pages::frame::Frame;
 use crate::pages::refusals::Refusal;
 use crate::pages::site::Site;
 use crate::pages::visit::answer::page_response;
-use crate::pages::visit::receiving::read_form;
 use crate::pages::visit::cookies::{self, Lifetime};
+use crate::pages::visit::receiving::read_form;
 use crate::pages::visit::{Pairs, is_page};
 
 /// Where one signs in.

@@ -32,12 +32,7 @@ pub(in crate::pages) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&
 }
 
 /// The value of the header that sets a cookie. The value must need no quoting.
-pub(in crate::pages) fn set(
-    name: &str,
-    value: &str,
-    lifetime: Lifetime,
-    is_https: bool,
-) -> String {
+pub(in crate::pages) fn set(name: &str, value: &str, lifetime: Lifetime, is_https: bool) -> String {
     let max_age = match lifetime {
         Lifetime::UntilClosed => String::new(),
         Lifetime::Secs(secs) => format!("; Max-Age={secs}"),

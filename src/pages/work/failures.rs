@@ -10,9 +10,9 @@ use crate::operations::jobs::{JobAction, JobSelection, reading};
 use crate::pages::frame::Frame;
 use crate::pages::refusals::{Refusal, not_found};
 use crate::pages::visit::{Answer, Pairs, Visit};
+use crate::pages::words;
 use crate::pages::work::bulk;
 use crate::pages::work::jobs::Row;
-use crate::pages::words;
 
 /// The failures of the list.
 const SHOWN: u32 = 100;

@@ -35,6 +35,7 @@ struct JobPage {
     has_errors: bool,
     decisions: Vec<Decision>,
     trace: Option<String>,
+    is_trace_kept: bool,
     args: String,
     checkpoint: Option<String>,
     output: Option<String>,
@@ -81,6 +82,8 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let frame = visit.frame(format!("Job {id}"));
     let (stretches, left_out) = attempts::stretches(&job, frame.now());
     let shown = |json: &str| cut(indented(json));
+    let trace = traces.enqueued.as_deref().and_then(trace_id);
+    let kept = visit.site.traces.as_ref().zip(trace.as_deref());
     Answer::page(&JobPage {
         frame,
         explanation,
@@ -90,7 +93,8 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         ended: attempts::ended(&job.attempts),
         has_errors: job.attempts.iter().any(|attempt| attempt.error.is_some()),
         decisions: decisions(&job),
-        trace: traces.enqueued.as_deref().and_then(trace_id),
+        is_trace_kept: kept.is_some_and(|(store, trace)| store.contains(trace)),
+        trace,
         args: shown(job.args.get()),
         checkpoint: job.checkpoint.as_ref().map(|json| shown(json.get())),
         output: job.output.as_ref().map(|json| shown(json.get())),

@@ -42,8 +42,21 @@ pub(in crate::pages) const BY_NUMBER: &str = "id";
 
 /// All parameters of the page, those of a form that adds one included.
 pub(in crate::pages) const KNOWN: [&str; 15] = [
-    "error", "kind", "queue", "key", "tag", "where", "transaction", "fingerprint", "attempt_gte",
-    "since", "until", "state", "before", "by", "value",
+    "error",
+    "kind",
+    "queue",
+    "key",
+    "tag",
+    "where",
+    "transaction",
+    "fingerprint",
+    "attempt_gte",
+    "since",
+    "until",
+    "state",
+    "before",
+    "by",
+    "value",
 ];
 
 /// A part of the filter that is shown, and can be taken away.
@@ -100,13 +113,15 @@ pub(in crate::pages) fn selection(query: &Pairs) -> Result<JobSelection, Problem
         args: args.map_err(|error| wrong("where", &error))?,
         fingerprint: query.parsed("fingerprint", "must be that of a failure")?,
         transaction: query.one("transaction").map(str::to_owned),
+        ..JobSelection::default()
     })
 }
 
 /// Where a form leads that adds a part to the filter; none if it adds nothing.
 pub(in crate::pages) fn added(query: &Pairs) -> Option<String> {
     let (by, value) = (query.one("by")?, query.one("value"));
-    let rest = ["by", "value", "before"].iter().fold(query.clone(), |it, name| it.without_all(name));
+    let rest =
+        ["by", "value", "before"].iter().fold(query.clone(), |it, name| it.without_all(name));
     let Some(value) = value else { return Some(rest.url(PATH)) };
     if by == BY_NUMBER {
         let number = value.trim_start_matches('#').replace(',', "");
@@ -159,8 +174,8 @@ mod tests {
     fn all_parameters_are_known_and_selected_by() {
         let names: Vec<&str> = PARAMETERS.iter().map(|parameter| parameter.name).collect();
         assert_eq!(names, KNOWN[..12]);
-        let query = "error=refused&kind=a&queue=b&key=c&tag=d&where=e%3D1&transaction=f&fingerprint=0123456789abcdef&attempt_gte=2&since=2h\
-                     &until=1h&state=discarded";
+        let query = "error=refused&kind=a&queue=b&key=c&tag=d&where=e%3D1&transaction=f\
+                     &fingerprint=0123456789abcdef&attempt_gte=2&since=2h&until=1h&state=discarded";
         let selected = selection(&pairs(query)).expect("all are well-formed");
         assert!(!selected.is_everything());
         assert_eq!((selected.min_attempt, selected.states), (Some(2), vec![JobState::Discarded]));
@@ -177,10 +192,7 @@ mod tests {
             added("state=discarded&before=7&error=x&by=error&value=refused").as_deref(),
             Some(expected)
         );
-        assert_eq!(
-            added("kind=a&by=kind&value=b").as_deref(),
-            Some("/ui/jobs?kind=a&kind=b")
-        );
+        assert_eq!(added("kind=a&by=kind&value=b").as_deref(), Some("/ui/jobs?kind=a&kind=b"));
         assert_eq!(added("by=id&value=%2321,164").as_deref(), Some("/ui/jobs/21164"));
         assert_eq!(added("kind=a&by=kind").as_deref(), Some("/ui/jobs?kind=a"));
         assert_eq!(added("kind=a"), None);
@@ -189,7 +201,8 @@ mod tests {
     #[test]
     fn a_chip_takes_itself_away() {
         let chips = chips(&pairs("state=discarded&kind=a&kind=b&before=9"));
-        let shown: Vec<_> = chips.iter().map(|it| (it.value.as_str(), it.without.as_str())).collect();
+        let shown: Vec<_> =
+            chips.iter().map(|it| (it.value.as_str(), it.without.as_str())).collect();
         assert_eq!(
             shown,
             [("a", "/ui/jobs?state=discarded&kind=b"), ("b", "/ui/jobs?state=discarded&kind=a")]

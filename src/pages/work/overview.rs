@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use askama::Template;
-use time::OffsetDateTime;
 
-use super::attention::{self, MAX_CONFLICTS, Todo};
+use super::attention::Todo;
 use super::failures::FailureRow;
 use super::queues::QueueRow;
 use crate::operations::activity::{self, IntakePoint, JobsPoint, Span};
-use crate::operations::verify::{self, LastVerify};
-use crate::operations::{conflicts, failures, queues, workers};
+use crate::operations::failures;
+use crate::operations::overview::{self, Overview};
 use crate::pages::charts::{self, Stack};
 use crate::pages::frame::Frame;
 use crate::pages::refusals::Refusal;
@@ -70,25 +69,21 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let jobs = activity::jobs(&mut conn, span, None, None).await?;
     let intake = activity::intake(&mut conn, span).await?;
     let depth = activity::depth(&mut conn, span, None).await?;
-    let queues = queues::list(&mut conn).await?;
     let failures = failures::list(&mut conn, FAILURES_SHOWN).await?;
-    let workers = workers::list(&mut conn).await?.workers;
-    let conflicts = conflicts::count_open(&mut conn, MAX_CONFLICTS).await?;
-    let verified = verify::last(&mut conn).await?;
+    let overview = overview::read(&mut conn).await?;
 
-    let todo = attention::of(&queues, &failures, &workers, conflicts, verified.as_ref());
     let mut tiles = Vec::from(paces(span, &jobs, &intake));
     let waited: Vec<f64> = depth.iter().map(|point| point.waiting as f64).collect();
-    tiles.extend(waits(&queues, &waited));
-    tiles.push(ledger(verified.as_ref(), queues.as_of));
-    let row = |queue| QueueRow::new(queue, queues.as_of);
+    tiles.extend(waits(&overview, &waited));
+    tiles.push(ledger(&overview));
+    let row = |queue| QueueRow::new(queue, overview.as_of);
     Answer::page(&OverviewPage {
         frame: visit.frame("Overview"),
         spans: [Span::Hour, Span::Day, Span::Week].map(|it| (it.as_str(), it == span)),
         tiles,
-        todo,
+        todo: overview.needs_attention.into_iter().map(Todo::from).collect(),
         chart: Chart::new(span, &jobs),
-        rows: queues.queues.into_iter().map(row).collect(),
+        rows: overview.queues.into_iter().map(row).collect(),
         failures: failures.into_iter().map(FailureRow::from).collect(),
     })
 }
@@ -131,38 +126,37 @@ fn pace(span: Span, values: &[f64], minutes: f64) -> String {
 }
 
 /// The number of due jobs, and the time for which the oldest has waited.
-fn waits(queues: &queues::QueueList, waited: &[f64]) -> [Tile; 2] {
-    let waiting: i64 = queues.queues.iter().map(|queue| queue.available).sum();
-    let is_capped = queues.queues.iter().any(|queue| queue.available >= queues::COUNT_CAP);
-    let more = if is_capped { "+" } else { "" };
-    let oldest = queues.queues.iter().filter_map(|queue| queue.oldest_due).min();
-    let running: i64 = queues.queues.iter().map(|queue| queue.running).sum();
+fn waits(overview: &Overview, waited: &[f64]) -> [Tile; 2] {
+    let jobs = &overview.jobs;
+    let more = if jobs.is_more { "+" } else { "" };
+    let oldest = jobs.oldest_due.map(|due| words::between(due, overview.as_of));
     [
         Tile {
             name: "Due",
-            value: format!("{}{more}", words::count(waiting)),
+            value: format!("{}{more}", words::count(jobs.waiting)),
             note: String::new(),
             tone: "",
             line: charts::line(waited, LINE.0, LINE.1),
         },
         Tile {
             name: "Oldest due",
-            value: oldest.map_or("–".to_owned(), |due| words::between(due, queues.as_of)),
-            note: format!("{} running", words::count(running)),
+            value: oldest.unwrap_or_else(|| "–".to_owned()),
+            note: format!("{} running", words::count(jobs.running)),
             tone: "",
             line: String::new(),
         },
     ]
 }
 
-fn ledger(verified: Option<&LastVerify>, now: OffsetDateTime) -> Tile {
-    let (value, note, tone) = match verified {
-        None => ("not checked".to_owned(), "app verify checks it".to_owned(), ""),
-        Some(it) if it.ok => {
-            ("balanced".to_owned(), format!("checked {}", words::relative(it.at, now)), "")
+fn ledger(overview: &Overview) -> Tile {
+    let now = overview.as_of;
+    let (value, note, tone) = match &overview.ledger {
+        None => ("unchecked".to_owned(), "app verify checks it".to_owned(), ""),
+        Some(last) if last.ok => {
+            ("balanced".to_owned(), format!("checked {}", words::relative(last.at, now)), "")
         }
-        Some(it) => {
-            (words::counted(it.violations, "violation"), words::relative(it.at, now), "bad")
+        Some(last) => {
+            (words::counted(last.violations, "violation"), words::relative(last.at, now), "bad")
         }
     };
     Tile { name: "Ledger", value, note, tone, line: String::new() }
@@ -182,7 +176,13 @@ impl Chart {
             Span::Day => "quarter of an hour",
             Span::Week => "hour",
         };
-        Self { stack, step, times: times(span, points), summary: summary(step, points), speed: speed(points) }
+        Self {
+            stack,
+            step,
+            times: times(span, points),
+            summary: summary(step, points),
+            speed: speed(points),
+        }
     }
 }
 

@@ -1,14 +1,16 @@
 //! Transactions: the payment events of providers, each recorded once however often it is delivered
 //! (G2).
 
+mod intake;
 mod reading;
 mod recording;
 
 use bytes::Bytes;
 use time::OffsetDateTime;
 
-pub use self::reading::{Filter, find, find_by_number, list, unsettled_among};
+pub use self::intake::{Conflicts, Intake, count_conflicts, intake};
 pub(super) use self::reading::Row;
+pub use self::reading::{Filter, find, find_by_number, list, unsettled_among};
 pub use self::recording::{Recorded, record_many};
 
 use crate::ids::TransactionId;

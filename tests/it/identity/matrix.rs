@@ -3,8 +3,10 @@
 //! An operation that is added needs one line in [`RULES`]; one whose path has a new parameter needs
 //! a line in [`World::parameter`] as well.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use surety::deliveries::{Guard, Reach};
 use surety::http::api::openapi::Document;
 use surety::identity::api_keys::{self, ActsAs};
@@ -13,14 +15,13 @@ use surety::identity::users::{self, NewUser};
 use surety::identity::{Role, sessions, signing_keys, tokens};
 use surety::ids::{AccountId, EndpointId, OrderId, UserId};
 use surety::money::Currency;
-use surety::operations::bulk::{self, JobAction, NewBulk};
 use surety::operations::endpoints::deliveries::{self, Replay};
 use surety::operations::endpoints::{self, EndpointChange, Scope};
-use surety::operations::jobs::JobSelection;
-use surety::operations::{Actor, Identity, Mode, failures};
+use surety::operations::schedules::{self, IfTaken, Schedule};
+use surety::operations::{Identity, Mode};
 use surety::payments::orders::Instruction;
 use surety::payments::wallets;
-use surety::queue::{JobId, JobState};
+use surety::queue::{JobId, NewJob};
 use uuid::Uuid;
 
 use self::Caller::*;
@@ -88,6 +89,40 @@ const RULES: &[(&str, Rule)] = &[
     ("get_dead_letter", Rule::Staff),
     ("redrive_dead_letter", Rule::Admins),
     ("write_off_dead_letter", Rule::Admins),
+    ("list_jobs", Rule::Staff),
+    ("get_job", Rule::Staff),
+    ("enqueue_job", Rule::Admins),
+    ("run_job_now", Rule::Staff),
+    ("retry_job", Rule::Admins),
+    ("cancel_job", Rule::Staff),
+    ("discard_job", Rule::Staff),
+    ("edit_job", Rule::Staff),
+    ("reveal_job_args", Rule::Admins),
+    ("list_queues", Rule::Staff),
+    ("get_queue", Rule::Staff),
+    ("pause_queue", Rule::Staff),
+    ("resume_queue", Rule::Staff),
+    ("drain_queue", Rule::Staff),
+    ("pause_all_queues", Rule::Staff),
+    ("resume_all_queues", Rule::Staff),
+    ("get_queue_limits", Rule::Staff),
+    ("change_queue_limits", Rule::Staff),
+    ("clear_queue_limits", Rule::Staff),
+    ("list_blocked_keys", Rule::Staff),
+    ("unblock_queue_key", Rule::Admins),
+    ("list_schedules", Rule::Staff),
+    ("get_schedule", Rule::Staff),
+    ("pause_schedule", Rule::Staff),
+    ("resume_schedule", Rule::Staff),
+    ("run_schedule", Rule::Staff),
+    ("list_workers", Rule::Staff),
+    ("get_worker", Rule::Staff),
+    ("drain_worker", Rule::Staff),
+    ("get_overview", Rule::Staff),
+    ("get_health_report", Rule::Staff),
+    ("start_verification", Rule::Staff),
+    ("list_verifications", Rule::Staff),
+    ("get_verification", Rule::Staff),
     ("list_audit_entries", Rule::Staff),
     ("prove_transaction", Rule::Anybody),
     ("get_transaction_timeline", Rule::Staff),
@@ -234,12 +269,40 @@ struct World {
     endpoint: EndpointId,
     event: String,
     replay: JobId,
+    /// A record of a verification.
+    verification: i64,
     /// Of the caller.
     credentials: Option<String>,
 }
 
+/// A worker that reports, and does nothing.
+const WORKER: &str = "019a9f3c-7d2e-7b61-a6a5-0f2d5c1b9e44";
+
+/// What operators hold up, and what they look at: as it was before the request of another caller.
+async fn of_operators(pool: &PgPool) -> i64 {
+    let reset = "
+        delete from queue.pauses;
+        insert into queue.limits (queue, set_by) values ('reports', 'test') on conflict do nothing;
+        delete from queue.workers;
+        insert into queue.workers (id, host, pid, version, queues, kinds, slots, lease)
+        values ('019a9f3c-7d2e-7b61-a6a5-0f2d5c1b9e44', 'test', 1, '1.0', '{}', '{}', 1, '1 hour')";
+    sqlx::raw_sql(reset).execute(pool).await.unwrap();
+    let schedule = Schedule::every("nightly-report", Duration::from_secs(3600));
+    let schedule = schedule.new_job(NewJob::raw("send_report", json!({}))).unwrap();
+    let by = Identity::command_line("test");
+    let mut conn = pool.acquire().await.unwrap();
+    let define = schedules::define(&mut conn, &schedule, IfTaken::Replace, &by, Mode::Commit);
+    define.await.unwrap();
+    let record = "
+        insert into audit.verifications (requested_by, ended_at, holds, violations, report)
+        values ('test', now(), true, 0, '{}')
+        returning id";
+    sqlx::query_scalar(record).fetch_one(pool).await.unwrap()
+}
+
 impl World {
     async fn new(api: &TestApi, hash: &PasswordHash, caller: Caller) -> Self {
+        let verification = of_operators(&api.pool).await;
         let mut tx = api.pool.begin().await.unwrap();
         let owner = user(&mut tx, hash, Role::User).await;
         let credentials = credentials(&mut tx, hash, caller, owner).await;
@@ -274,6 +337,7 @@ impl World {
             transfer,
             other_wallet,
             dead_letter,
+            verification,
             failure,
             operation,
             conflict,
@@ -297,6 +361,10 @@ impl World {
             "endpoint_id" => self.endpoint.to_string(),
             "event_id" => self.event.clone(),
             "replay_id" => self.replay.to_string(),
+            "queue" => "reports".to_owned(),
+            "schedule" => "nightly-report".to_owned(),
+            "worker_id" => WORKER.to_owned(),
+            "verification_id" => self.verification.to_string(),
             _ => panic!("say in World::parameter what {{{name}}} stands for"),
         }
     }

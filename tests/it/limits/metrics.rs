@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use surety::metrics::Format;
 
-use super::{api_with, post, sum_of};
+use super::{api_with, post};
 use crate::support::{TestApi, event};
 
 /// One line of a scrape.
@@ -98,8 +98,7 @@ async fn requests_webhooks_limits_and_connections_are_shown() {
         assert!((value - expected).abs() < 0.1, "{name} {labels:?}: {value}, not {expected}");
     };
     let status = |status| ("http_response_status_code", status);
-    let receive =
-        [("http_route", "/v1/webhooks/transactions"), ("http_request_method", "POST")];
+    let receive = [("http_route", "/v1/webhooks/transactions"), ("http_request_method", "POST")];
     let count = "http_server_request_duration_seconds_count";
     is(count, &[receive[0], receive[1], status("202")], 2.0);
     is(count, &[receive[0], receive[1], status("429")], 1.0);
@@ -114,7 +113,7 @@ async fn requests_webhooks_limits_and_connections_are_shown() {
     is("app_rate_limit_decisions_total", &[class, ("decision", "passed")], 2.0);
     is("app_rate_limit_decisions_total", &[class, ("decision", "refused")], 1.0);
     is("app_rate_limit_leases_total", &[class], 2.0);
-    is("db_client_connection_max", &[("db_client_connection_pool_name", "api")], 5.0);
+    is("db_client_connection_max", &[("db_client_connection_pool_name", "api")], 10.0);
     is("app_commit_requests_count", &[("work", "webhooks")], 2.0);
     is("http_server_active_requests", &[], 1.0);
     assert_eq!(kinds["http_server_request_duration_seconds"], "histogram");
@@ -125,9 +124,8 @@ async fn requests_webhooks_limits_and_connections_are_shown() {
 async fn a_scraper_that_prefers_open_metrics_gets_it() {
     let api = TestApi::start().await;
     api.get("/").await;
-    let url = format!("http://{}/metrics", api.address);
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.2";
-    let answer = api.client.get(url).header("accept", accept).send().await.unwrap();
+    let answer = api.request("GET", "/metrics").header("accept", accept).send().await.unwrap();
 
     assert_eq!(answer.headers()["content-type"], Format::OpenMetrics.media_type());
     let text = answer.text().await.unwrap();

@@ -8,18 +8,13 @@ use crate::support::TestApi;
 
 /// The latest entry of the audit log: actor, action and reason.
 async fn audited(api: &TestApi) -> (String, String, Option<String>) {
-    sqlx::query_as("select actor, action, reason from audit.entries order by recorded_at desc limit 1")
-        .fetch_one(&api.pool)
-        .await
-        .unwrap()
+    let sql = "select actor, action, reason from audit.entries order by seq desc limit 1";
+    sqlx::query_as(sql).fetch_one(&api.pool).await.unwrap()
 }
 
 async fn enqueue(api: &TestApi, kind: &str) -> i64 {
-    sqlx::query_scalar("select job_id from queue.enqueue($1, '{}', run_at => now() + interval '1 hour')")
-        .bind(kind)
-        .fetch_one(&api.pool)
-        .await
-        .unwrap()
+    let sql = "select job_id from queue.enqueue($1, '{}', run_at => now() + interval '1 hour')";
+    sqlx::query_scalar(sql).bind(kind).fetch_one(&api.pool).await.unwrap()
 }
 
 #[tokio::test]
@@ -80,10 +75,18 @@ async fn a_job_is_run_now_cancelled_and_discarded() {
     let due = "select count(*) from queue.jobs where run_at <= clock_timestamp()";
     for (action, audited_as, sql, told) in [
         ("run", "job.retry", due, "is due now"),
-        ("cancel", "job.cancel", "select count(*) from queue.all_jobs where state = 'cancelled'",
-            "is cancelled"),
-        ("discard", "job.discard",
-            "select count(*) from queue.all_jobs where state = 'discarded'", "is discarded"),
+        (
+            "cancel",
+            "job.cancel",
+            "select count(*) from queue.all_jobs where state = 'cancelled'",
+            "is cancelled",
+        ),
+        (
+            "discard",
+            "job.discard",
+            "select count(*) from queue.all_jobs where state = 'discarded'",
+            "is discarded",
+        ),
     ] {
         let job = enqueue(&api, "send_notice").await;
         let (page, path) = (format!("/ui/jobs/{job}"), format!("/ui/jobs/{job}/{action}"));
@@ -136,7 +139,9 @@ async fn failures_are_one_line_each_and_lead_to_their_jobs() {
     for _ in 0..2 {
         let job = enqueue(&api, "send_notice").await;
         let page = format!("/ui/jobs/{job}");
-        visitor.act(&page, &format!("{page}/discard"), &[("reason", "no <such> mailbox 550")]).await;
+        visitor
+            .act(&page, &format!("{page}/discard"), &[("reason", "no <such> mailbox 550")])
+            .await;
     }
     let list = visitor.get("/ui/failures").await.text;
     let links: Vec<&str> = list.split("href=\"/ui/failures/").skip(1).collect();

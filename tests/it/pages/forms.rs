@@ -55,10 +55,9 @@ async fn a_form_without_a_token_of_the_same_browser_does_nothing() {
 async fn what_is_no_form_is_refused() {
     let api = TestApi::start_with_open_pages().await;
     let visitor = Visitor::new(&api);
-    for (content_type, body, status) in [
-        ("application/json", "{}", 415),
-        ("application/x-www-form-urlencoded", "reason=%00", 400),
-    ] {
+    for (content_type, body, status) in
+        [("application/json", "{}", 415), ("application/x-www-form-urlencoded", "reason=%00", 400)]
+    {
         let request = visitor.request("POST", PAUSE).header("content-type", content_type);
         assert_eq!(send(request.body(body)).await.status, status, "{content_type}");
     }

@@ -7,6 +7,13 @@ use crate::support::{Answer, TestApi, send};
 /// Text that would be a script, were it not shown as text.
 pub(super) const HOSTILE: &str = r#"<script>alert(1)</script>"'><img src=x onerror=alert(1)>"#;
 
+/// No queue has a name of 101 characters.
+const LONG_QUEUE: &str = concat!(
+    "/ui/queues/",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+);
+
 /// The page has a title and a heading, and nothing that the policy would have to forbid.
 pub(super) fn is_sound(page: &Answer, path: &str) {
     assert_eq!(page.status, 200, "{path}: {page:?}");
@@ -26,15 +33,19 @@ async fn every_page_is_there_while_there_is_nothing_and_says_how_to_fill_it() {
     for path in PAGES {
         let page = api.get(path).await;
         is_sound(&page, path);
-        assert!(page.text.contains("<code>app "), "{path}: {}", page.text);
+        // A queue has limits from the start, so there is always one.
+        let is_never_empty = ["/ui", "/ui/queues"].contains(&path);
+        assert!(is_never_empty || page.text.contains("<code>app "), "{path}: {}", page.text);
     }
 }
 
 #[tokio::test]
 async fn what_others_wrote_is_shown_as_text_and_exactly() {
     let api = TestApi::start_with_open_pages().await;
-    let args = format!(r#"{{"text":{},"amount":10000000000000000000000.10,"id":9007199254740993}}"#,
-        serde_json::to_string(HOSTILE).unwrap());
+    let args = format!(
+        r#"{{"text":{},"amount":10000000000000000000000.10,"id":9007199254740993}}"#,
+        serde_json::to_string(HOSTILE).unwrap()
+    );
     let job: i64 = sqlx::query_scalar(
         "select job_id from queue.enqueue($1, $2::jsonb, queue => $1, key => $1, \
          run_at => now() + interval '1 hour')",
@@ -47,7 +58,8 @@ async fn what_others_wrote_is_shown_as_text_and_exactly() {
     let mut visitor = Visitor::new(&api);
     let reason = [("reason", HOSTILE)];
     visitor.act("/ui/queues", "/ui/queues/%2A/pause", &reason).await;
-    let encoded = percent_encoding::utf8_percent_encode(HOSTILE, percent_encoding::NON_ALPHANUMERIC);
+    let encoded =
+        percent_encoding::utf8_percent_encode(HOSTILE, percent_encoding::NON_ALPHANUMERIC);
     let one = [
         format!("/ui/jobs/{job}"),
         format!("/ui/queues/{encoded}"),
@@ -87,7 +99,8 @@ async fn a_filter_is_in_the_url_and_its_parts_combine() {
 #[tokio::test]
 async fn a_long_list_goes_on_with_older_jobs() {
     let api = TestApi::start_with_open_pages().await;
-    let sql = "select count(job_id) from generate_series(1, 120), queue.enqueue('k', '{}')";
+    let sql = "select count(job_id) from generate_series(1, 120) as n, \
+               queue.enqueue('k', jsonb_build_object('n', n))";
     assert_eq!(api.count(sql).await, 120);
     let (mut path, mut seen) = ("/ui/jobs?kind=k".to_owned(), Vec::new());
     for _ in 0..3 {
@@ -117,8 +130,9 @@ async fn what_is_wrong_is_a_page_that_says_so_and_never_our_fault() {
         ("/ui/jobs?since=yesterday", 400),
         ("/ui/jobs?kind=%00", 400),
         ("/ui/jobs?kind=%ff", 200),
-        ("/ui/queues/%00", 404),
+        ("/ui/queues/%00", 200),
         ("/ui/queues/%E2%80%AE", 200),
+        (LONG_QUEUE, 404),
         ("/ui/jobs?where=a%3D%7B", 200),
     ] {
         let answer = api.get(path).await;
@@ -130,9 +144,6 @@ async fn what_is_wrong_is_a_page_that_says_so_and_never_our_fault() {
             assert!(answer.text.contains("Next:"), "{path}: {}", answer.text);
         }
     }
-    let mut visitor = Visitor::new(&api);
-    let odd = visitor.act("/ui/queues", "/ui/queues/%E2%80%AE/pause", &[("reason", "x")]).await;
-    assert_eq!(odd.status, 422, "{odd:?}");
 }
 
 #[tokio::test]

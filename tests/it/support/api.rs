@@ -7,10 +7,10 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use surety::metrics::Metrics;
 use surety::deliveries::Reach;
 use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
+use surety::metrics::Metrics;
 use surety::serve::{self, ApiArgs, Entry, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -30,7 +30,7 @@ pub(crate) struct TestApi {
     pub(crate) pool: PgPool,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
     /// Follows no redirects.
     still: reqwest::Client,
     shutdown: CancellationToken,
@@ -138,6 +138,7 @@ impl TestApi {
             entry,
             metrics: Metrics::new(),
             metrics_elsewhere: false,
+            traces: None,
         };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -4,6 +4,7 @@
 //!   share.
 //! - [`TestCluster::start`]: a PostgreSQL of one's own, to stop, crash and start again.
 //! - [`App::command`]: the real binary as a child process, to read, signal and kill.
+//! - [`Terminal::start`]: the same on a terminal, whose screen is seen and whose keys are pressed.
 //! - [`TestApi::start`]: the API in this process, over real sockets, with a database of its own.
 //! - [`Person::new`]: a user who has signed in there.
 //! - [`money`]: users with wallets, orders over them, and a worker that executes them.
@@ -25,6 +26,7 @@ pub(crate) mod money;
 mod otlp_receiver;
 mod person;
 pub(crate) mod prober;
+mod pty;
 mod simulated_bank;
 mod test_db;
 
@@ -32,8 +34,9 @@ pub(crate) use api::{
     Answer, TestApi, WEBHOOKS, event, event_of, raw_post, read_to_end, send, try_write,
 };
 pub(crate) use app::{App, AppCommand, Binary};
-pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
+pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedFigure, ReceivedSpan};
 pub(crate) use person::{PASSWORD, Person, sign_in};
+pub(crate) use pty::{Size, Terminal, USUAL};
 pub(crate) use simulated_bank::SimulatedBank;
 pub(crate) use test_db::{TestDb, migrated};
 

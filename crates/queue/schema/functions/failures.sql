@@ -3,7 +3,7 @@
 -- jobs are counted at most as `max_counted`: `is_capped` says that there are more.
 --
 -- From one fingerprint to the next by an index, so that the work is that of the groups and of what is counted, and not of
--- all that failed, nor of history. The text is made anew from the error of a sample, the job that failed last; null if
+-- all that failed, nor of history. The text is made anew from the error of a sample, the job that failed last, unless
 -- retention has dropped that.
 create or replace function queue.failures(only_this bigint, max_groups int, max_counted int)
 returns table (

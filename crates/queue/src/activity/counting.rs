@@ -54,7 +54,7 @@ pub struct Totals {
     pub queue: String,
     /// The kind, or [`OTHER`].
     pub kind: String,
-    /// How they ended.
+    /// The end that they came to.
     pub outcome: Outcome,
     /// The number of attempts.
     pub jobs: u64,
@@ -93,7 +93,7 @@ pub struct EngineFigures {
     pub rescued: u64,
 }
 
-/// What [`EngineFigures`] are read from.
+/// The counters that [`EngineFigures`] are read from.
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
     claims: Mutex<Histogram>,

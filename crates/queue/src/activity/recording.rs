@@ -37,7 +37,8 @@ pub(crate) async fn keep(pool: PgPool, worker_id: Uuid, activity: &Activity, bat
         match (kept.await, has_failed) {
             (Ok(()), _) => has_failed = false,
             (Err(error), false) => {
-                tracing::warn!(error = %crate::chain(&error), "activity cannot be stored, trying on");
+                let error = crate::chain(&error);
+                tracing::warn!(error, "activity cannot be stored, trying on");
                 has_failed = true;
             }
             (Err(_), true) => {}

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sqlx::PgPool;
 
@@ -14,6 +14,7 @@ use crate::activity::Activity;
 use crate::batcher::{Batcher, Limits, Processor, Request};
 use crate::deadline::within;
 use crate::ids::JobId;
+use crate::telemetry::engine_spans::record_completion;
 
 /// The most completions that wait, and the most in one statement.
 const LIMITS: Limits = Limits { waiting: 1000, batch: 1000 };
@@ -61,8 +62,10 @@ impl Processor for Completions {
         group.sort_unstable_by_key(|request| request.item.id);
         let (completions, replies): (Vec<Completion>, Vec<_>) =
             group.into_iter().map(Request::into_parts).unzip();
-        let began = Instant::now();
+        let (began, began_at) = (Instant::now(), SystemTime::now());
         let done = within(transitions::complete(&self.pool, &completions)).await;
+        let runs = completions.iter().map(|run| (run.id, run.traceparent.as_deref()));
+        record_completion(began_at, runs, done.is_ok());
         match &done {
             Ok(done) => self.count(completions.len(), done.len(), began.elapsed()),
             Err(error) => {

@@ -4,7 +4,7 @@
 //! Each is guarded by the fence of the claim (G4), and its result says whether the job was still
 //! this worker's. Leases are renewed in `worker/leases.rs`, jobs are claimed in `worker/claim`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor, PgPool, Postgres, Transaction};
@@ -15,6 +15,7 @@ use crate::QueueError;
 use crate::commits;
 use crate::deadline::within;
 use crate::ids::{Fence, JobId};
+use crate::telemetry::engine_spans::record_completion;
 
 /// The terminal states of a job, as `queue.finished_jobs` keeps them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
@@ -84,13 +85,17 @@ pub(crate) async fn complete_and_commit(
     pool: &PgPool,
     completions: &[Completion],
 ) -> Result<bool, JobError> {
+    let began_at = SystemTime::now();
     let done = within(complete(&mut *tx, completions)).await?;
     if done.len() < completions.len() {
         tx.rollback().await?;
         return Err(JobError::LeaseLost);
     }
     let claims: Vec<_> = completions.iter().map(|one| (one.id, one.fence)).collect();
-    commit(tx, pool, &claims, AttemptOutcome::Completed).await?;
+    let committed = commit(tx, pool, &claims, AttemptOutcome::Completed).await;
+    let runs = completions.iter().map(|run| (run.id, run.traceparent.as_deref()));
+    record_completion(began_at, runs, committed.is_ok());
+    committed?;
     Ok(done.iter().any(|job| job.wakes))
 }
 

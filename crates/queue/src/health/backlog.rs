@@ -21,7 +21,8 @@ pub(super) async fn oldest_available(
     conn: &mut PgConnection,
     limit: Duration,
 ) -> Result<Vec<Finding>, sqlx::Error> {
-    let queues = sqlx::query_file!("src/sql/health_oldest_available.sql").fetch_all(conn).await?;
+    let queues =
+        sqlx::query_file!("src/sql/health_oldest_available.sql").fetch_all(&mut *conn).await?;
     let too_long: Vec<Finding> = queues
         .iter()
         .filter(|oldest| judge(oldest.waited_secs, limit) != Level::Ok)
@@ -44,12 +45,55 @@ pub(super) async fn oldest_available(
     if !too_long.is_empty() {
         return Ok(too_long);
     }
+    let usual = usual_waits(conn).await?;
+    let unusual = queues.iter().filter_map(|oldest| {
+        let usual = usual.iter().find(|usual| usual.queue == oldest.queue)?;
+        let is_long = oldest.waited_secs > UNUSUAL_AFTER.as_secs_f64()
+            && oldest.waited_secs > usual.secs * UNUSUAL_FACTOR;
+        is_long.then(|| {
+            let (job, queue) = (JobId(oldest.id), oldest.queue.clone());
+            Finding::new(
+                OLDEST_AVAILABLE,
+                Level::Warn,
+                format!(
+                    "queue {queue}: job {job} of kind {} has been due for {}; 95 of the last 100 \
+                     had waited {} at most",
+                    oldest.kind,
+                    span(oldest.waited_secs),
+                    span(usual.secs)
+                ),
+                match oldest.is_limited {
+                    false => Fix::AddWorkers { job, queue },
+                    true => Fix::ReviewLimits { job, queue },
+                },
+            )
+        })
+    });
+    let unusual: Vec<Finding> = unusual.collect();
+    if !unusual.is_empty() {
+        return Ok(unusual);
+    }
     let longest = queues.iter().map(|oldest| oldest.waited_secs).reduce(f64::max);
     let found = match longest {
         None => "no job is due".to_owned(),
         Some(secs) => format!("the oldest due job has waited {}", span(secs)),
     };
     Ok(vec![Finding::ok(OLDEST_AVAILABLE, found)])
+}
+
+/// A wait of a queue is unusual beyond this, if it is also many times as long as usual.
+const UNUSUAL_AFTER: Duration = Duration::from_secs(10);
+const UNUSUAL_FACTOR: f64 = 10.0;
+
+/// The wait that 95 of the last 100 jobs of a queue did not exceed.
+struct UsualWait {
+    queue: String,
+    secs: f64,
+}
+
+/// The usual waits of the queues whose jobs have been completed lately.
+async fn usual_waits(conn: &mut PgConnection) -> Result<Vec<UsualWait>, sqlx::Error> {
+    sqlx::query_file_as!(UsualWait, "src/sql/health_usual_waits.sql").fetch_all(conn).await
 }
 
 struct Pause {
@@ -119,7 +163,8 @@ pub(super) async fn expired_leases(conn: &mut PgConnection) -> Result<Vec<Findin
     };
     if longest < RESCUE_PATIENCE.as_secs_f64() {
         let found = format!("jobs of lost workers, about to be taken back: {expired}");
-        return Ok(vec![Finding::ok(EXPIRED_LEASES, found)]);
+        let fix = "wait a minute: any worker takes them back by itself";
+        return Ok(vec![Finding::new(EXPIRED_LEASES, Level::Warn, found, fix)]);
     }
     Ok(vec![Finding::new(
         EXPIRED_LEASES,

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 pub const READY_CAP: i64 = 10_000;
 /// Jobs of a queue that are not due, keys and schedules are counted up to so many.
 pub const LATER_CAP: i64 = 1_000;
-/// So many of the newest discarded jobs are looked at.
+/// The number of the newest discarded jobs that are looked at.
 pub const DISCARDED_CAP: i64 = 5_000;
 
 /// The unfinished jobs of a queue.

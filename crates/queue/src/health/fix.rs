@@ -43,6 +43,13 @@ pub enum Fix {
         /// The queue.
         queue: String,
     },
+    /// Ask why a job fails, and mend that; jobs of its kind are tried again by themselves.
+    ReviewFailures {
+        /// A job that failed.
+        job: JobId,
+        /// Its kind.
+        kind: String,
+    },
     /// Decide over discarded jobs: redrive or dismiss them.
     DecideDiscarded,
     /// Apply the migrations that are missing.
@@ -77,6 +84,11 @@ impl fmt::Display for Fix {
             Self::UnblockKeys { queue } => {
                 write!(f, "decide over the jobs at the heads of the blocked keys of queue {queue}")
             }
+            Self::ReviewFailures { job, kind } => write!(
+                f,
+                "see why job {job} failed and mend that: jobs of kind {kind} are tried again by \
+                 themselves"
+            ),
             Self::DecideDiscarded => f.write_str("redrive or dismiss them"),
             Self::ApplyMigrations => f.write_str("apply the missing migrations"),
             Self::CompareMigrations => f.write_str("compare the schema with the migrations"),

@@ -1,20 +1,15 @@
 //! History that is kept for longer than retention says: days that are not dropped because the clock
 //! is in doubt, and discarded jobs that nobody has decided over.
 
-use std::time::Duration;
-
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 use super::{Finding, Fix, Level, span};
+use crate::QueueError;
+use crate::operate::discarded;
 
 pub(super) const RETENTION: &str = "retention";
 pub(super) const UNDECIDED: &str = "undecided-jobs";
-
-/// A discarded job that waits for a decision for longer than this is worth a warning: a weekend.
-const DECISION_PATIENCE: Duration = Duration::from_secs(3 * 86_400);
-
-/// The most undecided jobs that are counted.
-const MAX_COUNTED: i64 = 1_000;
 
 /// Tables of which more days are too old than retention drops at once.
 pub(super) async fn retention(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
@@ -41,31 +36,26 @@ pub(super) async fn retention(conn: &mut PgConnection) -> Result<Vec<Finding>, s
     Ok(findings.collect())
 }
 
-/// Discarded jobs that have waited for a decision for days.
+/// Discarded jobs that wait for a decision.
 pub(super) async fn undecided(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
-    let oldest = sqlx::query_file!(
-        "src/sql/health_undecided.sql",
-        DECISION_PATIENCE.as_secs_f64(),
-        MAX_COUNTED,
-    )
-    .fetch_optional(conn)
-    .await?;
-    let Some(oldest) = oldest else {
-        return Ok(vec![Finding::ok(UNDECIDED, "no discarded job waits for a decision for days")]);
+    let open = discarded::count_open(&mut *conn).await.map_err(|error| match error {
+        QueueError::Database(error) => error,
+        other => sqlx::Error::Protocol(other.to_string()),
+    })?;
+    let now: OffsetDateTime =
+        sqlx::query_scalar("select clock_timestamp()").fetch_one(conn).await?;
+    let Some((job, since)) = open.oldest_job.zip(open.oldest_at) else {
+        return Ok(vec![Finding::ok(UNDECIDED, "no discarded job waits for a decision")]);
     };
-    let jobs = match oldest.jobs {
-        MAX_COUNTED.. => format!("{MAX_COUNTED} or more"),
-        jobs => jobs.to_string(),
-    };
+    let more = if open.is_more { " or more" } else { "" };
     Ok(vec![Finding::new(
         UNDECIDED,
         Level::Warn,
         format!(
-            "discarded jobs that nobody has decided over for days: {jobs}, the first for {}, job \
-             {} of kind {}; they are kept until somebody does",
-            span(oldest.age_secs),
-            oldest.id,
-            oldest.kind
+            "discarded jobs that nobody has decided over: {}{more}, the first for {}, job {job}; \
+             they are kept until somebody does",
+            open.jobs,
+            span((now - since).as_seconds_f64()),
         ),
         Fix::DecideDiscarded,
     )])

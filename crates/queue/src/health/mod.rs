@@ -5,6 +5,7 @@
 //! - `backlog`: jobs that wait for too long, leases that nobody takes back, and what somebody holds
 //!   up on purpose.
 //! - `workers`: whether there are workers, and for every kind one that knows it.
+//! - `failures`: kinds whose jobs fail.
 //! - `history`: days that retention holds back, and discarded jobs that wait for a decision.
 //! - [`figures`]: the queue in numbers.
 //! - `storage`: partitions, indexes, storage settings, dead rows.
@@ -26,6 +27,7 @@
 //! ```
 
 mod backlog;
+mod failures;
 pub mod figures;
 mod finding;
 mod fix;
@@ -92,6 +94,7 @@ pub async fn check(conn: &mut PgConnection, limits: &Limits) -> Result<Vec<Findi
         })
         .await?,
     );
+    findings.extend(look(conn, failures::FAILING_KINDS, failures::failing_kinds).await?);
     findings.extend(look(conn, history::UNDECIDED, history::undecided).await?);
     findings.extend(look(conn, history::RETENTION, history::retention).await?);
     findings.extend(look(conn, storage::PARTITIONS, storage::partitions).await?);

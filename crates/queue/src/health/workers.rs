@@ -9,15 +9,24 @@ use super::{Finding, Fix, Level, judge, span};
 pub(super) const WORKERS: &str = "workers";
 pub(super) const UNSERVED_KINDS: &str = "unserved-kinds";
 
-/// Checks that there is a worker.
+/// Checks that there is a worker, and that none was lost lately.
 pub(super) async fn workers(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
     let seen = sqlx::query_file!("src/sql/health_workers.sql").fetch_one(conn).await?;
     let (working, draining, lost) = (seen.working, seen.draining, seen.lost);
-    let found = format!("{working} working, {draining} draining, {lost} lost within a day");
-    if working == 0 {
-        return Ok(vec![Finding::new(WORKERS, Level::Warn, found, Fix::StartWorker)]);
+    let found = format!("{working} working, {draining} draining");
+    let mut findings = vec![match working {
+        0 => Finding::new(WORKERS, Level::Warn, found, Fix::StartWorker),
+        _ => Finding::ok(WORKERS, format!("{found}; versions {}", seen.versions)),
+    }];
+    if lost > 0 {
+        findings.push(Finding::new(
+            WORKERS,
+            Level::Warn,
+            format!("lost within the last hour: {lost}; others take their jobs back"),
+            "see why they ended: killed, out of memory, or cut off from the database",
+        ));
     }
-    Ok(vec![Finding::ok(WORKERS, format!("{found}; versions {}", seen.versions))])
+    Ok(findings)
 }
 
 /// One line for each kind in each queue whose jobs nobody takes, which is so while a new version is

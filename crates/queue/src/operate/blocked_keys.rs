@@ -48,6 +48,29 @@ pub async fn blocked_keys(
     queue: Option<&str>,
     limit: u32,
 ) -> Result<Vec<BlockedKey>, QueueError> {
+    listed(conn, queue, None, limit).await
+}
+
+/// The blocked keys of a queue by name, after `after` or from the first on; at most `limit`.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn blocked_keys_by_name(
+    conn: &mut PgConnection,
+    queue: &str,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<BlockedKey>, QueueError> {
+    listed(conn, Some(queue), Some(after.unwrap_or_default()), limit).await
+}
+
+async fn listed(
+    conn: &mut PgConnection,
+    queue: Option<&str>,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<BlockedKey>, QueueError> {
     let keys = sqlx::query_as!(
         BlockedKey,
         r#"
@@ -62,13 +85,15 @@ pub async fn blocked_keys(
             limit $2
           ) as behind) as "waiting!"
         from queue.blocked_keys as blocked
-        where $1::text is null or blocked.queue = $1
-        order by blocked.since, blocked.queue, blocked.key
+        where ($1::text is null or blocked.queue = $1)
+          and ($4::text is null or blocked.key > $4)
+        order by case when $4 is null then blocked.since end, blocked.queue, blocked.key
         limit $3
         "#,
         queue,
         COUNT_CAP,
         i64::from(limit),
+        after,
     )
     .fetch_all(conn)
     .await?;

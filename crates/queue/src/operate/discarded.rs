@@ -244,6 +244,39 @@ impl DiscardedJob {
     }
 }
 
+/// The open discarded jobs in figures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct OpenJobs {
+    /// The number of them, among those discarded jobs that were looked at.
+    pub jobs: i64,
+    /// True if there are discarded jobs that were not looked at, so that there may be more open
+    /// ones.
+    pub is_more: bool,
+    /// The one that was discarded first; null if there is none.
+    pub oldest_job: Option<JobId>,
+    /// The moment at which it was discarded.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub oldest_at: Option<OffsetDateTime>,
+    /// The moment at which the last of them was.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub newest_at: Option<OffsetDateTime>,
+}
+
+/// Discarded jobs that are looked at from either end to count the open ones.
+const MAX_EXAMINED: i64 = 1_000;
+
+/// Counts the open discarded jobs among the oldest and the newest 1,000 discarded ones.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn count_open(conn: &mut PgConnection) -> Result<OpenJobs, QueueError> {
+    let open = sqlx::query_file_as!(OpenJobs, "src/sql/count_open_discarded.sql", MAX_EXAMINED)
+        .fetch_one(conn)
+        .await?;
+    Ok(open)
+}
+
 /// The open discarded jobs, newest first: those before `before`, or from the newest on. At most
 /// `limit`, which is capped at [`MAX_LISTED`].
 ///

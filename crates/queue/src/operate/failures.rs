@@ -1,5 +1,5 @@
-//! Failures by fingerprint: what has failed and waits for its next attempt or for a decision, grouped
-//! by kind and by what the errors say.
+//! Failures by fingerprint: what has failed and waits for its next attempt or for a decision,
+//! grouped by kind and by what the errors say.
 //!
 //! The fingerprint of a job's last error is kept with the job. It leaves out what differs between
 //! failures of one cause, such as numbers, ids and addresses: `schema/functions/failure_text.sql`
@@ -70,9 +70,9 @@ pub struct FailureGroup {
     pub fingerprint: Fingerprint,
     /// Their kind.
     pub kind: String,
-    /// The common part of their errors, with an ellipsis for the rest; none if retention has
-    /// dropped the sample's error.
-    pub error: Option<String>,
+    /// The common part of their errors, with an ellipsis for the rest; `no error was kept` if
+    /// retention has dropped that of the sample.
+    pub error: String,
     /// Those of them that wait or run again, counted up to [`MAX_COUNTED`].
     pub waiting: i64,
     /// Those that are discarded, and that nobody has decided over, counted up to [`MAX_COUNTED`].
@@ -118,7 +118,7 @@ async fn read(
         FailureGroup,
         r#"
         select
-          fingerprint as "fingerprint!: Fingerprint", kind as "kind!", error,
+          fingerprint as "fingerprint!: Fingerprint", kind as "kind!", error as "error!",
           waiting as "waiting!", discarded as "discarded!", is_capped as "is_capped!",
           first_at as "first_at!", last_at as "last_at!", sample_job as "sample_job!: JobId"
         from queue.failures($1, $2, $3)

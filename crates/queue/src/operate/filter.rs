@@ -14,6 +14,7 @@ use crate::state::JobState;
 
 /// A filter of jobs: those that match all that is given. By default, all.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JobFilter {
     /// In one of these states.
     pub states: Vec<JobState>,
@@ -39,6 +40,14 @@ pub struct JobFilter {
     /// Enqueued before this moment.
     #[serde(with = "time::serde::rfc3339::option")]
     pub until: Option<OffsetDateTime>,
+    /// Failed at this moment or later: discarded, or else their last attempt.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub failed_since: Option<OffsetDateTime>,
+    /// Failed before this moment.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub failed_until: Option<OffsetDateTime>,
+    /// Discarded, and decided over or not.
+    pub decided: Option<bool>,
     /// With these values in the arguments.
     pub args: Vec<ArgsMatch>,
     /// Among these.
@@ -68,16 +77,19 @@ impl JobFilter {
     }
 
     pub(super) fn unfinished(&self) -> Vec<String> {
-        self.names(JobState::is_unfinished)
+        self.names(|state| state.is_unfinished() && self.decided.is_none())
     }
 
-    /// An error is sought where there can be one, and a failure where one is kept.
+    /// A failure is sought where there can be one, and a fingerprint where one is kept.
     pub(super) fn finished(&self) -> Vec<String> {
-        let has_none = |state| {
-            (self.error.is_some() && state == JobState::Completed)
-                || (self.fingerprint.is_some() && state != JobState::Discarded)
+        let is_about_failures =
+            self.error.is_some() || self.failed_since.is_some() || self.failed_until.is_some();
+        let is_possible = |state| match state {
+            JobState::Discarded => true,
+            JobState::Completed if is_about_failures => false,
+            _ => self.decided.is_none() && self.fingerprint.is_none(),
         };
-        self.names(|state| !state.is_unfinished() && !has_none(state))
+        self.names(|state| !state.is_unfinished() && is_possible(state))
     }
 
     fn names(&self, are: impl Fn(JobState) -> bool) -> Vec<String> {

@@ -66,6 +66,9 @@ pub struct JobSummary {
     /// The error of its last ended attempt, or why an operator discarded it; null if there is none,
     /// or retention has dropped it.
     pub error: Option<String>,
+    /// The moment at which it was discarded, or its last attempt failed; null if neither was.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub failed_at: Option<OffsetDateTime>,
     /// The fingerprint of its last failure; null if it has not failed, has ended otherwise, or
     /// somebody has decided over it since.
     pub fingerprint: Option<Fingerprint>,
@@ -215,6 +218,9 @@ async fn matching(
         &one as _,
         &other as _,
         ids.as_deref(),
+        filter.failed_since,
+        filter.failed_until,
+        filter.decided,
         filter.fingerprint.map(|failure| failure.0),
         filter.unchanged_since,
     )

@@ -45,6 +45,7 @@
 mod blocked_keys;
 mod cancel;
 pub mod discarded;
+pub mod failing;
 pub mod failures;
 mod filter;
 pub mod inspect;
@@ -52,6 +53,7 @@ pub mod interventions;
 pub mod known_names;
 pub mod list;
 pub mod queues;
+mod standing;
 pub mod waiting;
 pub mod workers;
 

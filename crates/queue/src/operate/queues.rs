@@ -38,11 +38,16 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-pub use super::blocked_keys::{BlockCause, BlockedKey, blocked_keys, unblock_key};
+pub use super::blocked_keys::{
+    BlockCause, BlockedKey, blocked_keys, blocked_keys_by_name, unblock_key,
+};
 use crate::QueueError;
 
 /// Jobs of one sort are counted up to so many.
 pub const COUNT_CAP: i64 = 10_000;
+
+/// The most queues of one list.
+pub const MAX_LISTED: u32 = 1_000;
 
 /// One queue, or all of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,6 +153,20 @@ pub enum OnPoison {
     Park,
 }
 
+/// Waits until nobody else changes the limits of this queue, and keeps others waiting until the
+/// caller's transaction ends: for whoever reads them to change some of them.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn lock_limits(conn: &mut PgConnection, queue: &str) -> Result<(), QueueError> {
+    // The row may not be there yet, so there is nothing to lock but a number made of the name.
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0)) is null as done", queue)
+        .fetch_one(conn)
+        .await?;
+    Ok(())
+}
+
 /// Sets the limits of a queue, in place of those it had.
 ///
 /// # Errors
@@ -249,7 +268,8 @@ pub struct QueueSummary {
     pub running: i64,
     /// Jobs that are due.
     pub available: i64,
-    /// Jobs that wait for another attempt.
+    /// Jobs that wait for another attempt. This and `scheduled` are told apart among the
+    /// [`COUNT_CAP`] that are due first.
     pub retryable: i64,
     /// Jobs that wait for their time, or for other jobs.
     pub scheduled: i64,
@@ -264,14 +284,48 @@ pub struct QueueSummary {
     pub limits: Option<Limits>,
 }
 
-/// All queues that have unfinished jobs, a pause or limits, by name.
+/// All queues that have unfinished jobs, a pause or limits, by name; the first [`MAX_LISTED`].
 ///
 /// # Errors
 ///
 /// [`QueueError::Database`].
 pub async fn list(conn: &mut PgConnection) -> Result<Vec<QueueSummary>, QueueError> {
+    summaries(conn, "", MAX_LISTED, None).await
+}
+
+/// Those after the queue of this name, or from the first on; at most `limit`, which is capped at
+/// [`MAX_LISTED`].
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn page(
+    conn: &mut PgConnection,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<QueueSummary>, QueueError> {
+    summaries(conn, after.unwrap_or_default(), limit.min(MAX_LISTED), None).await
+}
+
+/// The queue of this name; none if it has no unfinished jobs, no pause and no limits.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<QueueSummary>, QueueError> {
+    Ok(summaries(conn, "", 1, Some(name)).await?.pop())
+}
+
+async fn summaries(
+    conn: &mut PgConnection,
+    after: &str,
+    limit: u32,
+    only: Option<&str>,
+) -> Result<Vec<QueueSummary>, QueueError> {
     let rows =
-        sqlx::query_file!("src/sql/list_queues.sql", COUNT_CAP).fetch_all(&mut *conn).await?;
+        sqlx::query_file!("src/sql/list_queues.sql", COUNT_CAP, after, i64::from(limit), only,)
+            .fetch_all(&mut *conn)
+            .await?;
     let mut queues = Vec::with_capacity(rows.len());
     for row in rows {
         let pause = match (row.paused_by, row.pause_reason, row.paused_at) {

@@ -22,11 +22,12 @@
 //! (G9), so a job that only the new version knows waits for the new version.
 
 use serde::Serialize;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::QueueError;
+use crate::ids::JobId;
 
 /// The state of a worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
@@ -87,6 +88,57 @@ pub struct WorkerInfo {
 /// [`QueueError::Database`].
 pub async fn list(executor: impl PgExecutor<'_>) -> Result<Vec<WorkerInfo>, QueueError> {
     Ok(sqlx::query_file_as!(WorkerInfo, "src/sql/list_workers.sql").fetch_all(executor).await?)
+}
+
+/// A job that a worker has in progress.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct RunningJob {
+    /// Its number.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// The queue that it is in.
+    pub queue: String,
+    /// The key that it was enqueued with.
+    pub key: Option<String>,
+    /// The worker that has it.
+    #[serde(skip)]
+    pub worker_id: Uuid,
+    /// The number of this attempt, from 1.
+    pub attempt: i16,
+    /// After so many failed attempts it is discarded.
+    pub max_attempts: i16,
+    /// The moment at which the worker claimed it.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// True once somebody has asked to cancel it.
+    pub is_to_be_cancelled: bool,
+    /// Progress in percent, if its handler records any.
+    pub progress: Option<i16>,
+    /// The same in words.
+    pub progress_text: Option<String>,
+}
+
+/// The jobs that workers have in progress, the longest running first: those of `worker`, or of all.
+/// At most `limit`.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn running(
+    conn: &mut PgConnection,
+    worker: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<RunningJob>, QueueError> {
+    let jobs = sqlx::query_file_as!(
+        RunningJob,
+        "src/sql/running_of_workers.sql",
+        worker,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(jobs)
 }
 
 /// Asks workers to drain, wherever they run; each sees it within a second. Gives those that were

@@ -312,8 +312,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// The listener, the maintenance, the schedules, the resolver and the storing of activity, until
-    /// the guard is dropped.
+    /// The listener, the maintenance, the schedules, the resolver and the storing of activity,
+    /// until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
         let listening = listener::listen(self.session.clone(), Arc::clone(wake));

@@ -85,8 +85,9 @@ json_object! {
         /// Keys, any of which a job may have.
         keys: Option<Vec<String>>,
         /// A text in the last error, whatever its case.
-        error: Option<Text<500>>,
+        error: Option<Text<300>>,
         /// The fingerprint of the last failure.
+        #[oai(validator(pattern = "^[0-9a-f]{16}$"))]
         fingerprint: Option<Text<16>>,
         /// The least number of attempts begun.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
@@ -95,9 +96,14 @@ json_object! {
         since: Option<Moment>,
         /// The moment before which a job was enqueued (RFC 3339).
         until: Option<Moment>,
+        /// The moment from which on a job was discarded, or had its last attempt fail (RFC 3339).
+        failed_since: Option<Moment>,
+        /// The moment before which it was or had (RFC 3339).
+        failed_until: Option<Moment>,
         /// Fields at the top of the arguments, with the values that they must have.
         args: Option<BTreeMap<String, String>>,
         /// The provider's id of the transaction that a job is about.
+        #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
         transaction_id: Option<Text<255>>,
         /// The most jobs, the newest first; all when absent.
         #[oai(validator(minimum(value = "1")))]
@@ -118,6 +124,11 @@ json_object! {
             min_attempt: attempt,
             since: since?.map(|Moment(at)| selection::Moment::At(at)),
             until: until?.map(|Moment(at)| selection::Moment::At(at)),
+            failed_since: failed_since?.map(|Moment(at)| selection::Moment::At(at)),
+            failed_until: failed_until?.map(|Moment(at)| selection::Moment::At(at)),
+            // Whatever is decided over needs no decision; what is not is what an action finds.
+            decided: None,
+            ids: None,
             args: fields.accept("args", args_of(args?))?,
             fingerprint: fields.accept("fingerprint", fingerprint)?,
             transaction: transaction_id?.map(|Text(text)| text),

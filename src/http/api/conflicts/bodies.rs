@@ -17,9 +17,9 @@ use crate::operations::{MAX_REASON_CHARS, Mode, Reason};
 #[serde(rename_all = "lowercase")]
 #[oai(rename = "ConflictResolution", rename_all = "lowercase")]
 pub(super) enum ResolutionIn {
-    /// What was recorded first stands; no money moves.
+    /// The first content stands; no money moves.
     Kept,
-    /// What came later was right: linked transactions move our money back and theirs forth.
+    /// The later content was right: linked transactions move our money back and theirs forth.
     Corrected,
 }
 

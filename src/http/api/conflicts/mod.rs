@@ -53,7 +53,7 @@ impl ConflictsApi {
         /// Those that somebody has decided over, too.
         all: Query<Option<bool>>,
         /// Only of the transaction with this id.
-        #[oai(validator(min_length = 1, max_length = 255))]
+        #[oai(validator(min_length = 1, max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
         transaction_id: Query<Option<String>>,
         /// The most items on a page; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]

@@ -74,6 +74,10 @@ const ENDPOINT: (&str, &str) =
     ("endpoint_id", "{{create_webhook_endpoint.response.body.$.endpoint.id}}");
 const EVENT: (&str, &str) = ("event_id", "{{test_webhook_endpoint.response.body.$.event_id}}");
 const REPLAY: (&str, &str) = ("replay_id", "{{replay_deliveries.response.body.$.replay_id}}");
+const JOB: (&str, &str) = ("job_id", "{{enqueue_job.response.body.$.id}}");
+const SECOND_JOB: (&str, &str) = ("job_id", "{{enqueue_second_job.response.body.$.id}}");
+const THIRD_JOB: (&str, &str) = ("job_id", "{{enqueue_third_job.response.body.$.id}}");
+const VERIFICATION: (&str, &str) = ("verification_id", "{{start_verification.response.body.$.id}}");
 const PASSWORD: (&str, &str) = ("password", "{{password}}");
 
 const STEPS: &[Step] = &[
@@ -169,6 +173,43 @@ const STEPS: &[Step] = &[
     step("get_dead_letter", By::Admin, &[]),
     step("redrive_dead_letter", By::Admin, &[]),
     step("write_off_dead_letter", By::Admin, &[]),
+    step("list_jobs", By::Admin, &[]),
+    step("enqueue_job", By::Admin, &[]),
+    step("get_job", By::Admin, &[JOB]),
+    step("edit_job", By::Admin, &[JOB]),
+    step("reveal_job_args", By::Admin, &[JOB]),
+    step("discard_job", By::Admin, &[JOB]),
+    step("retry_job", By::Admin, &[JOB]),
+    Step { operation: "enqueue_job", name: "enqueue_second_job", by: By::Admin, values: &[] },
+    step("run_job_now", By::Admin, &[SECOND_JOB]),
+    Step { operation: "enqueue_job", name: "enqueue_third_job", by: By::Admin, values: &[] },
+    step("cancel_job", By::Admin, &[THIRD_JOB]),
+    step("list_queues", By::Admin, &[]),
+    step("pause_queue", By::Admin, &[]),
+    step("get_queue", By::Admin, &[]),
+    step("get_queue_limits", By::Admin, &[]),
+    step("change_queue_limits", By::Admin, &[]),
+    step("list_blocked_keys", By::Admin, &[]),
+    step("clear_queue_limits", By::Admin, &[]),
+    step("drain_queue", By::Admin, &[]),
+    step("resume_queue", By::Admin, &[]),
+    step("pause_all_queues", By::Admin, &[]),
+    step("resume_all_queues", By::Admin, &[]),
+    step("list_schedules", By::Admin, &[]),
+    step("list_workers", By::Admin, &[]),
+    step("get_overview", By::Admin, &[]),
+    step("get_health_report", By::Admin, &[]),
+    step("start_verification", By::Admin, &[]),
+    step("get_verification", By::Admin, &[VERIFICATION]),
+    step("list_verifications", By::Admin, &[]),
+    // No key is blocked, no schedule is defined, and no worker has this id.
+    step("unblock_queue_key", By::Admin, &[]),
+    step("get_schedule", By::Admin, &[]),
+    step("pause_schedule", By::Admin, &[]),
+    step("resume_schedule", By::Admin, &[]),
+    step("run_schedule", By::Admin, &[]),
+    step("get_worker", By::Admin, &[]),
+    step("drain_worker", By::Admin, &[]),
 ];
 
 /// The file, made from the finished document.

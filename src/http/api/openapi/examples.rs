@@ -3,16 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::audit_examples;
+use super::{audit_examples, operator_examples, system_examples};
 
 use crate::http::wire::problem::{Code, FieldError, Problem};
-
-/// The beginning of a scrape.
-const METRICS: &str = "\
-# HELP app_webhook_events_total Inbound webhooks by their answer
-# TYPE app_webhook_events_total counter
-app_webhook_events_total{source=\"transactions\",outcome=\"accepted\"} 42
-";
 
 /// An example of a cursor.
 pub(super) const CURSOR: &str = "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk";
@@ -20,7 +13,6 @@ const USER_ID: &str = "019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93";
 const ORDER_ID: &str = "019a3f60-11d7-7b02-8f4e-0c9d5b7a6e21";
 /// The error of a dead letter's last attempt.
 const GIVEN_UP: &str = "the bank did not take it: 503 not_accepted";
-const MINUTE: &str = "2026-11-02T09:30:00Z";
 pub(super) const AT: &str = "2026-11-02T09:30:00.123456Z";
 
 /// The bodies of a request that is granted and of its answer.
@@ -82,28 +74,8 @@ pub(super) fn of_operation(id: &str) -> Exchange {
                 answer: Some(dead_letter_details(&json!([decision("written_off", reason)]))),
             }
         }
-        "get_status" => answer(json!({ "status": "HEALTHY", "current_time": AT })),
-        "check_health" => answer(json!({ "status": "ok" })),
-        "check_readiness" => answer(json!({ "status": "ready", "bank_breaker": "closed" })),
-        "get_version" => answer(json!({ "name": "surety", "version": env!("CARGO_PKG_VERSION") })),
-        "get_activity" => answer(activity()),
-        "get_metrics" => answer(json!(METRICS)),
-        _ => of_money_operation(id),
+        id => system_examples::of_operation(id).map_or_else(|| of_money_operation(id), answer),
     }
-}
-
-/// One point of each sort; there are sixty and more.
-fn activity() -> Value {
-    let times = |p50, p95, p99| json!({ "p50": p50, "p95": p95, "p99": p99 });
-    json!({
-        "span": "1h",
-        "jobs": [{
-            "at": MINUTE, "completed": 118, "retried": 2, "discarded": 0,
-            "wait": times(0.004, 0.019, 0.046), "run": times(0.007, 0.031, 0.12),
-        }],
-        "depth": [{ "at": MINUTE, "waiting": 3, "oldest_secs": 0.4 }],
-        "intake": [{ "at": MINUTE, "accepted": 120, "duplicate": 4, "refused": 1 }],
-    })
 }
 
 /// The example of an operation on what users have.
@@ -344,6 +316,7 @@ pub(super) fn of_problem(code: Code) -> Value {
         }
         Code::InvalidParameter => vec![field("?limit", "invalid", "must be at most 200")],
         Code::NotReady => vec![field("database", "away", "The database does not answer.")],
+        Code::JobUnsuitable => vec![field("job", "running", "it runs: wait, or cancel it")],
         _ => Vec::new(),
     };
     let user = format!("/v1/users/{USER_ID}");
@@ -360,14 +333,6 @@ pub(super) fn of_problem(code: Code) -> Value {
         | Code::UserNotFound
         | Code::LastAdmin
         | Code::UserNotSettled => &user,
-        Code::NotReady => "/readyz",
-        Code::DeadLetterNotFound | Code::DeadLetterDecided | Code::NothingToRedrive => {
-            "/v1/dead-letters/812"
-        }
-        Code::FailureNotFound => "/v1/failures/9f2c51d07ab3e846",
-        Code::NothingEligible | Code::TooManyOperations => "/v1/operations",
-        Code::OperationNotFound | Code::OperationFinished => "/v1/operations/7",
-        Code::ConflictNotFound | Code::ConflictResolved | Code::NotCorrectable => "/v1/conflicts/3",
         Code::WalletNotFound | Code::WalletNotEmpty => &wallet,
         Code::OrderNotFound
         | Code::InsufficientFunds
@@ -381,7 +346,7 @@ pub(super) fn of_problem(code: Code) -> Value {
         | Code::IdempotencyKeyInUse
         | Code::IdempotencyKeyReused => "/v1/transfers",
         Code::AlreadyRefunded | Code::NotRefundable => &refund,
-        _ => "/v1/webhooks/transactions",
+        other => operator_examples::path_of(other).unwrap_or("/v1/webhooks/transactions"),
     };
     let body = Problem::new(code).errors(errors).body(path);
     serde_json::from_slice(&body).expect("a problem is JSON")
@@ -389,6 +354,9 @@ pub(super) fn of_problem(code: Code) -> Value {
 
 /// The example of an operation's parameter.
 pub(super) fn of_parameter(operation: &str, name: &str) -> Option<Value> {
+    if let Some(example) = operator_examples::of_parameter(operation, name) {
+        return Some(example);
+    }
     Some(match (operation, name) {
         ("list_users", "status") => json!("active"),
         (_, "transaction_id") => json!("txn_1001"),

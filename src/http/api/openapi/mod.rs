@@ -16,11 +16,13 @@ mod collection;
 mod components;
 mod describe;
 mod examples;
+mod failure_examples;
 mod layout;
 mod names;
 mod operator_examples;
 mod routes;
 mod scalars;
+mod system_examples;
 mod webhook_examples;
 
 use std::collections::HashMap;

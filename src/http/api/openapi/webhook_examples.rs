@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::examples::{AT, CURSOR, Exchange};
-use super::operator_examples;
+use super::{failure_examples, operator_examples};
 use crate::events::EventType;
 
 const ENDPOINT_ID: &str = "019a3f7c-2b10-7c65-9e0f-5a7d3c1b8f42";
@@ -60,18 +60,18 @@ pub(super) fn of_operation(id: &str) -> Exchange {
             let off = json!({ "email_notifications": false });
             asked(off.clone(), off)
         }
-        _ => operator_examples::of_operation(id),
+        id => operator_examples::of_operation(id),
     }
 }
 
-/// The example of a parameter of theirs; for others, that of `operator_examples`.
+/// The example of a parameter of theirs; for others, that of `failure_examples`.
 pub(super) fn of_parameter(name: &str) -> Option<Value> {
     match name {
         "endpoint_id" => Some(json!(ENDPOINT_ID)),
         "event_id" => Some(json!(EVENT_ID)),
         "replay_id" => Some(json!(REPLAY_ID)),
         "state" => Some(json!("failed")),
-        _ => operator_examples::of_parameter(name),
+        _ => failure_examples::of_parameter(name),
     }
 }
 

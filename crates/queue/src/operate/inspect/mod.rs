@@ -253,6 +253,39 @@ pub async fn find_job(
     }))
 }
 
+/// The arguments of a job as they are stored.
+#[derive(Clone, Debug)]
+pub struct StoredJobArgs {
+    /// The kind of the job.
+    pub kind: String,
+    /// The arguments with what nobody is to be shown; none if they are sealed.
+    pub plain: Option<StoredArgs>,
+}
+
+/// The arguments of a job as they are stored, for somebody who has a reason to see what is hidden
+/// elsewhere; none if there is no such job or retention has dropped it.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn stored_args(
+    conn: &mut PgConnection,
+    id: JobId,
+) -> Result<Option<StoredJobArgs>, QueueError> {
+    let stored = sqlx::query!(
+        r#"
+        select
+          kind as "kind!", case when args_key is null then args end as "plain: JsonText"
+        from queue.all_jobs
+        where id = $1
+        "#,
+        id.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(stored.map(|job| StoredJobArgs { kind: job.kind, plain: job.plain.map(StoredArgs) }))
+}
+
 async fn attempts(conn: &mut PgConnection, id: JobId) -> Result<Vec<Attempt>, QueueError> {
     let attempts = sqlx::query_as!(
         Attempt,
