@@ -91,11 +91,7 @@ pub(super) fn assemble(
                 counts: Arc::clone(counts),
             },
             TransactionsApi { pool: pool.clone() },
-            AuthApi {
-                pool: pool.clone(),
-                hasher: hasher.clone(),
-                rate_limits: rate_limits.clone(),
-            },
+            AuthApi { hasher: hasher.clone(), rate_limits: rate_limits.clone(), pool: pool.clone() },
             UsersApi { pool: pool.clone(), hasher, rate_limits },
             NotificationsApi { pool: pool.clone() },
             UserMoneyApi { orders: orders.clone() },
@@ -114,11 +110,7 @@ pub(super) fn assemble(
             TimelinesApi { pool: pool.clone() },
         ),
         operators(&pool, &notifier),
-        (
-            OverviewApi { pool: pool.clone() },
-            HealthReportApi::new(pool.clone()),
-            VerificationsApi { pool: pool.clone() },
-        ),
+        standing(&pool),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics }, DocsApi),
     );
     Ok((http::endpoint(apis, edge), background))
@@ -137,6 +129,12 @@ fn operators(
         SchedulesApi { pool: pool(), notifier: notifier() },
         WorkersApi { pool: pool() },
     )
+}
+
+/// The APIs that say how things stand.
+fn standing(pool: &PgPool) -> (OverviewApi, HealthReportApi, VerificationsApi) {
+    let pool = || pool.clone();
+    (OverviewApi { pool: pool() }, HealthReportApi::new(pool()), VerificationsApi { pool: pool() })
 }
 
 /// The tasks that run beside the API.
