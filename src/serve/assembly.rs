@@ -91,7 +91,11 @@ pub(super) fn assemble(
                 counts: Arc::clone(counts),
             },
             TransactionsApi { pool: pool.clone() },
-            AuthApi { hasher: hasher.clone(), rate_limits: rate_limits.clone(), pool: pool.clone() },
+            AuthApi {
+                hasher: hasher.clone(),
+                rate_limits: rate_limits.clone(),
+                pool: pool.clone(),
+            },
             UsersApi { pool: pool.clone(), hasher, rate_limits },
             NotificationsApi { pool: pool.clone() },
             UserMoneyApi { orders: orders.clone() },

@@ -33,7 +33,10 @@ impl OldestDue {
 
     fn found(&self) -> String {
         let Self { queue, id, kind, .. } = self;
-        format!("queue {queue}: job {id} of kind {kind} has been due for {}", span(self.waited_secs))
+        format!(
+            "queue {queue}: job {id} of kind {kind} has been due for {}",
+            span(self.waited_secs)
+        )
     }
 
     fn fix(&self) -> Fix {
