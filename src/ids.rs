@@ -56,6 +56,10 @@ ids! {
     EndpointId(Uuid);
     /// A sign-in of a user's.
     SessionId(Uuid);
+    /// A transaction that came again with other content.
+    ConflictId(i64);
+    /// One action on all jobs that match a filter.
+    BulkOperationId(i64);
     /// A key that a machine signs in with.
     ApiKeyId(Uuid);
 }

@@ -83,9 +83,11 @@
 //!
 //! - [`http`], way in 1: `edge` accepts connections and stands around every request, `wire` reads
 //!   and writes bodies, `api` has a file or folder per API. The only place that knows poem, but for
-//!   [`serve`], which hands its endpoint to the listener.
+//!   [`pages`], which stand on `edge` and `wire`, and [`serve`], which hands the endpoint of both
+//!   to the listener.
 //! - [`jobs`], way in 2: one file per job kind, and the registry.
-//! - [`operations`]: what operators do, once, for the command line and the HTTP API.
+//! - [`pages`], way in 3: the operator's pages at `/ui`, written on the server; how to add one.
+//! - [`operations`]: what operators do, once, for the command line, the HTTP API and the pages.
 //! - [`payments`]: the money. Transactions and orders, accounts and wallets, transfers, and what
 //!   `app verify` checks of them.
 //! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
@@ -98,9 +100,11 @@
 //! - [`serve`], [`work`], [`relay`], [`dev`]: the composition roots, one per long-running process;
 //!   [`relay`] publishes events to a broker that others have.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
-//! - [`db`], [`telemetry`], [`process`], [`stdout`], [`terminal`]: the application's schema, logs
-//!   and traces, a process from its settings to its exit code, what commands print, and the
-//!   terminal that somebody sits at.
+//! - [`db`], [`telemetry`], [`probes`], [`process`], [`stdout`], [`terminal`]: the application's
+//!   schema; logs, traces and the export of figures; the answers to those who watch over a process;
+//!   a process from its settings to its exit code, what commands print, and the terminal that
+//!   somebody sits at.
+//! - [`metrics`]: the table of all figures, and what they are counted with.
 //! - [`traces`]: the last traces, in memory, for `app dev`.
 //! - [`money`], [`ids`], [`standard_webhooks`] (how webhooks are signed), and [`invariants`] from
 //!   the queue's crate: words that everything may use.
@@ -125,18 +129,20 @@
 //! - A call to another system: a client in a module of its own beside [`bank`], and a job that
 //!   calls it, after the commit that asks for it.
 //! - A table: a migration in `migrations/`, of the queue in `crates/queue/schema/`.
+//! - A page or an action on one: a line in `pages::routes`, and the steps in [`pages`].
 //! - An endpoint: `http/api`, its API in `Apis` and its tag in `ApiTags`, made in
 //!   `serve::assembly`.
 //! - An operator's command: a function in [`operations`], then its arguments and words in [`cli`].
-//! - A figure for Prometheus: `http::edge::metrics`, registered in `serve::assembly`.
+//! - A figure for Prometheus: a row in [`metrics::instruments`], and who counts it; one of the
+//!   whole system is read in [`operations::figures`].
 //! - A new module at the top: a row in `tests/it/tidy.rs`.
 //!
 //! # Rules that hold everywhere
 //!
-//! - Dependencies point one way: `cli | http → operations → jobs → payments | bank | identity |
-//!   audit | deliveries | notices | events | queue`. Those last eight do not know each other. Cargo
-//!   holds it between crates, and inside the app a test that reads the sources
-//!   (`tests/it/tidy.rs`).
+//! - Dependencies point one way: `cli | http | pages → operations → jobs → payments | bank |
+//!   identity | audit | deliveries | notices | events | queue`; `pages` stand on `http`, too. Those
+//!   last eight do not know each other. Cargo holds it between crates, and inside the app a test
+//!   that reads the sources (`tests/it/tidy.rs`).
 //! - Only [`http`], [`operations`] and [`jobs`] begin and commit a database transaction, and only
 //!   they enqueue. Everything below takes `&mut PgConnection`, so one function shows all that
 //!   commits together.
@@ -155,6 +161,9 @@
 //! | rescue, prune | take back an expired lease; drop old history |
 //! | redrive, dismiss | what an operator does with a discarded job: run it again; write it off |
 //! | follow-up | the job that a discard enqueues when no handler has seen to it |
+//! | failure, fingerprint | what errors of jobs say without numbers, ids, addresses; its hash |
+//! | bulk operation, scope | one action on all jobs of a filter; those that matched at its start |
+//! | conflict | a known transaction that came again with other content |
 //! | redacted, sealed | hidden wherever args are shown; encrypted before they are stored |
 //! | pause, drain | start nothing more of a queue; let what runs finish, of a queue or a worker |
 //! | batch, member | jobs that are done when all of them have ended; one of them |
@@ -189,11 +198,13 @@ pub mod http;
 pub mod identity;
 pub mod ids;
 pub mod jobs;
+pub mod metrics;
 pub mod money;
 pub mod notices;
 pub mod operations;
 pub mod pages;
 pub mod payments;
+pub mod probes;
 pub mod process;
 pub mod receiver;
 pub mod relay;

@@ -136,6 +136,65 @@ pub async fn list(
     limit: u16,
 ) -> sqlx::Result<Vec<Entry>> {
     let mut query = select(" from audit.entries as entry where true");
+    push_filter(&mut query, filter);
+    if let Some(before) = before {
+        query.push(" and entry.seq < ").push_bind(before);
+    }
+    query.push(" order by entry.seq desc limit ").push_bind(i64::from(limit));
+    let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
+    Ok(rows.into_iter().map(Entry::from).collect())
+}
+
+/// The most entries that one page of [`browse`] looks at, however few of them match.
+const MAX_LOOKED_AT: i64 = 10_000;
+
+/// The newest entries that match, at most `limit` of those with a number below `before`, and the
+/// number that the next page goes on below; none if there is no next page. A page looks at a
+/// bounded number of entries, so that it may be empty and still say where to go on.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn browse(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: u16,
+) -> sqlx::Result<(Vec<Entry>, Option<i64>)> {
+    let bound = match is_indexed(filter) {
+        true => None,
+        false => nth_below(&mut *conn, before).await?,
+    };
+    let mut query = select(" from audit.entries as entry where true");
+    push_filter(&mut query, filter);
+    query.push(" and entry.seq < ").push_bind(before.unwrap_or(i64::MAX));
+    query.push(" and entry.seq >= ").push_bind(bound.unwrap_or_default());
+    query.push(" order by entry.seq desc limit ").push_bind(i64::from(limit) + 1);
+    let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
+    let has_more = rows.len() > usize::from(limit);
+    let entries: Vec<Entry> = rows.into_iter().take(limit.into()).map(Entry::from).collect();
+    let next = match has_more {
+        true => entries.last().map(|entry| entry.seq),
+        false => bound,
+    };
+    Ok((entries, next))
+}
+
+/// Tells if an index leads to few more entries than match.
+fn is_indexed(filter: &Filter) -> bool {
+    let is_of_callers = filter.callers_only && filter.actor.is_none() && filter.action.is_none();
+    is_of_callers || (filter.subject_kind.is_some() && filter.subject_id.is_some())
+}
+
+/// The number of the last entry that a page looks at; none if there are not as many.
+async fn nth_below(conn: &mut PgConnection, before: Option<i64>) -> sqlx::Result<Option<i64>> {
+    let nth = sqlx::query_scalar::<_, i64>(
+        "select seq from audit.entries where seq < $1 order by seq desc offset $2 limit 1",
+    );
+    nth.bind(before.unwrap_or(i64::MAX)).bind(MAX_LOOKED_AT - 1).fetch_optional(conn).await
+}
+
+fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(actor) = &filter.actor {
         query.push(" and entry.actor = ").push_bind(actor);
     }
@@ -171,12 +230,6 @@ pub async fn list(
     if let Some(until) = filter.until {
         query.push(" and entry.at < ").push_bind(until);
     }
-    if let Some(before) = before {
-        query.push(" and entry.seq < ").push_bind(before);
-    }
-    query.push(" order by entry.seq desc limit ").push_bind(i64::from(limit));
-    let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
-    Ok(rows.into_iter().map(Entry::from).collect())
 }
 
 /// The entry with this number, if there is one.

@@ -4,6 +4,7 @@
 //! key, direction and money.
 
 use std::io;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -20,6 +21,8 @@ use super::wire::{Answer, PaymentRequest, StatementAnswer};
 use super::{
     BankInstruction, EffectKey, PaymentStatus, Receipt, StatementLine, StatementPage, is_word,
 };
+use crate::metrics::Timings;
+use crate::metrics::instruments::BANK_CALL_DURATION;
 
 /// The header that carries the effect key.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -29,6 +32,7 @@ pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub struct BankClient {
     transport: Transport,
     base: Url,
+    durations: Timings,
 }
 
 impl BankClient {
@@ -38,7 +42,14 @@ impl BankClient {
     ///
     /// When TLS cannot be set up.
     pub fn new(base: Url, limits: ClientLimits) -> io::Result<Self> {
-        Ok(Self { transport: Transport::new(limits)?, base })
+        let durations = Timings::new(&BANK_CALL_DURATION);
+        Ok(Self { transport: Transport::new(limits)?, base, durations })
+    }
+
+    /// The times of calls so far.
+    #[must_use]
+    pub fn durations(&self) -> &Timings {
+        &self.durations
     }
 
     /// Tells the bank to move money, and waits until it says that it did.
@@ -51,6 +62,7 @@ impl BankClient {
     /// [`BankError`]; [`BankError::may_have_acted`] tells whether the money may have moved anyway.
     pub async fn send(&self, instruction: &BankInstruction) -> Result<Receipt, BankError> {
         let url = self.url(&["payments"]);
+        let began = Instant::now();
         let mut span = CallSpan::start(&Method::POST, "/payments", &url);
         let call = (&url, payment(instruction));
         let result = match self.ask(call, &instruction.effect_key, &mut span).await {
@@ -58,6 +70,7 @@ impl BankClient {
             Err(error) => Err(error),
         };
         span.end(result.as_ref().err());
+        self.count("send", began, result.as_ref().err());
         result
     }
 
@@ -68,12 +81,14 @@ impl BankClient {
     /// [`BankError`], but neither `Declined` nor `Pending`: these are standings.
     pub async fn enquire(&self, effect_key: &EffectKey) -> Result<PaymentStatus, BankError> {
         let url = self.url(&["payments", effect_key.as_str()]);
+        let began = Instant::now();
         let mut span = CallSpan::start(&Method::GET, "/payments/{key}", &url);
         let result = match self.ask((&url, question()), effect_key, &mut span).await {
             Ok((status, answer)) => payment_status(status, answer),
             Err(error) => Err(error),
         };
         span.end(result.as_ref().err());
+        self.count("enquire", began, result.as_ref().err());
         result
     }
 
@@ -86,13 +101,27 @@ impl BankClient {
     pub async fn statement(&self, after: u64) -> Result<StatementPage, BankError> {
         let mut url = self.url(&["statement"]);
         url.query_pairs_mut().append_pair("after", &after.to_string());
+        let began = Instant::now();
         let mut span = CallSpan::start(&Method::GET, "/statement", &url);
         let result = match self.exchange((&url, question()), &mut span).await {
             Ok((status, body)) => statement_page(status, &body),
             Err(error) => Err(error),
         };
         span.end(result.as_ref().err());
+        self.count("statement", began, result.as_ref().err());
         result
+    }
+
+    fn count(&self, operation: &str, began: Instant, error: Option<&BankError>) {
+        let outcome = match error {
+            None => "answered",
+            Some(BankError::Declined { .. }) => "declined",
+            Some(BankError::Unavailable(_)) => "unavailable",
+            Some(BankError::TimedOut) => "timed_out",
+            Some(BankError::Pending) => "pending",
+            Some(BankError::Malformed(_)) => "malformed",
+        };
+        self.durations.observe(&[operation, outcome], began.elapsed());
     }
 
     fn url(&self, segments: &[&str]) -> Url {

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
 
 use crate::bank::simulator::{Simulator, SimulatorArgs};
+use crate::metrics::Metrics;
+use crate::probes::{ProbeArgs, Probes};
 use crate::serve;
+use crate::telemetry;
 
 const EXPLANATION: &str = "\
 Rates are shares of all instructions, from 0 to 1, and sum to 1 at the most. What is given holds.
@@ -32,6 +35,10 @@ pub struct Args {
     #[arg(long, env = "APP_BANK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8100")]
     listen: SocketAddr,
 
+    /// Where probes are answered.
+    #[command(flatten)]
+    probes: ProbeArgs,
+
     /// The behaviour of the bank.
     #[command(flatten)]
     simulator: SimulatorArgs,
@@ -44,6 +51,12 @@ pub struct Args {
 /// When the address is taken, the rates contradict each other or the data file cannot be used.
 pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listener = serve::bind(args.listen).await?;
+    let metrics = Metrics::new();
+    let _export = telemetry::export_metrics(&metrics);
+    let _answers = match args.probes.probe_listen {
+        Some(address) => Some(Probes::new(metrics, shutdown.clone()).listen(address).await?),
+        None => None,
+    };
     let simulator = Simulator::start(listener, &args.simulator, shutdown)?;
     let (address, seed) = (simulator.address, simulator.seed);
     tracing::info!("the bank simulator is at http://{address}, with seed {seed}");

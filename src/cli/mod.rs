@@ -12,17 +12,20 @@ mod output;
 mod actor;
 pub mod audit;
 pub mod bank;
+pub mod conflicts;
 mod database;
 pub mod dead_letters;
 pub mod doctor;
 pub mod endpoints;
 pub(crate) mod environment;
+pub mod failures;
 pub mod jobs;
 pub mod keys;
 mod known_names;
 pub mod listen;
 pub mod migrate;
 pub mod openapi;
+pub mod operations;
 mod password_source;
 pub mod queues;
 pub mod reconcile;
@@ -65,6 +68,9 @@ Examples:
   app reconcile                 compare the ledger with what the bank says that it did
   app top                       queues, failures and workers in the terminal, live
   app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
+  app failures list             what failed, thousands of one cause as one line
+  app operations list           actions on all jobs of a filter, with their progress
+  app conflicts list            transactions that came again with other content
   app queues list               what waits where; 'pause', 'drain' and 'limits' hold it up
   app workers list              who works, in which version; 'drain' ends one in good order
   app dead-letters list         what was given up, for an operator to decide over
@@ -124,6 +130,9 @@ enum Command {
     DeadLetters(dead_letters::Args),
     Endpoints(endpoints::Args),
     Jobs(jobs::Args),
+    Failures(failures::Args),
+    Operations(operations::Args),
+    Conflicts(conflicts::Args),
     Queues(queues::Args),
     Workers(workers::Args),
     RotateJobKeys(rotate_job_keys::Args),
@@ -195,6 +204,9 @@ impl Cli {
             | Command::DeadLetters(_)
             | Command::Endpoints(_)
             | Command::Jobs(_)
+            | Command::Failures(_)
+            | Command::Operations(_)
+            | Command::Conflicts(_)
             | Command::Queues(_)
             | Command::Workers(_)
             | Command::RotateJobKeys(_)
@@ -234,6 +246,9 @@ impl Cli {
             Command::DeadLetters(args) => return dead_letters::run(args).await,
             Command::Endpoints(args) => return endpoints::run(args).await,
             Command::Jobs(args) => return jobs::run(args).await,
+            Command::Failures(args) => return failures::run(args).await,
+            Command::Operations(args) => return operations::run(args).await,
+            Command::Conflicts(args) => return conflicts::run(args).await,
             Command::Queues(args) => return queues::run(args).await,
             Command::Workers(args) => return workers::run(args).await,
             Command::RotateJobKeys(args) => return rotate_job_keys::run(args).await,

@@ -22,6 +22,7 @@ pub static APP: Schema = Schema {
         "deliveries",
         "notices",
         "audit",
+        "operations",
     ],
     records: "surety",
     migrations: crate::queue::schema_migrations![
@@ -35,6 +36,8 @@ pub static APP: Schema = Schema {
         "0007_deliveries" guarded,
         "0008_audit" guarded,
         "0009_notices" guarded,
+        "0010_intake",
+        "0011_bulk_operations" guarded,
         "0012_verifications",
     ],
     files: crate::queue::schema_files![
@@ -58,6 +61,8 @@ pub static APP: Schema = Schema {
         "functions/audit.refuse_change",
         "functions/audit.log_transaction",
         "functions/audit.unsealed",
+        "functions/api.record_intake",
+        "functions/api.prune_intake",
     ],
 };
 

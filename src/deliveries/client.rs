@@ -9,6 +9,8 @@ use super::attempt::Sent;
 use super::own_headers::OwnHeaders;
 use super::target::TargetUrl;
 use super::transport::Transport;
+use crate::metrics::Timings;
+use crate::metrics::instruments::DELIVERY_DURATION;
 use crate::standard_webhooks::{ID_HEADER, MessageId, SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
 
 /// A message for an endpoint.
@@ -34,19 +36,35 @@ pub struct Delivery<'a> {
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Transport,
+    durations: Timings,
 }
 
 impl Client {
     /// A client over this transport.
     pub fn new(transport: Transport) -> Self {
-        Self { transport }
+        Self { transport, durations: Timings::new(&DELIVERY_DURATION) }
+    }
+
+    /// The times of attempts so far.
+    #[must_use]
+    pub fn durations(&self) -> &Timings {
+        &self.durations
     }
 
     /// Sends a message, signed at this moment. Never fails: what came of it is in the attempt.
     pub async fn deliver(&self, delivery: Delivery<'_>) -> Sent {
         let headers = headers(&delivery, unix_secs());
         let Delivery { target, body, timeout, .. } = delivery;
-        self.transport.post(target, headers, body.clone(), timeout).await
+        let sent = self.transport.post(target, headers, body.clone(), timeout).await;
+        let outcome = match (sent.attempt.error, sent.attempt.status) {
+            (Some(error), _) => error.code(),
+            (None, Some(200..300)) => "2xx",
+            (None, Some(300..400)) => "3xx",
+            (None, Some(400..500)) => "4xx",
+            (None, _) => "5xx",
+        };
+        self.durations.observe(&[outcome], sent.attempt.duration);
+        sent
     }
 }
 

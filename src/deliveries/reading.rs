@@ -1,13 +1,14 @@
 //! Deliveries and attempts, for those who look at them.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::outgoing::{DeliveryKey, DeliveryState};
 use crate::ids::{EndpointId, EventId};
 
 /// A stored delivery.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub struct DeliveryOverview {
     /// The number of the event.
     pub event: i64,
@@ -73,6 +74,95 @@ pub async fn list(
     )
     .fetch_all(conn)
     .await
+}
+
+/// The most rows that one page of [`browse`] looks at, however few of them match.
+const MAX_LOOKED_AT: i64 = 10_000;
+
+/// The filter of [`browse`]; every part that is set must match.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    /// The endpoint.
+    pub endpoint: Option<EndpointId>,
+    /// The state.
+    pub state: Option<DeliveryState>,
+}
+
+/// A page of deliveries.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The deliveries, newest event first.
+    pub deliveries: Vec<DeliveryOverview>,
+    /// The delivery that the next page goes on behind; none if there is no next page.
+    pub next: Option<DeliveryKey>,
+}
+
+/// The newest deliveries that match, to all endpoints where the filter names none: at most `limit`
+/// of those behind `before`. A page looks at a bounded number of rows, so that it may be empty and
+/// still say where to go on.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn browse(
+    conn: &mut PgConnection,
+    filter: Filter,
+    before: Option<DeliveryKey>,
+    limit: u16,
+) -> sqlx::Result<Page> {
+    let mut query = looked_at(filter, before);
+    query.push(
+        "select
+           delivery.event_seq as event, delivery.endpoint_id as endpoint, event.id as event_id,
+           event.type as event_type, delivery.state, delivery.reason, delivery.attempts,
+           delivery.created_at, delivery.finished_at
+         from looked_at as delivery
+         join events.events as event on event.seq = delivery.event_seq
+         where true",
+    );
+    if let Some(state) = filter.state {
+        query.push(" and delivery.state = ").push_bind(state);
+    }
+    query.push(" order by delivery.event_seq desc, delivery.endpoint_id desc limit ");
+    query.push_bind(i64::from(limit) + 1);
+    let mut deliveries: Vec<DeliveryOverview> =
+        query.build_query_as().fetch_all(&mut *conn).await?;
+    if deliveries.len() > usize::from(limit) {
+        deliveries.truncate(usize::from(limit));
+        let next = deliveries.last().map(DeliveryOverview::key);
+        return Ok(Page { deliveries, next });
+    }
+    let mut query = looked_at(filter, before);
+    query.push("select event_seq, endpoint_id from looked_at offset ");
+    query.push_bind(MAX_LOOKED_AT - 1).push(" limit 1");
+    let last: Option<(i64, Uuid)> = query.build_query_as().fetch_optional(conn).await?;
+    let next = last.map(|(event, id)| DeliveryKey { event, endpoint: EndpointId(id) });
+    Ok(Page { deliveries, next })
+}
+
+/// The beginning of a statement, with the rows that a page looks at as `looked_at`.
+fn looked_at(filter: Filter, before: Option<DeliveryKey>) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(
+        "with looked_at as materialized (
+           select
+             event_seq, endpoint_id, state, reason, attempts, created_at, finished_at
+           from deliveries.deliveries
+           where true",
+    );
+    if let Some(endpoint) = filter.endpoint {
+        query.push(" and endpoint_id = ").push_bind(endpoint);
+        if filter.state == Some(DeliveryState::Failed) {
+            // As the partial index has it.
+            query.push(" and state = 'failed'");
+        }
+    }
+    if let Some(before) = before {
+        query.push(" and (event_seq, endpoint_id) < (").push_bind(before.event);
+        query.push(", ").push_bind(before.endpoint).push(")");
+    }
+    query.push(" order by event_seq desc, endpoint_id desc limit ").push_bind(MAX_LOOKED_AT);
+    query.push(") ");
+    query
 }
 
 /// The delivery of an event to an endpoint, if there is one.

@@ -42,11 +42,13 @@ use self::messages::{banner, print, summary_text};
 pub use self::own_traces::keep_traces;
 use self::show::{Show, Stage};
 use crate::bank::simulator::SimulatorArgs;
+use crate::metrics::{Metrics, show_pool};
 use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
+use crate::telemetry::FiguresExport;
 use crate::traces::TraceStore;
 use crate::work::WorkerArgs;
-use crate::{serve, terminal, work};
+use crate::{serve, telemetry, terminal, work};
 
 mod bank;
 mod database;
@@ -247,6 +249,8 @@ struct Running {
     stop: CancellationToken,
     /// Cancelled when the API has ended, asked to or not.
     serving_ended: CancellationToken,
+    /// Sends the last figures when all has ended.
+    _export: Option<FiguresExport>,
 }
 
 /// The totals of this run.
@@ -263,10 +267,13 @@ impl Running {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let stop = shutdown.child_token();
+        let metrics = Metrics::new();
+        show_pool(&metrics, "handlers", &database.handler_pool);
+        let export = telemetry::export_metrics(&metrics);
         let workers = (0..args.workers)
             .map(|_| {
                 let (pool, direct) = (database.handler_pool.clone(), database.direct.clone());
-                work::worker(pool, &args.worker, direct)
+                work::worker(pool, &args.worker, direct, &metrics)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let workers = workers
@@ -282,15 +289,24 @@ impl Running {
         let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
         let reach = args.worker.webhooks.reach.reach();
-        let (entry, traces) = (Entry::Open, args.traces.clone());
-        let settings = ServeSettings { listener, pool, api, unsigned, reach, entry, traces };
+        let settings = ServeSettings {
+            listener,
+            pool,
+            api,
+            unsigned,
+            reach,
+            entry: Entry::Open,
+            metrics,
+            metrics_elsewhere: false,
+            traces: args.traces.clone(),
+        };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());
         let serving = tokio::spawn(async move {
             let _ended = ended;
             serve::run(settings, serve_stop).await
         });
-        Ok(Self { serving, workers, audit_keeper, stop, serving_ended })
+        Ok(Self { serving, workers, audit_keeper, stop, serving_ended, _export: export })
     }
 
     /// Waits for the reason to stop; an error when it was not the user's wish.

@@ -25,19 +25,20 @@ use std::sync::Arc;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Middleware, Response};
 
-use self::api::inbound_webhooks::Counts;
 use self::api::{Apis, openapi};
 use self::edge::audience::{Audience, ForAudience};
 use self::edge::caller::TransactionReaders;
 use self::edge::cors::{Cors, CorsOrigins};
-use self::edge::metrics::{Metrics, RequestMetrics};
+use self::edge::intake::Intake;
 use self::edge::pages_or_api::PagesOrApi;
 use self::edge::rate_limits::{RateLimitHeaders, RateLimits};
+use self::edge::request_metrics::RequestMetrics;
 use self::edge::security_headers::SecurityHeaders;
 use self::edge::sign_ins::SignIns;
 use self::edge::trace::Trace;
 use self::wire::problem::Problems;
 use self::wire::request_body::{BodyLimits, BufferedBody};
+use crate::metrics::Metrics;
 
 /// The parts and settings of the middleware that [`endpoint`] puts around the APIs.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct Edge {
     /// The limits of request bodies.
     pub bodies: BodyLimits,
     /// Counts each refusal.
-    pub counts: Arc<Counts>,
+    pub intake: Arc<Intake>,
     /// Asked by the operations that are for known callers only.
     pub sign_ins: SignIns,
     /// The callers who are answered at all.
@@ -67,13 +68,13 @@ pub fn endpoint(
     pages: impl Endpoint<Output = Response> + 'static,
     edge: Edge,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let Edge { bodies, counts, sign_ins, audience, readers, limits, origins, metrics } = edge;
+    let Edge { bodies, intake, sign_ins, audience, readers, limits, origins, metrics } = edge;
     let operations = openapi::service(apis).into_endpoint().data(sign_ins).data(readers);
     let with_bodies = ForAudience::new(BufferedBody::new(operations, bodies), audience);
-    let on_refusal = Box::new(move |path: &str, code| counts.count_refusal(path, code));
+    let on_refusal = Box::new(move |path: &str, code| intake.count_refusal(path, code));
     let without_errors = Problems::new(with_bodies, openapi::allowed_methods(), on_refusal);
     let limited = RateLimitHeaders::new(PagesOrApi::new(pages, without_errors), limits);
     let for_browsers = SecurityHeaders::new(Cors::new(limited, origins));
-    let counted = RequestMetrics::new(for_browsers, &metrics, openapi::operation_ids());
+    let counted = RequestMetrics::new(for_browsers, &metrics, openapi::routes_by_operation());
     Trace::new(openapi::paths()).transform(counted)
 }

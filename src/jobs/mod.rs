@@ -2,10 +2,13 @@
 //! [`dead_letters`] for those that were given up. [`audit_keeper`] runs beside them.
 //!
 //! A job reads like a list of steps: begin, call the rules, complete. It owns the database
-//! transaction, and has no SQL and no rules of its own; those of decisions are in [`dead_letters`].
+//! transaction, and has no SQL and no rules of its own; those of decisions are in [`dead_letters`],
+//! those of other changes of jobs in [`changes`].
 
 pub mod announcements;
 pub mod audit_keeper;
+pub mod bulk_operations;
+pub mod changes;
 pub mod dead_letters;
 mod deliver_webhook;
 mod execute_bank_order;
@@ -22,6 +25,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 pub use announcements::AnnounceOutcomes;
+pub use bulk_operations::RunBulkOperation;
 pub use deliver_webhook::{DeliverWebhook, DeliverWebhookInOrder, Webhooks};
 pub use execute_bank_order::ExecuteBankOrder;
 pub use execute_transfer::ExecuteTransfer;
@@ -34,6 +38,7 @@ pub use settle_transaction::SettleTransaction;
 use crate::bank::breaker::Breaker;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::{BankArgs, BankClient};
+use crate::metrics::Timings;
 use crate::notices::Mailer;
 use crate::queue::enqueue::kinds::{self, KindDeclaration};
 use crate::queue::{Backoff, QueueError, Registry};
@@ -85,6 +90,12 @@ impl Bank {
         let retries = Backoff { base, factor: 4, max: base * 16, jitter: 0.4 };
         Ok(Some(Self { client, breaker, retries, lost_after: args.bank_lost_after }))
     }
+
+    /// The times of calls so far.
+    #[must_use]
+    pub fn durations(&self) -> &Timings {
+        self.client.durations()
+    }
 }
 
 /// Makes known what this binary knows of its kinds, for a process that enqueues and runs none.
@@ -98,7 +109,7 @@ pub async fn declare_kinds(pool: &PgPool) -> Result<(), QueueError> {
 }
 
 /// All kinds of job that this binary knows.
-pub const fn kinds() -> [KindDeclaration; 10] {
+pub const fn kinds() -> [KindDeclaration; 11] {
     [
         KindDeclaration::of::<SettleTransaction>(),
         KindDeclaration::of::<ExecuteTransfer>(),
@@ -110,6 +121,7 @@ pub const fn kinds() -> [KindDeclaration; 10] {
         KindDeclaration::of::<ReplayDeliveries>(),
         KindDeclaration::of::<SendTransactionEmail>(),
         KindDeclaration::of::<SendNotice>(),
+        KindDeclaration::of::<RunBulkOperation>(),
     ]
 }
 
@@ -126,4 +138,5 @@ pub fn registry(state: Services) -> Registry<Services> {
         .register::<ReplayDeliveries>()
         .register::<SendTransactionEmail>()
         .register::<SendNotice>()
+        .register::<RunBulkOperation>()
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use lettre::Address;
 use lettre::address::Envelope;
@@ -13,6 +14,8 @@ use lettre::message::{Mailbox, Message, MultiPart};
 use super::smtp::SmtpServer;
 use super::templates::Content;
 use crate::ids::{EventId, UserId};
+use crate::metrics::Timings;
+use crate::metrics::instruments::MAIL_DURATION;
 
 /// The effect key of a mail (G6): one event is told to one user once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -120,6 +123,7 @@ impl fmt::Display for Trouble {
 pub struct Mailer {
     from: Mailbox,
     way: Way,
+    durations: Timings,
 }
 
 #[derive(Clone, Debug)]
@@ -130,11 +134,21 @@ enum Way {
 
 impl Mailer {
     pub(super) fn by_smtp(from: Mailbox, server: SmtpServer) -> Self {
-        Self { from, way: Way::Smtp(Arc::new(server)) }
+        Self::new(from, Way::Smtp(Arc::new(server)))
     }
 
     pub(super) fn into_folder(from: Mailbox, folder: PathBuf) -> Self {
-        Self { from, way: Way::Folder(folder.into()) }
+        Self::new(from, Way::Folder(folder.into()))
+    }
+
+    fn new(from: Mailbox, way: Way) -> Self {
+        Self { from, way, durations: Timings::new(&MAIL_DURATION) }
+    }
+
+    /// The times of mails that were handed on, or not, so far.
+    #[must_use]
+    pub fn durations(&self) -> &Timings {
+        &self.durations
     }
 
     /// The `Message-ID` of a mail, in angle brackets: the effect key, at the domain of the sender.
@@ -150,6 +164,20 @@ impl Mailer {
     ///
     /// [`SendError`].
     pub async fn send(&self, mail: &Mail) -> Result<(), SendError> {
+        let began = Instant::now();
+        let sent = self.hand_on(mail).await;
+        let outcome = match &sent {
+            Ok(()) => "sent",
+            Err(SendError::Refused(_)) => "refused",
+            Err(SendError::Unavailable(_)) => "unavailable",
+            Err(SendError::Busy) => "busy",
+            Err(SendError::File(_)) => "file",
+        };
+        self.durations.observe(&[outcome], began.elapsed());
+        sent
+    }
+
+    async fn hand_on(&self, mail: &Mail) -> Result<(), SendError> {
         let message = self.compose(mail)?;
         match &self.way {
             Way::Smtp(server) => server.send(&message).await,

@@ -90,6 +90,12 @@ impl Identity {
         Self { reason: Some(reason), ..self }
     }
 
+    /// The id of the request by which it acts, if it is one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
     /// The stored form.
     #[must_use]
     pub fn as_str(&self) -> &str {

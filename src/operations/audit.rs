@@ -89,6 +89,23 @@ pub async fn list(
     Ok(entries.into_iter().map(EntryView::from).collect())
 }
 
+/// The newest entries that match, at most `limit` of those with a number below `before`, and the
+/// number that the next page goes on below. A page looks at a bounded number of entries, so that it
+/// may be empty and still say where to go on.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn browse(
+    conn: &mut PgConnection,
+    filter: &AuditFilter,
+    before: Option<i64>,
+    limit: u16,
+) -> sqlx::Result<(Vec<EntryView>, Option<i64>)> {
+    let (entries, next) = reading::browse(conn, filter, before, limit).await?;
+    Ok((entries.into_iter().map(EntryView::from).collect(), next))
+}
+
 /// The entry with this number, if there is one.
 ///
 /// # Errors

@@ -4,16 +4,21 @@
 //!
 //! - [`Actor`]: who acts, by which way in, and why; [`Identity`] alone where no reason is kept.
 //! - [`jobs`]: list, explain, retry, cancel, discard, edit, enqueue, wait.
+//! - [`failures`]: what failed, by fingerprint. [`bulk`]: one action on all jobs of a filter.
+//! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs that wait for a decision, and the decisions.
 //! - [`queues`], [`workers`], [`schedules`]: reading them, holding them up, draining them.
 //! - [`users`], [`api_keys`]: the people and machines that may call.
 //! - [`notifications`]: whether a user gets mail.
 //! - [`job_keys`]: sealing stored jobs again under the current key.
+//! - [`activity`]: what happened when, for charts.
 //! - [`audit`]: the log of all this, its proofs and its verification.
 //! - [`overview`]: the figures of the whole system, and what of them needs a person.
+//! - [`figures`]: the whole system in numbers, for Prometheus.
 //! - [`health`], [`verify`], [`reconciliation`]: examining the database, checking every invariant,
 //!   comparing the ledger with the bank's statement.
 //! - [`endpoints`]: who is told of what by our webhooks, and what became of that.
+//! - [`transactions`], [`orders`], [`ledger`]: reading the money, whosever it is.
 //! - [`timeline`]: what happened to a transaction or an order, from all sources.
 //! - [`demo_data`], [`trigger`], [`rehearsal`]: users with money and a history, events on demand,
 //!   and payments to be watched.
@@ -35,22 +40,30 @@
 //! what, which the HTTP edge decides. Waking idle workers is left to the caller, too: a server has
 //! a notifier that coalesces wake-ups, a command [sends one](wake_workers) as it ends.
 
+pub mod activity;
 pub mod actor;
 pub mod api_keys;
 pub mod audit;
+pub mod bulk;
+pub mod conflicts;
 pub mod dead_letters;
 pub mod demo_data;
 pub mod endpoints;
+pub mod failures;
+pub mod figures;
 pub mod health;
 pub mod job_keys;
 pub mod jobs;
+pub mod ledger;
 pub mod notifications;
+pub mod orders;
 pub mod overview;
 pub mod queues;
 pub mod reconciliation;
 pub mod rehearsal;
 pub mod schedules;
 pub mod timeline;
+pub mod transactions;
 pub mod trigger;
 pub mod users;
 pub mod verify;

@@ -36,7 +36,10 @@ const MAX_DELIVERIES: u16 = 100;
 const MAX_ATTEMPTS: u16 = 50;
 const MAX_MAILS: u16 = 50;
 /// A job is enqueued by the transaction that accepts what it is about: its times differ by less.
-const ENQUEUED_WITHIN: Duration = Duration::from_secs(120);
+const ENQUEUED_WITHIN: Duration = Duration::from_secs(30);
+
+/// All sources tell of one moment.
+pub(super) const SNAPSHOT: &str = "begin isolation level repeatable read read only";
 
 /// A timeline that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +89,7 @@ pub async fn of_transaction(
     };
     let money = history::of_transaction(&mut *conn, &transaction).await?;
     let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
-    let argument = ArgsMatch::new("transaction", transaction.id.to_string());
-    let kinds = [SettleTransaction::KIND];
-    let jobs = jobs_about(&mut *conn, &kinds, argument, transaction.created_at).await?;
+    let jobs = jobs_that_match(&mut *conn, &about_transaction(&transaction)).await?;
     events.extend(of_jobs(&mut *conn, &jobs).await?);
     let told = announcements::Subject::Transaction(transaction.id).to_string();
     events.extend(of_deliveries(&mut *conn, &told).await?);
@@ -111,9 +112,7 @@ pub async fn of_order(
     let Some(order) = orders::find(&mut *conn, id).await? else { return Ok(None) };
     let money = history::of_order(&mut *conn, &order).await?;
     let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
-    let kinds = [ExecuteBankOrder::KIND, ExecuteTransfer::KIND];
-    let argument = ArgsMatch::new("order", id.to_string());
-    let mut jobs = jobs_about(&mut *conn, &kinds, argument, order.created_at).await?;
+    let mut jobs = jobs_that_match(&mut *conn, &about_order(&order)).await?;
     for job in jobs.clone() {
         jobs.extend(follow_ups(&mut *conn, job).await?);
     }
@@ -156,21 +155,35 @@ fn tagged(
     TimelineEvent { at, source, event, trace_id, details }
 }
 
+/// The jobs that settle a transaction.
+pub(super) fn about_transaction(transaction: &transactions::Transaction) -> JobFilter {
+    let argument = ArgsMatch::new("transaction", transaction.id.to_string());
+    jobs_about(&[SettleTransaction::KIND], argument, transaction.created_at)
+}
+
+/// The jobs that execute an order.
+pub(super) fn about_order(order: &orders::Order) -> JobFilter {
+    let kinds = [ExecuteBankOrder::KIND, ExecuteTransfer::KIND];
+    jobs_about(&kinds, ArgsMatch::new("order", order.id.to_string()), order.created_at)
+}
+
 /// The jobs of these kinds with this argument that were enqueued about then.
-async fn jobs_about(
-    conn: &mut PgConnection,
-    kinds: &[&str],
-    argument: ArgsMatch,
-    at: OffsetDateTime,
-) -> Result<Vec<JobId>, QueueError> {
-    let filter = JobFilter {
+fn jobs_about(kinds: &[&str], argument: ArgsMatch, at: OffsetDateTime) -> JobFilter {
+    JobFilter {
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
         since: at.checked_sub(ENQUEUED_WITHIN.try_into().unwrap_or_default()),
         until: at.checked_add(ENQUEUED_WITHIN.try_into().unwrap_or_default()),
         args: vec![argument],
+        is_prompt: true,
         ..JobFilter::default()
-    };
-    let page = list::list(conn, &filter, None, list::MAX_LISTED).await?;
+    }
+}
+
+async fn jobs_that_match(
+    conn: &mut PgConnection,
+    filter: &JobFilter,
+) -> Result<Vec<JobId>, QueueError> {
+    let page = list::list(conn, filter, None, list::MAX_LISTED).await?;
     Ok(page.jobs.into_iter().map(|job| job.id).collect())
 }
 
@@ -181,7 +194,7 @@ async fn follow_ups(conn: &mut PgConnection, job: JobId) -> Result<Vec<JobId>, Q
         return Ok(Vec::new());
     };
     let argument = ArgsMatch::new("job", job.to_string());
-    jobs_about(conn, &[ResolveBankOrder::KIND], argument, ended).await
+    jobs_that_match(conn, &jobs_about(&[ResolveBankOrder::KIND], argument, ended)).await
 }
 
 async fn of_jobs(

@@ -73,6 +73,11 @@ impl Frame {
         self.pulse.as_ref().map_or_else(OffsetDateTime::now_utc, |pulse| pulse.now())
     }
 
+    /// The name of the visitor.
+    pub(super) fn who(&self) -> &str {
+        self.visitor.as_ref().map_or("", |(name, _)| name)
+    }
+
     /// True if the visitor may act on jobs, queues, schedules and workers.
     pub(super) fn may_operate(&self) -> bool {
         self.may(Right::Operate)

@@ -9,7 +9,10 @@
 //! - `routes`: the table of all pages and actions, with the right that each needs.
 //! - `visit`: one request, as handlers see it, and the steps around each handler.
 //! - `access`: visitors, rights, sign-in, and forms that are ours.
-//! - `work`: pages about jobs, queues, failures, schedules and workers.
+//! - `work`: pages about jobs, queues, failures, schedules and workers. `money`: transactions,
+//!   orders, the ledger and conflicts. `told`: endpoints and deliveries. `system`: the audit log and
+//!   health.
+//! - `filters`: filters of lists that are in their URLs.
 //! - `traces`: the last traces, where they are kept.
 //! - `frame`, `navigation`, `pulse`: what stands around each page.
 //! - `refusals`: problems as pages. `live`: pages that follow what happens.
@@ -33,7 +36,7 @@
 //! 1. In `operations`, the function that reads it, if there is none: bounded, and from an index.
 //! 2. A file in the folder of its subject, `work/` or a new one: the struct of its template, and a
 //!    handler `async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>` that reads like a list
-//!    of steps: check the query (`visit.query.only(…)`), `visit.connect()`, call the operation,
+//!    of steps: check the query (`visit.query.only`), `visit.connect()`, call the operation,
 //!    [`Answer::page`](visit::answer::Answer::page). The frame is `visit.frame("Title")`.
 //! 3. Its template in `templates/`: `{% extends "layout.html" %}`, `{% import "ui.html" as ui %}`,
 //!    and the components of `ui.html`. A page with `ui::live()` in its head follows what happens:
@@ -49,15 +52,19 @@
 mod access;
 mod assets;
 mod charts;
+mod filters;
 mod frame;
 mod json_text;
 mod live;
+mod money;
 mod navigation;
 mod pulse;
 mod refusals;
 mod routes;
 mod site;
+mod system;
 mod theme;
+mod told;
 mod traces;
 mod visit;
 mod words;

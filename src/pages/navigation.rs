@@ -19,18 +19,37 @@ const fn link(path: &'static str, title: &'static str, key: &'static str) -> Lin
 pub(super) type Group = (&'static str, &'static [Link]);
 
 /// The whole navigation, in its order.
-pub(super) const NAVIGATION: [Group; 3] = [
+pub(super) const NAVIGATION: [Group; 5] = [
     ("", &[link("/ui", "Overview", "o")]),
     (
         "Work",
         &[
             link("/ui/jobs", "Jobs", "j"),
             link("/ui/queues", "Queues", "q"),
+            link("/ui/failures", "Failures", "f"),
             link("/ui/schedules", "Schedules", "s"),
             link("/ui/workers", "Workers", "w"),
         ],
     ),
-    ("System", &[link("/ui/traces", "Traces", "t")]),
+    (
+        "Money",
+        &[
+            link("/ui/transactions", "Transactions", "t"),
+            link("/ui/orders", "Orders", "r"),
+            link("/ui/ledger", "Ledger", "l"),
+            link("/ui/conflicts", "Conflicts", "c"),
+        ],
+    ),
+    ("Told", &[link("/ui/endpoints", "Endpoints", "e"), link("/ui/deliveries", "Deliveries", "d")]),
+    (
+        "System",
+        &[
+            link("/ui/operations", "Operations", "b"),
+            link("/ui/audit", "Audit", "a"),
+            link("/ui/health", "Health", "h"),
+            link("/ui/traces", "Traces", "x"),
+        ],
+    ),
 ];
 
 /// The link that a page belongs to: the one whose path it has, or has at its beginning.

@@ -9,6 +9,8 @@ use super::frame::Frame;
 use super::visit::answer::page_response;
 use crate::http::wire::problem::{Code, FieldError, Problem, is_about_the_data};
 use crate::http::wire::request_id::RequestId;
+use crate::operations::activity::ActivityError;
+use crate::operations::bulk::BulkError;
 use crate::operations::jobs::JobsError;
 use crate::operations::queues::QueuesError;
 use crate::operations::schedules::SchedulesError;
@@ -53,6 +55,29 @@ impl From<JobsError> for Refusal {
         match error {
             JobsError::Queue(error) => error.into(),
             JobsError::Money(error) => Self(error.into()),
+        }
+    }
+}
+
+impl From<BulkError> for Refusal {
+    fn from(error: BulkError) -> Self {
+        let refused = match error {
+            BulkError::Failed(error) => return error.into(),
+            BulkError::NotFound => return not_found("such operation"),
+            BulkError::NothingEligible(_) => "No job would be changed".to_owned(),
+            other => other.to_string(),
+        };
+        Problem::new(Code::UnacceptableValues)
+            .detail(format!("Nothing was done: {refused}."))
+            .into()
+    }
+}
+
+impl From<ActivityError> for Refusal {
+    fn from(error: ActivityError) -> Self {
+        match error {
+            ActivityError::Queue(error) => error.into(),
+            ActivityError::Database(error) => error.into(),
         }
     }
 }
@@ -137,8 +162,8 @@ fn next_step(code: Code) -> &'static str {
         Code::Forbidden => "Ask an admin, who may do it or give you the role.",
         Code::OriginNotAllowed => "Open the page by its own address, and do it there.",
         Code::NotLocal => {
-            "Open the pages as http://localhost or http://127.0.0.1 on the machine itself; to reach \
-             them from elsewhere, run 'app serve' with a webhook secret and sign in."
+            "Open the pages as http://localhost or http://127.0.0.1 on the machine itself; to \
+             reach them from elsewhere, run 'app serve' with a webhook secret and sign in."
         }
         Code::NotFound | Code::MethodNotAllowed => {
             "Check the address. What is long finished may have been deleted by retention."

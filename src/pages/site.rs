@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Entry;
 use super::pulse::Pulses;
+use super::system::looks::Looks;
 use crate::http::edge::audience::Audience;
 use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
@@ -53,6 +54,7 @@ pub(super) struct Site {
     pub(super) rate_limits: RateLimits,
     pub(super) entry: Entry,
     pub(super) pulses: Pulses,
+    pub(super) looks: Looks,
     pub(super) streams: Arc<Semaphore>,
     pub(super) traces: Option<TraceStore>,
     pub(super) shutdown: CancellationToken,
@@ -69,6 +71,7 @@ impl Site {
             rate_limits: parts.rate_limits,
             entry: parts.entry,
             pulses: Pulses::default(),
+            looks: Looks::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             traces: parts.traces,
             shutdown: parts.shutdown,

@@ -124,10 +124,15 @@ pub(super) fn utc(at: impl Value<OffsetDateTime>) -> String {
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
 }
 
-/// The time of day in UTC, to the millisecond.
-pub(super) fn clock(at: impl Value<OffsetDateTime>) -> String {
-    let at = at.value();
-    let format = format_description!("[hour]:[minute]:[second].[subsecond digits:3]");
+/// The hour and the minute in UTC.
+pub(super) fn minute(at: OffsetDateTime) -> String {
+    let format = format_description!("[hour]:[minute]");
+    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
+}
+
+/// The day in UTC, without its year.
+pub(super) fn day(at: OffsetDateTime) -> String {
+    let format = format_description!("[weekday repr:short] [day padding:none]");
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
 }
 

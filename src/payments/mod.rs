@@ -4,12 +4,14 @@
 //!
 //! - [`transactions`]: a provider's payment events, recorded once each however often they come
 //!   (G2).
+//! - [`conflicts`]: known ids that came with other content, and decisions over them.
 //! - [`settlement`]: the one step of a transaction to its outcome (G3).
 //! - [`transfers`]: movements between two accounts, each with entries that sum to zero (G7).
 //! - [`accounts`]: holders of money, made on first sight.
 //! - [`wallets`]: the accounts of users, with what they hold and what is available.
 //! - [`history`]: what the ledger knows of one transaction or order, as events.
 //! - [`statements`]: what a wallet had and what came and went over a period, for ever the same.
+//! - [`browsing`]: pages of all of these, for operators.
 //! - [`orders`]: users' deposits, withdrawals, transfers and refunds.
 //! - [`outcomes`]: what has just ended, for whoever announces it.
 //!
@@ -19,6 +21,8 @@
 //! Deliberately absent: HTTP, jobs, and any call to another system.
 
 pub mod accounts;
+pub mod browsing;
+pub mod conflicts;
 pub mod history;
 pub mod orders;
 pub mod outcomes;

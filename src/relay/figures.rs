@@ -1,21 +1,21 @@
 //! The figures of a relay, for Prometheus and for the log.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus_client::encoding::text;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 
 use crate::events::reader::{self, Lag};
+use crate::metrics::instruments::{RELAY_CONNECTED, RELAY_LAG, RELAY_LAG_EVENTS, RELAY_PUBLISHED};
+use crate::metrics::{Family, Metrics};
 use crate::queue::deadline::within;
 
 /// Without the end of a round for that long, a relay hangs. No round takes so long: everything in
 /// it has a time limit.
 const HANGS_AFTER: Duration = Duration::from_secs(300);
+/// The time between two looks at the lag.
+const LAG_EVERY: Duration = Duration::from_secs(1);
 
 /// The figures of a relay.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Figures {
     published: AtomicU64,
     is_connected: AtomicBool,
     last_round: Mutex<Instant>,
+    /// `None` while the database does not answer.
+    lag: Mutex<Option<Lag>>,
 }
 
 impl Figures {
@@ -37,7 +39,24 @@ impl Figures {
             published: AtomicU64::new(0),
             is_connected: AtomicBool::new(false),
             last_round: Mutex::new(Instant::now()),
+            lag: Mutex::new(None),
         }
+    }
+
+    /// Shows them among the figures of the process.
+    pub(super) fn show(self: &Arc<Self>, metrics: &Metrics) {
+        let figures = Arc::clone(self);
+        metrics.collect(move || {
+            let mut families = vec![
+                Family::single(&RELAY_PUBLISHED, figures.published() as f64),
+                Family::single(&RELAY_CONNECTED, f64::from(u8::from(figures.is_connected()))),
+            ];
+            if let Some(lag) = figures.lag() {
+                families.push(Family::single(&RELAY_LAG_EVENTS, lag.events as f64));
+                families.push(Family::single(&RELAY_LAG, lag.seconds));
+            }
+            families
+        });
     }
 
     /// Counts events that the broker has confirmed, repeats among them.
@@ -67,45 +86,33 @@ impl Figures {
 
     /// Notes that a round came to its end, whether a good one or not.
     pub(super) fn end_round(&self) {
-        *self.last_round.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *lock(&self.last_round) = Instant::now();
     }
 
     /// False when the relay hangs, and is to be started again.
     pub(super) fn is_alive(&self) -> bool {
-        let last = *self.last_round.lock().unwrap_or_else(PoisonError::into_inner);
-        last.elapsed() < HANGS_AFTER
+        lock(&self.last_round).elapsed() < HANGS_AFTER
     }
 
-    /// The distance to the last event; `None` when the database does not answer.
-    pub(super) async fn lag(&self) -> Option<Lag> {
-        let read = async {
-            let mut conn = self.pool.acquire().await?;
-            reader::lag(&mut conn, &self.reader).await
-        };
-        within(read).await.ok()
+    /// The distance to the last event a second ago; `None` when the database does not answer.
+    pub(super) fn lag(&self) -> Option<Lag> {
+        *lock(&self.lag)
     }
 
-    /// All of them in the text format of OpenMetrics. The lag is missing when the database does not
-    /// answer.
-    pub(super) async fn scrape(&self) -> String {
-        let lag = self.lag().await;
-        let mut registry = Registry::with_prefix("surety_relay");
-        if let Some(lag) = lag {
-            let (events, seconds) = (Gauge::<i64>::default(), Gauge::<f64, AtomicU64>::default());
-            events.set(lag.events);
-            seconds.set(lag.seconds);
-            registry.register("lag_events", "Events that are not relayed yet", events);
-            registry.register("lag_seconds", "Age of the first of them", seconds);
+    /// Looks at the lag once a second, for ever.
+    pub(super) async fn watch_lag(self: Arc<Self>) {
+        loop {
+            let read = async {
+                let mut conn = self.pool.acquire().await?;
+                reader::lag(&mut conn, &self.reader).await
+            };
+            let lag = within(read).await.ok();
+            *lock(&self.lag) = lag;
+            tokio::time::sleep(LAG_EVERY).await;
         }
-        let published = Counter::<u64>::default();
-        published.inc_by(self.published());
-        registry.register("published", "Events that the broker has confirmed", published);
-        let connected = Gauge::<i64>::default();
-        connected.set(i64::from(self.is_connected()));
-        registry.register("connected", "1 with a connection to the broker", connected);
-        let mut out = String::new();
-        // Writing to a string does not fail.
-        let _ = text::encode(&mut out, &registry);
-        out
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

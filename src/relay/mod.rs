@@ -6,7 +6,7 @@
 //! - `relaying`: the way of events, batch by batch.
 //! - `cloud_event`: events as brokers get them.
 //! - `brokers`: NATS JetStream and AMQP 0-9-1.
-//! - `figures`, `probe`: what those see who watch over it.
+//! - `figures`: what those see who watch over it.
 //!
 //! ```text
 //!   events.peek ─▶ CloudEvents ─▶ the broker, which confirms each ─▶ events.move_on
@@ -25,7 +25,6 @@
 mod brokers;
 mod cloud_event;
 mod figures;
-mod probe;
 mod relaying;
 pub mod settings;
 
@@ -41,7 +40,9 @@ pub use self::settings::Args;
 
 use crate::db;
 use crate::events::reader;
-use crate::serve;
+use crate::metrics::{Metrics, show_pool};
+use crate::probes::Probes;
+use crate::telemetry;
 
 /// Connections to the database: for the events, and for who watches.
 const CONNECTIONS: u32 = 2;
@@ -58,10 +59,6 @@ const APPLICATION: &str = "surety relay";
 /// `--once`, when an event could not be relayed.
 pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     let destination = args.destination()?;
-    let listener = match args.probe_listen {
-        Some(address) => Some(serve::bind(address).await?),
-        None => None,
-    };
     let pool = args.database.connect_to_write(CONNECTIONS, APPLICATION).await?;
     db::require_current_schema(&pool).await?;
     let reader = args.reader();
@@ -70,10 +67,19 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     }
     let figures = Arc::new(Figures::new(pool.clone(), reader.clone()));
     let mut beside = tokio::task::JoinSet::new();
-    if let Some(listener) = listener {
-        tracing::info!("metrics at http://{}/metrics", listener.local_addr()?);
-        beside.spawn(probe::serve(listener, Arc::clone(&figures)));
-    }
+    let metrics = Metrics::new();
+    figures.show(&metrics);
+    show_pool(&metrics, "relay", &pool);
+    let _export = telemetry::export_metrics(&metrics);
+    let alive = Arc::clone(&figures);
+    let probes = Probes::new(metrics, shutdown.clone())
+        .with_database(pool.clone())
+        .while_alive(move || alive.is_alive());
+    let _answers = match args.probes.probe_listen {
+        Some(address) => Some(probes.listen(address).await?),
+        None => None,
+    };
+    beside.spawn(Arc::clone(&figures).watch_lag());
     beside.spawn(report(Arc::clone(&figures)));
     tracing::info!("relaying events to {destination} as {}", args.name);
     let relay = Relay {
@@ -100,7 +106,7 @@ async fn report(figures: Arc<Figures>) {
         tokio::time::sleep(REPORT_EVERY).await;
         let published = figures.published();
         let connected = figures.is_connected();
-        match figures.lag().await {
+        match figures.lag() {
             Some(lag) => tracing::info!(
                 published,
                 connected,

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use url::Url;
 
 use crate::db::DatabaseArgs;
 use crate::events::reader::Start;
+use crate::probes::ProbeArgs;
 
 /// The port of NATS.
 const NATS_PORT: u16 = 4222;
@@ -99,9 +99,9 @@ pub struct Args {
     #[arg(long)]
     pub once: bool,
 
-    /// The address and port at which /metrics and /healthz are answered. [default: none]
-    #[arg(long, env = "APP_RELAY_PROBE_LISTEN", value_name = "ADDRESS")]
-    pub probe_listen: Option<SocketAddr>,
+    /// Where probes are answered.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
 }
 
 /// The first event of a new relay.

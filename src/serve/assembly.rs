@@ -9,13 +9,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
 use crate::deliveries::{Guard, Reach};
+use crate::http::api::OperatorApis;
+use crate::http::api::activity::ActivityApi;
 use crate::http::api::audit::AuditApi;
 use crate::http::api::auth::AuthApi;
+use crate::http::api::bulk_operations::BulkOperationsApi;
+use crate::http::api::conflicts::ConflictsApi;
 use crate::http::api::dead_letters::DeadLettersApi;
 use crate::http::api::deposits::DepositsApi;
 use crate::http::api::docs::DocsApi;
+use crate::http::api::failures::FailuresApi;
 use crate::http::api::health_report::HealthReportApi;
-use crate::http::api::inbound_webhooks::{Counts, InboundWebhooksApi};
+use crate::http::api::inbound_webhooks::InboundWebhooksApi;
 use crate::http::api::jobs::JobsApi;
 use crate::http::api::metrics::MetricsApi;
 use crate::http::api::notifications::NotificationsApi;
@@ -36,7 +41,7 @@ use crate::http::api::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
 use crate::http::api::withdrawals::WithdrawalsApi;
 use crate::http::api::workers::WorkersApi;
 use crate::http::edge::idempotency;
-use crate::http::edge::metrics::Metrics;
+use crate::http::edge::intake::Intake;
 use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
 use crate::http::edge::shared_commit::SharedCommit;
@@ -44,6 +49,8 @@ use crate::http::edge::sign_ins::SignIns;
 use crate::http::wire::request_body::BodyLimits;
 use crate::http::{self, Edge};
 use crate::identity::passwords::Hasher;
+use crate::metrics::{Metrics, show_pool};
+use crate::operations::figures::Sampler;
 use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
 use crate::standard_webhooks::Verifier;
@@ -54,60 +61,46 @@ pub(super) fn assemble(
     api: &ApiArgs,
     (openness, reach, traces): (Openness, Reach, Option<TraceStore>),
     pool: PgPool,
-    counts: &Arc<Counts>,
+    (metrics, shown): (&Metrics, Option<Metrics>),
+    intake: &Arc<Intake>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Background)> {
-    let metrics = Metrics::new();
     let notifier = Notifier::start(&pool);
-    counts.show(&metrics);
-    metrics.watch_pool(&pool);
-    metrics.watch_bank(&pool);
+    let figures = FigureKeeper::start(api, &pool, metrics, intake);
     let (sign_ins, loader) = SignIns::start(&pool.connect_options());
     let edge = Edge {
         audience: openness.audience,
         readers: api.transaction_readers.unwrap_or(openness.readers),
         bodies: BodyLimits { max_bytes: api.max_body, timeout: api.body_timeout },
-        counts: Arc::clone(counts),
+        intake: Arc::clone(intake),
         sign_ins,
-        limits: RateLimits::start(&pool.connect_options(), &api.limits, &metrics),
+        limits: RateLimits::start(&pool.connect_options(), &api.limits, metrics),
         origins: api.cors_origins.clone(),
         metrics: metrics.clone(),
     };
-    let (shared_commit, committers) = SharedCommit::start(
-        RecordTransactions { settle_delay: api.settle_delay },
-        api.committers,
-        &pool.connect_options(),
-        &notifier,
-    );
+    let (options, work) =
+        (pool.connect_options(), RecordTransactions { settle_delay: api.settle_delay });
+    let (shared_commit, committers) =
+        SharedCommit::start(work, api.committers, &options, &notifier, metrics);
     let (order_commit, order_committers) =
-        SharedCommit::start(PlaceOrders, api.committers, &pool.connect_options(), &notifier);
+        SharedCommit::start(PlaceOrders, api.committers, &options, &notifier, metrics);
     let orders = OrderService { shared_commit: order_commit, pool: pool.clone() };
     let pruner = tokio::spawn(idempotency::prune_for_ever(pool.clone()));
-    let background = Background { committers, order_committers, loader, pruner };
+    let background = Background { committers, order_committers, loader, pruner, figures };
     let (hasher, rate_limits) = (Hasher::default(), edge.limits.clone());
     let passwords = PasswordSignIns {
         pool: pool.clone(),
         hasher: hasher.clone(),
         rate_limits: rate_limits.clone(),
     };
-    let pages = pages::endpoint(SiteParts {
-        pool: pool.clone(),
-        sign_ins: edge.sign_ins.clone(),
-        passwords: passwords.clone(),
-        rate_limits: rate_limits.clone(),
-        entry: openness.entry,
-        audience: openness.pages,
-        bodies: edge.bodies,
-        traces,
-        shutdown: shutdown.clone(),
-    });
+    let pages = pages_of(&edge, (openness, traces), (&pool, &passwords), shutdown);
     let apis = (
         (
             InboundWebhooksApi {
                 verifier: Verifier::new(&api.secrets()?),
                 shared_commit,
                 conflict_answer: api.conflict_answer,
-                counts: Arc::clone(counts),
+                intake: Arc::clone(intake),
             },
             TransactionsApi { pool: pool.clone() },
             AuthApi { sign_ins: passwords },
@@ -123,16 +116,78 @@ pub(super) fn assemble(
             WebhookEndpointsApi { pool: pool.clone(), guard: Guard::new(reach) },
             DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
         ),
+        for_operators(&pool, &notifier),
+        (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown }, DocsApi),
+    );
+    Ok((http::endpoint(apis, pages, edge), background))
+}
+
+/// The operator's pages.
+fn pages_of(
+    edge: &Edge,
+    (openness, traces): (Openness, Option<TraceStore>),
+    (pool, passwords): (&PgPool, &PasswordSignIns),
+    shutdown: &CancellationToken,
+) -> impl Endpoint<Output = Response> + 'static + use<> {
+    pages::endpoint(SiteParts {
+        pool: pool.clone(),
+        sign_ins: edge.sign_ins.clone(),
+        passwords: passwords.clone(),
+        rate_limits: edge.limits.clone(),
+        entry: openness.entry,
+        audience: openness.pages,
+        bodies: edge.bodies,
+        traces,
+        shutdown: shutdown.clone(),
+    })
+}
+
+/// Looks at the database for figures, and stores the counts of webhooks.
+struct FigureKeeper {
+    keeping: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl FigureKeeper {
+    fn start(api: &ApiArgs, pool: &PgPool, metrics: &Metrics, intake: &Arc<Intake>) -> Self {
+        intake.show(metrics);
+        show_pool(metrics, "api", pool);
+        let sampler = Sampler::show(pool.clone(), api.sample_interval, metrics);
+        let (intake, pool) = (Arc::clone(intake), pool.clone());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let keeping = tokio::spawn(async move {
+            tokio::join!(sampler.keep(stopped.clone()), intake.keep(pool, stopped));
+        });
+        Self { keeping, stop }
+    }
+
+    /// Stores the last counts. A panic there costs figures, nothing else.
+    async fn finish(self) {
+        self.stop.cancel();
+        let _ended = self.keeping.await;
+    }
+}
+
+/// The APIs of those who look after the service.
+fn for_operators(pool: &PgPool, notifier: &Notifier) -> OperatorApis {
+    (
+        (
+            FailuresApi { pool: pool.clone() },
+            BulkOperationsApi { pool: pool.clone(), notifier: notifier.clone() },
+            ConflictsApi { pool: pool.clone(), notifier: notifier.clone() },
+        ),
         (
             DeadLettersApi { pool: pool.clone(), notifier: notifier.clone() },
             AuditApi { pool: pool.clone() },
             TimelinesApi { pool: pool.clone() },
+            ActivityApi { pool: pool.clone() },
         ),
         (
             JobsApi { pool: pool.clone(), notifier: notifier.clone() },
             QueuesApi { pool: pool.clone(), notifier: notifier.clone() },
             QueueLimitsApi { pool: pool.clone(), notifier: notifier.clone() },
-            SchedulesApi { pool: pool.clone(), notifier },
+            SchedulesApi { pool: pool.clone(), notifier: notifier.clone() },
             WorkersApi { pool: pool.clone() },
         ),
         (
@@ -140,9 +195,7 @@ pub(super) fn assemble(
             HealthReportApi::new(pool.clone()),
             VerificationsApi { pool: pool.clone() },
         ),
-        (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics }, DocsApi),
-    );
-    Ok((http::endpoint(apis, pages, edge), background))
+    )
 }
 
 /// The tasks that run beside the API.
@@ -151,6 +204,7 @@ pub(super) struct Background {
     order_committers: JoinSet<()>,
     loader: JoinSet<()>,
     pruner: JoinHandle<()>,
+    figures: FigureKeeper,
 }
 
 impl Background {
@@ -161,5 +215,6 @@ impl Background {
         self.order_committers.join_all().await;
         self.loader.join_all().await;
         self.pruner.abort();
+        self.figures.finish().await;
     }
 }

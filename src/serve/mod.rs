@@ -13,7 +13,6 @@ mod settings;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
@@ -29,12 +28,15 @@ pub use crate::pages::Entry;
 use crate::db::{self, DatabaseArgs};
 use crate::deliveries::Reach;
 use crate::deliveries::settings::ReachArgs;
-use crate::http::api::inbound_webhooks::Counts;
 use crate::http::api::openapi::Document;
 use crate::http::edge::caller::TransactionReaders;
+use crate::http::edge::intake::{Answer, Intake};
 use crate::http::edge::open_files;
 use crate::http::edge::server::{self, ConnectionLimits};
 use crate::jobs;
+use crate::metrics::Metrics;
+use crate::probes::Probes;
+use crate::telemetry;
 use crate::traces::TraceStore;
 
 const APPLICATION: &str = "surety serve";
@@ -56,6 +58,11 @@ pub struct Args {
     /// The address and port to listen on.
     #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
+
+    /// Another address and port for /metrics, /healthz and /readyz; /metrics is then answered there
+    /// alone. [default: none]
+    #[arg(long, env = "APP_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<SocketAddr>,
 
     /// Apply missing migrations before starting.
     #[arg(long)]
@@ -91,6 +98,10 @@ pub struct ServeSettings {
     /// The way into the operator's pages. They are open on a loopback address only, and then to
     /// this machine only.
     pub entry: Entry,
+    /// Where this process shows its figures.
+    pub metrics: Metrics,
+    /// They are shown by a listener of their own, and not by the API.
+    pub metrics_elsewhere: bool,
     /// The last traces, where they are kept, for the operator's pages.
     pub traces: Option<TraceStore>,
 }
@@ -111,13 +122,13 @@ pub struct ServeSummary {
 }
 
 impl ServeSummary {
-    fn of(counts: &Counts) -> Self {
+    fn of(intake: &Intake) -> Self {
         Self {
-            accepted: counts.accepted.load(Ordering::Relaxed),
-            duplicates: counts.duplicates.load(Ordering::Relaxed),
-            conflicts: counts.conflicts.load(Ordering::Relaxed),
-            rejected: counts.rejected.load(Ordering::Relaxed),
-            unavailable: counts.unavailable.load(Ordering::Relaxed),
+            accepted: intake.total(Answer::Accepted),
+            duplicates: intake.total(Answer::Duplicate),
+            conflicts: intake.total(Answer::Conflict),
+            rejected: intake.total(Answer::Refused),
+            unavailable: intake.total(Answer::Unavailable),
         }
     }
 }
@@ -155,9 +166,26 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         false => Audience::ThisMachine,
     };
     let reach = args.reach.reach();
-    let entry = Entry::SignIn;
-    let api = args.api;
-    let settings = ServeSettings { listener, pool, api, unsigned, reach, entry, traces: None };
+    let metrics = Metrics::new();
+    let _export = telemetry::export_metrics(&metrics);
+    let _answers = match args.admin_listen {
+        Some(address) => {
+            let probes = Probes::new(metrics.clone(), shutdown.clone());
+            Some(probes.with_database(pool.clone()).listen(address).await?)
+        }
+        None => None,
+    };
+    let settings = ServeSettings {
+        listener,
+        pool,
+        api: args.api,
+        unsigned,
+        reach,
+        entry: Entry::SignIn,
+        metrics,
+        metrics_elsewhere: args.admin_listen.is_some(),
+        traces: None,
+    };
     let summary = run(settings, shutdown).await?;
     report(summary);
     Ok(())
@@ -215,12 +243,14 @@ pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, api, unsigned, reach, entry, traces } = settings;
-    let counts = Arc::new(Counts::default());
+    let ServeSettings { listener, pool, api, unsigned, reach, .. } = settings;
+    let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
+    let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
+    let intake = Arc::new(Intake::default());
     let is_loopback = listener.local_addr()?.ip().is_loopback();
     let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);
     let (endpoint, background) =
-        assemble(&api, (openness, reach, traces), pool, &counts, &shutdown)?;
+        assemble(&api, (openness, reach, traces), pool, (&metrics, shown), &intake, &shutdown)?;
     let limits = ConnectionLimits {
         max_connections: open_files::affordable_connections(api.max_connections),
         header_timeout: api.header_timeout,
@@ -231,7 +261,7 @@ pub async fn run(
     server::serve(listener, endpoint, limits, delayed(shutdown, api.drain_delay)).await;
     // With the endpoint, the last way to what runs beside it is gone.
     background.finish().await;
-    Ok(ServeSummary::of(&counts))
+    Ok(ServeSummary::of(&intake))
 }
 
 /// The rights of strangers.

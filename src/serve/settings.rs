@@ -106,6 +106,10 @@ pub struct ApiArgs {
     )]
     pub cors_origins: CorsOrigins,
 
+    /// Time between two looks at the database for the figures of /metrics.
+    #[arg(long, env = "APP_SAMPLE_INTERVAL", default_value = "10s", value_parser = parse_duration)]
+    pub sample_interval: Duration,
+
     /// Time that /readyz says 503 before the process stops accepting, so that a balancer notices in
     /// time.
     #[arg(long, env = "APP_DRAIN_DELAY", default_value = "0s", value_parser = parse_duration)]

@@ -1,7 +1,7 @@
 //! Telemetry of the process: log lines, and spans for an OpenTelemetry collector.
 //!
 //! - `otlp` exports spans as the standard `OTEL_*` variables say, and not at all unless they name a
-//!   collector;
+//!   collector; `figures` does the same for figures, [`export_metrics`];
 //! - `logs` collects what an event says with what its enclosing spans say, and writes one line of
 //!   it to stderr;
 //! - `formats` are the three looks of a line: [`LogFormat`];
@@ -32,22 +32,27 @@
 //! secrets.
 
 mod collector_client;
+mod figures;
 mod formats;
 mod logs;
 mod otlp;
 mod setting_doubts;
 
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use opentelemetry::trace::{Tracer, TracerProvider};
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
-use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, ParseError, Targets};
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
+pub use self::figures::{FiguresExport, export_metrics};
 use self::formats::LineFormat;
 use self::logs::LogLayer;
 use crate::queue::commits::{WARNINGS_TARGET, note_warning};
@@ -136,11 +141,29 @@ pub enum TelemetryError {
     )]
     Protocol {
         /// The variable that asks for it.
-        variable: &'static str,
+        variable: String,
     },
     /// Spans are to be sent by an exporter that this build has not.
-    #[error("the exporter of OTEL_TRACES_EXPORTER is not supported; set it to `otlp` or `none`")]
-    Exporter,
+    #[error("the exporter of {variable} is not supported; set it to `otlp` or `none`")]
+    Exporter {
+        /// The variable that asks for it.
+        variable: String,
+    },
+    /// Bodies are to be compressed in a way that this build cannot.
+    #[error("what {variable} asks for is not supported; set it to `gzip` or `none`")]
+    Compression {
+        /// The variable that asks for it.
+        variable: String,
+    },
+    /// The file of authorities cannot be read, or holds none.
+    #[error(
+        "the file that OTEL_EXPORTER_OTLP_CERTIFICATE names cannot be read, or holds no \
+         certificate in PEM"
+    )]
+    Certificate,
+    /// The interval of figures is no number.
+    #[error("OTEL_METRIC_EXPORT_INTERVAL is no number of milliseconds such as 60000")]
+    Interval,
     /// The `OTEL_EXPORTER_OTLP_*` variables are contradictory or unreadable. The reason is not
     /// shown: it repeats their values, which may be secret.
     #[error(
@@ -159,27 +182,41 @@ pub enum TelemetryError {
 ///
 /// [`TelemetryError`]; then there is no telemetry, and its message is for stderr.
 pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
-    let filter = log_filter(settings.default_filter)?;
+    let (filter, filter_of_export) =
+        (log_filter(settings.default_filter)?, log_filter(settings.default_filter)?);
     let look = look(settings.log_format);
     // What the SDK finds wrong with its variables must be seen, but not as it says it: with their
     // values.
     let doubts = setting_doubts::Doubts::default();
     let registry = Registry::default().with(doubts.clone().with_filter(LevelFilter::WARN));
-    let export =
-        tracing::subscriber::with_default(registry, || otlp::from_env(settings.service_name))?;
+    let resource = otlp::resource(settings.service_name);
+    figures::configure(&resource)?;
+    let (export, exported_lines) = tracing::subscriber::with_default(registry, || {
+        Ok::<_, TelemetryError>((otlp::from_env(resource.clone())?, otlp::logs_from_env(resource)?))
+    })?;
 
     let spans = export.as_ref().map(|export| span_layer(export.provider.tracer("surety")));
-    let logs = LogLayer::to_stderr(look).with_filter(filter);
+    let to_collector = exported_lines.as_ref().map(|provider| {
+        // Lines of the exporter itself would be exported for ever.
+        let lines = Targets::new()
+            .with_default(LevelFilter::TRACE)
+            .with_targets(UNTRACED.map(|target| (target, LevelFilter::OFF)));
+        OpenTelemetryTracingBridge::new(provider).with_filter(filter_of_export.and(lines))
+    });
+    let logs = LogLayer::to_stderr(look).with_filter(filter.and(OncePerMinute::default()));
     if let Some(export) = &export {
         opentelemetry::global::set_tracer_provider(export.provider.clone());
     }
-    let registry = Registry::default().with(spans).with(logs);
+    let registry = Registry::default().with(spans).with(logs).with(to_collector);
     tracing::subscriber::set_global_default(registry.with(commit_warnings()))?;
     doubts.tell();
     if let Some(export) = &export {
         tracing::info!(collector = export.collector, "spans are exported");
     }
-    Ok(Telemetry { export })
+    if exported_lines.is_some() {
+        tracing::info!("log lines are exported");
+    }
+    Ok(Telemetry { export, lines: exported_lines })
 }
 
 /// The running telemetry. When it is dropped, too, the last spans are sent first.
@@ -187,6 +224,7 @@ pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
 #[must_use = "dropping it ends the export of spans"]
 pub struct Telemetry {
     export: Option<otlp::Export>,
+    lines: Option<SdkLoggerProvider>,
 }
 
 impl Telemetry {
@@ -204,11 +242,43 @@ impl Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        let Some(export) = self.export.take() else { return };
-        if let Err(error) = export.provider.shutdown_with_timeout(FLUSH_TIMEOUT) {
+        // Both at once, because both may take all of the time.
+        let lines = self.lines.take();
+        let flushing = std::thread::spawn(move || {
+            lines.and_then(|lines| lines.shutdown_with_timeout(FLUSH_TIMEOUT).err())
+        });
+        if let Some(export) = self.export.take()
+            && let Err(error) = export.provider.shutdown_with_timeout(FLUSH_TIMEOUT)
+        {
             let collector = export.collector;
             tracing::warn!(%error, collector, "the last spans were not exported");
         }
+        if let Ok(Some(error)) = flushing.join() {
+            tracing::warn!(%error, "the last log lines were not exported");
+        }
+    }
+}
+
+/// Lets one line in a minute pass of those that the exporters write: a collector that is away fails
+/// every export.
+#[derive(Default)]
+struct OncePerMinute(Mutex<Option<Instant>>);
+
+impl<S> Filter<S> for OncePerMinute {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        if !event.metadata().target().starts_with("opentelemetry") {
+            return true;
+        }
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passes = last.is_none_or(|at| at.elapsed() >= Duration::from_secs(60));
+        if passes {
+            *last = Some(Instant::now());
+        }
+        passes
     }
 }
 

@@ -1,18 +1,22 @@
-//! Spans by OTLP over HTTP, as the standard `OTEL_*` variables say.
+//! Spans, logs and figures by OTLP over HTTP, as the standard `OTEL_*` variables say.
 //!
-//! Read here: `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` (`otlp` or `none`), `OTEL_SERVICE_NAME`,
-//! `OTEL_RESOURCE_ATTRIBUTES`, and whether there is an `OTEL_EXPORTER_OTLP[_TRACES]_ENDPOINT` and a
-//! `_PROTOCOL` that this build has, and its `_TIMEOUT`. Read by the SDK: the endpoints and
-//! `_HEADERS` themselves, `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT`.
+//! Read here, of each [`Signal`]: `OTEL_SDK_DISABLED`, `OTEL_{TRACES,LOGS,METRICS}_EXPORTER`
+//! (`otlp` or `none`), `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, and of
+//! `OTEL_EXPORTER_OTLP[_{signal}]_*`: `ENDPOINT`, `PROTOCOL`, `TIMEOUT`, `CERTIFICATE`,
+//! `COMPRESSION`. Read by the SDK for spans and logs: the endpoints and `HEADERS` themselves,
+//! `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_SPAN_*_LIMIT`. Spans are
+//! exported where an endpoint is named; logs and figures only where their exporter is `otlp`.
 //!
 //! gRPC is left out: every collector that takes it takes HTTP, too, and it would bring a second
 //! HTTP stack with its own TLS.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use url::{Position, Url};
@@ -21,13 +25,37 @@ use uuid::Uuid;
 use super::TelemetryError;
 use super::collector_client::CollectorClient;
 
-/// The variables of the collector's address, of which the one for traces alone wins.
-const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
-const TIMEOUTS: [&str; 2] = [
-    opentelemetry_otlp::OTEL_EXPORTER_OTLP_TRACES_TIMEOUT,
-    opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT,
-];
+/// A sort of telemetry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Signal {
+    Traces,
+    Logs,
+    Metrics,
+}
+
+impl Signal {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Traces => "TRACES",
+            Self::Logs => "LOGS",
+            Self::Metrics => "METRICS",
+        }
+    }
+
+    /// The variable that names its exporter.
+    fn exporter(self) -> String {
+        format!("OTEL_{}_EXPORTER", self.word())
+    }
+
+    /// The variables of a setting, of which the one for this signal alone wins.
+    fn variables(self, setting: &str) -> [String; 2] {
+        [
+            format!("OTEL_EXPORTER_OTLP_{}_{setting}", self.word()),
+            format!("OTEL_EXPORTER_OTLP_{setting}"),
+        ]
+    }
+}
+
 /// The collector's address by the standard when nothing names another.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 
@@ -39,59 +67,130 @@ pub(super) struct Export {
     pub(super) collector: String,
 }
 
-/// Starts the export if the environment asks for one.
-pub(super) fn from_env(service_name: &'static str) -> Result<Option<Export>, TelemetryError> {
-    let Some(collector) = collector(|variable| std::env::var(variable).ok())? else {
-        return Ok(None);
-    };
-    let timeout = timeout(|variable| std::env::var(variable).ok());
+/// Starts the export of spans if the environment asks for one.
+pub(super) fn from_env(resource: Resource) -> Result<Option<Export>, TelemetryError> {
+    let Some(way) = Way::of(Signal::Traces, environment)? else { return Ok(None) };
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(CollectorClient::new(timeout))
-        .with_timeout(timeout)
+        .with_http_client(way.client()?)
+        .with_timeout(way.timeout)
         .with_protocol(Protocol::HttpBinary)
         .build()
         .map_err(|_| TelemetryError::Otlp)?;
-    let provider = SdkTracerProvider::builder()
-        .with_resource(resource(service_name))
-        .with_batch_exporter(exporter)
-        .build();
-    Ok(Some(Export { provider, collector }))
+    let provider =
+        SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build();
+    Ok(Some(Export { provider, collector: way.collector }))
 }
 
-/// The address that spans are to be sent to; `None` when they are not to be sent.
-fn collector(variable: impl Fn(&str) -> Option<String>) -> Result<Option<String>, TelemetryError> {
-    // The standard: an empty variable is an unset one.
-    let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-    if given("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        return Ok(None);
-    }
-    let endpoint = ENDPOINTS.into_iter().find_map(given);
-    let endpoint = match given("OTEL_TRACES_EXPORTER") {
-        Some(exporter) if exporter == "none" => None,
-        Some(exporter) if exporter == "otlp" => endpoint.or(Some(DEFAULT_ENDPOINT.to_owned())),
-        Some(_) => return Err(TelemetryError::Exporter),
-        None => endpoint,
-    };
-    let Some(endpoint) = endpoint else { return Ok(None) };
-    let protocol = PROTOCOLS.into_iter().find_map(|variable| Some((variable, given(variable)?)));
-    match protocol {
-        Some((variable, value)) if !value.eq_ignore_ascii_case("http/protobuf") => {
-            Err(TelemetryError::Protocol { variable })
+/// Starts the export of log lines if the environment asks for one.
+pub(super) fn logs_from_env(
+    resource: Resource,
+) -> Result<Option<SdkLoggerProvider>, TelemetryError> {
+    let Some(way) = Way::of(Signal::Logs, environment)? else { return Ok(None) };
+    let exporter = LogExporter::builder()
+        .with_http()
+        .with_http_client(way.client()?)
+        .with_timeout(way.timeout)
+        .with_protocol(Protocol::HttpBinary)
+        .build()
+        .map_err(|_| TelemetryError::Otlp)?;
+    let provider = SdkLoggerProvider::builder().with_resource(resource);
+    Ok(Some(provider.with_batch_exporter(exporter).build()))
+}
+
+/// A variable of this process.
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The way of a signal to its collector.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Way {
+    /// The URL that bodies are posted to.
+    pub(super) url: String,
+    /// The collector's address, for people: without credentials.
+    pub(super) collector: String,
+    /// The time that one export may take.
+    pub(super) timeout: Duration,
+    /// Headers as they are set: `name=value`, percent-encoded, separated by commas.
+    pub(super) headers: String,
+    /// Bodies are compressed.
+    pub(super) gzip: bool,
+    /// A file of certificates, instead of those that the system trusts.
+    certificate: Option<PathBuf>,
+}
+
+impl Way {
+    /// The way that the variables describe; `None` when the signal is not to be sent.
+    pub(super) fn of(
+        signal: Signal,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Self>, TelemetryError> {
+        // The standard: an empty variable is an unset one.
+        let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let first = |setting: &str| {
+            let named = signal.variables(setting).into_iter();
+            named.filter_map(|name| Some((given(&name)?, name))).next()
+        };
+        if given("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Ok(None);
         }
-        _ => Ok(Some(without_credentials(&endpoint))),
+        let endpoint = first("ENDPOINT");
+        let default = || (DEFAULT_ENDPOINT.to_owned(), signal.variables("ENDPOINT")[1].clone());
+        let endpoint = match given(&signal.exporter()).as_deref() {
+            Some("none") => None,
+            Some("otlp") => endpoint.or_else(|| Some(default())),
+            Some(_) => return Err(TelemetryError::Exporter { variable: signal.exporter() }),
+            None if signal == Signal::Traces => endpoint,
+            None => None,
+        };
+        let Some((endpoint, named_by)) = endpoint else { return Ok(None) };
+        if let Some((protocol, variable)) = first("PROTOCOL")
+            && !protocol.eq_ignore_ascii_case("http/protobuf")
+        {
+            return Err(TelemetryError::Protocol { variable });
+        }
+        let gzip = match first("COMPRESSION") {
+            Some((value, _)) if value.eq_ignore_ascii_case("gzip") => true,
+            Some((value, _)) if value.eq_ignore_ascii_case("none") => false,
+            Some((_, variable)) => return Err(TelemetryError::Compression { variable }),
+            None => false,
+        };
+        let is_of_signal = named_by == signal.variables("ENDPOINT")[0];
+        let url = match is_of_signal {
+            true => endpoint.clone(),
+            false => {
+                format!("{}/v1/{}", endpoint.trim_end_matches('/'), signal.word().to_lowercase())
+            }
+        };
+        let timeout = signal.variables("TIMEOUT").iter().find_map(|name| millis(&given(name)?));
+        Ok(Some(Self {
+            url,
+            collector: without_credentials(&endpoint),
+            timeout: timeout.unwrap_or(opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT),
+            headers: first("HEADERS").map(|(headers, _)| headers).unwrap_or_default(),
+            gzip,
+            certificate: first("CERTIFICATE").map(|(file, _)| file.into()),
+        }))
+    }
+
+    /// A client that takes this way.
+    pub(super) fn client(&self) -> Result<CollectorClient, TelemetryError> {
+        let Some(file) = &self.certificate else {
+            return Ok(CollectorClient::new(self.timeout, None));
+        };
+        let pem = std::fs::read(file).map_err(|_| TelemetryError::Certificate)?;
+        let client = CollectorClient::new(self.timeout, Some(&pem));
+        client.trusts_somebody().then_some(client).ok_or(TelemetryError::Certificate)
     }
 }
 
-/// The time that one export may take.
-fn timeout(variable: impl Fn(&str) -> Option<String>) -> Duration {
-    let given = |name: &str| variable(name)?.parse().ok().map(Duration::from_millis);
-    let default = opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT;
-    TIMEOUTS.into_iter().find_map(given).unwrap_or(default)
+fn millis(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_millis)
 }
 
 /// Describes the process; the environment's words win over ours.
-fn resource(service_name: &'static str) -> Resource {
+pub(super) fn resource(service_name: &'static str) -> Resource {
     let named = std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
     let builder = Resource::builder_empty()
         .with_attributes([
@@ -125,11 +224,15 @@ fn without_credentials(endpoint: &str) -> String {
 mod tests {
     use super::*;
 
-    fn with(variables: &[(&str, &str)]) -> Result<Option<String>, TelemetryError> {
-        collector(|name| {
+    fn way(signal: Signal, variables: &[(&str, &str)]) -> Result<Option<Way>, TelemetryError> {
+        Way::of(signal, |name| {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         })
+    }
+
+    fn with(variables: &[(&str, &str)]) -> Result<Option<String>, TelemetryError> {
+        Ok(way(Signal::Traces, variables)?.map(|way| way.collector))
     }
 
     #[test]
@@ -180,10 +283,9 @@ mod tests {
     #[test]
     fn an_export_may_take_what_the_variables_say_in_milliseconds() {
         let with = |variables: &[(&str, &str)]| {
-            timeout(|name| {
-                let found = variables.iter().find(|(variable, _)| *variable == name);
-                found.map(|(_, value)| (*value).to_owned())
-            })
+            let mut all = vec![("OTEL_TRACES_EXPORTER", "otlp")];
+            all.extend(variables);
+            way(Signal::Traces, &all).expect("it is allowed").expect("it is exported").timeout
         };
         let (all, traces) = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT");
         assert_eq!(with(&[]), Duration::from_secs(10));
@@ -191,6 +293,36 @@ mod tests {
         assert_eq!(with(&[(all, "1500"), (traces, "20")]), Duration::from_millis(20));
         assert_eq!(with(&[(all, "1500"), (traces, "")]), Duration::from_millis(1500));
         assert_eq!(with(&[(all, "10s")]), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn figures_and_logs_are_exported_only_where_their_exporter_says_so() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/");
+        for (signal, exporter, url) in [
+            (Signal::Metrics, "OTEL_METRICS_EXPORTER", "http://c:4318/v1/metrics"),
+            (Signal::Logs, "OTEL_LOGS_EXPORTER", "http://c:4318/v1/logs"),
+        ] {
+            assert_eq!(way(signal, &[endpoint]).expect("it is allowed"), None);
+            let way = way(signal, &[endpoint, (exporter, "otlp")]).expect("it is allowed");
+            assert_eq!(way.expect("it is exported").url, url);
+        }
+        let own = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m/in");
+        let exporter = ("OTEL_METRICS_EXPORTER", "otlp");
+        let found = way(Signal::Metrics, &[endpoint, own, exporter]).expect("it is allowed");
+        assert_eq!(found.expect("it is exported").url, "http://m/in");
+    }
+
+    #[test]
+    fn a_compression_that_this_build_lacks_is_refused() {
+        let of = |value| {
+            let variables =
+                [("OTEL_TRACES_EXPORTER", "otlp"), ("OTEL_EXPORTER_OTLP_COMPRESSION", value)];
+            way(Signal::Traces, &variables).map(|way| way.expect("it is exported").gzip)
+        };
+        assert!(of("gzip").expect("it is known"));
+        assert!(!of("none").expect("it is known"));
+        let refused = of("zstd").expect_err("it is unknown").to_string();
+        assert!(refused.contains("OTEL_EXPORTER_OTLP_COMPRESSION"), "{refused}");
     }
 
     #[test]

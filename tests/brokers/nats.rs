@@ -186,16 +186,16 @@ async fn figures_tell_the_lag_and_a_second_process_takes_over() {
     let mut conn = db.pool.acquire().await.unwrap();
     events::record(&mut conn, &[writers::event(0, 0)]).await.unwrap();
     eventually_async("it is counted", async || {
-        scrape().await.contains("surety_relay_published_total 1")
+        scrape().await.contains("app_relay_published_total 1")
     })
     .await;
-    assert!(scrape().await.contains("surety_relay_connected 1"));
+    assert!(scrape().await.contains("app_relay_connected 1"));
 
     nats.kill().await;
     events::record(&mut conn, &[writers::event(0, 1), writers::event(0, 2)]).await.unwrap();
     eventually_async("it is seen", async || {
         let figures = scrape().await;
-        figures.contains("surety_relay_lag_events 2") && figures.contains("_connected 0")
+        figures.contains("app_relay_lag_events 2") && figures.contains("_connected 0")
     })
     .await;
     nats.start_again().await;

@@ -6,20 +6,25 @@
 
 mod support;
 
+mod admin_api;
 mod audience;
 mod audit;
 mod bad_bodies;
 mod bank;
 mod bank_orders;
+mod bulk;
 mod cli;
 mod collection;
+mod conflicts;
 mod dead_letters;
 mod deliveries;
 mod dev;
 mod doctor;
 mod embedded_postgres;
 mod failover;
+mod failures;
 mod faults;
+mod figures;
 mod idempotency;
 mod identity;
 mod inbound_webhooks;
@@ -31,6 +36,7 @@ mod migrate;
 mod money_api;
 mod openapi;
 mod orders;
+mod pages;
 
 mod queues_cli;
 mod reconcile;

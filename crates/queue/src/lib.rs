@@ -14,6 +14,7 @@
 //! | [`operate`] | the operator's verbs: find, explain, cancel, retry, edit, pause, limit, drain |
 //! | [`health`] | findings about a queue in operation, and the invariants that always hold |
 //! | [`telemetry`] | spans, trace contexts and the log line of each run |
+//! | [`activity`] | counts and times of ended attempts, and of what waited, stored by time |
 //! | [`schema`] | migrations, functions and views, and how they come to a database: [`migrate`] |
 //! | `testing` (feature) | tests of programs that use the queue: inline runs, a clock that moves |
 //!
@@ -209,6 +210,7 @@
 //!     }
 //! }
 //! ```
+pub mod activity;
 pub mod batcher;
 pub mod commits;
 pub mod deadline;

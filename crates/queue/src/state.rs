@@ -1,9 +1,9 @@
 //! The states of a job.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The states of a job, as people speak of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, sqlx::Type)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
 pub enum JobState {

@@ -16,7 +16,8 @@ use super::{APPLICATION, Output, usage};
 use crate::cli::actor::ActorArgs;
 use crate::cli::database::Database;
 use crate::cli::known_names::TypedNames;
-use crate::operations::jobs::matching::{JobCount, JobScope};
+use crate::cli::operations::print_skipped;
+use crate::operations::bulk::{JobCount, JobScope, NewBulk};
 use crate::operations::jobs::{ChangeJobs, JobAction, JobId, JobSelection, change};
 use crate::operations::{Actor, Mode, wake_workers};
 
@@ -40,6 +41,9 @@ pub(super) struct Args {
     /// The most jobs in a second or minute, like 50/s or 600/m.
     #[arg(long)]
     rate: Option<Rate>,
+    /// With --all-matching: let a worker do it, and only say what 'app operations' shows.
+    #[arg(long, requires = "all_matching", conflicts_with_all = ["rate", "dry_run"])]
+    background: bool,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -78,6 +82,12 @@ pub(super) async fn run(action: JobAction, args: Args) -> anyhow::Result<ExitCod
         }
     };
     let pool = args.database.connect_current(APPLICATION).await?;
+    if args.background {
+        let new = NewBulk { action, selection, limit: args.limit, mode: Mode::Commit };
+        let actor = args.actor.into_actor();
+        return crate::cli::operations::start(&pool, new, actor, args.yes, args.output.into())
+            .await;
+    }
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Commit };
     let (rate, yes, output) = (args.rate, args.yes, args.output);
     let actor = args.actor.into_actor();
@@ -142,10 +152,11 @@ impl Command {
     async fn by_filter(&self, selection: JobSelection, limit: usize) -> anyhow::Result<ExitCode> {
         let mut conn = self.pool.acquire().await?;
         let filter = selection.into_filter(&mut conn).await?;
-        let Some(mut scope) = JobScope::take(&mut conn, filter, limit).await? else {
+        let taken = JobScope::take(&mut conn, self.action, filter, limit).await?;
+        let Some(mut scope) = taken else {
             return self.none_match(&mut conn).await;
         };
-        let count = scope.count(&mut conn).await?;
+        let count = scope.count(&mut conn, self.action).await?;
         if count.matching == 0 && self.mode == Mode::Commit {
             return self.none_match(&mut conn).await;
         }
@@ -159,7 +170,7 @@ impl Command {
         if !self.yes && self.output == Output::Table {
             count.sample.iter().for_each(|job| eprintln!("  job {} {}", job.id, job.kind));
         }
-        if !self.consents(&total(&count), count.matching)? {
+        if !self.consents(&eligible(&count), count.matching)? {
             return Ok(self.no_consent());
         }
         let mut printer = ResultPrinter::new(self.output, Selected::ByFilter, self.mode);
@@ -180,7 +191,8 @@ impl Command {
     /// The next jobs of the scope. The connection goes back to the pool, which has one only.
     async fn next_page(&self, scope: &mut JobScope) -> anyhow::Result<Option<Vec<JobId>>> {
         let mut conn = self.pool.acquire().await?;
-        Ok(scope.next_page(&mut conn).await?)
+        let page = scope.next_page(&mut conn).await?;
+        Ok(page.map(|jobs| jobs.iter().map(|job| job.id).collect()))
     }
 
     async fn change(&self, ids: &[JobId], printer: &mut ResultPrinter) -> anyhow::Result<()> {
@@ -201,11 +213,12 @@ impl Command {
     fn print_count(&self, count: &JobCount) -> anyhow::Result<ExitCode> {
         match self.output {
             Output::Table => {
-                println!("would {} {} jobs, such as", self.action.name(), total(count));
+                println!("would {} {} jobs, such as", self.action.name(), eligible(count));
                 for job in &count.sample {
                     let (id, kind, state, args) = (job.id, &job.kind, job.state.name(), &job.args);
                     println!("  job {id}: {kind}, {state}, {args}");
                 }
+                print_skipped("would pass over", &count.skipped);
                 println!("nothing was changed, because of --dry-run");
             }
             Output::Json | Output::Jsonl => {
@@ -248,6 +261,11 @@ impl Command {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The number of jobs that would be changed.
+fn eligible(count: &JobCount) -> String {
+    format!("{}{}", if count.is_more { "more than " } else { "" }, count.eligible)
 }
 
 fn total(count: &JobCount) -> String {

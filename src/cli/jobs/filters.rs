@@ -3,12 +3,14 @@
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::cli::known_names::TypedNames;
-use crate::operations::jobs::selection::{Moment, parse_args_match, parse_state};
-use crate::operations::jobs::{ArgsMatch, JobSelection, JobState};
+use crate::operations::jobs::selection::{
+    Moment, parse_args_match, parse_fingerprint, parse_state,
+};
+use crate::operations::jobs::{ArgsMatch, Fingerprint, JobSelection, JobState};
 
 /// Which jobs are meant: those that match all that is given.
 #[derive(clap::Args, Debug, Default)]
-pub(super) struct FilterArgs {
+pub(in crate::cli) struct FilterArgs {
     /// Jobs in this state; several for any of them.
     #[arg(long, value_parser = parse_state, value_delimiter = ',', value_name = "STATE")]
     state: Vec<JobState>,
@@ -60,11 +62,19 @@ pub(super) struct FilterArgs {
     /// Jobs with this value in a field at the top of their arguments; several for all.
     #[arg(long = "where", value_parser = parse_args_match, value_name = "FIELD=VALUE")]
     args: Vec<ArgsMatch>,
+
+    /// Jobs whose last failure has this fingerprint; 'app failures list' shows them.
+    #[arg(long, value_name = "HEX", value_parser = parse_fingerprint)]
+    fingerprint: Option<Fingerprint>,
+
+    /// Jobs about the transaction with this id of the provider's.
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    transaction: Option<String>,
 }
 
 impl FilterArgs {
     /// The names in it.
-    pub(super) fn names(&self) -> TypedNames {
+    pub(in crate::cli) fn names(&self) -> TypedNames {
         TypedNames { kinds: self.kind.clone(), queues: self.queue.clone() }
     }
 }
@@ -86,6 +96,8 @@ impl From<FilterArgs> for JobSelection {
             decided: args.decided,
             args: args.args,
             ids: None,
+            fingerprint: args.fingerprint,
+            transaction: args.transaction,
         }
     }
 }

@@ -4,7 +4,7 @@ mod change;
 mod chosen;
 mod edit;
 mod enqueue;
-mod filters;
+pub(super) mod filters;
 mod list;
 mod pace;
 mod results;
@@ -25,6 +25,8 @@ Examples:
   app jobs show 812                                      why has it not run?
   app jobs retry 812 813 --reason 'the mail server is back'
   app jobs retry --all-matching --state discarded --kind send_mail --rate 50/s --dry-run --reason -
+  app jobs retry --all-matching --fingerprint 9f2c… --background --yes --reason 'fixed in 4.2'
+  app jobs list --transaction txn_1001                   the jobs about it
   app jobs list --state retryable -o id | app jobs cancel --id-file - --yes --reason 'withdrawn'
   app jobs edit 812 --set address=ada@example.com --reason 'a typing error'
   app jobs enqueue send_mail '{\"to\": \"ada@example.com\"}' --delay 10m
@@ -69,6 +71,16 @@ enum Output {
     Jsonl,
     /// The numbers of the jobs, one per line, to be piped on.
     Id,
+}
+
+impl From<Output> for super::output::Output {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Table => Self::Table,
+            Output::Json => Self::Json,
+            Output::Jsonl | Output::Id => Self::Jsonl,
+        }
+    }
 }
 
 /// Does what `args` ask for.

@@ -109,6 +109,7 @@ fn change_in_words(change: JobChange) -> &'static str {
         JobChange::CancelRequested => "runs, and its worker was asked to stop it",
         JobChange::Discarded => "is discarded; 'app jobs retry' redrives it",
         JobChange::Edited => "has other arguments; 'app jobs show' tells them",
+        JobChange::WrittenOff => "is written off",
     }
 }
 

@@ -6,6 +6,7 @@ use super::APPLICATION;
 use crate::cli::database::Database;
 use crate::cli::output::{Output, moment, table};
 use crate::cli::report::NOT_FOUND;
+use crate::operations::dead_letters::OrderView;
 use crate::operations::jobs::edit::JsonText;
 use crate::operations::jobs::reading::{ExplainedJob, explain};
 use crate::operations::jobs::{Attempt, JobDetails, JobId, ResolutionKind};
@@ -44,6 +45,9 @@ fn in_words(explained: &ExplainedJob) -> String {
         text += &format!("Also: {also}\n");
     }
     text.push('\n');
+    if let Some(about) = about(explained) {
+        text += &format!("{:<13}{about}; 'app timeline' shows it from all sources\n", "about:");
+    }
     for (name, value) in fields(job) {
         text += &format!("{:<13}{value}\n", format!("{name}:"));
     }
@@ -58,6 +62,14 @@ fn in_words(explained: &ExplainedJob) -> String {
         text += &table(["WHEN", "WHAT", "WHO", "WHY"], &decided);
     }
     text
+}
+
+fn about(explained: &ExplainedJob) -> Option<String> {
+    let transaction =
+        || Some(format!("transaction {}", explained.transaction.as_ref()?.0.transaction_id));
+    let order =
+        explained.order.as_ref().map(|OrderView(it)| format!("{} {}", it.kind.as_str(), it.id));
+    order.or_else(transaction)
 }
 
 /// The fields of a job that have a value, with their names.
@@ -81,6 +93,7 @@ fn fields(job: &JobDetails) -> Vec<(&'static str, String)> {
         ("enqueued", Some(moment(Some(job.enqueued_at)))),
         ("due", Some(moment(Some(job.run_at)))),
         ("finished", job.finished_at.map(|at| moment(Some(at)))),
+        ("fingerprint", job.fingerprint.map(|failure| failure.to_string())),
         ("worker", job.worker_id.map(|worker| worker.to_string())),
         ("lease until", job.lease_expires_at.map(|at| moment(Some(at)))),
         ("progress", progress.map(|progress| progress.trim().to_owned())),

@@ -57,8 +57,8 @@ impl HealthReportApi {
     /// Get the health report
     ///
     /// What `app doctor` says: each finding with what mends it, the database's settings, backlog,
-    /// workers, failing kinds, dead letters and storage among them. It only reads. For operators and
-    /// admins.
+    /// workers, failing kinds, dead letters and storage among them. It only reads. For operators
+    /// and admins.
     #[oai(
         path = "/v1/health-report",
         method = "get",
@@ -132,7 +132,7 @@ impl From<Finding> for FindingOut {
     }
 }
 
-/// What is amiss with the database and the queue in it, and what mends it.
+/// A report of what is amiss with the database and the queue in it, and what mends it.
 #[derive(Debug, Serialize, Object)]
 #[oai(rename = "HealthReport")]
 struct HealthReportOut {

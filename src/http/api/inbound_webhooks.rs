@@ -1,7 +1,6 @@
 //! Inbound webhooks: the transactions that payment providers send.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use poem::{FromRequest, Request, RequestBody};
@@ -12,7 +11,7 @@ use serde::Serialize;
 use super::ApiTags;
 use super::record_transactions::{ReceivedTransaction, RecordTransactions};
 use crate::http::edge::client_address::ClientAddress;
-use crate::http::edge::metrics::{Metrics, Reading};
+use crate::http::edge::intake::Intake;
 use crate::http::edge::rate_limits::{LimitClass, RateLimits};
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::trace;
@@ -24,8 +23,6 @@ use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::{Refusals, Refused};
 use crate::payments::transactions::{MAX_NAME_CHARS, NewTransaction, Recorded};
 use crate::standard_webhooks::{SignatureHeader, SignatureHeaders, Verifier};
-
-const PATH: &str = "/v1/webhooks/transactions";
 
 /// The answer to a sender whose transaction conflicts with a stored one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -47,22 +44,7 @@ pub struct InboundWebhooksApi {
     /// The answer to a conflict.
     pub conflict_answer: ConflictAnswer,
     /// Counts what was answered.
-    pub counts: Arc<Counts>,
-}
-
-/// The numbers of answers to inbound webhooks since the start.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// New transactions.
-    pub accepted: AtomicU64,
-    /// Transactions that were known already.
-    pub duplicates: AtomicU64,
-    /// Known ids with other content.
-    pub conflicts: AtomicU64,
-    /// Refused with 4xx, conflicts not among them.
-    pub rejected: AtomicU64,
-    /// Refused with 503: the sender will come again.
-    pub unavailable: AtomicU64,
+    pub intake: Arc<Intake>,
 }
 
 #[OpenApi]
@@ -107,7 +89,7 @@ impl InboundWebhooksApi {
 
         let recorded = self.shared_commit.commit(ReceivedTransaction::new(transaction)).await?;
 
-        self.counts.count(recorded);
+        self.intake.count(recorded);
         trace::note_outcome(recorded.as_str());
         let flag = match recorded {
             Recorded::New(_) | Recorded::Duplicate => None,
@@ -137,47 +119,6 @@ impl<'a> FromRequest<'a> for AdmittedSource {
         let source = source.expect("RateLimitHeaders is around all operations");
         limits.admit(LimitClass::InboundWebhook, &source.subject()).await?;
         Ok(Self)
-    }
-}
-
-impl Counts {
-    /// Shows the counts at `/metrics`.
-    pub fn show(self: &Arc<Self>, metrics: &Metrics) {
-        let counts = Arc::clone(self);
-        metrics.counters_at_scrape("inbound_webhooks", "Inbound webhooks by outcome", move || {
-            let outcomes = [
-                ("accepted", &counts.accepted),
-                ("duplicate", &counts.duplicates),
-                ("conflict", &counts.conflicts),
-                ("rejected", &counts.rejected),
-                ("unavailable", &counts.unavailable),
-            ];
-            let reading = |(outcome, count): (&str, &AtomicU64)| {
-                Reading::of("outcome", outcome, count.load(Ordering::Relaxed) as f64)
-            };
-            outcomes.map(reading).to_vec()
-        });
-    }
-
-    fn count(&self, recorded: Recorded) {
-        let count = match recorded {
-            Recorded::New(_) => &self.accepted,
-            Recorded::Duplicate => &self.duplicates,
-            Recorded::Conflict => &self.conflicts,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts what was refused, wherever on its way it was.
-    pub fn count_refusal(&self, path: &str, code: Code) {
-        if path != PATH || code == Code::TransactionConflict {
-            return;
-        }
-        match code.status() {
-            503 => self.unavailable.fetch_add(1, Ordering::Relaxed),
-            400..500 => self.rejected.fetch_add(1, Ordering::Relaxed),
-            _ => return,
-        };
     }
 }
 

@@ -10,10 +10,14 @@
 //! - [`deposits`], [`withdrawals`], [`transfers`]: orders; [`orders`] is their common part.
 //! - [`webhook_endpoints`]: whom we tell what, and what became of that.
 //! - [`audit`]: who did what, and proofs of it. [`timelines`]: what happened to one thing.
+//! - [`failures`]: what failed, by fingerprint. [`bulk_operations`]: actions on all jobs of a
+//!   filter.
+//! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs and operators' decisions over them.
 //! - [`jobs`], [`queues`], [`schedules`], [`workers`]: what operators read and do.
 //! - [`overview`], [`health_report`], [`verifications`]: how things stand, what is amiss, and
 //!   whether every guarantee holds.
+//! - [`activity`]: what happened when, for charts.
 //! - [`system`], [`metrics`], [`docs`]: health and build, figures, documentation.
 //! - [`openapi`]: the document with its examples, and the collection of requests made from it.
 //!
@@ -25,11 +29,15 @@
 //!
 //! [`Refused`]: crate::http::wire::refused::Refused
 
+pub mod activity;
 pub mod audit;
 pub mod auth;
+pub mod bulk_operations;
+pub mod conflicts;
 pub mod dead_letters;
 pub mod deposits;
 pub mod docs;
+pub mod failures;
 pub mod health_report;
 pub mod inbound_webhooks;
 pub mod jobs;
@@ -55,11 +63,15 @@ pub mod workers;
 
 use poem_openapi::Tags;
 
+use self::activity::ActivityApi;
 use self::audit::AuditApi;
 use self::auth::AuthApi;
+use self::bulk_operations::BulkOperationsApi;
+use self::conflicts::ConflictsApi;
 use self::dead_letters::DeadLettersApi;
 use self::deposits::DepositsApi;
 use self::docs::DocsApi;
+use self::failures::FailuresApi;
 use self::health_report::HealthReportApi;
 use self::inbound_webhooks::InboundWebhooksApi;
 use self::jobs::JobsApi;
@@ -95,10 +107,16 @@ pub type Apis = (
         TransfersApi,
     ),
     (WebhookEndpointsApi, DeliveriesApi),
-    (DeadLettersApi, AuditApi, TimelinesApi),
+    OperatorApis,
+    (SystemApi, MetricsApi, DocsApi),
+);
+
+/// The APIs of those who look after the service.
+pub type OperatorApis = (
+    (FailuresApi, BulkOperationsApi, ConflictsApi),
+    (DeadLettersApi, AuditApi, TimelinesApi, ActivityApi),
     (JobsApi, QueuesApi, QueueLimitsApi, SchedulesApi, WorkersApi),
     (OverviewApi, HealthReportApi, VerificationsApi),
-    (SystemApi, MetricsApi, DocsApi),
 );
 
 /// The groups of operations in the document.
@@ -131,6 +149,15 @@ pub enum ApiTags {
     /// Whom we tell what, by webhooks of ours.
     #[oai(rename = "webhook endpoints")]
     WebhookEndpoints,
+    /// Jobs that failed, grouped by what their errors say, for operators.
+    #[oai(rename = "failures")]
+    Failures,
+    /// Actions on all jobs that match a filter, for operators.
+    #[oai(rename = "operations")]
+    Operations,
+    /// Transactions that came again with other content, for operators.
+    #[oai(rename = "conflicts")]
+    Conflicts,
     /// Discarded jobs, for operators.
     #[oai(rename = "dead letters")]
     DeadLetters,

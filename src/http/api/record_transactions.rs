@@ -33,6 +33,7 @@ impl ReceivedTransaction {
 }
 
 impl Work for RecordTransactions {
+    const NAME: &'static str = "webhooks";
     type Item = ReceivedTransaction;
     type Output = Recorded;
 

@@ -2,10 +2,11 @@
 //!
 //! - [`server`]: the accept loop, with its limits for connections and slow clients;
 //!   [`open_files`]: the number of connections that the process can afford.
-//! - [`trace`]: the SERVER span, the log line and the id of each request. [`metrics`]: figures for
-//!   Prometheus.
+//! - [`trace`]: the SERVER span, the log line and the id of each request. [`request_metrics`]: how
+//!   many there are, and how long they take.
 //! - [`audience`]: the callers that are answered at all. [`pages_or_api`]: whether the operator's
 //!   pages answer them, or the API.
+//! - [`intake`]: inbound webhooks by their answer.
 //! - [`cors`], [`security_headers`]: headers for browsers.
 //! - [`client_address`], [`rate_limits`]: the address a request comes from, and the quota of its
 //!   caller.
@@ -26,11 +27,12 @@ pub mod client_address;
 pub mod cors;
 pub mod database;
 pub mod idempotency;
-pub mod metrics;
+pub mod intake;
 pub mod open_files;
 pub mod pages_or_api;
 pub mod password_sign_ins;
 pub mod rate_limits;
+pub mod request_metrics;
 pub mod security_headers;
 pub mod server;
 pub mod shared_commit;

@@ -12,8 +12,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
+use opentelemetry::trace::{
+    Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
+};
+use opentelemetry::{Context, InstrumentationScope, KeyValue, global};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, raw_sql};
 use surety_postgres::Abandoned;
@@ -21,6 +25,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::http::wire::problem::{Code, Problem, is_about_the_data};
+use crate::metrics::instruments::{COMMIT_DURATION, COMMIT_REQUESTS};
+use crate::metrics::{Durations, Metrics, Timings};
 use crate::payments::LedgerError;
 use crate::payments::transactions::TransactionError;
 use crate::queue::batcher::{Batcher, Limits, NoAnswer, Processor, Reply, Request};
@@ -38,6 +44,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// those in the commit are answered by it, and so much less that whoever then asks again is served
 /// within five seconds of what went wrong.
 const COMMIT_WITHIN: Duration = Duration::from_millis(2500);
+/// The most requests that the span of a commit is linked to.
+const MAX_LINKS: usize = 32;
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// A connection that does not answer to `begin` by then is cut off, and there is still time to
 /// commit by another.
@@ -45,6 +53,8 @@ const BEGIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// The writing of requests that share a commit.
 pub trait Work: Send + Sync + 'static {
+    /// The name of this work, in figures and spans.
+    const NAME: &'static str;
     /// The item that a request hands in.
     type Item: Send + Sync + 'static;
     /// The result of writing an item.
@@ -72,8 +82,11 @@ enum NotWritten {
 /// The queue into which requests hand their items. Clones share the same committers, which end when
 /// the last is dropped and everything handed in was committed.
 pub struct SharedCommit<W: Work> {
-    batcher: Batcher<W::Item, Answer<W>>,
+    batcher: Batcher<HandedIn<W>, Answer<W>>,
 }
+
+/// An item, and the span of the request that handed it in.
+type HandedIn<W> = (<W as Work>::Item, SpanContext);
 
 impl<W: Work> Clone for SharedCommit<W> {
     fn clone(&self) -> Self {
@@ -91,7 +104,9 @@ impl<W: Work> SharedCommit<W> {
         committers: u16,
         database: &PgConnectOptions,
         notifier: &Notifier,
+        metrics: &Metrics,
     ) -> (Self, JoinSet<()>) {
+        let figures = CommitFigures::show::<W>(metrics);
         let (work, unanswered) = (Arc::new(work), Arc::new(AtomicU64::new(0)));
         let abandoned = Abandoned::new(database.clone());
         let committers = (0..committers).map(|_| Committer {
@@ -101,6 +116,7 @@ impl<W: Work> SharedCommit<W> {
             unanswered: Arc::clone(&unanswered),
             abandoned: abandoned.clone(),
             notifier: notifier.clone(),
+            figures: figures.clone(),
         });
         let limits = Limits { waiting: MAX_WAITING, batch: MAX_BATCH };
         let (batcher, running) = Batcher::start(limits, committers);
@@ -117,7 +133,8 @@ impl<W: Work> SharedCommit<W> {
     /// commit is not known; [`Code::Overloaded`] at once when too many wait already;
     /// [`Code::InternalError`].
     pub async fn commit(&self, item: W::Item) -> Result<W::Output, Problem> {
-        match self.batcher.ask_within(item, ANSWER_WITHIN).await {
+        let asked_in = Context::current().span().span_context().clone();
+        match self.batcher.ask_within((item, asked_in), ANSWER_WITHIN).await {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(NotWritten::Refused)) => Err(Problem::new(Code::InternalError)),
             Err(NoAnswer::Full) => Err(Problem::new(Code::Overloaded)),
@@ -146,18 +163,49 @@ struct Committer<W: Work> {
     /// Counts those whose backends may still be there.
     abandoned: Abandoned,
     notifier: Notifier,
+    figures: CommitFigures,
+}
+
+/// The times and sizes of commits.
+#[derive(Clone)]
+struct CommitFigures {
+    committed: Arc<Durations>,
+    failed: Arc<Durations>,
+    requests: Arc<Durations>,
+}
+
+impl CommitFigures {
+    fn show<W: Work>(metrics: &Metrics) -> Self {
+        let (times, sizes) = (Timings::new(&COMMIT_DURATION), Timings::new(&COMMIT_REQUESTS));
+        let figures = Self {
+            committed: times.of(&[W::NAME, "committed"]),
+            failed: times.of(&[W::NAME, "failed"]),
+            requests: sizes.of(&[W::NAME]),
+        };
+        metrics.collect(move || vec![times.family(), sizes.family()]);
+        figures
+    }
 }
 
 impl<W: Work> Processor for Committer<W> {
-    type Item = W::Item;
+    type Item = HandedIn<W>;
     type Answer = Answer<W>;
 
     /// Commits the batch and answers each of it. If the database refuses it because of what it
     /// holds, its members are tried one by one, so that one of them harms no other.
-    async fn process(&mut self, batch: Vec<Request<W::Item, Answer<W>>>) {
-        let (items, replies): (Vec<W::Item>, Vec<Reply<Answer<W>>>) =
+    async fn process(&mut self, batch: Vec<Request<HandedIn<W>, Answer<W>>>) {
+        let (handed_in, replies): (Vec<HandedIn<W>>, Vec<Reply<Answer<W>>>) =
             batch.into_iter().map(Request::into_parts).unzip();
-        match self.commit(&items).await {
+        let (items, asked_in): (Vec<W::Item>, Vec<SpanContext>) = handed_in.into_iter().unzip();
+        let (began, began_at) = (Instant::now(), SystemTime::now());
+        let result = self.commit(&items).await;
+        self.figures.requests.observe_number(items.len() as f64);
+        match &result {
+            Ok(_) => self.figures.committed.observe(began.elapsed()),
+            Err(_) => self.figures.failed.observe(began.elapsed()),
+        }
+        record_span::<W>(began_at, &asked_in, result.is_ok());
+        match result {
             Ok(outputs) => {
                 for (reply, output) in replies.into_iter().zip(outputs) {
                     reply.send(Ok(output));
@@ -243,6 +291,34 @@ impl<W: Work> Committer<W> {
         raw_sql("begin").execute(&mut connection).await?;
         Ok(IdleConnection { connection, made_at })
     }
+}
+
+/// Records the span of a commit, linked to the requests that it carried: a trace of its own,
+/// because it belongs to all of them. Only where one of them is recorded.
+fn record_span<W: Work>(began_at: SystemTime, asked_in: &[SpanContext], is_committed: bool) {
+    let links: Vec<Link> = asked_in
+        .iter()
+        .filter(|context| context.is_sampled())
+        .take(MAX_LINKS)
+        .map(|context| Link::with_context(context.clone()))
+        .collect();
+    if links.is_empty() {
+        return;
+    }
+    let scope = InstrumentationScope::builder("surety.http").build();
+    let requests = i64::try_from(asked_in.len()).unwrap_or(i64::MAX);
+    let mut span = global::tracer_with_scope(scope).build_with_context(
+        SpanBuilder::from_name(format!("commit {}", W::NAME))
+            .with_kind(SpanKind::Internal)
+            .with_start_time(began_at)
+            .with_links(links)
+            .with_attributes([KeyValue::new("app.commit.requests", requests)]),
+        &Context::new(),
+    );
+    if !is_committed {
+        span.set_status(Status::error("not committed"));
+    }
+    span.end();
 }
 
 /// The reason that a shared commit did not happen.

@@ -101,6 +101,12 @@ catalogue! {
     VerificationNotFound = "verification-not-found", 404, "Verification not found";
     /// No job with this number was given up; or it is so long ago that it is no longer kept.
     DeadLetterNotFound = "dead-letter-not-found", 404, "Dead letter not found";
+    /// No job failed so any more.
+    FailureNotFound = "failure-not-found", 404, "Failure not found";
+    /// There is no bulk operation with this number.
+    OperationNotFound = "operation-not-found", 404, "Operation not found";
+    /// There is no conflict with this number.
+    ConflictNotFound = "conflict-not-found", 404, "Conflict not found";
     /// You have no webhook endpoint with this id.
     EndpointNotFound = "endpoint-not-found", 404, "Endpoint not found";
     /// The event was not for this endpoint, or there is no such event or replay.
@@ -133,6 +139,17 @@ catalogue! {
     /// The order or transaction of the dead letter has its outcome, so running the job again would
     /// do nothing.
     NothingToRedrive = "nothing-to-redrive", 409, "Nothing to redrive";
+    /// No job would be changed: a dry run says why.
+    NothingEligible = "nothing-eligible", 409, "Nothing eligible";
+    /// As many bulk operations as there may be are not finished yet.
+    TooManyOperations = "too-many-operations", 409, "Too many operations";
+    /// The bulk operation is completed or cancelled.
+    OperationFinished = "operation-finished", 409, "Operation finished";
+    /// Somebody has decided over the conflict before.
+    ConflictResolved = "conflict-resolved", 409, "Conflict resolved";
+    /// The ledger cannot be corrected by this conflict, or not yet: the transaction has no outcome,
+    /// or another conflict of it was corrected.
+    NotCorrectable = "not-correctable", 409, "Not correctable";
     /// You have as many webhook endpoints as you may.
     TooManyEndpoints = "too-many-endpoints", 409, "Too many endpoints";
     /// The endpoint is disabled, so nothing can be sent to it. Enable it first.

@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn only_some_parameters_may_appear_several_times() {
         let uri = |query: &str| format!("/v1/jobs?{query}").parse::<Uri>().expect("a URI");
-        let is_fine = |query| refuse_other_parameters(&uri(query), &["limit"], &["state"]).is_ok();
+        let is_fine =
+            |query: &str| refuse_other_parameters(&uri(query), &["limit"], &["state"]).is_ok();
         assert!(is_fine("state=a&state=b&limit=1"));
         assert!(!is_fine("limit=1&limit=1") && !is_fine("sate=a"));
         let many = |count: usize| vec!["state=a"; count].join("&");

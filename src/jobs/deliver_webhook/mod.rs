@@ -34,6 +34,7 @@ use crate::deliveries::{
     Client, Delivery, Outcome, OwnHeaders, Planned, RetrySchedule, Sent, TargetUrl, health, retry,
 };
 use crate::ids::EndpointId;
+use crate::metrics::Timings;
 use crate::queue::{Committed, Job, JobContext, JobError, NewJob, QueueError};
 use crate::standard_webhooks::{MessageId, Signer, SigningKey, WebhookSecret};
 
@@ -69,6 +70,12 @@ impl Webhooks {
             schedule: Arc::new(schedule),
             windows: Windows::default(),
         }
+    }
+
+    /// The times of attempts so far.
+    #[must_use]
+    pub fn durations(&self) -> &Timings {
+        self.client.durations()
     }
 }
 

@@ -12,13 +12,14 @@ pub use super::delivery_views::{AttemptView, DeliveryView};
 use super::subject;
 use crate::audit;
 use crate::deliveries::endpoints;
-pub use crate::deliveries::outgoing::DeliveryState;
+pub use crate::deliveries::outgoing::{DeliveryKey, DeliveryState};
+pub use crate::deliveries::reading::Filter as DeliveryFilter;
+pub use crate::ids::EventId;
 
-use crate::deliveries::outgoing::DeliveryKey;
 use crate::deliveries::reading::{self, DeliveryOverview};
 use crate::deliveries::replaying;
 use crate::events;
-use crate::ids::{EndpointId, EventId};
+use crate::ids::EndpointId;
 use crate::jobs::announcements;
 use crate::jobs::{DeliverWebhook, ReplayDeliveries};
 use crate::operations::Identity;
@@ -91,6 +92,22 @@ pub async fn list(
     require(&mut *conn, scope, endpoint).await?;
     let found = reading::list(conn, endpoint, state, before, limit).await?;
     Ok(found.into_iter().map(DeliveryView::from).collect())
+}
+
+/// The newest deliveries to all endpoints, or to one; newest first, at most `limit` of those behind
+/// `before`.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn browse(
+    conn: &mut PgConnection,
+    filter: DeliveryFilter,
+    before: Option<DeliveryKey>,
+    limit: u16,
+) -> sqlx::Result<(Vec<DeliveryView>, Option<DeliveryKey>)> {
+    let page = reading::browse(conn, filter, before, limit).await?;
+    Ok((page.deliveries.into_iter().map(DeliveryView::from).collect(), page.next))
 }
 
 /// A delivery with its last attempts, the first of them first.

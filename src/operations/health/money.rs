@@ -1,5 +1,5 @@
-//! Money that needs somebody: transactions that came again with other content, and a ledger of which
-//! a guarantee is broken.
+//! Money that needs somebody: transactions that came again with other content, and a ledger of
+//! which a guarantee is broken.
 
 use sqlx::PgConnection;
 

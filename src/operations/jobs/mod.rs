@@ -2,8 +2,8 @@
 //!
 //! - [`selection`]: the filter language, as flags and URL queries spell it.
 //! - [`reading`]: lists, one job with the reasons why it has not run, waiting for jobs to end.
-//! - [`change`]: retry, early run, cancel and discard of jobs by number.
-//! - [`matching`]: the numbers of all jobs that match a filter, for [`change`].
+//! - [`change`]: retry, early run, cancel and discard of jobs by number; `super::bulk` has that of
+//!   all that match a filter.
 //! - [`edit`] and [`enqueue`]: other arguments for a job, and new jobs.
 //! - [`reveal`]: arguments with what is hidden elsewhere.
 //!
@@ -14,19 +14,20 @@
 pub mod change;
 pub mod edit;
 pub mod enqueue;
-pub mod matching;
 pub mod reading;
 pub mod reveal;
 pub mod selection;
 
 pub use self::change::{ChangeJobs, JobAction, JobChange, JobRefusal, JobResult, RefusalClass};
 pub use self::selection::JobSelection;
+pub use crate::jobs::changes::acting::ChangeError as JobsError;
 pub use crate::jobs::dead_letters::is_about_money;
 pub use crate::queue::AttemptOutcome;
 pub use crate::queue::JobId;
 pub use crate::queue::JobState;
 pub use crate::queue::operate::ArgsMatch;
 pub use crate::queue::operate::JobFilter;
+pub use crate::queue::operate::failures::{Fingerprint, InvalidFingerprint};
 pub use crate::queue::operate::inspect::{
     Attempt, Explanation, Intervention, JobDetails, JobTraces, ResolutionKind, traces,
 };
@@ -34,28 +35,8 @@ pub use crate::queue::operate::list::{JobSummary, MAX_LISTED};
 
 use sqlx::PgPool;
 
-use crate::jobs::dead_letters::DeadLetterError;
 use crate::jobs::{self, Services};
-use crate::queue::QueueError;
 use crate::queue::Registry;
-
-/// An operation on jobs that could not be carried out. Refusals of single jobs are
-/// [`JobRefusal`]s.
-#[derive(Debug, thiserror::Error)]
-pub enum JobsError {
-    /// The queue's database refused or did not answer.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// An order or transaction could not be brought along.
-    #[error(transparent)]
-    Money(#[from] DeadLetterError),
-}
-
-impl From<sqlx::Error> for JobsError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Queue(error.into())
-    }
-}
 
 /// The kinds that this program knows, to check arguments by.
 fn known_kinds(pool: &PgPool) -> Registry<Services> {

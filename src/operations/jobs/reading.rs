@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::{Explanation, JobDetails, JobFilter, JobId, JobState, JobSummary, JobsError};
-use crate::jobs::dead_letters::{self, Subject};
+use crate::jobs::dead_letters::{JobSubject, Subject};
 use crate::operations::dead_letters::{OrderView, TransactionView};
 use crate::queue::JsonText;
 use crate::queue::operate::{inspect, list as lists, waiting};
@@ -76,8 +76,9 @@ pub async fn explain(
     let mut tx = conn.begin_with("begin isolation level repeatable read, read only").await?;
     let why = inspect::why_not_run(&mut tx, id).await?;
     let job = inspect::find_job(&mut tx, id).await?;
-    let subject = match &job {
-        Some(job) => dead_letters::subject_of(&mut tx, job).await?,
+    let about = job.as_ref().and_then(|job| JobSubject::of(&job.kind, &job.stored_args));
+    let subject = match about {
+        Some(about) => about.find(&mut tx).await?,
         None => None,
     };
     tx.rollback().await?;

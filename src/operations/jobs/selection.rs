@@ -12,7 +12,15 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{ArgsMatch, JobFilter, JobId, JobState, JobsError};
+use crate::jobs::SettleTransaction;
+use crate::jobs::dead_letters::DeadLetterError;
 use crate::operations::database_now;
+use crate::payments::transactions;
+use crate::queue::Job as _;
+use crate::queue::operate::failures::Fingerprint;
+
+/// A transaction and its job are written by one database transaction, a moment apart.
+const ENQUEUED_WITHIN: time::Duration = time::Duration::seconds(30);
 
 /// The most jobs that a selection names one by one: as many as a page of a list has.
 pub const MAX_IDS: usize = super::MAX_LISTED as usize;
@@ -48,6 +56,10 @@ pub struct JobSelection {
     pub args: Vec<ArgsMatch>,
     /// Jobs, any of which it may be; at most [`MAX_IDS`] of them.
     pub ids: Option<Vec<JobId>>,
+    /// The fingerprint of a job's last failure.
+    pub fingerprint: Option<Fingerprint>,
+    /// The provider's id of a transaction that a job must be about.
+    pub transaction: Option<String>,
 }
 
 impl JobSelection {
@@ -69,6 +81,8 @@ impl JobSelection {
             decided,
             args,
             ids,
+            fingerprint,
+            transaction,
         } = self;
         let lists = [kinds, queues, tags, keys];
         let moments = [since, until, failed_since, failed_until];
@@ -80,6 +94,8 @@ impl JobSelection {
             && moments.into_iter().all(Option::is_none)
             && decided.is_none()
             && ids.is_none()
+            && fingerprint.is_none()
+            && transaction.is_none()
     }
 
     /// The filter, with relative times counted back from the database's clock.
@@ -93,7 +109,7 @@ impl JobSelection {
             true => OffsetDateTime::UNIX_EPOCH,
             false => database_now(conn).await?,
         };
-        Ok(JobFilter {
+        let mut filter = JobFilter {
             states: self.states,
             kinds: self.kinds,
             queues: self.queues,
@@ -108,8 +124,38 @@ impl JobSelection {
             decided: self.decided,
             args: self.args,
             ids: self.ids,
-        })
+            fingerprint: self.fingerprint,
+            ..JobFilter::default()
+        };
+        if let Some(transaction) = &self.transaction {
+            narrow_to_transaction(conn, &mut filter, transaction).await?;
+        }
+        Ok(filter)
     }
+}
+
+/// Narrows a filter to the jobs about a transaction, which were enqueued when that was accepted.
+async fn narrow_to_transaction(
+    conn: &mut PgConnection,
+    filter: &mut JobFilter,
+    transaction_id: &str,
+) -> Result<(), JobsError> {
+    let found = transactions::find(conn, transaction_id).await.map_err(DeadLetterError::from)?;
+    let kind = SettleTransaction::KIND;
+    let is_wanted = filter.kinds.is_empty() || filter.kinds.iter().any(|wanted| wanted == kind);
+    let Some(transaction) = found.filter(|_| is_wanted) else {
+        // No job is among none.
+        filter.ids = Some(Vec::new());
+        return Ok(());
+    };
+    let (first, last) =
+        (transaction.created_at - ENQUEUED_WITHIN, transaction.created_at + ENQUEUED_WITHIN);
+    filter.kinds = vec![kind.to_owned()];
+    filter.args.push(ArgsMatch::new("transaction", transaction.id.to_string()));
+    filter.since = Some(filter.since.map_or(first, |since| since.max(first)));
+    filter.until = Some(filter.until.map_or(last, |until| until.min(last)));
+    filter.is_prompt = true;
+    Ok(())
 }
 
 /// A time as people give it: `2026-11-21T08:00:00Z`, or a time ago such as `2h`.
@@ -151,6 +197,9 @@ pub enum InvalidValue {
     /// No state of a job.
     #[error("there are {}", JobState::ALL.map(JobState::name).join(", "))]
     State,
+    /// No fingerprint of a failure.
+    #[error("not 16 hexadecimal digits in lower case; 'app failures list' shows them")]
+    Fingerprint,
     /// No assignment.
     #[error("not FIELD=VALUE")]
     Field,
@@ -183,6 +232,15 @@ pub fn parse_time(text: &str) -> Result<OffsetDateTime, InvalidValue> {
 /// [`InvalidValue::State`].
 pub fn parse_state(text: &str) -> Result<JobState, InvalidValue> {
     JobState::ALL.into_iter().find(|state| state.name() == text).ok_or(InvalidValue::State)
+}
+
+/// The fingerprint that people write so.
+///
+/// # Errors
+///
+/// [`InvalidValue::Fingerprint`].
+pub fn parse_fingerprint(text: &str) -> Result<Fingerprint, InvalidValue> {
+    text.parse().map_err(|_| InvalidValue::Fingerprint)
 }
 
 /// A field at the top of the arguments and its value, as `FIELD=VALUE`.

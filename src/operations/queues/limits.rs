@@ -60,8 +60,8 @@ impl Serialize for LimitsView {
     }
 }
 
-/// A version of a queue's limits, for changes that are meant for those that somebody has seen: other
-/// limits have another one.
+/// A version of a queue's limits, for changes that are meant for those that somebody has seen:
+/// other limits have another one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LimitsVersion(String);
 

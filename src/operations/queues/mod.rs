@@ -232,8 +232,8 @@ pub async fn limits(conn: &mut PgConnection, queue: &str) -> Result<Option<Limit
     Ok(queues::limits(conn, queue).await?)
 }
 
-/// Changes some limits of a queue, and returns all that it has from then on. With `if_version`, only
-/// if they still have that [version](LimitsVersion).
+/// Changes some limits of a queue, and returns all that it has from then on. With `if_version`,
+/// only if they still have that [version](LimitsVersion).
 ///
 /// # Errors
 ///

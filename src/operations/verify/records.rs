@@ -259,7 +259,7 @@ pub(super) async fn record(
     Ok(())
 }
 
-/// What is kept of a result: the report, or else the reason that there is none.
+/// The report of a result, or else the reason that there is none.
 fn stored(result: &Result<Report, VerifyError>) -> (Option<JsonText>, Option<String>) {
     match result {
         Ok(report) => (JsonText::of(report).ok(), None),

@@ -4,6 +4,7 @@
 
 (() => {
   const live = document.querySelector(".live");
+  if (live) live.hidden = false;
   const keysAreOff = () => localStorage.getItem("surety.keys") === "off";
 
   // 1. Following what happens: the parts of the page that say so are asked for again.

@@ -1,5 +1,6 @@
 //! Names and values of a query or a form, in their order.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::form_urlencoded;
 
 use crate::http::wire::problem::{Code, Problem};
@@ -107,9 +108,12 @@ impl Pairs {
     }
 }
 
+/// Characters with a meaning in a path, and all that might have one.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
 /// A segment of a path, with everything escaped that has a meaning there.
 pub(in crate::pages) fn segment(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 #[cfg(test)]
@@ -142,6 +146,6 @@ mod tests {
 
     #[test]
     fn a_segment_is_one_segment() {
-        assert_eq!(segment("a/b?c"), "a%2Fb%3Fc");
+        assert_eq!(segment("a/b?c d_e-f"), "a%2Fb%3Fc%20d_e-f");
     }
 }

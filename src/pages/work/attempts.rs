@@ -35,8 +35,6 @@ pub(super) struct EndedAttempt {
     pub(super) number: i16,
     /// The way it ended.
     pub(super) ending: &'static str,
-    /// The class of that.
-    pub(super) tone: &'static str,
     /// The end.
     pub(super) at: OffsetDateTime,
     /// The worker.
@@ -71,6 +69,7 @@ pub(super) fn stretches(job: &JobDetails, now: OffsetDateTime) -> (Vec<Stretch>,
             stretches.push(scale.stretch(title, "runs", "run", (started_at, end)));
         }
         (state, _) if state.is_waiting() => stretches.extend(scale.wait("Waits", at, end)),
+        _ if shown.is_empty() => stretches.extend(scale.wait("Waited", at, end)),
         _ => {}
     }
     (stretches, left_out)
@@ -80,16 +79,12 @@ pub(super) fn stretches(job: &JobDetails, now: OffsetDateTime) -> (Vec<Stretch>,
 pub(super) fn ended(attempts: &[Attempt]) -> Vec<EndedAttempt> {
     let shown = attempts.iter().rev().take(SHOWN);
     shown
-        .map(|attempt| {
-            let (ending, tone) = in_words(attempt.outcome);
-            EndedAttempt {
-                number: attempt.attempt,
-                ending,
-                tone,
-                at: attempt.ended_at,
-                worker: attempt.worker_id,
-                error: attempt.error.clone(),
-            }
+        .map(|attempt| EndedAttempt {
+            number: attempt.attempt,
+            ending: in_words(attempt.outcome).0,
+            at: attempt.ended_at,
+            worker: attempt.worker_id,
+            error: attempt.error.clone(),
         })
         .collect()
 }

@@ -10,10 +10,9 @@ use crate::http::wire::problem::{Code, Problem};
 use crate::operations::Mode;
 use crate::operations::jobs::reading::{self, ExplainedJob};
 use crate::operations::jobs::{
-    ChangeJobs, JobAction, JobChange, JobDetails, JobId, JobState, ResolutionKind, change,
-    is_about_money, traces,
+    ChangeJobs, JobAction, JobChange, JobDetails, JobId, JobRefusal, JobState, RefusalClass,
+    ResolutionKind, change, is_about_money, traces,
 };
-use crate::pages::access::Right;
 use crate::pages::frame::Frame;
 use crate::pages::json_text::indented;
 use crate::pages::refusals::{Refusal, not_found};
@@ -40,11 +39,26 @@ struct JobPage {
     args: String,
     checkpoint: Option<String>,
     output: Option<String>,
-    /// The label of the action that makes it run, if there is one.
-    retry: Option<&'static str>,
-    can_cancel: bool,
-    can_discard: bool,
-    may_act: bool,
+    can: Can,
+}
+
+/// The actions that a job can undergo in its state, whoever may do them.
+struct Can {
+    run_now: bool,
+    redrive: bool,
+    cancel: bool,
+    discard: bool,
+}
+
+impl Can {
+    fn of(job: &JobDetails) -> Self {
+        Self {
+            run_now: matches!(job.state, JobState::Scheduled | JobState::Retryable),
+            redrive: job.state == JobState::Discarded,
+            cancel: job.state.is_unfinished() && !is_about_money(&job.kind),
+            discard: job.state.is_waiting(),
+        }
+    }
 }
 
 /// A decision or an intervention of somebody's.
@@ -67,7 +81,6 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
 
     let frame = visit.frame(format!("Job {id}"));
     let (stretches, left_out) = attempts::stretches(&job, frame.now());
-    let is_money = is_about_money(&job.kind);
     let shown = |json: &str| cut(indented(json));
     let trace = traces.enqueued.as_deref().and_then(trace_id);
     let kept = visit.site.traces.as_ref().zip(trace.as_deref());
@@ -85,25 +98,9 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         args: shown(job.args.get()),
         checkpoint: job.checkpoint.as_ref().map(|json| shown(json.get())),
         output: job.output.as_ref().map(|json| shown(json.get())),
-        retry: retry_label(job.state),
-        can_cancel: job.state.is_unfinished() && !is_money,
-        can_discard: job.state.is_waiting(),
-        may_act: visit.visitor.may(right_over(&job.kind)),
+        can: Can::of(&job),
         job,
     })
-}
-
-/// What moves money is decided by an admin, by whatever way it is done.
-fn right_over(kind: &str) -> Right {
-    if is_about_money(kind) { Right::Decide } else { Right::Operate }
-}
-
-fn retry_label(state: JobState) -> Option<&'static str> {
-    match state {
-        JobState::Scheduled | JobState::Retryable => Some("Run now"),
-        JobState::Discarded => Some("Retry"),
-        JobState::Available | JobState::Running | JobState::Completed | JobState::Cancelled => None,
-    }
 }
 
 fn cut(text: String) -> String {
@@ -141,9 +138,19 @@ fn decisions(job: &JobDetails) -> Vec<Decision> {
     all
 }
 
-/// Runs it now, or again.
-pub(in crate::pages) async fn retry(visit: Arc<Visit>) -> Result<Answer, Refusal> {
-    change_it(&visit, JobAction::Retry).await
+/// Makes it due, if it waits.
+pub(in crate::pages) async fn run(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    change_it(&visit, JobAction::RunNow).await
+}
+
+/// Runs it again, if it is discarded.
+pub(in crate::pages) async fn redrive(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    change_it(&visit, JobAction::Redrive).await
+}
+
+/// Writes it off, if it is discarded.
+pub(in crate::pages) async fn write_off(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    change_it(&visit, JobAction::WriteOff).await
 }
 
 /// Cancels it.
@@ -160,17 +167,15 @@ async fn change_it(visit: &Visit, action: JobAction) -> Result<Answer, Refusal> 
     let id = JobId(visit.parsed("id")?);
     let actor = visit.actor()?;
     let mut conn = visit.connect().await?;
-    let explained = reading::explain(&mut conn, id).await?;
-    let job = explained.ok_or_else(|| not_found(&format!("job {id}")))?.job;
-    // A kind never changes, so this holds until the change is made.
-    visit.require(right_over(&job.kind))?;
     let request = ChangeJobs { action, ids: &[id], mode: Mode::Commit };
     let results = change::change(&mut conn, request, &actor).await?;
-    let outcome = results.first().map(|result| result.outcome);
-    let changed = outcome.ok_or_else(|| not_found(&format!("job {id}")))?;
-    let changed = changed.map_err(|refusal| {
-        let words = format!("Job {id} was not changed: {refusal}.");
-        Problem::new(Code::UnacceptableValues).detail(words)
+    let outcome = results.first().map_or(Err(JobRefusal::NOT_FOUND), |result| result.outcome);
+    let changed = outcome.map_err(|refusal| match refusal.class() {
+        RefusalClass::NotFound => not_found(&format!("job {id}")),
+        RefusalClass::MovedOn | RefusalClass::Forbidden => {
+            let words = format!("Job {id} was not changed: {refusal}.");
+            Problem::new(Code::UnacceptableValues).detail(words).into()
+        }
     })?;
     visit.site.wake_workers().await;
     Ok(visit.done(format!("Job {id} {}.", in_words(changed))))
@@ -185,6 +190,7 @@ fn in_words(change: JobChange) -> &'static str {
         JobChange::CancelRequested => "runs, and its worker was asked to stop it",
         JobChange::Discarded => "is discarded",
         JobChange::Edited => "has other arguments",
+        JobChange::WrittenOff => "is written off",
     }
 }
 
@@ -198,11 +204,5 @@ mod tests {
         assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(), Some(id));
         assert_eq!(trace_id("00-<script>-00f067aa0ba902b7-01"), None);
         assert_eq!(trace_id(""), None);
-    }
-
-    #[test]
-    fn what_moves_money_is_an_admin_s_to_decide() {
-        assert_eq!(right_over("settle_transaction"), Right::Decide);
-        assert_eq!(right_over("send_notice"), Right::Operate);
     }
 }

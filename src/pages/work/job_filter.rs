@@ -22,13 +22,15 @@ const fn parameter(name: &'static str, title: &'static str, is_single: bool) -> 
     Parameter { name, title, is_single }
 }
 
-const PARAMETERS: [Parameter; 10] = [
+const PARAMETERS: [Parameter; 12] = [
     parameter("error", "Error contains", true),
     parameter("kind", "Kind", false),
     parameter("queue", "Queue", false),
     parameter("key", "Key", false),
     parameter("tag", "Tag", false),
     parameter("where", "Argument FIELD=VALUE", false),
+    parameter("transaction", "Transaction", true),
+    parameter("fingerprint", "Failure", true),
     parameter("attempt_gte", "Attempts at least", true),
     parameter("since", "Enqueued since", true),
     parameter("until", "Enqueued until", true),
@@ -39,13 +41,15 @@ const PARAMETERS: [Parameter; 10] = [
 pub(in crate::pages) const BY_NUMBER: &str = "id";
 
 /// All parameters of the page, those of a form that adds one included.
-pub(in crate::pages) const KNOWN: [&str; 13] = [
+pub(in crate::pages) const KNOWN: [&str; 15] = [
     "error",
     "kind",
     "queue",
     "key",
     "tag",
     "where",
+    "transaction",
+    "fingerprint",
     "attempt_gte",
     "since",
     "until",
@@ -107,6 +111,8 @@ pub(in crate::pages) fn selection(query: &Pairs) -> Result<JobSelection, Problem
         since: moment("since")?,
         until: moment("until")?,
         args: args.map_err(|error| wrong("where", &error))?,
+        fingerprint: query.parsed("fingerprint", "must be that of a failure")?,
+        transaction: query.one("transaction").map(str::to_owned),
         ..JobSelection::default()
     })
 }
@@ -167,9 +173,9 @@ mod tests {
     #[test]
     fn all_parameters_are_known_and_selected_by() {
         let names: Vec<&str> = PARAMETERS.iter().map(|parameter| parameter.name).collect();
-        assert_eq!(names, KNOWN[..10]);
-        let query = "error=refused&kind=a&queue=b&key=c&tag=d&where=e%3D1&attempt_gte=2&since=2h\
-                     &until=1h&state=discarded";
+        assert_eq!(names, KNOWN[..12]);
+        let query = "error=refused&kind=a&queue=b&key=c&tag=d&where=e%3D1&transaction=f\
+                     &fingerprint=0123456789abcdef&attempt_gte=2&since=2h&until=1h&state=discarded";
         let selected = selection(&pairs(query)).expect("all are well-formed");
         assert!(!selected.is_everything());
         assert_eq!((selected.min_attempt, selected.states), (Some(2), vec![JobState::Discarded]));

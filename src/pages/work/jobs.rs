@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use time::OffsetDateTime;
 
+use super::bulk::{self, Choice};
 use super::job_filter::{self, Chip, StateLink};
 use crate::operations::jobs::{JobId, JobState, JobSummary, reading};
 use crate::operations::known_names;
@@ -32,18 +33,28 @@ struct JobsPage {
     newest: Option<String>,
     older: Option<String>,
     is_filtered: bool,
+    /// What can be done with all that match.
+    actions: Vec<Choice>,
 }
 
-struct Row {
-    id: JobId,
-    state: JobState,
-    kind: String,
-    queue: String,
-    attempts: String,
+/// A job in a list.
+pub(in crate::pages) struct Row {
+    /// The number.
+    pub(in crate::pages) id: JobId,
+    /// The state.
+    pub(in crate::pages) state: JobState,
+    /// The kind.
+    pub(in crate::pages) kind: String,
+    /// The queue.
+    pub(in crate::pages) queue: String,
+    /// The attempts begun, and how many there may be.
+    pub(in crate::pages) attempts: String,
     /// The meaning of `at`.
-    verb: &'static str,
-    at: OffsetDateTime,
-    error: String,
+    pub(in crate::pages) verb: &'static str,
+    /// The moment that says most.
+    pub(in crate::pages) at: OffsetDateTime,
+    /// The beginning of the last error; empty for none.
+    pub(in crate::pages) error: String,
 }
 
 impl From<JobSummary> for Row {
@@ -83,6 +94,7 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let selection = job_filter::selection(query)?;
     let before = query.parsed("before", "must be the number of a job")?.map(JobId);
     let is_filtered = !selection.is_everything();
+    let actions = bulk::choices(&selection, query);
 
     let mut conn = visit.connect().await?;
     let filter = selection.into_filter(&mut conn).await?;
@@ -102,5 +114,6 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         newest: before.map(|_| parts.url(job_filter::PATH)),
         older,
         is_filtered,
+        actions,
     })
 }

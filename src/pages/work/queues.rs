@@ -6,7 +6,9 @@ use std::sync::Arc;
 use askama::Template;
 use time::OffsetDateTime;
 
+use super::overview::Chart;
 use crate::http::wire::problem::{Code, Problem};
+use crate::operations::activity::{self, Span};
 use crate::operations::queues::limits::InvalidLimit;
 use crate::operations::queues::{
     self, BlockCause, BlockedKey, COUNT_CAP, LimitChange, Pause, PauseResult, QueueScope,
@@ -94,6 +96,7 @@ struct QueuePage {
     /// None while nothing is in it and nothing set for it.
     row: Option<QueueRow>,
     blocked: Vec<Blocked>,
+    chart: Chart,
     limits: LimitFields,
 }
 
@@ -136,7 +139,9 @@ impl LimitFields {
 pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     visit.query.only(&[])?;
     let name = name(&visit)?;
-    let found = queues::find(&mut *visit.connect().await?, &name).await?;
+    let mut conn = visit.connect().await?;
+    let found = queues::find(&mut conn, &name).await?;
+    let done = activity::jobs(&mut conn, Span::Hour, Some(&name), None).await?;
     let cause = |key: BlockedKey| Blocked {
         cause: match key.cause {
             BlockCause::Discarded => "its head was discarded",
@@ -158,6 +163,7 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         name,
         row,
         blocked: blocked.into_iter().map(cause).collect(),
+        chart: Chart::new(Span::Hour, &done),
         limits,
     })
 }

@@ -7,12 +7,15 @@ use uuid::Uuid;
 
 use crate::operations::Mode;
 use crate::operations::workers::{
-    self, DrainWorkers, WorkerDrain, WorkerInfo, WorkerScope, WorkerState, WorkerView,
+    self, DrainWorkers, RunningJob, WorkerDrain, WorkerInfo, WorkerScope, WorkerState, WorkerView,
 };
 use crate::pages::frame::Frame;
 use crate::pages::refusals::{Refusal, not_found};
 use crate::pages::visit::{Answer, Visit};
 use crate::pages::words;
+
+/// The jobs that are shown of each worker.
+const JOBS_SHOWN: usize = 5;
 
 #[derive(Template)]
 #[template(path = "workers.html", config = "src/pages/askama.toml")]
@@ -23,6 +26,8 @@ struct WorkersPage {
 
 struct Row {
     worker: WorkerInfo,
+    /// The jobs that it runs, the longest running first.
+    jobs: Vec<RunningRow>,
     /// The state in words, and the class of that.
     state: (&'static str, &'static str),
     /// The share of its slots that are in use, in hundredths.
@@ -31,11 +36,21 @@ struct Row {
     up_for: String,
 }
 
+struct RunningRow {
+    job: RunningJob,
+    for_how_long: String,
+}
+
 /// The list.
 pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     visit.query.only(&[])?;
     let listed = workers::list(&mut *visit.connect().await?).await?;
-    let row = |WorkerView { worker, .. }: WorkerView| Row {
+    let running = |job: RunningJob| RunningRow {
+        for_how_long: words::between(job.started_at, listed.as_of),
+        job,
+    };
+    let row = |WorkerView { worker, jobs }: WorkerView| Row {
+        jobs: jobs.into_iter().take(JOBS_SHOWN).map(running).collect(),
         state: state(&worker),
         used: (worker.running * 100 / worker.slots.max(1)).clamp(0, 100),
         queues: worker.queues.join(", "),

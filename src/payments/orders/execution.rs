@@ -68,6 +68,20 @@ pub async fn find_locked(
     Ok(lock(conn, &[id.0]).await?.pop())
 }
 
+/// Those of these orders that exist, in the order of their ids, which nobody else can change until
+/// the transaction ends.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn find_many_locked(
+    conn: &mut PgConnection,
+    ids: &[OrderId],
+) -> Result<Vec<Order>, LedgerError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    lock(conn, &ids).await
+}
+
 /// Executes these orders: posts their transfers, releases what they hold, and moves them to
 /// `COMPLETED`; or to `FAILED` if they break a rule of the ledger. Gives one outcome each, in their
 /// order, and the [`Outcomes`] that this call has written. An order appears once.

@@ -26,10 +26,15 @@ pub mod verify;
 
 use time::OffsetDateTime;
 
-pub use self::execution::{Executed, Execution, begin, execute_many, fail, find_locked};
+pub use self::execution::{
+    Executed, Execution, begin, execute_many, fail, find_locked, find_many_locked,
+};
 pub use self::placement::{Instruction, NewOrder, PlacementRefusal, place_many};
-pub use self::reading::{Filter, Party, Side, find, has_unfinished, list, parties};
+pub use self::reading::{
+    Filter, Party, Side, find, has_unfinished, list, parties, unfinished_among,
+};
 
+pub(super) use self::reading::Row;
 pub use super::transactions::Status;
 
 use crate::ids::{AccountId, OrderId, UserId};

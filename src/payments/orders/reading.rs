@@ -43,6 +43,32 @@ pub async fn find(conn: &mut PgConnection, id: OrderId) -> Result<Option<Order>,
     Ok(find_many(conn, &[id.0]).await?.pop())
 }
 
+/// Those of these orders that have no outcome yet.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn unfinished_among(
+    conn: &mut PgConnection,
+    ids: &[OrderId],
+) -> Result<Vec<OrderId>, LedgerError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let unfinished = sqlx::query_scalar!(
+        r#"
+        select id as "id: OrderId"
+        from payments.orders
+        where id = any ($1) and finished_at is null
+        "#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(unfinished)
+}
+
 /// Reads those of these orders that exist.
 pub(super) async fn find_many(
     conn: &mut PgConnection,
@@ -205,7 +231,7 @@ fn push_select(
 
 /// An order as it is stored.
 #[derive(sqlx::FromRow)]
-pub(super) struct Row {
+pub(in crate::payments) struct Row {
     pub(super) id: OrderId,
     pub(super) kind: Kind,
     pub(super) owner: UserId,

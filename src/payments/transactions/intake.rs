@@ -95,7 +95,10 @@ pub async fn count_conflicts(conn: &mut PgConnection) -> Result<Conflicts, sqlx:
           count(*) > $1::bigint as "is_more!",
           max(first_seen_at) as newest_at
         from (
-          select first_seen_at from payments.transaction_conflicts order by id desc limit $1::bigint + 1
+          select first_seen_at
+          from payments.transaction_conflicts
+          order by id desc
+          limit $1::bigint + 1
         ) as newest
         "#,
         MAX_COUNTED,

@@ -73,6 +73,32 @@ pub async fn find_by_number(
     row.map(Transaction::try_from).transpose()
 }
 
+/// Those of these transactions that wait for their outcome.
+///
+/// # Errors
+///
+/// [`TransactionError`].
+pub async fn unsettled_among(
+    conn: &mut PgConnection,
+    ids: &[TransactionId],
+) -> Result<Vec<TransactionId>, TransactionError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let unsettled = sqlx::query_scalar!(
+        r#"
+        select id as "id: TransactionId"
+        from payments.transactions
+        where id = any ($1) and status = 'PROCESSING'
+        "#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(unsettled)
+}
+
 /// The newest `limit` transactions that match, newest first; with `before`, only those older than
 /// that one.
 ///
@@ -119,7 +145,7 @@ async fn last_final(conn: &mut PgConnection) -> Result<i64, TransactionError> {
 
 /// A transaction as it is stored.
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(in crate::payments) struct Row {
     id: i64,
     transaction_id: String,
     source_account: String,

@@ -17,7 +17,7 @@ async fn assert_breaker(scene: &Scene, state: &str) {
     let is_shown = async || {
         let ready = scene.api.get("/readyz").await.json();
         let metrics = scene.api.get("/metrics").await.text;
-        let sample = format!("surety_bank_breaker{{state=\"{state}\"}} 1");
+        let sample = format!("app_bank_breaker{{state=\"{state}\"}} 1");
         ready["bank_breaker"] == state && metrics.contains(&sample)
     };
     eventually_async(&format!("the breaker is {state}"), is_shown).await;

@@ -76,6 +76,15 @@ const RULES: &[(&str, Rule)] = &[
     ("replay_deliveries", Rule::OwnerAndStaff),
     ("get_replay", Rule::OwnerAndStaff),
     ("cancel_replay", Rule::OwnerAndStaff),
+    ("list_failures", Rule::Staff),
+    ("get_failure", Rule::Staff),
+    ("start_operation", Rule::Staff),
+    ("list_operations", Rule::Staff),
+    ("get_operation", Rule::Staff),
+    ("cancel_operation", Rule::Staff),
+    ("list_conflicts", Rule::Staff),
+    ("get_conflict", Rule::Staff),
+    ("resolve_conflict", Rule::Admins),
     ("list_dead_letters", Rule::Staff),
     ("get_dead_letter", Rule::Staff),
     ("redrive_dead_letter", Rule::Admins),
@@ -120,6 +129,7 @@ const RULES: &[(&str, Rule)] = &[
     ("get_deposit_timeline", Rule::Staff),
     ("get_withdrawal_timeline", Rule::Staff),
     ("get_transfer_timeline", Rule::Staff),
+    ("get_activity", Rule::Staff),
     ("get_status", Rule::Anybody),
     ("check_health", Rule::Anybody),
     ("check_readiness", Rule::Anybody),
@@ -248,8 +258,13 @@ struct World {
     transfer: OrderId,
     /// Somebody else's.
     other_wallet: AccountId,
-    /// A job that was given up.
+    /// A job that was given up, and the fingerprint of its failure.
     dead_letter: JobId,
+    failure: String,
+    /// A bulk operation that waits for its worker.
+    operation: i64,
+    /// A transaction that came again with other content.
+    conflict: i64,
     /// Is told of the owner's events, of which there is one; and a replay of it.
     endpoint: EndpointId,
     event: String,
@@ -308,6 +323,8 @@ impl World {
         let (source, destination) = (other_wallet, wallet);
         let transfer = place(payer, Instruction::Transfer { source, destination, money }).await;
         let dead_letter = discarded_job(&api.pool).await;
+        let (failure, operation) = failure_and_operation(api).await;
+        let conflict = conflict(api).await;
         let (endpoint, event, replay) = endpoint_of(api, owner).await;
         Self {
             endpoint,
@@ -321,6 +338,9 @@ impl World {
             other_wallet,
             dead_letter,
             verification,
+            failure,
+            operation,
+            conflict,
             credentials,
         }
     }
@@ -331,6 +351,9 @@ impl World {
             "user_id" => self.owner.to_string(),
             "transaction_id" => "txn_1001".to_owned(),
             "job_id" => self.dead_letter.to_string(),
+            "fingerprint" => self.failure.clone(),
+            "operation_id" => self.operation.to_string(),
+            "conflict_id" => self.conflict.to_string(),
             "wallet_id" => self.wallet.to_string(),
             "deposit_id" => self.deposit.to_string(),
             "withdrawal_id" => self.withdrawal.to_string(),
@@ -345,6 +368,46 @@ impl World {
             _ => panic!("say in World::parameter what {{{name}}} stands for"),
         }
     }
+}
+
+/// The fingerprint of what has failed, and an operation on it.
+async fn failure_and_operation(api: &TestApi) -> (String, i64) {
+    let mut conn = api.pool.acquire().await.unwrap();
+    let failure = failures::list(&mut conn, 1).await.unwrap().remove(0).fingerprint;
+    let states = vec![JobState::Discarded];
+    let new = NewBulk {
+        action: JobAction::Redrive,
+        selection: JobSelection { states, ..JobSelection::default() },
+        limit: Some(1),
+        mode: Mode::Commit,
+    };
+    let actor =
+        Actor { identity: Identity::command_line("test"), reason: "a test".parse().unwrap() };
+    let operation = bulk::start_on(&mut conn, new, &actor).await.unwrap().id.unwrap();
+    // There may be no more than some at a time.
+    sqlx::query(
+        "update operations.bulk_operations
+         set state = 'completed', finished_at = now()
+         where state = 'waiting' and id <> $1",
+    )
+    .bind(operation)
+    .execute(&mut *conn)
+    .await
+    .unwrap();
+    (failure, operation.0)
+}
+
+async fn conflict(api: &TestApi) -> i64 {
+    let other = crate::support::event_of("txn_1001", "17.42");
+    assert_eq!(api.post(other).await.status, 409);
+    sqlx::query_scalar(
+        "update payments.transaction_conflicts
+         set resolution = null, resolved_by = null, resolve_reason = null, resolved_at = null
+         returning id",
+    )
+    .fetch_one(&api.pool)
+    .await
+    .unwrap()
 }
 
 /// An endpoint of the owner's with a delivery and a replay.

@@ -1,10 +1,10 @@
-//! `GET /metrics`.
+//! `GET /metrics`: figures of requests, in the formats that Prometheus reads.
 
 use std::collections::{HashMap, HashSet};
 
-use surety::http::edge::metrics::{Metrics, Reading};
+use surety::metrics::Format;
 
-use super::{api_with, post, sum_of};
+use super::{api_with, post};
 use crate::support::{TestApi, event};
 
 /// One line of a scrape.
@@ -15,10 +15,10 @@ struct Sample {
     value: f64,
 }
 
-/// Reads a scrape by the grammar of OpenMetrics: families with their type before their samples,
-/// names and labels of the allowed characters, numbers, an end.
+/// Reads a scrape by the grammar of either format: families with their type before their samples,
+/// names and labels of the allowed characters, numbers.
 fn parse(text: &str) -> (HashMap<String, String>, Vec<Sample>) {
-    let body = text.strip_suffix("# EOF\n").expect("it ends with EOF");
+    let body = text.strip_suffix("# EOF\n").unwrap_or(text);
     let (mut kinds, mut samples) = (HashMap::new(), Vec::new());
     let mut described = HashSet::new();
     for line in body.lines() {
@@ -30,6 +30,9 @@ fn parse(text: &str) -> (HashMap<String, String>, Vec<Sample>) {
             let (name, kind) = rest.split_once(' ').unwrap();
             assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             kinds.insert(name.to_owned(), kind.to_owned());
+        } else if let Some(rest) = line.strip_prefix("# UNIT ") {
+            let (name, unit) = rest.split_once(' ').unwrap();
+            assert!(name.ends_with(unit), "{line}");
         } else {
             let sample = sample(line);
             let suffixes = ["_total", "_bucket", "_sum", "_count", ""];
@@ -88,27 +91,50 @@ async fn requests_webhooks_limits_and_connections_are_shown() {
 
     let answer = api.get("/metrics").await;
 
-    assert_eq!(answer.header("content-type"), surety::http::edge::metrics::MEDIA_TYPE);
+    assert_eq!(answer.header("content-type"), Format::Text.media_type());
     let (kinds, samples) = parse(&answer.text);
     let is = |name: &str, labels: &[(&str, &str)], expected: f64| {
         let value = value(&samples, name, labels);
         assert!((value - expected).abs() < 0.1, "{name} {labels:?}: {value}, not {expected}");
     };
-    let receive = ("operation", "receive_transaction");
-    is("surety_http_requests_total", &[receive, ("status", "2xx")], 2.0);
-    is("surety_http_requests_total", &[receive, ("status", "4xx")], 1.0);
-    is("surety_http_requests_total", &[("operation", "other"), ("status", "4xx")], 1.0);
-    is("surety_http_request_duration_seconds_count", &[receive], 3.0);
-    is("surety_http_request_duration_seconds_bucket", &[receive, ("le", "+Inf")], 3.0);
-    is("surety_inbound_webhooks_total", &[("outcome", "accepted")], 1.0);
-    is("surety_inbound_webhooks_total", &[("outcome", "duplicate")], 1.0);
-    is("surety_inbound_webhooks_total", &[("outcome", "rejected")], 1.0);
+    let status = |status| ("http_response_status_code", status);
+    let receive = [("http_route", "/v1/webhooks/transactions"), ("http_request_method", "POST")];
+    let count = "http_server_request_duration_seconds_count";
+    is(count, &[receive[0], receive[1], status("202")], 2.0);
+    is(count, &[receive[0], receive[1], status("429")], 1.0);
+    is(count, &[("http_route", "_other"), status("404")], 1.0);
+    let bucket = "http_server_request_duration_seconds_bucket";
+    is(bucket, &[receive[0], status("202"), ("le", "+Inf")], 2.0);
+    let events = "app_webhook_events_total";
+    is(events, &[("source", "transactions"), ("outcome", "accepted")], 1.0);
+    is(events, &[("source", "transactions"), ("outcome", "duplicate")], 1.0);
+    is(events, &[("source", "transactions"), ("outcome", "refused")], 1.0);
     let class = ("class", "inbound-webhooks");
-    is("surety_rate_limit_decisions_total", &[class, ("decision", "passed")], 2.0);
-    is("surety_rate_limit_decisions_total", &[class, ("decision", "refused")], 1.0);
-    is("surety_rate_limit_leases_total", &[class], 2.0);
-    is("surety_database_connections", &[("state", "in_use")], 0.0);
-    assert_eq!(kinds["surety_http_request_duration_seconds"], "histogram");
+    is("app_rate_limit_decisions_total", &[class, ("decision", "passed")], 2.0);
+    is("app_rate_limit_decisions_total", &[class, ("decision", "refused")], 1.0);
+    is("app_rate_limit_leases_total", &[class], 2.0);
+    is("db_client_connection_max", &[("db_client_connection_pool_name", "api")], 10.0);
+    is("app_commit_requests_count", &[("work", "webhooks")], 2.0);
+    is("http_server_active_requests", &[], 1.0);
+    assert_eq!(kinds["http_server_request_duration_seconds"], "histogram");
+    assert_eq!(kinds["app_webhook_events_total"], "counter");
+}
+
+#[tokio::test]
+async fn a_scraper_that_prefers_open_metrics_gets_it() {
+    let api = TestApi::start().await;
+    api.get("/").await;
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.2";
+    let answer = api.request("GET", "/metrics").header("accept", accept).send().await.unwrap();
+
+    assert_eq!(answer.headers()["content-type"], Format::OpenMetrics.media_type());
+    let text = answer.text().await.unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let (kinds, samples) = parse(&text);
+    assert_eq!(kinds["process_cpu_seconds"], "counter");
+    assert!(value(&samples, "process_cpu_seconds_total", &[]) >= 0.0);
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    assert!((value(&samples, "app_build_info", &version) - 1.0).abs() < 0.1);
 }
 
 #[tokio::test]
@@ -118,9 +144,8 @@ async fn the_buckets_of_a_histogram_only_grow_and_end_at_its_count() {
         api.get("/").await;
     }
     let (_, samples) = parse(&api.get("/metrics").await.text);
-    let of_root = |sample: &&Sample| {
-        sample.labels.contains(&("operation".to_owned(), "get_status".to_owned()))
-    };
+    let of_root =
+        |sample: &&Sample| sample.labels.contains(&("http_route".to_owned(), "/".to_owned()));
     let buckets: Vec<f64> = samples
         .iter()
         .filter(of_root)
@@ -129,22 +154,32 @@ async fn the_buckets_of_a_histogram_only_grow_and_end_at_its_count() {
         .collect();
     assert!(buckets.is_sorted() && buckets.len() > 10, "{buckets:?}");
     assert!((buckets[buckets.len() - 1] - 20.0).abs() < 0.1);
-    let labels = [("operation", "get_status")];
-    assert!(value(&samples, "surety_http_request_duration_seconds_sum", &labels) > 0.0);
+    let labels = [("http_route", "/")];
+    assert!(value(&samples, "http_server_request_duration_seconds_sum", &labels) > 0.0);
 }
 
 #[tokio::test]
 async fn no_figure_is_told_apart_by_an_id() {
     let api = TestApi::start().await;
-    let before = parse(&api.get("/metrics").await.text).1.len();
-    for n in 0..50 {
+    let ask = async |n: u32| {
         api.post(event(&format!("txn_{n}"))).await;
         api.get(&format!("/v1/transactions/txn_{n}")).await;
         api.get(&format!("/unknown/{n}")).await;
+    };
+    ask(0).await;
+    let of_requests = async || {
+        let scrape = api.get("/metrics").await.text;
+        assert!(!scrape.contains("txn_"), "{scrape}");
+        let (_, samples) = parse(&scrape);
+        samples.iter().filter(|it| it.name.starts_with("http_server_request")).count()
+    };
+    // The first scrape is not among the figures that it shows.
+    of_requests().await;
+    let before = of_requests().await;
+    for n in 1..50 {
+        ask(n).await;
     }
-    let scrape = api.get("/metrics").await.text;
-    assert_eq!(parse(&scrape).1.len(), before, "each request has made a figure of its own");
-    assert!(!scrape.contains("txn_"));
+    assert_eq!(of_requests().await, before, "each request has made a figure of its own");
 }
 
 #[tokio::test]
@@ -153,26 +188,4 @@ async fn the_scrape_is_not_limited() {
     for _ in 0..30 {
         assert_eq!(api.get("/metrics").await.status, 200);
     }
-}
-
-#[tokio::test]
-async fn others_add_gauges_that_are_read_at_the_scrape() {
-    let metrics = Metrics::new();
-    metrics.gauges_at_scrape("bank_breaker_open", "Whether the bank is left alone.", || async {
-        vec![Reading::plain(1.0)]
-    });
-    metrics.gauges_at_scrape("queue_depth", "Jobs that wait.", || async {
-        vec![Reading::of("queue", "default", 7.0), Reading::of("queue", "sl\"ow", 0.5)]
-    });
-    metrics.gauges_at_scrape("never", "What does not answer.", std::future::pending);
-
-    let scrape = metrics.scrape().await;
-
-    let (kinds, samples) = parse(&scrape);
-    assert_eq!(kinds["surety_bank_breaker_open"], "gauge");
-    assert!((value(&samples, "surety_bank_breaker_open", &[]) - 1.0).abs() < 0.1);
-    assert!((value(&samples, "surety_queue_depth", &[("queue", "default")]) - 7.0).abs() < 0.1);
-    assert!((sum_of(&scrape, "surety_queue_depth") - 7.5).abs() < 0.1);
-    assert!(scrape.contains("queue=\"sl\\\"ow\""), "{scrape}");
-    assert!(!scrape.contains("never"), "what is not known is not shown");
 }

@@ -11,9 +11,10 @@ use std::collections::HashMap;
 
 use poem::{Endpoint, Request, Response, endpoint};
 use sqlx::PgPool;
-use surety::http::edge::metrics::Metrics;
 use surety::http::edge::rate_limits::{Limit, LimitArgs, LimitClass, RateLimitHeaders, RateLimits};
 use surety::http::wire::problem::{Code, Problem, Problems};
+use surety::metrics::instruments::RATE_LIMIT_LEASES;
+use surety::metrics::{Metrics, Value};
 use surety::serve::ApiArgs;
 
 use crate::support::{Answer, TestApi, event};
@@ -47,8 +48,14 @@ impl Limited {
     }
 
     /// How many leases were taken.
-    async fn leases(&self) -> f64 {
-        sum_of(&self.metrics.scrape().await, "surety_rate_limit_leases_total")
+    fn leases(&self) -> f64 {
+        let gathered = self.metrics.gather();
+        let leases = gathered.iter().filter(|it| it.instrument.name == RATE_LIMIT_LEASES.name);
+        let counts = leases.flat_map(|it| &it.points).map(|point| match point.value {
+            Value::Number(number) => number,
+            Value::Distribution { .. } => unreachable!("it is a counter"),
+        });
+        counts.sum()
     }
 
     /// An endpoint that is limited as those of the API are. The caller is who it says that it is,

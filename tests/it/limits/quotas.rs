@@ -39,7 +39,7 @@ async fn a_hundred_requests_of_one_caller_at_once_take_one_lease() {
 
     assert_eq!(verdicts.iter().filter(|verdict| verdict.is_ok()).count(), 10);
     assert_eq!(verdicts.iter().filter(|it| **it == Err(Code::RateLimited)).count(), 90);
-    assert!((limited.leases().await - 1.0).abs() < 0.5);
+    assert!((limited.leases() - 1.0).abs() < 0.5);
 }
 
 /// A process of its own, with a limit for inbound webhooks.
@@ -96,11 +96,11 @@ async fn a_thousand_requests_take_few_statements_whether_they_pass_or_not() {
     let limited = Limited::start(&db.pool, |args| args.limit_balance = limit("10/d"));
 
     assert_eq!(limited.passes(LimitClass::Api, "user:1", 1000).await, 1000);
-    let for_passing = limited.leases().await;
+    let for_passing = limited.leases();
     assert_eq!(limited.passes(LimitClass::Balance, "user:1", 10).await, 10);
-    let before = limited.leases().await;
+    let before = limited.leases();
     assert_eq!(limited.passes(LimitClass::Balance, "user:1", 1000).await, 0);
-    let for_refusing = limited.leases().await - before;
+    let for_refusing = limited.leases() - before;
 
     assert!(for_passing <= 25.0, "{for_passing} leases for 1,000 that passed");
     assert!(for_refusing <= 2.0, "{for_refusing} leases for 1,000 that were refused");
@@ -111,7 +111,7 @@ async fn the_leases_that_are_counted_are_the_writes_that_the_database_sees_and_h
     let db = TestDb::new().await;
     let limited = Limited::start(&db.pool, |_| {});
     limited.passes(LimitClass::Api, "user:1", 500).await;
-    let leases = limited.leases().await as i64;
+    let leases = limited.leases() as i64;
     // A session reports its figures at the latest when it ends.
     drop(limited);
 
@@ -172,7 +172,7 @@ async fn what_is_off_is_not_limited_and_asks_nothing() {
 
     assert_eq!(limited.passes(LimitClass::Api, "user:1", 2000).await, 2000);
     assert_eq!(limited.passes(LimitClass::InboundWebhook, "address:1", 2000).await, 2000);
-    assert!(limited.leases().await < 0.5);
+    assert!(limited.leases() < 0.5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,5 +266,5 @@ async fn a_limit_comes_before_the_signature_and_counts_what_is_not_even_json() {
     assert_eq!(api.post("no json").await.status, 401);
     assert_eq!(post(&api).await.code(), "rate-limited");
     let scrape = api.get("/metrics").await.text;
-    assert!((sum_of(&scrape, "surety_rate_limit_decisions_total") - 3.0).abs() < 0.5, "{scrape}");
+    assert!((sum_of(&scrape, "app_rate_limit_decisions_total") - 3.0).abs() < 0.5, "{scrape}");
 }

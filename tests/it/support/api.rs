@@ -1,12 +1,16 @@
 //! The API, served in the test's own process, over real sockets.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use surety::deliveries::Reach;
 use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
+use surety::metrics::Metrics;
 use surety::serve::{self, ApiArgs, Entry, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -26,7 +30,9 @@ pub(crate) struct TestApi {
     pub(crate) pool: PgPool,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
+    /// Follows no redirects.
+    still: reqwest::Client,
     shutdown: CancellationToken,
     serving: Option<JoinHandle<anyhow::Result<ServeSummary>>>,
 }
@@ -84,8 +90,32 @@ impl TestApi {
         Self::start_for(Audience::ThisMachine, pool, change).await
     }
 
+    /// An API on a new database, with pages that ask for no sign-in.
+    pub(crate) async fn start_with_open_pages() -> Self {
+        let db = TestDb::new().await;
+        let settings = (Audience::ThisMachine, Entry::Open);
+        let mut this = Self::start_as(settings, db.pool.clone(), |_| {}).await;
+        this.db = Some(db);
+        this
+    }
+
+    /// An API whose database is not there, with pages that ask for no sign-in.
+    pub(crate) async fn start_with_pages_on(url: &str) -> Self {
+        let options = PgPoolOptions::new().acquire_timeout(Duration::from_millis(500));
+        let pool = options.connect_lazy(url).unwrap();
+        Self::start_as((Audience::ThisMachine, Entry::Open), pool, |_| {}).await
+    }
+
     async fn start_for(
         unsigned: Audience,
+        pool: PgPool,
+        change: impl FnOnce(&mut ApiArgs),
+    ) -> Self {
+        Self::start_as((unsigned, Entry::SignIn), pool, change).await
+    }
+
+    async fn start_as(
+        (unsigned, entry): (Audience, Entry),
         pool: PgPool,
         change: impl FnOnce(&mut ApiArgs),
     ) -> Self {
@@ -98,13 +128,22 @@ impl TestApi {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let reach = Reach::PrivateToo;
-        let entry = Entry::SignIn;
-        let (traces, served) = (None, pool.clone());
-        let settings =
-            ServeSettings { listener, pool: served, api, unsigned, reach, entry, traces };
+        api.sample_interval = Duration::from_millis(200);
+        let settings = ServeSettings {
+            listener,
+            pool: pool.clone(),
+            api,
+            unsigned,
+            reach,
+            entry,
+            metrics: Metrics::new(),
+            metrics_elsewhere: false,
+            traces: None,
+        };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { db: None, pool, address, client, shutdown, serving }
+        let still = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+        Self { db: None, pool, address, client, still, shutdown, serving }
     }
 
     /// Stops it and says what it served. The database stays.
@@ -126,6 +165,11 @@ impl TestApi {
     /// A request of one's own making.
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method.parse().unwrap(), self.url(path))
+    }
+
+    /// The same, whose answer may be a redirect.
+    pub(crate) fn request_as_it_is(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.still.request(method.parse().unwrap(), self.url(path))
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -34,7 +34,7 @@ pub(crate) use api::{
     Answer, TestApi, WEBHOOKS, event, event_of, raw_post, read_to_end, send, try_write,
 };
 pub(crate) use app::{App, AppCommand, Binary};
-pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedSpan};
+pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedFigure, ReceivedSpan};
 pub(crate) use person::{PASSWORD, Person, sign_in};
 pub(crate) use pty::{Size, Terminal, USUAL};
 pub(crate) use simulated_bank::SimulatedBank;

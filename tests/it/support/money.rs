@@ -253,9 +253,9 @@ pub(crate) async fn discarded_job(pool: &PgPool) -> JobId {
         "with job as (
            insert into queue.finished_jobs
              (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at,
-              enqueued_at, args)
+              enqueued_at, args, failure)
            values (nextval(pg_get_serial_sequence('queue.jobs', 'id')), 'default', 'other', 2, 1,
-             1, 0, 'discarded', now(), now(), '{}')
+             1, 0, 'discarded', now(), now(), '{}', queue.failure_of('other', 'given up'))
            returning id
          )
          insert into queue.attempts

@@ -1,9 +1,10 @@
-//! An OpenTelemetry collector as far as a test needs one: it takes spans by OTLP over HTTP and
-//! keeps them.
+//! An OpenTelemetry collector as far as a test needs one: it takes spans, figures and log lines by
+//! OTLP over HTTP and keeps them.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -13,10 +14,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{NumberDataPoint, number_data_point};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
 use opentelemetry_proto::tonic::trace::v1::{Span, TracesData};
@@ -34,6 +39,8 @@ pub(crate) struct OtlpReceiver {
 #[derive(Default)]
 struct Received {
     spans: Vec<ReceivedSpan>,
+    figures: Vec<ReceivedFigure>,
+    lines: Vec<String>,
     /// The headers of each request.
     requests: Vec<HeaderMap>,
     /// All bodies, to look for what must not be in them.
@@ -55,6 +62,17 @@ pub(crate) struct ReceivedSpan {
     /// What is said of the process.
     pub(crate) resource: BTreeMap<String, String>,
     pub(crate) schema_url: String,
+}
+
+/// One point of one figure; of a distribution the number of what was counted.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct ReceivedFigure {
+    pub(crate) name: String,
+    pub(crate) unit: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) value: f64,
+    /// What is said of the process.
+    pub(crate) resource: BTreeMap<String, String>,
 }
 
 /// One link of a span.
@@ -83,6 +101,16 @@ impl OtlpReceiver {
     /// All spans so far.
     pub(crate) fn spans(&self) -> Vec<ReceivedSpan> {
         self.received.lock().unwrap().spans.clone()
+    }
+
+    /// All points of figures so far.
+    pub(crate) fn figures(&self) -> Vec<ReceivedFigure> {
+        self.received.lock().unwrap().figures.clone()
+    }
+
+    /// All log lines so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.received.lock().unwrap().lines.clone()
     }
 
     /// The spans of one trace so far.
@@ -149,8 +177,8 @@ async fn take(
     request: Request<Incoming>,
     received: &Mutex<Received>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path().to_owned();
     let is_export = request.method() == "POST"
-        && request.uri().path() == "/v1/traces"
         && request
             .headers()
             .get("content-type")
@@ -158,13 +186,27 @@ async fn take(
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.map(|body| body.to_bytes());
     let (true, Ok(body)) = (is_export, body) else { return Ok(answer(StatusCode::BAD_REQUEST)) };
-    let Ok(export) = ExportTraceServiceRequest::decode(body.clone()) else {
-        return Ok(answer(StatusCode::BAD_REQUEST));
+    let body = match headers.get("content-encoding").map(|encoding| encoding.as_bytes()) {
+        Some(b"gzip") => Bytes::from(unzipped(&body)),
+        _ => body,
     };
     let mut received = received.lock().unwrap();
+    let is_taken = match path.as_str() {
+        "/v1/traces" => ExportTraceServiceRequest::decode(body.clone()).map(|export| {
+            let data = TracesData { resource_spans: export.resource_spans };
+            received.spans.extend(spans_of(data));
+        }),
+        "/v1/metrics" => ExportMetricsServiceRequest::decode(body.clone())
+            .map(|export| received.figures.extend(figures_of(export))),
+        "/v1/logs" => ExportLogsServiceRequest::decode(body.clone())
+            .map(|export| received.lines.extend(lines_of(export))),
+        _ => return Ok(answer(StatusCode::NOT_FOUND)),
+    };
+    if is_taken.is_err() {
+        return Ok(answer(StatusCode::BAD_REQUEST));
+    }
     received.requests.push(headers);
     received.bytes.extend_from_slice(&body);
-    received.spans.extend(spans_of(TracesData { resource_spans: export.resource_spans }));
     Ok(answer(StatusCode::OK))
 }
 
@@ -173,6 +215,58 @@ fn answer(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response
+}
+
+fn unzipped(body: &[u8]) -> Vec<u8> {
+    let mut unzipped = Vec::new();
+    flate2::read::GzDecoder::new(body).read_to_end(&mut unzipped).unwrap();
+    unzipped
+}
+
+fn figures_of(export: ExportMetricsServiceRequest) -> Vec<ReceivedFigure> {
+    let mut figures = Vec::new();
+    for of_resource in export.resource_metrics {
+        let resource = attributes(of_resource.resource.unwrap_or_default().attributes);
+        let metrics = of_resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
+        for metric in metrics {
+            let points: Vec<(Vec<KeyValue>, f64)> = match metric.data {
+                Some(Data::Gauge(gauge)) => numbers(gauge.data_points),
+                Some(Data::Sum(sum)) => numbers(sum.data_points),
+                Some(Data::Histogram(histogram)) => histogram
+                    .data_points
+                    .into_iter()
+                    .map(|point| (point.attributes, point.count as f64))
+                    .collect(),
+                other => panic!("{other:?}"),
+            };
+            figures.extend(points.into_iter().map(|(labels, value)| ReceivedFigure {
+                name: metric.name.clone(),
+                unit: metric.unit.clone(),
+                attributes: attributes(labels),
+                value,
+                resource: resource.clone(),
+            }));
+        }
+    }
+    figures
+}
+
+fn numbers(points: Vec<NumberDataPoint>) -> Vec<(Vec<KeyValue>, f64)> {
+    let number = |value: Option<number_data_point::Value>| match value {
+        Some(number_data_point::Value::AsDouble(number)) => number,
+        other => panic!("{other:?}"),
+    };
+    points.into_iter().map(|point| (point.attributes, number(point.value))).collect()
+}
+
+fn lines_of(export: ExportLogsServiceRequest) -> Vec<String> {
+    let scopes = export.resource_logs.into_iter().flat_map(|of_resource| of_resource.scope_logs);
+    let records = scopes.flat_map(|scope| scope.log_records);
+    let text = |body: any_value::Value| match body {
+        any_value::Value::StringValue(text) => text,
+        other => format!("{other:?}"),
+    };
+    records.filter_map(|record| record.body?.value.map(text)).collect()
 }
 
 fn spans_of(traces: TracesData) -> Vec<ReceivedSpan> {

@@ -95,10 +95,47 @@ async fn each_of_many_webhooks_at_once_keeps_its_own_trace() {
     }
 }
 
-/// The spans but for those of the job that tells others, which goes on in the trace.
+#[tokio::test]
+async fn claim_commit_and_completion_lead_to_the_traces_that_they_are_part_of() {
+    let (db, receiver) = (TestDb::new().await, OtlpReceiver::start().await);
+    let mut server = Server::start(exporting(Server::command(&db), &receiver)).await;
+    let mut worker = exporting(work(&db), &receiver).spawn();
+    send(server.webhook("txn_1").header("traceparent", CALLER)).await;
+    wait_until_settled(&db).await;
+    stop(&mut server.app).await;
+    stop(&mut worker).await;
+
+    let all = receiver.spans();
+    let of_trace = receiver.trace(TRACE_ID);
+    let request = the_one(&of_trace, "POST /v1/webhooks/transactions");
+    let is_settlement = |span: &&ReceivedSpan| {
+        span.name == "process default" && span.attribute("app.job.kind") == "settle_transaction"
+    };
+    let process = of_trace.iter().find(is_settlement).unwrap();
+    let enqueue = all.iter().find(|span| span.span_id == process.parent_span_id).unwrap();
+    let leads_to = |name: &str, span_id: &str| {
+        let found = all.iter().find(|span| {
+            span.name == name && span.links.iter().any(|link| link.span_id == span_id)
+        });
+        found.unwrap_or_else(|| panic!("no {name} leads to {span_id}: {all:#?}"))
+    };
+
+    let commit = leads_to("commit webhooks", &request.span_id);
+    assert_eq!(commit.attribute("app.commit.requests"), "1");
+    let claim = leads_to("claim default", &enqueue.span_id);
+    assert_eq!((claim.kind, claim.parent_span_id.as_str()), (SpanKind::Client, ""));
+    assert_eq!(claim.attribute("messaging.operation.type"), "receive");
+    let complete = leads_to("complete", &process.span_id);
+    assert_eq!(complete.parent_span_id, process.span_id);
+    assert_eq!(complete.attribute("messaging.operation.type"), "settle");
+}
+
+/// The spans but for those of the job that tells others, which goes on in the trace, and those of
+/// completions.
 fn without_announcements(spans: Vec<ReceivedSpan>) -> Vec<ReceivedSpan> {
     let is_of_one = |span: &ReceivedSpan| {
-        span.attributes.get("app.job.kind").is_some_and(|kind| kind == "announce_outcomes")
+        span.name == "complete"
+            || span.attributes.get("app.job.kind").is_some_and(|kind| kind == "announce_outcomes")
     };
     spans.into_iter().filter(|span| !is_of_one(span)).collect()
 }

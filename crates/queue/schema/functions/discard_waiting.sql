@@ -33,5 +33,10 @@ begin
   delete from queue.dependencies where dependencies.job_id = any (waiting);
   return query
   select ended.id, ended.wakes
-  from queue.end_jobs(waiting, null, 'discarded', null, follow_up => true) as ended;
+  from queue.end_jobs(
+    waiting, null, 'discarded', null, follow_up => true,
+    errors => array_fill(
+      format('discarded by %s: %s', discard_waiting.made_by, discard_waiting.reason), array[cardinality(waiting)]
+    )
+  ) as ended;
 end $$;

@@ -3,7 +3,8 @@
 --
 --   ids, fences: running jobs, each under its fence (G3, G4). With `fences` null: jobs that wait.
 --   ended_as: the state that they are kept in. A completed job of a kind that keeps no history is not kept.
---   outcome, errors, traceparents: of their last attempts. With `outcome` null no attempt is recorded.
+--   outcome, errors, traceparents: of their last attempts. With `outcome` null no attempt is recorded, and the error is
+--   but what the failure of a discarded job is told by.
 --   outputs: of completed jobs. This array and the two before it are as long as `ids`, or null.
 --   crashes: how many more attempts count as those of a lost worker.
 --   follow_up: a discarded job enqueues the job of its on_discard, whose arguments name it and repeat its arguments.
@@ -64,7 +65,7 @@ begin
     insert into queue.finished_jobs (
       id, queue, kind, priority, attempt, max_attempts, crash_count, prior_attempts, state, run_at, enqueued_at, args,
       trace_context, last_traceparent, on_discard, key, batch_id, tags, output, progress, progress_text, checkpoint,
-      args_key
+      args_key, failure
     )
     select
       ended.id, ended.queue, ended.kind, ended.priority, ended.attempt, ended.max_attempts,
@@ -76,7 +77,8 @@ begin
         else coalesce(ended.traceparent, ended.last_traceparent) end,
       case when end_jobs.ended_as <> 'completed' then ended.on_discard end,
       ended.key, ended.batch_id, ended.tags, ended.output, ended.progress, ended.progress_text, ended.checkpoint,
-      ended.args_key
+      ended.args_key,
+      case when end_jobs.ended_as = 'discarded' then queue.failure_of(ended.kind, ended.error) end
     from ended
     where ended.keeps_history or end_jobs.ended_as <> 'completed'
   ),

@@ -51,8 +51,11 @@ begin
         -- Its time has come long ago: it must not wait behind all that has become due since, or what is promised of
         -- lost workers would not hold while there is a backlog.
         priority = 1,
-        run_at = clock_timestamp()
-      where jobs.id = any (lost.ids);
+        run_at = clock_timestamp(),
+        failure = queue.failure_of(jobs.kind, expired.error),
+        failed_at = clock_timestamp()
+      from unnest(lost.ids, lost.errors) as expired (id, error)
+      where jobs.id = any (lost.ids) and jobs.id = expired.id;
     else
       perform from queue.end_jobs(
         lost.ids, lost.fences, lost.ended_as, 'crashed', lost.errors, crashes => 1, follow_up => true

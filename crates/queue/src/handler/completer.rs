@@ -4,13 +4,17 @@
 //! A run waits for the commit of its own completion: nothing is done but not recorded.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use sqlx::PgPool;
 
 use super::transitions::{self, Completion};
+use crate::activity::Activity;
 use crate::batcher::{Batcher, Limits, Processor, Request};
 use crate::deadline::within;
 use crate::ids::JobId;
+use crate::telemetry::engine_spans::record_completion;
 
 /// The most completions that wait, and the most in one statement.
 const LIMITS: Limits = Limits { waiting: 1000, batch: 1000 };
@@ -31,8 +35,8 @@ pub(crate) enum SharedCompletion {
 pub(crate) struct Completer(Batcher<Completion, SharedCompletion>);
 
 impl Completer {
-    pub(crate) fn start(pool: PgPool) -> Self {
-        let (batcher, mut task) = Batcher::start(LIMITS, [Completions { pool }]);
+    pub(crate) fn start(pool: PgPool, activity: Arc<Activity>) -> Self {
+        let (batcher, mut task) = Batcher::start(LIMITS, [Completions { pool, activity }]);
         task.detach_all();
         Self(batcher)
     }
@@ -46,6 +50,7 @@ impl Completer {
 /// Completes a group of jobs by one statement.
 struct Completions {
     pool: PgPool,
+    activity: Arc<Activity>,
 }
 
 impl Processor for Completions {
@@ -57,10 +62,17 @@ impl Processor for Completions {
         group.sort_unstable_by_key(|request| request.item.id);
         let (completions, replies): (Vec<Completion>, Vec<_>) =
             group.into_iter().map(Request::into_parts).unzip();
+        let (began, began_at) = (Instant::now(), SystemTime::now());
         let done = within(transitions::complete(&self.pool, &completions)).await;
-        if let Err(error) = &done {
-            let error = crate::chain(error);
-            tracing::warn!(error, jobs = completions.len(), "jobs could not be completed");
+        let runs = completions.iter().map(|run| (run.id, run.traceparent.as_deref()));
+        record_completion(began_at, runs, done.is_ok());
+        match &done {
+            Ok(done) => self.count(completions.len(), done.len(), began.elapsed()),
+            Err(error) => {
+                self.activity.engine().failed_completions.add(1);
+                let error = crate::chain(error);
+                tracing::warn!(error, jobs = completions.len(), "jobs could not be completed");
+            }
         }
         let done: Option<HashMap<JobId, bool>> =
             done.ok().map(|done| done.into_iter().map(|job| (job.id, job.wakes)).collect());
@@ -75,5 +87,13 @@ impl Processor for Completions {
                 },
             });
         }
+    }
+}
+
+impl Completions {
+    fn count(&self, asked: usize, done: usize, took: Duration) {
+        let engine = self.activity.engine();
+        engine.completed(done, took);
+        engine.writes_refused.add(asked - done);
     }
 }

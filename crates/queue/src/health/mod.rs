@@ -7,6 +7,7 @@
 //! - `workers`: whether there are workers, and for every kind one that knows it.
 //! - `failures`: kinds whose jobs fail.
 //! - `history`: days that retention holds back, and discarded jobs that wait for a decision.
+//! - [`figures`]: the queue in numbers.
 //! - `storage`: partitions, indexes, storage settings, dead rows.
 //!
 //! [`compare_relations`] and [`dead_rows`] can be asked of the tables of other schemas, too.
@@ -27,6 +28,7 @@
 
 mod backlog;
 mod failures;
+pub mod figures;
 mod finding;
 mod fix;
 mod history;
@@ -82,6 +84,7 @@ pub async fn check(conn: &mut PgConnection, limits: &Limits) -> Result<Vec<Findi
         })
         .await?,
     );
+    findings.extend(look(conn, backlog::UNUSUAL_WAITS, backlog::unusual_waits).await?);
     findings.extend(look(conn, backlog::EXPIRED_LEASES, backlog::expired_leases).await?);
     findings.extend(look(conn, backlog::PAUSES, backlog::pauses).await?);
     findings.extend(look(conn, backlog::BLOCKED_KEYS, backlog::blocked_keys).await?);

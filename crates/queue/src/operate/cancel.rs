@@ -56,3 +56,29 @@ pub async fn cancel(
     .await?;
     Ok(outcome)
 }
+
+/// Cancels those of these jobs that wait and that nobody else works on at this moment, by one
+/// statement, and gives them. The others are for [`cancel`], each in a transaction of its own:
+/// whoever asks for the end of several running jobs at once could wait in a circle with a worker
+/// that completes them together.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn cancel_waiting(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+    by: &str,
+    reason: &str,
+) -> Result<Vec<JobId>, QueueError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let cancelled = sqlx::query_scalar!(
+        r#"select id as "id!: JobId" from queue.cancel_waiting_jobs($1, $2, $3)"#,
+        &ids,
+        by,
+        reason,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(cancelled)
+}

@@ -25,6 +25,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use super::inspect::StoredArgs;
 use crate::QueueError;
 use crate::ids::JobId;
 use crate::json::JsonText;
@@ -103,10 +104,91 @@ pub async fn dismiss(
     id: JobId,
     decision: Decision<'_>,
 ) -> Result<Resolved, QueueError> {
-    let dismissed = sqlx::query_file!("src/sql/dismiss.sql", id.0, decision.by, decision.reason)
-        .fetch_optional(conn)
-        .await?;
-    Ok(if dismissed.is_some() { Resolved::Done } else { Resolved::NotOpen })
+    let dismissed = dismiss_many(conn, &[id], decision).await?;
+    Ok(if dismissed.is_empty() { Resolved::NotOpen } else { Resolved::Done })
+}
+
+/// The same for several jobs by one statement: those that are written off by it. The others are
+/// [not open](Resolved::NotOpen).
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn dismiss_many(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+    decision: Decision<'_>,
+) -> Result<Vec<JobId>, QueueError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let dismissed =
+        sqlx::query_file_scalar!("src/sql/dismiss.sql", &ids, decision.by, decision.reason)
+            .fetch_all(conn)
+            .await?;
+    Ok(dismissed.into_iter().map(JobId).collect())
+}
+
+/// A discarded job that nobody has decided over, as programs need it.
+#[derive(Clone, Debug)]
+pub struct OpenJob {
+    /// Its number.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its arguments as they are stored.
+    pub stored_args: StoredArgs,
+}
+
+/// Those of these jobs that are open, in the order of their numbers.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn open_among(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+) -> Result<Vec<OpenJob>, QueueError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let open = sqlx::query_as!(
+        OpenJob,
+        r#"
+        select id as "id: JobId", kind, args as "stored_args: StoredArgs"
+        from queue.finished_jobs as job
+        where id = any ($1)
+          and state = 'discarded'
+          and not exists (
+            select from queue.resolutions as resolved
+            where resolved.job_id = job.id and resolved.attempt = job.attempt
+          )
+        order by id
+        "#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(open)
+}
+
+/// Those of these jobs that somebody has decided over, at whichever discard.
+///
+/// # Errors
+///
+/// [`QueueError::Database`].
+pub async fn decided_among(
+    conn: &mut PgConnection,
+    ids: &[JobId],
+) -> Result<Vec<JobId>, QueueError> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let decided = sqlx::query_scalar!(
+        r#"
+        select distinct job_id as "id: JobId"
+        from queue.resolutions
+        where job_id = any ($1)
+        "#,
+        &ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(decided)
 }
 
 /// The discarded jobs to list; all by default.
@@ -181,9 +263,9 @@ pub struct OpenJobs {
 }
 
 /// Discarded jobs that are looked at from either end to count the open ones.
-const MAX_EXAMINED: i64 = 5_000;
+const MAX_EXAMINED: i64 = 1_000;
 
-/// Counts the open discarded jobs among the oldest and the newest 5,000 discarded ones.
+/// Counts the open discarded jobs among the oldest and the newest 1,000 discarded ones.
 ///
 /// # Errors
 ///

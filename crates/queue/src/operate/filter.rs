@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
+use super::failures::Fingerprint;
 use crate::ids::JobId;
 use crate::json::JsonText;
 use crate::state::JobState;
 
 /// A filter of jobs: those that match all that is given. By default, all.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JobFilter {
     /// In one of these states.
     pub states: Vec<JobState>,
@@ -29,12 +32,19 @@ pub struct JobFilter {
     /// With at least so many attempts begun.
     pub min_attempt: Option<i16>,
     /// Enqueued at this moment or later.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub since: Option<OffsetDateTime>,
+    /// The moments of `since` and `until` are exact: none of the jobs is
+    /// [unique](crate::enqueue::Unique), and so may have waited while it was enqueued.
+    pub is_prompt: bool,
     /// Enqueued before this moment.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub until: Option<OffsetDateTime>,
     /// Failed at this moment or later: discarded, or else their last attempt.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub failed_since: Option<OffsetDateTime>,
     /// Failed before this moment.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub failed_until: Option<OffsetDateTime>,
     /// Discarded, and decided over or not.
     pub decided: Option<bool>,
@@ -42,6 +52,11 @@ pub struct JobFilter {
     pub args: Vec<ArgsMatch>,
     /// Among these.
     pub ids: Option<Vec<JobId>>,
+    /// With this failure as the last one, and not decided over since.
+    pub fingerprint: Option<Fingerprint>,
+    /// Not failed, and not ended, after this moment.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub unchanged_since: Option<OffsetDateTime>,
 }
 
 impl JobFilter {
@@ -65,14 +80,14 @@ impl JobFilter {
         self.names(|state| state.is_unfinished() && self.decided.is_none())
     }
 
-    /// A failure is sought where there can be one.
+    /// A failure is sought where there can be one, and a fingerprint where one is kept.
     pub(super) fn finished(&self) -> Vec<String> {
         let is_about_failures =
             self.error.is_some() || self.failed_since.is_some() || self.failed_until.is_some();
         let is_possible = |state| match state {
-            JobState::Completed => !is_about_failures && self.decided.is_none(),
-            JobState::Cancelled => self.decided.is_none(),
-            _ => true,
+            JobState::Discarded => true,
+            JobState::Completed if is_about_failures => false,
+            _ => self.decided.is_none() && self.fingerprint.is_none(),
         };
         self.names(|state| !state.is_unfinished() && is_possible(state))
     }
@@ -84,7 +99,7 @@ impl JobFilter {
 }
 
 /// A field of the arguments and its value.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ArgsMatch {
     field: String,
     value: String,
@@ -96,6 +111,11 @@ impl ArgsMatch {
     /// that of the arguments.
     pub fn new(field: impl Into<String>, value: impl Into<String>) -> Self {
         Self { field: field.into(), value: value.into() }
+    }
+
+    /// The field and its value, as they were given.
+    pub fn parts(&self) -> (&str, &str) {
+        (&self.field, &self.value)
     }
 
     /// Two JSON objects; the arguments are to contain one of them.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::discarded::{self, Decision};
+pub use super::standing::{JobStanding, standings};
 use crate::QueueError;
 use crate::ids::JobId;
 use crate::json::JsonText;
@@ -147,12 +148,11 @@ pub async fn run_now(
     let each = |id: &JobId| match standing.get(id) {
         None if rest.contains(id) => Err(InterventionRefusal::NotFound),
         None => Ok(Retried::DueNow),
-        Some(standing) => match standing.state {
-            JobState::Available => Ok(Retried::AlreadyDue),
-            _ if standing.is_held => Err(InterventionRefusal::Held),
-            JobState::Scheduled | JobState::Retryable => Err(InterventionRefusal::Changed),
-            JobState::Discarded => Err(standing.why_not_redriven()),
-            _ => Err(standing.why_not_changed()),
+        // What would be due now was not when the statement looked.
+        Some(standing) => match standing.run_now() {
+            Ok(Retried::AlreadyDue) => Ok(Retried::AlreadyDue),
+            Ok(Retried::DueNow | Retried::Redriven) => Err(InterventionRefusal::Changed),
+            Err(refusal) => Err(refusal),
         },
     };
     Ok(ids.iter().map(|id| (*id, each(id))).collect())
@@ -183,10 +183,7 @@ pub async fn discard(
     let each = |id: &JobId| match standing.get(id) {
         None if rest.contains(id) => Err(InterventionRefusal::NotFound),
         None => Ok(()),
-        Some(standing) if standing.state.is_waiting() && standing.is_decided => {
-            Err(InterventionRefusal::Redriven)
-        }
-        Some(standing) => Err(standing.why_not_changed()),
+        Some(standing) => Err(standing.discard().err().unwrap_or(InterventionRefusal::Changed)),
     };
     Ok(ids.iter().map(|id| (*id, each(id))).collect())
 }
@@ -303,67 +300,6 @@ async fn lock(conn: &mut PgConnection, id: JobId) -> Result<Option<LockedArgs>, 
     .fetch_optional(conn)
     .await?;
     Ok(discarded)
-}
-
-/// The facts about a job that decide whether it can be intervened in.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct JobStanding {
-    /// Its number.
-    pub id: JobId,
-    /// Its kind, which never changes.
-    pub kind: String,
-    /// Its state at this moment.
-    pub state: JobState,
-    /// It waits for other jobs.
-    is_held: bool,
-    /// Once completed, it leaves a trace.
-    pub(super) keeps_history: bool,
-    /// It has begun as many attempts as can be counted.
-    is_exhausted: bool,
-    /// Somebody decided over its last discard.
-    is_decided: bool,
-}
-
-impl JobStanding {
-    /// For what only waiting jobs can undergo.
-    fn why_not_changed(&self) -> InterventionRefusal {
-        match self.state {
-            JobState::Running => InterventionRefusal::Running,
-            JobState::Completed => InterventionRefusal::Completed,
-            JobState::Cancelled => InterventionRefusal::Cancelled,
-            JobState::Discarded => InterventionRefusal::Discarded,
-            JobState::Scheduled | JobState::Available | JobState::Retryable => {
-                InterventionRefusal::Changed
-            }
-        }
-    }
-
-    fn why_not_redriven(&self) -> InterventionRefusal {
-        match self {
-            Self { is_decided: true, .. } => InterventionRefusal::Decided,
-            Self { is_exhausted: true, .. } => InterventionRefusal::Exhausted,
-            _ => InterventionRefusal::Discarded,
-        }
-    }
-}
-
-/// The facts about these jobs that decide whether they can be intervened in. Jobs that do not exist
-/// are missing.
-///
-/// # Errors
-///
-/// [`QueueError::Database`].
-pub async fn standings(
-    conn: &mut PgConnection,
-    ids: &[JobId],
-) -> Result<BTreeMap<JobId, JobStanding>, QueueError> {
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let rows = sqlx::query_file_as!(JobStanding, "src/sql/standings.sql", &numbers(ids))
-        .fetch_all(conn)
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
 fn numbers(ids: &[JobId]) -> Vec<i64> {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
+use super::failures::Fingerprint;
 use super::filter::JobFilter;
 use crate::QueueError;
 use crate::ids::JobId;
@@ -68,6 +69,9 @@ pub struct JobSummary {
     /// The moment at which it was discarded, or its last attempt failed; null if neither was.
     #[serde(with = "time::serde::rfc3339::option")]
     pub failed_at: Option<OffsetDateTime>,
+    /// The fingerprint of its last failure; null if it has not failed, has ended otherwise, or
+    /// somebody has decided over it since.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// A part of a list.
@@ -131,12 +135,13 @@ pub async fn list(
 /// The ids between which the jobs of the filter's time are: from the first on, to before the
 /// second.
 async fn bounds(conn: &mut PgConnection, filter: &JobFilter) -> Result<(i64, i64), QueueError> {
+    let takes = if filter.is_prompt { Duration::SECOND } else { ENQUEUE_TAKES };
     let lowest = match filter.since {
-        Some(since) => ids_around(conn, since - ENQUEUE_TAKES).await?.0,
+        Some(since) => ids_around(conn, since - takes).await?.0,
         None => 0,
     };
     let end = match filter.until {
-        Some(until) => ids_around(conn, until + ENQUEUE_TAKES).await?.1,
+        Some(until) => ids_around(conn, until + takes).await?.1,
         None => i64::MAX,
     };
     Ok((lowest, end))
@@ -216,6 +221,8 @@ async fn matching(
         filter.failed_since,
         filter.failed_until,
         filter.decided,
+        filter.fingerprint.map(|failure| failure.0),
+        filter.unchanged_since,
     )
     .fetch_all(conn)
     .await?;

@@ -5,6 +5,7 @@
 //! - [`interventions`] make a waiting job due, [redrive](discarded) a discarded one, discard
 //!   one that waits, change its arguments; [`cancel`](cancel()) stops one wherever it is. Each
 //!   keeps who did it and why in `queue.interventions`, redrives in `queue.resolutions`.
+//! - [`failures`] groups what has failed by what the errors say.
 //! - [`wait`](waiting::wait) waits until jobs have ended.
 //!
 //! ```
@@ -45,14 +46,16 @@ mod blocked_keys;
 mod cancel;
 pub mod discarded;
 pub mod failing;
+pub mod failures;
 mod filter;
 pub mod inspect;
 pub mod interventions;
 pub mod known_names;
 pub mod list;
 pub mod queues;
+mod standing;
 pub mod waiting;
 pub mod workers;
 
-pub use cancel::{CancelOutcome, cancel};
+pub use cancel::{CancelOutcome, cancel, cancel_waiting};
 pub use filter::{ArgsMatch, JobFilter};

@@ -2,8 +2,9 @@
 --
 -- $4: of the unfinished those in these states, $5: of the finished those in these. Null means any in: $6 kinds, $7
 -- queues, $8 tags (all of them), $9 keys, $10 part of the last error, $11 the least attempt, $12 and $13 enqueued since
--- and until (not including it), $16 ids, $17 and $18 failed since and until, $19 discarded and decided over or not. Of each
--- pair in $14 and $15 the arguments contain at least one.
+-- and until (not including it), $16 ids, $17 and $18 failed since and until, $19 discarded and decided over or not, $20 the
+-- fingerprint of the last failure, $21 failed or ended at that moment at the latest, if at all. Of each pair in $14 and $15
+-- the arguments contain at least one.
 --
 -- The caller bounds the ids (queue.page_start), so that this reads and sorts some thousand jobs at most. The finished
 -- ones state by state, because their partitions are by that.
@@ -12,31 +13,32 @@ select
   job.priority as "priority!", job.attempt as "attempt!", job.max_attempts as "max_attempts!", job.run_at as "run_at!",
   job.enqueued_at as "enqueued_at!", job.finished_at, job.key, job.tags, job.batch_id,
   queue.shown_args(job.kind, job.args, job.args_key) as "args!: JsonText", last_error.text as "error?",
-  last_error.failed_at as "failed_at?"
+  last_error.failed_at as "failed_at?", job.failure as "fingerprint: Fingerprint"
 from (
   select
     id, queue, kind, queue.state_of(jobs) as state, priority, attempt, attempt - running::int as ended_attempt,
-    max_attempts, run_at, enqueued_at, null::timestamptz as finished_at, key, tags, batch_id, args, args_key
+    max_attempts, run_at, enqueued_at, null::timestamptz as finished_at, key, tags, batch_id, args, args_key, failure,
+    failed_at as changed_at
   from queue.jobs
   where id < $1 and id >= $2 and $4::text[] <> '{}'
   union all
   select
     id, queue, kind, state::text, priority, attempt, attempt, max_attempts, run_at, enqueued_at, finished_at, key, tags,
-    batch_id, args, args_key
+    batch_id, args, args_key, failure, finished_at
   from queue.finished_jobs
   where state = 'completed' and 'completed' = any ($5::text[]) and id < $1 and id >= $2
     and finished_at >= coalesce($12::timestamptz, '-infinity')
   union all
   select
     id, queue, kind, state::text, priority, attempt, attempt, max_attempts, run_at, enqueued_at, finished_at, key, tags,
-    batch_id, args, args_key
+    batch_id, args, args_key, failure, finished_at
   from queue.finished_jobs
   where state = 'cancelled' and 'cancelled' = any ($5::text[]) and id < $1 and id >= $2
     and finished_at >= coalesce($12::timestamptz, '-infinity')
   union all
   select
     id, queue, kind, state::text, priority, attempt, attempt, max_attempts, run_at, enqueued_at, finished_at, key, tags,
-    batch_id, args, args_key
+    batch_id, args, args_key, failure, finished_at
   from queue.finished_jobs
   where state = 'discarded' and 'discarded' = any ($5::text[]) and id < $1 and id >= $2
     and finished_at >= coalesce($12::timestamptz, '-infinity')
@@ -93,5 +95,7 @@ where (job.finished_at is not null or job.state = any ($4))
       where decided.job_id = job.id and decided.attempt = job.attempt
     )
   )
+  and ($20::bigint is null or job.failure = $20)
+  and ($21::timestamptz is null or job.changed_at is null or job.changed_at <= $21)
 order by job.id desc
 limit $3

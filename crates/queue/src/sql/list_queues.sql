@@ -64,9 +64,16 @@ select
   least($1, later.retryable) as "retryable!",
   least($1, later.scheduled + later.dependent) as "scheduled!",
   (select min(run_at) from (
-    (select run_at from queue.jobs
-     where jobs.queue = named.queue and not running and key is null and hold is null and run_at <= now()
-     order by run_at limit 1)
+    -- Of each priority by itself: in that order the index has them.
+    select first_due.run_at
+    from unnest('{1,2,3,4}'::smallint[]) as level (priority)
+    cross join lateral (
+      select run_at from queue.jobs
+      where jobs.queue = named.queue and jobs.priority = level.priority
+        and not running and key is null and hold is null and run_at <= now()
+      order by run_at
+      limit 1
+    ) as first_due
     union all
     (select run_at from queue.jobs
      where jobs.queue = named.queue and not running and key is not null and hold is null and run_at <= now()

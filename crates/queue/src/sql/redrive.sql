@@ -22,12 +22,13 @@ gone as (
 )
 insert into queue.jobs (
   id, queue, kind, priority, run_at, attempt, max_attempts, prior_attempts, enqueued_at, args, trace_context,
-  last_traceparent, on_discard, key, batch_id, tags, progress, progress_text, checkpoint, args_key
+  last_traceparent, on_discard, key, batch_id, tags, progress, progress_text, checkpoint, args_key, failure,
+  failed_at
 )
 overriding system value
 select
   id, queue, kind, priority, clock_timestamp(), attempt, least(attempt + max_attempts - prior_attempts, 1000), attempt,
   enqueued_at, args, trace_context, last_traceparent, on_discard, key, batch_id, tags, progress, progress_text,
-  checkpoint, args_key
+  checkpoint, args_key, failure, case when failure is not null then finished_at end
 from gone
 returning id

@@ -18,7 +18,9 @@ waiting as (
     lease_expires_at = null,
     run_at = clock_timestamp() + make_interval(secs => $3),
     hold = case when jobs.key is not null and $3 > 0 then 'until_due'::queue.hold end,
-    last_traceparent = coalesce($6, jobs.last_traceparent)
+    last_traceparent = coalesce($6, jobs.last_traceparent),
+    failure = queue.failure_of(jobs.kind, $5),
+    failed_at = clock_timestamp()
   from mine
   where jobs.id = mine.id
 ),

@@ -4,6 +4,9 @@ select
   coalesce(waiting.kind, finished.kind) as "kind!",
   case when waiting.id is not null then queue.state_of(waiting) else finished.state::text end as "state!: JobState",
   waiting.hold is not distinct from 'dependencies' as "is_held!",
+  exists (
+    select from queue.blocked_keys as blocked where blocked.job_id = waiting.id and blocked.cause = 'parked'
+  ) as "is_parked!",
   coalesce(waiting.keeps_history, true) as "keeps_history!",
   coalesce(finished.attempt >= 1000, false) as "is_exhausted!",
   exists (

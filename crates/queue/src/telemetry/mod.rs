@@ -1,5 +1,5 @@
 //! The spans and the log lines of the queue: one PRODUCER span per enqueued job, one CONSUMER span
-//! per run, and one log line per run that ends.
+//! per run, CLIENT spans of claims and of completions, and one log line per run that ends.
 //!
 //! Names and attributes follow the messaging conventions of OpenTelemetry 1.44, which are still in
 //! development, hence the schema URL on the scope. All goes to whatever tracer provider the process
@@ -20,6 +20,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod collected;
+pub(crate) mod engine_spans;
 mod run;
 mod spans;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The spans of enqueues and of runs.
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use opentelemetry::global::BoxedTracer;
 use opentelemetry::trace::{
@@ -19,7 +19,7 @@ use crate::ids::JobId;
 pub const LOG_CONTEXT_TARGET: &str = "surety::log_context";
 
 pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
-const MESSAGING_SYSTEM: &str = "surety";
+pub(super) const MESSAGING_SYSTEM: &str = "surety";
 /// A span's status is for a list on a screen; the whole error chain is with the attempt.
 pub(super) const MAX_STATUS_CHARS: usize = 256;
 
@@ -117,6 +117,11 @@ impl ProcessSpan {
         &self.cx
     }
 
+    /// The time since the run began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Runs `handler` inside the span: what it logs carries the job's fields, what it enqueues or
     /// calls continues the trace.
     pub fn scope<F: Future>(
@@ -162,7 +167,7 @@ fn start_bare(
     tracer().build_with_context(SpanBuilder::from_name(operation).with_kind(kind), parent_cx)
 }
 
-fn tracer() -> BoxedTracer {
+pub(super) fn tracer() -> BoxedTracer {
     let scope = InstrumentationScope::builder("surety.queue")
         .with_version(env!("CARGO_PKG_VERSION"))
         .with_schema_url(SCHEMA_URL)
@@ -170,7 +175,7 @@ fn tracer() -> BoxedTracer {
     global::tracer_with_scope(scope)
 }
 
-fn messaging_attributes(
+pub(super) fn messaging_attributes(
     operation: &'static str,
     operation_type: &'static str,
     queue: &str,
@@ -185,7 +190,7 @@ fn messaging_attributes(
     ]
 }
 
-fn message_id(job_id: JobId) -> KeyValue {
+pub(super) fn message_id(job_id: JobId) -> KeyValue {
     KeyValue::new("messaging.message.id", job_id.to_string())
 }
 

@@ -1,14 +1,15 @@
 //! The loop that claims jobs for the free slots of a worker.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Worker;
-use super::claim::ClaimTurns;
+use super::claim::{ClaimTurns, ClaimedJob};
 use super::slots::Slots;
+use crate::telemetry::engine_spans::{Claimed, record_claim};
 
 /// The longest pause between claims while the database is away.
 const MAX_CLAIM_PAUSE: Duration = Duration::from_secs(2);
@@ -28,7 +29,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     ) {
         let mut failures = 0u32;
         while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
-            let since = Instant::now();
+            let (since, began_at) = (Instant::now(), SystemTime::now());
             // A claim that is under way is not given up: its jobs would be nobody's until their
             // leases are over, and be taken for jobs that cost a worker.
             let claimed = tokio::select! {
@@ -38,6 +39,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             match claimed {
                 Ok(claim) => {
                     failures = 0;
+                    self.activity().engine().claimed(claim.jobs.len(), since.elapsed());
+                    record_claim(began_at, self.id, claim.jobs.iter().map(of_claim));
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if !claim.has_more {
                         stop.run_until_cancelled(self.wait_for_work(wake, claim.again_in)).await;
@@ -45,6 +48,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                 }
                 Err(error) => {
                     failures += 1;
+                    self.activity().engine().failed_claims.add(1);
                     if failures == 1 {
                         let error = crate::chain(&error);
                         tracing::warn!(error, "cannot claim jobs, trying on");
@@ -62,6 +66,15 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
         let poll = poll.min(again_in.unwrap_or(poll));
         let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
+    }
+}
+
+fn of_claim(job: &ClaimedJob) -> Claimed<'_> {
+    Claimed {
+        job_id: job.id,
+        queue: &job.queue,
+        kind: &job.kind,
+        trace_context: job.trace_context.as_ref(),
     }
 }
 

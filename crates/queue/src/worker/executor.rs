@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -19,27 +18,15 @@ use uuid::Uuid;
 use super::claim::ClaimedJob;
 use super::leases::{HeldLease, Leases, Signals};
 use super::registry::{Handler, Registry};
-use super::run_outcome::{
-    Counts, RunOutcome, ended_attempt, ending_of, outcome_in_history, outcome_of, outcome_of_run,
-};
-use crate::QueueError;
-use crate::deadline::within;
+use super::run_outcome::{Counts, RunOutcome, outcome_of, outcome_of_run};
+use crate::activity::Activity;
 use crate::groups::Resolver;
 use crate::handler::{
-    AttemptOutcome, BatchContext, Committed, CommittedOutcome, Completion, EndedAttempt, Engine,
-    FinishedState, JobContext, JobError, Recorded, storable, transitions,
+    BatchContext, Committed, CommittedOutcome, Completion, Engine, JobContext, JobError,
 };
 use crate::ids::JobId;
 use crate::sealing::{Keyring, open_args};
-use crate::telemetry::{self, Ending, Failure, ProcessSpan};
-
-/// The reason of a wait is cut at so many bytes: it is in the hot table.
-const MAX_WAIT_REASON_BYTES: usize = 500;
-
-/// Tries to record the end of a failed attempt, and the pause between them. An end that cannot be
-/// recorded is found by the rescue when the lease runs out.
-const RECORD_TRIES: u32 = 5;
-const RECORD_PAUSE: Duration = Duration::from_millis(500);
+use crate::telemetry::{self, Failure, ProcessSpan};
 
 /// The time that a handler has after its job was cancelled, to clean up or to finish.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
@@ -62,15 +49,16 @@ pub(crate) struct Executor<S> {
     /// Makes the worker claim.
     pub(crate) wake: Arc<Notify>,
     pub(crate) counts: Counts,
+    pub(crate) activity: Arc<Activity>,
     /// Opens the arguments of sealed jobs.
     pub(crate) keyring: Option<Keyring>,
 }
 
 /// A job with the lease that it is run under, and the span of its run.
-struct LeasedJob {
-    job: ClaimedJob,
-    lease: HeldLease,
-    span: ProcessSpan,
+pub(super) struct LeasedJob {
+    pub(super) job: ClaimedJob,
+    pub(super) lease: HeldLease,
+    pub(super) span: ProcessSpan,
 }
 
 impl LeasedJob {
@@ -273,118 +261,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         }
     }
 
-    /// Records how a run ended: the one place where a job that was not completed changes its state.
-    async fn settle(&self, leased: LeasedJob, outcome: RunOutcome) {
-        let LeasedJob { job, lease: _until_recorded, span } = leased;
-        let run = self.run_of(&job);
-        let traceparent = span.traceparent();
-        self.counts.count(&outcome);
-        match outcome {
-            RunOutcome::Committed(Committed { outcome, wakes }) => {
-                if wakes {
-                    self.resolver.resolve_soon([job.id]);
-                }
-                span.end(&run, ending_of(&outcome));
-            }
-            RunOutcome::Failed { failure, error, delay } => {
-                let ended = ended_attempt(&job, outcome_in_history(failure), error, traceparent);
-                if job.is_last_attempt() {
-                    self.counts.discarded.fetch_add(1, Ordering::Relaxed);
-                    self.finish(&job, &ended, FinishedState::Discarded).await;
-                    span.end(&run, Ending::Discarded { failure, error: &ended.error });
-                } else {
-                    let delay = delay.unwrap_or_else(|| self.backoff(&job));
-                    self.record(&job, || transitions::retry(&self.pool, &ended, delay)).await;
-                    span.end(&run, Ending::Retried { failure, error: &ended.error, delay });
-                }
-            }
-            RunOutcome::Discarded(error) => {
-                let ended = ended_attempt(&job, AttemptOutcome::Discarded, error, traceparent);
-                self.finish(&job, &ended, FinishedState::Discarded).await;
-                span.end(&run, Ending::Discarded { failure: Failure::Failed, error: &ended.error });
-            }
-            RunOutcome::Cancelled(reason) => {
-                let ended = ended_attempt(&job, AttemptOutcome::Cancelled, reason, traceparent);
-                self.finish(&job, &ended, FinishedState::Cancelled).await;
-                span.end(&run, Ending::Cancelled { reason: &ended.error });
-            }
-            RunOutcome::Snoozed { delay, reason } => {
-                let reason = reason.map(|reason| storable(reason, MAX_WAIT_REASON_BYTES));
-                self.hand_back(&job, delay, reason.as_deref()).await;
-                span.end(&run, Ending::Snoozed { delay, reason: reason.as_deref() });
-            }
-            RunOutcome::HandedBack => {
-                self.hand_back(&job, Duration::ZERO, None).await;
-                span.end(&run, Ending::HandedBack);
-            }
-            RunOutcome::LeaseLost => span.end(&run, Ending::LeaseLost),
-        }
-        if job.by_key {
-            // The next of its key, or of its queue, may go on now.
-            self.wake.notify_one();
-        }
-    }
-
-    async fn finish(&self, job: &ClaimedJob, ended: &EndedAttempt, state: FinishedState) {
-        self.record(job, async || {
-            Ok(match transitions::finish(&self.pool, ended, state).await? {
-                true => Recorded::Done,
-                false => Recorded::NotOurs,
-            })
-        })
-        .await;
-        // Jobs that end like this are few: whether others wait for this one is looked up.
-        self.resolver.resolve_soon([job.id]);
-    }
-
-    async fn hand_back(&self, job: &ClaimedJob, delay: Duration, reason: Option<&str>) {
-        self.record(job, || transitions::hand_back(&self.pool, job.id, job.fence, delay, reason))
-            .await;
-    }
-
-    fn backoff(&self, job: &ClaimedJob) -> Duration {
-        let backoff = self.registry.handler(&job.kind).map(|handler| handler.traits().backoff);
-        backoff.unwrap_or_default().delay(job.backoff_attempt())
-    }
-
-    /// Writes the end of an attempt, again if the database is away for a moment. A job that is
-    /// another worker's by now is left to it.
-    async fn record<F>(&self, job: &ClaimedJob, write: impl Fn() -> F)
-    where
-        F: Future<Output = Result<Recorded, QueueError>>,
-    {
-        for _ in 0..RECORD_TRIES {
-            match within(write()).await {
-                Ok(Recorded::Done) => return,
-                Ok(Recorded::ToBeCancelled) => {
-                    // Failing that, the maintenance finds it.
-                    if let Err(error) =
-                        within(transitions::cancel_waiting(&self.pool, job.id)).await
-                    {
-                        let error = crate::chain(&error);
-                        tracing::warn!(job_id = job.id.0, error, "a job could not be cancelled");
-                    }
-                    self.resolver.resolve_soon([job.id]);
-                    return;
-                }
-                Ok(Recorded::NotOurs) => {
-                    tracing::warn!(
-                        job_id = job.id.0,
-                        fence = job.fence.0,
-                        "the end of a run changed nothing: its job is settled or not ours"
-                    );
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(job_id = job.id.0, error = %crate::chain(&error),
-                        "the end of a run could not be recorded, trying again");
-                    tokio::time::sleep(RECORD_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn run_of<'a>(&self, job: &'a ClaimedJob) -> telemetry::Run<'a> {
+    pub(super) fn run_of<'a>(&self, job: &'a ClaimedJob) -> telemetry::Run<'a> {
         telemetry::Run {
             job_id: job.id,
             queue: &job.queue,
@@ -392,7 +269,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             attempt: job.attempt,
             max_attempts: job.max_attempts,
             worker_id: self.worker_id,
-            waited: (job.claimed_at - job.run_at).try_into().unwrap_or_default(),
+            waited: job.waited(),
             trace_context: job.trace_context.as_ref(),
             last_traceparent: job.last_traceparent.as_deref(),
         }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::QueueError;
+use crate::activity::Activity;
 use crate::deadline::{ANSWER_WITHIN, within};
 use crate::handler::{AttemptOutcome, transitions};
 use crate::ids::{Fence, JobId};
@@ -107,12 +108,13 @@ impl Lease {
 #[derive(Debug)]
 pub(crate) struct Leases {
     times: LeaseTimes,
+    activity: Arc<Activity>,
     held: Mutex<HashMap<JobId, Lease>>,
 }
 
 impl Leases {
-    pub(crate) fn new(times: LeaseTimes) -> Arc<Self> {
-        Arc::new(Self { times, held: Mutex::new(HashMap::new()) })
+    pub(crate) fn new(times: LeaseTimes, activity: Arc<Activity>) -> Arc<Self> {
+        Arc::new(Self { times, activity, held: Mutex::new(HashMap::new()) })
     }
 
     /// Takes charge of a lease that was claimed not earlier than `since`. It is kept until the
@@ -195,11 +197,13 @@ impl Leases {
         let renewed = match tokio::time::timeout(self.patience(), renewal).await {
             Ok(Ok(renewed)) => renewed,
             Ok(Err(error)) => {
+                self.activity.engine().failed_renewals.add(1);
                 let error = crate::chain(&error);
                 tracing::warn!(error, leases = claims.len(), "leases could not be renewed");
                 return false;
             }
             Err(_elapsed) => {
+                self.activity.engine().failed_renewals.add(1);
                 tracing::warn!(leases = claims.len(), "renewing the leases timed out");
                 return false;
             }

@@ -11,6 +11,8 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 
 use crate::QueueError;
+use crate::activity::counting::Ended;
+use crate::activity::{self, Activity, Outcome};
 use crate::groups::{self, Resolver};
 use crate::ids::JobId;
 use crate::retention::Retention;
@@ -36,6 +38,7 @@ pub(crate) async fn maintain(
     retention: Retention,
     wake: Arc<Notify>,
     resolver: Arc<Resolver>,
+    activity: Arc<Activity>,
 ) {
     let mut partitions_made = Instant::now();
     loop {
@@ -44,12 +47,15 @@ pub(crate) async fn maintain(
             if let Err(error) = prune_unique_keys(&pool).await {
                 tracing::warn!(error = %crate::chain(&error), "unique keys could not be pruned");
             }
+            if let Err(error) = activity::prune(&pool).await {
+                tracing::warn!(error = %crate::chain(&error), "old activity could not be dropped");
+            }
             partitions_made = Instant::now();
         }
         if let Err(error) = cancel_left_over(&pool).await {
             tracing::warn!(error = %crate::chain(&error), "jobs could not be cancelled");
         }
-        match rescue_all(&pool, &resolver).await {
+        match rescue_all(&pool, &resolver, &activity).await {
             Ok(0) => {}
             Ok(_rescued) => wake.notify_one(),
             Err(error) => {
@@ -99,7 +105,11 @@ pub(crate) async fn prune_unique_keys(pool: &PgPool) -> Result<(), QueueError> {
 }
 
 /// Takes back all jobs whose lease has run out. Returns how many.
-pub(crate) async fn rescue_all(pool: &PgPool, resolver: &Resolver) -> Result<usize, QueueError> {
+pub(crate) async fn rescue_all(
+    pool: &PgPool,
+    resolver: &Resolver,
+    activity: &Activity,
+) -> Result<usize, QueueError> {
     let mut total = 0;
     loop {
         let rescued = rescue(pool, RESCUE_LIMIT, MAX_CRASHES).await?;
@@ -114,11 +124,35 @@ pub(crate) async fn rescue_all(pool: &PgPool, resolver: &Resolver) -> Result<usi
                 tracing::warn!(job_id = job.id.0, "job rescued from a lost worker");
             }
         }
+        if let Err(error) = count_lost(pool, &rescued, activity).await {
+            tracing::debug!(error = %crate::chain(&error), "lost attempts are not counted");
+        }
         total += rescued.len();
         if (rescued.len() as i64) < RESCUE_LIMIT {
             return Ok(total);
         }
     }
+}
+
+/// Counts the attempts of lost workers, who could not do so themselves.
+async fn count_lost(
+    pool: &PgPool,
+    rescued: &[Rescued],
+    activity: &Activity,
+) -> Result<(), QueueError> {
+    if rescued.is_empty() {
+        return Ok(());
+    }
+    activity.engine().rescued.add(rescued.len());
+    let ids: Vec<i64> = rescued.iter().map(|job| job.id.0).collect();
+    let named = sqlx::query_file!("src/sql/names_of_jobs.sql", &ids).fetch_all(pool).await?;
+    for job in named {
+        let is_poison = rescued.iter().any(|rescued| rescued.id.0 == job.id && rescued.poison);
+        let outcome = if is_poison { Outcome::Discarded } else { Outcome::Lost };
+        let (queue, kind) = (&*job.queue, &*job.kind);
+        activity.count(&Ended { queue, kind, outcome, at: job.now, times: None });
+    }
+    Ok(())
 }
 
 /// Makes the partitions of the coming days, and drops those that retention no longer keeps: never a

@@ -12,6 +12,7 @@ mod registration;
 mod registry;
 mod run_outcome;
 mod settings;
+mod settling;
 mod slots;
 mod summary;
 
@@ -41,6 +42,7 @@ use run_outcome::Counts;
 use slots::Slots;
 
 use crate::QueueError;
+use crate::activity::{self, Activity};
 use crate::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
 use crate::enqueue::kinds::{Declarations, KindDeclaration};
 use crate::groups::Resolver;
@@ -66,6 +68,7 @@ pub struct Worker<S> {
     executor: Arc<Executor<S>>,
     dispatcher: Dispatcher<S>,
     resolver: Arc<Resolver>,
+    batches: Arc<activity::Unsent>,
     engine_pool: PgPool,
     maintenance_pool: PgPool,
     /// The way to a session that can listen.
@@ -107,26 +110,33 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         // It may have to read much, and nobody waits for it.
         let maintenance_pool = like_handlers.max_connections(1).connect_lazy_with(options.clone());
         let times = LeaseTimes { lease: settings.lease, heartbeat: settings.heartbeat };
-        let leases = Leases::new(times);
+        let activity = Arc::new(Activity::default());
+        let leases = Leases::new(times, Arc::clone(&activity));
         let id = Uuid::now_v7();
         let keeper = LeaseKeeper::start(Arc::clone(&leases), id, &engine_pool)
             .map_err(QueueError::Thread)?;
         let queues =
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
-        let completer = Completer::start(engine_pool.clone());
+        let completer = Completer::start(engine_pool.clone(), Arc::clone(&activity));
         let resolver = Resolver::new(engine_pool.clone());
         let kinds = registry.kinds();
         let wake = Arc::new(Notify::new());
         let executor = Arc::new(Executor {
             worker_id: id,
             registry,
-            engine: Arc::new(Engine { pool, completer, wake: Arc::clone(&wake) }),
+            engine: Arc::new(Engine {
+                pool,
+                completer,
+                wake: Arc::clone(&wake),
+                activity: Arc::clone(&activity),
+            }),
             pool: engine_pool.clone(),
             leases,
             resolver: Arc::clone(&resolver),
             hand_back: CancellationToken::new(),
             wake,
             counts: Counts::default(),
+            activity,
             keyring: settings.keyring(),
         });
         Ok(Self {
@@ -137,6 +147,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             dispatcher: Dispatcher::new(Arc::clone(&executor)),
             executor,
             resolver,
+            batches: Arc::default(),
             engine_pool,
             maintenance_pool,
             session: options,
@@ -198,6 +209,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         turns.hand_back_unheard().await;
         drop(helpers);
         let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registered.end()).await;
+        let _stored_or_late = tokio::time::timeout(CLOSE_TIME, self.record_activity()).await;
         // What cannot be resolved now, another worker's sweep finds.
         let _resolved_or_late = tokio::time::timeout(CLOSE_TIME, self.resolver.resolve_all()).await;
         // So that the database is not stopped under a connection that is still being tidied up.
@@ -217,7 +229,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     pub async fn run_until_idle(&self) -> Result<WorkerSummary, QueueError> {
         let before = self.summary();
         self.declare_kinds().await?;
-        rescue_all(&self.maintenance_pool, &self.resolver).await?;
+        rescue_all(&self.maintenance_pool, &self.resolver, self.activity()).await?;
         let mut turns = self.turns(&self.queues);
         let limit = self.settings.concurrency;
         loop {
@@ -268,6 +280,31 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
+    /// The attempts that this worker has ended, and figures of its engine.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.executor.activity
+    }
+
+    /// The jobs that this worker may have in progress at once.
+    pub fn slots(&self) -> usize {
+        self.settings.concurrency
+    }
+
+    /// The jobs that this worker has in progress.
+    pub fn jobs_in_progress(&self) -> usize {
+        self.executor.leases.count()
+    }
+
+    /// Stores the activity that is not stored yet. A worker does so by itself, every ten seconds
+    /// and when it ends; for those that only [run until idle](Self::run_until_idle).
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Database`].
+    pub async fn record_activity(&self) -> Result<(), QueueError> {
+        activity::record(&self.engine_pool, self.id, self.activity(), &self.batches).await
+    }
+
     fn registration(&self) -> Registration {
         Registration {
             id: self.id,
@@ -280,7 +317,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// The listener, the maintenance, the schedules and the resolver, until the guard is dropped.
+    /// The listener, the maintenance, the schedules, the resolver and the storing of activity,
+    /// until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
         let listening = listener::listen(self.session.clone(), Arc::clone(wake));
@@ -290,16 +328,22 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             self.settings.retention,
             Arc::clone(wake),
             Arc::clone(&self.resolver),
+            Arc::clone(self.activity()),
         );
         let scheduling = self.keep_schedules(wake);
         let (resolver, wake) = (Arc::clone(&self.resolver), Arc::clone(wake));
-        let helping =
-            async move { tokio::join!(listening, maintaining, scheduling, resolver.run(&wake)) };
+        let (pool, activity, batches) =
+            (self.engine_pool.clone(), Arc::clone(self.activity()), Arc::clone(&self.batches));
+        let worker_id = self.id;
+        let helping = async move {
+            let storing = activity::keep(pool, worker_id, &activity, &batches);
+            tokio::join!(listening, maintaining, scheduling, resolver.run(&wake), storing)
+        };
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
-                ((), (), (), ()) = helping => {}
+                ((), (), (), (), ()) = helping => {}
             }
         });
         stop.drop_guard()

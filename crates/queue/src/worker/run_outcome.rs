@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::claim::ClaimedJob;
+use crate::activity::Outcome;
 use crate::handler::{AttemptOutcome, Committed, CommittedOutcome, EndedAttempt, JobError};
 use crate::telemetry::{Ending, Failure};
 
@@ -96,6 +97,15 @@ pub(crate) fn ending_of(outcome: &CommittedOutcome) -> Ending<'_> {
         CommittedOutcome::Completed | CommittedOutcome::CompletedExcept(_) => Ending::Completed,
         CommittedOutcome::Discarded(error) => Ending::Discarded { failure: Failure::Failed, error },
         CommittedOutcome::Cancelled(reason) => Ending::Cancelled { reason },
+    }
+}
+
+/// The outcome of a committed run, as activity counts it.
+pub(crate) fn activity_of(outcome: &CommittedOutcome) -> Outcome {
+    match outcome {
+        CommittedOutcome::Completed | CommittedOutcome::CompletedExcept(_) => Outcome::Completed,
+        CommittedOutcome::Discarded(_) => Outcome::Discarded,
+        CommittedOutcome::Cancelled(_) => Outcome::Cancelled,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod activity;
 mod batch_handlers;
 mod cancelling;
 mod claim_sizes;

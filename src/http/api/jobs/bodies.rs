@@ -213,6 +213,7 @@ json_object! {
         #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
         /// The kind, one that this program knows.
+        #[oai(validator(min_length = 1))]
         kind: Text<100>,
         /// The arguments of the job.
         args: AnyJson,
@@ -280,6 +281,8 @@ enum JobChangeName {
     Discarded,
     /// The job has other arguments.
     Edited,
+    /// The job was discarded, and is written off.
+    WrittenOff,
 }
 
 /// A job that was changed.
@@ -303,6 +306,7 @@ impl ChangedJobOut {
             JobChange::CancelRequested => JobChangeName::CancelRequested,
             JobChange::Discarded => JobChangeName::Discarded,
             JobChange::Edited => JobChangeName::Edited,
+            JobChange::WrittenOff => JobChangeName::WrittenOff,
         };
         Self { id, result }
     }

@@ -1,15 +1,16 @@
 //! Jobs: finding them, asking why one has not run, and changing them one by one.
 //!
-//! - Here: the operations, and their errors as problems.
+//! - Here: the operations.
 //! - `query`: the filter language, as parameters of the list.
 //! - `bodies`: jobs in lists and what is asked for. `details`: one job with all that is known.
-//! - `refusals`: the codes of each operation.
+//! - `refusals`: the codes of each operation. `problems`: errors as problems.
 //!
 //! Whatever could make a discarded job run again, enqueues a new one or shows what is hidden is for
 //! admins, as decisions over dead letters are; operators do the rest.
 
 mod bodies;
 mod details;
+mod problems;
 mod query;
 mod refusals;
 
@@ -21,6 +22,7 @@ use self::bodies::{
     BecauseIn, ChangedJobOut, EnqueuedJobOut, JobEditIn, JobPageOut, NewJobIn, RevealedArgsOut,
 };
 use self::details::JobDetailsOut;
+use self::problems::about_a_filter;
 use self::query::JobQuery;
 use self::refusals::{ChangeJob, EditJob, EnqueueJob, GetJob, ListJobs};
 use super::ApiTags;
@@ -30,15 +32,14 @@ use crate::http::wire::if_match::{IfVersion, etag};
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::read_cursor;
 use crate::http::wire::payload::Json;
-use crate::http::wire::problem::{Code, FieldError, Problem, is_about_the_data};
+use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::Refused;
-use crate::operations::jobs::edit::{self, EditError, JobVersion};
-use crate::operations::jobs::enqueue::{self, EnqueueError};
+use crate::operations::jobs::edit::{self, JobVersion};
 use crate::operations::jobs::{
-    ChangeJobs, JobAction, JobId, JobRefusal, JobsError, RefusalClass, change, reading, reveal,
+    ChangeJobs, JobAction, JobId, JobRefusal, change, enqueue, reading, reveal,
 };
 use crate::operations::{Actor, Identity, Mode, Reason};
-use crate::queue::{Notifier, QueueError};
+use crate::queue::Notifier;
 
 pub(super) use self::bodies::BecauseIn as Because;
 
@@ -53,7 +54,7 @@ pub struct JobsApi {
 
 #[OpenApi]
 impl JobsApi {
-    /// List jobs
+    /// List the jobs
     ///
     /// Those that match all that is asked for, newest first; for operators and admins. A page that
     /// is not the last has a `next_cursor`: send it with the same filters to get the next page.
@@ -76,7 +77,7 @@ impl JobsApi {
         Ok(Listed::Ok(Json(JobPageOut::new(page.await?, &list))))
     }
 
-    /// Get a job
+    /// Get one job
     ///
     /// With the reason why it has not run, its attempts, what operators did to it, and the order or
     /// transaction that it is about; for operators and admins. Its `ETag` changes with each attempt
@@ -285,93 +286,6 @@ impl JobsApi {
     }
 }
 
-/// JSON that PostgreSQL does not take in a filter is the caller's mistake.
-fn about_a_filter(error: JobsError) -> Problem {
-    match &error {
-        JobsError::Queue(QueueError::Database(source)) if is_about_the_data(source) => {
-            Problem::parameter("where", "No arguments of a job can have such a value.")
-        }
-        _ => error.into(),
-    }
-}
-
-impl From<JobsError> for Problem {
-    fn from(error: JobsError) -> Self {
-        match error {
-            JobsError::Queue(error) => error.into(),
-            JobsError::Money(error) => error.into(),
-        }
-    }
-}
-
-impl From<JobRefusal> for Problem {
-    fn from(refusal: JobRefusal) -> Self {
-        if refusal.class() == RefusalClass::NotFound {
-            return Self::new(Code::JobNotFound);
-        }
-        let detail = refusal.to_string();
-        Self::new(Code::JobUnsuitable)
-            .detail(format!("The job cannot undergo this: {detail}."))
-            .errors(vec![FieldError {
-                pointer: "job".to_owned(),
-                code: refusal.code().to_owned(),
-                detail,
-            }])
-    }
-}
-
-impl From<EditError> for Problem {
-    fn from(error: EditError) -> Self {
-        match error {
-            EditError::Args { source, .. } => unacceptable("args", &source.to_string()),
-            EditError::TooLong(error) => unacceptable("args", &error.to_string()),
-            EditError::Stale => Self::new(Code::PreconditionFailed),
-            EditError::Jobs(error) => about_the_job(error),
-        }
-    }
-}
-
-impl From<EnqueueError> for Problem {
-    fn from(error: EnqueueError) -> Self {
-        let field = match &error {
-            EnqueueError::UnknownKind { .. } | EnqueueError::FollowUpOnly { .. } => "kind",
-            EnqueueError::Args { .. } | EnqueueError::TooLong(_) | EnqueueError::Sealed(_) => {
-                "args"
-            }
-            EnqueueError::Priority => "priority",
-            EnqueueError::MaxAttempts => "max_attempts",
-            EnqueueError::Jobs(_) => "",
-        };
-        match error {
-            EnqueueError::Jobs(error) => about_the_job(error),
-            EnqueueError::Args { kind, source } => {
-                unacceptable(field, &format!("arguments of kind {kind} cannot be these: {source}"))
-            }
-            other => unacceptable(field, &other.to_string()),
-        }
-    }
-}
-
-/// JSON that PostgreSQL does not take, or a name that no queue can have, is the caller's mistake.
-fn about_the_job(error: JobsError) -> Problem {
-    match &error {
-        JobsError::Queue(QueueError::Database(source)) if is_about_the_data(source) => {
-            let refusal = source.as_database_error().map(|it| it.message()).unwrap_or_default();
-            unacceptable("", &format!("the database does not take it: {refusal}"))
-        }
-        _ => error.into(),
-    }
-}
-
-fn unacceptable(field: &str, detail: &str) -> Problem {
-    // The detail may repeat what was sent, and of a problem's own detail there is a log.
-    Problem::new(Code::UnacceptableValues).errors(vec![FieldError {
-        pointer: if field.is_empty() { "#".to_owned() } else { format!("#/{field}") },
-        code: "unacceptable".to_owned(),
-        detail: detail.to_owned(),
-    }])
-}
-
 #[derive(ApiResponse)]
 enum Listed {
     /// The page.
@@ -385,7 +299,7 @@ enum Found {
     #[oai(status = 200)]
     Ok(
         Json<JobDetailsOut>,
-        /// The version of the job, for `If-Match`.
+        /// The version, for `If-Match`.
         #[oai(header = "ETag")]
         String,
     ),

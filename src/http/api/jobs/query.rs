@@ -10,7 +10,7 @@ use super::bodies::JobStateName;
 use crate::http::wire::lists::{DEFAULT_LIMIT, MAX_LIMIT, refuse_other_parameters};
 use crate::http::wire::problem::Problem;
 use crate::operations::jobs::selection::{InvalidValue, Moment, parse_args_match};
-use crate::operations::jobs::{JobId, JobSelection};
+use crate::operations::jobs::{InvalidFingerprint, JobId, JobSelection};
 
 /// The most characters of a value that is compared with names or errors.
 const MAX_CHARS: usize = 1_000;
@@ -33,7 +33,7 @@ pub(super) struct JobQuery {
 const REPEATABLE: [&str; 7] = ["state", "kind", "queue", "tag", "key", "where", "id"];
 
 /// The others.
-const SINGLE: [&str; 9] = [
+const SINGLE: [&str; 11] = [
     "error",
     "attempt_gte",
     "since",
@@ -41,6 +41,8 @@ const SINGLE: [&str; 9] = [
     "failed_since",
     "failed_until",
     "decided",
+    "fingerprint",
+    "transaction_id",
     "limit",
     "cursor",
 ];
@@ -122,6 +124,12 @@ fn described() -> Vec<(&'static str, MetaSchemaRef, &'static str)> {
             bool::schema_ref(),
             "Only discarded jobs that somebody has decided over, or with `false` that nobody has.",
         ),
+        ("fingerprint", text(), "Only jobs whose last failure has this fingerprint."),
+        (
+            "transaction_id",
+            text(),
+            "Only jobs about the transaction with this id of the provider's.",
+        ),
         (
             "where",
             several(),
@@ -144,6 +152,10 @@ async fn selection(request: &Request) -> poem::Result<JobSelection> {
     for text in texts(request, "where").await? {
         args.push(parse_args_match(&text).map_err(|invalid| refuse("where", invalid))?);
     }
+    let fingerprint = one_text(request, "fingerprint").await?.map(|text| text.parse()).transpose();
+    let fingerprint = fingerprint.map_err(|_: InvalidFingerprint| {
+        Problem::parameter("fingerprint", "It is not 16 hexadecimal digits in lower case.")
+    })?;
     Ok(JobSelection {
         states: states.into_iter().map(Into::into).collect(),
         kinds: texts(request, "kind").await?,
@@ -158,6 +170,8 @@ async fn selection(request: &Request) -> poem::Result<JobSelection> {
         failed_until: moment(request, "failed_until").await?,
         decided: parameter(request, "decided").await?,
         args,
+        fingerprint,
+        transaction: one_text(request, "transaction_id").await?,
         ids: ids.map(|ids| ids.into_iter().map(JobId).collect()),
     })
 }

@@ -3,16 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::{audit_examples, operator_examples};
+use super::{audit_examples, operator_examples, system_examples};
 
 use crate::http::wire::problem::{Code, FieldError, Problem};
-
-/// The beginning of a scrape.
-const METRICS: &str = "\
-# HELP surety_http_requests Requests that were answered.
-# TYPE surety_http_requests counter
-surety_http_requests_total{operation=\"receive_transaction\",status=\"2xx\"} 42
-";
 
 /// An example of a cursor.
 pub(super) const CURSOR: &str = "AAAAAAAAAC7yK1bQ4F0mRz0Q8sJtV9xk";
@@ -81,12 +74,7 @@ pub(super) fn of_operation(id: &str) -> Exchange {
                 answer: Some(dead_letter_details(&json!([decision("written_off", reason)]))),
             }
         }
-        "get_status" => answer(json!({ "status": "HEALTHY", "current_time": AT })),
-        "check_health" => answer(json!({ "status": "ok" })),
-        "check_readiness" => answer(json!({ "status": "ready", "bank_breaker": "closed" })),
-        "get_version" => answer(json!({ "name": "surety", "version": env!("CARGO_PKG_VERSION") })),
-        "get_metrics" => answer(json!(METRICS)),
-        _ => of_money_operation(id),
+        id => system_examples::of_operation(id).map_or_else(|| of_money_operation(id), answer),
     }
 }
 
@@ -245,7 +233,7 @@ fn transaction() -> Value {
     })
 }
 
-fn stored_transaction() -> Value {
+pub(super) fn stored_transaction() -> Value {
     let mut stored = transaction();
     stored["status"] = json!("COMPLETED");
     stored["failure_reason"] = Value::Null;
@@ -345,17 +333,6 @@ pub(super) fn of_problem(code: Code) -> Value {
         | Code::UserNotFound
         | Code::LastAdmin
         | Code::UserNotSettled => &user,
-        Code::NotReady => "/readyz",
-        Code::JobNotFound | Code::JobUnsuitable => "/v1/jobs/812",
-        Code::QueueNotFound | Code::KeyNotBlocked => "/v1/queues/reports",
-        Code::ScheduleNotFound | Code::SchedulePaused | Code::ScheduleNotPaused => {
-            "/v1/schedules/nightly-report"
-        }
-        Code::WorkerNotFound | Code::WorkerLost => "/v1/workers",
-        Code::VerificationNotFound => "/v1/verifications/17",
-        Code::DeadLetterNotFound | Code::DeadLetterDecided | Code::NothingToRedrive => {
-            "/v1/dead-letters/812"
-        }
         Code::WalletNotFound | Code::WalletNotEmpty => &wallet,
         Code::OrderNotFound
         | Code::InsufficientFunds
@@ -369,7 +346,7 @@ pub(super) fn of_problem(code: Code) -> Value {
         | Code::IdempotencyKeyInUse
         | Code::IdempotencyKeyReused => "/v1/transfers",
         Code::AlreadyRefunded | Code::NotRefundable => &refund,
-        _ => "/v1/webhooks/transactions",
+        other => operator_examples::path_of(other).unwrap_or("/v1/webhooks/transactions"),
     };
     let body = Problem::new(code).errors(errors).body(path);
     serde_json::from_slice(&body).expect("a problem is JSON")
@@ -405,6 +382,9 @@ pub(super) fn of_parameter(operation: &str, name: &str) -> Option<Value> {
         (_, "created_from") => json!("2026-11-01T00:00:00Z"),
         (_, "created_before") => json!("2026-12-01T00:00:00Z"),
         (_, "limit") => json!(50),
+        (_, "span") => json!("1h"),
+        (_, "queue") => json!("default"),
+        (_, "kind") => json!("settle_transaction"),
         (_, "cursor") => json!(CURSOR),
         (_, name) => return audit_examples::of_parameter(name),
     })

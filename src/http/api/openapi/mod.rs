@@ -16,11 +16,13 @@ mod collection;
 mod components;
 mod describe;
 mod examples;
+mod failure_examples;
 mod layout;
 mod names;
 mod operator_examples;
 mod routes;
 mod scalars;
+mod system_examples;
 mod webhook_examples;
 
 use std::collections::HashMap;
@@ -33,7 +35,7 @@ use serde_json::Value;
 
 use super::Apis;
 
-pub use self::routes::{allowed_methods, operation_ids, paths};
+pub use self::routes::{allowed_methods, paths, routes_by_operation};
 
 const DESCRIPTION: &str = "\
 Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
@@ -49,7 +51,7 @@ A server on a loopback address without a webhook secret is for trying things out
 unsigned webhooks and shows all transactions. It answers programs of its own machine only, and \
 refuses (`not-local`) what names another `Host` or came through a proxy.
 
-Prometheus scrapes `GET /metrics`, which is no part of this document: the format is OpenMetrics.";
+Prometheus scrapes `GET /metrics`, which is no part of this document.";
 
 /// Operations that the document leaves out: `/metrics` is for a scraper, and generators of clients
 /// do not know its media type.

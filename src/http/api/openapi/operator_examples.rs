@@ -4,6 +4,8 @@
 use serde_json::{Value, json};
 
 use super::examples::{AT, CURSOR, Exchange};
+use super::failure_examples;
+use crate::http::wire::problem::Code;
 
 const WORKER_ID: &str = "019a9f3c-7d2e-7b61-a6a5-0f2d5c1b9e44";
 const BY: &str = "user:019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93";
@@ -11,7 +13,7 @@ const LATER: &str = "2026-11-02T10:30:00.123456Z";
 const REASON: &str = "the mail server is back";
 const FAILED: &str = "the mail server did not answer within 10 s";
 
-/// The example of an operation of theirs; the default for any other.
+/// The example of an operation of theirs; for others, that of `failure_examples`.
 pub(super) fn of_operation(id: &str) -> Exchange {
     let answer = |answer| Exchange { request: None, answer: Some(answer) };
     let because =
@@ -99,7 +101,7 @@ fn of_queue_operation(id: &str) -> Exchange {
             request: Some(json!({ "reason": REASON, "key": "acc_user_789" })),
             answer: Some(json!({ "job_id": 812 })),
         },
-        _ => Exchange::default(),
+        id => failure_examples::of_operation(id),
     }
 }
 
@@ -125,6 +127,25 @@ pub(super) fn of_parameter(operation: &str, name: &str) -> Option<Value> {
         (_, "worker_id") => json!(WORKER_ID),
         (_, "verification_id") => json!(17),
         _ => return None,
+    })
+}
+
+/// The path of a request that is refused with this code; for codes of others, that of
+/// `failure_examples`.
+pub(super) fn path_of(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::NotReady => "/readyz",
+        Code::DeadLetterNotFound | Code::DeadLetterDecided | Code::NothingToRedrive => {
+            "/v1/dead-letters/812"
+        }
+        Code::JobNotFound | Code::JobUnsuitable => "/v1/jobs/812",
+        Code::QueueNotFound | Code::KeyNotBlocked => "/v1/queues/reports",
+        Code::ScheduleNotFound | Code::SchedulePaused | Code::ScheduleNotPaused => {
+            "/v1/schedules/nightly-report"
+        }
+        Code::WorkerNotFound | Code::WorkerLost => "/v1/workers",
+        Code::VerificationNotFound => "/v1/verifications/17",
+        _ => return failure_examples::path_of(code),
     })
 }
 

@@ -21,10 +21,14 @@ pub fn paths() -> Vec<String> {
     documented.chain(docs::PATHS.map(str::to_owned)).collect()
 }
 
-/// The ids of all documented operations.
-pub fn operation_ids() -> impl Iterator<Item = String> {
+/// The paths of all documented operations, by their ids.
+pub fn routes_by_operation() -> HashMap<String, String> {
     let paths = Apis::meta().into_iter().flat_map(|api| api.paths);
-    paths.flat_map(|path| path.operations).filter_map(|it| it.operation_id.map(str::to_owned))
+    let operations = paths.flat_map(|path| {
+        let ids = path.operations.into_iter().filter_map(|operation| operation.operation_id);
+        ids.map(move |id| (id.to_owned(), path.path.clone())).collect::<Vec<_>>()
+    });
+    operations.collect()
 }
 
 fn allow(path: &MetaPath) -> HeaderValue {

@@ -20,7 +20,7 @@ struct Scalar {
 }
 
 /// All kinds. Those that others refer to come first.
-fn all() -> [Scalar; 16] {
+fn all() -> [Scalar; 20] {
     let scalar = |name, description, schema| Scalar { name, description, schema };
     let text = |min: u32, max: u32| json!({ "type": "string", "minLength": min, "maxLength": max });
     let at_most = |max: u32| json!({ "type": "string", "maxLength": max });
@@ -77,6 +77,18 @@ fn all() -> [Scalar; 16] {
         scalar("OrderDescription", "Words of the payer's about an order.", at_most(140)),
         scalar("EndpointDescription", "Words of the owner's about an endpoint.", at_most(500)),
         scalar("EndpointUrl", "The address of an endpoint.", at_most(2048)),
+        scalar("FailureFingerprint", "The fingerprint of a failure.", {
+            json!({ "type": "string", "maxLength": 16, "pattern": "^[0-9a-f]{16}$" })
+        }),
+        scalar("ErrorPart", "A part of the error of a job.", at_most(300)),
+        scalar("QueueName", "The name of a queue.", at_most(100)),
+        scalar("JobKey", "The key that jobs share.", at_most(200)),
+        scalar("LimitText", "A limit of a queue as people write it.", at_most(40)),
+        scalar(
+            "Version",
+            "The ETag of a thing, or `*` for any.",
+            pattern(r#"^(\*|"[0-9a-z-]{1,100}")$"#),
+        ),
         scalar("JobKind", "The name of a kind of jobs.", text(1, 100)),
         scalar("DecisionReason", "Words about a decision, for those who ask later.", text(1, 500)),
     ]

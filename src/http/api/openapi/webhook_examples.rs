@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::examples::{AT, CURSOR, Exchange};
-use super::operator_examples;
+use super::{failure_examples, operator_examples};
 use crate::events::EventType;
 
 const ENDPOINT_ID: &str = "019a3f7c-2b10-7c65-9e0f-5a7d3c1b8f42";
@@ -64,14 +64,14 @@ pub(super) fn of_operation(id: &str) -> Exchange {
     }
 }
 
-/// The example of a parameter of theirs; nothing for others.
+/// The example of a parameter of theirs; for others, that of `failure_examples`.
 pub(super) fn of_parameter(name: &str) -> Option<Value> {
     match name {
         "endpoint_id" => Some(json!(ENDPOINT_ID)),
         "event_id" => Some(json!(EVENT_ID)),
         "replay_id" => Some(json!(REPLAY_ID)),
         "state" => Some(json!("failed")),
-        _ => None,
+        _ => failure_examples::of_parameter(name),
     }
 }
 

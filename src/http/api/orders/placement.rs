@@ -42,6 +42,7 @@ pub enum Placed {
 }
 
 impl Work for PlaceOrders {
+    const NAME: &'static str = "orders";
     type Item = OrderRequest;
     type Output = Placed;
 

@@ -166,7 +166,7 @@ impl From<FailingKind> for FailingKindOut {
 #[derive(Debug, Serialize, Object)]
 #[oai(rename = "DeadLetterFigures")]
 struct DeadLetterFiguresOut {
-    /// The number of them, among the oldest and the newest 5,000 discarded jobs.
+    /// The number of them, among the oldest and the newest 1,000 discarded jobs.
     open: i64,
     /// True if there are discarded jobs in between, so that there may be more.
     is_more: bool,

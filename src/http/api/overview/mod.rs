@@ -29,9 +29,9 @@ pub struct OverviewApi {
 impl OverviewApi {
     /// Get the overview
     ///
-    /// The figures of the whole system at one moment, and what of them needs a person; for operators
-    /// and admins. Counts stop at a bound, and a pace is that of the newest rows, so it can be asked
-    /// for every second, whatever the history weighs.
+    /// The figures of the whole system at one moment, and what of them needs a person; for
+    /// operators and admins. Counts stop at a bound, and a pace is that of the newest rows, so it
+    /// can be asked for every second, whatever the history weighs.
     #[oai(
         path = "/v1/overview",
         method = "get",

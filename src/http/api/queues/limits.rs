@@ -121,8 +121,8 @@ impl QueueLimitsApi {
 
     /// List the blocked keys of a queue
     ///
-    /// Keys of an ordered queue of which nothing runs until somebody decides, by name; for operators
-    /// and admins.
+    /// Keys of an ordered queue of which nothing runs until somebody decides, by name; for
+    /// operators and admins.
     #[oai(
         path = "/v1/queues/:queue/blocked-keys",
         method = "get",
@@ -199,7 +199,7 @@ enum Found {
     #[oai(status = 200)]
     Ok(
         Json<LimitsOut>,
-        /// The version of the limits, for `If-Match`.
+        /// The version, for `If-Match`.
         #[oai(header = "ETag")]
         String,
     ),

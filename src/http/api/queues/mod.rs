@@ -115,7 +115,8 @@ impl QueuesApi {
     /// Pause a queue
     ///
     /// No more of its jobs start, those that run go on. A queue can be paused before there is a job
-    /// in it. An earlier pause stays as it was. For operators and admins; who, when and why is kept.
+    /// in it. An earlier pause stays as it was. For operators and admins; who, when and why is
+    /// kept.
     #[oai(
         path = "/v1/queues/:queue/pause",
         method = "post",

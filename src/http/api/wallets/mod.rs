@@ -284,7 +284,7 @@ enum WalletOpened {
     #[oai(status = 201)]
     Created(
         Json<WalletOut>,
-        /// The version of the wallet.
+        /// The version, for `If-Match`.
         #[oai(header = "ETag")]
         String,
         /// The path at which to read it.
@@ -295,7 +295,7 @@ enum WalletOpened {
     #[oai(status = 200)]
     Known(
         Json<WalletOut>,
-        /// The version of the wallet.
+        /// The version, for `If-Match`.
         #[oai(header = "ETag")]
         String,
     ),
@@ -314,7 +314,7 @@ enum WalletFound {
     #[oai(status = 200)]
     Ok(
         Json<WalletOut>,
-        /// The version of the wallet.
+        /// The version, for `If-Match`.
         #[oai(header = "ETag")]
         String,
     ),

@@ -49,8 +49,9 @@ pub use self::headers::{HEADERS, RateLimitHeaders};
 use self::leases::{LeaseError, Leases};
 pub use self::settings::{Limit, LimitArgs, Quota};
 use super::client_address::TrustedProxies;
-use super::metrics::{Metrics, Tally};
 use crate::http::wire::problem::{Code, Problem};
+use crate::metrics::instruments::{RATE_LIMIT_DECISIONS, RATE_LIMIT_LEASES};
+use crate::metrics::{Counter, Metrics, Tallies};
 
 /// Buckets are spread over so many maps, so that requests do not wait for each other's look-up.
 const SHARDS: usize = 16;
@@ -134,15 +135,15 @@ struct Limiter {
     leases: Leases,
     /// There may be rows that can be deleted later.
     has_leased: AtomicBool,
-    tallies: Tallies,
+    tallies: Decisions,
 }
 
 /// The decisions by class, and the number of questions to the database.
-struct Tallies {
-    passed: [Tally; LimitClass::ALL.len()],
-    refused: [Tally; LimitClass::ALL.len()],
-    unknown: [Tally; LimitClass::ALL.len()],
-    leases: [Tally; LimitClass::ALL.len()],
+struct Decisions {
+    passed: [Counter; LimitClass::ALL.len()],
+    refused: [Counter; LimitClass::ALL.len()],
+    unknown: [Counter; LimitClass::ALL.len()],
+    leases: [Counter; LimitClass::ALL.len()],
 }
 
 impl RateLimits {
@@ -155,7 +156,7 @@ impl RateLimits {
             buckets: std::array::from_fn(|_| Mutex::default()),
             leases: Leases::new(database),
             has_leased: AtomicBool::new(false),
-            tallies: Tallies::new(metrics),
+            tallies: Decisions::new(metrics),
         }));
         tokio::spawn(sweep_while_used(Arc::downgrade(&this.0)));
         this
@@ -308,23 +309,21 @@ impl Drop for LeaseInProgress {
     }
 }
 
-impl Tallies {
+impl Decisions {
     fn new(metrics: &Metrics) -> Self {
+        let by_decision = Tallies::new(&RATE_LIMIT_DECISIONS);
+        let leases = Tallies::new(&RATE_LIMIT_LEASES);
         let decisions = |decision: &'static str| {
-            LimitClass::ALL.map(|class| {
-                let labels = [("class", class.name()), ("decision", decision)];
-                metrics.counter("rate_limit_decisions", "Requests by what was decided", &labels)
-            })
+            LimitClass::ALL.map(|class| by_decision.of(&[class.name(), decision]))
         };
-        Self {
+        let these = Self {
             passed: decisions("passed"),
             refused: decisions("refused"),
             unknown: decisions("unknown"),
-            leases: LimitClass::ALL.map(|class| {
-                let help = "Leases, each one statement";
-                metrics.counter("rate_limit_leases", help, &[("class", class.name())])
-            }),
-        }
+            leases: LimitClass::ALL.map(|class| leases.of(&[class.name()])),
+        };
+        metrics.collect(move || vec![by_decision.family(), leases.family()]);
+        these
     }
 }
 

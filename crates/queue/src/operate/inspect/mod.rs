@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::failures::Fingerprint;
 use crate::QueueError;
 use crate::groups::{self, Groups};
 use crate::handler::{AttemptOutcome, Job};
@@ -76,6 +77,9 @@ pub struct JobDetails {
     /// The moment at which it was finished.
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
+    /// The fingerprint of its last failure; null if it has not failed, has ended otherwise, or
+    /// somebody has decided over it since.
+    pub fingerprint: Option<Fingerprint>,
     /// Its arguments as people may see them: without what its kind
     /// [redacts](crate::handler::Job::REDACTED), and not opened if they are sealed.
     pub args: JsonText,
@@ -95,7 +99,8 @@ pub struct JobDetails {
 
 /// The arguments of a job as they are stored, with what nobody is to be shown: `Debug` leaves them
 /// out.
-#[derive(Clone)]
+#[derive(Clone, sqlx::Type)]
+#[sqlx(transparent)]
 pub struct StoredArgs(JsonText);
 
 impl fmt::Debug for StoredArgs {
@@ -202,7 +207,8 @@ pub async fn find_job(
           enqueued_at as "enqueued_at!", finished_at, args as "stored_args!: JsonText",
           queue.shown_args(kind, args, args_key) as "args!: JsonText", key, tags, batch_id,
           started_at, cancel_requested_by, progress, progress_text,
-          checkpoint as "checkpoint: JsonText", output as "output: JsonText"
+          checkpoint as "checkpoint: JsonText", output as "output: JsonText",
+          failure as "fingerprint: Fingerprint"
         from queue.all_jobs
         where id = $1
         "#,
@@ -238,6 +244,7 @@ pub async fn find_job(
         output: job.output,
         enqueued_at: job.enqueued_at,
         finished_at: job.finished_at,
+        fingerprint: job.fingerprint,
         args: job.args,
         stored_args: StoredArgs(job.stored_args),
         groups: groups::waits_for(conn, id).await?,

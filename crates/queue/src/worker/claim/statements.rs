@@ -46,6 +46,11 @@ impl ClaimedJob {
         self.args.get().len() + checkpoint
     }
 
+    /// The time from when the job was due to its claim.
+    pub(crate) fn waited(&self) -> Duration {
+        (self.claimed_at - self.run_at).try_into().unwrap_or_default()
+    }
+
     /// The attempts that count against the job's bound, this one included: those whose worker was
     /// lost do not, the rescue caps them.
     pub(crate) fn counted_attempts(&self) -> i16 {

@@ -1,0 +1,146 @@
+//! Orders of all users, newest first.
+
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{MAX_LOOKED_AT, Page, SLACK};
+use crate::ids::{AccountId, OrderId};
+use crate::money::Currency;
+use crate::payments::LedgerError;
+use crate::payments::orders::{Filter, Order, Row, Side};
+
+/// The newest orders that match, at most `limit` of those older than `before`: of all accounts
+/// where the filter names none.
+///
+/// # Errors
+///
+/// When the database refuses, or a row is none that this binary wrote.
+pub async fn browse(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    currency: Option<Currency>,
+    before: Option<OrderId>,
+    limit: u16,
+) -> Result<Page<Order, OrderId>, LedgerError> {
+    let mut query = looked_at(filter, before);
+    query.push("select * from looked_at where true");
+    push_rest(&mut query, filter, currency);
+    query.push(" order by id desc limit ").push_bind(i64::from(limit) + 1);
+    let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *conn).await?;
+    let found = rows.into_iter().map(Order::try_from).collect::<Result<_, _>>()?;
+    match Page::full(found, limit, |order: &Order| order.id) {
+        Ok(page) => Ok(page),
+        Err(rows) => Ok(Page { rows, next: end(conn, filter, before).await? }),
+    }
+}
+
+/// The id from which another page goes on, if this one did not see all.
+async fn end(
+    conn: &mut PgConnection,
+    filter: &Filter,
+    before: Option<OrderId>,
+) -> sqlx::Result<Option<OrderId>> {
+    let mut query = looked_at(filter, before);
+    query.push(
+        "select (select id from looked_at order by id limit 1), (select count(*) from looked_at)",
+    );
+    let (last, count): (Option<Uuid>, i64) = query.build_query_as().fetch_one(conn).await?;
+    Ok(last.filter(|_| count == MAX_LOOKED_AT).map(OrderId))
+}
+
+/// The beginning of a statement, with the rows that a page looks at as `looked_at`.
+fn looked_at(filter: &Filter, before: Option<OrderId>) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new("with looked_at as materialized (");
+    if filter.accounts.is_empty() {
+        push_arm(&mut query, filter, None, before);
+    } else {
+        query.push("select * from (");
+        let mut separator = "(";
+        for account in &filter.accounts {
+            for side in [Side::Source, Side::Destination] {
+                query.push(separator);
+                push_arm(&mut query, filter, Some((side, *account)), before);
+                separator = ") union (";
+            }
+        }
+        query.push(")) as either_side order by id desc limit ").push_bind(MAX_LOOKED_AT);
+    }
+    query.push(") ");
+    query
+}
+
+fn push_arm(
+    query: &mut QueryBuilder<Postgres>,
+    filter: &Filter,
+    side: Option<(Side, AccountId)>,
+    before: Option<OrderId>,
+) {
+    query.push(
+        "select id, kind, owner_id as owner, source_account_id as source, \
+         destination_account_id as destination, amount, currency, description, refund_of, status, \
+         failure_reason, bank_reference, created_at, finished_at from payments.orders where true",
+    );
+    if let Some((side, account)) = side {
+        // As the indexes have it.
+        query.push(match side {
+            Side::Source => " and kind <> 'deposit' and source_account_id = ",
+            Side::Destination => " and kind <> 'withdrawal' and destination_account_id = ",
+        });
+        query.push_bind(account);
+    }
+    if let Some(before) = before {
+        query.push(" and id < ").push_bind(before);
+    }
+    // Ids begin with the time of their making.
+    if let Some(from) = filter.created_from.and_then(|it| it.checked_sub(SLACK)) {
+        query.push(" and id >= ").push_bind(first_id_at(from));
+    }
+    if let Some(until) = filter.created_before.and_then(|it| it.checked_add(SLACK)) {
+        query.push(" and id < ").push_bind(first_id_at(until));
+    }
+    query.push(" order by id desc limit ").push_bind(MAX_LOOKED_AT);
+}
+
+/// What the index does not know.
+fn push_rest(query: &mut QueryBuilder<Postgres>, filter: &Filter, currency: Option<Currency>) {
+    if !filter.kinds.is_empty() {
+        query.push(" and kind = any (").push_bind(filter.kinds.clone()).push(")");
+    }
+    if let Some(status) = filter.status {
+        query.push(" and status = ").push_bind(status);
+    }
+    if let Some(currency) = currency {
+        query.push(" and currency = ").push_bind(currency.code());
+    }
+    if let Some(from) = filter.created_from {
+        query.push(" and created_at >= ").push_bind(from);
+    }
+    if let Some(before) = filter.created_before {
+        query.push(" and created_at < ").push_bind(before);
+    }
+}
+
+/// The least UUID of version 7 of this moment: 48 bits of milliseconds, and zeros.
+fn first_id_at(moment: OffsetDateTime) -> Uuid {
+    let millis = moment.unix_timestamp_nanos().max(0) / 1_000_000;
+    Uuid::from_u128(u128::try_from(millis).unwrap_or_default() << 80)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+    use uuid::{NoContext, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn ids_of_a_moment_begin_with_the_first_one() {
+        let moment = datetime!(2026-11-21 8:00 UTC);
+        let secs = u64::try_from(moment.unix_timestamp()).unwrap();
+        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, secs, 0));
+        assert!(first_id_at(moment) < id);
+        assert!(first_id_at(moment + time::Duration::MILLISECOND) > id);
+        assert!(first_id_at(datetime!(1960-01-01 0:00 UTC)).is_nil());
+    }
+}

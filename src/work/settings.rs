@@ -1,0 +1,191 @@
+//! Settings of a worker.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args as ClapArgs;
+use humantime::parse_duration;
+use sqlx::PgPool;
+
+use crate::audit::export::ExportTarget;
+use crate::bank::BankArgs;
+use crate::deliveries::settings::ReachArgs;
+use crate::deliveries::{Client, Guard, Limits, RetrySchedule, Transport};
+use crate::jobs::Webhooks;
+use crate::notices::MailArgs;
+use crate::queue::sealing::Keyring;
+use crate::queue::{Retention, WorkerSettings};
+
+/// Settings of a worker, shared by `app work` and `app dev`.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct WorkerArgs {
+    /// The most jobs in progress at once.
+    #[arg(long, env = "APP_WORKER_CONCURRENCY", default_value_t = 1024, value_name = "JOBS")]
+    pub concurrency: usize,
+
+    /// The time for which a claim is valid without a heartbeat: a dead worker's jobs run again
+    /// after it.
+    #[arg(long, env = "APP_WORKER_LEASE", default_value = "30s", value_parser = parse_duration)]
+    pub lease: Duration,
+
+    /// The interval at which leases are renewed; at most a third of the lease.
+    #[arg(long, env = "APP_WORKER_HEARTBEAT", default_value = "10s", value_parser = parse_duration)]
+    pub heartbeat: Duration,
+
+    /// The interval at which an idle worker looks for due jobs without a notification.
+    #[arg(long, env = "APP_WORKER_POLL", default_value = "1s", value_parser = parse_duration)]
+    pub poll: Duration,
+
+    /// The time for which jobs in progress may go on after the first signal to stop.
+    #[arg(long, env = "APP_WORKER_GRACE", default_value = "25s", value_parser = parse_duration)]
+    pub grace: Duration,
+
+    /// The bank.
+    #[command(flatten)]
+    pub bank: BankArgs,
+
+    /// Webhooks that we send.
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
+
+    /// Mail.
+    #[command(flatten)]
+    pub mail: MailArgs,
+
+    /// The keys of sealed jobs.
+    #[command(flatten)]
+    pub job_keys: JobKeyArgs,
+
+    /// Claim from these queues only. [default: all queues of the known job kinds]
+    #[arg(long, env = "APP_WORKER_QUEUES", value_delimiter = ',', value_name = "QUEUE")]
+    pub queues: Vec<String>,
+
+    /// The version that the registry of workers shows, such as an image's tag.
+    #[arg(long, env = "APP_WORKER_VERSION", default_value = env!("CARGO_PKG_VERSION"),
+          value_name = "VERSION")]
+    pub worker_version: String,
+
+    /// Where the heads of the audit log go, out of reach of who owns the database: file:/path or
+    /// https://host/path.
+    #[arg(
+        long,
+        env = "APP_AUDIT_EXPORT",
+        hide_env_values = true,
+        default_value = "off",
+        value_name = "TARGET"
+    )]
+    pub audit_export: ExportTarget,
+
+    /// The time between two exports of the newest head.
+    #[arg(long, env = "APP_AUDIT_EXPORT_INTERVAL", default_value = "60s",
+          value_parser = parse_duration)]
+    pub audit_export_interval: Duration,
+
+    /// For how many days completed and cancelled jobs are kept.
+    #[arg(long, env = "APP_RETENTION_COMPLETED_DAYS", default_value_t = 7, value_name = "DAYS")]
+    pub retention_completed_days: u16,
+
+    /// For how many days discarded jobs, and all attempts, are kept.
+    #[arg(long, env = "APP_RETENTION_DISCARDED_DAYS", default_value_t = 30, value_name = "DAYS")]
+    pub retention_discarded_days: u16,
+}
+
+/// Settings of the webhooks that are sent.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct WebhookArgs {
+    /// The waits after the first failed attempt of a delivery, the second, and so on.
+    #[arg(long, env = "APP_WEBHOOK_RETRIES", default_value_t, value_name = "WAITS")]
+    pub webhook_retries: RetrySchedule,
+
+    /// Where webhooks may be sent.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+impl WebhookArgs {
+    pub(super) fn start(&self, pool: &PgPool) -> anyhow::Result<Webhooks> {
+        let guard = Guard::new(self.reach.reach());
+        let transport = Transport::new(guard, Limits::default());
+        let client = Client::new(transport.context("TLS cannot be set up for webhooks")?);
+        Ok(Webhooks::start(pool, client, self.webhook_retries.clone()))
+    }
+}
+
+/// The source of the keys of sealed jobs.
+#[derive(ClapArgs, Clone, Debug)]
+pub struct JobKeyArgs {
+    /// The keys that arguments of sealed jobs are encrypted with, each 'id:' and 32 bytes in
+    /// base64, separated by commas or spaces. The first one seals, all of them open.
+    #[arg(long, env = "APP_JOB_KEYS", hide_env_values = true, value_name = "KEYS")]
+    pub job_keys: Option<SecretText>,
+
+    /// A file that holds the keys instead.
+    #[arg(long, env = "APP_JOB_KEYS_FILE", value_name = "FILE", conflicts_with = "job_keys")]
+    pub job_keys_file: Option<PathBuf>,
+}
+
+impl JobKeyArgs {
+    /// The keys; none if none are set.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or what is set is no ring of keys.
+    pub fn keyring(&self) -> anyhow::Result<Option<Keyring>> {
+        match (&self.job_keys, &self.job_keys_file) {
+            // An environment file that leaves the variable empty means none.
+            (Some(text), _) if text.0.is_empty() => Ok(None),
+            (Some(text), _) => Ok(Some(text.0.parse().context(BAD_KEYS)?)),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file)
+                    .context("the file that APP_JOB_KEYS_FILE names cannot be read")?;
+                Ok(Some(text.parse().context(BAD_KEYS)?))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+const BAD_KEYS: &str = "APP_JOB_KEYS, or the file that APP_JOB_KEYS_FILE names, cannot be right";
+
+/// A text whose `Debug` does not show it.
+#[derive(Clone)]
+pub struct SecretText(String);
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
+
+impl WorkerArgs {
+    /// The queue's own settings.
+    ///
+    /// # Errors
+    ///
+    /// When the keys of sealed jobs cannot be read.
+    pub fn settings(&self) -> anyhow::Result<WorkerSettings> {
+        Ok(WorkerSettings {
+            concurrency: self.concurrency,
+            lease: self.lease,
+            heartbeat: self.heartbeat,
+            poll: self.poll,
+            grace: self.grace,
+            queues: self.queues.clone(),
+            retention: Retention {
+                completed_days: self.retention_completed_days,
+                cancelled_days: self.retention_completed_days,
+                discarded_days: self.retention_discarded_days,
+            },
+            keyring: self.job_keys.keyring()?,
+            version: self.worker_version.clone(),
+        })
+    }
+}

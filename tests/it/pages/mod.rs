@@ -1,0 +1,12 @@
+//! The operator's pages, over real sockets and without a script.
+
+mod access;
+mod actions;
+mod browsing;
+mod forms;
+mod money;
+mod pages_shown;
+mod rights;
+mod system;
+mod told;
+mod visitor;
