@@ -55,6 +55,15 @@ async fn the_whole_way_of_a_transaction_is_one_waterfall() {
     assert!(page.contains("href=\"/ui/jobs/1\""), "{page}");
     assert!(!page.contains("parent elsewhere"), "{page}");
 
+    // And the other way round.
+    let trace = trace_url(&shown);
+    let (site, path) = trace.split_once("/ui/").unwrap();
+    let transaction = page.split("/ui/transactions/").nth(1).unwrap().split('"').next().unwrap();
+    for about in [format!("/ui/transactions/{transaction}"), "/ui/jobs/1".to_owned()] {
+        let leads_there = get(&format!("{site}{about}")).await;
+        assert!(leads_there.contains(&format!("href=\"/ui/{path}\"")), "{leads_there}");
+    }
+
     let list = trace_url(&shown).rsplit_once('/').unwrap().0.to_owned();
     let traces = get(&list).await;
     assert!(traces.contains("send a transaction"), "{traces}");
