@@ -22,9 +22,8 @@
 //! - `fresh`: deletes what was before, if asked to.
 //! - `database`: the private cluster, or the database that a flag named.
 //! - `show`: the keys, on a terminal.
+//! - `own_traces`: the last traces, kept in memory.
 //! - `messages`: messages on standard output.
-//!
-//! The last traces are kept in memory ([`keep_traces`]), unless the environment names a collector.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,13 +39,14 @@ use self::bank::Bank;
 use self::database::Database;
 use self::mail::Mail;
 use self::messages::{banner, print, summary_text};
+pub use self::own_traces::keep_traces;
 use self::show::{Show, Stage};
 use crate::bank::simulator::SimulatorArgs;
 use crate::metrics::{Metrics, show_pool};
 use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
 use crate::telemetry::FiguresExport;
-use crate::traces::{self, Span, SpanKind, TraceStore};
+use crate::traces::TraceStore;
 use crate::work::WorkerArgs;
 use crate::{serve, telemetry, terminal, work};
 
@@ -55,6 +55,7 @@ mod database;
 mod fresh;
 mod mail;
 mod messages;
+mod own_traces;
 mod show;
 
 /// Heading of the settings that `app serve` has too. They are left out of our help, which is a
@@ -137,47 +138,6 @@ pub struct Args {
     pub simulator: SimulatorArgs,
 }
 
-/// The variables that say whether and where spans are exported.
-const EXPORT_SETTINGS: [&str; 4] = [
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_TRACES_EXPORTER",
-    "OTEL_SDK_DISABLED",
-];
-/// Settings of our own export: this process and its children read them from the environment, as
-/// any program does. Spans can be looked at soon, and many at once are not lost.
-const OWN_EXPORT: [(&str, &str); 3] = [
-    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
-    ("OTEL_BSP_SCHEDULE_DELAY", "500"),
-    ("OTEL_BSP_MAX_QUEUE_SIZE", "16384"),
-];
-
-/// Keeps the last traces of this process and its children, unless the environment says what is to
-/// become of spans. To be called before there is any other thread, and before telemetry is set up.
-pub fn keep_traces(args: &mut Args) {
-    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if EXPORT_SETTINGS.iter().any(|name| is_set(&name)) {
-        return;
-    }
-    // Without a port there are no traces to look at, and everything else.
-    let Ok(receiver) = traces::Receiver::bind() else { return };
-    let endpoint = format!("http://{}{}", receiver.address(), traces::PATH);
-    let own = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str())];
-    for (name, value) in own.into_iter().chain(OWN_EXPORT.into_iter().filter(|it| !is_set(&&it.0)))
-    {
-        // SAFETY: no other thread runs yet that could read the environment.
-        unsafe { std::env::set_var(name, value) };
-    }
-    let store = TraceStore::ignoring(is_page_view);
-    args.traces = receiver.start(store.clone()).is_ok().then_some(store);
-}
-
-/// Tells if a span is a page of the dashboard being looked at: of that there is so much that what
-/// the pages are about would soon be gone.
-fn is_page_view(span: &Span) -> bool {
-    span.kind == SpanKind::Server && span.name.starts_with("GET /ui")
-}
-
 /// `app dev`: runs until `shutdown` is cancelled.
 ///
 /// # Errors
@@ -248,7 +208,11 @@ fn show(
         customer: OnceLock::new(),
         inbox: OnceLock::new(),
     };
-    Show::begin(stage, shutdown).map(Some).context("the terminal cannot be listened to")
+    let begun = Show::begin(stage, shutdown);
+    if let Err(error) = &begun {
+        tracing::warn!("there are no keys, as the terminal cannot be listened to: {error}");
+    }
+    Ok(begun.ok())
 }
 
 /// The webhooks that are accepted.

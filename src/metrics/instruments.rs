@@ -180,11 +180,11 @@ instruments! {
     CLAIMS_FAILED: Counter, "app.claim.failures", "{claim}", Process, [],
         "Claims that the database refused or did not answer";
     COMPLETE_DURATION: Histogram(STATEMENT_BOUNDS), "app.complete.duration", "s", Process, [],
-        "Time of a completion that several jobs share";
+        "Time of a completion, of one job or several, with the commit of what they wrote";
     COMPLETE_JOBS: Counter, "app.complete.jobs", "{job}", Process, [],
-        "Jobs that were completed by shared completions";
+        "Jobs that were completed";
     COMPLETES_FAILED: Counter, "app.complete.failures", "{completion}", Process, [],
-        "Shared completions that the database refused or did not answer";
+        "Completions that the database refused or did not answer";
     SCHEDULE_LAG: Gauge, "app.schedule.lag", "s", Database, [],
         "Time for which the schedule that is most overdue has been; 0 when none is";
     SCHEDULES: Gauge, "app.schedules", "{schedule}", Database, ["state"],

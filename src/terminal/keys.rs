@@ -76,9 +76,10 @@ fn read_keys(sender: &mpsc::Sender<char>, is_wanted: &AtomicBool) {
         match usize::try_from(count) {
             Ok(0) => return,
             Ok(count) => {
-                let letters = bytes[..count].iter().filter_map(|byte| decoder.letter_of(*byte));
-                // Keys that nobody can act on in time are not kept for later.
-                letters.for_each(|letter| drop(sender.try_send(letter)));
+                for letter in bytes[..count].iter().filter_map(|byte| decoder.letter_of(*byte)) {
+                    // Keys that nobody can act on in time are not kept for later.
+                    let _ = sender.try_send(letter);
+                }
             }
             Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,

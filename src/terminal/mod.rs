@@ -20,12 +20,13 @@ use std::io::IsTerminal as _;
 /// Columns of a terminal that does not tell.
 const USUAL_COLUMNS: usize = 80;
 
-/// True if a person can be shown something and press keys: standard input and output are
-/// terminals, and this one understands more than lines.
+/// True if a person can be shown something and press keys: standard input and output are a
+/// terminal that understands more than lines, and that is not another job's at the moment.
 #[must_use]
 pub fn is_interactive() -> bool {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    !is_dumb && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    !is_dumb && is_terminal && mode::is_in_foreground()
 }
 
 /// True if colours and weights are welcome: `NO_COLOR` is not set.

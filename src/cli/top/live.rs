@@ -127,7 +127,7 @@ async fn is_next(pace: &mut watch::Receiver<Pace>, interval: Duration) -> bool {
     }
 }
 
-/// What happens at the keyboard and to the size of the terminal. A thread of its own, as a read
+/// Events of the keyboard and of the terminal's size. They have a thread of their own, as a read
 /// cannot be given up.
 fn keys() -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(16);

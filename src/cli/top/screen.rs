@@ -14,9 +14,9 @@ pub(super) enum View {
     Overview,
     /// All queues.
     Queues,
-    /// What fails.
+    /// Kinds that fail, and jobs that were given up.
     Failures,
-    /// Who works.
+    /// Workers, and what each runs.
     Workers,
 }
 

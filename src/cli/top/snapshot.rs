@@ -1,4 +1,4 @@
-//! What is shown, as one moment of the database.
+//! The figures that are shown, as of one moment of the database.
 
 use sqlx::PgPool;
 

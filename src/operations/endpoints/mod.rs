@@ -97,7 +97,12 @@ pub async fn find(
     find_in(&mut *pool.acquire().await?, scope, id).await
 }
 
-async fn find_in(
+/// [`find`], on a connection.
+///
+/// # Errors
+///
+/// As [`find`].
+pub async fn find_in(
     conn: &mut PgConnection,
     scope: Scope,
     id: EndpointId,

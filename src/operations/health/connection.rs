@@ -1,6 +1,7 @@
 //! The way to the server: what stands in between, how many connections are left, whether the clocks
 //! agree.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
@@ -111,7 +112,8 @@ async fn session_settings(
     conn: &mut PgConnection,
 ) -> Result<Vec<Finding>, sqlx::Error> {
     let options = pool.connect_options().get_options().unwrap_or_default().to_owned();
-    let asked: Vec<(&str, &str)> = options
+    // Of several values for one setting the last one holds.
+    let asked: BTreeMap<&str, &str> = options
         .split("-c ")
         .filter_map(|option| option.trim().split_once('='))
         // The look itself has a time limit of its own; names with a dot are no settings of the

@@ -128,7 +128,8 @@ async fn edit_in(
     if let Some(version) = if_version {
         // Nobody else edits the job now; what this did is one intervention more.
         let job = inspect::find_job(conn, id).await.map_err(JobsError::from)?;
-        let before = job.map(|job| JobVersion::counted(&job, job.interventions.len() - 1));
+        let before =
+            job.map(|job| JobVersion::counted(&job, job.interventions.len().saturating_sub(1)));
         if before != Some(version) {
             return Err(EditError::Stale);
         }

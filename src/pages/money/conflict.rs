@@ -10,8 +10,13 @@ use crate::http::wire::problem::Problem;
 use crate::operations::Mode;
 use crate::operations::conflicts::{self, ConflictId, ConflictView, Resolution, Resolve};
 use crate::pages::frame::Frame;
+use crate::pages::json_text::indented;
 use crate::pages::refusals::{Refusal, not_found};
 use crate::pages::visit::{Answer, Visit};
+use crate::queue::JsonText;
+
+/// The most characters of a body that the page shows, of which each line is compared.
+const MAX_BODY_CHARS: usize = 20_000;
 
 #[derive(Template)]
 #[template(path = "conflict.html", config = "src/pages/askama.toml")]
@@ -22,6 +27,9 @@ struct ConflictPage {
     status: (&'static str, &'static str),
     /// The transactions of a correction, each with its page.
     linked: Vec<(&'static str, String, String)>,
+    /// The lines of both bodies, each with whether the other one lacks it.
+    ours: Vec<(String, bool)>,
+    theirs: Vec<(String, bool)>,
     conflict: ConflictView,
 }
 
@@ -43,8 +51,30 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         transaction_url: transactions::url(&conflict.transaction_id),
         status: status_tag(conflict.transaction.0.status),
         linked: linked.collect(),
+        ours: compared(&conflict.ours.body, &conflict.theirs.body),
+        theirs: compared(&conflict.theirs.body, &conflict.ours.body),
         conflict,
     })
+}
+
+/// The lines of a body, each with whether the other one lacks it.
+fn compared(body: &str, other: &str) -> Vec<(String, bool)> {
+    let (body, other) = (laid_out(body), laid_out(other));
+    let others: Vec<&str> = other.lines().collect();
+    body.lines().map(|line| (line.to_owned(), !others.contains(&line))).collect()
+}
+
+/// A body with a line for each member, at most so many characters of it; as it is, if it is no
+/// JSON.
+fn laid_out(body: &str) -> String {
+    let text = match body.parse::<JsonText>() {
+        Ok(json) => indented(json.get()),
+        Err(_) => body.to_owned(),
+    };
+    match text.char_indices().nth(MAX_BODY_CHARS) {
+        None => text,
+        Some((end, _)) => format!("{}\n… cut here", &text[..end]),
+    }
 }
 
 /// Lets ours stand.

@@ -1,14 +1,21 @@
 //! Accounts by the names that people know them by.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::PgConnection;
+use uuid::Uuid;
 
+use super::timeline::Names;
 use super::transactions;
 use crate::http::wire::problem::Problem;
+use crate::operations::endpoints::{self, EndpointId, Scope};
 use crate::operations::ledger::{self, Account, AccountEntry, AccountId, AccountKind, UserId};
+use crate::operations::timeline::TimelineEvent;
 use crate::operations::users::{self, UserRef};
 use crate::pages::refusals::Refusal;
+
+/// The most users, and the most endpoints, whose names are looked up for one timeline.
+const MAX_NAMED: usize = 50;
 
 /// The name of an account: the provider's, or that of its owner.
 ///
@@ -54,6 +61,36 @@ pub(in crate::pages) async fn names(
         names.insert(account.id, name(&mut *conn, &account).await?);
     }
     Ok(names)
+}
+
+/// The names of the accounts, endpoints and users that a timeline tells of.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub(in crate::pages) async fn named_in(
+    conn: &mut PgConnection,
+    events: &[TimelineEvent],
+) -> Result<Names, Refusal> {
+    let ids = |field: &str| -> BTreeSet<Uuid> {
+        let texts = events.iter().filter_map(|event| event.details.get(field)?.as_str());
+        texts.filter_map(|text| text.parse().ok()).collect()
+    };
+    let mut named = Names::new();
+    let accounts: Vec<AccountId> = ids("account_id").into_iter().map(AccountId).collect();
+    for (id, name) in names(&mut *conn, &accounts).await? {
+        named.insert(id.to_string(), name);
+    }
+    for user in ids("user_id").into_iter().take(MAX_NAMED) {
+        named.insert(user.to_string(), owner_name(&mut *conn, UserId(user)).await?);
+    }
+    for endpoint in ids("endpoint_id").into_iter().take(MAX_NAMED) {
+        // A deleted one goes by its id.
+        if let Ok(found) = endpoints::find_in(&mut *conn, Scope::All, EndpointId(endpoint)).await {
+            named.insert(endpoint.to_string(), found.place());
+        }
+    }
+    Ok(named)
 }
 
 /// An entry with names and links.

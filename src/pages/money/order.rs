@@ -72,6 +72,7 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let shown = orders::show(&mut conn, id).await.map_err(Problem::from)?;
     let ShownOrder { order, timeline, entries, jobs, calls } =
         shown.ok_or_else(|| Problem::new(Code::OrderNotFound))?;
+    let told = holders::named_in(&mut conn, &timeline).await?;
     let names = holders::names(&mut conn, &[order.source, order.destination]).await?;
     let name = |account| names.get(&account).cloned().unwrap_or_default();
     let kind = words::capital(order.kind.as_str());
@@ -82,7 +83,7 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         source: name(order.source),
         destination: name(order.destination),
         is_holding: is_holding(&order),
-        steps: timeline::steps(timeline),
+        steps: timeline::steps(timeline, &told, visit.site.traces.as_ref()),
         entries: holders::entry_rows(&mut conn, entries).await?,
         letters: dead_letters::open_among(&mut conn, &jobs).await?,
         jobs,

@@ -1,5 +1,7 @@
 //! Timelines: what happened to a transaction or an order, in words and in order.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
@@ -7,6 +9,7 @@ use time::{OffsetDateTime, UtcOffset};
 use crate::operations::timeline::TimelineEvent;
 use crate::pages::visit::segment;
 use crate::pages::words;
+use crate::traces::TraceStore;
 
 /// The most characters of one detail.
 const DETAIL_CHARS: usize = 300;
@@ -31,13 +34,24 @@ pub(in crate::pages) struct Step {
     pub(in crate::pages) link: Option<(String, String)>,
     /// The trace that it is part of.
     pub(in crate::pages) trace: Option<String>,
+    /// That trace can be looked at here.
+    pub(in crate::pages) is_trace_kept: bool,
 }
 
-/// The steps of a timeline.
-pub(in crate::pages) fn steps(events: Vec<TimelineEvent>) -> Vec<Step> {
+/// Names of accounts, endpoints and users, by their ids.
+pub(in crate::pages) type Names = HashMap<String, String>;
+
+/// The steps of a timeline; ids without a name stand as they are. `traces` are those that can be
+/// looked at here, if any are kept.
+pub(in crate::pages) fn steps(
+    events: Vec<TimelineEvent>,
+    names: &Names,
+    traces: Option<&TraceStore>,
+) -> Vec<Step> {
+    let is_kept = |trace: &String| traces.is_some_and(|store| store.contains(trace));
     let mut last_day = String::new();
     let step = |event: TimelineEvent| {
-        let told = Told::of(&event);
+        let told = Told::of(&event, names);
         let day = day(event.at);
         let is_new = day != last_day;
         last_day.clone_from(&day);
@@ -50,6 +64,7 @@ pub(in crate::pages) fn steps(events: Vec<TimelineEvent>) -> Vec<Step> {
             title: told.title,
             detail: words::line(&told.detail, DETAIL_CHARS),
             link: told.link,
+            is_trace_kept: event.trace_id.as_ref().is_some_and(is_kept),
             trace: event.trace_id,
         }
     };
@@ -83,8 +98,8 @@ impl Told {
         Self { link: Some((url, words.into())), ..self }
     }
 
-    fn of(event: &TimelineEvent) -> Self {
-        let details = Details(&event.details);
+    fn of(event: &TimelineEvent, names: &Names) -> Self {
+        let details = Details { fields: &event.details, names };
         match event.source {
             "money" => of_money(&event.event, &details),
             "job" => of_job(&event.event, &details),
@@ -101,16 +116,25 @@ impl Told {
 }
 
 /// The fields of an event.
-struct Details<'a>(&'a Value);
+struct Details<'a> {
+    fields: &'a Value,
+    names: &'a Names,
+}
 
 impl Details<'_> {
     /// A field as text; empty where there is none.
     fn text(&self, name: &str) -> String {
-        match self.0.get(name) {
+        match self.fields.get(name) {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
         }
+    }
+
+    /// The name of what a field has the id of, or that id.
+    fn named(&self, name: &str) -> String {
+        let id = self.text(name);
+        self.names.get(&id).cloned().unwrap_or(id)
     }
 
     /// The fields that are there, each with a name for people.
@@ -133,8 +157,7 @@ fn of_money(event: &str, details: &Details<'_>) -> Told {
         "accepted" => Told::new("ok", "Accepted", ""),
         "conflict" => {
             let count = details.text("received_count");
-            let last = details.text("last_seen_at");
-            let detail = format!("{count} × received, last at {last}; ours is kept");
+            let detail = format!("received {count} ×; ours is kept");
             Told::new("warn", "Came again with other content", detail)
         }
         "entry" => {
@@ -144,7 +167,7 @@ fn of_money(event: &str, details: &Details<'_>) -> Told {
             let account = details.text("account_id");
             let url = format!("/ui/ledger/{}", segment(&account));
             let title = format!("Entry: {} {currency} {word}", trimmed(&amount));
-            Told::new("ok", title, detail).link(url, format!("account {account}"))
+            Told::new("ok", title, detail).link(url, details.named("account_id"))
         }
         "ended" => match details.text("status").as_str() {
             "COMPLETED" => Told::new("ok", "Completed", ""),
@@ -224,19 +247,22 @@ fn of_delivery(event: &str, details: &Details<'_>) -> Told {
             let is_ok = status.starts_with('2') && details.text("error").is_empty();
             let answer =
                 if status.is_empty() { "no answer".to_owned() } else { format!("HTTP {status}") };
-            let detail = details.list(&[("error", ""), ("duration_ms", "ms")]);
+            let took = details.text("duration_ms");
+            let took = (!took.is_empty()).then(|| format!("{took} ms"));
+            let error = Some(details.text("error")).filter(|error| !error.is_empty());
+            let detail = [error, took].into_iter().flatten().collect::<Vec<_>>().join(" · ");
             Told::new(if is_ok { "ok" } else { "bad" }, format!("Delivery tried: {answer}"), detail)
         }
         "delivered" => Told::new("ok", "Delivered", ""),
         other => Told::new("bad", format!("Delivery {other}"), details.text("reason")),
     };
-    told.link(url, format!("endpoint {endpoint}"))
+    told.link(url, details.named("endpoint_id"))
 }
 
 fn of_mail(event: &str, details: &Details<'_>) -> Told {
     let tone = if event == "sent" { "ok" } else { "warn" };
-    let detail = details.list(&[("reason", ""), ("user_id", "user"), ("attempts", "attempts")]);
-    Told::new(tone, format!("Mail {event}"), detail)
+    let detail = details.list(&[("reason", ""), ("attempts", "attempts")]);
+    Told::new(tone, format!("Mail {event} to {}", details.named("user_id")), detail)
 }
 
 fn of_audit(event: &str, details: &Details<'_>) -> Told {
@@ -263,13 +289,15 @@ mod tests {
         let attempt = json!({ "job_id": 7, "attempt": 2, "outcome": "timed_out", "error": "late" });
         let call = json!({ "operation": "enquire", "outcome": "booked", "bank_reference": "B1" });
         let tried = json!({ "event_id": "evt_1", "endpoint_id": "e", "status": 500 });
-        let told = steps(vec![
+        let events = vec![
             event("job", "attempt", attempt),
             event("bank", "call", call),
             event("delivery", "attempt", tried),
             event("money", "entry", json!({ "amount": "-12.3000", "currency": "USD" })),
             event("tomorrow", "something", json!({})),
-        ]);
+        ];
+        let names = Names::from([("e".to_owned(), "https://shop.example".to_owned())]);
+        let told = steps(events, &names, None);
         let titles: Vec<&str> = told.iter().map(|step| step.title.as_str()).collect();
         assert_eq!(
             titles,
@@ -284,6 +312,7 @@ mod tests {
         assert_eq!(told[0].link.as_ref().map(|link| link.0.as_str()), Some("/ui/jobs/7"));
         assert_eq!(told[1].detail, "reference B1");
         assert_eq!(told[2].tone, "bad");
+        assert_eq!(told[2].link.as_ref().map(|link| link.1.as_str()), Some("https://shop.example"));
         assert_eq!((told[0].day.as_deref(), told[1].day.as_deref()), (Some("2026-11-21"), None));
         assert_eq!(told[0].clock, "23:59:59.900");
     }

@@ -38,12 +38,13 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let shown = operation::show(&mut conn, id).await.map_err(Problem::from)?;
     let ShownTransaction { transaction, timeline, entries, jobs } =
         shown.ok_or_else(|| Problem::new(Code::TransactionNotFound))?;
+    let names = holders::named_in(&mut conn, &timeline).await?;
     let conflicts = timeline.iter().filter(|it| it.event == "conflict").count();
     Answer::page(&TransactionPage {
         frame: visit.frame(id),
         url: transactions::url(&transaction.transaction_id),
         status: status_tag(transaction.status),
-        steps: timeline::steps(timeline),
+        steps: timeline::steps(timeline, &names, visit.site.traces.as_ref()),
         entries: holders::entry_rows(&mut conn, entries).await?,
         letters: dead_letters::open_among(&mut conn, &jobs).await?,
         jobs,

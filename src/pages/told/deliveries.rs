@@ -42,6 +42,8 @@ struct DeliveriesPage {
     tabs: Vec<Tab>,
     filter: FilterBar,
     rows: Vec<Row>,
+    /// Each row says to whom it goes.
+    shows_endpoint: bool,
     pager: Pager,
 }
 
@@ -87,6 +89,7 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         tabs: FILTERS.tabs(query, "state", &TABS),
         filter: FILTERS.bar(query),
         rows: found.into_iter().map(row).collect(),
+        shows_endpoint: true,
         pager: FILTERS.pager(query, next.map(|key| format!("{}.{}", key.event, key.endpoint))),
     })
 }

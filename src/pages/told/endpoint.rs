@@ -30,6 +30,8 @@ struct EndpointPage {
     events: String,
     metadata: Vec<(String, String)>,
     rows: Vec<Row>,
+    /// Each row says to whom it goes.
+    shows_endpoint: bool,
     /// The replay that a form asks for, counted.
     asked: Option<Asked>,
 }
@@ -55,6 +57,7 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         events: endpoints::events(&endpoint),
         metadata: metadata(&endpoint),
         rows: latest.into_iter().map(|delivery| Row::new(delivery, place.clone())).collect(),
+        shows_endpoint: false,
         asked: replays::asked(&visit, &mut conn, id).await?,
         place,
         endpoint,

@@ -63,7 +63,7 @@ struct Row {
     offset: String,
     took: String,
     attributes: Vec<(String, String)>,
-    /// Spans that it has to do with, and the page of their trace, if it is another one that is kept.
+    /// Spans that it has to do with, and the page of their trace if that is kept, and another one.
     links: Vec<(String, Option<String>)>,
     /// The page of the job that it is about.
     job: Option<String>,

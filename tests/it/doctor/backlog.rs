@@ -160,3 +160,37 @@ async fn what_is_held_up_on_purpose_is_said_to_be_and_is_not_late() {
     assert!(fix.contains("app queues limits ordered"), "{fix}");
     assert_eq!(answer.levels("blocked-keys"), ["ok"]);
 }
+
+#[tokio::test]
+async fn a_job_that_waits_for_much_longer_than_those_before_it_is_told() {
+    let db = TestDb::new().await;
+    execute(
+        &db.pool,
+        "insert into queue.finished_jobs
+           (id, queue, kind, priority, attempt, max_attempts, crash_count, state, run_at,
+            enqueued_at, args)
+           select 1000 + n, 'mails', 'send', 2, 1, 1, 0, 'completed', now() - interval '10 ms',
+             now() - interval '1 minute', '{}'
+           from generate_series(1, 30) as n;
+         insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome)
+           select 1000 + n, 1, n, gen_random_uuid(), now(), 'completed'
+           from generate_series(1, 30) as n;
+         insert into queue.jobs (queue, kind, run_at)
+           values ('mails', 'send', now() - interval '3 seconds'),
+                  ('others', 'send', now() - interval '30 seconds')",
+    )
+    .await;
+    assert_eq!(db.doctor(&[]).await.levels("unusual-waits"), ["ok"]);
+    execute(
+        &db.pool,
+        "insert into queue.jobs (queue, kind, run_at)
+           values ('mails', 'send', now() - interval '30 seconds')",
+    )
+    .await;
+    let answer = db.doctor(&[]).await;
+    let [level, found, fix] = answer.about("unusual-waits", "queue mails");
+    assert_eq!(level, "warn");
+    assert!(found.contains("95 of 100 before it had waited 0.0 s at most"), "{found}");
+    assert!(fix.contains("app work --queues mails"), "{fix}");
+    assert_eq!(answer.levels("oldest-available-job"), ["ok"]);
+}

@@ -10,7 +10,7 @@ use super::visitor::Visitor;
 use crate::support::{PASSWORD, Person, TestApi, TestDb, send};
 
 /// Pages that need a sign-in, each that there is.
-pub(super) const PAGES: [&str; 7] = [
+pub(super) const PAGES: [&str; 15] = [
     "/ui",
     "/ui/jobs",
     "/ui/queues",
@@ -18,6 +18,14 @@ pub(super) const PAGES: [&str; 7] = [
     "/ui/schedules",
     "/ui/workers",
     "/ui/operations",
+    "/ui/transactions",
+    "/ui/orders",
+    "/ui/ledger",
+    "/ui/conflicts",
+    "/ui/endpoints",
+    "/ui/deliveries",
+    "/ui/audit",
+    "/ui/health",
 ];
 
 /// The secret of a new key.

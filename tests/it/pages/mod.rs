@@ -2,6 +2,11 @@
 
 mod access;
 mod actions;
+mod browsing;
 mod forms;
+mod money;
 mod pages_shown;
+mod rights;
+mod system;
+mod told;
 mod visitor;

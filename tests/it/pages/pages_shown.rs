@@ -5,7 +5,7 @@ use super::visitor::Visitor;
 use crate::support::{Answer, TestApi, send};
 
 /// Text that would be a script, were it not shown as text.
-const HOSTILE: &str = r#"<script>alert(1)</script>"'><img src=x onerror=alert(1)>"#;
+pub(super) const HOSTILE: &str = r#"<script>alert(1)</script>"'><img src=x onerror=alert(1)>"#;
 
 /// No queue has a name of 101 characters.
 const LONG_QUEUE: &str = concat!(
@@ -15,7 +15,7 @@ const LONG_QUEUE: &str = concat!(
 );
 
 /// The page has a title and a heading, and nothing that the policy would have to forbid.
-fn is_sound(page: &Answer, path: &str) {
+pub(super) fn is_sound(page: &Answer, path: &str) {
     assert_eq!(page.status, 200, "{path}: {page:?}");
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     let policy = page.header("content-security-policy");

@@ -124,11 +124,9 @@ async fn a_bank_that_is_down_makes_a_deposit_wait_and_not_fail() {
 
 /// The address of the newest trace that was printed.
 fn trace_url(shown: &str) -> String {
-    let (at, _) = shown
-        .match_indices("http://")
-        .rfind(|(at, _)| shown[*at..].split_whitespace().next().unwrap().contains("/ui/traces/"))
-        .unwrap();
-    shown[at..].split_whitespace().next().unwrap().to_owned()
+    let words = shown.split_whitespace();
+    let urls = words.filter(|word| word.starts_with("http://") && word.contains("/ui/traces/"));
+    urls.last().unwrap().to_owned()
 }
 
 async fn get(url: &str) -> String {

@@ -13,7 +13,7 @@ async fn the_foot_is_one_row_of_any_terminal() {
     let terminal = dev(&dir.join("data"), &[], USUAL).await;
     terminal.wait_until("the keys are shown", |rows| foot(rows).starts_with(FOOT)).await;
     assert!(terminal.text().contains("\u{1b}[1md\u{1b}[0m dashboard"));
-    for (columns, expected) in [(50, "d web  t send"), (24, "d  t  f  k  b  v  q")] {
+    for (columns, expected) in [(60, "d web  t send"), (24, "d  t  f  k  b  v  q")] {
         terminal.resize(Size { rows: 24, columns });
         let what = format!("the keys fit into {columns} columns");
         terminal.wait_until(&what, |rows| foot(rows).starts_with(expected)).await;

@@ -75,11 +75,12 @@ pub struct EngineFigures {
     pub empty_claims: u64,
     /// Claims that the database refused or did not answer.
     pub failed_claims: u64,
-    /// The times that shared completions took.
+    /// The times that completions took, each of one or of several jobs, with the commit of what
+    /// their handler wrote.
     pub completions: Histogram,
     /// Jobs that were completed by them.
     pub completed_jobs: u64,
-    /// Shared completions that the database refused or did not answer.
+    /// Completions that the database refused or did not answer.
     pub failed_completions: u64,
     /// Runs that were stopped, or came to nothing, because their lease was lost.
     pub leases_lost: u64,

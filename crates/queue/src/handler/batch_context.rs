@@ -92,7 +92,7 @@ impl BatchContext {
     pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Committed, JobError> {
         let Self { mut completions, failed, engine, .. } = self;
         completions.retain(|completion| failed.iter().all(|(id, _)| *id != completion.id));
-        let wakes = complete_and_commit(tx, &engine.pool, &completions).await?;
+        let wakes = complete_and_commit(tx, (&engine.pool, &engine.activity), &completions).await?;
         let outcome = if failed.is_empty() {
             CommittedOutcome::Completed
         } else {

@@ -53,6 +53,7 @@ use super::transitions::{
     self, Completion, FinishedState, Progress, commit, committed_after_all, complete_and_commit,
 };
 use super::waker::Waker;
+use crate::activity::Activity;
 use crate::ids::{Fence, JobId};
 
 /// A recorded output is at most so many bytes of JSON: it is for a look at it, not for storage.
@@ -130,6 +131,7 @@ pub(crate) struct Engine {
     pub(crate) completer: Completer,
     /// Makes the worker claim.
     pub(crate) wake: Arc<Notify>,
+    pub(crate) activity: Arc<Activity>,
 }
 
 impl Engine {
@@ -304,7 +306,8 @@ impl JobContext {
     /// rolled back. [`JobError::Retry`] when the database refused.
     pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Committed, JobError> {
         let completions = [self.completion()];
-        let wakes = complete_and_commit(tx, &self.engine.pool, &completions).await?;
+        let engine = &self.engine;
+        let wakes = complete_and_commit(tx, (&engine.pool, &engine.activity), &completions).await?;
         Ok(Committed { outcome: CommittedOutcome::Completed, wakes })
     }
 

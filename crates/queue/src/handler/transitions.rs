@@ -4,7 +4,7 @@
 //! Each is guarded by the fence of the claim (G4), and its result says whether the job was still
 //! this worker's. Leases are renewed in `worker/leases.rs`, jobs are claimed in `worker/claim`.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor, PgPool, Postgres, Transaction};
@@ -12,6 +12,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, Postgres, Transaction};
 use super::attempt::{AttemptOutcome, EndedAttempt};
 use super::error::JobError;
 use crate::QueueError;
+use crate::activity::Activity;
 use crate::commits;
 use crate::deadline::within;
 use crate::ids::{Fence, JobId};
@@ -82,20 +83,27 @@ fn some_of<T: Clone>(
 /// Completes these jobs in the transaction and commits it. Says whether others wait for one.
 pub(crate) async fn complete_and_commit(
     mut tx: Transaction<'static, Postgres>,
-    pool: &PgPool,
+    (pool, activity): (&PgPool, &Activity),
     completions: &[Completion],
 ) -> Result<bool, JobError> {
-    let began_at = SystemTime::now();
+    let (began, began_at) = (Instant::now(), SystemTime::now());
     let done = within(complete(&mut *tx, completions)).await?;
     if done.len() < completions.len() {
         tx.rollback().await?;
+        activity.engine().writes_refused.add(completions.len() - done.len());
         return Err(JobError::LeaseLost);
     }
     let claims: Vec<_> = completions.iter().map(|one| (one.id, one.fence)).collect();
     let committed = commit(tx, pool, &claims, AttemptOutcome::Completed).await;
     let runs = completions.iter().map(|run| (run.id, run.traceparent.as_deref()));
     record_completion(began_at, runs, committed.is_ok());
-    committed?;
+    match committed {
+        Ok(()) => activity.engine().completed(done.len(), began.elapsed()),
+        Err(error) => {
+            activity.engine().failed_completions.add(1);
+            return Err(error);
+        }
+    }
     Ok(done.iter().any(|job| job.wakes))
 }
 

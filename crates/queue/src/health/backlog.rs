@@ -8,6 +8,7 @@ use super::{Finding, Fix, Level, judge, span};
 use crate::ids::JobId;
 
 pub(super) const OLDEST_AVAILABLE: &str = "oldest-available-job";
+pub(super) const UNUSUAL_WAITS: &str = "unusual-waits";
 pub(super) const EXPIRED_LEASES: &str = "expired-leases";
 pub(super) const PAUSES: &str = "paused-queues";
 pub(super) const BLOCKED_KEYS: &str = "blocked-keys";
@@ -16,62 +17,51 @@ pub(super) const BLOCKED_KEYS: &str = "blocked-keys";
 /// default knows why.
 const RESCUE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The oldest due job of a queue.
+struct OldestDue {
+    queue: String,
+    id: i64,
+    kind: String,
+    waited_secs: f64,
+    is_limited: bool,
+}
+
+impl OldestDue {
+    async fn of_each_queue(conn: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
+        sqlx::query_file_as!(Self, "src/sql/health_oldest_available.sql").fetch_all(conn).await
+    }
+
+    fn found(&self) -> String {
+        let Self { queue, id, kind, .. } = self;
+        format!(
+            "queue {queue}: job {id} of kind {kind} has been due for {}",
+            span(self.waited_secs)
+        )
+    }
+
+    fn fix(&self) -> Fix {
+        let (job, queue) = (JobId(self.id), self.queue.clone());
+        match self.is_limited {
+            false => Fix::AddWorkers { job, queue },
+            true => Fix::ReviewLimits { job, queue },
+        }
+    }
+}
+
 /// One line for each queue whose oldest due job has waited for too long.
 pub(super) async fn oldest_available(
     conn: &mut PgConnection,
     limit: Duration,
 ) -> Result<Vec<Finding>, sqlx::Error> {
-    let queues =
-        sqlx::query_file!("src/sql/health_oldest_available.sql").fetch_all(&mut *conn).await?;
+    let queues = OldestDue::of_each_queue(conn).await?;
     let too_long: Vec<Finding> = queues
         .iter()
-        .filter(|oldest| judge(oldest.waited_secs, limit) != Level::Ok)
-        .map(|oldest| {
-            let (job, waited) = (JobId(oldest.id), span(oldest.waited_secs));
-            Finding::new(
-                OLDEST_AVAILABLE,
-                judge(oldest.waited_secs, limit),
-                format!(
-                    "queue {}: job {} of kind {} has been due for {waited}",
-                    oldest.queue, oldest.id, oldest.kind
-                ),
-                match oldest.is_limited {
-                    false => Fix::AddWorkers { job, queue: oldest.queue.clone() },
-                    true => Fix::ReviewLimits { job, queue: oldest.queue.clone() },
-                },
-            )
-        })
+        .map(|oldest| (judge(oldest.waited_secs, limit), oldest))
+        .filter(|(level, _)| *level != Level::Ok)
+        .map(|(level, it)| Finding::new(OLDEST_AVAILABLE, level, it.found(), it.fix()))
         .collect();
     if !too_long.is_empty() {
         return Ok(too_long);
-    }
-    let usual = usual_waits(conn).await?;
-    let unusual = queues.iter().filter_map(|oldest| {
-        let usual = usual.iter().find(|usual| usual.queue == oldest.queue)?;
-        let is_long = oldest.waited_secs > UNUSUAL_AFTER.as_secs_f64()
-            && oldest.waited_secs > usual.secs * UNUSUAL_FACTOR;
-        is_long.then(|| {
-            let (job, queue) = (JobId(oldest.id), oldest.queue.clone());
-            Finding::new(
-                OLDEST_AVAILABLE,
-                Level::Warn,
-                format!(
-                    "queue {queue}: job {job} of kind {} has been due for {}; 95 of the last 100 \
-                     had waited {} at most",
-                    oldest.kind,
-                    span(oldest.waited_secs),
-                    span(usual.secs)
-                ),
-                match oldest.is_limited {
-                    false => Fix::AddWorkers { job, queue },
-                    true => Fix::ReviewLimits { job, queue },
-                },
-            )
-        })
-    });
-    let unusual: Vec<Finding> = unusual.collect();
-    if !unusual.is_empty() {
-        return Ok(unusual);
     }
     let longest = queues.iter().map(|oldest| oldest.waited_secs).reduce(f64::max);
     let found = match longest {
@@ -91,9 +81,27 @@ struct UsualWait {
     secs: f64,
 }
 
-/// The usual waits of the queues whose jobs have been completed lately.
-async fn usual_waits(conn: &mut PgConnection) -> Result<Vec<UsualWait>, sqlx::Error> {
-    sqlx::query_file_as!(UsualWait, "src/sql/health_usual_waits.sql").fetch_all(conn).await
+/// One line for each queue whose oldest due job has waited for much longer than is usual there.
+pub(super) async fn unusual_waits(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
+    let queues = OldestDue::of_each_queue(&mut *conn).await?;
+    let usual = sqlx::query_file_as!(UsualWait, "src/sql/health_usual_waits.sql");
+    let usual = usual.fetch_all(conn).await?;
+    let finding = |oldest: &OldestDue| {
+        let usual = usual.iter().find(|usual| usual.queue == oldest.queue)?;
+        let bound = UNUSUAL_AFTER.as_secs_f64().max(usual.secs * UNUSUAL_FACTOR);
+        let found = || {
+            let usual = span(usual.secs);
+            format!("{}; 95 of 100 before it had waited {usual} at most", oldest.found())
+        };
+        (oldest.waited_secs > bound)
+            .then(|| Finding::new(UNUSUAL_WAITS, Level::Warn, found(), oldest.fix()))
+    };
+    let findings: Vec<Finding> = queues.iter().filter_map(finding).collect();
+    if findings.is_empty() {
+        let found = "no job waits for much longer than those before it";
+        return Ok(vec![Finding::ok(UNUSUAL_WAITS, found)]);
+    }
+    Ok(findings)
 }
 
 struct Pause {

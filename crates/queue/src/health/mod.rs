@@ -84,6 +84,7 @@ pub async fn check(conn: &mut PgConnection, limits: &Limits) -> Result<Vec<Findi
         })
         .await?,
     );
+    findings.extend(look(conn, backlog::UNUSUAL_WAITS, backlog::unusual_waits).await?);
     findings.extend(look(conn, backlog::EXPIRED_LEASES, backlog::expired_leases).await?);
     findings.extend(look(conn, backlog::PAUSES, backlog::pauses).await?);
     findings.extend(look(conn, backlog::BLOCKED_KEYS, backlog::blocked_keys).await?);

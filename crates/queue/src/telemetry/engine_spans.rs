@@ -29,14 +29,18 @@ pub(crate) struct Claimed<'a> {
     pub(crate) trace_context: Option<&'a TraceContext>,
 }
 
-/// Records the span of a claim that brought these jobs.
+/// Records the span of a claim that brought these jobs, if the trace of one of the first is sampled.
 pub(crate) fn record_claim<'a>(
     began_at: SystemTime,
     worker_id: Uuid,
-    mut jobs: impl ExactSizeIterator<Item = Claimed<'a>>,
+    jobs: impl ExactSizeIterator<Item = Claimed<'a>> + Clone,
 ) {
-    let count = jobs.len();
-    let Some(first) = jobs.next() else { return };
+    let created = |job: Claimed<'a>| {
+        let created = job.trace_context.and_then(TraceContext::span_context)?;
+        created.is_sampled().then_some((job, created))
+    };
+    let linked: Vec<_> = jobs.clone().take(MAX_LINKS).filter_map(created).collect();
+    let Some((first, _)) = linked.first() else { return };
     let mut span = start("claim", began_at, &Context::new());
     if !span.is_recording() {
         return;
@@ -44,11 +48,9 @@ pub(crate) fn record_claim<'a>(
     span.update_name(format!("claim {}", first.queue));
     span.set_attributes(messaging_attributes("claim", "receive", first.queue, first.kind));
     span.set_attribute(KeyValue::new("messaging.client.id", worker_id.to_string()));
-    span.set_attribute(batch_size(count));
-    for job in std::iter::once(first).chain(jobs).take(MAX_LINKS) {
-        if let Some(created) = job.trace_context.and_then(TraceContext::span_context) {
-            span.add_link(created, vec![message_id(job.job_id)]);
-        }
+    span.set_attribute(batch_size(jobs.len()));
+    for (job, created) in linked {
+        span.add_link(created, vec![message_id(job.job_id)]);
     }
     span.end();
 }

@@ -124,7 +124,12 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let executor = Arc::new(Executor {
             worker_id: id,
             registry,
-            engine: Arc::new(Engine { pool, completer, wake: Arc::clone(&wake) }),
+            engine: Arc::new(Engine {
+                pool,
+                completer,
+                wake: Arc::clone(&wake),
+                activity: Arc::clone(&activity),
+            }),
             pool: engine_pool.clone(),
             leases,
             resolver: Arc::clone(&resolver),
