@@ -1,17 +1,15 @@
 //! The ledger: accounts by name, owner or currency, and whether everything holds.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use askama::Template;
-use tokio::time::timeout;
 
 use super::currency_of;
 use super::holders;
 use super::orders::user_of;
-use crate::http::wire::problem::{Code, Problem};
+use crate::http::wire::problem::Problem;
 use crate::operations::ledger::{self, Account, AccountFilter, AccountId, AccountKind};
-use crate::operations::verify::{self, LastVerify};
+use crate::operations::verify::{self, LastVerify, Started, VerificationState, records};
 use crate::pages::filters::{FilterBar, Filters, Pager, Tab};
 use crate::pages::frame::Frame;
 use crate::pages::refusals::Refusal;
@@ -20,8 +18,6 @@ use crate::pages::words;
 
 /// The accounts of one page.
 const SHOWN: u16 = 50;
-/// The time that somebody waits for a verification; a larger ledger is for the command line.
-const VERIFY_WITHIN: Duration = Duration::from_secs(6);
 
 const FILTERS: Filters = Filters {
     path: "/ui/ledger",
@@ -38,6 +34,8 @@ const TABS: [(&str, &str); 3] =
 struct LedgerPage {
     frame: Frame,
     verified: Option<Verified>,
+    /// A verification is under way.
+    is_verifying: bool,
     tabs: Vec<Tab>,
     filter: FilterBar,
     kind: &'static str,
@@ -89,9 +87,11 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         let name = holders::name(&mut conn, &account).await?;
         rows.push(Row { name, entries: words::count(account.entries), account });
     }
+    let newest = records::list(&mut conn, None, 1).await?;
     Answer::page(&LedgerPage {
         frame: visit.frame("Ledger"),
         verified: verify::last(&mut conn).await?.map(Verified::from),
+        is_verifying: newest.iter().any(|it| it.state == VerificationState::Running),
         tabs: FILTERS.tabs(query, "kind", &TABS),
         filter: FILTERS.bar(query),
         kind: filter.kind.as_str(),
@@ -112,20 +112,12 @@ fn kind_of(query: &Pairs) -> Result<AccountKind, Problem> {
     found.ok_or_else(|| Problem::parameter("kind", "must be external, wallet or bank"))
 }
 
-/// Checks every guarantee now, and keeps the result.
+/// Begins to check every guarantee; the result is kept.
 pub(in crate::pages) async fn verify_now(visit: Arc<Visit>) -> Result<Answer, Refusal> {
-    let mut conn = visit.connect().await?;
-    let checking = timeout(VERIFY_WITHIN, verify::verify(&mut conn, VERIFY_WITHIN));
-    let Ok(Ok(report)) = checking.await else {
-        let words = "Not everything could be checked within seconds; 'app verify' takes the time \
-                     that it needs.";
-        return Err(Problem::new(Code::Unavailable).detail(words).into());
-    };
-    verify::record(&mut conn, &report).await?;
-    let took = words::span(report.took.as_secs_f64());
-    let failed = report.findings().iter().filter(|finding| finding.is_failure()).count() as i64;
-    Ok(visit.done(match report.holds() {
-        true => format!("All {} guarantees hold, checked in {took}.", report.findings().len()),
-        false => format!("{} broken: see below.", words::counted(failed, "guarantee")),
+    let started =
+        verify::start(&visit.site.pool, &visit.identity()).await.map_err(Problem::from)?;
+    Ok(visit.done(match started {
+        Started::New(_) => "The verification has begun; its result stands here when it is done.",
+        Started::UnderWay(_) => "A verification is under way, and would find the same.",
     }))
 }

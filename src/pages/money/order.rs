@@ -83,7 +83,7 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         source: name(order.source),
         destination: name(order.destination),
         is_holding: is_holding(&order),
-        steps: timeline::steps(timeline, &told),
+        steps: timeline::steps(timeline, &told, visit.site.traces.as_ref()),
         entries: holders::entry_rows(&mut conn, entries).await?,
         letters: dead_letters::open_among(&mut conn, &jobs).await?,
         jobs,

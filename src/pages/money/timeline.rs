@@ -9,6 +9,7 @@ use time::{OffsetDateTime, UtcOffset};
 use crate::operations::timeline::TimelineEvent;
 use crate::pages::visit::segment;
 use crate::pages::words;
+use crate::traces::TraceStore;
 
 /// The most characters of one detail.
 const DETAIL_CHARS: usize = 300;
@@ -33,13 +34,21 @@ pub(in crate::pages) struct Step {
     pub(in crate::pages) link: Option<(String, String)>,
     /// The trace that it is part of.
     pub(in crate::pages) trace: Option<String>,
+    /// That trace can be looked at here.
+    pub(in crate::pages) is_trace_kept: bool,
 }
 
 /// Names of accounts, endpoints and users, by their ids.
 pub(in crate::pages) type Names = HashMap<String, String>;
 
-/// The steps of a timeline; ids without a name stand as they are.
-pub(in crate::pages) fn steps(events: Vec<TimelineEvent>, names: &Names) -> Vec<Step> {
+/// The steps of a timeline; ids without a name stand as they are. `traces` are those that can be
+/// looked at here, if any are kept.
+pub(in crate::pages) fn steps(
+    events: Vec<TimelineEvent>,
+    names: &Names,
+    traces: Option<&TraceStore>,
+) -> Vec<Step> {
+    let is_kept = |trace: &String| traces.is_some_and(|store| store.contains(trace));
     let mut last_day = String::new();
     let step = |event: TimelineEvent| {
         let told = Told::of(&event, names);
@@ -55,6 +64,7 @@ pub(in crate::pages) fn steps(events: Vec<TimelineEvent>, names: &Names) -> Vec<
             title: told.title,
             detail: words::line(&told.detail, DETAIL_CHARS),
             link: told.link,
+            is_trace_kept: event.trace_id.as_ref().is_some_and(is_kept),
             trace: event.trace_id,
         }
     };
@@ -287,7 +297,7 @@ mod tests {
             event("tomorrow", "something", json!({})),
         ];
         let names = Names::from([("e".to_owned(), "https://shop.example".to_owned())]);
-        let told = steps(events, &names);
+        let told = steps(events, &names, None);
         let titles: Vec<&str> = told.iter().map(|step| step.title.as_str()).collect();
         assert_eq!(
             titles,

@@ -44,7 +44,7 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         frame: visit.frame(id),
         url: transactions::url(&transaction.transaction_id),
         status: status_tag(transaction.status),
-        steps: timeline::steps(timeline, &names),
+        steps: timeline::steps(timeline, &names, visit.site.traces.as_ref()),
         entries: holders::entry_rows(&mut conn, entries).await?,
         letters: dead_letters::open_among(&mut conn, &jobs).await?,
         jobs,

@@ -78,6 +78,10 @@ impl Remedy {
             Fix::UnblockKeys { queue } => {
                 (Some(format!("app queues blocked {queue}")), Some(queue_page(queue)))
             }
+            Fix::ReviewFailures { job, .. } => (
+                Some(format!("app jobs show {job}")),
+                Some(("/ui/failures".to_owned(), "See failures")),
+            ),
             Fix::DecideDiscarded => (
                 Some("app dead-letters list".to_owned()),
                 Some(("/ui/jobs?state=discarded".to_owned(), "See discarded jobs")),

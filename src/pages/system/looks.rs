@@ -11,8 +11,6 @@ use crate::operations::health::{Examine, HealthError, HealthReport, examine};
 
 /// The age from which it looks again: an examination reads a good part of the catalog.
 const FRESH_FOR: Duration = Duration::from_secs(10);
-/// The time for which a due job may wait, and a transaction may stay open.
-const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The latest findings.
 #[derive(Debug, Default)]
@@ -32,8 +30,7 @@ impl Looks {
         {
             return Ok(Arc::clone(report));
         }
-        let request = Examine { direct: None, max_wait: MAX_WAIT, max_transaction_age: MAX_WAIT };
-        let report = Arc::new(examine(pool, request).await?);
+        let report = Arc::new(examine(pool, Examine::default()).await?);
         *latest = Some((Instant::now(), Arc::clone(&report)));
         Ok(report)
     }

@@ -8,7 +8,7 @@ use super::pages_shown::{HOSTILE, is_sound};
 use super::visitor::Visitor;
 use crate::support::ledger::run_jobs;
 use crate::support::money::{Customer, between, discard_job, over};
-use crate::support::{Answer, SimulatedBank, TestApi, event, event_of};
+use crate::support::{Answer, SimulatedBank, TestApi, event, event_of, eventually_async};
 
 fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
@@ -133,7 +133,10 @@ async fn the_ledger_is_verified_from_its_page() {
     has(&visitor.get("/ui/ledger").await, &["Not checked yet", "acc_user_789", "-1500.00 USD"]);
     let verified = visitor.act("/ui/ledger", "/ui/ledger/verify", &[("back", "/ui/ledger")]).await;
     assert_eq!((verified.status, verified.header("location")), (303, "/ui/ledger"));
+    let held = "select count(*) from audit.verifications where holds";
+    eventually_async("it is verified", async || api.count(held).await == 1).await;
     has(&visitor.get("/ui/ledger").await, &["Every guarantee held"]);
+    has(&visitor.get("/ui/audit?by_whom=all").await, &["verification.start", "page:local"]);
 }
 
 #[tokio::test]
@@ -147,7 +150,10 @@ async fn a_conflict_shows_both_bodies_and_is_resolved_by_an_admin_with_a_reason(
     has(&operator.get("/ui/transactions/txn_1").await, &["Came again with other content"]);
     let page = operator.get("/ui/conflicts/1").await;
     is_sound(&page, "a conflict");
-    has(&page, &["1500.00", "1500.01", "as received first, and recorded", "<mark>", "another role"]);
+    has(
+        &page,
+        &["1500.00", "1500.01", "as received first, and recorded", "<mark>", "another role"],
+    );
     let reason = [("reason", "the provider says so"), ("back", "/ui/conflicts/1")];
     let refused = operator.act("/ui/conflicts/1", "/ui/conflicts/1/keep", &reason).await;
     assert_eq!(refused.status, 403);
