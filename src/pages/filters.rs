@@ -1,5 +1,5 @@
-//! Filters of lists, each part with one value: what a URL says, as chips, as tabs and as a form that
-//! adds a part.
+//! Filters of lists, each part with one value: what a URL says, as chips, as tabs and as a form
+//! that adds a part.
 
 use time::OffsetDateTime;
 
@@ -28,7 +28,7 @@ pub(in crate::pages) struct FilterBar {
     pub(in crate::pages) path: &'static str,
     /// The parts that are set.
     pub(in crate::pages) chips: Vec<Chip>,
-    /// What the form takes along.
+    /// The pairs that the form takes along.
     pub(in crate::pages) kept: Vec<(String, String)>,
     /// The parts that there are.
     pub(in crate::pages) choices: Vec<(&'static str, &'static str)>,

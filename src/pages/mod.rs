@@ -9,9 +9,9 @@
 //! - `routes`: the table of all pages and actions, with the right that each needs.
 //! - `visit`: one request, as handlers see it, and the steps around each handler.
 //! - `access`: visitors, rights, sign-in, and forms that are ours.
-//! - `work`: pages about jobs, queues, failures, schedules and workers. `money`: transactions,
-//!   orders, the ledger and conflicts. `told`: endpoints and deliveries. `system`: the audit log and
-//!   health.
+//! - `work`: pages about jobs, queues, failures, schedules and workers.
+//! - `money`: transactions, orders, the ledger and conflicts. `told`: endpoints and deliveries.
+//!   `system`: the audit log and health.
 //! - `filters`: filters of lists that are in their URLs.
 //! - `traces`: the last traces, where they are kept.
 //! - `frame`, `navigation`, `pulse`: what stands around each page.

@@ -99,7 +99,7 @@ pub(in crate::pages) struct EntryRow {
     pub(in crate::pages) entry: AccountEntry,
     /// The name of its account.
     pub(in crate::pages) account: String,
-    /// What it is an entry of, and the page of that; none if it is of something else.
+    /// The transaction or order that has caused it, and its page; none for other movements.
     pub(in crate::pages) cause: Option<(String, String)>,
 }
 

@@ -34,7 +34,7 @@ pub(in crate::pages) struct Step {
     pub(in crate::pages) link: Option<(String, String)>,
     /// The trace that it is part of.
     pub(in crate::pages) trace: Option<String>,
-    /// That trace can be looked at here.
+    /// True if the trace can be looked at here.
     pub(in crate::pages) is_trace_kept: bool,
 }
 

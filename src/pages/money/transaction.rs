@@ -1,4 +1,5 @@
-//! One transaction: its facts, what happened to it, its entries, and the proof of what the log says.
+//! One transaction: its facts, what happened to it, its entries, and the proof of what the log says
+//! of it.
 
 use std::sync::Arc;
 
