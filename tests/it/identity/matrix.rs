@@ -15,13 +15,15 @@ use surety::identity::users::{self, NewUser};
 use surety::identity::{Role, sessions, signing_keys, tokens};
 use surety::ids::{AccountId, EndpointId, OrderId, UserId};
 use surety::money::Currency;
+use surety::operations::bulk::{self, JobAction, NewBulk};
 use surety::operations::endpoints::deliveries::{self, Replay};
 use surety::operations::endpoints::{self, EndpointChange, Scope};
+use surety::operations::jobs::JobSelection;
 use surety::operations::schedules::{self, IfTaken, Schedule};
-use surety::operations::{Identity, Mode};
+use surety::operations::{Actor, Identity, Mode, failures};
 use surety::payments::orders::Instruction;
 use surety::payments::wallets;
-use surety::queue::{JobId, NewJob};
+use surety::queue::{JobId, JobState, NewJob};
 use uuid::Uuid;
 
 use self::Caller::*;
