@@ -75,6 +75,7 @@ fn with_work(route: Route, site: &Arc<Site>) -> Route {
         )
         .at("/ui/jobs/:id", get(page(site, Read, job::show)))
         .at("/ui/jobs/:id/run", post(action(site, Operate, job::run)))
+        .at("/ui/jobs/:id/reveal", post(action(site, Decide, job::reveal)))
         .at("/ui/jobs/:id/redrive", post(action(site, Decide, job::redrive)))
         .at("/ui/jobs/:id/write-off", post(action(site, Decide, job::write_off)))
         .at("/ui/jobs/:id/cancel", post(action(site, Operate, job::cancel)))

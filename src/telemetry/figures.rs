@@ -110,11 +110,11 @@ fn export(asked: &Asked, metrics: &Metrics, stopped: &Receiver<()>) {
     let mut complained: Option<Instant> = None;
     loop {
         let is_last = stopped.recv_timeout(asked.interval) != Err(RecvTimeoutError::Timeout);
-        if let Err(reason) = send(asked, message(asked, &metrics.gather(), started)) {
-            if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-                complained = Some(Instant::now());
-                tracing::warn!(collector = asked.way.collector, "figures not exported: {reason}");
-            }
+        if let Err(reason) = send(asked, message(asked, &metrics.gather(), started))
+            && complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY)
+        {
+            complained = Some(Instant::now());
+            tracing::warn!(collector = asked.way.collector, "figures not exported: {reason}");
         }
         if is_last {
             return;

@@ -84,9 +84,10 @@ pub fn hide() {
     }
 }
 
-/// Empties the line for somebody who writes past us; it comes back with the next line.
+/// Empties the line for a panic that writes past us; it comes back with the next line. Waits for
+/// nobody, as whoever panics may be here.
 pub(super) fn erase() {
-    if lock().is_some() {
+    if FOOTER.try_lock().is_ok_and(|footer| footer.is_some()) {
         let _ = write_now(Stream::Out, ERASE.as_bytes());
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -10,8 +11,8 @@ use tokio::sync::mpsc;
 use super::decoding::Decoder;
 use super::{footer, mode};
 
-/// Milliseconds between two looks whether keys are still wanted.
-const POLL_MS: i32 = 100;
+/// The interval between two looks at whether keys are still wanted.
+const POLL: Duration = Duration::from_millis(100);
 /// Keys that wait to be acted on; further ones are not heard.
 const MAX_WAITING: usize = 8;
 /// The most bytes of one read: a key, the sequence of a special one, or what somebody pastes.
@@ -66,8 +67,12 @@ impl Drop for Keys {
 fn read_keys(sender: &mpsc::Sender<char>, is_wanted: &AtomicBool) {
     let (mut bytes, mut decoder) = ([0_u8; MAX_BYTES], Decoder::default());
     while is_wanted.load(Ordering::Relaxed) {
-        // Whoever reads in the background is stopped by the system.
-        if !(is_readable() && mode::is_in_foreground()) {
+        if !mode::is_in_foreground() {
+            // Whoever reads in the background is stopped by the system.
+            std::thread::sleep(POLL);
+            continue;
+        }
+        if !is_readable() {
             continue;
         }
         // SAFETY: the pointer and the length are those of a live array, which the call writes.
@@ -91,13 +96,7 @@ fn read_keys(sender: &mpsc::Sender<char>, is_wanted: &AtomicBool) {
 fn is_readable() -> bool {
     let mut input = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
     // SAFETY: the pointer is to one live value, as the count says.
-    let ready = unsafe { libc::poll(&raw mut input, 1, POLL_MS) };
-    let is_ready = ready > 0;
-    if is_ready && !mode::is_in_foreground() {
-        // Somebody else's keys: look again later.
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    is_ready
+    unsafe { libc::poll(&raw mut input, 1, POLL.as_millis() as i32) > 0 }
 }
 
 fn begin_panics_on_a_line_of_their_own() {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, ORIGIN};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 
 use super::decoding::decode;
+use super::span::Span;
 use super::store::TraceStore;
 
 /// The path that spans are posted to.
@@ -103,34 +104,35 @@ async fn serve(listener: TcpListener, store: TraceStore) -> io::Result<()> {
 }
 
 async fn take(request: Request<Incoming>, store: &TraceStore) -> Response<Full<Bytes>> {
-    let (head, body) = request.into_parts();
-    if head.uri.path() != PATH {
-        return answer(StatusCode::NOT_FOUND);
-    }
-    if head.method != Method::POST {
-        return answer(StatusCode::METHOD_NOT_ALLOWED);
-    }
-    if head.headers.contains_key(ORIGIN) {
-        return answer(StatusCode::FORBIDDEN);
-    }
-    if value(&head.headers, CONTENT_TYPE) != Some(PROTOBUF) {
-        return answer(StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    }
-    let whole = Limited::new(body, MAX_BODY_BYTES).collect();
-    let body = match tokio::time::timeout(PATIENCE, whole).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return answer(StatusCode::PAYLOAD_TOO_LARGE),
-        Err(_) => return answer(StatusCode::REQUEST_TIMEOUT),
-    };
-    match unpacked(&head.headers, body)
-        .and_then(|body| decode(&body).map_err(|_| StatusCode::BAD_REQUEST))
-    {
+    match received(request).await {
         Ok(spans) => {
             store.add(spans);
             answer(StatusCode::OK)
         }
-        Err(status) => answer(status),
+        Err(refusal) => answer(refusal),
     }
+}
+
+/// The spans of a request, or the status of its refusal.
+async fn received(request: Request<Incoming>) -> Result<Vec<(String, Span)>, StatusCode> {
+    let (head, body) = request.into_parts();
+    if head.uri.path() != PATH {
+        return Err(StatusCode::NOT_FOUND);
+    }
+    if head.method != Method::POST {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    if head.headers.contains_key(ORIGIN) {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    if value(&head.headers, CONTENT_TYPE) != Some(PROTOBUF) {
+        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    let whole = Limited::new(body, MAX_BODY_BYTES).collect();
+    let whole = tokio::time::timeout(PATIENCE, whole).await;
+    let whole = whole.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
+    let body = whole.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes();
+    decode(&unpacked(&head.headers, body)?).map_err(|_| StatusCode::BAD_REQUEST)
 }
 
 fn value(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -158,6 +160,6 @@ fn unpacked(headers: &HeaderMap, body: Bytes) -> Result<Bytes, StatusCode> {
 fn answer(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(PROTOBUF));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
     response
 }

@@ -39,14 +39,16 @@ async fn the_pages_in_a_real_browser() {
     let seen = fill(&full).await;
     let (empty_url, full_url) = (empty.url(""), full.url(""));
     let run = move || {
-        Command::new("node")
-            .args(["--test", "--test-reporter=spec", "pages.mjs"])
+        let mut node = Command::new("node");
+        node.args(["--test", "--test-reporter=spec", "pages.mjs"])
             .current_dir(modules)
             .env("SURETY_EMPTY_URL", empty_url)
             .env("SURETY_FULL_URL", full_url)
-            .env("SURETY_SEEN", seen.to_string())
-            .status()
-            .unwrap()
+            .env("SURETY_SEEN", seen.to_string());
+        if let Ok(pictures) = std::env::var("SURETY_PICTURES") {
+            node.env("SURETY_PICTURES", Path::new(env!("CARGO_MANIFEST_DIR")).join(pictures));
+        }
+        node.status().unwrap()
     };
     let status = tokio::task::spawn_blocking(run).await.unwrap();
     worker.stop().await;

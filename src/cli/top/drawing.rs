@@ -13,8 +13,8 @@ use super::screen::{Screen, View};
 use super::snapshot::Snapshot;
 use super::tables::{self, Column, cut, number, text};
 use crate::cli::output::{in_one_line, span};
-use crate::operations::dead_letters::ListedDeadLetter;
-use crate::operations::overview::{Attention, FailingKind, Overview, Severity};
+use crate::operations::failures::FailureView;
+use crate::operations::overview::{Attention, Overview, Severity};
 use crate::operations::queues::{COUNT_CAP, QueueView};
 use crate::operations::workers::{WorkerState, WorkerView};
 use crate::terminal;
@@ -269,34 +269,23 @@ fn queues(overview: &Overview) -> Vec<(Vec<String>, Style)> {
     overview.queues.iter().map(row).collect()
 }
 
-/// Kinds that fail and are tried again, then jobs that were given up.
+/// Jobs that failed in the same way, the latest failure first.
 fn failures(snapshot: &Snapshot) -> Vec<(Vec<String>, Style)> {
     let now = snapshot.overview.as_of;
-    let ago = |at: OffsetDateTime| format!("{} ago", span((now - at).as_seconds_f64()));
-    let retried = |kind: &FailingKind| {
+    let row = |failure: &FailureView| {
+        let more = if failure.jobs_capped { "+" } else { "" };
         let cells = vec![
-            "retrying".to_owned(),
-            kind.jobs.to_string(),
-            kind.kind.clone(),
-            kind.queue.clone(),
-            kind.failed_at.map_or_else(|| "-".to_owned(), ago),
-            kind.error.clone().unwrap_or_default(),
+            format!("{}{more}", failure.jobs),
+            failure.kind.clone(),
+            format!("{} ago", span((now - failure.last_at).as_seconds_f64())),
+            failure.waiting.to_string(),
+            failure.discarded.to_string(),
+            failure.error.clone(),
         ];
-        (cells, colored(Color::Yellow))
+        let color = if failure.discarded > 0 { Color::Red } else { Color::Yellow };
+        (cells, colored(color))
     };
-    let given_up = |job: &ListedDeadLetter| {
-        let cells = vec![
-            "discarded".to_owned(),
-            format!("#{}", job.job_id),
-            job.kind.clone(),
-            job.queue.clone(),
-            ago(job.discarded_at),
-            job.error.clone().unwrap_or_default(),
-        ];
-        (cells, colored(Color::Red))
-    };
-    let retried = snapshot.overview.failing.iter().map(retried);
-    retried.chain(snapshot.dead_letters.iter().map(given_up)).collect()
+    snapshot.failures.iter().map(row).collect()
 }
 
 fn workers(snapshot: &Snapshot) -> Vec<(Vec<String>, Style)> {

@@ -14,7 +14,7 @@ pub(super) enum View {
     Overview,
     /// All queues.
     Queues,
-    /// Kinds that fail, and jobs that were given up.
+    /// Jobs that failed in the same way, as groups.
     Failures,
     /// Workers, and what each runs.
     Workers,

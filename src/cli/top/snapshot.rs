@@ -2,20 +2,19 @@
 
 use sqlx::PgPool;
 
-use crate::operations::dead_letters::{self, DeadLetterFilter, ListedDeadLetter};
+use crate::operations::failures::{self, FailureView};
 use crate::operations::overview::{self, Overview};
 use crate::operations::workers::{self, WorkerList};
 
-/// The most dead letters that are shown.
-const MAX_DEAD_LETTERS: u32 = 100;
+/// The most failures that are shown.
+const MAX_FAILURES: u32 = 100;
 
 /// Everything that there is to see.
 pub(super) struct Snapshot {
     /// The database, for people: without a password.
     pub(super) database: String,
     pub(super) overview: Overview,
-    /// The newest of those that nobody has decided over.
-    pub(super) dead_letters: Vec<ListedDeadLetter>,
+    pub(super) failures: Vec<FailureView>,
     pub(super) workers: WorkerList,
 }
 
@@ -27,11 +26,10 @@ impl Snapshot {
     /// When the database is away, or refuses.
     pub(super) async fn read(pool: &PgPool) -> anyhow::Result<Self> {
         let mut conn = pool.acquire().await?;
-        let undecided = DeadLetterFilter::default();
         Ok(Self {
             database: place(pool),
             overview: overview::read(&mut conn).await?,
-            dead_letters: dead_letters::list(&mut conn, &undecided, None, MAX_DEAD_LETTERS).await?,
+            failures: failures::list(&mut conn, MAX_FAILURES).await?,
             workers: workers::list(&mut conn).await?,
         })
     }

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::BY;
 use super::stage::{Stage, say};
 use crate::operations::Identity;
 use crate::operations::endpoints::{self, EndpointChange, EndpointId, Guard, ReachArgs, Scope};
@@ -82,7 +83,7 @@ impl Inbox {
 }
 
 fn identity() -> Identity {
-    Identity::command_line("app-dev")
+    Identity::command_line(BY)
 }
 
 async fn tell(mut received: mpsc::Receiver<Received>) {

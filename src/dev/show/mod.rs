@@ -27,10 +27,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::stage::Stage;
+use crate::operations::Identity;
 use crate::operations::verify::{self, FindingStatus, Report};
 use crate::terminal::footer::{self, Entry};
 use crate::terminal::keys::Keys;
 
+/// The author of what is kept of a key.
+const BY: &str = "app-dev";
 /// The time for each check of `v`.
 const VERIFY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -208,7 +211,8 @@ async fn verify(stage: &Stage) -> anyhow::Result<()> {
     // Slow statements are what this is made of, and no reason for a warning each.
     let options = stage.pool.connect_options().as_ref().clone().disable_statement_logging();
     let mut conn = PgConnection::connect_with(&options).await?;
-    let report = verify::verify(&mut conn, VERIFY_WITHIN).await?;
+    let by = Identity::command_line(BY);
+    let report = verify::verify_and_record(&mut conn, VERIFY_WITHIN, &by).await?;
     conn.close().await?;
     tell(&report);
     Ok(())

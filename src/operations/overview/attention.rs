@@ -193,7 +193,7 @@ fn of_failing(failing: &FailingKind) -> Attention {
     told(Severity::Warn, format!("{kind} fails"), detail, SubjectKind::JobKind.named(kind))
 }
 
-/// The last line of an error chain's beginning, as far as it fits.
+/// The first line of an error, as far as it fits.
 fn cut(error: &str) -> String {
     let line = error.lines().next().unwrap_or_default();
     match line.char_indices().nth(MAX_ERROR_CHARS) {

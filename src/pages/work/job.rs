@@ -11,12 +11,12 @@ use crate::operations::Mode;
 use crate::operations::jobs::reading::{self, ExplainedJob};
 use crate::operations::jobs::{
     ChangeJobs, JobAction, JobChange, JobDetails, JobId, JobRefusal, JobState, RefusalClass,
-    ResolutionKind, change, is_about_money, traces,
+    ResolutionKind, change, is_about_money, reveal, traces,
 };
 use crate::pages::frame::Frame;
 use crate::pages::json_text::indented;
 use crate::pages::refusals::{Refusal, not_found};
-use crate::pages::visit::{Answer, Visit};
+use crate::pages::visit::{Answer, Visit, segment};
 use crate::pages::words;
 
 /// The most characters of one JSON that a page shows.
@@ -34,6 +34,8 @@ struct JobPage {
     ended: Vec<EndedAttempt>,
     has_errors: bool,
     decisions: Vec<Decision>,
+    /// What it is about, and the page of that.
+    subject: Option<(&'static str, String, String)>,
     trace: Option<String>,
     is_trace_kept: bool,
     args: String,
@@ -75,8 +77,10 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let id = JobId(visit.parsed("id")?);
     let mut conn = visit.connect().await?;
     let explained = reading::explain(&mut conn, id).await?;
-    let ExplainedJob { explanation, also, job, .. } =
+    let explained =
         explained.ok_or_else(|| not_found(&format!("job {id}, or it was deleted by retention")))?;
+    let subject = subject(&explained);
+    let ExplainedJob { explanation, also, job, .. } = explained;
     let traces = traces(&mut conn, id).await?;
 
     let frame = visit.frame(format!("Job {id}"));
@@ -88,6 +92,7 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         frame,
         explanation,
         also,
+        subject,
         stretches,
         left_out,
         ended: attempts::ended(&job.attempts),
@@ -101,6 +106,17 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         can: Can::of(&job),
         job,
     })
+}
+
+/// The order or transaction that a job is about: its sort, its id, and its page.
+fn subject(job: &ExplainedJob) -> Option<(&'static str, String, String)> {
+    let order = job.order.as_ref().map(|order| ("Order", order.0.id.to_string(), "/ui/orders/"));
+    let transaction = job.transaction.as_ref().map(|transaction| {
+        ("Transaction", transaction.0.transaction_id.to_string(), "/ui/transactions/")
+    });
+    let (sort, id, folder) = order.or(transaction)?;
+    let url = format!("{folder}{}", segment(&id));
+    Some((sort, id, url))
 }
 
 fn cut(text: String) -> String {
@@ -170,15 +186,39 @@ async fn change_it(visit: &Visit, action: JobAction) -> Result<Answer, Refusal> 
     let request = ChangeJobs { action, ids: &[id], mode: Mode::Commit };
     let results = change::change(&mut conn, request, &actor).await?;
     let outcome = results.first().map_or(Err(JobRefusal::NOT_FOUND), |result| result.outcome);
-    let changed = outcome.map_err(|refusal| match refusal.class() {
-        RefusalClass::NotFound => not_found(&format!("job {id}")),
-        RefusalClass::MovedOn | RefusalClass::Forbidden => {
-            let words = format!("Job {id} was not changed: {refusal}.");
-            Problem::new(Code::UnacceptableValues).detail(words).into()
-        }
-    })?;
+    let changed = outcome.map_err(|refusal| refused(id, refusal))?;
     visit.site.wake_workers().await;
     Ok(visit.done(format!("Job {id} {}.", in_words(changed))))
+}
+
+fn refused(id: JobId, refusal: JobRefusal) -> Refusal {
+    match refusal.class() {
+        RefusalClass::NotFound => not_found(&format!("job {id}")),
+        RefusalClass::MovedOn | RefusalClass::Forbidden => {
+            let words = format!("Nothing was done with job {id}: {refusal}.");
+            Problem::new(Code::UnacceptableValues).detail(words).into()
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "revealed.html", config = "src/pages/askama.toml")]
+struct RevealedPage {
+    frame: Frame,
+    id: JobId,
+    kind: String,
+    args: String,
+}
+
+/// Answers with the one page that shows the arguments as they are stored.
+pub(in crate::pages) async fn reveal(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    let id = JobId(visit.parsed("id")?);
+    let actor = visit.actor()?;
+    let revealed = reveal::reveal(&mut *visit.connect().await?, id, &actor).await?;
+    let revealed = revealed.map_err(|refusal| refused(id, refusal))?;
+    let frame = visit.frame(format!("Arguments of job {id}"));
+    let args = cut(indented(revealed.args.get()));
+    Answer::page(&RevealedPage { frame, id, kind: revealed.kind, args })
 }
 
 fn in_words(change: JobChange) -> &'static str {

@@ -80,7 +80,7 @@ async fn order_given_up(pool: &PgPool) -> (OrderId, JobId) {
     let instruction = Instruction::Deposit { wallet, money: money("5 USD") };
     let key = uuid::Uuid::new_v4().to_string();
     let order = taken(take(pool, owner, &key, instruction).await);
-    let job = discard_job(&mut *pool.acquire().await.unwrap(), order).await;
+    let job = discard_job(&mut pool.acquire().await.unwrap(), order).await;
     (order, job)
 }
 

@@ -154,3 +154,23 @@ async fn failures_are_one_line_each_and_lead_to_their_jobs() {
     let overview = visitor.get("/ui").await.text;
     assert!(overview.contains(&format!("/ui/failures/{fingerprint}")), "{overview}");
 }
+
+#[tokio::test]
+async fn arguments_are_revealed_to_admins_after_an_entry_in_the_audit_log() {
+    let api = TestApi::start().await;
+    let job = enqueue(&api, "send_notice").await;
+    let (page, path) = (format!("/ui/jobs/{job}"), format!("/ui/jobs/{job}/reveal"));
+    let reason = [("reason", "a complaint")];
+    let mut operator = Visitor::with_key(&api, &key(&api, ActsAs::Operator).await).await;
+    assert_eq!(operator.act(&page, &path, &reason).await.status, 403);
+    assert_eq!(
+        api.count("select count(*) from audit.entries where action = 'job.reveal'").await,
+        0
+    );
+
+    let mut admin = Visitor::with_key(&api, &key(&api, ActsAs::Admin).await).await;
+    let revealed = admin.act(&page, &path, &reason).await;
+    assert_eq!(revealed.status, 200, "{revealed:?}");
+    assert!(revealed.text.contains("<pre>{}</pre>"), "{}", revealed.text);
+    assert_eq!(audited(&api).await.1, "job.reveal");
+}

@@ -51,9 +51,18 @@ async fn the_whole_way_of_a_transaction_is_one_waterfall() {
     ];
     let page = page_with(&shown, &parts).await;
     // It leads to what it is about, and nothing in it is nobody's child.
-    assert!(page.contains("href=\"/ui/transactions/txn_dev_"), "{page}");
+    assert!(page.contains("href=\"/ui/transactions/txn"), "{page}");
     assert!(page.contains("href=\"/ui/jobs/1\""), "{page}");
     assert!(!page.contains("parent elsewhere"), "{page}");
+
+    // And the other way round.
+    let trace = trace_url(&shown);
+    let (site, path) = trace.split_once("/ui/").unwrap();
+    let transaction = page.split("/ui/transactions/").nth(1).unwrap().split('"').next().unwrap();
+    for about in [format!("/ui/transactions/{transaction}"), "/ui/jobs/1".to_owned()] {
+        let leads_there = get(&format!("{site}{about}")).await;
+        assert!(leads_there.contains(&format!("href=\"/ui/{path}\"")), "{leads_there}");
+    }
 
     let list = trace_url(&shown).rsplit_once('/').unwrap().0.to_owned();
     let traces = get(&list).await;

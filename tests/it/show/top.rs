@@ -2,9 +2,10 @@
 
 use sqlx::PgPool;
 
-use crate::support::ledger::accepted;
+use crate::support::ledger::{accepted, count};
 use crate::support::{
-    App, Binary as _, Signal, Size, Terminal, TestCluster, TestDb, USUAL, migrated, send_signal,
+    App, Binary as _, Signal, Size, Terminal, TestCluster, TestDb, USUAL, eventually_async,
+    migrated, send_signal,
 };
 
 /// A queue that is paused, with a job in it whose error would act on a terminal.
@@ -61,18 +62,23 @@ async fn one_picture_has_the_figures_of_each_view() {
 #[tokio::test]
 async fn what_data_says_does_not_act_on_the_terminal() {
     let db = TestDb::new().await;
-    let mark = "update queue.jobs set attempt = 1";
-    accepted(&db.pool, "anna", "ben", "12.34 EUR").await;
-    sqlx::raw_sql(mark).execute(&db.pool).await.unwrap();
-    sqlx::query(
-        "insert into queue.attempts (job_id, attempt, fence, worker_id, started_at, outcome, error)
-         select id, 1, 1, gen_random_uuid(), now(), 'failed', $1
-         from queue.jobs",
+    sqlx::raw_sql(
+        r"
+        create function refuse() returns trigger language plpgsql as
+          $$ begin raise exception E'\x1b]0;owned\x07\x1b[2J no such host'; end $$;
+        create trigger refuse before insert on payments.transfers
+          for each statement execute function refuse();
+        ",
     )
-    .bind("\u{1b}]0;owned\u{7}\u{1b}[2J no such host")
     .execute(&db.pool)
     .await
     .unwrap();
+    accepted(&db.pool, "anna", "ben", "12.34 EUR").await;
+    let mut worker = App::command(["work"]).env("DATABASE_URL", &db.url).spawn();
+    let failed = "select count(*) from queue.attempts where outcome = 'failed'";
+    eventually_async("it fails", async || count(&db.pool, failed).await > 0).await;
+    worker.signal(Signal::Terminate);
+    worker.wait_for_exit().await;
     for view in ["overview", "failures"] {
         let shown = once(&db, &["--view", view, "--columns", "300"]).await;
         assert!(shown.contains("no such host"), "{shown}");

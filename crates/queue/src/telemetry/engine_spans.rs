@@ -29,7 +29,7 @@ pub(crate) struct Claimed<'a> {
     pub(crate) trace_context: Option<&'a TraceContext>,
 }
 
-/// Records the span of a claim that brought these jobs, if the trace of one of the first is sampled.
+/// Records the span of a claim that brought these jobs, if one of the first is in a sampled trace.
 pub(crate) fn record_claim<'a>(
     began_at: SystemTime,
     worker_id: Uuid,

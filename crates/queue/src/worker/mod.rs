@@ -121,15 +121,12 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let resolver = Resolver::new(engine_pool.clone());
         let kinds = registry.kinds();
         let wake = Arc::new(Notify::new());
+        let (woken, counted) = (Arc::clone(&wake), Arc::clone(&activity));
+        let engine = Engine { pool, completer, wake: woken, activity: counted };
         let executor = Arc::new(Executor {
             worker_id: id,
             registry,
-            engine: Arc::new(Engine {
-                pool,
-                completer,
-                wake: Arc::clone(&wake),
-                activity: Arc::clone(&activity),
-            }),
+            engine: Arc::new(engine),
             pool: engine_pool.clone(),
             leases,
             resolver: Arc::clone(&resolver),
