@@ -26,6 +26,9 @@ pub struct Filter {
     pub until: Option<OffsetDateTime>,
     /// True for what people and machines did, and not what the program did by itself.
     pub callers_only: bool,
+    /// Of these also true for what was done at pages that ask for no sign-in, which no index knows:
+    /// for a small log, of one who tries things out.
+    pub local_pages_too: bool,
 }
 
 /// Entries that [`pace`] looks at, the newest ones.
@@ -169,7 +172,11 @@ pub async fn browse(
     push_filter(&mut query, filter);
     query.push(" and entry.seq < ").push_bind(before.unwrap_or(i64::MAX));
     query.push(" and entry.seq >= ").push_bind(bound.unwrap_or_default());
-    query.push(" order by entry.seq desc limit ").push_bind(i64::from(limit) + 1);
+    // The index of callers is in the order of their names: it is read and sorted, as a walk down
+    // the numbers would pass all that the program has written.
+    let is_sorted = filter.callers_only && !filter.local_pages_too;
+    let order = if is_sorted { "entry.seq + 0" } else { "entry.seq" };
+    query.push(" order by ").push(order).push(" desc limit ").push_bind(i64::from(limit) + 1);
     let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
     let has_more = rows.len() > usize::from(limit);
     let entries: Vec<Entry> = rows.into_iter().take(limit.into()).map(Entry::from).collect();
@@ -182,8 +189,9 @@ pub async fn browse(
 
 /// Tells if an index leads to few more entries than match.
 fn is_indexed(filter: &Filter) -> bool {
-    let is_of_callers = filter.callers_only && filter.actor.is_none() && filter.action.is_none();
-    is_of_callers || (filter.subject_kind.is_some() && filter.subject_id.is_some())
+    (filter.callers_only && !filter.local_pages_too)
+        || filter.actor.as_deref().is_some_and(is_caller)
+        || (filter.subject_kind.is_some() && filter.subject_id.is_some())
 }
 
 /// The number of the last entry that a page looks at; none if there are not as many.
@@ -194,13 +202,18 @@ async fn nth_below(conn: &mut PgConnection, before: Option<i64>) -> sqlx::Result
     nth.bind(before.unwrap_or(i64::MAX)).bind(MAX_LOOKED_AT - 1).fetch_optional(conn).await
 }
 
+/// Tells if this is a person or a machine, of whose entries there is an index.
+fn is_caller(actor: &str) -> bool {
+    ["cli:", "user", "key:"].iter().any(|prefix| actor.starts_with(prefix))
+}
+
 fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(actor) = &filter.actor {
         query.push(" and entry.actor = ").push_bind(actor);
     }
-    let is_of_caller =
-        |actor: &String| ["cli:", "user", "key:"].iter().any(|prefix| actor.starts_with(prefix));
-    if filter.callers_only || filter.actor.as_ref().is_some_and(is_of_caller) {
+    if filter.callers_only && filter.local_pages_too {
+        query.push(" and left(entry.actor, 4) in ('cli:', 'user', 'key:', 'page')");
+    } else if filter.callers_only || filter.actor.as_deref().is_some_and(is_caller) {
         // As the index `entries_of_callers` says it: only that makes it eligible.
         query.push(" and left(entry.actor, 4) in ('cli:', 'user', 'key:')");
     }

@@ -204,6 +204,7 @@ async fn list(args: List) -> anyhow::Result<ExitCode> {
         since: args.since.map(|since| selection::before(since, now)),
         until: args.until.map(|until| selection::before(until, now)),
         callers_only: args.callers,
+        local_pages_too: false,
     };
     let entries = audit::list(&mut conn, &filter, None, args.limit).await?;
     match args.output {

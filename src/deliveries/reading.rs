@@ -143,7 +143,7 @@ pub async fn browse(
 /// The beginning of a statement, with the rows that a page looks at as `looked_at`.
 fn looked_at(filter: Filter, before: Option<DeliveryKey>) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(
-        "with looked_at as materialized (
+        "with looked_at as (
            select
              event_seq, endpoint_id, state, reason, attempts, created_at, finished_at
            from deliveries.deliveries

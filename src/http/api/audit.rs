@@ -76,6 +76,7 @@ impl AuditApi {
             since: since.0.map(|Moment(at)| at),
             until: until.0.map(|Moment(at)| at),
             callers_only: false,
+            local_pages_too: false,
         };
         let before = cursor.0.map(|text| read_cursor(&text, &list_of(&filter))).transpose()?;
         let before = before.map(i64::from_be_bytes);

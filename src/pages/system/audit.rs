@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::operations::audit::{self, AuditFilter, EntryView, Head};
 use crate::operations::database_now;
+use crate::pages::access::Entry;
 use crate::pages::filters::{self, FilterBar, Filters, Pager, Tab};
 use crate::pages::frame::Frame;
 use crate::pages::refusals::Refusal;
@@ -98,6 +99,7 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         until: filters::moment(query, "until", now)?,
         // Of the rest there are thousands a second.
         callers_only: query.one("by_whom") != Some("all") && query.one("actor").is_none(),
+        local_pages_too: visit.site.entry == Entry::Open,
     };
     let (found, next) = audit::browse(&mut conn, &filter, before, SHOWN).await?;
     Answer::page(&AuditPage {

@@ -132,7 +132,7 @@ const fn order_of(kind: AccountKind) -> &'static str {
 }
 
 fn looked_at(filter: &AccountFilter, after: Option<&Account>) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new("with looked_at as materialized (select ");
+    let mut query = QueryBuilder::new("with looked_at as (select ");
     query.push(COLUMNS).push(" from payments.accounts where ");
     match filter.kind {
         AccountKind::External => {

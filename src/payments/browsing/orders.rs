@@ -51,7 +51,7 @@ async fn end(
 
 /// The beginning of a statement, with the rows that a page looks at as `looked_at`.
 fn looked_at(filter: &Filter, before: Option<OrderId>) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new("with looked_at as materialized (");
+    let mut query = QueryBuilder::new("with looked_at as (");
     if filter.accounts.is_empty() {
         push_arm(&mut query, filter, None, before);
     } else {
@@ -61,7 +61,7 @@ fn looked_at(filter: &Filter, before: Option<OrderId>) -> QueryBuilder<Postgres>
             for side in [Side::Source, Side::Destination] {
                 query.push(separator);
                 push_arm(&mut query, filter, Some((side, *account)), before);
-                separator = ") union (";
+                separator = ") union all (";
             }
         }
         query.push(")) as either_side order by id desc limit ").push_bind(MAX_LOOKED_AT);
@@ -88,6 +88,11 @@ fn push_arm(
             Side::Destination => " and kind <> 'withdrawal' and destination_account_id = ",
         });
         query.push_bind(account);
+        if side == Side::Destination {
+            // No row is in two arms: so they are merged in their order, as far as is needed.
+            query.push(" and (kind = 'deposit' or source_account_id <> all (");
+            query.push_bind(filter.accounts.clone()).push("))");
+        }
     }
     if let Some(before) = before {
         query.push(" and id < ").push_bind(before);

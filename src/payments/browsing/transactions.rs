@@ -56,14 +56,15 @@ impl<'a> Walk<'a> {
 
     /// The beginning of a statement, with these rows as `looked_at`.
     fn query(&self) -> QueryBuilder<Postgres> {
-        let mut query = QueryBuilder::new("with looked_at as materialized (");
+        let mut query = QueryBuilder::new("with looked_at as (");
         match &self.filter.account {
             None => self.push_arm(&mut query, None),
             Some(account) => {
-                // Each arm walks its own index; `union` drops what an account sent to itself.
+                // Each arm walks its own index, and no row is in both: so they are merged in their
+                // order, and only as far as is needed.
                 query.push("select * from ((");
                 self.push_arm(&mut query, Some(("source_account", account)));
-                query.push(") union (");
+                query.push(") union all (");
                 self.push_arm(&mut query, Some(("destination_account", account)));
                 query.push(")) as either_side order by id desc limit ").push_bind(MAX_LOOKED_AT);
             }
@@ -82,6 +83,9 @@ impl<'a> Walk<'a> {
         match side {
             Some((column, account)) => {
                 query.push(" and ").push(column).push(" = ").push_bind(account.to_owned());
+                if column == "destination_account" {
+                    query.push(" and source_account <> ").push_bind(account.to_owned());
+                }
             }
             // As the partial index of the few has it.
             None if self.filter.status.is_some_and(|status| status != Status::Completed) => {
