@@ -144,13 +144,14 @@ test("by keys alone: failed jobs are found by their error, and all are retried",
   await tabTo("Retry all");
   await press("Enter");
   await page.waitForURL("**/ui/jobs/bulk?**");
-  assert.match(await page.locator("main").innerText(), new RegExp(`${SEEN.failed.toLocaleString("en")} jobs`));
+  // A slow machine counts for a while, and says that there are more.
+  assert.match(await page.locator("main").innerText(), new RegExp(`(${SEEN.failed.toLocaleString("en")}|\\+) jobs`));
   await press("/");
   await page.keyboard.type("the report server is back");
   await press("Enter");
   await page.waitForURL("**/ui/operations/*");
   // The page follows by itself.
-  await page.locator(".tag", { hasText: "Completed" }).waitFor({ timeout: 60_000 });
+  await page.locator(".tag", { hasText: "Completed" }).waitFor({ timeout: 120_000 });
   assert.match(await page.locator("main").innerText(), new RegExp(`${SEEN.failed.toLocaleString("en")} of`));
   assert.deepEqual(wrong, []);
   await context.close();
