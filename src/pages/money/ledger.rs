@@ -92,7 +92,7 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         frame: visit.frame("Ledger"),
         verified: verify::last(&mut conn).await?.map(Verified::from),
         is_verifying: newest.iter().any(|it| it.state == VerificationState::Running),
-        tabs: FILTERS.tabs(query, "kind", &TABS),
+        tabs: tabs(query, filter.kind),
         filter: FILTERS.bar(query),
         kind: filter.kind.as_str(),
         rows,
@@ -100,16 +100,35 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
     })
 }
 
-fn kind_of(query: &Pairs) -> Result<AccountKind, Problem> {
-    let Some(text) = query.one("kind") else {
-        // Only wallets have users.
-        return Ok(match query.one("user") {
-            Some(_) => AccountKind::Wallet,
-            None => AccountKind::External,
-        });
+/// A tab for each sort of account, without the parts of the filter that only one of them knows.
+fn tabs(query: &Pairs, kind: AccountKind) -> Vec<Tab> {
+    let rest = query.without_all("name").without_all("user").without_all("kind");
+    let current = match kind {
+        AccountKind::External => rest,
+        AccountKind::Wallet | AccountKind::Bank => rest.with("kind", kind.as_str()),
     };
-    let found = AccountKind::ALL.into_iter().find(|kind| kind.as_str() == text);
-    found.ok_or_else(|| Problem::parameter("kind", "must be external, wallet or bank"))
+    FILTERS.tabs(&current, "kind", &TABS)
+}
+
+/// The sort of account that is asked for. A part of the filter that it knows nothing of must not
+/// widen the list.
+fn kind_of(query: &Pairs) -> Result<AccountKind, Problem> {
+    let kind = match (query.one("kind"), query.one("user")) {
+        (None, None) => AccountKind::External,
+        (None, Some(_)) => AccountKind::Wallet,
+        (Some(text), _) => {
+            let found = AccountKind::ALL.into_iter().find(|kind| kind.as_str() == text);
+            let wrong = || Problem::parameter("kind", "must be external, wallet or bank");
+            found.ok_or_else(wrong)?
+        }
+    };
+    if query.one("name").is_some() && kind != AccountKind::External {
+        return Err(Problem::parameter("name", "Only providers' accounts have names."));
+    }
+    if query.one("user").is_some() && kind != AccountKind::Wallet {
+        return Err(Problem::parameter("user", "Only wallets are users'."));
+    }
+    Ok(kind)
 }
 
 /// Begins to check every guarantee; the result is kept.

@@ -183,6 +183,9 @@ async fn accounts_are_found_by_the_beginning_of_a_name_the_owner_and_the_currenc
     ] {
         assert_eq!(rows(&api, &format!("/ui/ledger{query}")).await, count, "{query}");
     }
+    for wrong in ["kind=x", "kind=wallet&name=a", "kind=bank&user=ada@example.com", "before=x"] {
+        assert_eq!(api.get(&format!("/ui/ledger?{wrong}")).await.status, 400, "{wrong}");
+    }
     let first = api.get("/ui/ledger?name=many_").await.text;
     assert_eq!(rows(&api, &older(&first).unwrap()).await, 10);
 }
