@@ -100,8 +100,8 @@
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
 //!   process from its settings to its exit code, and what commands print.
-//! - [`money`], [`ids`], [`standard_webhooks`] (how webhooks are signed), and [`invariants`] from
-//!   the queue's crate: words that everything may use.
+//! - [`money`], [`ids`], [`arguments`] (values of flags and settings), [`standard_webhooks`] (how
+//!   webhooks are signed), and [`invariants`] from the queue's crate: words that everything may use.
 //! - `migrations/`: the tables of the app by topic, its functions and triggers in
 //!   `migrations/functions/`, by the rules of `crates/queue/schema/README.md`.
 //!
@@ -176,6 +176,7 @@
 //! | audit entry | who did what to what, kept for good |
 //! | seal, head | to give audit entries their places in a tree; its root at a size |
 
+pub mod arguments;
 pub mod audit;
 pub mod bank;
 pub mod cli;

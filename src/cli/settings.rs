@@ -82,7 +82,7 @@ pub(super) fn refuse(error: &clap::Error, command: &Command) -> ! {
     }
     let Some(text) = refusal_of_variable(error, command) else { error.exit() };
     eprint!("{text}");
-    std::process::exit(i32::from(super::report::USAGE))
+    std::process::exit(i32::from(super::report::BAD_SETTING))
 }
 
 /// The text for a refused value that a variable holds; `None` for everything else.
@@ -96,8 +96,9 @@ fn refusal_of_variable(error: &clap::Error, command: &Command) -> Option<String>
     let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else {
         return None;
     };
-    let variables = args_of(command).into_iter().filter(|arg| arg.to_string() == *shown_arg);
-    let variable = variables.filter_map(|arg| arg.get_env()?.to_str()).find(|name| {
+    let args = args_of(command).into_iter().filter(|arg| arg.to_string() == *shown_arg);
+    let names = args.filter_map(|arg| Some((arg.get_env()?.to_str()?, arg.get_long()?)));
+    let (variable, flag) = names.into_iter().find(|(name, _)| {
         std::env::var_os(name).is_some_and(|it| it.to_string_lossy().contains(value))
     })?;
     let possible = match error.get(ContextKind::ValidValue) {
@@ -108,7 +109,7 @@ fn refusal_of_variable(error: &clap::Error, command: &Command) -> Option<String>
     let reason = reason.filter(|reason| !tells_of(reason, value)).or(possible);
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     Some(format!(
-        "error: the value of {variable} cannot be used{reason}\n\n\
+        "error: the value of {variable} (--{flag}) cannot be used{reason}\n\n\
          It is not shown, as it may be secret. For more information, try '--help'.\n"
     ))
 }

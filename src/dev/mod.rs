@@ -21,6 +21,7 @@
 //! - `mail`: files in the data folder, the mail server that was named, or none.
 //! - `fresh`: deletes what was before, if asked to.
 //! - `database`: the private cluster, or the database that a flag named.
+//! - `running`: leads commands to this database that are told of none.
 //! - `messages`: messages on standard output.
 
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ use self::bank::Bank;
 use self::database::Database;
 use self::mail::Mail;
 use self::messages::{banner, print, summary_text};
+use crate::arguments::{BadSetting, parse_listen_address};
 use crate::bank::simulator::SimulatorArgs;
 use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, Audience, ServeSettings, ServeSummary};
@@ -48,6 +50,9 @@ mod database;
 mod fresh;
 mod mail;
 mod messages;
+mod running;
+
+pub use self::running::running_database;
 
 /// Heading of the settings that `app serve` has too. They are left out of our help, which is a
 /// newcomer's first.
@@ -77,7 +82,8 @@ Ctrl-C finishes the jobs in progress, stops PostgreSQL and keeps the data; twice
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The API's address; without a webhook secret a loopback address only.
-    #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT",
+          value_parser = parse_listen_address)]
     pub listen: SocketAddr,
 
     /// Use and migrate this database instead of a private PostgreSQL, without the simulated bank.
@@ -185,11 +191,12 @@ impl Webhooks {
 
     fn require_safe(self, listen: SocketAddr) -> anyhow::Result<()> {
         if self == Self::Unsigned && !listen.ip().is_loopback() {
-            bail!(
+            let refusal = format!(
                 "without a webhook secret 'app dev' listens on loopback addresses only, and \
                  {listen} is none: use --listen 127.0.0.1:{}, or set APP_WEBHOOK_SECRETS",
                 listen.port()
             );
+            return Err(BadSetting(refusal).into());
         }
         Ok(())
     }

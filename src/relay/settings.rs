@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::arguments::{parse_duration, parse_listen_address};
 use clap::{Args as ClapArgs, ValueEnum};
-use humantime::parse_duration;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -100,7 +100,8 @@ pub struct Args {
     pub once: bool,
 
     /// The address and port at which /metrics and /healthz are answered. [default: none]
-    #[arg(long, env = "APP_RELAY_PROBE_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "APP_RELAY_PROBE_LISTEN", value_name = "ADDRESS:PORT",
+          value_parser = parse_listen_address)]
     pub probe_listen: Option<SocketAddr>,
 }
 

@@ -35,6 +35,7 @@ mod collector_client;
 mod formats;
 mod logs;
 mod otlp;
+mod resource_attributes;
 mod setting_doubts;
 
 use std::io::IsTerminal;

@@ -13,13 +13,14 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use url::{Position, Url};
 use uuid::Uuid;
 
 use super::TelemetryError;
 use super::collector_client::CollectorClient;
+use super::resource_attributes::FromEnvironment;
 
 /// The variables of the collector's address, of which the one for traces alone wins.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
@@ -100,7 +101,7 @@ fn resource(service_name: &'static str) -> Resource {
             KeyValue::new("service.instance.id", Uuid::now_v7().to_string()),
         ])
         .with_detector(Box::new(TelemetryResourceDetector))
-        .with_detector(Box::new(EnvResourceDetector::new()));
+        .with_detector(Box::new(FromEnvironment));
     match named {
         Some(name) => builder.with_service_name(name).build(),
         None => builder.build(),

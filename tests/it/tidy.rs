@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 ///
 /// The lower rings do not know each other, so each can be read, tested and moved alone. A module
 /// that joins two of them is an edge (`http`, `operations`, `jobs`) or above. `cli` reaches them
-/// through `operations` alone, so that no rule can sit in it. `money`, `ids`, `standard_webhooks`
-/// and `invariants` are words for every ring. `telemetry` is used by the binary alone: the others
+/// through `operations` alone, so that no rule can sit in it. `arguments`, `money`, `ids`,
+/// `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by the binary alone: the others
 /// speak to `tracing` and `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 27] = [
+const MAY_USE: [(&str, &[&str]); 28] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
         "cli",
         &[
+            "arguments",
             "bank",
             "db",
             "dev",
@@ -37,10 +38,11 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "work",
         ],
     ),
-    ("dev", &["bank", "db", "serve", "stdout", "telemetry", "work", "queue"]),
+    ("dev", &["arguments", "bank", "db", "serve", "stdout", "telemetry", "work", "queue"]),
     (
         "serve",
         &[
+            "arguments",
             "bank",
             "db",
             "deliveries",
@@ -52,11 +54,25 @@ const MAY_USE: [(&str, &[&str]); 27] = [
             "telemetry",
         ],
     ),
-    ("work", &["audit", "bank", "db", "deliveries", "jobs", "notices", "queue", "telemetry"]),
-    ("relay", &["db", "events", "jobs", "queue", "serve"]),
+    (
+        "work",
+        &[
+            "arguments",
+            "audit",
+            "bank",
+            "db",
+            "deliveries",
+            "jobs",
+            "notices",
+            "queue",
+            "telemetry",
+        ],
+    ),
+    ("relay", &["arguments", "db", "events", "jobs", "queue", "serve"]),
     (
         "http",
         &[
+            "arguments",
             "audit",
             "bank",
             "db",
@@ -75,6 +91,7 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     (
         "operations",
         &[
+            "arguments",
             "audit",
             "bank",
             "db",
@@ -109,15 +126,16 @@ const MAY_USE: [(&str, &[&str]); 27] = [
     ("events", &["ids"]),
     ("payments", &["ids", "invariants", "money"]),
     ("audit", &[]),
-    ("bank", &["ids", "money"]),
+    ("bank", &["arguments", "ids", "money"]),
     ("deliveries", &["ids", "money", "standard_webhooks"]),
     ("receiver", &["deliveries", "standard_webhooks"]),
     ("identity", &["ids", "money"]),
-    ("notices", &["ids", "money"]),
+    ("notices", &["arguments", "ids", "money"]),
     ("queue", &[]),
     ("telemetry", &["http", "queue"]),
     ("process", &["cli", "stdout", "telemetry"]),
     ("db", &["queue"]),
+    ("arguments", &[]),
     ("money", &[]),
     ("ids", &[]),
     ("standard_webhooks", &[]),

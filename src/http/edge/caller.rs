@@ -26,6 +26,9 @@ use crate::operations::Identity;
 /// The name of the security scheme in the document.
 const SECURITY_SCHEME: &str = "bearer";
 
+/// The challenge to a request whose credential does not hold.
+const INVALID_TOKEN: &str = "Bearer error=\"invalid_token\"";
+
 /// The codes that an operation refuses with because it takes a [`Caller`].
 pub const REFUSALS: &[Code] =
     &[Code::Unauthenticated, Code::RateLimited, Code::Unavailable, Code::Overloaded];
@@ -139,7 +142,12 @@ async fn authenticate(
         AuthenticationFailure::Unanswered(problem) => problem,
         AuthenticationFailure::Unknown(reason) => {
             tracing::debug!("not authenticated: {reason:#}");
-            Problem::new(Code::Unauthenticated)
+            let problem = Problem::new(Code::Unauthenticated);
+            // RFC 6750, 3.1: only of a credential that was shown is anything said.
+            match headers.contains_key(header::AUTHORIZATION) {
+                true => problem.hint(header::WWW_AUTHENTICATE, INVALID_TOKEN),
+                false => problem,
+            }
         }
     })
 }

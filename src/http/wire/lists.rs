@@ -23,7 +23,11 @@ pub fn refuse_unknown_parameters(uri: &Uri, known: &[&str]) -> Result<(), Proble
         let name = pair.split('=').next().unwrap_or_default();
         if !known.contains(&name) {
             let name: String = name.chars().take(64).collect();
-            return Err(Problem::parameter(&name, "There is no such parameter."));
+            let reason = match known {
+                [] => "There is no such parameter, nor any other.".to_owned(),
+                known => format!("There is no such parameter; there are {}.", known.join(", ")),
+            };
+            return Err(Problem::parameter(&name, &reason));
         }
         if seen.contains(&name) {
             return Err(Problem::parameter(name, "The parameter appears twice."));

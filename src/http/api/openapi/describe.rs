@@ -35,6 +35,18 @@ pub(super) fn complete(document: &mut Value) {
     }
 }
 
+/// The groups in the order of their first operations, so that the way in comes first; poem-openapi
+/// has them by name.
+pub(super) fn order_groups(document: &mut Value) {
+    let paths = document["paths"].as_object().into_iter().flat_map(|paths| paths.values());
+    let operations = paths.flat_map(|path| path.as_object().into_iter().flat_map(|it| it.values()));
+    let groups: Vec<Value> = operations.filter_map(|it| it["tags"].get(0).cloned()).collect();
+    let place = |group: &Value| groups.iter().position(|other| *other == group["name"]);
+    if let Some(tags) = document["tags"].as_array_mut() {
+        tags.sort_by_key(|group| place(group).unwrap_or(usize::MAX));
+    }
+}
+
 /// A field that may be null is there all the same; a field that is a reference with a description
 /// of its own needs no second copy of it; a title repeats the name.
 fn tidy(name: &str, schema: &mut Value) {
