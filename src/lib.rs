@@ -101,7 +101,8 @@
 //! - [`db`], [`telemetry`], [`process`], [`stdout`]: the application's schema, logs and traces, a
 //!   process from its settings to its exit code, and what commands print.
 //! - [`money`], [`ids`], [`arguments`] (values of flags and settings), [`standard_webhooks`] (how
-//!   webhooks are signed), and [`invariants`] from the queue's crate: words that everything may use.
+//!   webhooks are signed), and [`invariants`] from the queue's crate: words that everything may
+//!   use.
 //! - `migrations/`: the tables of the app by topic, its functions and triggers in
 //!   `migrations/functions/`, by the rules of `crates/queue/schema/README.md`.
 //!

@@ -1,5 +1,7 @@
 //! The database that an operator's command works on.
 
+use std::sync::Once;
+
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
@@ -7,6 +9,9 @@ use surety_postgres::ConnectError;
 
 use crate::db::{self, DatabaseArgs};
 use crate::dev;
+
+/// Whose database it is, is said once.
+static SAID: Once = Once::new();
 
 /// The database of a command.
 #[derive(clap::Args, Debug)]
@@ -20,7 +25,9 @@ impl Database {
     fn args(&self) -> DatabaseArgs {
         let found = if self.args.is_named() { None } else { dev::running_database() };
         let Some((url, data_dir)) = found else { return self.args.clone() };
-        eprintln!("using the database of 'app dev' in {}", data_dir.display());
+        SAID.call_once(|| {
+            eprintln!("using the database of 'app dev' in {}", data_dir.display());
+        });
         DatabaseArgs { database_url: Some(url), database_direct_url: None }
     }
 

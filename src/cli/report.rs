@@ -116,7 +116,8 @@ fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
         Some(ConnectError::NotNamed) => (
             BAD_SETTING,
             Some(
-                "set DATABASE_URL, or give --database-url; 'app dev' brings a PostgreSQL of its own",
+                "set DATABASE_URL, or give --database-url; 'app dev' brings a PostgreSQL of its \
+                 own",
             ),
         ),
         Some(ConnectError::Unreachable { source, .. }) => {

@@ -5,13 +5,14 @@
 //! already.
 
 use std::collections::BTreeSet;
-use std::error::Error as _;
+use std::error::Error;
 use std::io::Write as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
 use super::environment;
+use crate::arguments::{InvalidAddress, InvalidDuration, InvalidMoment};
 
 /// Settings that are no flags, but read by name.
 const WITHOUT_FLAG: [&str; 2] = ["APP_LOG", "APP_PG_BIN"];
@@ -105,13 +106,18 @@ fn refusal_of_variable(error: &clap::Error, command: &Command) -> Option<String>
         Some(ContextValue::Strings(values)) => Some(format!("expected {}", values.join(", "))),
         _ => None,
     };
-    let reason = error.source().map(ToString::to_string);
-    let reason = reason.filter(|reason| !tells_of(reason, value)).or(possible);
+    let reason = error.source().filter(|it| is_ours(*it) || !tells_of(&it.to_string(), value));
+    let reason = reason.map(ToString::to_string).or(possible);
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     Some(format!(
         "error: the value of {variable} (--{flag}) cannot be used{reason}\n\n\
          It is not shown, as it may be secret. For more information, try '--help'.\n"
     ))
+}
+
+/// Errors that never repeat what was given, though their examples may look like it.
+fn is_ours(error: &(dyn Error + 'static)) -> bool {
+    error.is::<InvalidAddress>() || error.is::<InvalidDuration>() || error.is::<InvalidMoment>()
 }
 
 /// Tells whether a part of the value stands in the text.

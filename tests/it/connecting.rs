@@ -66,7 +66,9 @@ async fn a_database_is_named_as_libpq_names_it() {
     let (status, said) = by_variables.run().await;
     assert!(status.success(), "{said}");
 
-    let (status, said) = App::command(["migrate", "status"]).run().await;
+    let nothing = scratch_dir();
+    let unnamed = App::command(["migrate", "status"]).env("APP_DATA_DIR", nothing.as_os_str());
+    let (status, said) = unnamed.run().await;
     assert_eq!(status.code(), Some(78), "{said}");
     assert!(said.contains("no database is named") && said.contains("DATABASE_URL"), "{said}");
     let (status, said) = status_by("postgres://u@h1,h2/d").await;
@@ -76,7 +78,8 @@ async fn a_database_is_named_as_libpq_names_it() {
 #[tokio::test]
 async fn a_file_of_another_system_is_read_like_one_of_this() {
     let db = TestDb::new().await;
-    let file = scratch_dir().join("url");
+    let dir = scratch_dir();
+    let file = dir.join("url");
     std::fs::write(&file, format!("\u{feff}{}\r\n", db.url)).unwrap();
     let command = App::command(["migrate", "status"]).env("DATABASE_URL_FILE", &file);
     let (status, said) = command.run().await;

@@ -88,7 +88,7 @@ async fn a_refused_parameter_is_told_what_would_be_right() {
         ("limit=0", "must be at least 1"),
         ("limit=201", "must be at most 200"),
         ("limit=abc", "must be a whole number"),
-        ("status=abc", "must be one of PROCESSING, "),
+        ("status=abc", "must be one of PENDING, PROCESSING, "),
         ("created_from=2026-11-21T08:00:00+01:00", "write %2B"),
         ("nothing=1", "there are "),
     ] {

@@ -42,7 +42,7 @@ pub enum JsonTextError {
     #[error("the field {0:?} is there twice")]
     DuplicateField(String),
     /// PostgreSQL does not store it.
-    #[error("they {0}")]
+    #[error("the values {0}")]
     NotStorable(NotStorable),
     /// It has more levels than a handler could parse.
     #[error("it is nested deeper than {MAX_DEPTH} levels")]

@@ -17,8 +17,8 @@
 //! | [`schema`] | migrations, functions and views, and how they come to a database: [`migrate`] |
 //! | `testing` (feature) | tests of programs that use the queue: inline runs, a clock that moves |
 //!
-//! [`batcher`], [`deadline`] and [`moments`] are tools that an application may use, too. The everyday types are
-//! here at the root. Dependencies point one way: `testing`, `operate` and
+//! [`batcher`], [`deadline`] and [`moments`] are tools that an application may use, too. The
+//! everyday types are here at the root. Dependencies point one way: `testing`, `operate` and
 //! `worker` use `groups`, `schedules` and `sealing`; these use `enqueue`; that uses `handler`.
 //!
 //! # A job's life

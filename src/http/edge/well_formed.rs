@@ -1,6 +1,6 @@
-//! What a request must be before anything reads it: of one meaning to whoever stands before us and
-//! to us. A proxy that reads another `Host`, another end of the body or another parameter than we
-//! do would let pass what it is there to stop.
+//! The form that a request must have before anything reads it: one meaning, to whoever stands
+//! before us and to us. A proxy that reads another `Host`, another end of the body or another
+//! parameter than we do would let pass what it is there to stop.
 
 use poem::http::uri::Authority;
 use poem::http::{HeaderMap, Uri, Version, header};

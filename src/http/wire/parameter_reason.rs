@@ -46,14 +46,14 @@ mod tests {
     #[test]
     fn a_reason_says_what_would_be_right() {
         let choices =
-            Choices::from([("Color".to_owned(), vec!["red".to_owned(), "blue".to_owned()])]);
+            Choices::from([("Color".to_owned(), ["red", "blue"].map(str::to_owned).to_vec())]);
         for (reason, expected) in [
             ("verification failed. minimum(1, exclusive: false)", "must be at least 1"),
             ("verification failed. maxLength(10)", "must have at most 10 characters"),
             ("verification failed. pattern(\"^a$\")", "must keep to pattern(\"^a$\")"),
             (
-                "failed to parse \"integer(uint16)\": invalid digit found in string (occurred while \
-                 parsing \"optional_integer(uint16)\")",
+                "failed to parse \"integer(uint16)\": invalid digit found in string (occurred \
+                 while parsing \"optional_integer(uint16)\")",
                 "must be a whole number",
             ),
             (

@@ -151,8 +151,8 @@ pub(super) fn log_ending(run: &Run<'_>, ending: Ending<'_>, duration: Duration) 
         Ending::LeaseLost => line!(
             warn,
             {},
-            "job {job_id} {kind} lost its lease in attempt {attempt}: what it wrote to the database \
-             was undone, and a call that it made is not"
+            "job {job_id} {kind} lost its lease in attempt {attempt}: what it wrote to the \
+             database was undone, and a call that it made is not"
         ),
         Ending::HandedBack => line!(info, {}, "job {job_id} {kind} was handed back at shutdown"),
     }

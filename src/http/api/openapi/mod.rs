@@ -55,17 +55,19 @@ Prometheus scrapes `GET /metrics`, which is no part of this document: the format
 const LEFT_OUT: [&str; 1] = ["/metrics"];
 
 /// The icon of the pages, which fetch none: a page's own would be asked for by the browser.
-const ICON: &str = "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' \
-    viewBox='0 0 16 16'%3E%3Crect width='16' height='16' rx='4' fill='%231f6feb'/%3E%3Cpath d='M4 8.5l3 \
-    3 5-6' fill='none' stroke='white' stroke-width='2'/%3E%3C/svg%3E\">";
+const ICON: &str = "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg \
+    xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='16' height='16' rx='4' \
+    fill='%231f6feb'/%3E%3Cpath d='M4 8.5l3 3 5-6' fill='none' stroke='white' \
+    stroke-width='2'/%3E%3C/svg%3E\">";
 const VIEWPORT: &str = "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">";
 const SMALL_SCREENS: &str = include_str!("swagger_ui.css");
 /// Signs the webhooks that are tried out.
 const SIGNING: &str = include_str!("swagger_ui.js");
 const SIGNING_FORM: &str = "\
-<div class=\"surety-signing\"><label>Webhook secret <input id=\"webhook-secret\" type=\"password\" \
-autocomplete=\"off\" placeholder=\"whsec_…\" onchange=\"surety.check(this)\"> Webhooks that you try out \
-are signed with it. It stays in this page.</label></div>
+<form class=\"surety-signing\" onsubmit=\"return false\"><label>Webhook secret \
+<input id=\"webhook-secret\" type=\"password\" autocomplete=\"off\" placeholder=\"whsec_…\" \
+onchange=\"surety.check(this)\"> Webhooks that you try out are signed with it. It stays in this \
+page.</label></form>
 ";
 
 /// The service of these APIs, or of what stands for them.
@@ -153,15 +155,17 @@ impl Document {
         let page = replace_last(
             &page,
             "<div id=\"ui\"></div>",
-            &format!("{SIGNING_FORM}<div id=\"ui\"></div>\n<script>{SIGNING}</script>"),
+            &format!(
+                "<style>{SMALL_SCREENS}</style>{SIGNING_FORM}<div id=\"ui\"></div>\n\
+                 <script>{SIGNING}</script>"
+            ),
         );
         let page = replace_last(
             &page,
             "filter: false,",
             "filter: false,\n        requestInterceptor: surety.intercept,",
         );
-        let head = format!("{VIEWPORT}<style>{SMALL_SCREENS}</style></head>");
-        format!("<!doctype html>{}", page.replacen("</head>", &head, 1))
+        format!("<!doctype html>{page}")
     }
 
     /// The page of ReDoc, which needs nothing from any other server.
@@ -179,7 +183,7 @@ impl Document {
         let finished = self.finished.to_string().replace("</", "<\\/");
         page.replacen(raw, &finished, 1).replacen(
             &format!("<title>{title}</title>"),
-            &format!("<title>Surety API</title>{ICON}"),
+            &format!("<title>Surety API</title>{ICON}{VIEWPORT}"),
             1,
         )
     }
