@@ -124,8 +124,7 @@ impl<const MAX_CHARS: usize> Type for Text<MAX_CHARS> {
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        let (min_length, max_length) = (Some(1), Some(MAX_CHARS));
-        let schema = MetaSchema { min_length, max_length, ..MetaSchema::new("string") };
+        let schema = MetaSchema { max_length: Some(MAX_CHARS), ..MetaSchema::new("string") };
         MetaSchemaRef::Inline(Box::new(schema))
     }
 
