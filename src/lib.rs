@@ -106,8 +106,8 @@
 //!   somebody sits at.
 //! - [`metrics`]: the table of all figures, and what they are counted with.
 //! - [`traces`]: the last traces, in memory, for `app dev`.
-//! - [`money`], [`ids`], [`standard_webhooks`] (how webhooks are signed), and [`invariants`] from
-//!   the queue's crate: words that everything may use.
+//! - [`money`], [`ids`], [`arguments`] (values of flags and settings), [`standard_webhooks`] (how
+//!   webhooks are signed), and [`invariants`] from the queue's crate: words that everything may use.
 //! - `migrations/`: the tables of the app by topic, its functions and triggers in
 //!   `migrations/functions/`, by the rules of `crates/queue/schema/README.md`.
 //!
@@ -189,6 +189,7 @@
 //! | activity | what workers did and webhooks were answered, by time, for charts |
 //! | seal, head | to give audit entries their places in a tree; its root at a size |
 
+pub mod arguments;
 pub mod audit;
 pub mod bank;
 pub mod cli;

@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::arguments::parse_listen_address;
 use crate::db;
 use crate::metrics::{Format, Metrics};
 
@@ -44,7 +45,8 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct ProbeArgs {
     /// The address and port at which /metrics, /healthz and /readyz are answered. [default: none]
-    #[arg(long, env = "APP_PROBE_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "APP_PROBE_LISTEN", value_name = "ADDRESS:PORT",
+          value_parser = parse_listen_address)]
     pub probe_listen: Option<SocketAddr>,
 }
 

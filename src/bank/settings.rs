@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::arguments::parse_duration;
 use clap::Args as ClapArgs;
-use humantime::parse_duration;
 use url::Url;
 
 use super::breaker::BreakerSettings;

@@ -72,7 +72,7 @@ enum Command {
         head: Option<PathBuf>,
         /// The longest time for one statement.
         #[arg(long, value_name = "DURATION", default_value = "10m",
-              value_parser = humantime::parse_duration)]
+              value_parser = crate::arguments::parse_duration)]
         timeout: Duration,
         /// The output format.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]

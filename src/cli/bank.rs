@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::arguments::parse_listen_address;
 use crate::bank::simulator::{Simulator, SimulatorArgs};
 use crate::metrics::Metrics;
 use crate::probes::{ProbeArgs, Probes};
@@ -32,7 +33,8 @@ Examples:
 #[command(after_help = EXPLANATION)]
 pub struct Args {
     /// The address and port to listen on.
-    #[arg(long, env = "APP_BANK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8100")]
+    #[arg(long, env = "APP_BANK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8100",
+          value_name = "ADDRESS:PORT", value_parser = parse_listen_address)]
     listen: SocketAddr,
 
     /// Where probes are answered.

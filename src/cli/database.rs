@@ -1,20 +1,36 @@
 //! The database that an operator's command works on.
 
+use std::sync::Once;
+
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
 use surety_postgres::ConnectError;
 
-use crate::db;
+use crate::db::{self, DatabaseArgs};
+use crate::dev;
+
+/// Whose database it is, is said once.
+static SAID: Once = Once::new();
 
 /// The database of a command.
 #[derive(clap::Args, Debug)]
 pub(super) struct Database {
     #[command(flatten)]
-    args: db::DatabaseArgs,
+    args: DatabaseArgs,
 }
 
 impl Database {
+    /// The database that is named, or else that of a running `app dev`.
+    fn args(&self) -> DatabaseArgs {
+        let found = if self.args.is_named() { None } else { dev::running_database() };
+        let Some((url, data_dir)) = found else { return self.args.clone() };
+        SAID.call_once(|| {
+            eprintln!("using the database of 'app dev' in {}", data_dir.display());
+        });
+        DatabaseArgs { database_url: Some(url), database_direct_url: None }
+    }
+
     /// Connects, whatever schema it has.
     ///
     /// # Errors
@@ -34,7 +50,7 @@ impl Database {
         application_name: &str,
         connections: u32,
     ) -> Result<PgPool, ConnectError> {
-        self.args.connect(connections, application_name).await
+        self.args().connect(connections, application_name).await
     }
 
     /// The way past a connection pooler, if it was given.
@@ -46,7 +62,7 @@ impl Database {
         &self,
         application_name: &str,
     ) -> Result<Option<PgConnectOptions>, ConnectError> {
-        self.args.direct_options(application_name)
+        self.args().direct_options(application_name)
     }
 
     /// Connects to a session, whatever schema the database has: for `what` a connection pooler
@@ -60,7 +76,7 @@ impl Database {
         application_name: &str,
         what: &'static str,
     ) -> Result<PgPool, ConnectError> {
-        self.args.connect_session(application_name, what).await
+        self.args().connect_session(application_name, what).await
     }
 
     /// Connects, and makes sure that its schema is this binary's.
@@ -85,7 +101,7 @@ impl Database {
         application_name: &str,
         connections: u32,
     ) -> Result<PgPool, db::DbError> {
-        let pool = self.args.connect(connections, application_name).await?;
+        let pool = self.args().connect(connections, application_name).await?;
         db::require_current_schema(&pool).await?;
         Ok(pool)
     }

@@ -3,7 +3,9 @@
 //! Nothing here shows a value, or a line that could hold one: whatever is mistyped may be a secret.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::arguments::read_value;
 
 /// URLs that may be in a file instead, as they hold a password: the variable with `_FILE` after it
 /// names the file.
@@ -96,9 +98,9 @@ fn read_url_file(variable: &str) -> Result<(), EnvironmentError> {
     let (None, Some(file)) = (std::env::var_os(variable), std::env::var_os(&by_file)) else {
         return Ok(());
     };
-    let url = std::fs::read_to_string(&file)
+    let url = read_value(Path::new(&file))
         .map_err(|source| EnvironmentError::UrlFile { by_file, source })?;
-    set(variable.to_owned(), url.trim())
+    set(variable.to_owned(), &url)
 }
 
 /// Sets a variable, unless the environment has it already.

@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::arguments::parse_duration;
 use anyhow::bail;
-use humantime::parse_duration;
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{Output, moment};
+use crate::arguments::{parse_listen_address, read_value};
 use crate::receiver::{Misbehaviour, Received, Receiver, ReceiverSettings, Verdict};
 use crate::serve;
 use crate::standard_webhooks::{PublicKey, Verifier, WebhookSecret};
@@ -41,7 +42,8 @@ Examples:
 #[command(after_help = EXPLANATION)]
 pub struct Args {
     /// The address and port to listen on.
-    #[arg(long, default_value = "127.0.0.1:9000")]
+    #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDRESS:PORT",
+          value_parser = parse_listen_address)]
     listen: SocketAddr,
 
     /// The secret of the endpoint (whsec_…); several, separated by commas or spaces, during a
@@ -128,7 +130,7 @@ fn settings(args: &Args) -> anyhow::Result<ReceiverSettings> {
     let text = match (&args.secret, &args.secret_file) {
         (Some(Secrets(text)), _) => Some(text.clone()),
         (None, Some(file)) => Some(
-            std::fs::read_to_string(file)
+            read_value(file)
                 .context("the file that APP_LISTEN_SECRET_FILE names cannot be read")?,
         ),
         (None, None) => None,

@@ -84,11 +84,11 @@ enum Command {
 struct PatienceArgs {
     /// The time to wait for one lock; everybody else waits behind it meanwhile.
     #[arg(long, value_name = "DURATION", default_value = "3s",
-          value_parser = humantime::parse_duration)]
+          value_parser = crate::arguments::parse_duration)]
     lock_timeout: Duration,
     /// The time to keep trying, for locks and for others who migrate, before giving up.
     #[arg(long, value_name = "DURATION", default_value = "60s",
-          value_parser = humantime::parse_duration)]
+          value_parser = crate::arguments::parse_duration)]
     wait: Duration,
 }
 

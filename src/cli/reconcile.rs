@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::arguments::{parse_duration, parse_moment};
 use anyhow::Context as _;
-use humantime::parse_duration;
 use rust_decimal::Decimal;
 use serde_json::json;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -82,7 +82,7 @@ fn moment_or_age(text: &str) -> Result<Since, &'static str> {
         return Ok(Since::Age(age));
     }
     let refused = |_| "neither a time such as 2026-11-01T00:00:00Z nor a duration such as 24h";
-    OffsetDateTime::parse(text, &Rfc3339).map(Since::Moment).map_err(refused)
+    parse_moment(text).map(Since::Moment).map_err(refused)
 }
 
 /// Compares, and prints what was found.

@@ -9,16 +9,19 @@
 use std::process::ExitCode;
 
 use sqlx::error::DatabaseError;
-use surety_postgres::ConnectError;
+use surety_postgres::{ConnectError, ConnectFailure};
 
 use super::environment::EnvironmentError;
 use super::send::client::NoAnswer;
+use crate::arguments::BadSetting;
 use crate::bank::settings::BankSettingsError;
 use crate::bank::simulator::behaviour::BehaviourError;
 use crate::db::{DbError, SchemaError};
 use crate::notices::MailSettingsError;
 use crate::operations::job_keys::KeyringError;
 use crate::operations::schedules::{CadenceError, ScheduleError};
+use crate::serve::NoSecretGiven;
+use crate::standard_webhooks::SecretError;
 use crate::telemetry::TelemetryError;
 
 /// The command failed, or found what it looks for.
@@ -36,7 +39,7 @@ const DATABASE_UNREACHABLE: u8 = 7;
 /// The schema is not that of this binary.
 pub(super) const OTHER_SCHEMA: u8 = 8;
 /// A setting cannot be right; the number is sysexits.h's EX_CONFIG.
-const BAD_SETTING: u8 = 78;
+pub(super) const BAD_SETTING: u8 = 78;
 
 /// Prints `error` with its causes and, where we know it, the way out; gives the exit code.
 pub fn error(error: &anyhow::Error) -> ExitCode {
@@ -81,6 +84,9 @@ fn is_bad_setting(cause: &(dyn std::error::Error + 'static)) -> bool {
         || cause.is::<MailSettingsError>()
         || cause.is::<BehaviourError>()
         || cause.is::<KeyringError>()
+        || cause.is::<SecretError>()
+        || cause.is::<NoSecretGiven>()
+        || cause.is::<BadSetting>()
 }
 
 /// Errors of arguments that only the rules can find, in sentences that name the fix.
@@ -107,12 +113,50 @@ fn classify(error: &anyhow::Error) -> (u8, Option<&'static str>) {
     }
     match error.chain().find_map(connect_error) {
         Some(ConnectError::Url(_)) => (BAD_SETTING, Some("correct DATABASE_URL")),
-        Some(ConnectError::Unreachable { .. }) => (
-            DATABASE_UNREACHABLE,
-            Some("start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own"),
+        Some(ConnectError::NotNamed) => (
+            BAD_SETTING,
+            Some(
+                "set DATABASE_URL, or give --database-url; 'app dev' brings a PostgreSQL of its \
+                 own",
+            ),
         ),
+        Some(ConnectError::Unreachable { source, .. }) => {
+            (DATABASE_UNREACHABLE, Some(fix_of_connection(source)))
+        }
         Some(ConnectError::NeedsSession { .. }) => (BAD_SETTING, None),
         Some(ConnectError::Relay(_)) | None => (FAILED, fix_of_database(error)),
+    }
+}
+
+/// The way out of what keeps a connection from being made.
+fn fix_of_connection(error: &sqlx::Error) -> &'static str {
+    match ConnectFailure::of(error) {
+        ConnectFailure::Credentials => "correct user and password in DATABASE_URL",
+        ConnectFailure::NoDatabase => {
+            "create it with createdb, or correct the name at the end of DATABASE_URL"
+        }
+        ConnectFailure::TlsNeeded => "add sslmode=require to the parameters of DATABASE_URL",
+        ConnectFailure::NotAdmitted => "admit this machine in the server's pg_hba.conf",
+        ConnectFailure::Tls => {
+            "correct sslmode and sslrootcert in DATABASE_URL, or give the server the certificate \
+             that they ask for"
+        }
+        ConnectFailure::HostUnknown => "correct the host in DATABASE_URL",
+        ConnectFailure::NobodyListens => {
+            "start it, or correct DATABASE_URL; 'app dev' brings a PostgreSQL of its own"
+        }
+        ConnectFailure::Full => {
+            "close connections, or raise max_connections of the server; a pooler shares them"
+        }
+        ConnectFailure::Starting => "wait until it has started, and run the same command again",
+        ConnectFailure::NotPostgres => {
+            "correct host and port in DATABASE_URL: what answers there is no PostgreSQL"
+        }
+        ConnectFailure::NoAnswer => {
+            "look at the server's load and at the network between, or correct DATABASE_URL; \
+             connect_timeout in it gives it more time"
+        }
+        ConnectFailure::Other => "see the server's log, or correct DATABASE_URL",
     }
 }
 

@@ -5,13 +5,14 @@
 //! already.
 
 use std::collections::BTreeSet;
-use std::error::Error as _;
+use std::error::Error;
 use std::io::Write as _;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
 use super::environment;
+use crate::arguments::{InvalidAddress, InvalidDuration, InvalidMoment};
 
 /// Settings that are no flags, but read by name.
 const WITHOUT_FLAG: [&str; 2] = ["APP_LOG", "APP_PG_BIN"];
@@ -82,7 +83,7 @@ pub(super) fn refuse(error: &clap::Error, command: &Command) -> ! {
     }
     let Some(text) = refusal_of_variable(error, command) else { error.exit() };
     eprint!("{text}");
-    std::process::exit(i32::from(super::report::USAGE))
+    std::process::exit(i32::from(super::report::BAD_SETTING))
 }
 
 /// The text for a refused value that a variable holds; `None` for everything else.
@@ -96,21 +97,27 @@ fn refusal_of_variable(error: &clap::Error, command: &Command) -> Option<String>
     let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) else {
         return None;
     };
-    let variables = args_of(command).into_iter().filter(|arg| arg.to_string() == *shown_arg);
-    let variable = variables.filter_map(|arg| arg.get_env()?.to_str()).find(|name| {
+    let args = args_of(command).into_iter().filter(|arg| arg.to_string() == *shown_arg);
+    let names = args.filter_map(|arg| Some((arg.get_env()?.to_str()?, arg.get_long()?)));
+    let (variable, flag) = names.into_iter().find(|(name, _)| {
         std::env::var_os(name).is_some_and(|it| it.to_string_lossy().contains(value))
     })?;
     let possible = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) => Some(format!("expected {}", values.join(", "))),
         _ => None,
     };
-    let reason = error.source().map(ToString::to_string);
-    let reason = reason.filter(|reason| !tells_of(reason, value)).or(possible);
+    let reason = error.source().filter(|it| is_ours(*it) || !tells_of(&it.to_string(), value));
+    let reason = reason.map(ToString::to_string).or(possible);
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     Some(format!(
-        "error: the value of {variable} cannot be used{reason}\n\n\
+        "error: the value of {variable} (--{flag}) cannot be used{reason}\n\n\
          It is not shown, as it may be secret. For more information, try '--help'.\n"
     ))
+}
+
+/// Errors that never repeat what was given, though their examples may look like it.
+fn is_ours(error: &(dyn Error + 'static)) -> bool {
+    error.is::<InvalidAddress>() || error.is::<InvalidDuration>() || error.is::<InvalidMoment>()
 }
 
 /// Tells whether a part of the value stands in the text.

@@ -36,15 +36,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "event")]
     list: bool,
 
-    /// The database: postgres://user@host:port/database.
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        hide_env_values = true,
-        required_unless_present = "list",
-        value_name = "URL"
-    )]
-    database_url: Option<String>,
+    #[command(flatten)]
+    database: DatabaseArgs,
 
     /// Do it even where the database is not on this machine.
     #[arg(long)]
@@ -72,9 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         list(args.output);
         return Ok(ExitCode::SUCCESS);
     };
-    let database_url = args.database_url.unwrap_or_default();
-    let database = DatabaseArgs { database_url, database_direct_url: None };
-    let pool = database.connect(CONNECTIONS, "surety-trigger").await?;
+    let pool = args.database.connect(CONNECTIONS, "surety-trigger").await?;
     db::require_current_schema(&pool).await?;
     if !args.yes && !is_on_this_machine(&pool.connect_options()) {
         bail!("the database is not on this machine: say --yes if it is to have made-up orders");

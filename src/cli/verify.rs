@@ -9,6 +9,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::actor::NameArg;
+use super::database::Database;
+use super::output::Output;
 use super::report;
 use crate::db;
 use crate::operations::verify::{self, Finding, FindingStatus, Invariant, Report};
@@ -30,15 +32,18 @@ const NOT_CHECKED: u8 = 2;
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The PostgreSQL database, as postgres://user@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: String,
+    #[command(flatten)]
+    database: Database,
 
     #[command(flatten)]
     by: NameArg,
 
-    /// Print JSON.
-    #[arg(long)]
+    /// The output format.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+
+    /// The same as -o json.
+    #[arg(long, conflicts_with = "output")]
     json: bool,
 
     /// Seconds that the check of one invariant may take.
@@ -60,9 +65,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(NOT_CHECKED));
         }
     };
-    let text = match args.json {
-        true => format!("{:#}\n", serde_json::to_value(&report)?),
-        false => in_words(&report),
+    let output = if args.json { Output::Json } else { args.output };
+    let text = match output {
+        Output::Table => in_words(&report),
+        Output::Json => format!("{:#}\n", serde_json::to_value(&report)?),
+        Output::Jsonl => format!("{}\n", serde_json::to_string(&report)?),
     };
     // A reader that has seen enough, such as `head`, does not change what was found.
     print!("{text}");
@@ -70,7 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn verify_database(args: &Args) -> anyhow::Result<Report> {
-    let pool = db::connect(&args.database_url, 1, "surety-verify").await?;
+    let pool = args.database.connect("surety-verify").await?;
     db::require_current_schema(&pool).await?;
     // Slow statements are what this command is made of, and no reason for a warning each.
     let options = pool.connect_options().as_ref().clone().disable_statement_logging();

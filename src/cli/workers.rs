@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use humantime::parse_duration;
+use crate::arguments::parse_duration;
 use serde_json::json;
 use sqlx::PgPool;
 use time::OffsetDateTime;

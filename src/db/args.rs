@@ -6,12 +6,16 @@ use sqlx::postgres::PgConnectOptions;
 use surety_postgres::connect::{connect_options, require_session};
 use surety_postgres::{ConnectError, connect, connect_to_write};
 
+/// The variables of libpq that name a place.
+const LIBPQ_PLACES: [&str; 3] = ["PGHOST", "PGHOSTADDR", "PGDATABASE"];
+
 /// Where the database is.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DatabaseArgs {
-    /// The database: postgres://user@host:port/database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
+    /// The database: postgres://user@host:port/database. [default: what PGHOST, PGPORT, PGUSER,
+    /// PGPASSWORD and PGDATABASE name, if one of the first or the last is set]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
 
     /// The same database past a connection pooler, for what needs a session: migrations,
     /// notifications of new jobs, the reconciliation. [default: the database URL]
@@ -30,7 +34,7 @@ impl DatabaseArgs {
         max_connections: u32,
         application_name: &str,
     ) -> Result<PgPool, ConnectError> {
-        connect(&self.database_url, max_connections, application_name).await
+        connect(&self.url()?, max_connections, application_name).await
     }
 
     /// [`Self::connect`] for who writes.
@@ -43,7 +47,7 @@ impl DatabaseArgs {
         max_connections: u32,
         application_name: &str,
     ) -> Result<PgPool, ConnectError> {
-        connect_to_write(&self.database_url, max_connections, application_name).await
+        connect_to_write(&self.url()?, max_connections, application_name).await
     }
 
     /// A pool of one connection that is a session, for `what`.
@@ -56,8 +60,8 @@ impl DatabaseArgs {
         application_name: &str,
         what: &'static str,
     ) -> Result<PgPool, ConnectError> {
-        let url = self.direct().unwrap_or(&self.database_url);
-        let pool = connect(url, 1, application_name).await?;
+        let url = self.direct().map_or_else(|| self.url(), |url| Ok(url.to_owned()))?;
+        let pool = connect(&url, 1, application_name).await?;
         require_session(&pool, what)?;
         Ok(pool)
     }
@@ -72,6 +76,22 @@ impl DatabaseArgs {
         application_name: &str,
     ) -> Result<Option<PgConnectOptions>, ConnectError> {
         self.direct().map(|url| connect_options(url, application_name)).transpose()
+    }
+
+    /// Tells whether anything says which database is meant.
+    pub fn is_named(&self) -> bool {
+        self.url().is_ok() || self.direct().is_some()
+    }
+
+    /// The URL of the database, or one that leaves everything to the variables of libpq.
+    fn url(&self) -> Result<String, ConnectError> {
+        let given = self.database_url.as_deref().filter(|url| !url.is_empty());
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match given {
+            Some(url) => Ok(url.to_owned()),
+            None if LIBPQ_PLACES.into_iter().any(is_set) => Ok("postgres://".to_owned()),
+            None => Err(ConnectError::NotNamed),
+        }
     }
 
     /// An empty variable is one that is not set.

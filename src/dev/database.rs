@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
 use super::messages::{print, print_step};
+use super::running::RunningFile;
 use super::{Args, fresh};
 use crate::db::{self, DatabaseArgs};
 use surety_postgres::embedded::locate::{self, Download};
@@ -39,6 +40,8 @@ pub(super) struct Database {
     /// The way of other processes of ours; none if it is somebody else's.
     pub(super) private_url: Option<String>,
     cluster: Option<Cluster>,
+    /// Leads commands here that are told of no database.
+    _running: Option<RunningFile>,
 }
 
 impl Database {
@@ -58,7 +61,8 @@ impl Database {
         };
         let began = Instant::now();
         let direct_url = args.database_direct_url.clone().filter(|_| given.is_some());
-        let ways = DatabaseArgs { database_url: url.clone(), database_direct_url: direct_url };
+        let ways =
+            DatabaseArgs { database_url: Some(url.clone()), database_direct_url: direct_url };
         let pool = ways.connect_to_write(args.api.database_connections, "surety dev api").await?;
         let session = ways.connect_session("surety dev", "migrations").await?;
         let applied = db::migrate(&session).await?;
@@ -66,9 +70,11 @@ impl Database {
         print_step(&format!("schema current, {migrations} migrations applied"), began);
         let handler_pool = ways.connect_to_write(HANDLER_CONNECTIONS, "surety dev worker").await?;
         let direct = ways.direct_options("surety dev worker")?;
+        let mut running = None;
         let (psql, place) = match &cluster {
             Some(cluster) => {
                 let url = cluster.tcp_url(DATABASE).expect("start_cluster asks for TCP");
+                running = Some(RunningFile::tell(cluster.data_dir(), &url)?);
                 (format!("psql {url}"), cluster.data_dir().display().to_string())
             }
             // Its URL may hold a password that is not ours to show.
@@ -77,7 +83,8 @@ impl Database {
             }
         };
         let private_url = cluster.is_some().then_some(url);
-        Ok(Self { pool, handler_pool, direct, psql, place, private_url, cluster })
+        let _running = running;
+        Ok(Self { pool, handler_pool, direct, psql, place, private_url, cluster, _running })
     }
 
     /// Our own data folder, unless the database is somebody else's.

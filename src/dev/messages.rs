@@ -52,6 +52,10 @@ pub(super) fn banner(
 "
         ),
     };
+    // Commands find a database in the usual folder by themselves; other programs do not.
+    let export =
+        database.psql.strip_prefix("psql ").map(|url| format!("  export DATABASE_URL={url}\n"));
+    let export = export.unwrap_or_default();
     format!(
         "
   API         {api}/v1/webhooks/transactions
@@ -67,7 +71,7 @@ pub(super) fn banner(
 
 Try it, in another terminal:
 
-{by_hand}  app send --url {api} --count 100
+{by_hand}{export}  app send --url {api} --count 100
 
 ",
         workers = args.workers,

@@ -23,6 +23,7 @@
 //! - `database`: the private cluster, or the database that a flag named.
 //! - `show`: the keys, on a terminal.
 //! - `own_traces`: the last traces, kept in memory.
+//! - `running`: leads commands to this database that are told of none.
 //! - `messages`: messages on standard output.
 
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ use self::mail::Mail;
 use self::messages::{banner, print, summary_text};
 pub use self::own_traces::keep_traces;
 use self::show::{Show, Stage};
+use crate::arguments::{BadSetting, parse_listen_address};
 use crate::bank::simulator::SimulatorArgs;
 use crate::metrics::{Metrics, show_pool};
 use crate::queue::WorkerSummary;
@@ -56,7 +58,10 @@ mod fresh;
 mod mail;
 mod messages;
 mod own_traces;
+mod running;
 mod show;
+
+pub use self::running::running_database;
 
 /// Heading of the settings that `app serve` has too. They are left out of our help, which is a
 /// newcomer's first.
@@ -86,7 +91,8 @@ Ctrl-C finishes the jobs in progress, stops PostgreSQL and keeps the data; twice
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The API's address; without a webhook secret a loopback address only.
-    #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT",
+          value_parser = parse_listen_address)]
     pub listen: SocketAddr,
 
     /// Use and migrate this database instead of a private PostgreSQL, without the simulated bank.
@@ -231,11 +237,12 @@ impl Webhooks {
 
     fn require_safe(self, listen: SocketAddr) -> anyhow::Result<()> {
         if self == Self::Unsigned && !listen.ip().is_loopback() {
-            bail!(
+            let refusal = format!(
                 "without a webhook secret 'app dev' listens on loopback addresses only, and \
                  {listen} is none: use --listen 127.0.0.1:{}, or set APP_WEBHOOK_SECRETS",
                 listen.port()
             );
+            return Err(BadSetting(refusal).into());
         }
         Ok(())
     }

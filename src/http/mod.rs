@@ -36,6 +36,7 @@ use self::edge::request_metrics::RequestMetrics;
 use self::edge::security_headers::SecurityHeaders;
 use self::edge::sign_ins::SignIns;
 use self::edge::trace::Trace;
+use self::edge::well_formed::WellFormed;
 use self::wire::problem::Problems;
 use self::wire::request_body::{BodyLimits, BufferedBody};
 use crate::metrics::Metrics;
@@ -71,8 +72,10 @@ pub fn endpoint(
     let Edge { bodies, intake, sign_ins, audience, readers, limits, origins, metrics } = edge;
     let operations = openapi::service(apis).into_endpoint().data(sign_ins).data(readers);
     let with_bodies = ForAudience::new(BufferedBody::new(operations, bodies), audience);
+    let well_formed = WellFormed::new(with_bodies);
     let on_refusal = Box::new(move |path: &str, code| intake.count_refusal(path, code));
-    let without_errors = Problems::new(with_bodies, openapi::allowed_methods(), on_refusal);
+    let without_errors = Problems::new(well_formed, openapi::allowed_methods(), on_refusal)
+        .naming(openapi::choices());
     let limited = RateLimitHeaders::new(PagesOrApi::new(pages, without_errors), limits);
     let for_browsers = SecurityHeaders::new(Cors::new(limited, origins));
     let counted = RequestMetrics::new(for_browsers, &metrics, openapi::routes_by_operation());

@@ -19,7 +19,7 @@ use super::visit::receiving::{action, page};
 use super::work::{bulk, failures, job, jobs, operations, overview, queues, schedules, workers};
 use super::{assets, live, theme};
 use crate::http::edge::audience::ForAudience;
-use crate::http::wire::problem::Problem;
+use crate::http::wire::problem::{Choices, Problem};
 use crate::http::wire::request_body::BufferedBody;
 
 /// All pages as one endpoint, which answers every request and never fails.
@@ -168,6 +168,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pages<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let headers = request.headers().clone();
         let answer = self.inner.call(request).await;
-        Ok(answer.unwrap_or_else(|error| refusals::bare(Problem::of(&error).into(), &headers)))
+        Ok(answer.unwrap_or_else(|error| {
+            refusals::bare(Problem::of(&error, &Choices::new()).into(), &headers)
+        }))
     }
 }

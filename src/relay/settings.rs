@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::arguments::{parse_duration, parse_listen_address};
 use clap::{Args as ClapArgs, ValueEnum};
-use humantime::parse_duration;
 use percent_encoding::percent_decode_str;
 use url::Url;
 

@@ -21,10 +21,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::assembly::assemble;
-pub use self::settings::{ApiArgs, SecretText};
+pub use self::settings::{ApiArgs, NoSecretGiven, SecretText};
 pub use crate::http::edge::audience::Audience;
 pub use crate::pages::Entry;
 
+use crate::arguments::{BadSetting, parse_listen_address};
 use crate::db::{self, DatabaseArgs};
 use crate::deliveries::Reach;
 use crate::deliveries::settings::ReachArgs;
@@ -56,12 +57,14 @@ pub struct Args {
     pub database: DatabaseArgs,
 
     /// The address and port to listen on.
-    #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000")]
+    #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT",
+          value_parser = parse_listen_address)]
     pub listen: SocketAddr,
 
     /// Another address and port for /metrics, /healthz and /readyz; /metrics is then answered there
     /// alone. [default: none]
-    #[arg(long, env = "APP_ADMIN_LISTEN", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "APP_ADMIN_LISTEN", value_name = "ADDRESS:PORT",
+          value_parser = parse_listen_address)]
     pub admin_listen: Option<SocketAddr>,
 
     /// Apply missing migrations before starting.
@@ -142,11 +145,12 @@ impl ServeSummary {
 pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     let is_signed = !args.api.secrets()?.is_empty();
     if !is_signed && !args.allow_unsigned && !args.listen.ip().is_loopback() {
-        anyhow::bail!(
+        let refusal = format!(
             "refusing to listen on {} without a webhook secret, as anybody could post \
              transactions: set APP_WEBHOOK_SECRETS, or say --allow-unsigned",
             args.listen
         );
+        return Err(BadSetting(refusal).into());
     }
     let listener = bind(args.listen).await?;
     let pool = args.database.connect_to_write(args.api.database_connections, APPLICATION).await?;

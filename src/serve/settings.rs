@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::arguments::{parse_duration, read_value};
 use anyhow::Context;
 use clap::Args as ClapArgs;
-use humantime::parse_duration;
 
 use crate::http::api::inbound_webhooks::ConflictAnswer;
 use crate::http::edge::caller::TransactionReaders;
@@ -126,7 +126,7 @@ pub struct ApiArgs {
     "APP_WEBHOOK_SECRETS, or the file that APP_WEBHOOK_SECRETS_FILE names, holds no secret: \
      unset both, or make one with: echo whsec_$(openssl rand -base64 32)"
 )]
-struct NoSecretGiven;
+pub struct NoSecretGiven;
 
 /// A text whose `Debug` does not show it.
 #[derive(Clone)]
@@ -165,7 +165,7 @@ impl ApiArgs {
     pub fn secrets(&self) -> anyhow::Result<Vec<WebhookSecret>> {
         let text = match (&self.webhook_secrets, &self.webhook_secrets_file) {
             (Some(SecretText(text)), _) => text.clone(),
-            (None, Some(file)) => std::fs::read_to_string(file)
+            (None, Some(file)) => read_value(file)
                 .context("the file that APP_WEBHOOK_SECRETS_FILE names cannot be read")?,
             (None, None) => return Ok(Vec::new()),
         };

@@ -36,6 +36,7 @@ mod figures;
 mod formats;
 mod logs;
 mod otlp;
+mod resource_attributes;
 mod setting_doubts;
 
 use std::io::IsTerminal;

@@ -17,13 +17,14 @@ use opentelemetry::KeyValue;
 use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use url::{Position, Url};
 use uuid::Uuid;
 
 use super::TelemetryError;
 use super::collector_client::CollectorClient;
+use super::resource_attributes::FromEnvironment;
 
 /// A sort of telemetry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -199,7 +200,7 @@ pub(super) fn resource(service_name: &'static str) -> Resource {
             KeyValue::new("service.instance.id", Uuid::now_v7().to_string()),
         ])
         .with_detector(Box::new(TelemetryResourceDetector))
-        .with_detector(Box::new(EnvResourceDetector::new()));
+        .with_detector(Box::new(FromEnvironment));
     match named {
         Some(name) => builder.with_service_name(name).build(),
         None => builder.build(),

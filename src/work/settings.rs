@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::arguments::{parse_duration, read_value};
 use anyhow::Context;
 use clap::Args as ClapArgs;
-use humantime::parse_duration;
 use sqlx::PgPool;
 
 use crate::audit::export::ExportTarget;
@@ -138,7 +138,7 @@ impl JobKeyArgs {
             (Some(text), _) if text.0.is_empty() => Ok(None),
             (Some(text), _) => Ok(Some(text.0.parse().context(BAD_KEYS)?)),
             (None, Some(file)) => {
-                let text = std::fs::read_to_string(file)
+                let text = read_value(file)
                     .context("the file that APP_JOB_KEYS_FILE names cannot be read")?;
                 Ok(Some(text.parse().context(BAD_KEYS)?))
             }

@@ -11,16 +11,17 @@ use std::path::{Path, PathBuf};
 ///
 /// The lower rings do not know each other, so each can be read, tested and moved alone. A module
 /// that joins two of them is an edge (`http`, `operations`, `jobs`) or above. `cli` reaches them
-/// through `operations` alone, so that no rule can sit in it. `money`, `ids`, `metrics`,
-/// `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by the
+/// through `operations` alone, so that no rule can sit in it. `arguments`, `money`, `ids`,
+/// `metrics`, `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by the
 /// binary, and by the composition roots for the export of figures: the others speak to `tracing`
 /// and `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 32] = [
+const MAY_USE: [(&str, &[&str]); 33] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
         "cli",
         &[
+            "arguments",
             "bank",
             "db",
             "dev",
@@ -44,6 +45,7 @@ const MAY_USE: [(&str, &[&str]); 32] = [
     (
         "dev",
         &[
+            "arguments",
             "bank",
             "db",
             "ids",
@@ -63,6 +65,7 @@ const MAY_USE: [(&str, &[&str]); 32] = [
     (
         "serve",
         &[
+            "arguments",
             "bank",
             "db",
             "deliveries",
@@ -83,6 +86,7 @@ const MAY_USE: [(&str, &[&str]); 32] = [
     (
         "work",
         &[
+            "arguments",
             "audit",
             "bank",
             "db",
@@ -96,10 +100,14 @@ const MAY_USE: [(&str, &[&str]); 32] = [
             "telemetry",
         ],
     ),
-    ("relay", &["db", "events", "jobs", "metrics", "probes", "queue", "serve", "telemetry"]),
+    (
+        "relay",
+        &["arguments", "db", "events", "jobs", "metrics", "probes", "queue", "serve", "telemetry"],
+    ),
     (
         "http",
         &[
+            "arguments",
             "audit",
             "bank",
             "db",
@@ -119,6 +127,7 @@ const MAY_USE: [(&str, &[&str]); 32] = [
     (
         "operations",
         &[
+            "arguments",
             "audit",
             "bank",
             "db",
@@ -155,17 +164,18 @@ const MAY_USE: [(&str, &[&str]); 32] = [
     ("events", &["ids"]),
     ("payments", &["ids", "invariants", "money"]),
     ("audit", &[]),
-    ("bank", &["ids", "metrics", "money"]),
+    ("bank", &["arguments", "ids", "metrics", "money"]),
     ("deliveries", &["ids", "metrics", "money", "standard_webhooks"]),
     ("receiver", &["deliveries", "standard_webhooks"]),
     ("identity", &["ids", "money"]),
-    ("notices", &["ids", "metrics", "money"]),
+    ("notices", &["arguments", "ids", "metrics", "money"]),
     ("queue", &[]),
     ("telemetry", &["http", "metrics", "queue", "terminal"]),
     ("process", &["cli", "stdout", "telemetry"]),
     ("db", &["queue"]),
     ("metrics", &[]),
-    ("probes", &["db", "metrics"]),
+    ("probes", &["arguments", "db", "metrics"]),
+    ("arguments", &[]),
     ("money", &[]),
     ("ids", &[]),
     ("standard_webhooks", &[]),

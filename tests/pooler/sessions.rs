@@ -63,7 +63,7 @@ async fn a_direct_url_that_leads_through_a_pooler_is_told_so() {
     let db = TestDb::new().await;
     let bouncer = PgBouncer::start(&db.url, PgBouncerSettings::default()).await;
     let ways = DatabaseArgs {
-        database_url: bouncer.url.clone(),
+        database_url: Some(bouncer.url.clone()),
         database_direct_url: Some(bouncer.url.clone()),
     };
     let error = ways.connect_session("test", "migrations").await.unwrap_err();

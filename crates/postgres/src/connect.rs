@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
-use url::Url;
 
 use crate::abandoned::Abandoned;
+use crate::database_url::{DatabaseUrl, UrlError};
 use crate::guard::{Purpose, guarded};
 use crate::pooler::{self, is_pooled};
 
@@ -29,6 +29,9 @@ pub enum ConnectError {
         "the database URL cannot be read (expected postgres://user:password@host:port/database)"
     )]
     Url(#[source] UrlError),
+    /// Nothing says which database is meant.
+    #[error("no database is named")]
+    NotNamed,
     /// The server did not answer, or refused the connection.
     #[error("cannot reach PostgreSQL at {server}")]
     Unreachable {
@@ -53,52 +56,6 @@ pub enum ConnectError {
     #[error("cannot relay to the connection pooler")]
     Relay(#[source] std::io::Error),
 }
-
-/// The reason that a text is no URL of a database. None shows any of it: whatever is mistyped may
-/// be a part of the password.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum UrlError {
-    /// It is a URL of something else, or none.
-    #[error("it begins with neither postgres:// nor postgresql://")]
-    Scheme,
-    /// The password ended the host's part of the URL.
-    #[error(
-        "there is an @ behind the host: in user and password, write @ as %40, / as %2F, ? as %3F, \
-         # as %23, : as %3A and % as %25"
-    )]
-    Unescaped,
-    /// A fragment means nothing in it.
-    #[error("there is a # in it: write it as %23")]
-    Fragment,
-    /// Host, port or the value of a parameter cannot be right.
-    #[error(
-        "its host, port or the value of a parameter cannot be right; in user and password, write @ \
-         as %40, / as %2F, ? as %3F, # as %23, : as %3A and % as %25"
-    )]
-    Malformed,
-}
-
-/// The parameters of a URL that the driver reads.
-const PARAMETERS: [&str; 18] = [
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "options",
-    "password",
-    "port",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
-    "statement-cache-capacity",
-    "user",
-];
 
 /// Opens a pool of at most `max_connections`, after one connection was made to see that the server
 /// is there. If that is a connection pooler which gives transactions sessions by turns, the pool
@@ -136,6 +93,11 @@ async fn connect_for(
     application_name: &str,
 ) -> Result<PgPool, ConnectError> {
     let mut options = connect_options(url, application_name)?;
+    let asked_for = DatabaseUrl::parse(url).map_err(ConnectError::Url)?.connect_timeout;
+    let patience = match purpose {
+        Purpose::Any => asked_for.unwrap_or(COMMAND_ACQUIRE_TIMEOUT),
+        Purpose::Writing => ACQUIRE_TIMEOUT,
+    };
     if purpose == Purpose::Writing {
         options = options.options([("idle_in_transaction_session_timeout", WRITERS_IDLE_TIMEOUT)]);
     }
@@ -143,18 +105,20 @@ async fn connect_for(
     // Each pool asks about what it gave up by the way that it takes itself.
     let pool_options = |way: &PgConnectOptions| {
         let options = PgPoolOptions::new().max_connections(max_connections);
-        let options = options.acquire_timeout(match purpose {
-            Purpose::Any => COMMAND_ACQUIRE_TIMEOUT,
-            Purpose::Writing => ACQUIRE_TIMEOUT,
-        });
+        let options = options.acquire_timeout(patience);
         guarded(options, purpose, Abandoned::new(way.clone()))
     };
     let unreachable = |source| ConnectError::Unreachable { server: server.clone(), source };
     let first = async {
         if purpose == Purpose::Any {
-            try_once(&options).await?;
+            try_once(&options, patience).await?;
         }
-        pool_options(&options).connect_with(options.clone()).await
+        match pool_options(&options).connect_with(options.clone()).await {
+            Err(sqlx::Error::PoolTimedOut) => {
+                try_once(&options, patience).await.and(Err(sqlx::Error::PoolTimedOut))
+            }
+            other => other,
+        }
     };
     let refused = match first.await {
         Ok(pool) if pooler::settings_arrive(&pool).await.map_err(unreachable)? => return Ok(pool),
@@ -176,12 +140,11 @@ async fn connect_for(
 }
 
 /// Connects and closes again. A pool tries a port that nobody listens on until its time is over,
-/// and then knows only that it is; a command says at once what was wrong.
-async fn try_once(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    let connection =
-        tokio::time::timeout(COMMAND_ACQUIRE_TIMEOUT, PgConnection::connect_with(options))
-            .await
-            .map_err(|_| sqlx::Error::PoolTimedOut)??;
+/// and then knows only that it is; this tells at once what was wrong.
+async fn try_once(options: &PgConnectOptions, patience: Duration) -> Result<(), sqlx::Error> {
+    let connection = tokio::time::timeout(patience, PgConnection::connect_with(options))
+        .await
+        .map_err(|_| sqlx::Error::PoolTimedOut)??;
     connection.close().await
 }
 
@@ -195,10 +158,15 @@ pub fn connect_options(
     url: &str,
     application_name: &str,
 ) -> Result<PgConnectOptions, ConnectError> {
-    let url = readable(url).map_err(ConnectError::Url)?;
+    let DatabaseUrl { url, .. } = DatabaseUrl::parse(url).map_err(ConnectError::Url)?;
     // The driver's own error may show a part of it.
-    let options = PgConnectOptions::from_str(url.as_str())
+    let mut options = PgConnectOptions::from_str(url.as_str())
         .map_err(|_| ConnectError::Url(UrlError::Malformed))?;
+    // The driver would look up the brackets, too.
+    let address = options.get_host().strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    if let Some(address) = address.map(str::to_owned) {
+        options = options.host(&address);
+    }
     Ok(options.application_name(application_name).options([
         // A statement that hangs must not hold its caller for ever. A transaction whose process was
         // frozen must not hold its locks until long after another worker was given its job: no
@@ -218,31 +186,6 @@ pub fn connect_options(
         // No setting of PostgreSQL's: whether it arrives tells what is in between.
         (pooler::ROUTE_SETTING, pooler::DIRECT),
     ]))
-}
-
-/// The URL with the parameters that the driver reads: of all others it logs the values.
-fn readable(text: &str) -> Result<Url, UrlError> {
-    // The driver would take any scheme and speak PostgreSQL to whoever is there.
-    let schemes = ["postgres://", "postgresql://"];
-    let rest = schemes.iter().find_map(|scheme| text.trim().strip_prefix(scheme));
-    let rest = rest.ok_or(UrlError::Scheme)?;
-    // What comes before the @ of a URL is user and password, and ends where these do.
-    let after_host = rest.find(['/', '?', '#']).map_or("", |end| &rest[end..]);
-    if after_host.contains('@') {
-        return Err(UrlError::Unescaped);
-    }
-    if after_host.contains('#') {
-        return Err(UrlError::Fragment);
-    }
-    let mut url = Url::parse(text).map_err(|_| UrlError::Malformed)?;
-    let is_read = |name: &str| PARAMETERS.contains(&name) || name.starts_with("options[");
-    let given: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-    if given.iter().all(|(name, _)| is_read(name)) {
-        return Ok(url);
-    }
-    tracing::warn!("the database URL has parameters that are not known here and are ignored");
-    url.query_pairs_mut().clear().extend_pairs(given.iter().filter(|(name, _)| is_read(name)));
-    Ok(url)
 }
 
 /// Fails when the pool goes through a connection pooler. `purpose` is the work that needs a
@@ -266,6 +209,7 @@ pub fn server_name(options: &PgConnectOptions) -> String {
         // The socket of our own relay says nothing to anybody.
         .filter(|_| !is_pooled(options))
         .map_or_else(|| options.get_host().to_owned(), |socket| socket.display().to_string());
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
     format!("{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default())
 }
 
@@ -288,7 +232,10 @@ mod tests {
             ("postgres://u:p@h/d#marker", UrlError::Fragment),
             ("postgres://u:p@h:marker/d", UrlError::Malformed),
             ("postgres://u:p@h:99999/d", UrlError::Malformed),
-            ("postgres://u:p@h1:1,marker:2/d", UrlError::Malformed),
+            ("postgres://u:p@h1:1,marker:2/d", UrlError::SeveralHosts),
+            ("postgres://u:p@/d?host=h1,marker", UrlError::SeveralHosts),
+            ("host=h password=marker", UrlError::KeywordsAndValues),
+            ("postgres://u:p@h/d?connect_timeout=marker", UrlError::Malformed),
             ("postgres://u:p@h/d?sslmode=marker", UrlError::Malformed),
             ("postgres://u:p@h/d?port=marker", UrlError::Malformed),
             ("postgres://u:p@h/d?hostaddr=marker", UrlError::Malformed),
@@ -308,8 +255,25 @@ mod tests {
         let options = connect_options(url, "test").expect("it can be read");
         assert_eq!((options.get_host(), options.get_port()), ("h", 1));
         assert_eq!((options.get_username(), options.get_database()), ("y", Some("d")));
-        let readable = readable(url).expect("it can be read");
+        let readable = DatabaseUrl::parse(url).expect("it can be read").url;
         assert!(!readable.as_str().contains("marker"), "{readable}");
         assert_eq!(readable.password(), Some("p%40%2F"));
+    }
+
+    #[test]
+    fn a_place_is_read_as_libpq_reads_it() {
+        for (url, server) in [
+            ("postgres://u:p@[::1]:5433/d", "[::1]:5433/d"),
+            ("postgres://u:p@/d?host=h&port=5433", "h:5433/d"),
+            ("postgres://u:p@/d?host=/run/postgresql", "/run/postgresql:5432/d"),
+            ("postgres:///d?host=::1", "[::1]:5432/d"),
+            ("postgres://u:p@h/d?connect_timeout=3", "h:5432/d"),
+            ("postgres://h?dbname=d", "h:5432/d"),
+        ] {
+            let options = connect_options(url, "test").expect(url);
+            assert_eq!(server_name(&options), server, "{url}");
+        }
+        let options = connect_options("postgres://a+b:c+d%26@/d?host=h", "test").expect("it is");
+        assert_eq!(options.get_username(), "a+b");
     }
 }

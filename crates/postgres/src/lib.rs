@@ -14,6 +14,8 @@
 
 mod abandoned;
 pub mod connect;
+mod connect_failure;
+mod database_url;
 pub mod embedded;
 mod guard;
 mod pooler;
@@ -22,5 +24,7 @@ pub mod testing;
 
 pub use abandoned::Abandoned;
 pub use connect::{ConnectError, connect, connect_to_write};
+pub use connect_failure::ConnectFailure;
+pub use database_url::UrlError;
 pub use guard::is_writable;
 pub use pooler::is_pooled;

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use sqlx::postgres::PgDatabaseError;
 
+use crate::enqueue::bounds::InvalidJob;
+
 /// An error of the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -22,6 +24,10 @@ pub enum QueueError {
         /// The most bytes that are taken: `max_args_bytes` in `queue.settings`.
         max_bytes: u64,
     },
+    /// A new job does not keep to the bounds of jobs. Nothing was sent to the database, so the
+    /// caller's transaction can go on.
+    #[error(transparent)]
+    InvalidJob(InvalidJob),
     /// Arguments that cannot be written as JSON.
     #[error("the arguments of a {kind} job cannot be written as JSON")]
     Args {

@@ -19,12 +19,15 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
 use sqlx::types::Json;
 use sqlx::{Decode, Encode, Postgres, Type};
 
+use crate::storable_json::{self, NotStorable};
+
 /// The deepest nesting that is taken from people: that of what a handler can parse.
 const MAX_DEPTH: usize = 128;
 
 /// JSON as text: numbers keep all their digits.
 ///
-/// From people it comes by [`FromStr`], which refuses what says two things at once.
+/// From people it comes by [`FromStr`], which refuses what says two things at once, and what cannot
+/// be stored.
 #[derive(Clone, Serialize)]
 #[serde(transparent)]
 pub struct JsonText(Box<RawValue>);
@@ -38,6 +41,9 @@ pub enum JsonTextError {
     /// An object has the same field twice, and readers differ in which one counts.
     #[error("the field {0:?} is there twice")]
     DuplicateField(String),
+    /// PostgreSQL does not store it.
+    #[error("the values {0}")]
+    NotStorable(NotStorable),
     /// It has more levels than a handler could parse.
     #[error("it is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
@@ -92,6 +98,7 @@ impl FromStr for JsonText {
     fn from_str(text: &str) -> Result<Self, JsonTextError> {
         let json: Box<RawValue> = serde_json::from_str(text)?;
         check(json.get(), 0)?;
+        storable_json::check(json.get()).map_err(JsonTextError::NotStorable)?;
         Ok(Self(json))
     }
 }

@@ -18,8 +18,8 @@
 //! | [`schema`] | migrations, functions and views, and how they come to a database: [`migrate`] |
 //! | `testing` (feature) | tests of programs that use the queue: inline runs, a clock that moves |
 //!
-//! [`batcher`] and [`deadline`] are tools that an application may use, too. The everyday types are
-//! here at the root. Dependencies point one way: `testing`, `operate` and
+//! [`batcher`], [`deadline`] and [`moments`] are tools that an application may use, too. The
+//! everyday types are here at the root. Dependencies point one way: `testing`, `operate` and
 //! `worker` use `groups`, `schedules` and `sealing`; these use `enqueue`; that uses `handler`.
 //!
 //! # A job's life
@@ -222,6 +222,7 @@ pub mod health;
 mod ids;
 mod json;
 mod kept_connection;
+pub mod moments;
 pub mod operate;
 mod retention;
 #[cfg(feature = "schedules")]
@@ -229,11 +230,13 @@ pub mod schedules;
 pub mod schema;
 pub mod sealing;
 mod state;
+mod storable_json;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod worker;
 
+pub use enqueue::bounds::InvalidJob;
 pub use enqueue::{Enqueued, NewJob, Notifier, Unique, enqueue, enqueue_many};
 pub use error::{QueueError, chain};
 pub use handler::{
@@ -245,4 +248,8 @@ pub use json::{JsonText, JsonTextError};
 pub use retention::Retention;
 pub use schema::migrate;
 pub use state::JobState;
+pub use storable_json::NotStorable;
+// What calls of this crate take, in the versions that it takes.
+pub use time;
+pub use tokio_util::sync::CancellationToken;
 pub use worker::{Registry, Worker, WorkerSettings, WorkerSummary};

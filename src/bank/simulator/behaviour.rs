@@ -268,7 +268,7 @@ impl FromStr for DurationRange {
 
     fn from_str(text: &str) -> Result<Self, NotADurationRange> {
         let (min, max) = text.split_once("..").unwrap_or((text, text));
-        let parse = |text| humantime::parse_duration(text).map_err(|_| NotADurationRange);
+        let parse = |text| crate::arguments::parse_duration(text).map_err(|_| NotADurationRange);
         let (min, max) = (parse(min)?, parse(max)?);
         if min > max { Err(NotADurationRange) } else { Ok(Self { min, max }) }
     }

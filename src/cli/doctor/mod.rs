@@ -11,7 +11,7 @@ mod report;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use humantime::parse_duration;
+use crate::arguments::parse_duration;
 
 use super::database::Database;
 use super::output::Output;

@@ -7,7 +7,7 @@ mod settings;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use humantime::parse_duration;
+use crate::arguments::parse_duration;
 use sqlx::PgPool;
 use uuid::Uuid;
 

@@ -4,9 +4,9 @@ use std::io::Read as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::arguments::parse_duration;
 use anyhow::Context as _;
 use clap::builder::NonEmptyStringValueParser;
-use humantime::parse_duration;
 use time::OffsetDateTime;
 
 use super::{APPLICATION, Output, json, usage};
@@ -139,9 +139,10 @@ fn refused(refusal: &EnqueueError) -> ExitCode {
                 .to_owned()
         }
         EnqueueError::Sealed(_) => "enqueue it from the program that has the keys".to_owned(),
-        EnqueueError::Priority | EnqueueError::MaxAttempts | EnqueueError::Jobs(_) => {
-            "correct it".to_owned()
-        }
+        EnqueueError::Invalid(_)
+        | EnqueueError::Priority
+        | EnqueueError::MaxAttempts
+        | EnqueueError::Jobs(_) => "correct it".to_owned(),
     };
     usage(&refusal.to_string(), &fix)
 }

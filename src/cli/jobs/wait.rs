@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use humantime::parse_duration;
+use crate::arguments::parse_duration;
 use serde_json::json;
 
 use super::chosen::Chosen;

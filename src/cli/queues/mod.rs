@@ -11,7 +11,7 @@ mod listing;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use humantime::parse_duration;
+use crate::arguments::parse_duration;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::arguments::parse_duration;
 use clap::builder::NonEmptyStringValueParser;
-use humantime::parse_duration;
 
 use crate::cli::jobs::json;
 use crate::operations::jobs::edit::JsonText;

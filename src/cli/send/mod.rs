@@ -26,6 +26,7 @@ use self::load::Load;
 use self::signature::Signer;
 use self::tally::Tally;
 use super::output::Output;
+use crate::arguments::read_value;
 
 pub mod client;
 pub mod events;
@@ -111,7 +112,7 @@ pub struct Args {
 
     /// The longest time to wait for an answer.
     #[arg(long, value_name = "DURATION", default_value = "30s",
-          value_parser = humantime::parse_duration)]
+          value_parser = crate::arguments::parse_duration)]
     timeout: Duration,
 
     /// The output format of the result.
@@ -174,7 +175,7 @@ fn plan(args: &Args, source: &Source) -> Plan {
 fn load(args: &Args) -> anyhow::Result<Load> {
     let secret = match &args.secret_file {
         Some(path) => Some(
-            std::fs::read_to_string(path)
+            read_value(path)
                 .context("the file that APP_WEBHOOK_SECRETS_FILE names cannot be read")?,
         ),
         None => args.secret.clone(),

@@ -73,8 +73,8 @@ impl AuditApi {
             action: text("action", action.0)?,
             subject_kind: text("subject_kind", subject_kind.0)?,
             subject_id: text("subject_id", subject_id.0)?,
-            since: since.0.map(|Moment(at)| at),
-            until: until.0.map(|Moment(at)| at),
+            since: since.0.map(Moment::boundary),
+            until: until.0.map(Moment::boundary),
             callers_only: false,
             local_pages_too: false,
         };

@@ -146,6 +146,13 @@ json_object! {
     }
 
     fn value(fields) -> NewTransaction {
+        let transaction_id = match transaction_id {
+            // Clients resolve these in a path before they send it, so nobody could read it back.
+            Some(Text(id)) if [".", ".."].contains(&id.as_str()) => {
+                fields.accept("transaction_id", Err("must not be . or .., which no URL can name"))
+            }
+            other => other,
+        };
         let money = fields.money(amount, currency);
         Some(NewTransaction {
             transaction_id: transaction_id?.0,

@@ -99,8 +99,8 @@ impl TransactionsApi {
             status: status.0.map(Status::from),
             currency: currency.0.map(|it| it.0),
             account: account.0,
-            created_from: created_from.0.map(|Moment(at)| at),
-            created_before: created_before.0.map(|Moment(at)| at),
+            created_from: created_from.0.map(Moment::boundary),
+            created_before: created_before.0.map(Moment::boundary),
         };
         let before = cursor.0.map(|text| read_cursor(&text, &list_of(&filter))).transpose()?;
         let before = before.map(|id| TransactionId(i64::from_be_bytes(id)));

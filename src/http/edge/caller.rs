@@ -26,6 +26,9 @@ use crate::operations::Identity;
 /// The name of the security scheme in the document.
 const SECURITY_SCHEME: &str = "bearer";
 
+/// The challenge to a request whose credential does not hold.
+const INVALID_TOKEN: &str = "Bearer error=\"invalid_token\"";
+
 /// The codes that an operation refuses with because it takes a [`Caller`].
 pub const REFUSALS: &[Code] =
     &[Code::Unauthenticated, Code::RateLimited, Code::Unavailable, Code::Overloaded];
@@ -144,9 +147,20 @@ async fn authenticate(
     address: ClientAddress,
 ) -> Result<Caller, Problem> {
     match bearer(headers) {
-        Ok(credential) => Ok(by_credential(sign_ins, credential, address).await?),
-        Err(stranger) => Err(stranger.into()),
+        Ok(credential) => by_credential(sign_ins, credential, address).await,
+        Err(stranger) => Err(stranger),
     }
+    .map_err(|failure| {
+        // RFC 6750, 3.1: only of a credential that was shown is anything said.
+        let is_shown = headers.contains_key(header::AUTHORIZATION);
+        let is_unknown = matches!(failure, AuthenticationFailure::Unknown(_));
+        match Problem::from(failure) {
+            problem if is_shown && is_unknown => {
+                problem.hint(header::WWW_AUTHENTICATE, INVALID_TOKEN)
+            }
+            problem => problem,
+        }
+    })
 }
 
 async fn by_credential(

@@ -20,8 +20,9 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, if-match, \
     if-none-match, traceparent, tracestate, x-request-id";
 /// The headers that a script may read, beyond those that any site may.
-const EXPOSED_HEADERS: &str = "etag, location, idempotent-replayed, retry-after, x-request-id, \
-    x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, ratelimit, ratelimit-policy";
+const EXPOSED_HEADERS: &str = "content-disposition, etag, location, idempotent-replayed, \
+    retry-after, x-request-id, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, \
+    ratelimit, ratelimit-policy";
 /// The time that a browser may remember the answer to a preflight; no browser keeps it longer.
 const MAX_AGE_SECS: u32 = 7200;
 /// On what the answer to a preflight depends.

@@ -27,6 +27,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::protocol_errors::ProtocolErrors;
 use crate::http::wire::problem::{Code, Problem, RETRY_AFTER_SECS};
 
 /// The most bytes of request line and headers; beyond, hyper answers 431.
@@ -150,10 +151,16 @@ async fn serve_connection<E: Endpoint + 'static>(
             Ok::<_, Infallible>(hyper::Response::from(response))
         }
     });
-    let io = WatchedIo { io: TokioIo::new(stream), activity: Arc::clone(&activity) };
+    let io = WatchedIo {
+        io: TokioIo::new(stream),
+        activity: Arc::clone(&activity),
+        errors: ProtocolErrors::default(),
+    };
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .header_read_timeout(None)
+            // Whoever has said all there is to say may still wait for the answer.
+            .half_close(true)
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(io, service)
     );
@@ -300,6 +307,7 @@ impl Future for Watchdog<'_> {
 struct WatchedIo {
     io: TokioIo<TcpStream>,
     activity: Arc<Activity>,
+    errors: ProtocolErrors,
 }
 
 impl Read for WatchedIo {
@@ -320,7 +328,8 @@ impl Write for WatchedIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        let Self { io, errors, .. } = &mut *self;
+        let result = ready!(errors.poll_write(Pin::new(io), cx, bytes));
         self.activity.on_write();
         Poll::Ready(result)
     }
@@ -342,7 +351,11 @@ impl Write for WatchedIo {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bytes));
+        let Self { io, errors, .. } = &mut *self;
+        let result = match bytes.first().filter(|first| errors.concerns(first)) {
+            Some(first) => ready!(errors.poll_write(Pin::new(io), cx, first)),
+            None => ready!(Pin::new(io).poll_write_vectored(cx, bytes)),
+        };
         self.activity.on_write();
         Poll::Ready(result)
     }

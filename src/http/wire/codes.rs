@@ -168,6 +168,8 @@ catalogue! {
     PreconditionFailed = "precondition-failed", 412, "Precondition failed";
     /// The body is larger than this server accepts.
     BodyTooLarge = "body-too-large", 413, "Body too large";
+    /// The path and the query are longer than this server reads.
+    UriTooLong = "uri-too-long", 414, "URI too long";
     /// The body is not application/json in UTF-8, or it is compressed.
     UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type";
     /// The body is well-formed, but values in it are not acceptable.
@@ -184,8 +186,12 @@ catalogue! {
     WalletClosed = "wallet-closed", 422, "Wallet closed";
     /// More requests than the limit allows. The same request may be sent again after `Retry-After`.
     RateLimited = "rate-limited", 429, "Too many requests";
+    /// The headers are longer, or more, than this server reads.
+    HeadersTooLarge = "headers-too-large", 431, "Headers too large";
     /// We made a mistake. The request may be sent again.
     InternalError = "internal-error", 500, "Internal error";
+    /// The body comes in a Transfer-Encoding other than chunked.
+    NotImplemented = "not-implemented", 501, "Not implemented";
     /// The database is away, or it is not known whether it took the request. Sending the same
     /// request again is safe.
     Unavailable = "unavailable", 503, "Temporarily unavailable";

@@ -43,7 +43,12 @@ pub fn refuse_other_parameters(
             }
         } else if !known.contains(&name) {
             let name: String = name.chars().take(64).collect();
-            return Err(Problem::parameter(&name, "There is no such parameter."));
+            let known = [known, repeatable].concat();
+            let reason = match known.is_empty() {
+                true => "There is no such parameter, nor any other.".to_owned(),
+                false => format!("There is no such parameter; there are {}.", known.join(", ")),
+            };
+            return Err(Problem::parameter(&name, &reason));
         } else if seen.contains(&name) {
             return Err(Problem::parameter(name, "The parameter appears twice."));
         }

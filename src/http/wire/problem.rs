@@ -13,14 +13,16 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use poem::error::{MethodNotAllowedError, ResponseError};
-use poem::http::{HeaderValue, StatusCode, header};
+use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse, PathPattern, Request, Response};
 use poem_openapi::Object;
 use poem_openapi::error::{ParseParamError, ParsePathError};
 use serde::Serialize;
 
 pub use super::codes::Code;
+use super::parameter_reason::{Choices, parameter_reason};
 use super::request_id::RequestId;
+use super::shown_path::shown_path;
 
 /// The media type of every refusal.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -45,6 +47,8 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after_secs: Option<u32>,
+    /// Headers that say what would have been right.
+    hints: Vec<(HeaderName, &'static str)>,
     /// The error inside, for the log only.
     cause: Option<Arc<anyhow::Error>>,
 }
@@ -57,6 +61,7 @@ impl Problem {
             detail: Cow::Borrowed(code.meaning()),
             errors: Vec::new(),
             retry_after_secs: code.retry_after_secs(),
+            hints: Vec::new(),
             cause: None,
         }
     }
@@ -76,6 +81,12 @@ impl Problem {
     /// Sets the seconds after which the same request may be sent again.
     pub fn retry_after(mut self, secs: u32) -> Self {
         self.retry_after_secs = Some(secs);
+        self
+    }
+
+    /// Adds a header that says what would have been right, in place of the code's own.
+    pub fn hint(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.hints.push((name, value));
         self
     }
 
@@ -130,8 +141,10 @@ impl Problem {
         if let Some(seconds) = self.retry_after_secs {
             response = response.header(header::RETRY_AFTER, seconds);
         }
-        if let Some(scheme) = self.code.authentication_scheme() {
-            response = response.header(header::WWW_AUTHENTICATE, scheme);
+        let challenge = self.code.authentication_scheme().map(|it| (header::WWW_AUTHENTICATE, it));
+        let is_own = |(name, _): &(HeaderName, _)| self.hints.iter().all(|hint| hint.0 != *name);
+        for (name, value) in challenge.into_iter().filter(is_own).chain(self.hints.clone()) {
+            response = response.header(name, value);
         }
         if self.code == Code::RequestTimeout {
             response = response.header(header::CONNECTION, "close");
@@ -140,14 +153,12 @@ impl Problem {
     }
 
     /// Translates an error of poem's.
-    pub fn of(error: &poem::Error) -> Self {
+    pub fn of(error: &poem::Error, choices: &Choices) -> Self {
         if let Some(problem) = error.downcast_ref::<Problem>() {
             return problem.clone();
         }
         if let Some(bad) = error.downcast_ref::<ParseParamError>() {
-            let rule = bad.reason.strip_prefix("verification failed. ");
-            let reason = rule.map(|rule| format!("must keep to {rule}"));
-            return Self::parameter(bad.name, reason.as_ref().unwrap_or(&bad.reason));
+            return Self::parameter(bad.name, &parameter_reason(&bad.reason, choices));
         }
         if error.is::<ParsePathError>() {
             return Self::new(Code::InvalidParameter).detail("The path is not well-formed.");
@@ -176,6 +187,7 @@ impl Problem {
 
     /// Writes it to the log, with its cause.
     pub fn log(&self, path: &str) {
+        let path = &*shown_path(path);
         let code = self.code.as_str();
         match &self.cause {
             Some(cause) if self.code.status() == 503 => {
@@ -246,6 +258,8 @@ pub struct Problems<E> {
     inner: E,
     /// The methods of each path, by path pattern, for `Allow`.
     allow: HashMap<String, HeaderValue>,
+    /// The values that parameters may have.
+    choices: Choices,
     on_refusal: OnRefusal,
 }
 
@@ -255,11 +269,17 @@ pub type OnRefusal = Box<dyn Fn(&str, Code) + Send + Sync>;
 impl<E> Problems<E> {
     /// `allow` holds, by poem's path pattern, the value of the `Allow` header.
     pub fn new(inner: E, allow: HashMap<String, HeaderValue>, on_refusal: OnRefusal) -> Self {
-        Self { inner, allow, on_refusal }
+        Self { inner, allow, choices: Choices::new(), on_refusal }
+    }
+
+    /// Names the values that a parameter may have where it has another one.
+    pub fn naming(mut self, choices: Choices) -> Self {
+        self.choices = choices;
+        self
     }
 
     fn answer(&self, error: poem::Error, path: &str) -> Response {
-        let problem = Problem::of(&error);
+        let problem = Problem::of(&error, &self.choices);
         problem.log(path);
         (self.on_refusal)(path, problem.code);
         let mut response = problem.response(path);

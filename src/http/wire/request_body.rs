@@ -124,16 +124,19 @@ fn too_large(max_bytes: usize) -> Problem {
 /// One `Content-Type: application/json`, in UTF-8 and not compressed.
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |detail: &'static str| Problem::new(Code::UnsupportedMediaType).detail(detail);
+    let not_json = |detail| refuse(detail).hint(header::ACCEPT, "application/json");
     if headers.get(header::CONTENT_ENCODING).is_some_and(|it| it != "identity") {
-        return Err(refuse("The body must not be compressed."));
+        // RFC 9110, 12.5.3: of an answer it tells what the next request may come in.
+        let refusal = refuse("The body must not be compressed.");
+        return Err(refusal.hint(header::ACCEPT_ENCODING, "identity"));
     }
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(refuse("The request must have one Content-Type, application/json."));
+        return Err(not_json("The request must have one Content-Type, application/json."));
     };
     let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
     if !parts.next().is_some_and(|it| it.eq_ignore_ascii_case("application/json")) {
-        return Err(refuse("The Content-Type must be application/json."));
+        return Err(not_json("The Content-Type must be application/json."));
     }
     let is_utf8 = |charset: &str| charset.trim_matches('"').eq_ignore_ascii_case("utf-8");
     let mut parameters = parts.filter_map(|part| part.split_once('='));

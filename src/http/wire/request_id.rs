@@ -50,6 +50,11 @@ impl RequestId {
         HeaderValue::from_str(&self.0).expect("a request id holds visible ASCII characters only")
     }
 
+    /// Makes this the [`current`](Self::current) id of what `work` does.
+    pub(in crate::http) fn within<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
     /// Makes this the [`current`](Self::current) id of all that `request` does.
     pub(in crate::http) fn scope<F: Future>(self, request: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, request)

@@ -13,7 +13,9 @@ use crate::jobs::ResolveBankOrder;
 use crate::operations::Identity;
 use crate::queue::commits::commit;
 use crate::queue::enqueue::kinds::KindDeclaration;
-use crate::queue::{Job as _, JsonText, NewJob, QueueError, Unique, enqueue as enqueue_job};
+use crate::queue::{
+    InvalidJob, Job as _, JsonText, NewJob, QueueError, Unique, enqueue as enqueue_job,
+};
 
 /// Priorities, from the one that is claimed first.
 pub const PRIORITIES: std::ops::RangeInclusive<i16> = 1..=4;
@@ -101,6 +103,9 @@ pub enum EnqueueError {
     /// The arguments have more JSON than the queue takes.
     #[error("{0}")]
     TooLong(QueueError),
+    /// The job does not keep to the bounds of the queue.
+    #[error("{0}")]
+    Invalid(InvalidJob),
     /// The arguments are sealed, which needs the keys.
     #[error("{0}")]
     Sealed(QueueError),
@@ -140,6 +145,7 @@ pub async fn enqueue(
     let mut tx = pool.begin().await?;
     let enqueued = enqueue_job(&mut tx, job).await.map_err(|error| match error {
         QueueError::ArgsTooLong { .. } => EnqueueError::TooLong(error),
+        QueueError::InvalidJob(problem) => EnqueueError::Invalid(problem),
         _ => EnqueueError::Jobs(error.into()),
     })?;
     if !enqueued.is_existing() {

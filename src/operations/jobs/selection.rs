@@ -6,12 +6,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use humantime::parse_duration;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::{ArgsMatch, JobFilter, JobId, JobState, JobsError};
+use crate::arguments::{InvalidMoment, parse_duration, parse_moment};
 use crate::jobs::SettleTransaction;
 use crate::jobs::dead_letters::DeadLetterError;
 use crate::operations::database_now;
@@ -179,7 +178,8 @@ impl Moment {
             Self::At(at) => at,
             Self::Ago(ago) => {
                 let ago = time::Duration::try_from(ago).unwrap_or(time::Duration::MAX);
-                now.checked_sub(ago).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+                let then = now.checked_sub(ago).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+                then.max(OffsetDateTime::UNIX_EPOCH)
             }
         }
     }
@@ -188,9 +188,9 @@ impl Moment {
 /// A text that is no value of a filter.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InvalidValue {
-    /// No RFC 3339 time.
-    #[error("not a time like 2026-11-21T08:00:00Z")]
-    Time,
+    /// No RFC 3339 time, or none of the years that jobs can have.
+    #[error(transparent)]
+    Time(#[from] InvalidMoment),
     /// Neither a time nor a duration.
     #[error("neither a time like 2026-11-21T08:00:00Z nor so long ago, like 90m or 2h")]
     Moment,
@@ -209,10 +209,13 @@ impl FromStr for Moment {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        if let Ok(at) = parse_time(text) {
-            return Ok(Self::At(at));
+        match parse_moment(text) {
+            Ok(at) => Ok(Self::At(at)),
+            Err(InvalidMoment::OutOfRange) => Err(InvalidMoment::OutOfRange.into()),
+            Err(InvalidMoment::Unreadable) => {
+                parse_duration(text).map(Self::Ago).map_err(|_| InvalidValue::Moment)
+            }
         }
-        parse_duration(text).map(Self::Ago).map_err(|_| InvalidValue::Moment)
     }
 }
 
@@ -222,7 +225,7 @@ impl FromStr for Moment {
 ///
 /// [`InvalidValue::Time`].
 pub fn parse_time(text: &str) -> Result<OffsetDateTime, InvalidValue> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidValue::Time)
+    Ok(parse_moment(text)?)
 }
 
 /// The state of this name.
@@ -265,7 +268,10 @@ mod tests {
         let before = |text: &str| text.parse::<Moment>().map(|moment| moment.before(now));
         assert_eq!(before("2026-11-20T08:00:00Z"), Ok(now - time::Duration::DAY));
         assert_eq!(before("2h"), Ok(now - time::Duration::hours(2)));
-        assert_eq!(before("90000y"), Ok(OffsetDateTime::UNIX_EPOCH));
+        assert_eq!(before("90y"), Ok(OffsetDateTime::UNIX_EPOCH));
+        assert_eq!(before("90000y"), Err(InvalidValue::Moment));
+        let beyond = Err(InvalidMoment::OutOfRange.into());
+        assert_eq!(before("9999-12-31T23:59:59-10:00"), beyond);
         assert_eq!(before("yesterday"), Err(InvalidValue::Moment));
     }
 

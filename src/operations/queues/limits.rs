@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use humantime::{format_duration, parse_duration};
+use humantime::format_duration;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::{Limits, OnPoison, QueuesError};
+use crate::arguments::parse_duration;
 
 /// The shortest period of a rate; starts are counted in twentieths of it.
 const MIN_PERIOD: Duration = Duration::from_millis(20);

@@ -115,7 +115,7 @@ async fn a_malformed_setting_is_refused_at_start_with_what_would_be_right() {
         let serve = App::command(["serve", "--listen", "127.0.0.1:0"]);
         let serve = serve.env("DATABASE_URL", &db.url).env(name, value);
         let (status, output) = serve.run().await;
-        assert_eq!(status.code(), Some(2), "{name}={value}: {output}");
+        assert_eq!(status.code(), Some(78), "{name}={value}: {output}");
         assert!(output.contains(hint), "{name}={value}: {output}");
     }
 }

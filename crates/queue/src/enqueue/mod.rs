@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+pub mod bounds;
 mod joining;
 pub mod kinds;
 mod new_job;
@@ -51,6 +52,7 @@ use crate::telemetry::{EnqueueSpan, TraceContext};
 ///
 /// # Errors
 ///
+/// [`QueueError::InvalidJob`], after which the caller's transaction can go on;
 /// [`QueueError::ArgsTooLong`], [`QueueError::Database`].
 pub async fn enqueue(conn: &mut PgConnection, job: NewJob) -> Result<Enqueued, QueueError> {
     let enqueued = enqueue_many(conn, std::slice::from_ref(&job)).await?;
@@ -62,11 +64,12 @@ pub async fn enqueue(conn: &mut PgConnection, job: NewJob) -> Result<Enqueued, Q
 ///
 /// # Errors
 ///
-/// [`QueueError::ArgsTooLong`], [`QueueError::Database`]; then none is enqueued.
+/// As [`enqueue`]; then none is enqueued.
 pub async fn enqueue_many(
     conn: &mut PgConnection,
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, QueueError> {
+    bounds::check(jobs)?;
     if joining::belongs_to_others(jobs) {
         return joining::enqueue_many(conn, jobs).await;
     }
@@ -103,6 +106,7 @@ pub(crate) async fn enqueue_all(
 ///
 /// [`QueueError`], as if it were enqueued.
 pub(crate) async fn try_out(conn: &mut PgConnection, job: &NewJob) -> Result<(), QueueError> {
+    bounds::check([job])?;
     let mut savepoint = conn.begin().await?;
     statements::enqueue(&mut savepoint, &[job], vec![None]).await?;
     savepoint.rollback().await?;

@@ -12,6 +12,7 @@ use crate::QueueError;
 use crate::handler::{FollowUp, Job};
 use crate::ids::{BatchId, JobId};
 use crate::json::JsonText;
+use crate::moments;
 use crate::telemetry::TraceContext;
 
 /// A job that is about to be enqueued.
@@ -120,7 +121,7 @@ impl NewJob {
         self
     }
 
-    /// Due after this long, by the database's clock.
+    /// Due after this long, by the database's clock: 100 years at most.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -128,11 +129,12 @@ impl NewJob {
         self
     }
 
-    /// Due at this moment, by the database's clock; at once if it has passed.
+    /// Due at this moment, by the database's clock; at once if it has passed. Jobs are due before
+    /// the year 2200.
     #[must_use]
     pub fn run_at(mut self, moment: OffsetDateTime) -> Self {
         self.delay = Duration::ZERO;
-        self.extras.run_at = Some(moment);
+        self.extras.run_at = Some(moments::nearest(moment));
         self
     }
 

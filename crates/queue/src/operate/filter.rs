@@ -11,6 +11,7 @@ use super::failures::Fingerprint;
 use crate::ids::JobId;
 use crate::json::JsonText;
 use crate::state::JobState;
+use crate::storable_json;
 
 /// A filter of jobs: those that match all that is given. By default, all.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -66,6 +67,20 @@ impl JobFilter {
             true => &JobState::ALL,
             false => &self.states,
         }
+    }
+
+    /// True when no job can match, because PostgreSQL could not have stored it: that is no question
+    /// for the database, which would refuse it.
+    pub(super) fn is_impossible(&self) -> bool {
+        let has_nul = |text: &String| text.contains('\0');
+        let lists = [&self.kinds, &self.queues, &self.tags, &self.keys];
+        let is_stored = |json: JsonText| storable_json::check(json.get()).is_ok();
+        lists.into_iter().flatten().chain(&self.error).any(has_nul)
+            || self
+                .args
+                .iter()
+                .map(ArgsMatch::wanted)
+                .any(|(one, other)| !is_stored(one) || !is_stored(other))
     }
 
     /// True when jobs must be looked at one by one, beyond their state.

@@ -14,6 +14,7 @@ use super::filter::JobFilter;
 use crate::QueueError;
 use crate::ids::JobId;
 use crate::json::JsonText;
+use crate::moments;
 use crate::state::JobState;
 
 /// The most jobs of one page.
@@ -96,6 +97,9 @@ pub async fn list(
     before: Option<JobId>,
     limit: u32,
 ) -> Result<Page, QueueError> {
+    if filter.is_impossible() {
+        return Ok(Page { jobs: Vec::new(), next: None });
+    }
     let limit = i64::from(limit.clamp(1, MAX_LISTED));
     let (lowest, end) = match &filter.ids {
         Some(ids) => {
@@ -137,11 +141,11 @@ pub async fn list(
 async fn bounds(conn: &mut PgConnection, filter: &JobFilter) -> Result<(i64, i64), QueueError> {
     let takes = if filter.is_prompt { Duration::SECOND } else { ENQUEUE_TAKES };
     let lowest = match filter.since {
-        Some(since) => ids_around(conn, since - takes).await?.0,
+        Some(since) => ids_around(conn, moments::nearest(since) - takes).await?.0,
         None => 0,
     };
     let end = match filter.until {
-        Some(until) => ids_around(conn, until + takes).await?.1,
+        Some(until) => ids_around(conn, moments::nearest(until) + takes).await?.1,
         None => i64::MAX,
     };
     Ok((lowest, end))
@@ -183,7 +187,7 @@ async fn page_start(
         i32::try_from(window).unwrap_or(i32::MAX),
         !filter.unfinished().is_empty(),
         &filter.finished(),
-        filter.since,
+        filter.since.map(filter_moment),
     )
     .fetch_one(conn)
     .await?;
@@ -213,8 +217,8 @@ async fn matching(
         some(&filter.keys),
         filter.error,
         filter.min_attempt,
-        filter.since,
-        filter.until,
+        filter.since.map(filter_moment),
+        filter.until.map(filter_moment),
         &one as _,
         &other as _,
         ids.as_deref(),
@@ -227,6 +231,11 @@ async fn matching(
     .fetch_all(conn)
     .await?;
     Ok(jobs)
+}
+
+/// A moment of a filter as the database compares with it.
+fn filter_moment(moment: OffsetDateTime) -> OffsetDateTime {
+    moments::to_the_microsecond(moments::nearest(moment))
 }
 
 /// None where nothing is asked for.

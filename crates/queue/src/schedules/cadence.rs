@@ -30,6 +30,8 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use time::OffsetDateTime;
 
+use super::crontab::{shortened, standard};
+
 /// The longest cron expression.
 pub const MAX_EXPRESSION_CHARS: usize = 200;
 
@@ -104,9 +106,9 @@ impl Cadence {
     ///
     /// Five fields: minute, hour, day of month, month, day of week (0 or 7 is Sunday), or six with
     /// seconds before them; `*`, lists, ranges, steps (`*/5`), names (`MON`, `jan`), `L` (last),
-    /// `W` (nearest weekday), `#` (nth weekday), and `@hourly`, `@daily`, `@weekly`, `@monthly`,
-    /// `@yearly`. If both days are restricted either may match; with `+` before the day of week,
-    /// both must.
+    /// `W` (nearest weekday), `#` (nth weekday), and `@hourly`, `@daily`, `@midnight`, `@weekly`,
+    /// `@monthly`, `@yearly`, `@annually`. If both days are restricted either may match; where one
+    /// of them begins with `*`, as `*/2`, or with `+` before the day of week, both must.
     ///
     /// # Errors
     ///
@@ -268,11 +270,13 @@ impl Interval {
 impl CronCadence {
     fn new(expression: &str, time_zone: &str) -> Result<Self, CadenceError> {
         let expression = expression.trim();
+        let given = expression;
         let invalid =
-            |reason: String| CadenceError::Expression { expression: expression.to_owned(), reason };
+            |reason: String| CadenceError::Expression { expression: shortened(given), reason };
         if expression.chars().count() > MAX_EXPRESSION_CHARS {
             return Err(invalid(format!("more than {MAX_EXPRESSION_CHARS} characters")));
         }
+        let expression = &standard(expression).map_err(invalid)?;
         let parser =
             CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser.parse(expression).map_err(|error| invalid(error.to_string()))?;
@@ -281,9 +285,9 @@ impl CronCadence {
             .ok()
             // Which is a name of the database, too.
             .filter(|zone| !zone.is_unknown())
-            .ok_or_else(|| CadenceError::TimeZone(time_zone.to_owned()))?;
+            .ok_or_else(|| CadenceError::TimeZone(shortened(time_zone)))?;
         Ok(Self {
-            expression: expression.to_owned(),
+            expression: given.to_owned(),
             cron: Box::new(cron),
             // As the database spells it.
             time_zone_name: zone.iana_name().unwrap_or(time_zone).to_owned(),

@@ -112,6 +112,7 @@
 //! ```
 
 pub mod cadence;
+mod crontab;
 mod definition;
 mod due;
 mod policy;

@@ -69,7 +69,8 @@ pub enum Ending<'a> {
         /// The reason that was given.
         reason: &'a str,
     },
-    /// Another worker has the job; whatever this run did was undone.
+    /// Another worker has the job; what this run wrote to the database was undone, and calls to
+    /// others were not.
     LeaseLost,
     /// The worker shut down and handed the job back.
     HandedBack,
@@ -150,7 +151,8 @@ pub(super) fn log_ending(run: &Run<'_>, ending: Ending<'_>, duration: Duration) 
         Ending::LeaseLost => line!(
             warn,
             {},
-            "job {job_id} {kind} lost its lease in attempt {attempt}, and what it did was undone"
+            "job {job_id} {kind} lost its lease in attempt {attempt}: what it wrote to the \
+             database was undone, and a call that it made is not"
         ),
         Ending::HandedBack => line!(info, {}, "job {job_id} {kind} was handed back at shutdown"),
     }

@@ -116,7 +116,7 @@ impl TraceContext {
 /// The fields of a `traceparent`, by the W3C's rules: version 00 has four, later versions may have
 /// more, 255 is none; of the flags only `sampled` counts.
 fn parse(traceparent: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
-    let mut fields = traceparent.trim().splitn(5, '-');
+    let mut fields = traceparent.splitn(5, '-');
     let version = hex(fields.next()?, 2)?;
     let trace_id = TraceId::from(hex(fields.next()?, 32)?);
     let span_id = SpanId::from(u64::try_from(hex(fields.next()?, 16)?).ok()?);

@@ -29,7 +29,8 @@ pub struct WorkerSettings {
     /// [sealed](crate::handler::Job::SEALED) kind.
     #[cfg(feature = "sealing")]
     pub keyring: Option<Keyring>,
-    /// The version of this program, for the registry of workers.
+    /// The version of the program, for the registry of workers: its own
+    /// `env!("CARGO_PKG_VERSION")`.
     pub version: String,
 }
 
@@ -45,7 +46,7 @@ impl Default for WorkerSettings {
             retention: Retention::default(),
             #[cfg(feature = "sealing")]
             keyring: None,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: "unknown".to_owned(),
         }
     }
 }

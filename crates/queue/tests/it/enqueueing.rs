@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sqlx::PgPool;
 use surety_queue::telemetry::TraceContext;
-use surety_queue::{Enqueued, JobId, NewJob, QueueError, Unique, WorkerSettings, enqueue_many};
+use surety_queue::{
+    Enqueued, InvalidJob, JobId, NewJob, QueueError, Unique, WorkerSettings, enqueue_many,
+};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -161,20 +163,19 @@ async fn what_the_schema_refuses_is_refused_one_by_one_and_together() {
     let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();
     let job = || NewJob::raw("k", json!({}));
-    for (bad, constraint) in [
-        (job().queue(""), "queue_is_named"),
-        (job().priority(5), "priority_is_known"),
-        (job().max_attempts(0), "attempts_are_bounded"),
-        (job().key("k".repeat(201)), "key_is_short"),
+    for (bad, problem) in [
+        (job().queue(""), InvalidJob::Queue),
+        (job().priority(5), InvalidJob::Priority),
+        (job().max_attempts(0), InvalidJob::MaxAttempts),
+        (job().key("k".repeat(201)), InvalidJob::Key),
     ] {
         let jobs = [job(), bad];
         for refused in [
             enqueue_many(&mut conn, &jobs[1..]).await.unwrap_err(),
             enqueue_many(&mut conn, &jobs).await.unwrap_err(),
         ] {
-            let QueueError::Database(error) = refused else { panic!("{refused:?}") };
-            let named = error.as_database_error().and_then(|error| error.constraint());
-            assert_eq!(named, Some(constraint), "{error}");
+            let QueueError::InvalidJob(told) = refused else { panic!("{refused:?}") };
+            assert_eq!(told, problem);
         }
     }
     for nul in [NewJob::raw("k", json!("\0")), job().tag("\0"), job().key("\0")] {

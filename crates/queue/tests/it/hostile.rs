@@ -4,9 +4,9 @@
 use serde_json::json;
 use sqlx::PgPool;
 use surety_queue::groups::Batch;
-use surety_queue::operate::JobFilter;
 use surety_queue::operate::list::list;
-use surety_queue::{NewJob, enqueue};
+use surety_queue::operate::{ArgsMatch, JobFilter};
+use surety_queue::{InvalidJob, NewJob, NotStorable, QueueError, Unique, enqueue, enqueue_many};
 
 use super::kinds::{Act, End, count, database, effects, enqueue_job, idle_worker, state_of};
 
@@ -186,4 +186,65 @@ async fn whatever_is_taken_can_be_claimed_and_listed() {
     let mut conn = db.pool.acquire().await.unwrap();
     let page = list(&mut conn, &JobFilter::default(), None, 100).await.unwrap();
     assert_eq!(page.jobs.len(), 7);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_refused_and_the_transaction_goes_on() {
+    let db = database().await;
+    let job = || NewJob::raw("k", json!({}));
+    let unique = Unique::by_value(json!("\0"));
+    let forever = Unique::by_args().lasting(std::time::Duration::MAX);
+    let beyond = time::macros::datetime!(9999-12-31 23:59:59 -10);
+    let mut tx = db.pool.begin().await.unwrap();
+    for (bad, problem) in [
+        (NewJob::raw("k".repeat(300), json!({})), InvalidJob::Kind),
+        (NewJob::raw("", json!({})), InvalidJob::Kind),
+        (NewJob::raw("k\0", json!({})), InvalidJob::Kind),
+        (job().queue("q\u{202e}"), InvalidJob::Queue),
+        (job().key("é".repeat(201)), InvalidJob::Key),
+        (job().tag("a\nb"), InvalidJob::Tags),
+        ((0..51).fold(job(), |job, n| job.tag(n.to_string())), InvalidJob::Tags),
+        (job().priority(5), InvalidJob::Priority),
+        (job().max_attempts(0), InvalidJob::MaxAttempts),
+        (job().run_at(beyond), InvalidJob::Due),
+        (job().delay(std::time::Duration::from_secs(3_000_000 * 86_400)), InvalidJob::Due),
+        (job().unique(forever), InvalidJob::UniqueWindow),
+        (job().unique(unique), InvalidJob::Args(NotStorable::Nul)),
+        (NewJob::raw("k", json!([1])), InvalidJob::List),
+        (NewJob::raw("k", json!({ "a": "\0" })), InvalidJob::Args(NotStorable::Nul)),
+    ] {
+        let refused = enqueue_many(&mut tx, &[job(), bad.clone()]).await;
+        let Err(QueueError::InvalidJob(told)) = &refused else { panic!("{bad:?}: {refused:?}") };
+        assert_eq!(*told, problem, "{bad:?}");
+    }
+    enqueue(&mut tx, job().run_at(time::macros::datetime!(-9999-01-01 0:00 +10))).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(count(&db.pool, "select count(*) from queue.jobs").await, 1);
+}
+
+#[tokio::test]
+async fn a_filter_that_nothing_can_match_finds_nothing() {
+    let db = database().await;
+    let mut conn = db.pool.acquire().await.unwrap();
+    enqueue(&mut conn, NewJob::raw("k", json!({ "a": 1 }))).await.unwrap();
+    let all = JobFilter::default;
+    let wanted = |value: &str| vec![ArgsMatch::new("a", value)];
+    for filter in [
+        JobFilter { kinds: vec!["k\0".to_owned()], ..all() },
+        JobFilter { error: Some("\0".to_owned()), ..all() },
+        JobFilter { args: wanted("\"\\u0000\""), ..all() },
+        JobFilter { args: wanted("1e999999"), ..all() },
+        JobFilter { since: Some(time::macros::datetime!(9999-12-31 23:59:59 -10)), ..all() },
+        JobFilter { until: Some(time::macros::datetime!(-9999-01-01 0:00 +10)), ..all() },
+    ] {
+        let page = list(&mut conn, &filter, None, 10).await.unwrap();
+        assert!(page.jobs.is_empty(), "{filter:?}");
+    }
+    for filter in [
+        JobFilter { until: Some(time::macros::datetime!(9999-12-31 23:59:59 -10)), ..all() },
+        JobFilter { since: Some(time::macros::datetime!(-9999-01-01 0:00 +10)), ..all() },
+    ] {
+        let page = list(&mut conn, &filter, None, 10).await.unwrap();
+        assert_eq!(page.jobs.len(), 1, "{filter:?}");
+    }
 }

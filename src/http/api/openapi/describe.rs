@@ -14,7 +14,9 @@ pub(super) fn complete(document: &mut Value) {
     }
     for name in names_of_bodies(document) {
         // Bodies are read strictly (crate::http::wire::json_body).
-        document["components"]["schemas"][name]["additionalProperties"] = Value::Bool(false);
+        let schema = &mut document["components"]["schemas"][name];
+        schema["additionalProperties"] = Value::Bool(false);
+        allow_null(schema);
     }
     let paths = document["paths"].as_object_mut().expect("a document has paths");
     for operation in paths.values_mut().flat_map(operations) {
@@ -32,6 +34,31 @@ pub(super) fn complete(document: &mut Value) {
                 add_rate_limit(response);
             }
         }
+    }
+}
+
+/// Of a field that may be absent, null is as good as absent (crate::http::wire::field_types).
+fn allow_null(schema: &mut Value) {
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    let properties = schema["properties"].as_object_mut().into_iter().flatten();
+    for (_, field) in properties.filter(|(name, _)| !required.contains(&json!(name))) {
+        // Nothing counts beside a reference.
+        if let Some(reference) = field.get("$ref").cloned() {
+            *field = json!({ "allOf": [{ "$ref": reference }] });
+        }
+        field["nullable"] = Value::Bool(true);
+    }
+}
+
+/// The groups in the order of their first operations, so that the way in comes first; poem-openapi
+/// has them by name.
+pub(super) fn order_groups(document: &mut Value) {
+    let paths = document["paths"].as_object().into_iter().flat_map(|paths| paths.values());
+    let operations = paths.flat_map(|path| path.as_object().into_iter().flat_map(|it| it.values()));
+    let groups: Vec<Value> = operations.filter_map(|it| it["tags"].get(0).cloned()).collect();
+    let place = |group: &Value| groups.iter().position(|other| *other == group["name"]);
+    if let Some(tags) = document["tags"].as_array_mut() {
+        tags.sort_by_key(|group| place(group).unwrap_or(usize::MAX));
     }
 }
 

@@ -35,7 +35,7 @@ use serde_json::Value;
 
 use super::Apis;
 
-pub use self::routes::{allowed_methods, paths, routes_by_operation};
+pub use self::routes::{allowed_methods, choices, paths, routes_by_operation};
 
 const DESCRIPTION: &str = "\
 Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
@@ -57,6 +57,22 @@ Prometheus scrapes `GET /metrics`, which is no part of this document.";
 /// do not know its media type.
 const LEFT_OUT: [&str; 1] = ["/metrics"];
 
+/// The icon of the pages, which fetch none: a page's own would be asked for by the browser.
+const ICON: &str = "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg \
+    xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect width='16' height='16' rx='4' \
+    fill='%231f6feb'/%3E%3Cpath d='M4 8.5l3 3 5-6' fill='none' stroke='white' \
+    stroke-width='2'/%3E%3C/svg%3E\">";
+const VIEWPORT: &str = "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">";
+const SMALL_SCREENS: &str = include_str!("swagger_ui.css");
+/// Signs the webhooks that are tried out.
+const SIGNING: &str = include_str!("swagger_ui.js");
+const SIGNING_FORM: &str = "\
+<form class=\"surety-signing\" onsubmit=\"return false\"><label>Webhook secret \
+<input id=\"webhook-secret\" type=\"password\" autocomplete=\"off\" placeholder=\"whsec_…\" \
+onchange=\"surety.check(this)\"> Webhooks that you try out are signed with it. It stays in this \
+page.</label></form>
+";
+
 /// The service of these APIs, or of what stands for them.
 pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
     OpenApiService::new(apis, "Surety", env!("CARGO_PKG_VERSION"))
@@ -64,6 +80,11 @@ pub fn service<T: OpenApi>(apis: T) -> OpenApiService<T, ()> {
         .contact(ContactObject::new().name("The maintainers of Surety"))
         .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
         .server(ServerObject::new("/"))
+}
+
+fn replace_last(page: &str, old: &str, new: &str) -> String {
+    let at = page.rfind(old).expect("the crate's page has it");
+    [&page[..at], new, &page[at + old.len()..]].concat()
 }
 
 /// The APIs without any state: they can be described, not called.
@@ -101,6 +122,7 @@ impl Document {
         let raw = service(Described).spec();
         let mut described = serde_json::from_str(&raw).expect("poem-openapi writes JSON");
         describe::complete(&mut described);
+        describe::order_groups(&mut described);
         let mut finished = described.clone();
         let paths = finished["paths"].as_object_mut().expect("a document has paths");
         paths.retain(|path, _| !LEFT_OUT.contains(&path.as_str()));
@@ -131,7 +153,22 @@ impl Document {
     /// The page of Swagger UI, which needs nothing from any other server.
     pub fn swagger_ui(&self) -> String {
         let service = service(Described);
-        self.put_into(service.swagger_ui_html(), &service.spec(), "Swagger UI")
+        let page = self.put_into(service.swagger_ui_html(), &service.spec(), "Swagger UI");
+        // The last of each: what comes before is the crate's script, and the document.
+        let page = replace_last(
+            &page,
+            "<div id=\"ui\"></div>",
+            &format!(
+                "<style>{SMALL_SCREENS}</style>{SIGNING_FORM}<div id=\"ui\"></div>\n\
+                 <script>{SIGNING}</script>"
+            ),
+        );
+        let page = replace_last(
+            &page,
+            "filter: false,",
+            "filter: false,\n        requestInterceptor: surety.intercept,",
+        );
+        format!("<!doctype html>{page}")
     }
 
     /// The page of ReDoc, which needs nothing from any other server.
@@ -149,7 +186,7 @@ impl Document {
         let finished = self.finished.to_string().replace("</", "<\\/");
         page.replacen(raw, &finished, 1).replacen(
             &format!("<title>{title}</title>"),
-            "<title>Surety API</title>",
+            &format!("<title>Surety API</title>{ICON}{VIEWPORT}"),
             1,
         )
     }

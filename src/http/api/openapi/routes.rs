@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use poem::http::HeaderValue;
 use poem_openapi::OpenApi;
-use poem_openapi::registry::MetaPath;
+use poem_openapi::registry::{MetaPath, Registry};
 
 use crate::http::api::{Apis, docs};
+use crate::http::wire::parameter_reason::Choices;
 
 /// By poem's pattern of a path, what `Allow` says there. Paths outside of the document know only
 /// GET.
@@ -19,6 +20,17 @@ pub fn allowed_methods() -> HashMap<String, HeaderValue> {
 pub fn paths() -> Vec<String> {
     let documented = Apis::meta().into_iter().flat_map(|api| api.paths).map(|path| path.path);
     documented.chain(docs::PATHS.map(str::to_owned)).collect()
+}
+
+/// By the name of each type that has a list of values, these.
+pub fn choices() -> Choices {
+    let mut registry = Registry::new();
+    Apis::register(&mut registry);
+    let lists = registry.schemas.into_iter().filter(|(_, schema)| !schema.enum_items.is_empty());
+    let text = |value: serde_json::Value| value.as_str().map(str::to_owned);
+    let values = lists
+        .map(|(name, schema)| (name, schema.enum_items.into_iter().filter_map(text).collect()));
+    values.collect()
 }
 
 /// The paths of all documented operations, by their ids.

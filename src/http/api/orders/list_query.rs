@@ -84,8 +84,8 @@ impl<'a> ApiExtractor<'a> for OrderQuery {
         }
         Ok(Self {
             status: parameter(request, "status").await?,
-            created_from: parameter(request, "created_from").await?.map(|Moment(at)| at),
-            created_before: parameter(request, "created_before").await?.map(|Moment(at)| at),
+            created_from: parameter(request, "created_from").await?.map(Moment::boundary),
+            created_before: parameter(request, "created_before").await?.map(Moment::boundary),
             limit,
             cursor: parameter(request, "cursor").await?,
         })

@@ -166,7 +166,7 @@ impl WalletsApi {
         at: Query<Option<Moment>>,
     ) -> Result<BalanceFound, Refused<GetWallet>> {
         refuse_unknown_parameters(uri, &["at"])?;
-        let at = at.0.map(|Moment(at)| at);
+        let at = at.0.map(Moment::until);
         let (wallet, found) = in_transaction(&self.pool, async |conn| {
             let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0)).await?;
             let found = balance_at(conn, &wallet, at).await?;
@@ -236,8 +236,8 @@ impl WalletsApi {
         until: Query<Option<Moment>>,
     ) -> Result<StatementMade, Refused<GetWallet>> {
         refuse_unknown_parameters(uri, &["from", "until"])?;
-        let Moment(from) = from.0;
-        let period = (from, until.0.map(|Moment(until)| until));
+        let from = from.0.boundary();
+        let period = (from, until.0.map(Moment::boundary));
         let made = in_transaction(&self.pool, async |conn| {
             let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0)).await?;
             let made = statement(conn, &wallet, period, MAX_STATEMENT_ENTRIES);

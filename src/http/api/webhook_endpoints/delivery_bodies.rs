@@ -46,7 +46,7 @@ json_object! {
         let dry_run = dry_run?.unwrap_or(false);
         let replay = match (what?, since?) {
             (ReplayWhat::Failed, None) => Replay::Failed,
-            (ReplayWhat::All, Some(Moment(since))) => Replay::Since(since),
+            (ReplayWhat::All, Some(since)) => Replay::Since(since.boundary()),
             (ReplayWhat::Failed, Some(_)) => {
                 return fields.accept("since", Err("must be absent with \"failed\""));
             }

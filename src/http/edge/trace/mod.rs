@@ -25,6 +25,7 @@ use tracing::{Instrument, field};
 use self::route_names::RouteNames;
 use self::server_span::{Loss, cut};
 use crate::http::wire::request_id::{RequestId, X_REQUEST_ID};
+use crate::http::wire::shown_path::shown_path;
 use crate::queue::telemetry::LOG_CONTEXT_TARGET;
 
 /// The name of the `tracing` event that tells how a request ended.
@@ -135,7 +136,7 @@ impl RequestInProgress {
             cx: server_span::start(req, request_id, route.as_deref()),
             log_context,
             method: req.method().clone(),
-            path: cut(req.uri().path()),
+            path: cut(&shown_path(req.uri().path())),
             route,
             started: Instant::now(),
             ended: false,

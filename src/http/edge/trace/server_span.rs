@@ -9,11 +9,15 @@ use poem::http::{HeaderMap, Method, StatusCode, Version, header};
 use poem::{Addr, Request};
 
 use crate::http::wire::request_id::RequestId;
+use crate::http::wire::shown_path::shown_path;
 use crate::queue::telemetry::{REQUEST_ID, TraceContext};
 
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 /// The length to which a caller's text is cut before it goes to a span or a log line.
 const MAX_FOREIGN_CHARS: usize = 256;
+
+/// The most members of a `tracestate`.
+const MAX_TRACESTATE_MEMBERS: usize = 32;
 
 /// The reason that a request got no answer.
 #[derive(Clone, Copy, Debug)]
@@ -83,16 +87,26 @@ pub(super) fn lost(cx: &Context, reason: Loss) {
 }
 
 fn caller_context(headers: &HeaderMap) -> Context {
-    if !headers.contains_key("traceparent") {
-        return Context::new();
-    }
+    let mut parents = headers.get_all("traceparent").iter();
+    let (Some(parent), None) = (parents.next(), parents.next()) else { return Context::new() };
     let mut caller = TraceContext::default();
-    for name in ["traceparent", "tracestate"] {
-        if let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) {
-            caller.set(name, value.to_owned());
-        }
+    if let Ok(parent) = parent.to_str() {
+        caller.set("traceparent", parent.to_owned());
+    }
+    if let Some(state) = tracestate(headers) {
+        caller.set("tracestate", state);
     }
     caller.remote_context()
+}
+
+/// The members of all `tracestate` headers, in their order; none if there are more than the W3C
+/// allows, or what is no text.
+fn tracestate(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all("tracestate").iter().map(|value| value.to_str());
+    let values = values.collect::<Result<Vec<_>, _>>().ok()?;
+    let members = values.iter().flat_map(|value| value.split(',')).map(str::trim);
+    let members: Vec<&str> = members.filter(|member| !member.is_empty()).collect();
+    (members.len() <= MAX_TRACESTATE_MEMBERS).then(|| members.join(","))
 }
 
 fn span_name(method: &Method, route: Option<&str>) -> String {
@@ -106,7 +120,7 @@ fn span_name(method: &Method, route: Option<&str>) -> String {
 fn request_attributes(req: &Request) -> Vec<KeyValue> {
     let method = req.method();
     let mut attributes = vec![
-        KeyValue::new("url.path", cut(req.uri().path())),
+        KeyValue::new("url.path", cut(&shown_path(req.uri().path()))),
         KeyValue::new("url.scheme", req.scheme().as_str().to_owned()),
         KeyValue::new("network.protocol.version", protocol_version(req.version())),
     ];

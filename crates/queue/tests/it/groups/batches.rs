@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use surety_queue::groups::{Batch, BatchId, BatchStatus, Members, NewBatch};
 use surety_queue::operate::discarded::{self, Decision, Resolved};
-use surety_queue::{JobId, NewJob, QueueError, Unique, enqueue, enqueue_many};
+use surety_queue::{InvalidJob, JobId, NewJob, QueueError, Unique, enqueue, enqueue_many};
 
 use super::super::kinds::{
     Act, Batched, End, Pay, assert_invariants_hold, count, database, effects, enqueue_new, job,
@@ -270,18 +270,17 @@ async fn a_callback_that_could_not_be_enqueued_is_refused_with_its_batch() {
         assert!(matches!(error, Err(QueueError::Callback(found)) if found == why), "{why}");
     }
     let impossible = [
-        (NewJob::raw("x", json!({})).priority(9), "priority_is_known"),
-        (NewJob::raw("x", json!({})).max_attempts(0), "attempts_are_bounded"),
-        (NewJob::raw("", json!({})), "kind_is_named"),
-        (NewJob::raw("x", json!({})).queue(""), "queue_is_named"),
-        (NewJob::raw("x", json!({})).key("k".repeat(201)), "key_is_short"),
+        (NewJob::raw("x", json!({})).priority(9), InvalidJob::Priority),
+        (NewJob::raw("x", json!({})).max_attempts(0), InvalidJob::MaxAttempts),
+        (NewJob::raw("", json!({})), InvalidJob::Kind),
+        (NewJob::raw("x", json!({})).queue(""), InvalidJob::Queue),
+        (NewJob::raw("x", json!({})).key("k".repeat(201)), InvalidJob::Key),
     ];
     for (callback, expected) in impossible {
         let batch = Batch::new().on_completed(callback.clone());
         let error = batch.enqueue(&mut conn, Vec::new()).await.unwrap_err();
-        let QueueError::Database(error) = error else { panic!("{error}") };
-        let constraint = error.as_database_error().and_then(|error| error.constraint());
-        assert_eq!(constraint, Some(expected), "{callback:?}");
+        let QueueError::InvalidJob(told) = error else { panic!("{error}") };
+        assert_eq!(told, expected, "{callback:?}");
     }
     assert_eq!(count(&db.pool, "select count(*) from queue.batches").await, 0);
 }
