@@ -1,5 +1,6 @@
 //! The table of all pages and actions, with the right that each needs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use poem::http::{StatusCode, header};
@@ -19,7 +20,7 @@ use super::visit::receiving::{action, page};
 use super::work::{bulk, failures, job, jobs, operations, overview, queues, schedules, workers};
 use super::{assets, live, theme};
 use crate::http::edge::audience::ForAudience;
-use crate::http::wire::problem::{Choices, Problem};
+use crate::http::wire::problem::Problem;
 use crate::http::wire::request_body::BufferedBody;
 
 /// All pages as one endpoint, which answers every request and never fails.
@@ -169,7 +170,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pages<E> {
         let headers = request.headers().clone();
         let answer = self.inner.call(request).await;
         Ok(answer.unwrap_or_else(|error| {
-            refusals::bare(Problem::of(&error, &Choices::new()).into(), &headers)
+            refusals::bare(Problem::of(&error, &HashMap::new()).into(), &headers)
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::arguments::{parse_duration, parse_listen_address};
+use crate::arguments::parse_duration;
 use clap::{Args as ClapArgs, ValueEnum};
 use percent_encoding::percent_decode_str;
 use url::Url;

@@ -69,7 +69,8 @@ pub async fn intake(conn: &mut PgConnection) -> Result<Intake, sqlx::Error> {
     .await
 }
 
-/// Bodies that named a known transaction and were not the same, in figures.
+/// Bodies that named a known transaction and were not the same, and that nobody has decided over, in
+/// figures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Conflicts {
     /// The number of such bodies.
@@ -81,7 +82,8 @@ pub struct Conflicts {
     pub newest_at: Option<OffsetDateTime>,
 }
 
-/// Counts the bodies that named a known transaction and were not the same; up to 1,000.
+/// Counts the bodies that named a known transaction, were not the same, and wait for a decision; up to
+/// 1,000.
 ///
 /// # Errors
 ///
@@ -97,6 +99,7 @@ pub async fn count_conflicts(conn: &mut PgConnection) -> Result<Conflicts, sqlx:
         from (
           select first_seen_at
           from payments.transaction_conflicts
+          where resolution is null
           order by id desc
           limit $1::bigint + 1
         ) as newest

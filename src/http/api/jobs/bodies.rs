@@ -241,7 +241,7 @@ json_object! {
         let due = match (delay_secs?, run_at?) {
             (None, None) => Ok(Due::Now),
             (Some(secs), None) => Ok(Due::After(Duration::from_secs(secs.into()))),
-            (None, Some(Moment(at))) => Ok(Due::At(at)),
+            (None, Some(at)) => Ok(Due::At(at.boundary())),
             (Some(_), Some(_)) => Err("and run_at exclude each other"),
         };
         let due = fields.accept("delay_secs", due);

@@ -61,7 +61,7 @@ impl From<EnqueueError> for Problem {
             }
             EnqueueError::Priority => "priority",
             EnqueueError::MaxAttempts => "max_attempts",
-            EnqueueError::Jobs(_) => "",
+            EnqueueError::Invalid(_) | EnqueueError::Jobs(_) => "",
         };
         match error {
             EnqueueError::Jobs(error) => about_the_job(error),
