@@ -207,7 +207,11 @@ async fn no_operation_takes_a_field_that_it_does_not_know() {
             };
             let own_id = admin.id.to_string();
             let path = path.replace("{user_id}", &own_id).replace("{job_id}", "1");
-            let path = path.replace("{endpoint_id}", &own_id);
+            let path = path.replace("{endpoint_id}", &own_id).replace("{worker_id}", &own_id);
+            // Before anybody looks for it, the body is read.
+            let path = ["{operation_id}", "{conflict_id}", "{queue}", "{schedule}"]
+                .iter()
+                .fold(path, |path, name| path.replace(name, "1"));
             assert!(!path.contains('{'), "say what stands for the parameter of {path}");
             bodies += 1;
             let fields =

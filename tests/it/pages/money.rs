@@ -1,5 +1,6 @@
 //! Transactions, orders, the ledger and conflicts.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use surety::identity::api_keys::ActsAs;
 
@@ -10,8 +11,10 @@ use crate::support::ledger::run_jobs;
 use crate::support::money::{Customer, between, discard_job, over};
 use crate::support::{Answer, SimulatedBank, TestApi, event, event_of, eventually_async};
 
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
+
 fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// The page has all of these.

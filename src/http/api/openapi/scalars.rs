@@ -20,12 +20,28 @@ struct Scalar {
 }
 
 /// All kinds. Those that others refer to come first.
-fn all() -> [Scalar; 22] {
-    let scalar = |name, description, schema| Scalar { name, description, schema };
-    let text = |min: u32, max: u32| json!({ "type": "string", "minLength": min, "maxLength": max });
-    let at_most = |max: u32| json!({ "type": "string", "maxLength": max });
-    let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
-    [
+fn all() -> impl Iterator<Item = Scalar> {
+    of_money().into_iter().chain(of_people()).chain(of_operators())
+}
+
+fn scalar(name: &'static str, description: &'static str, schema: Value) -> Scalar {
+    Scalar { name, description, schema }
+}
+
+fn text(min: u32, max: u32) -> Value {
+    json!({ "type": "string", "minLength": min, "maxLength": max })
+}
+
+fn at_most(max: u32) -> Value {
+    json!({ "type": "string", "maxLength": max })
+}
+
+fn pattern(pattern: &str) -> Value {
+    json!({ "type": "string", "pattern": pattern })
+}
+
+fn of_money() -> Vec<Scalar> {
+    vec![
         scalar(
             "Amount",
             "An amount of money, in decimal notation. Answers have exactly the decimals of the \
@@ -71,12 +87,22 @@ fn all() -> [Scalar; 22] {
             json!({ "type": "string", "minLength": 1 }),
         ),
         scalar("AccountName", "The name of an account of a provider's.", text(1, 255)),
+    ]
+}
+
+fn of_people() -> Vec<Scalar> {
+    vec![
         scalar("EmailAddress", "An email address.", text(3, 254)),
         scalar("Password", "A password, as it was set.", text(1, 128)),
         scalar("NewPassword", "A password to be set.", text(15, 128)),
         scalar("OrderDescription", "Words of the payer's about an order.", at_most(140)),
         scalar("EndpointDescription", "Words of the owner's about an endpoint.", at_most(500)),
         scalar("EndpointUrl", "The address of an endpoint.", at_most(2048)),
+    ]
+}
+
+fn of_operators() -> Vec<Scalar> {
+    vec![
         scalar("FailureFingerprint", "The fingerprint of a failure.", {
             json!({ "type": "string", "maxLength": 16, "pattern": "^[0-9a-f]{16}$" })
         }),
