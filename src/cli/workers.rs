@@ -154,7 +154,7 @@ fn runs(jobs: &[RunningJob], now: OffsetDateTime) -> String {
     let mut told: Vec<String> = jobs.iter().take(MAX_JOBS_TOLD).map(told).collect();
     match jobs.len() {
         0 => "-".to_owned(),
-        ..=MAX_JOBS_TOLD => told.join(", "),
+        1..=MAX_JOBS_TOLD => told.join(", "),
         more => {
             told.push(format!("+{} more", more - MAX_JOBS_TOLD));
             told.join(", ")

@@ -25,16 +25,15 @@ const OWN_EXPORT: [(&str, &str); 3] = [
 /// Keeps the last traces of this process and its children, unless the environment says what is to
 /// become of spans. To be called before there is any other thread, and before telemetry is set up.
 pub fn keep_traces(args: &mut Args) {
-    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if EXPORT_SETTINGS.iter().any(|name| is_set(&name)) {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if EXPORT_SETTINGS.iter().any(|name| is_set(name)) {
         return;
     }
     // Without a port there are no traces to look at, and everything else.
     let Ok(receiver) = traces::Receiver::bind() else { return };
     let endpoint = format!("http://{}{}", receiver.address(), traces::PATH);
     let own = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.as_str())];
-    for (name, value) in own.into_iter().chain(OWN_EXPORT.into_iter().filter(|it| !is_set(&&it.0)))
-    {
+    for (name, value) in own.into_iter().chain(OWN_EXPORT.into_iter().filter(|it| !is_set(it.0))) {
         // SAFETY: no other thread runs yet that could read the environment.
         unsafe { std::env::set_var(name, value) };
     }

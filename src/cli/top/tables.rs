@@ -116,16 +116,16 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_cells_and_numbers_stand_at_the_right() {
         let expected = [
-            "QUEUE          WAITING  PAUSED BY",
-            "bank                12  ada",
-            "a\\u001b[2Jb     10000+  -",
+            "QUEUE        WAITING  PAUSED BY",
+            "bank              12  ada",
+            "a\\u001b[2Jb   10000+  -",
         ];
         assert_eq!(shown(80), expected);
     }
 
     #[test]
     fn columns_that_do_not_fit_are_left_out_from_the_right() {
-        assert_eq!(shown(22)[1], "bank                12");
+        assert_eq!(shown(22)[1], "bank              12");
         assert_eq!(shown(12)[2], "a\\u001b[2Jb");
         assert_eq!(shown(9)[2], "a\\u001b[…");
         for width in 0..40 {

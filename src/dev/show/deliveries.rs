@@ -52,7 +52,7 @@ impl Inbox {
                 endpoints::delete(pool, Scope::All, EndpointId(old.id), &by).await?;
             }
         }
-        let reach = ReachArgs { webhook_allow_private: true, ..ReachArgs::default() };
+        let reach = ReachArgs { webhook_allow_private: true };
         let change = EndpointChange {
             url: Some(url),
             description: Some(Some(DESCRIPTION.to_owned())),

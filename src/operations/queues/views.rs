@@ -161,5 +161,5 @@ pub async fn pause_of(
         (QueueScope::All, Some(_)) => false,
     };
     // That of the queue itself comes after that of all.
-    Ok(pauses.into_iter().filter(|(queue, _)| is_meant(queue)).next_back().map(|(_, pause)| pause))
+    Ok(pauses.into_iter().rfind(|(queue, _)| is_meant(queue)).map(|(_, pause)| pause))
 }

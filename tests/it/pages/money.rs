@@ -92,7 +92,7 @@ async fn an_order_is_shown_with_its_hold_its_calls_and_its_entries() {
     let path = format!("/ui/orders/{}", transfer.as_str().unwrap());
     has(&api.get(&path).await, &["30.00 USD of", "is held for it.", "No money has moved."]);
     let wallet = format!("/ui/ledger/{}", ada.wallet);
-    has(&api.get(&wallet).await, &["100.00", "30.00", "70.00", &deposit.as_str().unwrap()]);
+    has(&api.get(&wallet).await, &["100.00", "30.00", "70.00", deposit.as_str().unwrap()]);
     assert_eq!(api.get("/ui/orders/0").await.status, 404);
     assert_eq!(api.get("/ui/ledger/0").await.status, 404);
 }
@@ -106,7 +106,7 @@ async fn an_order_that_was_given_up_is_decided_over_from_its_page() {
     let answer = ada.order(&api, "/v1/transfers", &body).await.json();
     let id = answer["id"].as_str().unwrap();
     let order = surety::ids::OrderId(id.parse().unwrap());
-    let job = discard_job(&mut *api.pool.acquire().await.unwrap(), order).await;
+    let job = discard_job(&mut api.pool.acquire().await.unwrap(), order).await;
     let (page, path) = (format!("/ui/orders/{id}"), format!("/ui/jobs/{job}/write-off"));
     let fields = [("reason", "paid by hand"), ("back", page.as_str())];
 

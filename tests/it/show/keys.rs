@@ -134,8 +134,8 @@ async fn a_bank_that_is_down_makes_a_deposit_wait_and_not_fail() {
 /// The address of the newest trace that was printed.
 fn trace_url(shown: &str) -> String {
     let words = shown.split_whitespace();
-    let urls = words.filter(|word| word.starts_with("http://") && word.contains("/ui/traces/"));
-    urls.last().unwrap().to_owned()
+    let mut urls = words.filter(|word| word.starts_with("http://") && word.contains("/ui/traces/"));
+    urls.next_back().unwrap().to_owned()
 }
 
 async fn get(url: &str) -> String {
