@@ -79,7 +79,7 @@ pub async fn list(
 pub struct ShownOrder {
     /// The order.
     pub order: Order,
-    /// What happened to it, in order.
+    /// The events about it, in order.
     pub timeline: Vec<TimelineEvent>,
     /// Its two entries in the ledger, what left first; none before it is completed.
     pub entries: Vec<AccountEntry>,

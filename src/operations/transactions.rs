@@ -48,7 +48,7 @@ pub async fn find(
 pub struct ShownTransaction {
     /// The transaction.
     pub transaction: Transaction,
-    /// What happened to it, in order.
+    /// The events about it, in order.
     pub timeline: Vec<TimelineEvent>,
     /// Its two entries in the ledger, what left first; none before it is settled.
     pub entries: Vec<AccountEntry>,

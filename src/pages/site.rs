@@ -34,7 +34,7 @@ pub struct SiteParts {
     pub passwords: PasswordSignIns,
     /// Knows how often may be asked.
     pub rate_limits: RateLimits,
-    /// Whether one has to sign in.
+    /// The way in: open, or by signing in.
     pub entry: Entry,
     /// The callers who are answered at all.
     pub audience: Audience,

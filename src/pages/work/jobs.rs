@@ -33,7 +33,7 @@ struct JobsPage {
     newest: Option<String>,
     older: Option<String>,
     is_filtered: bool,
-    /// What can be done with all that match.
+    /// The actions on all that match.
     actions: Vec<Choice>,
 }
 

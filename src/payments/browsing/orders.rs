@@ -107,7 +107,7 @@ fn push_arm(
     query.push(" order by id desc limit ").push_bind(MAX_LOOKED_AT);
 }
 
-/// What the index does not know.
+/// The conditions that the index does not know.
 fn push_rest(query: &mut QueryBuilder<Postgres>, filter: &Filter, currency: Option<Currency>) {
     if !filter.kinds.is_empty() {
         query.push(" and kind = any (").push_bind(filter.kinds.clone()).push(")");

@@ -105,7 +105,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What the index does not know.
+/// The conditions that the index does not know.
 fn push_rest(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(status) = filter.status {
         query.push(" and status = ").push_bind(status);
