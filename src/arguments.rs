@@ -112,7 +112,8 @@ mod tests {
     fn a_duration_has_a_unit_and_a_bound() {
         assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(parse_duration("36525d"), Ok(LONGEST));
-        for text in ["abc", "", "5", "1.5h", "-1s"] {
+        assert_eq!(parse_duration("1.5h"), Ok(Duration::from_secs(5400)));
+        for text in ["abc", "", "5", "-1s"] {
             assert_eq!(parse_duration(text), Err(InvalidDuration::Unreadable), "{text:?}");
         }
         for text in ["3000000d", "18446744073709551615s", "99999999999999999999s", "101y"] {

@@ -41,12 +41,19 @@ fn require_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
         (Some(_), Some(_)) => refuse("The request has two Host headers."),
         (Some(host), None) => {
             let host = host.to_str().ok().filter(|host| !host.contains('@'));
-            match host.and_then(|host| host.parse::<Authority>().ok()) {
-                Some(_) => Ok(()),
-                None => refuse("The Host header is not HOST or HOST:PORT."),
+            match host.is_some_and(is_authority) {
+                true => Ok(()),
+                false => refuse("The Host header is not HOST or HOST:PORT."),
             }
         }
     }
+}
+
+/// The parser takes any digits for a port.
+fn is_authority(host: &str) -> bool {
+    let after_address = host.rsplit(']').next().unwrap_or_default();
+    let port = after_address.split_once(':').map_or("", |(_, port)| port);
+    host.parse::<Authority>().is_ok() && (port.is_empty() || port.parse::<u16>().is_ok())
 }
 
 /// Bodies come with their length or in chunks: no other coding (RFC 9112, 6.1), and not both.

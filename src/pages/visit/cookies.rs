@@ -17,7 +17,7 @@ pub(in crate::pages) const NOTICE: &str = "surety_notice";
 pub(in crate::pages) enum Lifetime {
     /// Until the browser is closed.
     UntilClosed,
-    /// Its life in seconds; 0 deletes it.
+    /// A number of seconds; 0 deletes it.
     Secs(u32),
 }
 

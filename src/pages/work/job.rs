@@ -34,7 +34,7 @@ struct JobPage {
     ended: Vec<EndedAttempt>,
     has_errors: bool,
     decisions: Vec<Decision>,
-    /// The subject of the job, and its page.
+    /// The transaction or order that it is about, and its page.
     subject: Option<(&'static str, String, String)>,
     trace: Option<String>,
     is_trace_kept: bool,

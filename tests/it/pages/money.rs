@@ -44,13 +44,13 @@ async fn a_transaction_is_shown_with_all_that_happened_to_it() {
             "Completed",
             "transaction.completed",
             r#"href="/ui/jobs/"#,
-            r#"href="/ui/transactions?account=acc%5Fuser%5F789""#,
+            r#"href="/ui/transactions?account=acc_user_789""#,
             ">acc_merchant_456</a> <span class=\"dim\">entry 1</span>",
         ],
     );
     assert_eq!(api.get("/ui/transactions/nothing").await.status, 404);
     let list = api.get("/ui/transactions").await;
-    has(&list, &[r#"href="/ui/transactions/txn%5F1""#, "1500.00 USD", "Completed"]);
+    has(&list, &[r#"href="/ui/transactions/txn_1""#, "1500.00 USD", "Completed"]);
 }
 
 #[tokio::test]
