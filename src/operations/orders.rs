@@ -79,11 +79,7 @@ pub async fn list(
 pub struct ShownOrder {
     /// The order.
     pub order: Order,
-<<<<<<< HEAD
-    /// Events of its life, in order.
-=======
     /// The events about it, in order.
->>>>>>> pages2
     pub timeline: Vec<TimelineEvent>,
     /// Its two entries in the ledger, what left first; none before it is completed.
     pub entries: Vec<AccountEntry>,

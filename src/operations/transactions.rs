@@ -48,11 +48,7 @@ pub async fn find(
 pub struct ShownTransaction {
     /// The transaction.
     pub transaction: Transaction,
-<<<<<<< HEAD
-    /// Events of its life, in order.
-=======
     /// The events about it, in order.
->>>>>>> pages2
     pub timeline: Vec<TimelineEvent>,
     /// Its two entries in the ledger, what left first; none before it is settled.
     pub entries: Vec<AccountEntry>,

@@ -34,11 +34,7 @@ pub struct SiteParts {
     pub passwords: PasswordSignIns,
     /// Knows how often may be asked.
     pub rate_limits: RateLimits,
-<<<<<<< HEAD
-    /// The way in: by signing in, or open.
-=======
     /// The way in: open, or by signing in.
->>>>>>> pages2
     pub entry: Entry,
     /// The callers who are answered at all.
     pub audience: Audience,

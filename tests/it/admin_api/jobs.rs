@@ -76,11 +76,15 @@ async fn a_parameter_that_makes_no_sense_is_refused_and_never_a_fault_of_ours() 
         "limit=0",
         "limit=201",
         "cursor=AAAA",
+        // Jobs are of the years from 1970 to 2199.
+        "since=9999-12-31T23:59:59Z",
+        "until=0001-01-01T00:00:00Z",
+        "since=90000y",
     ] {
         let answer = desk.get(&format!("/v1/jobs?{query}")).await;
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
     }
-    for query in ["since=9999-12-31T23:59:59Z", "until=0001-01-01T00:00:00Z", "since=90000y"] {
+    for query in ["since=2199-12-31T23:59:59Z", "until=1970-01-01T00:00:00Z", "since=99y"] {
         desk.read(&format!("/v1/jobs?{query}")).await;
     }
     let many = format!("/v1/jobs?{}", vec!["id=1"; 201].join("&"));
