@@ -107,7 +107,8 @@
 //! - [`metrics`]: the table of all figures, and what they are counted with.
 //! - [`traces`]: the last traces, in memory, for `app dev`.
 //! - [`money`], [`ids`], [`arguments`] (values of flags and settings), [`standard_webhooks`] (how
-//!   webhooks are signed), and [`invariants`] from the queue's crate: words that everything may use.
+//!   webhooks are signed), and [`invariants`] from the queue's crate: words that everything may
+//!   use.
 //! - `migrations/`: the tables of the app by topic, its functions and triggers in
 //!   `migrations/functions/`, by the rules of `crates/queue/schema/README.md`.
 //!

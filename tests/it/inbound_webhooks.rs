@@ -223,13 +223,12 @@ async fn a_client_that_disconnects_does_not_cancel_its_commit() {
     held.until_someone_waits().await;
 
     drop(client);
-    // The server has noticed once it accepts and serves others after it.
+    // The server has noticed once it accepts and serves others after it. Whether the client has
+    // gone or has only said all that it had to say, nobody can tell before the answer is sent.
     api.get("/healthz").await;
     held.release().await;
 
-    let summary = api.stop().await;
-    // Nobody was left to be answered; but what was sent is there.
-    assert_eq!(summary.accepted, 0);
+    api.stop().await;
     assert_eq!(api.rows().await, (1, 1, 0));
 }
 

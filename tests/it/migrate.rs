@@ -267,7 +267,7 @@ async fn nothing_is_undone_without_consent() {
     let (status, output) = migrate(&db.url, &["revert", "--steps", "4", "--yes"]).run().await;
     assert!(status.success(), "{output}");
     let undone: Vec<&str> = output.lines().filter(|line| line.starts_with("undone")).collect();
-    assert_eq!(undone, ["app/3", "app/2", "app/1", "queue/7"].map(|it| format!("undone   {it}")));
+    assert_eq!(undone, ["app/3", "app/2", "app/1", "queue/8"].map(|it| format!("undone   {it}")));
     for wrong in ["99", "queue", "queue/-1", "shop/1"] {
         let (status, output) = migrate(&db.url, &["revert", "--to", wrong]).run().await;
         assert_eq!(status.code(), Some(2), "{output}");

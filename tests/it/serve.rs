@@ -41,7 +41,7 @@ async fn beyond_loopback_it_wants_a_secret_or_to_be_told_otherwise() {
 
     let (status, output) = serve(&db, &open_to_all).run().await;
 
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(status.code(), Some(78));
     assert!(
         output.contains("without a webhook secret") && output.contains("--allow-unsigned"),
         "{output}"
@@ -57,7 +57,7 @@ async fn a_bad_secret_is_refused_and_not_repeated() {
     let db = TestDb::new().await;
     for bad in ["whsec_c2hvcnQtYnV0LXNlY3JldA==", "hunter2-hunter2-hunter2"] {
         let (status, output) = serve(&db, &[]).env("APP_WEBHOOK_SECRETS", bad).run().await;
-        assert_eq!(status.code(), Some(1));
+        assert_eq!(status.code(), Some(78));
         assert!(output.contains("a webhook secret"), "{output}");
         assert!(!output.contains(bad) && !output.contains("c2hvcnQ"), "{output}");
     }

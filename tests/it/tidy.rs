@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 /// The lower rings do not know each other, so each can be read, tested and moved alone. A module
 /// that joins two of them is an edge (`http`, `operations`, `jobs`) or above. `cli` reaches them
 /// through `operations` alone, so that no rule can sit in it. `arguments`, `money`, `ids`,
-/// `metrics`, `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by the
-/// binary, and by the composition roots for the export of figures: the others speak to `tracing`
-/// and `opentelemetry`, and it shows what they say.
+/// `metrics`, `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by
+/// the binary, and by the composition roots for the export of figures: the others speak to
+/// `tracing` and `opentelemetry`, and it shows what they say.
 const MAY_USE: [(&str, &[&str]); 33] = [
     ("main", &["cli"]),
     ("lib", &[]),

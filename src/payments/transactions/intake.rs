@@ -69,8 +69,7 @@ pub async fn intake(conn: &mut PgConnection) -> Result<Intake, sqlx::Error> {
     .await
 }
 
-/// Bodies that named a known transaction and were not the same, and that nobody has decided over, in
-/// figures.
+/// Bodies that named a known transaction, were not the same, and wait for a decision, in figures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Conflicts {
     /// The number of such bodies.
@@ -82,8 +81,8 @@ pub struct Conflicts {
     pub newest_at: Option<OffsetDateTime>,
 }
 
-/// Counts the bodies that named a known transaction, were not the same, and wait for a decision; up to
-/// 1,000.
+/// Counts the bodies that named a known transaction, were not the same, and wait for a decision;
+/// up to 1,000.
 ///
 /// # Errors
 ///

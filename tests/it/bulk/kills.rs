@@ -79,11 +79,15 @@ async fn a_cancel_takes_hold_between_two_chunks_and_what_was_done_stays() {
     let cancelled = cancelling.await.unwrap();
     working.await.unwrap();
 
-    assert_eq!((cancelled.state, cancelled.done), (BulkState::Cancelled, 1_000));
+    // It waits for the chunk under way, and one more may overtake it.
+    let done = cancelled.done;
+    assert_eq!(cancelled.state, BulkState::Cancelled);
+    assert!([1_000, 1_500].contains(&done), "{done}");
     assert_eq!(cancelled.cancelled_by.as_deref(), Some("cli:ada"));
-    assert_eq!(count(&db.pool, "select count(*) from queue.resolutions").await, 1_000);
+    let decided = count(&db.pool, "select count(*) from queue.resolutions").await;
+    assert_eq!(u64::try_from(decided), Ok(done));
     let after = find(&db.pool, id).await;
-    assert_eq!((after.state, after.done), (BulkState::Cancelled, 1_000));
+    assert_eq!((after.state, after.done), (BulkState::Cancelled, done));
     let state: String = sqlx::query_scalar("select queue.state_of($1)")
         .bind(after.job_id.unwrap())
         .fetch_one(&db.pool)

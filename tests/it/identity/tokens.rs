@@ -61,7 +61,7 @@ impl Forger {
     async fn assert_refused(&self, what: &str, token: &str) {
         let answer = self.try_token(token).await;
         assert_eq!((answer.status, answer.code().as_str()), (401, "unauthenticated"), "{what}");
-        assert_eq!(answer.header("www-authenticate"), "Bearer", "{what}");
+        assert_eq!(answer.header("www-authenticate"), "Bearer error=\"invalid_token\"", "{what}");
         let anonymous = send(self.api.request("GET", &self.person.path())).await;
         let without_id = |answer: &Answer| with(&answer.json(), "request_id", Value::Null);
         assert_eq!(without_id(&answer), without_id(&anonymous), "{what}");

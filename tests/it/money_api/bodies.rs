@@ -234,6 +234,6 @@ async fn no_operation_takes_a_field_that_it_does_not_know() {
             }
         }
     }
-    assert_eq!(bodies, 16);
+    assert_eq!(bodies, 38);
     assert_eq!(api.count("select count(*) from payments.orders").await, 0);
 }

@@ -191,6 +191,11 @@ async fn a_replay_sends_what_failed_or_all_since_a_moment_and_counts_first() {
     // Of before the endpoint.
     let path = world.transfer(&payer, &payee, "1 USD").await;
     payer.finished(&world.api, &path).await;
+    eventually_async("nobody is left to be told of it", async || {
+        let left = "select count(*) from queue.jobs where kind = 'announce_outcomes'";
+        world.api.count(left).await == 0
+    })
+    .await;
     let (id, _) = world.endpoint(&payer.person, &inbox.url, json!({})).await;
     let path = world.transfer(&payer, &payee, "2 USD").await;
     payer.finished(&world.api, &path).await;
