@@ -68,7 +68,6 @@ async fn a_parameter_that_makes_no_sense_is_refused_and_never_a_fault_of_ours() 
         "decided=maybe",
         "where=pages",
         "where=%3D3",
-        "where=a%3D%7B%22b%22%3A%22%5Cu0000%22%7D",
         "kind=%00",
         "kind=",
         "error=a&error=b",
@@ -84,7 +83,9 @@ async fn a_parameter_that_makes_no_sense_is_refused_and_never_a_fault_of_ours() 
         let answer = desk.get(&format!("/v1/jobs?{query}")).await;
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
     }
-    for query in ["since=2199-12-31T23:59:59Z", "until=1970-01-01T00:00:00Z", "since=99y"] {
+    // No job has such arguments.
+    let nul = "where=a%3D%7B%22b%22%3A%22%5Cu0000%22%7D";
+    for query in ["since=2199-12-31T23:59:59Z", "until=1970-01-01T00:00:00Z", "since=99y", nul] {
         desk.read(&format!("/v1/jobs?{query}")).await;
     }
     let many = format!("/v1/jobs?{}", vec!["id=1"; 201].join("&"));

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::support::eventually_async;
 
 #[tokio::test]
 async fn a_failed_attempt_is_repeated_under_the_same_id_and_all_of_them_are_recorded() {
