@@ -265,7 +265,7 @@ async fn a_commit_without_an_answer_is_resolved_by_its_own_fence_only() {
 }
 
 /// What writes `queue.jobs` without asking a fence, and why it may.
-const WRITE_WITHOUT_FENCE: [(&str, &str); 18] = [
+const WRITE_WITHOUT_FENCE: [(&str, &str); 19] = [
     ("enqueue_one.sql", "makes jobs"),
     ("enqueue_many.sql", "makes jobs"),
     ("queue.enqueue", "makes jobs"),
@@ -276,6 +276,7 @@ const WRITE_WITHOUT_FENCE: [(&str, &str); 18] = [
     ("queue.claim_by_key", "takes jobs that nobody has, and gives out the fence"),
     ("queue.rescue", "takes jobs from workers whose lease is over, by the database's clock"),
     ("queue.cancel_waiting", "ends jobs that nobody has"),
+    ("queue.cancel_waiting_jobs", "ends jobs that nobody has"),
     ("unblock_key.sql", "makes jobs due that nobody has"),
     ("queue.cancel", "only leaves a request with a job that somebody has"),
     ("queue.settle_waiting", "releases or cancels jobs that wait for others, so nobody has them"),

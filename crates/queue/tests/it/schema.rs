@@ -366,7 +366,10 @@ async fn the_newest_migration_can_be_undone_and_applied_again_with_jobs_in_every
     let version = QUEUE.migrations.len() as i64 - 1;
     let target = [Target { schema: &QUEUE, version }];
     schema::revert(&db.pool, &target, Patience::default()).await.unwrap();
-    assert_eq!(jobs(&db.pool).await, before);
+    // The view of all jobs goes with the columns that it shows.
+    let left =
+        "select (select count(*) from queue.jobs) + (select count(*) from queue.finished_jobs)";
+    assert_eq!(count(&db.pool, left).await, 6);
     surety_queue::migrate(&db.pool).await.unwrap();
     assert_eq!(jobs(&db.pool).await, before);
 

@@ -252,7 +252,7 @@ pub(super) async fn cancel_left_over(conn: &mut PgConnection) -> usize {
 
 /// Whether the job runs again.
 pub(super) async fn redrive(conn: &mut PgConnection, id: i64) -> bool {
-    decide(conn, vec![id], file!("redrive")).await
+    decide(conn, id, file!("redrive")).await
 }
 
 /// Whether the job was written off.
@@ -260,11 +260,8 @@ pub(super) async fn dismiss(conn: &mut PgConnection, id: i64) -> bool {
     decide(conn, id, file!("dismiss")).await
 }
 
-async fn decide<T>(conn: &mut PgConnection, ids: T, statement: &'static str) -> bool
-where
-    for<'q> T: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + 'q,
-{
-    let decided = sqlx::query(statement).bind(ids).bind("ada").bind("the bank is back");
+async fn decide(conn: &mut PgConnection, id: i64, statement: &'static str) -> bool {
+    let decided = sqlx::query(statement).bind(vec![id]).bind("ada").bind("the bank is back");
     decided.fetch_optional(conn).await.unwrap().is_some()
 }
 
