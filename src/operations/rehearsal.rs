@@ -1,6 +1,6 @@
 //! Rehearsals: payments that are made up to be watched, and what became of them, for `app dev`.
 //!
-//! Unlike a [`trigger`](super::trigger), which executes what it makes, these are left to the
+//! Unlike a [`super::trigger`], which executes what it makes, these are left to the
 //! workers that run: what they do, or what is done to them, is what there is to be seen.
 //!
 //! Errors are `anyhow`'s, as in [`demo_data`]: a caller can only show them.

@@ -37,7 +37,7 @@
 //! 2. A file in the folder of its subject, `work/` or a new one: the struct of its template, and a
 //!    handler `async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>` that reads like a list
 //!    of steps: check the query (`visit.query.only`), `visit.connect()`, call the operation,
-//!    [`Answer::page`](visit::answer::Answer::page). The frame is `visit.frame("Title")`.
+//!    `Answer::page`. The frame is `visit.frame("Title")`.
 //! 3. Its template in `templates/`: `{% extends "layout.html" %}`, `{% import "ui.html" as ui %}`,
 //!    and the components of `ui.html`. A page with `ui::live()` in its head follows what happens:
 //!    each element with `data-live` and an `id` is refreshed, and nothing else. Text stands in
