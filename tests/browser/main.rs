@@ -77,7 +77,7 @@ async fn fill(api: &TestApi) -> Value {
         assert_eq!(api.post(event(&format!("txn_{number}"))).await.status, 202);
     }
     // Its arguments are none of its kind's: the worker gives it up, with an error.
-    let discarded = enqueue(&api.pool, "send_notice", "{}", "default").await;
+    let discarded = enqueue(&api.pool, "settle_transaction", "{}", "default").await;
     let args = json!({ "text": HOSTILE, "amount": "10000000000000000000000.10" }).to_string();
     let hostile = enqueue(&api.pool, HOSTILE, &args, HOSTILE).await;
     let failed = give_up_many(&api.pool).await;
@@ -101,7 +101,8 @@ async fn fill(api: &TestApi) -> Value {
 }
 
 async fn enqueue(pool: &PgPool, kind: &str, args: &str, queue: &str) -> i64 {
-    let sql = "select job_id from queue.enqueue($1, $2::jsonb, queue => $3)";
+    let sql =
+        "select job_id from queue.enqueue($1, $2::jsonb, queue => $3, max_attempts => 1::smallint)";
     sqlx::query_scalar(sql).bind(kind).bind(args).bind(queue).fetch_one(pool).await.unwrap()
 }
 
