@@ -101,8 +101,7 @@ async fn fill(api: &TestApi) -> Value {
 }
 
 async fn enqueue(pool: &PgPool, kind: &str, args: &str, queue: &str) -> i64 {
-    let sql =
-        "select job_id from queue.enqueue($1, $2::jsonb, queue => $3, max_attempts => 1::smallint)";
+    let sql = "select job_id from queue.enqueue($1, $2::jsonb, queue => $3, max_attempts => 1)";
     sqlx::query_scalar(sql).bind(kind).bind(args).bind(queue).fetch_one(pool).await.unwrap()
 }
 

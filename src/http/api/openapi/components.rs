@@ -20,6 +20,9 @@ struct Part<'a> {
 /// Shares all that can be shared.
 pub(super) fn share(document: &mut Value) {
     scalars::share(document);
+    let schemas = document["components"]["schemas"].clone();
+    spell_out_nullable(document, &schemas);
+    leave_out_unused(document);
     // Headers before the responses that hold them.
     let headers = referred_to("headers", headers(document), 2);
     let parameters = referred_to("parameters", parameters(document), 2);
@@ -34,6 +37,41 @@ pub(super) fn share(document: &mut Value) {
         members.sort_keys();
     }
     components.sort_keys();
+}
+
+/// Removes the schemas that nothing refers to.
+fn leave_out_unused(document: &mut Value) {
+    let text = document.to_string();
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.retain(|name, _| text.contains(&format!("\"#/components/schemas/{name}\"")));
+    }
+}
+
+/// Writes out each schema that may be null and else is another one: OpenAPI 3.0 knows `nullable`
+/// beside a `type` only, and a reference that is one of all conditions refuses null.
+fn spell_out_nullable(value: &mut Value, schemas: &Value) {
+    if let Value::Object(schema) = &mut *value
+        && schema.contains_key("nullable")
+        && !schema.contains_key("type")
+    {
+        let all_of = schema.remove("allOf");
+        let reference = all_of.as_ref().and_then(|all_of| all_of[0]["$ref"].as_str());
+        let name = reference.and_then(|it| it.strip_prefix("#/components/schemas/"));
+        match name.and_then(|name| schemas[name].as_object()) {
+            Some(meant) => meant.iter().for_each(|(key, part)| {
+                schema.entry(key.clone()).or_insert_with(|| part.clone());
+            }),
+            // Whatever has no type may be null anyway.
+            None => _ = schema.remove("nullable"),
+        }
+    }
+    match value {
+        Value::Object(members) => {
+            members.values_mut().for_each(|member| spell_out_nullable(member, schemas));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| spell_out_nullable(item, schemas)),
+        _ => {}
+    }
 }
 
 /// Puts a reference in the place of each part that the document has at least `least` times, and

@@ -111,7 +111,7 @@ fn of_operators() -> Vec<Scalar> {
         scalar("JobKey", "The key that jobs share.", at_most(200)),
         scalar("LimitText", "A limit of a queue as people write it.", at_most(40)),
         scalar(
-            "Version",
+            "EntityVersion",
             "The ETag of a thing, or `*` for any.",
             pattern(r#"^(\*|"[0-9a-z-]{1,100}")$"#),
         ),
