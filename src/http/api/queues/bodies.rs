@@ -17,7 +17,7 @@ use crate::operations::{MAX_REASON_CHARS, Reason};
 
 /// A queue.
 #[derive(Debug, Serialize, Object)]
-#[oai(rename = "Queue")]
+#[oai(rename = "QueueState")]
 pub(in crate::http::api) struct QueueOut {
     /// The name of the queue.
     name: String,
