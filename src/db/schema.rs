@@ -53,6 +53,7 @@ pub static APP: Schema = Schema {
         "functions/payments.last_final_transaction",
         "functions/bank.refuse_change",
         "functions/events.refuse_change",
+        "functions/events.take_xid",
         "functions/events.unread",
         "functions/events.take",
         "functions/events.peek",

@@ -6,7 +6,7 @@ use surety::ids::EventId;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::support::TestDb;
+use crate::support::{TestDb, eventually_async as eventually};
 
 const READER: &str = "test";
 
@@ -118,6 +118,38 @@ async fn a_database_that_was_restored_from_a_dump_goes_on_behind_what_was_taken(
     late.commit().await.unwrap();
     record(&mut db.pool.acquire().await.unwrap(), "new").await;
     assert_eq!(take(&db.pool, 10).await, ["late", "new"]);
+}
+
+#[tokio::test]
+async fn an_event_that_got_its_number_first_is_not_passed_over_by_who_reads_from_the_beginning() {
+    let db = TestDb::new().await;
+    let mut conn = db.pool.acquire().await.unwrap();
+    events::reader::begin(&mut conn, READER, events::reader::Start::Beginning).await.unwrap();
+    // The first number of a sequence, and each 32nd after it, comes with a number of the transaction.
+    record(&mut conn, "first").await;
+    // It has its number, and nothing else yet, when the next one is there and taken.
+    let slow = sqlx::query(
+        "insert into events.events (id, type, subject, body, occurred_at)
+         values (
+           case when pg_sleep(1.5)::text is not null then gen_random_uuid() end,
+           'transaction.completed', 'slow', '{}', now()
+         )",
+    );
+    let slow = tokio::spawn({
+        let pool = db.pool.clone();
+        async move { slow.execute(&pool).await }
+    });
+    eventually("it has its number", async || {
+        let used = "select last_value = 2 from events.events_seq_seq";
+        sqlx::query_scalar(used).fetch_one(&db.pool).await.unwrap()
+    })
+    .await;
+    record(&mut conn, "quick").await;
+
+    assert_eq!(take(&db.pool, 10).await, ["first", "quick"]);
+    assert!(take(&db.pool, 10).await.is_empty());
+    slow.await.unwrap().unwrap();
+    assert_eq!(take(&db.pool, 10).await, ["slow"]);
 }
 
 #[tokio::test]
