@@ -15,7 +15,7 @@ use crate::writers::{self, Writers};
 const STREAM: &str = "SURETY";
 
 fn relay(database_url: &str, broker_url: &str, args: &[&str]) -> App {
-    App::command(["relay", "--create-stream", STREAM, "--from", "beginning", "--lease", "1s"])
+    App::command(["relay", "--create-stream", STREAM, "--from", "beginning", "--poll", "20ms"])
         .args(args)
         .env("DATABASE_URL", database_url)
         .env("APP_RELAY_TO", broker_url)
@@ -43,7 +43,7 @@ async fn none_is_lost_and_order_is_kept_whoever_is_killed() {
     let pool = migrated(&cluster, "surety").await;
     let url = cluster.url("surety");
     let mut nats = NatsServer::start().await;
-    let mut relaying = relay(&url, &nats.url(), &["--batch", "40", "--poll", "20ms"]);
+    let mut relaying = relay(&url, &nats.url(), &["--batch", "40", "--lease", "1s"]);
     relaying.wait_for_line("connected to").await;
     let writers = Writers::start(&pool);
 
@@ -54,7 +54,7 @@ async fn none_is_lost_and_order_is_kept_whoever_is_killed() {
         nats.start_again().await;
         tokio::time::sleep(Duration::from_millis(700)).await;
         relaying.kill().await;
-        relaying = relay(&url, &nats.url(), &["--batch", "40", "--poll", "20ms"]);
+        relaying = relay(&url, &nats.url(), &["--batch", "40", "--lease", "1s"]);
         tokio::time::sleep(Duration::from_millis(700)).await;
         if round == 1 {
             cluster.stop_immediate().await;
@@ -80,7 +80,7 @@ async fn a_stream_that_others_publish_to_keeps_the_order_too() {
     let db = TestDb::new().await;
     let nats = NatsServer::start().await;
     let writers = Writers::start(&db.pool);
-    let mut relaying = relay(&db.url, &nats.url(), &["--batch", "40", "--poll", "20ms"]);
+    let mut relaying = relay(&db.url, &nats.url(), &["--batch", "40", "--lease", "1s"]);
     relaying.wait_for_line("connected to").await;
     let jetstream = nats.jetstream().await;
     for number in 0..300 {
@@ -176,8 +176,10 @@ async fn who_lost_the_lease_neither_reads_nor_moves() {
 async fn figures_tell_the_lag_and_a_second_process_takes_over() {
     let db = TestDb::new().await;
     let mut nats = NatsServer::start().await;
-    let probe = ["--probe-listen", "127.0.0.1:0", "--poll", "20ms"];
-    let mut first = relay(&db.url, &nats.url(), &probe);
+    // Long enough for a machine that is busy: whoever is late loses the reader to the second one.
+    let lease = ["--lease", "5s"];
+    let mut first =
+        relay(&db.url, &nats.url(), &[&lease[..], &["--probe-listen", "127.0.0.1:0"]].concat());
     let line = first.wait_for_line("/metrics").await;
     let metrics = line.split("http://").nth(1).unwrap().split("/metrics").next().unwrap();
     let metrics = format!("http://{metrics}/metrics");
@@ -199,7 +201,9 @@ async fn figures_tell_the_lag_and_a_second_process_takes_over() {
     })
     .await;
     nats.start_again().await;
-    let mut second = relay(&db.url, &nats.url(), &["--poll", "20ms"]);
+    eventually_async("it is connected again", async || scrape().await.contains("_connected 1"))
+        .await;
+    let mut second = relay(&db.url, &nats.url(), &lease);
     second.wait_for_line("waiting to take over").await;
     first.signal(Signal::Stop);
     second.wait_for_line("connected to").await;

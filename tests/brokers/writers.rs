@@ -72,7 +72,7 @@ async fn is_written(pool: &PgPool, batch: &[NewEvent]) -> bool {
     let wrote: sqlx::Result<()> = async {
         let mut tx = pool.begin().await?;
         events::record(&mut tx, batch).await?;
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(50..200))).await;
         tx.commit().await
     }
     .await;
