@@ -1,8 +1,9 @@
 //! Values of flags and settings that many commands take: durations, moments, addresses to listen
-//! on, and files that hold a value. Each is bounded here, and refused with what would be right.
+//! on, secrets, and files that hold a value. Each is bounded here, and refused with what would be right.
 //!
 //! What is refused is never repeated: it may be a secret in the wrong variable.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -18,6 +19,30 @@ pub const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadSetting(pub String);
+
+/// A text whose `Debug` does not show it.
+#[derive(Clone)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
 
 /// A text that is no duration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -74,8 +74,8 @@ pub fn endpoint(
     let with_bodies = ForAudience::new(BufferedBody::new(operations, bodies), audience);
     let well_formed = WellFormed::new(with_bodies);
     let on_refusal = Box::new(move |path: &str, code| intake.count_refusal(path, code));
-    let without_errors = Problems::new(well_formed, openapi::allowed_methods(), on_refusal)
-        .naming(openapi::choices());
+    let (allow, choices) = (openapi::allowed_methods(), openapi::choices);
+    let without_errors = Problems::new(well_formed, (allow, choices), on_refusal);
     let limited = RateLimitHeaders::new(PagesOrApi::new(pages, without_errors), limits);
     let for_browsers = SecurityHeaders::new(Cors::new(limited, origins));
     let counted = RequestMetrics::new(for_browsers, &metrics, openapi::routes_by_operation());

@@ -3,8 +3,6 @@
 //! Each source is a function of its room that returns events of its own; here they are given one
 //! form and put in order. A source more is one more line in [`of_transaction`] and [`of_order`].
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -21,6 +19,7 @@ use crate::ids::OrderId;
 use crate::jobs::announcements;
 use crate::jobs::{ExecuteBankOrder, ExecuteTransfer, ResolveBankOrder, SettleTransaction};
 use crate::notices::{self, SubjectKind};
+use crate::operations::jobs::selection::ENQUEUED_WITHIN;
 use crate::payments::history::{self, MoneyEvent};
 use crate::payments::transactions::{self, TransactionError};
 use crate::payments::{LedgerError, orders};
@@ -35,8 +34,6 @@ const MAX_AUDITED: u16 = 200;
 const MAX_DELIVERIES: u16 = 100;
 const MAX_ATTEMPTS: u16 = 50;
 const MAX_MAILS: u16 = 50;
-/// A job is enqueued by the transaction that accepts what it is about: its times differ by less.
-const ENQUEUED_WITHIN: Duration = Duration::from_secs(30);
 
 /// All sources tell of one moment.
 pub(super) const SNAPSHOT: &str = "begin isolation level repeatable read read only";
@@ -171,8 +168,8 @@ pub(super) fn about_order(order: &orders::Order) -> JobFilter {
 fn jobs_about(kinds: &[&str], argument: ArgsMatch, at: OffsetDateTime) -> JobFilter {
     JobFilter {
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
-        since: at.checked_sub(ENQUEUED_WITHIN.try_into().unwrap_or_default()),
-        until: at.checked_add(ENQUEUED_WITHIN.try_into().unwrap_or_default()),
+        since: at.checked_sub(ENQUEUED_WITHIN),
+        until: at.checked_add(ENQUEUED_WITHIN),
         args: vec![argument],
         is_prompt: true,
         ..JobFilter::default()

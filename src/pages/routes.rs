@@ -1,6 +1,5 @@
 //! The table of all pages and actions, with the right that each needs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use poem::http::{StatusCode, header};
@@ -19,7 +18,9 @@ use super::traces::{list as trace_list, trace};
 use super::visit::receiving::{action, page};
 use super::work::{bulk, failures, job, jobs, operations, overview, queues, schedules, workers};
 use super::{assets, live, theme};
+use crate::http::api::openapi;
 use crate::http::edge::audience::ForAudience;
+use crate::http::edge::well_formed::WellFormed;
 use crate::http::wire::problem::Problem;
 use crate::http::wire::request_body::BufferedBody;
 
@@ -28,7 +29,7 @@ pub fn endpoint(parts: SiteParts) -> impl Endpoint<Output = Response> + 'static 
     let (bodies, audience) = (parts.bodies, parts.audience);
     let site = Arc::new(Site::new(parts));
     let inner = BufferedBody::new(routes(&site), bodies);
-    Pages { inner: ForAudience::new(inner, audience) }
+    Pages { inner: WellFormed::new(ForAudience::new(inner, audience)) }
 }
 
 fn routes(site: &Arc<Site>) -> Route {
@@ -170,7 +171,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pages<E> {
         let headers = request.headers().clone();
         let answer = self.inner.call(request).await;
         Ok(answer.unwrap_or_else(|error| {
-            refusals::bare(Problem::of(&error, &HashMap::new()).into(), &headers)
+            refusals::bare(Problem::of(&error, openapi::choices).into(), &headers)
         }))
     }
 }

@@ -1,7 +1,7 @@
 //! Conflicts: known ids of transactions that came again with other content. Each distinct body is
 //! kept once, and waits for somebody to decide over it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -9,6 +9,9 @@ use time::OffsetDateTime;
 use super::transactions::TransactionError;
 use crate::ids::{ConflictId, TransactionId};
 use crate::money::{Amount, Currency, Money};
+
+/// The most open conflicts that are counted.
+const MAX_COUNTED: i64 = 1_000;
 
 /// A decision over a conflict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, sqlx::Type)]
@@ -47,6 +50,18 @@ pub struct Conflict {
     pub reversal: Option<String>,
     /// Of a correction: the id of the transaction that moves theirs.
     pub correction: Option<String>,
+}
+
+/// Bodies that named a known transaction, were not the same, and wait for a decision, in figures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct OpenConflicts {
+    /// The number of such bodies.
+    pub bodies: i64,
+    /// True if there are more than were counted.
+    pub is_more: bool,
+    /// The moment at which the newest of them came for the first time; null if there is none.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub newest_at: Option<OffsetDateTime>,
 }
 
 /// The conflicts to list; all by default.
@@ -130,23 +145,9 @@ async fn list_open(
 ///
 /// When the database refuses.
 pub async fn find(conn: &mut PgConnection, id: ConflictId) -> sqlx::Result<Option<Conflict>> {
-    sqlx::query_as!(
-        Conflict,
-        r#"
-        select
-          conflict.id as "id: ConflictId", conflict.transaction_id, conflict.body, received_count,
-          first_seen_at, last_seen_at, resolution as "resolution: Resolution", resolved_by,
-          resolve_reason, resolved_at, reversal.transaction_id as "reversal?",
-          correction.transaction_id as "correction?"
-        from payments.transaction_conflicts as conflict
-        left join payments.transactions as reversal on reversal.id = conflict.reversal_id
-        left join payments.transactions as correction on correction.id = conflict.correction_id
-        where conflict.id = $1
-        "#,
-        id.0,
-    )
-    .fetch_optional(conn)
-    .await
+    let newest =
+        list(conn, &Filter::default(), Some(ConflictId(id.0.saturating_add(1))), 1).await?;
+    Ok(newest.into_iter().find(|conflict| conflict.id == id))
 }
 
 /// The body of a transaction as it was first received.
@@ -166,20 +167,29 @@ pub async fn body_of(
     .await
 }
 
-/// The number of open conflicts, counted up to `most`.
+/// Counts the bodies that named a known transaction, were not the same, and wait for a decision;
+/// up to 1,000.
 ///
 /// # Errors
 ///
 /// When the database refuses.
-pub async fn count_open(conn: &mut PgConnection, most: i64) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
+pub async fn count_open(conn: &mut PgConnection) -> Result<OpenConflicts, sqlx::Error> {
+    sqlx::query_as!(
+        OpenConflicts,
         r#"
-        select count(*) as "count!"
+        select
+          least(count(*), $1::bigint) as "bodies!",
+          count(*) > $1::bigint as "is_more!",
+          max(first_seen_at) as newest_at
         from (
-          select from payments.transaction_conflicts where resolution is null limit $1
-        ) as open
+          select first_seen_at
+          from payments.transaction_conflicts
+          where resolution is null
+          order by id desc
+          limit $1::bigint + 1
+        ) as newest
         "#,
-        most,
+        MAX_COUNTED,
     )
     .fetch_one(conn)
     .await

@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::assembly::assemble;
-pub use self::settings::{ApiArgs, NoSecretGiven, SecretText};
+pub use self::settings::{ApiArgs, NoSecretGiven};
 pub use crate::http::edge::audience::Audience;
 pub use crate::pages::Entry;
 

@@ -1,13 +1,12 @@
 //! Settings of the API that `app serve` and `app dev` share.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::arguments::{parse_duration, read_value};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 
+use crate::arguments::{SecretText, parse_duration, read_value};
 use crate::http::api::inbound_webhooks::ConflictAnswer;
 use crate::http::edge::caller::TransactionReaders;
 use crate::http::edge::cors::CorsOrigins;
@@ -128,22 +127,6 @@ pub struct ApiArgs {
 )]
 pub struct NoSecretGiven;
 
-/// A text whose `Debug` does not show it.
-#[derive(Clone)]
-pub struct SecretText(String);
-
-impl From<String> for SecretText {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(..)")
-    }
-}
-
 impl Default for ApiArgs {
     /// The values that hold when nothing is set.
     fn default() -> Self {
@@ -164,7 +147,7 @@ impl ApiArgs {
     /// When the file cannot be read, or what is set holds no secret or what is none.
     pub fn secrets(&self) -> anyhow::Result<Vec<WebhookSecret>> {
         let text = match (&self.webhook_secrets, &self.webhook_secrets_file) {
-            (Some(SecretText(text)), _) => text.clone(),
+            (Some(text), _) => text.as_str().to_owned(),
             (None, Some(file)) => read_value(file)
                 .context("the file that APP_WEBHOOK_SECRETS_FILE names cannot be read")?,
             (None, None) => return Ok(Vec::new()),

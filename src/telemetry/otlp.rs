@@ -71,13 +71,8 @@ pub(super) struct Export {
 /// Starts the export of spans if the environment asks for one.
 pub(super) fn from_env(resource: Resource) -> Result<Option<Export>, TelemetryError> {
     let Some(way) = Way::of(Signal::Traces, environment)? else { return Ok(None) };
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_http_client(way.client()?)
-        .with_timeout(way.timeout)
-        .with_protocol(Protocol::HttpBinary)
-        .build()
-        .map_err(|_| TelemetryError::Otlp)?;
+    let exporter = way.lead(SpanExporter::builder().with_http())?;
+    let exporter = exporter.build().map_err(|_| TelemetryError::Otlp)?;
     let provider =
         SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build();
     Ok(Some(Export { provider, collector: way.collector }))
@@ -88,13 +83,8 @@ pub(super) fn logs_from_env(
     resource: Resource,
 ) -> Result<Option<SdkLoggerProvider>, TelemetryError> {
     let Some(way) = Way::of(Signal::Logs, environment)? else { return Ok(None) };
-    let exporter = LogExporter::builder()
-        .with_http()
-        .with_http_client(way.client()?)
-        .with_timeout(way.timeout)
-        .with_protocol(Protocol::HttpBinary)
-        .build()
-        .map_err(|_| TelemetryError::Otlp)?;
+    let exporter = way.lead(LogExporter::builder().with_http())?;
+    let exporter = exporter.build().map_err(|_| TelemetryError::Otlp)?;
     let provider = SdkLoggerProvider::builder().with_resource(resource);
     Ok(Some(provider.with_batch_exporter(exporter).build()))
 }
@@ -122,6 +112,14 @@ pub(super) struct Way {
 }
 
 impl Way {
+    /// The same builder, of an exporter that goes this way.
+    fn lead<B: WithExportConfig + WithHttpConfig>(&self, builder: B) -> Result<B, TelemetryError> {
+        Ok(builder
+            .with_http_client(self.client()?)
+            .with_timeout(self.timeout)
+            .with_protocol(Protocol::HttpBinary))
+    }
+
     /// The way that the variables describe; `None` when the signal is not to be sent.
     pub(super) fn of(
         signal: Signal,

@@ -17,7 +17,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-pub use self::settings::{JobKeyArgs, SecretText, WebhookArgs, WorkerArgs};
+pub use self::settings::{JobKeyArgs, WebhookArgs, WorkerArgs};
 
 use crate::db::{self, DatabaseArgs};
 use crate::jobs::audit_keeper::AuditKeeper;

@@ -1,14 +1,13 @@
 //! Settings of a worker.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::arguments::{parse_duration, read_value};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use sqlx::PgPool;
 
+use crate::arguments::{SecretText, parse_duration, read_value};
 use crate::audit::export::ExportTarget;
 use crate::bank::BankArgs;
 use crate::deliveries::settings::ReachArgs;
@@ -135,8 +134,8 @@ impl JobKeyArgs {
     pub fn keyring(&self) -> anyhow::Result<Option<Keyring>> {
         match (&self.job_keys, &self.job_keys_file) {
             // An environment file that leaves the variable empty means none.
-            (Some(text), _) if text.0.is_empty() => Ok(None),
-            (Some(text), _) => Ok(Some(text.0.parse().context(BAD_KEYS)?)),
+            (Some(text), _) if text.as_str().is_empty() => Ok(None),
+            (Some(text), _) => Ok(Some(text.as_str().parse().context(BAD_KEYS)?)),
             (None, Some(file)) => {
                 let text = read_value(file)
                     .context("the file that APP_JOB_KEYS_FILE names cannot be read")?;
@@ -148,22 +147,6 @@ impl JobKeyArgs {
 }
 
 const BAD_KEYS: &str = "APP_JOB_KEYS, or the file that APP_JOB_KEYS_FILE names, cannot be right";
-
-/// A text whose `Debug` does not show it.
-#[derive(Clone)]
-pub struct SecretText(String);
-
-impl From<String> for SecretText {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(..)")
-    }
-}
 
 impl WorkerArgs {
     /// The queue's own settings.

@@ -5,6 +5,7 @@
 //! - `abandoned`: bounds the connections that are given up while the server works for them.
 //! - `pooler`: the same pools through a connection pooler that changes the server between
 //!   transactions.
+//! - [`end_with_parent`]: for servers and other processes of ours.
 //! - [`embedded`]: a private PostgreSQL for `app dev` and for tests.
 //! - `testing` (feature `testing`): a server that all tests of a run share, a database per test,
 //!   servers and networks to break.
@@ -13,6 +14,7 @@
 //! sessions only.
 
 mod abandoned;
+mod child;
 pub mod connect;
 mod connect_failure;
 mod database_url;
@@ -23,6 +25,7 @@ mod pooler;
 pub mod testing;
 
 pub use abandoned::Abandoned;
+pub use child::end_with_parent;
 pub use connect::{ConnectError, connect, connect_to_write};
 pub use connect_failure::ConnectFailure;
 pub use database_url::UrlError;

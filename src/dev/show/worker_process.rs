@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use surety_postgres::end_with_parent;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
@@ -49,7 +50,8 @@ impl WorkerProcess {
         for variable in ["DATABASE_URL_FILE", "APP_DATABASE_DIRECT_URL"] {
             command.env_remove(variable);
         }
-        die_with_us(&mut command);
+        // The thread is one of the runtime's, which live as long as we do.
+        end_with_parent(command.as_std_mut(), libc::SIGKILL);
         let mut child = command.spawn().context("no further worker can be started")?;
         let pid = child.id().context("the worker ended at once")?;
         if let Some(lines) = child.stderr.take() {
@@ -83,21 +85,6 @@ impl WorkerProcess {
             Some(status) => anyhow::bail!("the worker ended by itself: {status}"),
         }
     }
-}
-
-/// Has the system kill it when the thread that starts it ends, which a `kill -9` of us includes.
-/// That is one of the runtime's, which lives as long as we do.
-fn die_with_us(command: &mut Command) {
-    #[cfg(target_os = "linux")]
-    // SAFETY: prctl is async-signal-safe, and the closure does nothing else.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        });
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = command;
 }
 
 /// Shows its log among ours.

@@ -8,10 +8,10 @@ use super::ApiTags;
 use super::orders::{
     FindOrder, ListOrders, OrderAnswer, OrderFound, OrderQuery, OrderService, OrdersListed,
 };
-use super::wallets::IfMatch;
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::idempotency::{self, IdempotencyKey};
 use crate::http::wire::field_types::Text;
+use crate::http::wire::if_match::IfMatch;
 use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::money::{AmountIn, HeldCurrencyCode};
 use crate::http::wire::problem::Code;
@@ -49,7 +49,7 @@ impl TransfersApi {
         key: IdempotencyKey,
         /// The ETag that the paying wallet must still have; refused with 412 if it has changed.
         #[oai(name = "If-Match")]
-        if_match: IfMatch,
+        if_match: IfMatch<i64>,
         body: JsonBody<NewTransfer>,
     ) -> Result<OrderAnswer, Refused<CreateTransfer>> {
         let owner = caller.owner()?;

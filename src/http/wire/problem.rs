@@ -153,12 +153,12 @@ impl Problem {
     }
 
     /// Translates an error of poem's.
-    pub fn of(error: &poem::Error, choices: &Choices) -> Self {
+    pub fn of(error: &poem::Error, choices: fn() -> &'static Choices) -> Self {
         if let Some(problem) = error.downcast_ref::<Problem>() {
             return problem.clone();
         }
         if let Some(bad) = error.downcast_ref::<ParseParamError>() {
-            return Self::parameter(bad.name, &parameter_reason(&bad.reason, choices));
+            return Self::parameter(bad.name, &parameter_reason(&bad.reason, choices()));
         }
         if error.is::<ParsePathError>() {
             return Self::new(Code::InvalidParameter).detail("The path is not well-formed.");
@@ -258,8 +258,8 @@ pub struct Problems<E> {
     inner: E,
     /// The methods of each path, by path pattern, for `Allow`.
     allow: HashMap<String, HeaderValue>,
-    /// The values that parameters may have.
-    choices: Choices,
+    /// Tells the values that parameters may have.
+    choices: fn() -> &'static Choices,
     on_refusal: OnRefusal,
 }
 
@@ -267,19 +267,18 @@ pub struct Problems<E> {
 pub type OnRefusal = Box<dyn Fn(&str, Code) + Send + Sync>;
 
 impl<E> Problems<E> {
-    /// `allow` holds, by poem's path pattern, the value of the `Allow` header.
-    pub fn new(inner: E, allow: HashMap<String, HeaderValue>, on_refusal: OnRefusal) -> Self {
-        Self { inner, allow, choices: Choices::new(), on_refusal }
-    }
-
-    /// Names the values that a parameter may have where it has another one.
-    pub fn naming(mut self, choices: Choices) -> Self {
-        self.choices = choices;
-        self
+    /// `allow` holds, by poem's path pattern, the value of the `Allow` header; `choices` tells the
+    /// values that a parameter may have where it has another one.
+    pub fn new(
+        inner: E,
+        (allow, choices): (HashMap<String, HeaderValue>, fn() -> &'static Choices),
+        on_refusal: OnRefusal,
+    ) -> Self {
+        Self { inner, allow, choices, on_refusal }
     }
 
     fn answer(&self, error: poem::Error, path: &str) -> Response {
-        let problem = Problem::of(&error, &self.choices);
+        let problem = Problem::of(&error, self.choices);
         problem.log(path);
         (self.on_refusal)(path, problem.code);
         let mut response = problem.response(path);
@@ -316,12 +315,19 @@ impl<E: Endpoint> Endpoint for Problems<E> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use poem::endpoint;
 
     use super::*;
 
+    fn no_choices() -> &'static Choices {
+        static NONE: LazyLock<Choices> = LazyLock::new(Choices::new);
+        &NONE
+    }
+
     async fn answer_of(inner: impl Endpoint) -> (StatusCode, serde_json::Value) {
-        let problems = Problems::new(inner, HashMap::new(), Box::new(|_, _| {}));
+        let problems = Problems::new(inner, (HashMap::new(), no_choices), Box::new(|_, _| {}));
         let request = Request::builder().uri_str("/somewhere?a=b").finish();
         let response = problems.call(request).await.expect("it answers everything");
         let status = response.status();

@@ -12,7 +12,7 @@ mod views;
 
 pub use self::views::{ConflictView, Difference, Side};
 pub use crate::ids::ConflictId;
-pub use crate::payments::conflicts::{Filter as ConflictFilter, Resolution, count_open};
+pub use crate::payments::conflicts::{Filter as ConflictFilter, Resolution};
 
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction as DbTransaction};

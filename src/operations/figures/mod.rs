@@ -27,8 +27,6 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::instruments::{DATABASE_UP, SAMPLE_DURATION};
 use crate::metrics::{Family, Metrics};
 
-/// The time between two looks, unless a setting says otherwise.
-pub const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// The server ends a question after this. It is answered by index: planned otherwise, because a
 /// table looks small, it would read all of it once that is large.
 const QUESTION_SETTINGS: &str = "

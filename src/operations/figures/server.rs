@@ -7,6 +7,7 @@ use crate::metrics::instruments::{
     PG_REPLICATION_LAG, PG_TRANSACTIONS, PG_XMIN_AGE,
 };
 use crate::metrics::{Family, Point};
+use crate::operations::health::horizon;
 
 /// Sessions by state, and the oldest transaction that holds back vacuum: of sessions of this
 /// database, of prepared transactions, and of walsenders whose standby says so.
@@ -25,23 +26,15 @@ pub(super) async fn sessions(conn: &mut PgConnection) -> Result<Vec<Family>, sql
         r#"
         select
           current_setting('max_connections')::float8 as "max!",
-          greatest(
-            (
-              select extract(epoch from max(clock_timestamp() - xact_start))
-              from pg_stat_activity
-              where (datname = current_database() or backend_type = 'walsender')
-                and (backend_xmin is not null or backend_xid is not null)
-                and backend_type <> 'autovacuum worker'
-                and query !~* '^\s*vacuum'
-                and pid <> pg_backend_pid()
-            ),
-            (select extract(epoch from max(clock_timestamp() - prepared)) from pg_prepared_xacts),
-            0
-          )::float8 as "xmin_secs!"
+          coalesce(
+            (select extract(epoch from max(clock_timestamp() - prepared)) from pg_prepared_xacts), 0
+          )::float8 as "prepared_secs!"
         "#
     )
-    .fetch_one(conn)
+    .fetch_one(&mut *conn)
     .await?;
+    let holders = horizon::holders(conn).await?;
+    let xmin_secs = holders.iter().map(|holder| holder.secs).fold(row.prepared_secs, f64::max);
     let points = states.iter().map(|row| {
         let state = row.state.replace(' ', "_").replace(['(', ')'], "");
         Point::of(&[&state], row.sessions as f64)
@@ -49,7 +42,7 @@ pub(super) async fn sessions(conn: &mut PgConnection) -> Result<Vec<Family>, sql
     Ok(vec![
         Family::new(&PG_CONNECTIONS, points.collect()),
         Family::single(&PG_CONNECTIONS_MAX, row.max),
-        Family::single(&PG_XMIN_AGE, row.xmin_secs),
+        Family::single(&PG_XMIN_AGE, xmin_secs),
     ])
 }
 

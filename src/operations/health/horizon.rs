@@ -25,13 +25,31 @@ pub(super) async fn examine(
     Ok(findings)
 }
 
-async fn oldest_transaction(
+/// A session that keeps vacuum from cleaning up.
+pub(in crate::operations) struct Holder {
+    pid: i32,
+    role: Option<String>,
+    application_name: Option<String>,
+    state: Option<String>,
+    query: Option<String>,
+    /// The transactions that vacuum is behind it.
+    behind: i32,
+    is_standby: bool,
+    /// The age of its transaction.
+    pub(in crate::operations) secs: f64,
+}
+
+/// The sessions that keep vacuum from cleaning up, the oldest first. Only sessions of this database
+/// hold its horizon back, and walsenders whose standby says so. Vacuum itself does not.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub(in crate::operations) async fn holders(
     conn: &mut PgConnection,
-    limit: Duration,
-) -> Result<Vec<Finding>, sqlx::Error> {
-    // Only sessions of this database hold its horizon back, and walsenders whose standby says so.
-    // Vacuum itself does not.
-    let oldest = sqlx::query!(
+) -> Result<Vec<Holder>, sqlx::Error> {
+    sqlx::query_as!(
+        Holder,
         r#"
         select
           pid as "pid!", usename as role, application_name, state, left(query, 100) as query,
@@ -47,8 +65,15 @@ async fn oldest_transaction(
         order by xact_start nulls last
         "#
     )
-    .fetch_all(&mut *conn)
-    .await?;
+    .fetch_all(conn)
+    .await
+}
+
+async fn oldest_transaction(
+    conn: &mut PgConnection,
+    limit: Duration,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    let oldest = holders(&mut *conn).await?;
     let mut findings = Vec::new();
     for session in &oldest {
         let level = match session.is_standby {

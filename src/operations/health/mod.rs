@@ -15,7 +15,7 @@
 
 mod connection;
 mod durability;
-mod horizon;
+pub(super) mod horizon;
 mod money;
 mod schema;
 mod vacuum;

@@ -4,7 +4,7 @@
 use sqlx::PgConnection;
 
 use crate::operations::verify;
-use crate::payments::transactions;
+use crate::payments::conflicts;
 use crate::queue::health::{Finding, Level, look, span};
 
 const CONFLICTS: &str = "conflicts";
@@ -17,7 +17,7 @@ pub(super) async fn examine(conn: &mut PgConnection) -> Result<Vec<Finding>, sql
 }
 
 async fn conflicts(conn: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
-    let conflicts = transactions::count_conflicts(&mut *conn).await?;
+    let conflicts = conflicts::count_open(&mut *conn).await?;
     let Some(newest_at) = conflicts.newest_at else {
         let found = "no transaction came again with other content";
         return Ok(vec![Finding::ok(CONFLICTS, found)]);

@@ -18,11 +18,8 @@ use crate::payments::transactions;
 use crate::queue::Job as _;
 use crate::queue::operate::failures::Fingerprint;
 
-/// A transaction and its job are written by one database transaction, a moment apart.
-const ENQUEUED_WITHIN: time::Duration = time::Duration::seconds(30);
-
-/// The most jobs that a selection names one by one: as many as a page of a list has.
-pub const MAX_IDS: usize = super::MAX_LISTED as usize;
+/// What a job is about is written by the database transaction that enqueues it, a moment apart.
+pub(in crate::operations) const ENQUEUED_WITHIN: time::Duration = time::Duration::seconds(30);
 
 /// Jobs that match all that is given; every job by default.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +50,7 @@ pub struct JobSelection {
     pub decided: Option<bool>,
     /// Values in the arguments, all of which a job must have.
     pub args: Vec<ArgsMatch>,
-    /// Jobs, any of which it may be; at most [`MAX_IDS`] of them.
+    /// Jobs, any of which it may be; as many at most as a page of a list has.
     pub ids: Option<Vec<JobId>>,
     /// The fingerprint of a job's last failure.
     pub fingerprint: Option<Fingerprint>,

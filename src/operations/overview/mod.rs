@@ -13,7 +13,7 @@ mod figures;
 
 pub use self::attention::{Attention, AttentionSubject, Severity, SubjectKind};
 pub use self::figures::{BankFigures, JobFigures, Pace, SourceFigures, WorkerFigures};
-pub use crate::payments::transactions::Conflicts;
+pub use crate::payments::conflicts::OpenConflicts;
 pub use crate::queue::operate::discarded::OpenJobs;
 pub use crate::queue::operate::failing::FailingKind;
 
@@ -26,7 +26,7 @@ use super::queues::QueueView;
 use super::verify::{self, LastVerify};
 use crate::bank::breaker;
 use crate::jobs::BANK_BREAKER;
-use crate::payments::transactions;
+use crate::payments::{conflicts, transactions};
 use crate::queue::operate::queues::{self, Pause};
 use crate::queue::operate::{discarded, failing};
 use crate::queue::{QueueError, schedules};
@@ -54,7 +54,7 @@ pub struct Overview {
     /// The workers.
     pub workers: WorkerFigures,
     /// The transactions that came again with other content.
-    pub conflicts: Conflicts,
+    pub conflicts: OpenConflicts,
     /// The sources of webhooks, and since when each is silent.
     pub sources: Vec<SourceFigures>,
     /// The bank.
@@ -95,7 +95,7 @@ async fn read_in(conn: &mut PgConnection) -> Result<Overview, QueueError> {
         failing: failing::kinds(conn, MAX_FAILING).await?,
         dead_letters: discarded::count_open(conn).await?,
         workers: figures::workers(conn, as_of).await?,
-        conflicts: transactions::count_conflicts(conn).await?,
+        conflicts: conflicts::count_open(conn).await?,
         sources: figures::sources(&intake),
         bank: BankFigures::of(&breaker::states(conn).await?, BANK_BREAKER),
         ledger: verify::last(conn).await?,

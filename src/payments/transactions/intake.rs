@@ -1,5 +1,4 @@
-//! Intake: how many transactions come in, since when none does, and those that came again with
-//! other content.
+//! Intake: how many transactions come in, and since when none does.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -7,9 +6,6 @@ use time::OffsetDateTime;
 
 /// Transactions that are looked at, the newest ones: reading them takes a few milliseconds.
 const EXAMINED: i64 = 5_000;
-
-/// The most conflicts that are counted.
-const MAX_COUNTED: i64 = 1_000;
 
 /// The transactions of the last minute, and the pace of those before.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -64,46 +60,6 @@ pub async fn intake(conn: &mut PgConnection) -> Result<Intake, sqlx::Error> {
         from told
         "#,
         EXAMINED,
-    )
-    .fetch_one(conn)
-    .await
-}
-
-/// Bodies that named a known transaction, were not the same, and wait for a decision, in figures.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Conflicts {
-    /// The number of such bodies.
-    pub bodies: i64,
-    /// True if there are more than were counted.
-    pub is_more: bool,
-    /// The moment at which the newest of them came for the first time; null if there is none.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub newest_at: Option<OffsetDateTime>,
-}
-
-/// Counts the bodies that named a known transaction, were not the same, and wait for a decision;
-/// up to 1,000.
-///
-/// # Errors
-///
-/// When the database refuses.
-pub async fn count_conflicts(conn: &mut PgConnection) -> Result<Conflicts, sqlx::Error> {
-    sqlx::query_as!(
-        Conflicts,
-        r#"
-        select
-          least(count(*), $1::bigint) as "bodies!",
-          count(*) > $1::bigint as "is_more!",
-          max(first_seen_at) as newest_at
-        from (
-          select first_seen_at
-          from payments.transaction_conflicts
-          where resolution is null
-          order by id desc
-          limit $1::bigint + 1
-        ) as newest
-        "#,
-        MAX_COUNTED,
     )
     .fetch_one(conn)
     .await

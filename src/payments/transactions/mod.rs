@@ -8,7 +8,7 @@ mod recording;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
-pub use self::intake::{Conflicts, Intake, count_conflicts, intake};
+pub use self::intake::{Intake, intake};
 pub(super) use self::reading::Row;
 pub use self::reading::{Filter, find, find_by_number, list, unsettled_among};
 pub use self::recording::{Recorded, record_many};

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use poem::{Endpoint, Request, Response, endpoint};
 use sqlx::PgPool;
+use surety::http::api::openapi;
 use surety::http::edge::rate_limits::{Limit, LimitArgs, LimitClass, RateLimitHeaders, RateLimits};
 use surety::http::wire::problem::{Code, Problem, Problems};
 use surety::metrics::instruments::RATE_LIMIT_LEASES;
@@ -79,7 +80,8 @@ impl Limited {
                 false => Ok("here"),
             }
         });
-        let without_errors = Problems::new(inner, HashMap::new(), Box::new(|_, _| {}));
+        let known = (HashMap::new(), openapi::choices as fn() -> _);
+        let without_errors = Problems::new(inner, known, Box::new(|_, _| {}));
         RateLimitHeaders::new(without_errors, self.limits.clone())
     }
 }

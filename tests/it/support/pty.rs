@@ -10,14 +10,13 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 
+use surety_postgres::end_with_parent;
+use surety_postgres::testing::leave_out_foreign_env;
+
 use super::eventually;
 
 /// Lines above the screen that can be looked at.
 const SCROLLBACK: usize = 5_000;
-/// Environment that must not leak from the developer's shell into a test.
-const FOREIGN_ENV: [&str; 5] = ["APP_", "OTEL_", "PG", "DATABASE_URL", "RUST_LOG"];
-/// The variable that says by which PostgreSQL all is tested.
-const SERVER_ENV: &str = "APP_PG_BIN";
 
 /// The binary on a terminal of its own, as its session's leader. Killed when this is dropped.
 pub(crate) struct Terminal {
@@ -52,13 +51,7 @@ impl Terminal {
         let (keyboard, terminal) = open(size);
         let mut command = Command::new(env!("CARGO_BIN_EXE_app"));
         command.args(args).current_dir("/").env("TERM", "xterm-256color").env_remove("NO_COLOR");
-        for (key, _) in std::env::vars_os() {
-            let name = key.to_string_lossy();
-            let is_foreign = FOREIGN_ENV.iter().any(|prefix| name.starts_with(prefix));
-            if is_foreign && name != SERVER_ENV {
-                command.env_remove(&key);
-            }
-        }
+        leave_out_foreign_env(&mut command);
         for name in ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"] {
             command.env_remove(name);
         }
@@ -66,6 +59,7 @@ impl Terminal {
         command.stdin(terminal.try_clone().unwrap());
         command.stdout(terminal.try_clone().unwrap());
         command.stderr(terminal);
+        end_with_parent(&mut command, libc::SIGKILL);
         lead_a_session(&mut command);
         let child = command.spawn().unwrap();
         let shown = Arc::new(Mutex::new(Shown {
@@ -205,14 +199,11 @@ fn winsize(Size { rows, columns }: Size) -> libc::winsize {
     libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// Has the child lead a session of its own on the terminal that is its standard input, and end with
-/// us.
+/// Has the child lead a session of its own on the terminal that is its standard input.
 fn lead_a_session(command: &mut Command) {
     // SAFETY: the calls are async-signal-safe, and the closure does nothing else.
     unsafe {
         command.pre_exec(|| {
-            #[cfg(target_os = "linux")]
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
                 return Err(std::io::Error::last_os_error());
             }

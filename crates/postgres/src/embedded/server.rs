@@ -20,6 +20,7 @@ use super::folder::Folder;
 use super::initdb::last_words;
 use super::pid_file::{PidFile, is_server_on};
 use super::process::{self, Signal};
+use crate::child::end_with_parent;
 
 /// The longest that a start may take. Crash recovery is part of it.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,7 +67,7 @@ impl Server {
         let log_file_too = log_file.try_clone().map_err(ClusterError::folder(&log))?;
         command.stdout(log_file).stderr(log_file_too);
         if lifetime == Lifetime::OfThisProcess {
-            process::interrupt_when_parent_ends(&mut command);
+            end_with_parent(&mut command, libc::SIGINT);
         }
         let server = Self::spawn(command, lifetime)?;
         server.wait_until_ready(folder).await?;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, eventually};
+use crate::child::end_with_parent;
 
 /// Environment that must not leak from the developer's shell into a test.
 const FOREIGN_ENV: [&str; 5] = ["APP_", "OTEL_", "PG", "DATABASE_URL", "RUST_LOG"];
@@ -52,13 +53,7 @@ impl Process {
     ) -> ProcessCommand {
         let mut command = Command::new(program);
         command.args(args).current_dir("/").process_group(0);
-        for (key, _) in std::env::vars_os() {
-            let name = key.to_string_lossy();
-            let is_foreign = FOREIGN_ENV.iter().any(|prefix| name.starts_with(prefix));
-            if is_foreign && name != SERVER_ENV {
-                command.env_remove(&key);
-            }
-        }
+        leave_out_foreign_env(&mut command);
         ProcessCommand { command, stdin: None }
     }
 
@@ -171,7 +166,8 @@ impl ProcessCommand {
     /// Starts it.
     pub fn spawn(mut self) -> Process {
         let Self { command, stdin } = &mut self;
-        kill_with_parent(command);
+        // A test that is itself killed leaves no process behind.
+        end_with_parent(command, libc::SIGKILL);
         command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         if let (Some(text), Some(mut pipe)) = (stdin, child.stdin.take()) {
@@ -222,16 +218,13 @@ pub fn send_signal(pid: i32, signal: Signal) {
     assert_eq!(result, 0, "kill: {}", std::io::Error::last_os_error());
 }
 
-/// A test that is itself killed leaves no process behind, where the system can see to that.
-fn kill_with_parent(command: &mut Command) {
-    #[cfg(target_os = "linux")]
-    // SAFETY: prctl is async-signal-safe, and the closure does nothing else.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        });
+/// Leaves out of a child's environment what a developer's shell has set for programs of ours.
+pub fn leave_out_foreign_env(command: &mut Command) {
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        let is_foreign = FOREIGN_ENV.iter().any(|prefix| name.starts_with(prefix));
+        if is_foreign && name != SERVER_ENV {
+            command.env_remove(&key);
+        }
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = command;
 }

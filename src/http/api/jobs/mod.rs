@@ -28,7 +28,7 @@ use self::refusals::{ChangeJob, EditJob, EnqueueJob, GetJob, ListJobs};
 use super::ApiTags;
 use crate::http::edge::caller::Caller;
 use crate::http::edge::database::within_seconds;
-use crate::http::wire::if_match::{IfVersion, etag};
+use crate::http::wire::if_match::{IfMatch, etag};
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::read_cursor;
 use crate::http::wire::payload::Json;
@@ -225,7 +225,7 @@ impl JobsApi {
         job_id: Path<i64>,
         /// The ETag that the job must still have.
         #[oai(name = "If-Match")]
-        if_match: IfVersion,
+        if_match: IfMatch<String>,
         body: JsonBody<JobEditIn>,
     ) -> Result<Changed, Refused<EditJob>> {
         caller.require_operator()?;

@@ -1,6 +1,7 @@
 //! The paths, methods and ids of all operations, for the layers around them.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use poem::http::HeaderValue;
 use poem_openapi::OpenApi;
@@ -22,8 +23,14 @@ pub fn paths() -> Vec<String> {
     documented.chain(docs::PATHS.map(str::to_owned)).collect()
 }
 
-/// By the name of each type that has a list of values, these.
-pub fn choices() -> Choices {
+/// By the name of each type that has a list of values, these. Found at the first refusal that asks,
+/// once per process: no start need wait for it.
+pub fn choices() -> &'static Choices {
+    static CHOICES: LazyLock<Choices> = LazyLock::new(find_choices);
+    &CHOICES
+}
+
+fn find_choices() -> Choices {
     let mut registry = Registry::new();
     Apis::register(&mut registry);
     let lists = registry.schemas.into_iter().filter(|(_, schema)| !schema.enum_items.is_empty());

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::attention::AttentionOut;
 use crate::http::api::queues::{PauseOut, QueueOut};
 use crate::operations::overview::{
-    BankFigures, Conflicts, FailingKind, JobFigures, OpenJobs, Overview, Pace, SourceFigures,
+    BankFigures, FailingKind, JobFigures, OpenConflicts, OpenJobs, Overview, Pace, SourceFigures,
     WorkerFigures,
 };
 use crate::operations::verify::LastVerify;
@@ -237,8 +237,8 @@ struct ConflictFiguresOut {
     newest_at: Option<OffsetDateTime>,
 }
 
-impl From<Conflicts> for ConflictFiguresOut {
-    fn from(conflicts: Conflicts) -> Self {
+impl From<OpenConflicts> for ConflictFiguresOut {
+    fn from(conflicts: OpenConflicts) -> Self {
         Self {
             bodies: conflicts.bodies,
             is_more: conflicts.is_more,

@@ -12,7 +12,7 @@ use crate::http::api::ApiTags;
 use crate::http::api::jobs::Because;
 use crate::http::edge::caller::Caller;
 use crate::http::edge::database::within_seconds;
-use crate::http::wire::if_match::{IfVersion, etag};
+use crate::http::wire::if_match::{IfMatch, etag};
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{
     self, DEFAULT_LIMIT, cursor_after_text, read_text_cursor, refuse_unknown_parameters,
@@ -76,7 +76,7 @@ impl QueueLimitsApi {
         queue: Path<String>,
         /// The ETag that the limits must still have.
         #[oai(name = "If-Match")]
-        if_match: IfVersion,
+        if_match: IfMatch<String>,
         body: JsonBody<LimitsChangeIn>,
     ) -> Result<Found, Refused<ChangeLimits>> {
         caller.require_operator()?;

@@ -1,7 +1,6 @@
 //! Wallets: what users have.
 
 mod bodies;
-mod etag;
 mod refusals;
 mod statements;
 
@@ -12,12 +11,12 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use self::bodies::{EntryPage, NewWallet, WalletBalance, WalletList};
-use self::etag::etag;
 use self::refusals::{CloseWallet, GetWallet, ListEntries, ListWallets, OpenWallet};
 use self::statements::Csv;
 use super::ApiTags;
 use crate::http::edge::caller::Caller;
 use crate::http::edge::database::{in_transaction, within_seconds};
+use crate::http::wire::if_match::etag;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, refuse_unknown_parameters};
 use crate::http::wire::moment::Moment;
@@ -29,7 +28,6 @@ use crate::payments::statements::{PeriodRefusal, balance_at, statement};
 use crate::payments::wallets::{self, CloseRefusal, Wallet};
 
 pub use self::bodies::WalletOut;
-pub use self::etag::IfMatch;
 
 /// A statement has at most so many entries.
 const MAX_STATEMENT_ENTRIES: i64 = 50_000;
@@ -66,7 +64,7 @@ impl WalletsApi {
         })
         .await?;
         let location = format!("/v1/wallets/{}", wallet.id);
-        let (etag, wallet) = (etag(&wallet), Json(WalletOut::from(wallet)));
+        let (etag, wallet) = (etag(wallet.version), Json(WalletOut::from(wallet)));
         Ok(match is_new {
             true => WalletOpened::Created(wallet, etag, location),
             false => WalletOpened::Known(wallet, etag),
@@ -112,7 +110,7 @@ impl WalletsApi {
         wallet_id: Path<Uuid>,
     ) -> Result<WalletFound, Refused<GetWallet>> {
         let wallet = self.wallet(&caller, wallet_id.0).await?;
-        let etag = etag(&wallet);
+        let etag = etag(wallet.version);
         Ok(WalletFound::Ok(Json(wallet.into()), etag))
     }
 
@@ -141,7 +139,7 @@ impl WalletsApi {
             readable(conn, &caller, wallet).await
         })
         .await?;
-        let etag = etag(&wallet);
+        let etag = etag(wallet.version);
         Ok(WalletFound::Ok(Json(wallet.into()), etag))
     }
 
