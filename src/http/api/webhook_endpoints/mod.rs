@@ -22,6 +22,7 @@ use super::ApiTags;
 use crate::deliveries::Guard;
 use crate::events::EventType;
 use crate::http::edge::caller::Caller;
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -130,9 +131,9 @@ impl WebhookEndpointsApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
     ) -> Result<Found, Refused<GetEndpoint>> {
-        let found = endpoints::find(&self.pool, scope_of(&caller)?, EndpointId(endpoint_id.0));
+        let found = endpoints::find(&self.pool, scope_of(&caller)?, EndpointId(endpoint_id.0.0));
         Ok(Found::Ok(Json(found.await.map_err(Problem::from)?.into())))
     }
 
@@ -150,10 +151,10 @@ impl WebhookEndpointsApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         body: JsonBody<EndpointChangeIn>,
     ) -> Result<Found, Refused<ChangeEndpoint>> {
-        let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0));
+        let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0.0));
         let (change, enabled) = body.read()?;
         let by = Identity::from(caller);
         let changed = endpoints::update(&self.pool, &self.guard, scope, id, change, &by).await;
@@ -178,9 +179,9 @@ impl WebhookEndpointsApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
     ) -> Result<Deleted, Refused<GetEndpoint>> {
-        let id = EndpointId(endpoint_id.0);
+        let id = EndpointId(endpoint_id.0.0);
         let deleted = endpoints::delete(&self.pool, scope_of(&caller)?, id, &caller.into()).await;
         deleted.map_err(Problem::from)?;
         Ok(Deleted::NoContent)
@@ -201,11 +202,11 @@ impl WebhookEndpointsApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         body: JsonBody<OverlapIn>,
     ) -> Result<Rotated, Refused<ChangeEndpoint>> {
         let overlap = body.read()?.unwrap_or(DEFAULT_OVERLAP);
-        let id = EndpointId(endpoint_id.0);
+        let id = EndpointId(endpoint_id.0.0);
         let (scope, by) = (scope_of(&caller)?, Identity::from(caller));
         let secret = endpoints::rotate_secret(&self.pool, scope, id, overlap, &by).await;
         let secret = secret.map_err(Problem::from)?.reveal().to_owned();
