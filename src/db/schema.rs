@@ -39,6 +39,7 @@ pub static APP: Schema = Schema {
         "0010_intake",
         "0011_bulk_operations" guarded,
         "0012_verifications",
+        "0013_ends_of_jobs",
     ],
     files: crate::queue::schema_files![
         "migrations":
@@ -59,6 +60,9 @@ pub static APP: Schema = Schema {
         "functions/events.peek",
         "functions/events.move_on",
         "functions/deliveries.plan",
+        "functions/deliveries.fail_with_job",
+        "functions/deliveries.resume_with_job",
+        "functions/notices.fail_with_job",
         "functions/audit.refuse_change",
         "functions/audit.log_transaction",
         "functions/audit.unsealed",

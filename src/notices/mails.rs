@@ -12,7 +12,7 @@ use crate::ids::{EventId, UserId};
 pub enum MailStatus {
     /// The mail server has taken it, or `app dev` has kept it.
     Sent,
-    /// It will not be sent.
+    /// It will not be sent, or somebody has ended its job.
     Failed,
     /// The user wanted no mail when it was to be sent.
     SwitchedOff,
@@ -64,7 +64,7 @@ pub struct MailRecord {
     pub reason: Option<String>,
     /// The `Message-ID`, in angle brackets; none when nothing was tried.
     pub message_id: Option<String>,
-    /// The number of attempts, from 1.
+    /// The number of attempts; 0 if its job was ended before the first.
     pub attempts: i16,
     /// The moment of the outcome.
     pub ended_at: OffsetDateTime,

@@ -1,5 +1,6 @@
 //! Webhooks that we send: the whole way from an outcome to whoever wants to hear of it.
 
+mod ended_jobs;
 mod endpoints;
 mod inbox;
 mod kills;
@@ -90,4 +91,12 @@ async fn patch(api: &TestApi, person: &Person, path: &str, body: &Value) -> Answ
 
 async fn delete(api: &TestApi, person: &Person, path: &str) -> Answer {
     send(api.request("DELETE", path).bearer_auth(&person.token)).await
+}
+
+/// Sends a test event to an endpoint, and gives its id.
+async fn test_event(world: &World, endpoint: &str) -> String {
+    let path = format!("/v1/webhook-endpoints/{endpoint}/test");
+    let answer = post(&world.api, &world.operator, &path, &json!({})).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()["event_id"].as_str().unwrap().to_owned()
 }
