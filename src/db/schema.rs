@@ -40,6 +40,7 @@ pub static APP: Schema = Schema {
         "0011_bulk_operations" guarded,
         "0012_verifications",
         "0013_ends_of_jobs",
+        "0014_sealed_secrets" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":
@@ -60,6 +61,7 @@ pub static APP: Schema = Schema {
         "functions/events.peek",
         "functions/events.move_on",
         "functions/deliveries.plan",
+        "functions/deliveries.sealed_key",
         "functions/deliveries.fail_with_job",
         "functions/deliveries.resume_with_job",
         "functions/notices.fail_with_job",

@@ -45,6 +45,7 @@ use self::show::{Show, Stage};
 use crate::arguments::{BadSetting, parse_listen_address};
 use crate::bank::simulator::SimulatorArgs;
 use crate::metrics::{Metrics, show_pool};
+use crate::operations::endpoints::{EndpointSecrets, Guard, Safeguards};
 use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
 use crate::telemetry::FiguresExport;
@@ -295,13 +296,14 @@ impl Running {
         let api = args.api.clone();
         let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
-        let reach = args.worker.webhooks.reach.reach();
+        let guard = Guard::new(args.worker.webhooks.reach.reach());
+        let secrets = EndpointSecrets::new(args.worker.job_keys.keyring()?);
         let settings = ServeSettings {
             listener,
             pool,
             api,
             unsigned,
-            reach,
+            safeguards: Safeguards { guard, secrets },
             entry: Entry::Open,
             metrics,
             metrics_elsewhere: false,
@@ -313,7 +315,14 @@ impl Running {
             let _ended = ended;
             serve::run(settings, serve_stop).await
         });
-        Ok(Self { serving, workers, audit_keeper, stop, serving_ended, _export: export })
+        Ok(Self {
+            serving,
+            workers,
+            audit_keeper,
+            stop,
+            serving_ended,
+            _export: export,
+        })
     }
 
     /// Waits for the reason to stop; an error when it was not the user's wish.

@@ -17,11 +17,11 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-pub use self::settings::{JobKeyArgs, WebhookArgs, WorkerArgs};
+pub use self::settings::{WebhookArgs, WorkerArgs};
 
 use crate::db::{self, DatabaseArgs};
 use crate::jobs::audit_keeper::AuditKeeper;
-use crate::jobs::{self, Bank, Services};
+use crate::jobs::{self, Bank, EndpointSecrets, Services};
 use crate::metrics::{Metrics, Timings, show_pool};
 use crate::operations::figures::Sampler;
 use crate::probes::{ProbeArgs, Probes};
@@ -139,7 +139,8 @@ pub fn worker(
     metrics: &Metrics,
 ) -> anyhow::Result<Arc<Worker<Services>>> {
     let bank = Bank::new(&args.bank)?;
-    let webhooks = Some(args.webhooks.start(&pool)?);
+    let secrets = EndpointSecrets::new(args.job_keys.keyring()?);
+    let webhooks = Some(args.webhooks.start(&pool, secrets)?);
     let mailer = args.mail.mailer()?;
     let services = Services { pool: pool.clone(), bank, webhooks, mailer };
     show_calls(metrics, &services);

@@ -5,6 +5,7 @@ mod endpoints;
 mod inbox;
 mod kills;
 mod retries;
+mod sealing;
 mod stream;
 mod whole_way;
 
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use surety::deliveries::{Client, Guard, Limits, Reach, Transport};
 use surety::identity::Role;
-use surety::jobs::{Services, Webhooks};
+use surety::jobs::{EndpointSecrets, Services, Webhooks};
 use surety::queue::WorkerSettings;
 
 use self::inbox::Inbox;
@@ -74,8 +75,14 @@ impl World {
 }
 
 fn worker(api: &TestApi, retries: &str) -> TestWorker {
+    worker_with(api, retries, EndpointSecrets::default())
+}
+
+/// A worker that knows the keys of endpoints' secrets.
+fn worker_with(api: &TestApi, retries: &str, secrets: EndpointSecrets) -> TestWorker {
     let transport = Transport::new(Guard::new(Reach::PrivateToo), Limits::default()).unwrap();
     let webhooks = Webhooks::start(&api.pool, Client::new(transport), retries.parse().unwrap());
+    let webhooks = webhooks.with_secrets(secrets);
     let services = Services { webhooks: Some(webhooks), ..Services::of_database(api.pool.clone()) };
     let poll = Duration::from_millis(50);
     TestWorker::start_with_services(services, WorkerSettings { poll, ..WorkerSettings::default() })

@@ -1,0 +1,2 @@
+drop function deliveries.sealed_key cascade;
+alter table deliveries.endpoints drop column public_key;
