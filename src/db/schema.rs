@@ -54,6 +54,7 @@ pub static APP: Schema = Schema {
         "functions/payments.orders_are_final_before",
         "functions/payments.last_final_transaction",
         "functions/bank.refuse_change",
+        "functions/events.is_needed",
         "functions/events.refuse_change",
         "functions/events.take_xid",
         "functions/events.unread",

@@ -254,6 +254,7 @@ struct Running {
     serving: JoinHandle<anyhow::Result<ServeSummary>>,
     workers: Vec<JoinHandle<WorkerSummary>>,
     audit_keeper: JoinHandle<()>,
+    history_keeper: JoinHandle<()>,
     stop: CancellationToken,
     /// Cancelled when the API has ended, asked to or not.
     serving_ended: CancellationToken,
@@ -293,6 +294,8 @@ impl Running {
             .collect();
         let keeper = work::audit_keeper(database.handler_pool.clone(), &args.worker);
         let audit_keeper = tokio::spawn(keeper.run(stop.clone()));
+        let keeper = work::history_keeper(database.handler_pool.clone(), &args.worker);
+        let history_keeper = tokio::spawn(keeper.run(stop.clone()));
         let api = args.api.clone();
         let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
@@ -319,6 +322,7 @@ impl Running {
             serving,
             workers,
             audit_keeper,
+            history_keeper,
             stop,
             serving_ended,
             _export: export,
@@ -348,6 +352,7 @@ impl Running {
             worked.handed_back += one.handed_back;
         }
         self.audit_keeper.await.context("the keeper of the audit log panicked")?;
+        self.history_keeper.await.context("the keeper of the history panicked")?;
         let served = self.serving.await.context("the API panicked")??;
         Ok(Summary { served, worked })
     }

@@ -1,6 +1,6 @@
 //! The second way in: the jobs that run after the answer was sent. One file per kind of job, and
-//! [`dead_letters`] for those that were given up. [`audit_keeper`] runs beside them.
-//! [`endpoint_secrets`] seals what deliveries sign with.
+//! [`dead_letters`] for those that were given up. [`audit_keeper`] and [`history_keeper`] run
+//! beside them. [`endpoint_secrets`] seals what deliveries sign with.
 //!
 //! A job reads like a list of steps: begin, call the rules, complete. It owns the database
 //! transaction, and has no SQL and no rules of its own; those of decisions are in [`dead_letters`],
@@ -15,6 +15,7 @@ mod deliver_webhook;
 pub mod endpoint_secrets;
 mod execute_bank_order;
 mod execute_transfer;
+pub mod history_keeper;
 pub mod mail_delivery;
 mod replay_deliveries;
 mod resolve_bank_order;

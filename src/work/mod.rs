@@ -21,6 +21,7 @@ pub use self::settings::{WebhookArgs, WorkerArgs};
 
 use crate::db::{self, DatabaseArgs};
 use crate::jobs::audit_keeper::AuditKeeper;
+use crate::jobs::history_keeper::HistoryKeeper;
 use crate::jobs::{self, Bank, EndpointSecrets, Services};
 use crate::metrics::{Metrics, Timings, show_pool};
 use crate::operations::figures::Sampler;
@@ -103,10 +104,13 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     // Not that of the worker, which may be told to drain by others.
     let stop = CancellationToken::new();
     let sampling = tokio::spawn(sampler.keep(stop.clone()));
+    let history = history_keeper(handlers.clone(), &args.worker);
+    let history = tokio::spawn(history.run(stop.clone()));
     let keeper = tokio::spawn(audit_keeper(handlers, &args.worker).run(stop.clone()));
     let summary = worker.run(shutdown).await;
     stop.cancel();
     keeper.await.context("the keeper of the audit log panicked")?;
+    history.await.context("the keeper of the history panicked")?;
     sampling.await.context("the sampler of figures panicked")?;
     report(summary);
     Ok(())
@@ -168,6 +172,11 @@ fn show_calls(metrics: &Metrics, services: &Services) {
 pub fn audit_keeper(pool: PgPool, args: &WorkerArgs) -> AuditKeeper {
     let (export, export_interval) = (args.audit_export.clone(), args.audit_export_interval);
     AuditKeeper { pool, export, export_interval }
+}
+
+/// The keeper of the history of what was told, that runs beside the workers of a process.
+pub fn history_keeper(pool: PgPool, args: &WorkerArgs) -> HistoryKeeper {
+    HistoryKeeper { pool, retention: args.history.retention() }
 }
 
 fn report(summary: WorkerSummary) {

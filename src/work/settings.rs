@@ -11,6 +11,7 @@ use crate::audit::export::ExportTarget;
 use crate::bank::BankArgs;
 use crate::deliveries::settings::ReachArgs;
 use crate::deliveries::{Client, Guard, Limits, RetrySchedule, Transport};
+use crate::jobs::history_keeper::HistoryRetention;
 use crate::jobs::{EndpointSecrets, Webhooks};
 use crate::notices::MailArgs;
 use crate::operations::job_keys::JobKeyArgs;
@@ -88,6 +89,46 @@ pub struct WorkerArgs {
     /// For how many days discarded jobs, and all attempts, are kept.
     #[arg(long, env = "APP_RETENTION_DISCARDED_DAYS", default_value_t = 30, value_name = "DAYS")]
     pub retention_discarded_days: u16,
+
+    /// For how long what was told is kept.
+    #[command(flatten)]
+    pub history: HistoryArgs,
+}
+
+/// Settings of how long what was told is kept.
+#[derive(ClapArgs, Clone, Copy, Debug)]
+pub struct HistoryArgs {
+    /// For how many days ended deliveries of webhooks are kept, with their attempts.
+    #[arg(long, env = "APP_RETENTION_DELIVERIES_DAYS", default_value_t = 90, value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(7..=36_500))]
+    pub retention_deliveries_days: u16,
+
+    /// For how many days it is kept what became of mails.
+    #[arg(long, env = "APP_RETENTION_MAILS_DAYS", default_value_t = 30, value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(7..=36_500))]
+    pub retention_mails_days: u16,
+
+    /// For how many days events are kept; longer while a delivery of them is, or somebody has not
+    /// read them.
+    #[arg(long, env = "APP_RETENTION_EVENTS_DAYS", default_value_t = 365, value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(31..=36_500))]
+    pub retention_events_days: u16,
+
+    /// For how many days bulk operations are kept once they have ended.
+    #[arg(long, env = "APP_RETENTION_OPERATIONS_DAYS", default_value_t = 365, value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(7..=36_500))]
+    pub retention_operations_days: u16,
+}
+
+impl HistoryArgs {
+    pub(super) fn retention(self) -> HistoryRetention {
+        HistoryRetention {
+            deliveries_days: self.retention_deliveries_days,
+            mails_days: self.retention_mails_days,
+            events_days: self.retention_events_days,
+            operations_days: self.retention_operations_days,
+        }
+    }
 }
 
 /// Settings of the webhooks that are sent.
