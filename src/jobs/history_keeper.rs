@@ -46,7 +46,7 @@ pub struct HistoryRetention {
 pub struct HistoryKeeper {
     /// The database.
     pub pool: PgPool,
-    /// How long each is kept.
+    /// The time for which each is kept.
     pub retention: HistoryRetention,
 }
 

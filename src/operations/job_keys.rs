@@ -62,7 +62,7 @@ impl JobKeyArgs {
 
 const BAD_KEYS: &str = "APP_JOB_KEYS, or the file that APP_JOB_KEYS_FILE names, cannot be right";
 
-/// What has each key, after all of it was sealed again.
+/// The jobs and secrets that have each key, after all of them were sealed again.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct KeyRotation {
     /// The key that seals.
@@ -84,7 +84,7 @@ pub struct KeyRotation {
 pub struct SecretUse {
     /// The id of the key; null for those in plain.
     pub key: Option<String>,
-    /// What signs webhooks, and values of headers.
+    /// Their number: those that sign webhooks, and values of headers.
     pub secrets: i64,
 }
 

@@ -101,7 +101,7 @@ pub struct ServeSettings {
     pub api: ApiArgs,
     /// The callers to answer while no webhook secret is set.
     pub unsigned: Audience,
-    /// What new webhook endpoints may be, and what their secrets are sealed with.
+    /// The guard of new webhook endpoints, and the keys that seal their secrets.
     pub safeguards: Safeguards,
     /// The way into the operator's pages. They are open on a loopback address only, and then to
     /// this machine only.
