@@ -1,6 +1,6 @@
 //! Invariants of deliveries and the jobs that make them.
 
-use super::{Invariant, Weight};
+use super::{Invariant, Recent, Weight};
 
 /// The invariants of deliveries.
 pub(super) const INVARIANTS: &[Invariant] = &[PENDING_HAVE_A_JOB];
@@ -23,4 +23,6 @@ const PENDING_HAVE_A_JOB: Invariant = Invariant {
               and jobs.args ->> 'event' = delivery.event_seq::text
               and jobs.args ->> 'endpoint' = delivery.endpoint_id::text
           )",
+    // One of long ago can have lost its job a moment ago.
+    recent: Recent::LeftOut,
 };
