@@ -229,6 +229,9 @@ instruments! {
         "Events that are not relayed yet";
     RELAY_LAG: Gauge, "app.relay.lag", "s", Process, [], "Age of the first of them";
 
+    HISTORY_OLDEST_AGE: Gauge, "app.history.oldest.age", "s", Database, ["history"],
+        "Age of the oldest event, delivery, mail and bulk operation that is kept";
+
     // The database.
     CONNECTIONS: Gauge, "db.client.connection.count", "{connection}", Process,
         ["db.client.connection.pool.name", "db.client.connection.state"],

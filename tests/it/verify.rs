@@ -305,6 +305,11 @@ const BREAKS: &[(&str, &[&str])] = &[
          update payments.accounts set held = held - 3 where held > 0",
         &["finished-orders-have-no-unfinished-job"],
     ),
+    // Deliveries.
+    (
+        "insert into deliveries.deliveries (event_seq, endpoint_id) values (1, gen_random_uuid())",
+        &["pending-deliveries-have-a-job"],
+    ),
     // Orders and keys.
     (
         "update api.idempotency_keys set order_id = gen_random_uuid() where key = 'kept'",

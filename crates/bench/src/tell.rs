@@ -221,12 +221,12 @@ async fn deliver(
 
 /// Makes endpoints of the operators' that want everything.
 async fn listen(pool: &PgPool, endpoints: u32, url: &str) -> anyhow::Result<()> {
-    let guard = Guard::new(Reach::PrivateToo);
+    let safeguards = Guard::new(Reach::PrivateToo).into();
     let by = Identity::command_line("surety-bench");
     for _ in 0..endpoints {
         let url = Some(url.to_owned());
         let change = EndpointChange { url, ..EndpointChange::default() };
-        endpoints::create(pool, &guard, None, change, &by).await?;
+        endpoints::create(pool, &safeguards, None, change, &by).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! - Here: the [`Sampler`], which looks every ten seconds for as long as somebody asks.
 //! - `work`: jobs, queues, workers, schedules.
 //! - `money`: transactions, orders, the ledger, the last verification.
-//! - `others`: the bank, endpoints, senders of webhooks.
+//! - `others`: the bank, endpoints, senders of webhooks, and how far back is kept what was told.
 //! - `server`: the database server.
 //!
 //! Guaranteed: every look is one question by index with a bound, in a transaction of its own that
@@ -157,6 +157,7 @@ pub async fn sample(conn: &mut PgConnection) -> Result<Vec<Family>, sqlx::Error>
     families.extend(ask(conn, began, "inbound webhooks", others::silences).await?);
     families.extend(ask(conn, began, "the bank", others::bank).await?);
     families.extend(ask(conn, began, "endpoints", others::endpoints).await?);
+    families.extend(ask(conn, began, "history", others::history).await?);
     families.extend(ask(conn, began, "sessions", server::sessions).await?);
     families.extend(ask(conn, began, "tables", server::tables).await?);
     families.extend(ask(conn, began, "the database", server::database).await?);

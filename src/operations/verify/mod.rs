@@ -7,9 +7,11 @@
 //! - [`records`]: what was found each time, and the last time. `background`: a verification that
 //!   nobody waits for.
 //! - `transactions`, `orders`: what joins them and the jobs that bring them to their outcomes.
+//! - `deliveries`: what joins them and the jobs that make them.
 //! - `idempotency_keys`: what joins the answers that are kept and the orders that they are about.
 
 mod background;
+mod deliveries;
 mod idempotency_keys;
 mod orders;
 pub mod records;
@@ -157,6 +159,7 @@ pub fn invariants() -> impl Iterator<Item = Invariant> {
         transactions::INVARIANTS,
         orders::INVARIANTS,
         idempotency_keys::INVARIANTS,
+        deliveries::INVARIANTS,
         payments::verify::INVARIANTS,
         payments::orders::verify::INVARIANTS,
         queue::health::verify::INVARIANTS,

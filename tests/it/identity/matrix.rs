@@ -414,7 +414,7 @@ async fn conflict(api: &TestApi) -> i64 {
 
 /// An endpoint of the owner's with a delivery and a replay.
 async fn endpoint_of(api: &TestApi, owner: UserId) -> (EndpointId, String, JobId) {
-    let (guard, by) = (Guard::new(Reach::PrivateToo), Identity::command_line("test"));
+    let (guard, by) = (Guard::new(Reach::PrivateToo).into(), Identity::command_line("test"));
     let change =
         EndpointChange { url: Some("http://127.0.0.1:9/".to_owned()), ..EndpointChange::default() };
     let made = endpoints::create(&api.pool, &guard, Some(owner), change, &by).await.unwrap();

@@ -19,7 +19,6 @@ use self::bodies::{
 };
 use self::refusals::{ChangeEndpoint, CreateEndpoint, GetEndpoint, ListEndpoints};
 use super::ApiTags;
-use crate::deliveries::Guard;
 use crate::events::EventType;
 use crate::http::edge::caller::Caller;
 use crate::http::wire::json_body::JsonBody;
@@ -29,7 +28,7 @@ use crate::http::wire::problem::{Code, FieldError, Problem};
 use crate::http::wire::refused::{NoRefusals, Refused};
 use crate::ids::EndpointId;
 use crate::operations::Identity;
-use crate::operations::endpoints::{self, EndpointError, Scope, SettingRefusal};
+use crate::operations::endpoints::{self, EndpointError, Safeguards, Scope, SettingRefusal};
 
 pub use self::deliveries::DeliveriesApi;
 
@@ -41,8 +40,8 @@ const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
 pub struct WebhookEndpointsApi {
     /// The database of endpoints.
     pub pool: PgPool,
-    /// Vets the addresses of endpoints.
-    pub guard: Guard,
+    /// Vets the addresses of endpoints, and seals their secrets.
+    pub safeguards: Safeguards,
 }
 
 /// The endpoints that a caller sees: operators all, users their own.
@@ -77,7 +76,7 @@ impl WebhookEndpointsApi {
         };
         let change = body.read()?;
         let created =
-            endpoints::create(&self.pool, &self.guard, owner, change, &caller.into()).await;
+            endpoints::create(&self.pool, &self.safeguards, owner, change, &caller.into()).await;
         let (endpoint, secret) = created.map_err(Problem::from)?;
         let location = format!("/v1/webhook-endpoints/{}", endpoint.id);
         let secret = secret.reveal().to_owned();
@@ -156,7 +155,7 @@ impl WebhookEndpointsApi {
         let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0));
         let (change, enabled) = body.read()?;
         let by = Identity::from(caller);
-        let changed = endpoints::update(&self.pool, &self.guard, scope, id, change, &by).await;
+        let changed = endpoints::update(&self.pool, &self.safeguards, scope, id, change, &by).await;
         let mut changed = changed.map_err(Problem::from)?;
         if let Some(is_enabled) = enabled {
             let switched = endpoints::switch(&self.pool, scope, id, is_enabled, &by).await;
@@ -207,7 +206,8 @@ impl WebhookEndpointsApi {
         let overlap = body.read()?.unwrap_or(DEFAULT_OVERLAP);
         let id = EndpointId(endpoint_id.0);
         let (scope, by) = (scope_of(&caller)?, Identity::from(caller));
-        let secret = endpoints::rotate_secret(&self.pool, scope, id, overlap, &by).await;
+        let sealing = &self.safeguards.secrets;
+        let secret = endpoints::rotate_secret(&self.pool, sealing, scope, id, overlap, &by).await;
         let secret = secret.map_err(Problem::from)?.reveal().to_owned();
         Ok(Rotated::Ok(Json(NewSecretOut { secret })))
     }
@@ -237,6 +237,7 @@ impl From<EndpointError> for Problem {
             }
             EndpointError::Refused(refusal) => refusal.into(),
             EndpointError::Random(error) => Self::new(Code::InternalError).cause(error),
+            EndpointError::Seal(error) => Self::new(Code::InternalError).cause(error),
             EndpointError::Database(error) => error.into(),
         }
     }
