@@ -39,6 +39,7 @@ pub static APP: Schema = Schema {
         "0010_intake",
         "0011_bulk_operations" guarded,
         "0012_verifications",
+        "0016_viewers" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":

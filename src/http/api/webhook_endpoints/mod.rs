@@ -21,7 +21,7 @@ use self::refusals::{ChangeEndpoint, CreateEndpoint, GetEndpoint, ListEndpoints}
 use super::ApiTags;
 use crate::deliveries::Guard;
 use crate::events::EventType;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -45,12 +45,22 @@ pub struct WebhookEndpointsApi {
     pub guard: Guard,
 }
 
-/// The endpoints that a caller sees: operators all, users their own.
-fn scope_of(caller: &Caller) -> Result<Scope, Problem> {
-    match caller.require_operator() {
-        Ok(()) => Ok(Scope::All),
-        Err(_) => Ok(Scope::Of(caller.owner()?)),
+/// The endpoints that a caller sees: users their own, those above all.
+fn seen_by(caller: &Caller) -> Result<Scope, Problem> {
+    match caller.role.may(Right::Read) {
+        true => Ok(Scope::All),
+        false => Ok(Scope::Of(caller.owner()?)),
     }
+}
+
+/// The endpoints that a caller may change: of those that the caller sees, viewers none.
+fn changed_by(caller: &Caller) -> Result<Scope, Problem> {
+    let scope = seen_by(caller)?;
+    match scope {
+        Scope::Of(_) => {}
+        Scope::All => caller.require(Right::Operate)?,
+    }
+    Ok(scope)
 }
 
 #[OpenApi]
@@ -71,7 +81,7 @@ impl WebhookEndpointsApi {
         caller: Caller,
         body: JsonBody<NewEndpoint>,
     ) -> Result<Created, Refused<CreateEndpoint>> {
-        let owner = match scope_of(&caller)? {
+        let owner = match changed_by(&caller)? {
             Scope::Of(user) => Some(user),
             Scope::All => None,
         };
@@ -86,7 +96,7 @@ impl WebhookEndpointsApi {
 
     /// List endpoints
     ///
-    /// Newest first: your own, or as an operator all.
+    /// Newest first: your own, or as a viewer and above all.
     #[oai(
         path = "/v1/webhook-endpoints",
         method = "get",
@@ -104,7 +114,7 @@ impl WebhookEndpointsApi {
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListEndpoints>> {
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
-        let scope = scope_of(&caller)?;
+        let scope = seen_by(&caller)?;
         let list = format!("list_webhook_endpoints 1 {scope:?}");
         let before = cursor.0.map(|text| read_cursor::<16>(&text, &list)).transpose()?;
         let before = before.map(|id| EndpointId(Uuid::from_bytes(id)));
@@ -132,7 +142,7 @@ impl WebhookEndpointsApi {
         /// The id of the endpoint.
         endpoint_id: Path<Uuid>,
     ) -> Result<Found, Refused<GetEndpoint>> {
-        let found = endpoints::find(&self.pool, scope_of(&caller)?, EndpointId(endpoint_id.0));
+        let found = endpoints::find(&self.pool, seen_by(&caller)?, EndpointId(endpoint_id.0));
         Ok(Found::Ok(Json(found.await.map_err(Problem::from)?.into())))
     }
 
@@ -153,7 +163,7 @@ impl WebhookEndpointsApi {
         endpoint_id: Path<Uuid>,
         body: JsonBody<EndpointChangeIn>,
     ) -> Result<Found, Refused<ChangeEndpoint>> {
-        let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0));
+        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0));
         let (change, enabled) = body.read()?;
         let by = Identity::from(caller);
         let changed = endpoints::update(&self.pool, &self.guard, scope, id, change, &by).await;
@@ -181,7 +191,7 @@ impl WebhookEndpointsApi {
         endpoint_id: Path<Uuid>,
     ) -> Result<Deleted, Refused<GetEndpoint>> {
         let id = EndpointId(endpoint_id.0);
-        let deleted = endpoints::delete(&self.pool, scope_of(&caller)?, id, &caller.into()).await;
+        let deleted = endpoints::delete(&self.pool, changed_by(&caller)?, id, &caller.into()).await;
         deleted.map_err(Problem::from)?;
         Ok(Deleted::NoContent)
     }
@@ -206,7 +216,7 @@ impl WebhookEndpointsApi {
     ) -> Result<Rotated, Refused<ChangeEndpoint>> {
         let overlap = body.read()?.unwrap_or(DEFAULT_OVERLAP);
         let id = EndpointId(endpoint_id.0);
-        let (scope, by) = (scope_of(&caller)?, Identity::from(caller));
+        let (scope, by) = (changed_by(&caller)?, Identity::from(caller));
         let secret = endpoints::rotate_secret(&self.pool, scope, id, overlap, &by).await;
         let secret = secret.map_err(Problem::from)?.reveal().to_owned();
         Ok(Rotated::Ok(Json(NewSecretOut { secret })))
