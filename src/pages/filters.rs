@@ -34,7 +34,7 @@ pub(in crate::pages) struct FilterBar {
     pub(in crate::pages) choices: Vec<(&'static str, &'static str)>,
     /// True if anything is set.
     pub(in crate::pages) is_set: bool,
-    /// What matches, as a file.
+    /// The address of all that matches, as a file.
     pub(in crate::pages) csv: String,
 }
 

@@ -55,7 +55,7 @@ where
     Ok(Answer::File(response.body(body)))
 }
 
-/// How far a file has come.
+/// The progress of a file.
 struct Progress<C, F> {
     read: F,
     part: Option<Part<C>>,

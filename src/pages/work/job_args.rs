@@ -15,7 +15,7 @@ use crate::pages::json_text::compact;
 use crate::pages::refusals::{Refusal, not_found};
 use crate::pages::visit::{Answer, Visit};
 
-/// What stands for a hidden value, as `queue.redacted` writes it.
+/// The stand-in for a hidden value, as `queue.redacted` writes it.
 const HIDDEN: &str = "\"[redacted]\"";
 
 /// True if the arguments of the job can be edited in its state, whoever may do it.

@@ -37,7 +37,7 @@ struct JobsPage {
     is_filtered: bool,
     /// The actions on all that match.
     actions: Vec<Choice>,
-    /// What matches, as a file.
+    /// The address of all that matches, as a file.
     csv: String,
 }
 

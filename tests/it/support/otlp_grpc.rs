@@ -69,7 +69,7 @@ impl TraceService for Keeper {
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
         let headers = request.metadata().clone().into_headers();
         self.spans(headers, request.into_inner());
-        Ok(tonic::Response::default())
+        Ok(tonic::Response::new(Default::default()))
     }
 }
 
@@ -81,7 +81,7 @@ impl MetricsService for Keeper {
     ) -> Result<tonic::Response<ExportMetricsServiceResponse>, Status> {
         let headers = request.metadata().clone().into_headers();
         self.figures(headers, request.into_inner());
-        Ok(tonic::Response::default())
+        Ok(tonic::Response::new(Default::default()))
     }
 }
 
@@ -93,6 +93,6 @@ impl LogsService for Keeper {
     ) -> Result<tonic::Response<ExportLogsServiceResponse>, Status> {
         let headers = request.metadata().clone().into_headers();
         self.lines(headers, request.into_inner());
-        Ok(tonic::Response::default())
+        Ok(tonic::Response::new(Default::default()))
     }
 }
