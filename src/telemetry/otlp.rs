@@ -7,8 +7,8 @@
 //! `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_SPAN_*_LIMIT`. Spans are
 //! exported where an endpoint is named; logs and figures only where their exporter is `otlp`.
 //!
-//! gRPC is the feature `otlp-grpc` of this crate, and goes the same way as HTTP up to the last step:
-//! `grpc`. `OTEL_EXPORTER_OTLP_INSECURE` is not read: the scheme of the endpoint says it.
+//! gRPC is the feature `otlp-grpc` of this crate, and goes the same way as HTTP up to the last
+//! step: `grpc`. `OTEL_EXPORTER_OTLP_INSECURE` is not read: the scheme of the endpoint says it.
 
 use std::path::PathBuf;
 use std::time::Duration;

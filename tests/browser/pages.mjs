@@ -229,7 +229,7 @@ test("the arguments of a job are edited without a script, in a form that axe fin
     assert.deepEqual(await violations(page), []);
     for (const width of WIDTHS) {
       await page.setViewportSize({ width, height: 800 });
-      const box = await page.locator(".sheet.wide").boundingBox();
+      const box = await page.locator(".sheet.broad").boundingBox();
       assert.ok(box.x >= 0 && box.x + box.width <= width, `${JSON.stringify(box)} at ${width}`);
     }
     assert.deepEqual(wrong, []);

@@ -132,6 +132,7 @@
       if (!(act instanceof HTMLDetailsElement) || !act.matches(".act") || !act.open) return;
       for (const other of document.querySelectorAll(".act[open]")) if (other !== act) other.open = false;
       act.querySelector("input:not([type=hidden]), textarea, select, button")?.focus();
+      act.querySelector(".sheet")?.scrollIntoView({ block: "nearest" });
     },
     true,
   );

@@ -1,7 +1,8 @@
 //! Other arguments for a job, by the form on its page.
 //!
-//! The form has the arguments as they are shown, so what is hidden in them cannot be sent back. What
-//! is sent is compared with what was shown, field by field, and only the difference is changed.
+//! The form has the arguments as they are shown, so what is hidden in them cannot be sent back.
+//! What is sent is compared with what was shown, field by field, and only the difference is
+//! changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -79,13 +79,13 @@ async fn a_job_is_run_now_cancelled_and_discarded() {
             "cancel",
             "job.cancel",
             "select count(*) from queue.all_jobs where state = 'cancelled'",
-            "is cancelled",
+            "is cancelled, and will not run again",
         ),
         (
             "discard",
             "job.discard",
             "select count(*) from queue.all_jobs where state = 'discarded'",
-            "is discarded",
+            "is discarded. Retry takes this back",
         ),
     ] {
         let job = enqueue(&api, "send_notice").await;

@@ -11,8 +11,8 @@ use crate::support::{TestApi, send};
 
 const NONE: &str = "00000000-0000-7000-8000-000000000000";
 
-/// The actions that only an admin may do, and no others. Of many jobs at once, what is needed depends
-/// on what they are: `access.rs`.
+/// The actions that only an admin may do, and no others. Of many jobs at once, what is needed
+/// depends on what they are: `access.rs`.
 const ADMINS: [&str; 7] = [
     "/ui/jobs/:id/reveal",
     "/ui/jobs/:id/redrive",
