@@ -186,6 +186,7 @@
 //! | endpoint, delivery | a URL at which somebody wants our webhooks; a message for it |
 //! | attempt, of a delivery | one POST on the wire, or the reason that there was none |
 //! | audit entry | who did what to what, kept for good |
+//! | right | what an operation needs of those who do not own its subject; roles have them |
 //! | figure, instrument | a number for Prometheus; its name, unit and labels |
 //! | activity | what workers did and webhooks were answered, by time, for charts |
 //! | seal, head | to give audit entries their places in a tree; its root at a size |

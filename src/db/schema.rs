@@ -41,6 +41,7 @@ pub static APP: Schema = Schema {
         "0012_verifications",
         "0013_ends_of_jobs",
         "0014_sealed_secrets" guarded,
+        "0016_viewers" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":

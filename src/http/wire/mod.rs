@@ -9,7 +9,7 @@
 //! - [`request_id`]: the id of a request, which every refusal repeats.
 //! - [`payload`]: JSON answers, and [`any_json`] in them. [`lists`]: cursors, pages and strict
 //!   query parameters. [`if_match`]: the versions that changes are meant for.
-//! - [`money`], [`moment`]: amounts, currencies and moments.
+//! - [`money`], [`moment`]: amounts, currencies and moments. [`spreadsheet`]: rows as CSV.
 //!
 //! Guaranteed: amounts never pass through a float; a key that appears twice or is not known is
 //! refused; no refusal shows insides.
@@ -33,3 +33,4 @@ pub mod refused;
 pub mod request_body;
 pub mod request_id;
 pub mod shown_path;
+pub mod spreadsheet;

@@ -20,7 +20,7 @@ use self::bodies::{
 use self::refusals::{ChangeEndpoint, CreateEndpoint, GetEndpoint, ListEndpoints};
 use super::ApiTags;
 use crate::events::EventType;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -44,12 +44,22 @@ pub struct WebhookEndpointsApi {
     pub safeguards: Safeguards,
 }
 
-/// The endpoints that a caller sees: operators all, users their own.
-fn scope_of(caller: &Caller) -> Result<Scope, Problem> {
-    match caller.require_operator() {
-        Ok(()) => Ok(Scope::All),
-        Err(_) => Ok(Scope::Of(caller.owner()?)),
+/// The endpoints that a caller sees: users their own, those above all.
+fn seen_by(caller: &Caller) -> Result<Scope, Problem> {
+    match caller.role.may(Right::Read) {
+        true => Ok(Scope::All),
+        false => Ok(Scope::Of(caller.owner()?)),
     }
+}
+
+/// The endpoints that a caller may change: of those that the caller sees, viewers none.
+fn changed_by(caller: &Caller) -> Result<Scope, Problem> {
+    let scope = seen_by(caller)?;
+    match scope {
+        Scope::Of(_) => {}
+        Scope::All => caller.require(Right::Operate)?,
+    }
+    Ok(scope)
 }
 
 #[OpenApi]
@@ -70,7 +80,7 @@ impl WebhookEndpointsApi {
         caller: Caller,
         body: JsonBody<NewEndpoint>,
     ) -> Result<Created, Refused<CreateEndpoint>> {
-        let owner = match scope_of(&caller)? {
+        let owner = match changed_by(&caller)? {
             Scope::Of(user) => Some(user),
             Scope::All => None,
         };
@@ -85,7 +95,7 @@ impl WebhookEndpointsApi {
 
     /// List endpoints
     ///
-    /// Newest first: your own, or as an operator all.
+    /// Newest first: your own, or as a viewer and above all.
     #[oai(
         path = "/v1/webhook-endpoints",
         method = "get",
@@ -103,7 +113,7 @@ impl WebhookEndpointsApi {
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListEndpoints>> {
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
-        let scope = scope_of(&caller)?;
+        let scope = seen_by(&caller)?;
         let list = format!("list_webhook_endpoints 1 {scope:?}");
         let before = cursor.0.map(|text| read_cursor::<16>(&text, &list)).transpose()?;
         let before = before.map(|id| EndpointId(Uuid::from_bytes(id)));
@@ -131,7 +141,7 @@ impl WebhookEndpointsApi {
         /// The id of the endpoint.
         endpoint_id: Path<Uuid>,
     ) -> Result<Found, Refused<GetEndpoint>> {
-        let found = endpoints::find(&self.pool, scope_of(&caller)?, EndpointId(endpoint_id.0));
+        let found = endpoints::find(&self.pool, seen_by(&caller)?, EndpointId(endpoint_id.0));
         Ok(Found::Ok(Json(found.await.map_err(Problem::from)?.into())))
     }
 
@@ -152,7 +162,7 @@ impl WebhookEndpointsApi {
         endpoint_id: Path<Uuid>,
         body: JsonBody<EndpointChangeIn>,
     ) -> Result<Found, Refused<ChangeEndpoint>> {
-        let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0));
+        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0));
         let (change, enabled) = body.read()?;
         let by = Identity::from(caller);
         let changed = endpoints::update(&self.pool, &self.safeguards, scope, id, change, &by).await;
@@ -180,7 +190,7 @@ impl WebhookEndpointsApi {
         endpoint_id: Path<Uuid>,
     ) -> Result<Deleted, Refused<GetEndpoint>> {
         let id = EndpointId(endpoint_id.0);
-        let deleted = endpoints::delete(&self.pool, scope_of(&caller)?, id, &caller.into()).await;
+        let deleted = endpoints::delete(&self.pool, changed_by(&caller)?, id, &caller.into()).await;
         deleted.map_err(Problem::from)?;
         Ok(Deleted::NoContent)
     }
@@ -205,7 +215,7 @@ impl WebhookEndpointsApi {
     ) -> Result<Rotated, Refused<ChangeEndpoint>> {
         let overlap = body.read()?.unwrap_or(DEFAULT_OVERLAP);
         let id = EndpointId(endpoint_id.0);
-        let (scope, by) = (scope_of(&caller)?, Identity::from(caller));
+        let (scope, by) = (changed_by(&caller)?, Identity::from(caller));
         let sealing = &self.safeguards.secrets;
         let secret = endpoints::rotate_secret(&self.pool, sealing, scope, id, overlap, &by).await;
         let secret = secret.map_err(Problem::from)?.reveal().to_owned();
