@@ -46,6 +46,10 @@ openapi:
 clients:
     .ci/clients/run
 
+# Check the Dockerfile, the systemd units and the Kubernetes manifests
+deploy:
+    .ci/deploy/run
+
 # Build the packages by which other languages enqueue, and test each on a real database
 enqueue-clients:
     .ci/enqueue-clients/run
