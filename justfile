@@ -46,6 +46,18 @@ openapi:
 clients:
     .ci/clients/run
 
+# Check the Dockerfile, the systemd units and the Kubernetes manifests
+deploy:
+    .ci/deploy/run
+
+# Build the packages by which other languages enqueue, and test each on a real database
+enqueue-clients:
+    .ci/enqueue-clients/run
+
+# What dependencies bring: licences, bans, sources, advisories
+deny:
+    .ci/deny
+
 # Write .sqlx/ anew after a change of a query or of the schema
 sqlx:
     .ci/sqlx-prepare

@@ -231,8 +231,8 @@ async fn listen(pool: &PgPool, endpoints: u32, url: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Waits until this finds nothing. Looks for one row only: to count them all would take from what is
-/// measured.
+/// Waits until this finds nothing. Looks for one row only: to count them all would take from what
+/// is measured.
 pub(crate) async fn until_none(pool: &PgPool, rows: &'static str) -> anyhow::Result<()> {
     let question = format!("select exists ({rows})");
     loop {
