@@ -148,7 +148,7 @@ async fn settle(
     if let Some(receiver) = receiver {
         listen(&pool, endpoints, &receiver.url).await?;
     }
-    fill_with_transactions(&pool, args.transactions).await?;
+    fill_with_transactions(&pool, 0..args.transactions).await?;
     database.settle_down().await?;
     let begun = Instant::now();
     let working = Working::start(&pool, WorkerSettings::default())?;
@@ -172,7 +172,7 @@ async fn deliver(
     listen(&pool, args.endpoints - args.hanging.min(args.endpoints), &receiver.url).await?;
     let hole = TcpListener::bind("127.0.0.1:0").await?;
     listen(&pool, args.hanging, &format!("http://{}/", hole.local_addr()?)).await?;
-    fill_with_transactions(&pool, args.transactions).await?;
+    fill_with_transactions(&pool, 0..args.transactions).await?;
     let only = |queues: &[&str]| WorkerSettings {
         queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
         ..WorkerSettings::default()
@@ -231,7 +231,8 @@ async fn listen(pool: &PgPool, endpoints: u32, url: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn until_none(pool: &PgPool, count: &'static str) -> anyhow::Result<()> {
+/// Waits until this counts none.
+pub(crate) async fn until_none(pool: &PgPool, count: &'static str) -> anyhow::Result<()> {
     while sqlx::query_scalar::<_, i64>(count).fetch_one(pool).await? > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -239,13 +240,13 @@ async fn until_none(pool: &PgPool, count: &'static str) -> anyhow::Result<()> {
 }
 
 /// A worker that sends webhooks.
-struct Working {
+pub(crate) struct Working {
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Working {
-    fn start(pool: &PgPool, settings: WorkerSettings) -> anyhow::Result<Self> {
+    pub(crate) fn start(pool: &PgPool, settings: WorkerSettings) -> anyhow::Result<Self> {
         let transport = Transport::new(Guard::new(Reach::PrivateToo), Limits::default())?;
         let webhooks = Webhooks::start(pool, Client::new(transport), RetrySchedule::default());
         let services = Services { webhooks: Some(webhooks), ..Services::of_database(pool.clone()) };
@@ -258,7 +259,7 @@ impl Working {
         Ok(Self { stop, task })
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         // It says itself what went wrong.
         let _ = self.task.await;
