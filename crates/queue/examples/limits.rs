@@ -58,11 +58,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut tx = pool.begin().await?;
     // Held by the database for all workers of all processes, from this commit on.
-    let limits = Limits {
-        max_running: Some(3),
-        ordered: Some(OnPoison::SkipAfter(3)),
-        ..Limits::default()
-    };
+    let limits =
+        Limits { max_running: Some(3), ordered: Some(OnPoison::SkipAfter(3)), ..Limits::default() };
     queues::set_limits(&mut tx, "notices", &limits, "example").await?;
     let mut jobs = Vec::new();
     for number in 0..JOBS_EACH {

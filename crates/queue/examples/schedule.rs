@@ -46,10 +46,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let often = Schedule::every("rates-often", Duration::from_secs(1)).job(&job)?;
 
     let done = CancellationToken::new();
-    let registry = Registry::new(done.clone())
-        .register::<RefreshRates>()
-        .schedule(nightly)
-        .schedule(often);
+    let registry =
+        Registry::new(done.clone()).register::<RefreshRates>().schedule(nightly).schedule(often);
     let worker = Worker::new(pool.clone(), registry, WorkerSettings::default())?;
     // Ends with the first tick.
     worker.run(done).await;

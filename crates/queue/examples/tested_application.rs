@@ -4,7 +4,8 @@
 //! In a program the two tests stand under `#[test]`; here `main` calls them, so that this can be
 //! run like the other examples. Each needs a database that has never had a job.
 //!
-//! `DATABASE_URL=postgres://… cargo run -p surety-queue --features testing --example tested_application`
+//! `DATABASE_URL=postgres://… \
+//!   cargo run -p surety-queue --features testing --example tested_application`
 
 use std::time::Duration;
 
