@@ -182,8 +182,8 @@ impl Growing<'_> {
     async fn settle(&mut self, count: u64) -> anyhow::Result<(f64, f64)> {
         fill_with_transactions(self.pool, self.recorded..self.recorded + count).await?;
         self.recorded += count;
-        const WAITING: &str = "select count(*) from queue.jobs where kind = 'settle_transaction'";
-        let waiting: i64 = sqlx::query_scalar(WAITING).fetch_one(self.pool).await?;
+        let waiting = "select count(*) from queue.jobs where kind = 'settle_transaction'";
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(self.pool).await?;
         let wal = async || -> anyhow::Result<i64> {
             let position = "select (pg_current_wal_insert_lsn() - '0/0')::bigint";
             Ok(sqlx::query_scalar(position).fetch_one(self.pool).await?)
@@ -191,7 +191,7 @@ impl Growing<'_> {
         let (before, begun) = (wal().await?, Instant::now());
         let queues = ["default", "events"].map(str::to_owned).to_vec();
         let working = Working::start(self.pool, WorkerSettings { queues, ..Default::default() })?;
-        until_none(self.pool, WAITING).await?;
+        until_none(self.pool, "select from queue.jobs where kind = 'settle_transaction'").await?;
         let (took, after) = (begun.elapsed(), wal().await?);
         working.stop().await;
         let waiting = waiting as f64;
