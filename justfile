@@ -42,6 +42,11 @@ lint:
 openapi:
     cargo run -- openapi
 
+# Follow the links of the book and run its commands, or those of some pages: just book tour backup
+book *pages="":
+    cargo build --workspace --examples --bins
+    .ci/docs/run {{ pages }}
+
 # Generate clients from openapi/ in Rust, Python and TypeScript, and send requests with each
 clients:
     .ci/clients/run
