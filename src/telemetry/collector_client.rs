@@ -45,7 +45,7 @@ pub(super) enum CollectorClient {
     Http(Agent),
     /// By gRPC, to the method of the signal, whatever the URL of a request is.
     #[cfg(feature = "otlp-grpc")]
-    Grpc(GrpcClient),
+    Grpc(Box<GrpcClient>),
 }
 
 impl CollectorClient {
@@ -67,7 +67,8 @@ impl CollectorClient {
             Protocol::Grpc => {
                 let der = |it: &Certificate<'_>| it.der().to_vec().into();
                 let authorities = authorities.map(|all| all.iter().map(der).collect::<Vec<_>>());
-                Ok(Self::Grpc(GrpcClient::new(&way.url, way.timeout, authorities.as_deref())?))
+                let client = GrpcClient::new(&way.url, way.timeout, authorities.as_deref())?;
+                Ok(Self::Grpc(Box::new(client)))
             }
         }
     }
