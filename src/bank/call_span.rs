@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_failed_call_is_an_error_of_its_kind() {
-        let declined = BankError::Declined { reason: "insufficient_funds".to_owned() };
+        let declined = BankError::Declined { reason: "insufficient-funds".to_owned() };
         for (status, error, expected) in [
             (Some(402), declined, "402"),
             (Some(503), BankError::Unavailable(Unavailable::NotAccepted), "503"),

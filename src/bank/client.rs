@@ -208,7 +208,7 @@ fn receipt(
             Ok(receipt)
         }
         (402, Answer::Declined { reason, .. }) => {
-            Err(BankError::Declined { reason: checked(reason)? })
+            Err(BankError::Declined { reason: reason_code(&reason)? })
         }
         (202, Answer::Pending { .. }) => Err(BankError::Pending),
         (503, Answer::NotAccepted { .. }) => Err(BankError::Unavailable(Unavailable::NotAccepted)),
@@ -225,7 +225,7 @@ fn payment_status(status: u16, answer: Answer) -> Result<PaymentStatus, BankErro
             Ok(PaymentStatus::Booked(receipt))
         }
         (200, Answer::Declined { reason, .. }) => {
-            Ok(PaymentStatus::Declined { reason: checked(reason)? })
+            Ok(PaymentStatus::Declined { reason: reason_code(&reason)? })
         }
         (200, Answer::Pending { .. }) => Ok(PaymentStatus::Pending),
         (404, Answer::Unknown { .. }) => Ok(PaymentStatus::Unknown),
@@ -252,9 +252,17 @@ fn statement_page(status: u16, body: &[u8]) -> Result<StatementPage, BankError> 
     Ok(StatementPage { lines, next: statement.next })
 }
 
-/// A reason is stored and shown, so it must be a word.
-fn checked(reason: String) -> Result<String, BankError> {
-    if is_word(&reason) { Ok(reason) } else { Err(BankError::Malformed(InvalidAnswer::Unreadable)) }
+/// A reason is stored and shown, so it must be a word. It becomes a code like our own, of small
+/// letters, digits and hyphens: `INSUFFICIENT_FUNDS` of a bank is our `insufficient-funds`.
+fn reason_code(reason: &str) -> Result<String, BankError> {
+    if !is_word(reason) {
+        return Err(BankError::Malformed(InvalidAnswer::Unreadable));
+    }
+    let spelled = |char: char| match char.is_ascii_alphanumeric() {
+        true => char.to_ascii_lowercase(),
+        false => '-',
+    };
+    Ok(reason.chars().map(spelled).collect())
 }
 
 #[cfg(test)]
@@ -338,11 +346,23 @@ mod tests {
             assert_eq!(error, BankError::Malformed(InvalidAnswer::Status(status)), "{body}");
             assert!(error.may_have_acted());
         }
-        let reason = "insufficient_funds".to_owned();
+        let reason = "insufficient-funds".to_owned();
         assert_eq!(sent(402, &declined), Err(BankError::Declined { reason }));
         assert_eq!(sent(202, &pending), Err(BankError::Pending));
         let refused = BankError::Unavailable(Unavailable::NotAccepted);
         assert_eq!(sent(503, &not_accepted), Err(refused));
+    }
+
+    #[test]
+    fn a_reason_becomes_a_code_in_our_spelling() {
+        for (said, code) in [
+            ("insufficient_funds", "insufficient-funds"),
+            ("INSUFFICIENT_FUNDS", "insufficient-funds"),
+            ("insufficient-funds", "insufficient-funds"),
+            ("E:51", "e-51"),
+        ] {
+            assert_eq!(reason_code(said), Ok(code.to_owned()));
+        }
     }
 
     #[test]

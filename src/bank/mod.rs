@@ -46,7 +46,7 @@ use crate::ids::OrderId;
 use crate::money::Money;
 
 /// The most characters of an effect key, a reference or a reason.
-const MAX_WORD_CHARS: usize = 100;
+pub const MAX_WORD_CHARS: usize = 100;
 
 /// The key under which the bank acts at most once, however often it is told to (G6).
 ///

@@ -86,6 +86,15 @@ pub enum TransferRefusal {
 }
 
 impl TransferRefusal {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::SameAccount,
+        Self::AccountNotFound,
+        Self::CurrencyMismatch,
+        Self::InsufficientFunds,
+        Self::BalanceOutOfRange,
+    ];
+
     /// The stable code of the reason, as stored and as sent to clients.
     pub fn code(self) -> &'static str {
         match self {

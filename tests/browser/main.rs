@@ -3,7 +3,7 @@
 //!
 //! A test target of its own, because it needs Chromium, Node and two packages of npm, which nothing
 //! else does: `cargo test --test browser`. The tests themselves are in `pages.mjs`, for Playwright;
-//! here are the two servers that they visit. `SURETY_PICTURES=docs/screenshots` makes the pictures
+//! here are the three servers that they visit. `SURETY_PICTURES=docs/screenshots` makes the pictures
 //! of the README.
 
 // A test that unwraps wrongly fails, which is what it is for.
@@ -25,6 +25,8 @@ use support::{TestApi, event, eventually_async};
 
 /// Text that would be a script, were it not shown as text.
 const HOSTILE: &str = r#"<script>alert(1)</script>"'><img src=x onerror=alert(1)>"#;
+/// The secret that webhooks to the third server are signed with.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 /// The jobs that failed for one cause.
 const FAILED: i64 = 10_000;
 /// Their error.
@@ -35,15 +37,22 @@ async fn the_pages_in_a_real_browser() {
     let modules = install();
     let (empty, full) =
         (TestApi::start_with_open_pages().await, TestApi::start_with_open_pages().await);
+    let signed =
+        TestApi::start_with(|settings| settings.webhook_secrets = Some(SECRET.to_owned().into()))
+            .await;
     let worker = TestWorker::start(&full.pool, None);
     let seen = fill(&full).await;
     let (empty_url, full_url) = (empty.url(""), full.url(""));
+    // By another name than the server has for itself.
+    let signed_url = signed.url("").replace("127.0.0.1", "localhost");
     let run = move || {
         let mut node = Command::new("node");
         node.args(["--test", "--test-reporter=spec", "pages.mjs"])
             .current_dir(modules)
             .env("SURETY_EMPTY_URL", empty_url)
             .env("SURETY_FULL_URL", full_url)
+            .env("SURETY_SIGNED_URL", signed_url)
+            .env("SURETY_SECRET", SECRET)
             .env("SURETY_SEEN", seen.to_string());
         if let Ok(pictures) = std::env::var("SURETY_PICTURES") {
             node.env("SURETY_PICTURES", Path::new(env!("CARGO_MANIFEST_DIR")).join(pictures));

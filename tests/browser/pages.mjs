@@ -1,7 +1,8 @@
 // The operator's pages in a real browser: Chromium of the distribution, driven by Playwright.
 //
 // Run by `cargo test --test browser`, which starts two servers with pages that ask for no sign-in,
-// one with nothing in it and one full, and hands their addresses over.
+// one with nothing in it and one full, and one that takes only signed webhooks, and hands their
+// addresses over.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -11,6 +12,9 @@ import { chromium } from "playwright-core";
 
 const EMPTY = process.env.SURETY_EMPTY_URL;
 const FULL = process.env.SURETY_FULL_URL;
+/** Takes signed webhooks, and is called by another name than its address. */
+const SIGNED = process.env.SURETY_SIGNED_URL;
+const SECRET = process.env.SURETY_SECRET;
 /** Of the full server: what there is to be found. */
 const SEEN = JSON.parse(process.env.SURETY_SEEN);
 /** Where pictures are kept; none are made without. */
@@ -284,6 +288,28 @@ test("Swagger UI posts a webhook and sees 202", async () => {
   const status = operation.locator(".live-responses-table .response-col_status").first();
   await status.waitFor({ timeout: 20_000 });
   assert.match(await operation.locator(".live-responses-table").innerText(), /202/);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test("Swagger UI signs a webhook with the secret, wherever it is opened, also on a phone", async () => {
+  const { context, page, wrong } = await open({ viewport: { width: 360, height: 800 } });
+  await page.goto(`${SIGNED}/docs`);
+  const groups = page.locator(".opblock-tag");
+  await groups.first().waitFor();
+  assert.match(await groups.first().innerText(), /webhook/i, "the way in comes first");
+  assert.match((await page.locator('link[rel="icon"]').first().getAttribute("href")) ?? "", /^data:/);
+  await page.locator("#webhook-secret").fill(SECRET);
+  await page.locator("#webhook-secret").press("Tab");
+  const operation = page.locator("[id$=receive_transaction]").first();
+  await operation.locator("button.opblock-summary-control").click();
+  await operation.getByRole("button", { name: "Try it out" }).click();
+  await operation.getByRole("button", { name: "Execute" }).click();
+  const status = operation.locator(".live-responses-table .response-col_status").first();
+  await status.waitFor({ timeout: 20_000 });
+  assert.match(await operation.locator(".live-responses-table").innerText(), /202/);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 360, `${wide} at 360`);
   assert.deepEqual(wrong, []);
   await context.close();
 });

@@ -37,6 +37,35 @@ async fn the_first_start_says_where_everything_is() {
 }
 
 #[tokio::test]
+async fn commands_that_are_told_of_no_database_find_that_of_the_running_app_dev() {
+    let data_dir = data_dir();
+    let jobs = || {
+        let list = App::command(["jobs", "list", "-o", "json"]);
+        list.env("APP_DATA_DIR", data_dir.to_str().unwrap()).run()
+    };
+    let (status, said) = jobs().await;
+    assert!(!status.success() && !said.contains("using the database"), "{said}");
+    let mut app = dev(&data_dir).spawn();
+    app.wait_for_line("Ready in").await;
+    let url = database_of(&app);
+    assert!(app.output().contains(&format!("export DATABASE_URL={url}")), "{}", app.output());
+    let (status, said) = jobs().await;
+    assert!(status.success(), "{said}");
+    let found = format!("using the database of 'app dev' in {}", data_dir.display());
+    assert!(said.contains(&found), "{said}");
+    // One that is named counts.
+    let other = TestDb::without_schema().await;
+    let named = App::command(["jobs", "list"]).env("APP_DATA_DIR", data_dir.to_str().unwrap());
+    let (status, said) = named.env("DATABASE_URL", &other.url).run().await;
+    assert!(!status.success() && !said.contains("using the database"), "{said}");
+
+    app.signal(Signal::Interrupt);
+    assert!(app.wait_for_exit().await.success(), "{}", app.output());
+    let (status, said) = jobs().await;
+    assert!(!status.success() && !said.contains("using the database"), "{said}");
+}
+
+#[tokio::test]
 async fn ctrl_c_drains_stops_postgresql_and_says_what_was_done() {
     let data_dir = data_dir();
     let mut app = dev(&data_dir).spawn();

@@ -323,6 +323,24 @@ async fn enqueue_knows_its_kinds_and_finds_the_job_that_is_there() {
         assert_eq!(shown[field], value, "{field}");
     }
 
+    // What its own program has declared counts for a kind of another program.
+    sqlx::query(
+        "insert into queue.kinds (kind, queue, priority, max_attempts, sealed) values
+           ('draw', 'charts', 4, 9, false), ('hide', 'charts', 4, 9, true)",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+    let declared = ["enqueue", "draw", "{}", "--allow-unknown-kind", "-o", "id"];
+    let (_, id) = jobs(&db, &declared).await;
+    let shown = json_of(&db, &["show", &id]).await;
+    for (field, value) in [("queue", json!("charts")), ("priority", json!(4))] {
+        assert_eq!(shown[field], value, "{field}");
+    }
+    assert_eq!(shown["max_attempts"], json!(9));
+    let (code, said) = jobs(&db, &["enqueue", "hide", "{}", "--allow-unknown-kind"]).await;
+    assert!(code == Some(2) && said.contains("sealed"), "{code:?}: {said}");
+
     let unique = ["enqueue", "sync", r#"{"a": 1, "b": 2}"#, "--allow-unknown-kind"];
     let by = ["--unique-by", "a", "--unique-for", "1h"];
     let first = json_of(&db, &[&unique[..], &by].concat()).await;

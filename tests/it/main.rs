@@ -32,6 +32,7 @@ mod inbound_webhooks;
 mod jobs_cli;
 mod ledger;
 mod limits;
+mod listings;
 mod mail;
 mod migrate;
 mod money_api;

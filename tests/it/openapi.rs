@@ -183,6 +183,28 @@ fn no_number_has_to_be_a_multiple() {
 }
 
 #[test]
+fn every_text_of_a_body_says_its_bounds() {
+    let document = document();
+    for (method, path, operation) in operations(&document) {
+        let reference = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let Some(reference) = reference.as_str() else { continue };
+        for (field, schema) in referred(&document, reference)["properties"].as_object().unwrap() {
+            let reference = schema["allOf"][0]["$ref"].as_str().or(schema["$ref"].as_str());
+            let schema = reference.map_or(schema, |reference| referred(&document, reference));
+            let is_bound = ["enum", "format", "oneOf"].iter().any(|key| !schema[key].is_null());
+            if schema["type"] != "string" || is_bound {
+                continue;
+            }
+            let is_currency = reference.is_some_and(|it| it.ends_with("/Currency"));
+            let keys: &[&str] = if is_currency { &[] } else { &["minLength", "maxLength"] };
+            for key in keys.iter().chain(&["pattern"]) {
+                assert!(!schema[key].is_null(), "{method} {path}: {field} has no {key}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_server_is_the_one_that_gives_the_document() {
     assert_eq!(document()["servers"], serde_json::json!([{ "url": "/" }]));
 }

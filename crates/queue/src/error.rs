@@ -11,7 +11,8 @@ pub enum QueueError {
     /// The database refused, or did not answer.
     #[error("the queue's database refused or did not answer")]
     Database(#[source] sqlx::Error),
-    /// The arguments of a new job have more JSON than `queue.settings` allows.
+    /// The arguments of a job have more JSON than `queue.settings` allows. Nothing was written, so
+    /// the caller's transaction can go on.
     #[error(
         "the arguments of a job of kind {kind} have {bytes} bytes of JSON, and at most {max_bytes} \
          are taken"

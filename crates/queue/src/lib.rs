@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`handler`] | a kind of job and its runs: [`Job`], [`JobContext`], [`JobError`] |
 //! | [`enqueue`](mod@enqueue) | new jobs: one, many; unique jobs, keys, tags; declared kinds |
-//! | [`worker`] | claiming and running: [`Registry`], [`Worker`], leases, rescue, retention |
+//! | [`worker`] | claiming and running: [`Registry`], [`Worker`], [`RunHooks`], leases, rescue |
 //! | [`groups`] | jobs that belong together: batches with callbacks, dependencies, graphs |
 //! | [`schedules`] | jobs by the clock: cron in a time zone, intervals, missed ticks |
 //! | [`sealing`] | arguments that are encrypted before they are stored, and changes of keys |
@@ -252,4 +252,4 @@ pub use storable_json::NotStorable;
 // What calls of this crate take, in the versions that it takes.
 pub use time;
 pub use tokio_util::sync::CancellationToken;
-pub use worker::{Registry, Worker, WorkerSettings, WorkerSummary};
+pub use worker::{Registry, RunHooks, Worker, WorkerSettings, WorkerSummary};

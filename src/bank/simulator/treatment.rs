@@ -66,9 +66,9 @@ impl SimulatorState {
         let late_after = settings.late_after(rng.f64());
         let (decision, delay) = match behaviour {
             Behaviour::Timeout | Behaviour::Unavailable => (None, Duration::ZERO),
-            Behaviour::InsufficientFunds => (Some(declined("insufficient_funds")), Duration::ZERO),
+            Behaviour::InsufficientFunds => (Some(declined("insufficient-funds")), Duration::ZERO),
             Behaviour::Late if rng.bool() => (Some(booked()), late_after),
-            Behaviour::Late => (Some(declined("account_closed")), late_after),
+            Behaviour::Late => (Some(declined("account-closed")), late_after),
             Behaviour::Success
             | Behaviour::AcceptThenTimeout
             | Behaviour::AnswerTwice

@@ -17,9 +17,9 @@ pub(super) fn in_words(fix: &Fix) -> String {
             "every worker rescues such jobs: start one that reaches this database, 'app work'"
                 .to_owned()
         }
-        Fix::StartWorkerFor { queue } => format!(
-            "start a worker that knows the kind and takes the queue, 'app work --queues {queue}'; \
-             or cancel them"
+        Fix::StartWorkerFor { kind, queue } => format!(
+            "start a worker that knows kind {kind} and takes the queue, 'app work --queues \
+             {queue}'; or cancel them"
         ),
         Fix::Resume { queue } => {
             format!("app queues resume {}", queue.as_deref().unwrap_or("--all"))

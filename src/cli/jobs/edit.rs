@@ -72,6 +72,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(EditError::TooLong(error)) => {
             return Ok(usage(&error.to_string(), "shorten them; nothing was changed"));
         }
+        Err(EditError::Invalid(problem)) => {
+            return Ok(usage(&problem.to_string(), "correct them; nothing was changed"));
+        }
         Err(error @ EditError::Stale) => return Err(error.into()),
         Err(EditError::Jobs(error)) => return Err(error.into()),
     };

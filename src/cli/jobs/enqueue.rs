@@ -127,7 +127,11 @@ fn request(args: Args, job_args: JsonText) -> EnqueueJob {
 fn refused(refusal: &EnqueueError) -> ExitCode {
     let fix = match refusal {
         EnqueueError::UnknownKind { known, .. } => {
-            format!("there are {}; or add --allow-unknown-kind", known.join(", "))
+            format!(
+                "it knows {}; of another program's, add --allow-unknown-kind: workers of \
+                 that program run it, and those of this one do not",
+                known.join(", ")
+            )
         }
         EnqueueError::FollowUpOnly { .. } => "to run that one again: 'app jobs retry'".to_owned(),
         EnqueueError::Args { source, .. } => {
@@ -138,7 +142,9 @@ fn refused(refusal: &EnqueueError) -> ExitCode {
                                      is max_args_bytes in queue.settings"
                 .to_owned()
         }
-        EnqueueError::Sealed(_) => "enqueue it from the program that has the keys".to_owned(),
+        EnqueueError::Sealed(_) | EnqueueError::SealedElsewhere { .. } => {
+            "enqueue it from the program that has the keys".to_owned()
+        }
         EnqueueError::Invalid(_)
         | EnqueueError::Priority
         | EnqueueError::MaxAttempts

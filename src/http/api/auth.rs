@@ -85,7 +85,6 @@ json_object! {
         /// its domain are written.
         email: EmailIn,
         /// The user's password.
-        #[oai(validator(min_length = 1))]
         password: Text<{ passwords::MAX_CHARS }>,
     }
 

@@ -11,6 +11,7 @@ use super::orders::{
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::idempotency::{self, IdempotencyKey};
 use crate::http::wire::field_types::Text;
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::money::{AmountIn, CurrencyCode};
 use crate::http::wire::problem::Code;
@@ -67,9 +68,9 @@ impl DepositsApi {
         &self,
         caller: Caller,
         /// The id of the deposit.
-        deposit_id: Path<Uuid>,
+        deposit_id: Path<Id<Uuid>>,
     ) -> Result<OrderFound, Refused<FindOrder>> {
-        Ok(self.orders.find(&caller, deposit_id.0, &KINDS).await?)
+        Ok(self.orders.find(&caller, deposit_id.0.0, &KINDS).await?)
     }
 
     /// List your deposits

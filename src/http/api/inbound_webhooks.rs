@@ -131,13 +131,10 @@ json_object! {
     /// A payment event of a provider's, as it is sent.
     struct TransactionEvent {
         /// The provider's id of the transaction. One id names one transaction for ever.
-        #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
         transaction_id: Text<MAX_NAME_CHARS>,
         /// The account that the money leaves.
-        #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
         source_account: Text<MAX_NAME_CHARS>,
         /// The account that the money reaches.
-        #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
         destination_account: Text<MAX_NAME_CHARS>,
         /// The amount: greater than zero, with no more decimals than the currency has (ISO 4217).
         amount: AmountIn,

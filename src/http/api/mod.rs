@@ -37,6 +37,7 @@ pub mod conflicts;
 pub mod dead_letters;
 pub mod deposits;
 pub mod docs;
+pub mod failure_reasons;
 pub mod failures;
 pub mod health_report;
 pub mod inbound_webhooks;

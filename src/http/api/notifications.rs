@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::ApiTags;
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::database::within_seconds;
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
@@ -38,9 +39,9 @@ impl NotificationsApi {
         &self,
         caller: Caller,
         /// The user's id.
-        user_id: Path<Uuid>,
+        user_id: Path<Id<Uuid>>,
     ) -> Result<Settings, Refused<GetNotifications>> {
-        let id = UserId(user_id.0);
+        let id = UserId(user_id.0.0);
         if !caller.may_read(id) {
             return Err(Problem::new(Code::UserNotFound).into());
         }
@@ -62,10 +63,10 @@ impl NotificationsApi {
         &self,
         caller: Caller,
         /// The user's id.
-        user_id: Path<Uuid>,
+        user_id: Path<Id<Uuid>>,
         body: JsonBody<NotificationsIn>,
     ) -> Result<Settings, Refused<ChangeNotifications>> {
-        let id = UserId(user_id.0);
+        let id = UserId(user_id.0.0);
         if !caller.may_read(id) {
             return Err(Problem::new(Code::UserNotFound).into());
         }

@@ -11,6 +11,7 @@ use super::ApiTags;
 use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::any_json::AnyJson;
+use crate::http::wire::id::Id;
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::{Refusals, Refused};
@@ -72,9 +73,9 @@ impl TimelinesApi {
         &self,
         caller: Caller,
         /// The id of the deposit.
-        deposit_id: Path<Uuid>,
+        deposit_id: Path<Id<Uuid>>,
     ) -> Result<Found, Refused<OrderTimeline>> {
-        Ok(self.of_order(&caller, deposit_id.0, &[Kind::Deposit]).await?)
+        Ok(self.of_order(&caller, deposit_id.0.0, &[Kind::Deposit]).await?)
     }
 
     /// Get the timeline of a withdrawal
@@ -90,9 +91,9 @@ impl TimelinesApi {
         &self,
         caller: Caller,
         /// The id of the withdrawal.
-        withdrawal_id: Path<Uuid>,
+        withdrawal_id: Path<Id<Uuid>>,
     ) -> Result<Found, Refused<OrderTimeline>> {
-        Ok(self.of_order(&caller, withdrawal_id.0, &[Kind::Withdrawal]).await?)
+        Ok(self.of_order(&caller, withdrawal_id.0.0, &[Kind::Withdrawal]).await?)
     }
 
     /// Get the timeline of a transfer or refund
@@ -108,9 +109,9 @@ impl TimelinesApi {
         &self,
         caller: Caller,
         /// The id of the transfer.
-        transfer_id: Path<Uuid>,
+        transfer_id: Path<Id<Uuid>>,
     ) -> Result<Found, Refused<OrderTimeline>> {
-        Ok(self.of_order(&caller, transfer_id.0, &[Kind::Transfer, Kind::Refund]).await?)
+        Ok(self.of_order(&caller, transfer_id.0.0, &[Kind::Transfer, Kind::Refund]).await?)
     }
 }
 

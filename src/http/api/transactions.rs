@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::ApiTags;
+use crate::http::api::failure_reasons::FailureReason;
 use crate::http::edge::caller::{self, TransactionReader};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::lists::{
@@ -193,7 +194,7 @@ pub struct TransactionOut {
     status: TransactionStatus,
     /// The reason of its failure, as a stable code; null unless it failed.
     #[oai(nullable)]
-    failure_reason: Option<String>,
+    failure_reason: Option<FailureReason>,
     /// The moment at which it was first received.
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
@@ -212,7 +213,7 @@ impl From<Transaction> for TransactionOut {
             amount: AmountOut(transaction.money),
             currency: CurrencyCode(transaction.money.currency()),
             status: transaction.status.into(),
-            failure_reason: transaction.failure_reason,
+            failure_reason: transaction.failure_reason.map(FailureReason),
             created_at: transaction.created_at,
             processed_at: transaction.processed_at,
         }

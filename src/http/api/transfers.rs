@@ -11,6 +11,7 @@ use super::orders::{
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::idempotency::{self, IdempotencyKey};
 use crate::http::wire::field_types::Text;
+use crate::http::wire::id::Id;
 use crate::http::wire::if_match::IfMatch;
 use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::money::{AmountIn, HeldCurrencyCode};
@@ -73,16 +74,16 @@ impl TransfersApi {
         &self,
         caller: Caller,
         /// The id of the transfer.
-        transfer_id: Path<Uuid>,
+        transfer_id: Path<Id<Uuid>>,
         /// Names this request: send the same key when you send it again. 1 to 255 visible ASCII
         /// characters, bare or quoted.
         #[oai(name = "Idempotency-Key")]
         key: IdempotencyKey,
     ) -> Result<OrderAnswer, Refused<RefundTransfer>> {
         let owner = caller.owner()?;
-        let instruction = Instruction::Refund { transfer: OrderId(transfer_id.0) };
+        let instruction = Instruction::Refund { transfer: OrderId(transfer_id.0.0) };
         let order = NewOrder { owner, instruction, description: None, if_version: None };
-        let path = format!("/v1/transfers/{}/refund", transfer_id.0);
+        let path = format!("/v1/transfers/{}/refund", transfer_id.0.0);
         Ok(self.orders.place(key, path, order).await?)
     }
 
@@ -99,9 +100,9 @@ impl TransfersApi {
         &self,
         caller: Caller,
         /// The id of the transfer.
-        transfer_id: Path<Uuid>,
+        transfer_id: Path<Id<Uuid>>,
     ) -> Result<OrderFound, Refused<FindOrder>> {
-        Ok(self.orders.find(&caller, transfer_id.0, &KINDS).await?)
+        Ok(self.orders.find(&caller, transfer_id.0.0, &KINDS).await?)
     }
 
     /// List your transfers

@@ -10,6 +10,7 @@ use super::orders::{OrderQuery, OrderService, OrdersListed};
 use super::wallets::WalletOut;
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::database::within_seconds;
+use crate::http::wire::id::Id;
 use crate::http::wire::money::{BalanceOut, CurrencyCode};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
@@ -39,9 +40,9 @@ impl UserMoneyApi {
         &self,
         caller: Caller,
         /// The user's id.
-        user_id: Path<Uuid>,
+        user_id: Path<Id<Uuid>>,
     ) -> Result<UserBalanceFound, Refused<GetUserBalance>> {
-        let user = readable(&caller, user_id.0)?;
+        let user = readable(&caller, user_id.0.0)?;
         let found =
             within_seconds(&self.orders.pool, async |conn| Ok(wallets::list(conn, user).await?))
                 .await?;
@@ -69,10 +70,10 @@ impl UserMoneyApi {
         &self,
         caller: Caller,
         /// The user's id.
-        user_id: Path<Uuid>,
+        user_id: Path<Id<Uuid>>,
         query: OrderQuery,
     ) -> Result<OrdersListed, Refused<ListUserTransactions>> {
-        let user = readable(&caller, user_id.0)?;
+        let user = readable(&caller, user_id.0.0)?;
         let page = self.orders.list(user, &[], query).await?;
         let page = page.ok_or_else(|| Problem::new(Code::UserNotFound))?;
         Ok(OrdersListed::Ok(Json(page)))

@@ -11,6 +11,7 @@ use super::ApiTags;
 use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::any_json::AnyJson;
+use crate::http::wire::id::Id;
 use crate::http::wire::lists::{
     self, DEFAULT_LIMIT, cursor_after, read_cursor, refuse_unknown_parameters,
 };
@@ -105,11 +106,11 @@ impl VerificationsApi {
         &self,
         caller: Caller,
         /// The number of the verification.
-        verification_id: Path<i64>,
+        verification_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetVerification>> {
         caller.require(Right::Read)?;
         let found = within_seconds(&self.pool, async |conn| {
-            Ok(verify::records::find(conn, verification_id.0).await?)
+            Ok(verify::records::find(conn, verification_id.0.0).await?)
         });
         let found = found.await?.ok_or_else(|| Problem::new(Code::VerificationNotFound))?;
         Ok(Found::Ok(Json(found.into())))

@@ -11,6 +11,7 @@ use super::orders::{
 use crate::http::edge::caller::{self, Caller};
 use crate::http::edge::idempotency::{self, IdempotencyKey};
 use crate::http::wire::field_types::Text;
+use crate::http::wire::id::Id;
 use crate::http::wire::if_match::IfMatch;
 use crate::http::wire::json_body::{self, JsonBody, json_object};
 use crate::http::wire::money::{AmountIn, HeldCurrencyCode};
@@ -72,9 +73,9 @@ impl WithdrawalsApi {
         &self,
         caller: Caller,
         /// The id of the withdrawal.
-        withdrawal_id: Path<Uuid>,
+        withdrawal_id: Path<Id<Uuid>>,
     ) -> Result<OrderFound, Refused<FindOrder>> {
-        Ok(self.orders.find(&caller, withdrawal_id.0, &KINDS).await?)
+        Ok(self.orders.find(&caller, withdrawal_id.0.0, &KINDS).await?)
     }
 
     /// List your withdrawals

@@ -12,6 +12,7 @@ use super::ApiTags;
 use super::jobs::Because;
 use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::{self, JsonBody};
 use crate::http::wire::lists::{
     self, DEFAULT_LIMIT, cursor_after, read_cursor, refuse_unknown_parameters,
@@ -81,10 +82,10 @@ impl WorkersApi {
         &self,
         caller: Caller,
         /// The id of the worker.
-        worker_id: Path<Uuid>,
+        worker_id: Path<Id<Uuid>>,
     ) -> Result<Found, Refused<GetWorker>> {
         caller.require(Right::Read)?;
-        Ok(Found::Ok(Json(self.find(worker_id.0).await?.into())))
+        Ok(Found::Ok(Json(self.find(worker_id.0.0).await?.into())))
     }
 
     /// Drain a worker
@@ -102,18 +103,18 @@ impl WorkersApi {
         &self,
         caller: Caller,
         /// The id of the worker.
-        worker_id: Path<Uuid>,
+        worker_id: Path<Id<Uuid>>,
         body: JsonBody<Because>,
     ) -> Result<Drained, Refused<DrainWorker>> {
         caller.require(Right::Operate)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
-        let scope = WorkerScope::These(vec![worker_id.0]);
+        let scope = WorkerScope::These(vec![worker_id.0.0]);
         let request = DrainWorkers { scope, mode: Mode::Commit, wait: None };
         let drained = workers::drain(&self.pool, request, &actor).await.map_err(Problem::from)?;
         match drained.first().map(|drained| drained.result) {
             None | Some(WorkerDrain::NotFound) => Err(Problem::new(Code::WorkerNotFound).into()),
             Some(WorkerDrain::Lost) => Err(Problem::new(Code::WorkerLost).into()),
-            Some(_) => Ok(Drained::Accepted(Json(self.find(worker_id.0).await?.into()))),
+            Some(_) => Ok(Drained::Accepted(Json(self.find(worker_id.0.0).await?.into()))),
         }
     }
 }

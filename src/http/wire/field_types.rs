@@ -20,6 +20,13 @@ pub trait FieldType: Type + Sized {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self>;
 }
 
+/// What every [`Text`] keeps to. That one of white space alone is empty, a pattern that all
+/// generators of clients read cannot say.
+pub const TEXT_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
+
+/// What every address keeps to: the rest of the rules are those of mail and of DNS.
+pub const EMAIL_PATTERN: &str = "^[^@]+@[^@]+$";
+
 /// Text of 1 to `MAX_CHARS` characters, none of them a control character.
 pub struct Text<const MAX_CHARS: usize>(pub String);
 
@@ -124,7 +131,12 @@ impl<const MAX_CHARS: usize> Type for Text<MAX_CHARS> {
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        let schema = MetaSchema { max_length: Some(MAX_CHARS), ..MetaSchema::new("string") };
+        let schema = MetaSchema {
+            min_length: Some(1),
+            max_length: Some(MAX_CHARS),
+            pattern: Some(TEXT_PATTERN.to_owned()),
+            ..MetaSchema::new("string")
+        };
         MetaSchemaRef::Inline(Box::new(schema))
     }
 
@@ -153,6 +165,7 @@ fn email_in() -> MetaSchema {
     MetaSchema {
         min_length: Some(3),
         max_length: Some(MAX_EMAIL_CHARS),
+        pattern: Some(EMAIL_PATTERN.to_owned()),
         ..MetaSchema::new("string")
     }
 }

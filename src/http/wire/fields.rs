@@ -14,6 +14,7 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::id::IdType as _;
 use super::moment::Moment;
 use super::money::AmountIn;
 use super::problem::{Code, FieldError, Problem};
@@ -94,9 +95,9 @@ impl<'a> Fields<'a> {
     /// A required UUID, in its usual form with hyphens.
     pub fn uuid(&mut self, name: &'static str) -> Option<Uuid> {
         let text = self.string(name)?;
-        match Uuid::try_parse(&text) {
-            Ok(uuid) if text.len() == 36 => Some(uuid),
-            _ => self.fault(Fault::Invalid, name, "malformed", "must be a UUID"),
+        match Uuid::read(&text) {
+            Some(uuid) => Some(uuid),
+            None => self.fault(Fault::Invalid, name, "malformed", "must be a UUID"),
         }
     }
 

@@ -143,7 +143,7 @@ macro_rules! wire_type {
     };
 }
 
-pub(super) use wire_type;
+pub(in crate::http) use wire_type;
 
 wire_type!(AmountIn, amount_in, |it| it.0.to_string(), |text| Ok(Self(Amount::parse(&text)?)));
 wire_type!(AmountOut, amount_out, |it| it.0.amount_text(), |_text| Err(ParseError::custom(

@@ -32,6 +32,7 @@ pub use crate::queue::health::{Finding, Fix, Level};
 pub use crate::queue::schema::SchemaState;
 
 use crate::db::DbError;
+use crate::operations::jobs::known_kinds;
 use crate::queue::health::{self, Limits};
 
 /// An examination of a database.
@@ -122,9 +123,25 @@ pub async fn examine(pool: &PgPool, request: Examine) -> Result<HealthReport, He
         findings.extend(schema::relations(&mut conn).await?);
         findings.extend(money::examine(&mut conn).await?);
         findings.extend(readers::examine(&mut conn).await?);
-        findings.extend(health::check(&mut conn, &Limits { wait: request.max_wait }).await?);
+        let of_queue = health::check(&mut conn, &Limits { wait: request.max_wait }).await?;
+        let known = known_kinds(pool).kinds();
+        findings.extend(of_queue.into_iter().map(|finding| for_other_program(finding, &known)));
     }
     Ok(report)
+}
+
+/// The finding with a remedy that can work: no worker of this program runs a kind of another one,
+/// whatever queue it takes.
+fn for_other_program(mut finding: Finding, known: &[String]) -> Finding {
+    if let Some(Fix::StartWorkerFor { kind, queue }) = &finding.fix
+        && !known.contains(kind)
+    {
+        finding.fix = Some(Fix::Other(format!(
+            "workers of this program do not know kind {kind}: start one of the program that does, \
+             and have it take queue {queue}; or cancel them"
+        )));
+    }
+    finding
 }
 
 /// A report without findings.

@@ -7,9 +7,9 @@ use super::{JobChange, JobDetails, JobId, JobRefusal, JobResult, JobsError, know
 use crate::audit::{self, Subject};
 use crate::jobs::dead_letters;
 use crate::operations::{Actor, Mode};
-use crate::queue::QueueError;
 use crate::queue::operate::inspect;
 use crate::queue::operate::interventions::{self, standings};
+use crate::queue::{InvalidJob, QueueError};
 
 pub use crate::queue::operate::interventions::ArgsChange;
 pub use crate::queue::{JsonText, JsonTextError};
@@ -70,6 +70,9 @@ pub enum EditError {
     /// The arguments have more JSON than the queue takes.
     #[error("{0}")]
     TooLong(QueueError),
+    /// No job has such arguments.
+    #[error("{0}")]
+    Invalid(InvalidJob),
     /// The job has another version than the edit was meant for.
     #[error("the job has changed since that version")]
     Stale,
@@ -116,6 +119,7 @@ async fn edit_in(
     let edited = interventions::edit(conn, id, change, actor.decision());
     let edited = edited.await.map_err(|error| match error {
         QueueError::ArgsTooLong { .. } => EditError::TooLong(error),
+        QueueError::InvalidJob(problem) => EditError::Invalid(problem),
         _ => EditError::Jobs(error.into()),
     })?;
     let edited = match edited {

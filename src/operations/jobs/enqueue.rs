@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use super::{JobId, JobsError, known_kinds};
@@ -12,7 +12,7 @@ use crate::audit::{self, Subject};
 use crate::jobs::ResolveBankOrder;
 use crate::operations::Identity;
 use crate::queue::commits::commit;
-use crate::queue::enqueue::kinds::KindDeclaration;
+use crate::queue::enqueue::kinds::{self, KindDeclaration};
 use crate::queue::{
     InvalidJob, Job as _, JsonText, NewJob, QueueError, Unique, enqueue as enqueue_job,
 };
@@ -44,7 +44,8 @@ pub struct EnqueueJob {
     pub max_attempts: Option<i16>,
     /// Jobs that it must not repeat.
     pub uniqueness: Option<Uniqueness>,
-    /// True to enqueue a kind that this program does not know.
+    /// True to enqueue a kind that this program does not know: with the values that the program
+    /// which knows it has declared, if it has.
     pub allow_unknown_kind: bool,
 }
 
@@ -109,6 +110,12 @@ pub enum EnqueueError {
     /// The arguments are sealed, which needs the keys.
     #[error("{0}")]
     Sealed(QueueError),
+    /// The arguments of this kind, which another program has declared, are sealed.
+    #[error("the arguments of {kind} jobs are sealed")]
+    SealedElsewhere {
+        /// The kind.
+        kind: String,
+    },
     /// The database refused or did not answer.
     #[error(transparent)]
     Jobs(#[from] JobsError),
@@ -141,8 +148,8 @@ pub async fn enqueue(
 ) -> Result<EnqueuedJob, EnqueueError> {
     // Without the arguments, which may be secret.
     let after = json!({ "kind": request.kind, "queue": request.queue, "key": request.key });
-    let job = request.into_job(pool)?;
     let mut tx = pool.begin().await?;
+    let job = request.into_job(pool, &mut tx).await?;
     let enqueued = enqueue_job(&mut tx, job).await.map_err(|error| match error {
         QueueError::ArgsTooLong { .. } => EnqueueError::TooLong(error),
         QueueError::InvalidJob(problem) => EnqueueError::Invalid(problem),
@@ -157,27 +164,35 @@ pub async fn enqueue(
 }
 
 impl EnqueueJob {
-    fn into_job(self, pool: &PgPool) -> Result<NewJob, EnqueueError> {
+    async fn into_job(
+        self,
+        pool: &PgPool,
+        conn: &mut PgConnection,
+    ) -> Result<NewJob, EnqueueError> {
         if self.priority.is_some_and(|priority| !PRIORITIES.contains(&priority)) {
             return Err(EnqueueError::Priority);
         }
         if self.max_attempts.is_some_and(|attempts| !MAX_ATTEMPTS.contains(&attempts)) {
             return Err(EnqueueError::MaxAttempts);
         }
-        let job = self.of_kind(pool)?;
+        let job = self.of_kind(pool, conn).await?;
         Ok(self.with_own_values(job))
     }
 
     /// A job with these arguments, and the rest as its kind has it.
-    fn of_kind(&self, pool: &PgPool) -> Result<NewJob, EnqueueError> {
+    async fn of_kind(
+        &self,
+        pool: &PgPool,
+        conn: &mut PgConnection,
+    ) -> Result<NewJob, EnqueueError> {
         let (kind, args) = (&self.kind, &self.args);
         let registry = known_kinds(pool);
-        let kinds = registry.declarations();
-        let Some(known) = kinds.iter().find(|known| known.kind() == kind) else {
+        let declarations = registry.declarations();
+        let Some(known) = declarations.iter().find(|known| known.kind() == kind) else {
             if self.allow_unknown_kind {
-                return Ok(NewJob::raw(kind.clone(), args.clone()));
+                return self.of_other_program(conn).await;
             }
-            let known = kinds.iter().map(KindDeclaration::kind).collect();
+            let known = declarations.iter().map(KindDeclaration::kind).collect();
             return Err(EnqueueError::UnknownKind { kind: kind.clone(), known });
         };
         if kind == ResolveBankOrder::KIND {
@@ -187,6 +202,22 @@ impl EnqueueJob {
             .check_args(kind, args)
             .map_err(|source| EnqueueError::Args { kind: kind.clone(), source })?;
         known.job(args.clone()).map_err(EnqueueError::Sealed)
+    }
+
+    /// A job of a kind that another program has declared, or nobody.
+    async fn of_other_program(&self, conn: &mut PgConnection) -> Result<NewJob, EnqueueError> {
+        let job = NewJob::raw(self.kind.clone(), self.args.clone());
+        let declared = kinds::list(conn).await.map_err(JobsError::from)?;
+        match declared.into_iter().find(|declared| declared.kind == self.kind) {
+            None => Ok(job),
+            Some(declared) if declared.sealed => {
+                Err(EnqueueError::SealedElsewhere { kind: declared.kind })
+            }
+            Some(declared) => {
+                let job = job.queue(declared.queue).priority(declared.priority);
+                Ok(job.max_attempts(declared.max_attempts))
+            }
+        }
     }
 
     fn with_own_values(self, mut job: NewJob) -> NewJob {

@@ -39,6 +39,6 @@ use crate::jobs::{self, Services};
 use crate::queue::Registry;
 
 /// The kinds that this program knows, to check arguments by.
-fn known_kinds(pool: &PgPool) -> Registry<Services> {
+pub(super) fn known_kinds(pool: &PgPool) -> Registry<Services> {
     jobs::registry(Services::of_database(pool.clone()))
 }

@@ -62,7 +62,7 @@ impl Remedy {
     fn of(fix: &Fix) -> Self {
         let queue_page = |queue: &str| (format!("/ui/queues/{}", segment(queue)), "See the queue");
         let (command, page) = match fix {
-            Fix::AddWorkers { queue, .. } | Fix::StartWorkerFor { queue } => {
+            Fix::AddWorkers { queue, .. } | Fix::StartWorkerFor { queue, .. } => {
                 (Some(format!("app work --queues {queue}")), Some(queue_page(queue)))
             }
             Fix::ReviewLimits { queue, .. } => {

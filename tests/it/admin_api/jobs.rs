@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use surety::queue::JobId;
+use uuid::Uuid;
 
 use super::{Desk, WHY, ids, refused};
 use crate::support::ledger::{accepted, run_jobs};
@@ -62,6 +63,7 @@ async fn a_parameter_that_makes_no_sense_is_refused_and_never_a_fault_of_ours() 
         "stat=available",
         "state=done",
         "attempt_gte=x",
+        "attempt_gte=0",
         "attempt_gte=99999",
         "since=yesterday",
         "until=2026-13-01T00:00:00Z",
@@ -267,4 +269,25 @@ async fn an_enqueued_job_runs_and_one_that_cannot_be_is_refused() {
         assert!((400..500).contains(&answer.status), "{field} {value}: {answer:?}");
     }
     assert_eq!(desk.audited("job.enqueue").await.len(), 1);
+}
+
+/// Whoever counts requests or caches answers by path takes two spellings for two things.
+#[tokio::test]
+async fn an_id_in_a_path_has_one_spelling() {
+    let desk = Desk::new().await;
+    let JobId(id) = desk.job(|job| job).await;
+    assert_eq!(desk.get(&format!("/v1/jobs/{id}")).await.status, 200);
+    for other in [format!("+{id}"), format!("%2B{id}"), format!("0{id}"), format!("{id}%20")] {
+        assert_eq!(desk.get(&format!("/v1/jobs/{other}")).await.status, 400, "{other}");
+    }
+    let user = Uuid::now_v7();
+    let usual = [user.to_string(), user.to_string().to_uppercase()];
+    for usual in usual {
+        assert_eq!(desk.get(&format!("/v1/users/{usual}")).await.status, 404, "{usual}");
+    }
+    let others = [user.simple().to_string(), user.urn().to_string(), user.braced().to_string()];
+    for other in others {
+        let path = other.replace('{', "%7B").replace('}', "%7D");
+        assert_eq!(desk.get(&format!("/v1/users/{path}")).await.status, 400, "{other}");
+    }
 }

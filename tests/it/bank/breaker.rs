@@ -102,7 +102,7 @@ async fn only_failures_of_the_banks_count() {
     for error in failures {
         assert_eq!(BankHealth::of(&Err::<(), _>(error)), BankHealth::Fails);
     }
-    let declined = BankError::Declined { reason: "insufficient_funds".to_owned() };
+    let declined = BankError::Declined { reason: "insufficient-funds".to_owned() };
     assert_eq!(BankHealth::of(&Err::<(), _>(declined)), BankHealth::Works);
     assert_eq!(BankHealth::of(&Err::<(), _>(BankError::Pending)), BankHealth::Works);
     assert_eq!(BankHealth::of(&Ok(())), BankHealth::Works);

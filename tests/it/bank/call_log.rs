@@ -101,7 +101,7 @@ async fn a_send_without_an_outcome_may_have_acted() {
 async fn the_log_says_of_each_error_what_the_error_says() {
     for result in [
         Ok(receipt("12.50")),
-        Err(BankError::Declined { reason: "insufficient_funds".to_owned() }),
+        Err(BankError::Declined { reason: "insufficient-funds".to_owned() }),
         Err(BankError::Unavailable(Unavailable::NotConnected)),
         Err(BankError::Unavailable(Unavailable::NotAccepted)),
         Err(BankError::TimedOut),

@@ -42,7 +42,7 @@ async fn what_was_decided_survives_a_kill() {
     };
     assert_eq!(client.send(&deposit("surety-1", "12.50")).await, Ok(receipt.clone()));
     let declined = client.enquire(&key("surety-2")).await.unwrap();
-    assert_eq!(declined, PaymentStatus::Declined { reason: "insufficient_funds".to_owned() });
+    assert_eq!(declined, PaymentStatus::Declined { reason: "insufficient-funds".to_owned() });
     assert_eq!(client.enquire(&key("surety-3")).await, Ok(PaymentStatus::Pending));
     let statement = send(http.get(format!("{url}/statement"))).await.json();
     assert_eq!(statement["bookings"].as_array().unwrap().len(), 1);

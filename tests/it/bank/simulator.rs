@@ -84,7 +84,7 @@ async fn a_decline_is_final_and_no_failure_of_the_banks() {
     let bank = TestBank::start(json!({"insufficient_funds_rate": 1})).await;
     let error = bank.client(LONG).send(&deposit("surety-1", "12.50")).await.unwrap_err();
 
-    let reason = "insufficient_funds".to_owned();
+    let reason = "insufficient-funds".to_owned();
     assert_eq!(error, BankError::Declined { reason: reason.clone() });
     assert!(!error.may_have_acted() && !error.counts_against_breaker());
     bank.turn(json!({"success_rate": 1})).await;
@@ -139,7 +139,7 @@ async fn what_is_late_is_pending_and_then_goes_either_way() {
         let effect_key = format!("late-{number}");
         match decided(&bank, &effect_key).await {
             PaymentStatus::Booked(_) => assert!(booked.insert(effect_key)),
-            PaymentStatus::Declined { reason } => assert_eq!(reason, "account_closed"),
+            PaymentStatus::Declined { reason } => assert_eq!(reason, "account-closed"),
             other => panic!("{other:?}"),
         }
     }

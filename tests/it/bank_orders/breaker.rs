@@ -122,7 +122,7 @@ async fn declined_orders_never_open_it() {
     let orders = orders(&scene, 8).await;
     scene.run_due().await;
     for order in orders {
-        assert_eq!(scene.outcome(order).await.1.as_deref(), Some("insufficient_funds"));
+        assert_eq!(scene.outcome(order).await.1.as_deref(), Some("insufficient-funds"));
     }
     assert_breaker(&scene, "closed").await;
 }

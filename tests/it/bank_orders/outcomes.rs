@@ -43,7 +43,7 @@ async fn what_the_bank_declines_fails_for_its_reason_and_leaves_nothing() {
     scene.run_due().await;
 
     for order in [deposit, withdrawal] {
-        assert_eq!(scene.outcome(order).await, declined("insufficient_funds"));
+        assert_eq!(scene.outcome(order).await, declined("insufficient-funds"));
     }
     assert_eq!(scene.balance().await, ("100.00".into(), "100.00".into()), "the hold is released");
     assert_eq!(scene.api.count(entries).await, before);
@@ -97,7 +97,7 @@ async fn what_the_bank_decides_late_is_waited_for_without_attempts_and_goes_eith
     let completed = "select count(*) from payments.orders where bank_reference is not null";
     assert!((1..20).contains(&scene.api.count(completed).await), "both ways occur");
     let other = "select count(*) from payments.orders
-                 where status = 'FAILED' and failure_reason <> 'account_closed'";
+                 where status = 'FAILED' and failure_reason <> 'account-closed'";
     assert_eq!(scene.api.count(other).await, 0);
     scene.assert_agreed().await;
 }

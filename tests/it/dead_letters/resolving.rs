@@ -132,7 +132,7 @@ async fn what_the_bank_did_after_all_leaves_an_operator_nothing_to_decide() {
         (json!({ "success_rate": 1, "latency": "10s" }), is("COMPLETED"), "70.00", "booked"),
         (
             json!({ "insufficient_funds_rate": 1, "latency": "10s" }),
-            failed("insufficient_funds"),
+            failed("insufficient-funds"),
             "100.00",
             "declined",
         ),

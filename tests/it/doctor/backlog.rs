@@ -106,8 +106,10 @@ async fn a_kind_that_no_worker_knows_and_a_queue_that_none_takes_are_named() {
     let found = "1 working, 0 draining; versions 2.0";
     assert_eq!(answer.of_check("workers"), [["ok", found, ""]]);
     assert_eq!(answer.levels("unserved-kinds"), ["warn", "warn"]);
-    let [_, found, _] = answer.about("unserved-kinds", "of_tomorrow");
+    let [_, found, fix] = answer.about("unserved-kinds", "of_tomorrow");
     assert!(found.contains("2 or more jobs") && found.contains("wait for 3 min"), "{found}");
+    // Workers of this program would leave it alone, whatever queue they take.
+    assert!(fix.contains("do not know kind of_tomorrow") && !fix.contains("app work"), "{fix}");
     let [_, _, fix] = answer.about("unserved-kinds", "queue elsewhere");
     assert!(fix.contains("--queues elsewhere"), "{fix}");
 }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::NewJob;
 use crate::QueueError;
+use crate::json::JsonText;
 use crate::moments;
 use crate::storable_json::{self, NotStorable};
 
@@ -18,6 +19,9 @@ const MAX_WORD_CHARS: usize = 200;
 const MAX_TAGS: usize = 50;
 /// The longest delay and the longest window: 100 years of 365.25 days.
 const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+/// The most bytes of arguments that are sent to be measured: `queue.settings` allows 1 MiB at most,
+/// and white space and escapes alone do not make so much of that.
+pub(super) const MAX_SENT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The bound that a new job does not keep to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -79,7 +83,7 @@ fn problem_of(job: &NewJob) -> Option<InvalidJob> {
         ((1..=4).contains(&job.priority), InvalidJob::Priority),
         ((1..=1000).contains(&job.max_attempts), InvalidJob::MaxAttempts),
         (job.delay <= LONGEST && extras.run_at.is_none_or(is_in_time), InvalidJob::Due),
-        (!job.args.get().trim_start().starts_with('['), InvalidJob::List),
+        (!is_list(&job.args), InvalidJob::List),
     ];
     let broken = rules.into_iter().find(|(is_kept, _)| !is_kept).map(|(_, problem)| problem);
     broken.or_else(|| problem_of_uniqueness(job)).or_else(|| problem_of_args(job))
@@ -91,10 +95,33 @@ fn problem_of_uniqueness(job: &NewJob) -> Option<InvalidJob> {
     (!is_kept).then_some(InvalidJob::UniqueWindow)
 }
 
+/// Makes sure that a job of this kind may have these arguments, as far as that is known without
+/// asking the database for its bound of bytes.
+///
+/// # Errors
+///
+/// [`QueueError::InvalidJob`], [`QueueError::ArgsTooLong`].
+pub(crate) fn check_args(kind: &str, args: &JsonText) -> Result<(), QueueError> {
+    let bytes = args.get().len() as u64;
+    if bytes > MAX_SENT_BYTES {
+        let kind = kind.to_owned();
+        return Err(QueueError::ArgsTooLong { kind, bytes, max_bytes: MAX_SENT_BYTES });
+    }
+    let problem = match is_list(args) {
+        true => Some(InvalidJob::List),
+        false => storable_json::check(args.get()).err().map(InvalidJob::Args),
+    };
+    problem.map_or(Ok(()), |problem| Err(QueueError::InvalidJob(problem)))
+}
+
+fn is_list(args: &JsonText) -> bool {
+    args.get().trim_start().starts_with('[')
+}
+
 fn problem_of_args(job: &NewJob) -> Option<InvalidJob> {
     let unique_value = job.unique_value();
     let values = [Some(&job.args), unique_value.as_ref()];
-    let refused = |value: &crate::JsonText| storable_json::check(value.get()).err();
+    let refused = |value: &JsonText| storable_json::check(value.get()).err();
     values.into_iter().flatten().find_map(refused).map(InvalidJob::Args)
 }
 

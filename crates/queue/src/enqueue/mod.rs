@@ -26,6 +26,7 @@ mod joining;
 pub mod kinds;
 mod new_job;
 mod notifier;
+mod sizes;
 mod statements;
 mod unique;
 
@@ -52,8 +53,8 @@ use crate::telemetry::{EnqueueSpan, TraceContext};
 ///
 /// # Errors
 ///
-/// [`QueueError::InvalidJob`], after which the caller's transaction can go on;
-/// [`QueueError::ArgsTooLong`], [`QueueError::Database`].
+/// [`QueueError::InvalidJob`] and [`QueueError::ArgsTooLong`], after which the caller's transaction
+/// can go on; [`QueueError::Database`].
 pub async fn enqueue(conn: &mut PgConnection, job: NewJob) -> Result<Enqueued, QueueError> {
     let enqueued = enqueue_many(conn, std::slice::from_ref(&job)).await?;
     enqueued.first().copied().ok_or(QueueError::Database(sqlx::Error::RowNotFound))
@@ -70,6 +71,7 @@ pub async fn enqueue_many(
     jobs: &[NewJob],
 ) -> Result<Vec<Enqueued>, QueueError> {
     bounds::check(jobs)?;
+    sizes::check(conn, jobs).await?;
     if joining::belongs_to_others(jobs) {
         return joining::enqueue_many(conn, jobs).await;
     }
@@ -107,6 +109,7 @@ pub(crate) async fn enqueue_all(
 /// [`QueueError`], as if it were enqueued.
 pub(crate) async fn try_out(conn: &mut PgConnection, job: &NewJob) -> Result<(), QueueError> {
     bounds::check([job])?;
+    sizes::check(conn, [job]).await?;
     let mut savepoint = conn.begin().await?;
     statements::enqueue(&mut savepoint, &[job], vec![None]).await?;
     savepoint.rollback().await?;

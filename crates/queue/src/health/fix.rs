@@ -30,6 +30,8 @@ pub enum Fix {
     StartRescuer,
     /// Start a worker that knows a kind and takes a queue, or cancel the jobs.
     StartWorkerFor {
+        /// The kind.
+        kind: String,
         /// The queue.
         queue: String,
     },
@@ -73,10 +75,10 @@ impl fmt::Display for Fix {
             Self::StartRescuer => {
                 f.write_str("every worker rescues such jobs: start one that reaches this database")
             }
-            Self::StartWorkerFor { queue } => {
+            Self::StartWorkerFor { kind, queue } => {
                 write!(
                     f,
-                    "start a worker that knows the kind and takes queue {queue}, or cancel them"
+                    "start a worker that knows kind {kind} and takes queue {queue}, or cancel them"
                 )
             }
             Self::Resume { queue: Some(queue) } => write!(f, "resume queue {queue}"),

@@ -53,7 +53,7 @@ pub(super) async fn unserved_kinds(
                     kind.first_id,
                     span(kind.waited_secs)
                 ),
-                Fix::StartWorkerFor { queue: kind.queue.clone() },
+                Fix::StartWorkerFor { kind: kind.kind.clone(), queue: kind.queue.clone() },
             )
         })
         .collect();

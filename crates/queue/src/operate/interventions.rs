@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use super::discarded::{self, Decision};
 pub use super::standing::{JobStanding, standings};
 use crate::QueueError;
+use crate::enqueue::bounds;
 use crate::ids::JobId;
 use crate::json::JsonText;
 use crate::state::JobState;
@@ -220,7 +221,9 @@ pub struct Edited {
 ///
 /// # Errors
 ///
-/// [`QueueError::ArgsTooLong`], [`QueueError::Database`]; then nothing may be committed.
+/// [`QueueError::ArgsTooLong`], and [`QueueError::InvalidJob`] for values that PostgreSQL does not
+/// store, after which nothing is changed and the caller's transaction can go on;
+/// [`QueueError::Database`].
 pub async fn edit(
     conn: &mut PgConnection,
     id: JobId,
@@ -243,7 +246,10 @@ pub async fn edit(
         ArgsChange::Fields { set, unset } => (None, set, unset),
     };
     let set = JsonText::of(&set).expect("fields of JSON are JSON");
-    let new = sqlx::query_file_scalar!(
+    for values in replacement.iter().chain([&set]) {
+        bounds::check_args(&job.kind, values)?;
+    }
+    let edited = sqlx::query_file!(
         "src/sql/edit_args.sql",
         id.0,
         &job.args as _,
@@ -252,10 +258,14 @@ pub async fn edit(
         replacement as _,
         &unset,
         set as _,
-        job.kind,
     )
     .fetch_one(conn)
     .await?;
+    let Some(new) = edited.args else {
+        let bytes = |number: i32| u64::try_from(number).unwrap_or_default();
+        let (kind, max_bytes) = (job.kind, bytes(edited.max_args_bytes));
+        return Err(QueueError::ArgsTooLong { kind, bytes: bytes(edited.bytes), max_bytes });
+    };
     Ok(Ok(Edited { old: job.args, new }))
 }
 

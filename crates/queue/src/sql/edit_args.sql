@@ -1,5 +1,5 @@
 -- Gives job $1, which is locked and has the arguments $2, other ones, because $3 says so for the reason $4, and returns
--- them: $5, or if that is null, what it has without the fields $6 and with the fields $7. PostgreSQL changes them, because
+-- them, or null if they are too long, which changes nothing: $5, or if that is null, what it has without the fields $6 and with the fields $7. PostgreSQL changes them, because
 -- its numbers are exact.
 with asked as (
   select coalesce(
@@ -8,13 +8,9 @@ with asked as (
   ) as args
 ),
 new as materialized (
-  select
-    case
-      when octet_length(asked.args::text) > (select max_args_bytes from queue.settings)
-      then queue.refuse_args($8::text, octet_length(asked.args::text))
-      else asked.args
-    end as args
+  select asked.args
   from asked
+  where octet_length(asked.args::text) <= (select max_args_bytes from queue.settings)
 ),
 waiting as (
   update queue.jobs
@@ -33,4 +29,10 @@ told as (
   select $1, 'edit', $3, $4, jsonb_build_object('old', $2::jsonb, 'new', new.args)
   from new
 )
-select args as "args!: JsonText" from new
+select
+  new.args as "args?: JsonText",
+  octet_length(asked.args::text) as "bytes!",
+  settings.max_args_bytes
+from asked
+cross join queue.settings
+left join new on true

@@ -1,7 +1,11 @@
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanKind, Status, TraceFlags};
 use opentelemetry_sdk::trace::SpanData;
+use tracing::field::Field;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use super::collected::{attribute, new_trace, spans_of, within};
 use super::spans::{MAX_STATUS_CHARS, SCHEMA_URL};
@@ -185,4 +189,47 @@ async fn what_a_handler_enqueues_goes_on_in_its_span() {
     let spans = spans_of(&caller);
     let [enqueue, process] = spans.as_slice() else { panic!("{spans:?}") };
     assert_eq!(enqueue.parent_span_id, process.span_context.span_id());
+}
+
+/// Keeps the messages of events.
+#[derive(Clone, Default)]
+struct Messages(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Messages {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut |field: &Field, value: &dyn std::fmt::Debug| {
+            if field.name() == "message" {
+                self.0.lock().unwrap().push(format!("{value:?}"));
+            }
+        });
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// A bank that was called before the lease was lost has been called.
+#[test]
+fn a_lost_lease_undoes_what_was_written_and_no_call() {
+    let messages = Messages::default();
+    tracing::subscriber::with_default(messages.clone(), || {
+        let run = first_run(None);
+        ProcessSpan::start(&run).end(&run, Ending::LeaseLost);
+    });
+    let line = "job 7 send_receipt lost its lease in attempt 1: what it wrote to the database was \
+                undone, and a call that it made is not";
+    assert_eq!(*messages.0.lock().unwrap(), [line]);
 }

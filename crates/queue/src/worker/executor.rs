@@ -113,7 +113,9 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         batch_lost: Option<CancellationToken>,
     ) -> LeasedJob {
         let lease = self.leases.hold(job.id, job.fence, since, batch_lost);
-        let span = ProcessSpan::start(&self.run_of(&job));
+        let run = self.run_of(&job);
+        let span = ProcessSpan::start(&run);
+        self.registry.all_hooks().before(&run);
         LeasedJob { job, lease, span }
     }
 

@@ -5,6 +5,7 @@ mod claim;
 mod claim_loop;
 mod dispatcher;
 mod executor;
+mod hooks;
 mod leases;
 mod listener;
 mod maintenance;
@@ -27,6 +28,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+pub use hooks::RunHooks;
 pub use maintenance::MAX_CRASHES;
 pub use registry::Registry;
 pub use settings::WorkerSettings;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::hooks::{AllHooks, RunHooks};
 use crate::enqueue::kinds::KindDeclaration;
 use crate::handler::{Backoff, BatchContext, BatchJob, Committed, Job, JobContext, JobError};
 use crate::json::JsonText;
@@ -29,6 +30,7 @@ pub struct Registry<S> {
     handlers: BTreeMap<&'static str, Arc<dyn Handler<S>>>,
     #[cfg(feature = "schedules")]
     schedules: Vec<Schedule>,
+    hooks: AllHooks,
 }
 
 impl<S: Clone + Send + Sync + 'static> Registry<S> {
@@ -39,6 +41,7 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
             handlers: BTreeMap::new(),
             #[cfg(feature = "schedules")]
             schedules: Vec::new(),
+            hooks: AllHooks::default(),
         }
     }
 
@@ -84,6 +87,13 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         &self.schedules
     }
 
+    /// Adds code that is called around each run of each kind, after that which was added before.
+    #[must_use]
+    pub fn hooks(mut self, hooks: impl RunHooks) -> Self {
+        self.hooks.add(hooks);
+        self
+    }
+
     fn add(mut self, kind: &'static str, handler: Arc<dyn Handler<S>>) -> Self {
         let taken = self.handlers.insert(kind, handler).is_some();
         assert!(!taken, "the job kind {kind} is registered twice");
@@ -121,6 +131,10 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
 
     pub(crate) fn handler(&self, kind: &str) -> Option<Arc<dyn Handler<S>>> {
         self.handlers.get(kind).cloned()
+    }
+
+    pub(super) fn all_hooks(&self) -> &AllHooks {
+        &self.hooks
     }
 
     pub(crate) fn state(&self) -> S {

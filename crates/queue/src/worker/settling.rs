@@ -27,7 +27,6 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// Records how a run ended: the one place where a job that was not completed changes its state.
     pub(super) async fn settle(&self, leased: LeasedJob, outcome: RunOutcome) {
         let LeasedJob { job, lease: _until_recorded, span } = leased;
-        let run = self.run_of(&job);
         let traceparent = span.traceparent();
         self.counts.count(&outcome);
         match outcome {
@@ -36,7 +35,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                     self.resolver.resolve_soon([job.id]);
                 }
                 self.count_ended(&job, &span, activity_of(&outcome));
-                span.end(&run, ending_of(&outcome));
+                self.end(&job, span, ending_of(&outcome));
             }
             RunOutcome::Failed { failure, error, delay } => {
                 let ended = ended_attempt(&job, outcome_in_history(failure), error, traceparent);
@@ -45,14 +44,14 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                     if self.finish(&job, &ended, FinishedState::Discarded).await {
                         self.count_ended(&job, &span, Outcome::Discarded);
                     }
-                    span.end(&run, Ending::Discarded { failure, error: &ended.error });
+                    self.end(&job, span, Ending::Discarded { failure, error: &ended.error });
                 } else {
                     let delay = delay.unwrap_or_else(|| self.backoff(&job));
                     let retry = || transitions::retry(&self.pool, &ended, delay);
                     if self.record(&job, retry).await {
                         self.count_ended(&job, &span, Outcome::Retried);
                     }
-                    span.end(&run, Ending::Retried { failure, error: &ended.error, delay });
+                    self.end(&job, span, Ending::Retried { failure, error: &ended.error, delay });
                 }
             }
             RunOutcome::Discarded(error) => {
@@ -60,36 +59,46 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                 if self.finish(&job, &ended, FinishedState::Discarded).await {
                     self.count_ended(&job, &span, Outcome::Discarded);
                 }
-                span.end(&run, Ending::Discarded { failure: Failure::Failed, error: &ended.error });
+                self.end(
+                    &job,
+                    span,
+                    Ending::Discarded { failure: Failure::Failed, error: &ended.error },
+                );
             }
             RunOutcome::Cancelled(reason) => {
                 let ended = ended_attempt(&job, AttemptOutcome::Cancelled, reason, traceparent);
                 if self.finish(&job, &ended, FinishedState::Cancelled).await {
                     self.count_ended(&job, &span, Outcome::Cancelled);
                 }
-                span.end(&run, Ending::Cancelled { reason: &ended.error });
+                self.end(&job, span, Ending::Cancelled { reason: &ended.error });
             }
             RunOutcome::Snoozed { delay, reason } => {
                 let reason = reason.map(|reason| storable(reason, MAX_WAIT_REASON_BYTES));
                 if self.hand_back(&job, delay, reason.as_deref()).await {
                     self.count_ended(&job, &span, Outcome::Snoozed);
                 }
-                span.end(&run, Ending::Snoozed { delay, reason: reason.as_deref() });
+                self.end(&job, span, Ending::Snoozed { delay, reason: reason.as_deref() });
             }
             RunOutcome::HandedBack => {
                 self.hand_back(&job, Duration::ZERO, None).await;
                 self.activity.engine().handed_back.add(1);
-                span.end(&run, Ending::HandedBack);
+                self.end(&job, span, Ending::HandedBack);
             }
             RunOutcome::LeaseLost => {
                 self.activity.engine().leases_lost.add(1);
-                span.end(&run, Ending::LeaseLost);
+                self.end(&job, span, Ending::LeaseLost);
             }
         }
         if job.by_key {
             // The next of its key, or of its queue, may go on now.
             self.wake.notify_one();
         }
+    }
+
+    fn end(&self, job: &ClaimedJob, span: ProcessSpan, ending: Ending<'_>) {
+        let run = self.run_of(job);
+        self.registry.all_hooks().after(&run, &ending);
+        span.end(&run, ending);
     }
 
     /// Counts an attempt whose end is recorded: at the moment that the database's clock showed when

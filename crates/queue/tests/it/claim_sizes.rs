@@ -82,6 +82,45 @@ async fn arguments_beyond_the_limit_are_refused_by_every_way_in() {
 }
 
 #[tokio::test]
+async fn arguments_beyond_the_limit_leave_the_callers_transaction_as_it_was() {
+    let db = database().await;
+    sqlx::query("update queue.settings set max_args_bytes = 2048").execute(&db.pool).await.unwrap();
+    let fits = || NewJob::raw("k", args_of(100));
+    let mut tx = db.pool.begin().await.unwrap();
+    enqueue(&mut tx, fits()).await.unwrap();
+    let mut zeros = json!({});
+    // Few bytes as they are sent, and more as they are stored.
+    for name in 0..10 {
+        zeros[name.to_string()] = serde_json::from_str("1e250").unwrap();
+    }
+    let lists = json!({ "a": vec![1; 900] });
+    // White space that nobody would send, and that is not sent.
+    let padded = format!("{{{}}}", " ".repeat(17 * 1024 * 1024));
+    let padded: surety_queue::JsonText = padded.parse().unwrap();
+    for too_long in [
+        NewJob::raw("k", args_of(2100)),
+        NewJob::raw("k", zeros),
+        NewJob::raw("k", lists),
+        NewJob::raw("k", args_of(40 * 1024 * 1024)),
+        NewJob::raw("k", padded),
+    ] {
+        let unique = too_long.clone().unique(Unique::by_value(1));
+        for jobs in [vec![fits(), too_long.clone()], vec![fits(), unique]] {
+            let refused = enqueue_many(&mut tx, &jobs).await.unwrap_err();
+            assert!(matches!(refused, QueueError::ArgsTooLong { .. }), "{refused:?}");
+        }
+        let batch = Batch::new().on_done(too_long).enqueue(&mut tx, vec![fits()]).await;
+        assert!(matches!(batch, Err(QueueError::ArgsTooLong { .. })), "{batch:?}");
+    }
+    // Short once it is stored.
+    let padded = format!("{{{}}}", " ".repeat(100_000));
+    let padded: surety_queue::JsonText = padded.parse().unwrap();
+    enqueue(&mut tx, NewJob::raw("k", padded)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(count(&db.pool, "select count(*) from queue.jobs").await, 2, "none but those");
+}
+
+#[tokio::test]
 async fn a_limit_that_is_set_later_keeps_nothing_from_going_on() {
     let db = database().await;
     let mut conn = db.pool.acquire().await.unwrap();

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::json;
 use sqlx::PgPool;
 use surety_queue::groups::Batch;
 use surety_queue::operate::discarded::{self, Decision, Filter, redrive};
 use surety_queue::operate::interventions::{ArgsChange, InterventionRefusal, edit};
 use surety_queue::operate::list::list;
 use surety_queue::operate::{ArgsMatch, JobFilter};
-use surety_queue::{JobId, JsonText, NewJob, QueueError, Unique, enqueue, enqueue_many};
+use surety_queue::{
+    InvalidJob, JobId, JsonText, NewJob, QueueError, Unique, enqueue, enqueue_many,
+};
 
 use super::kinds::{count, database, job};
 
@@ -125,13 +128,20 @@ async fn an_edit_meets_the_bounds_of_new_arguments() {
         .await
         .unwrap();
     let long = format!("\"{}\"", "x".repeat(300_000));
+    // What is refused leaves the caller's transaction as it was.
+    let mut conn = db.pool.begin().await.unwrap();
     for id in [waiting, discarded] {
         let change = fields(&[("pad", &long)], &[]);
         let refused = edit(&mut conn, id, change, ADA).await.unwrap_err();
         assert!(matches!(refused, QueueError::ArgsTooLong { .. }), "{refused:?}");
         let by_position = ArgsChange::Replace("[1]".parse().unwrap());
-        assert!(edit(&mut conn, id, by_position, ADA).await.is_err());
+        let refused = edit(&mut conn, id, by_position, ADA).await.unwrap_err();
+        assert!(matches!(refused, QueueError::InvalidJob(InvalidJob::List)), "{refused:?}");
+        let nul = ArgsChange::Replace(json!({ "a": "\0" }).into());
+        let refused = edit(&mut conn, id, nul, ADA).await.unwrap_err();
+        assert!(matches!(refused, QueueError::InvalidJob(InvalidJob::Args(_))), "{refused:?}");
         assert_eq!(args_of(&db.pool, id).await, EXACT);
     }
+    conn.commit().await.unwrap();
     assert_eq!(count(&db.pool, "select count(*) from queue.interventions").await, 1);
 }

@@ -20,6 +20,7 @@ mod fencing;
 mod flow;
 mod following_up;
 mod groups;
+mod hooks;
 mod hostile;
 mod kinds;
 mod lost_commits;

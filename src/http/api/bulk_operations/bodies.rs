@@ -69,7 +69,6 @@ json_object! {
         /// The action.
         action: ActionIn,
         /// The reason, for whoever asks later.
-        #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
         /// Only count what would be done.
         dry_run: Option<bool>,
@@ -103,7 +102,6 @@ json_object! {
         /// Fields at the top of the arguments, with the values that they must have.
         args: Option<BTreeMap<String, String>>,
         /// The provider's id of the transaction that a job is about.
-        #[oai(validator(min_length = 1, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"))]
         transaction_id: Option<Text<255>>,
         /// The most jobs, the newest first; all when absent.
         #[oai(validator(minimum(value = "1")))]
@@ -184,7 +182,6 @@ json_object! {
     #[oai(rename = "BulkCancel")]
     pub(super) struct CancelIn {
         /// The reason, for whoever asks later.
-        #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
     }
 

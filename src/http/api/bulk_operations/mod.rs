@@ -13,6 +13,7 @@ use self::refusals::{CancelOperation, GetOperation, ListOperations, StartOperati
 use super::ApiTags;
 use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -116,10 +117,10 @@ impl BulkOperationsApi {
         &self,
         caller: Caller,
         /// The number of the operation.
-        operation_id: Path<i64>,
+        operation_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetOperation>> {
         caller.require(Right::Read)?;
-        let id = BulkOperationId(operation_id.0);
+        let id = BulkOperationId(operation_id.0.0);
         let found =
             within_seconds(&self.pool, async |conn| Ok(bulk::find(conn, id).await?)).await?;
         let found = found.ok_or_else(|| Problem::new(Code::OperationNotFound))?;
@@ -140,12 +141,12 @@ impl BulkOperationsApi {
         &self,
         caller: Caller,
         /// The number of the operation.
-        operation_id: Path<i64>,
+        operation_id: Path<Id<i64>>,
         body: JsonBody<CancelIn>,
     ) -> Result<Found, Refused<CancelOperation>> {
         caller.require(Right::Operate)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
-        let id = BulkOperationId(operation_id.0);
+        let id = BulkOperationId(operation_id.0.0);
         let cancelled =
             within_seconds(&self.pool, async |conn| Ok(bulk::cancel(conn, id, &actor).await?));
         Ok(Found::Ok(Json(cancelled.await?.into())))

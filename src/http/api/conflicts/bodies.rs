@@ -45,7 +45,6 @@ json_object! {
         /// The decision.
         resolution: ResolutionIn,
         /// The reason, for whoever asks later.
-        #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
         /// Only say what would be done.
         dry_run: Option<bool>,

@@ -13,6 +13,7 @@ use self::refusals::{GetConflict, ListConflicts, ResolveConflict};
 use super::ApiTags;
 use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -93,10 +94,10 @@ impl ConflictsApi {
         &self,
         caller: Caller,
         /// The number of the conflict.
-        conflict_id: Path<i64>,
+        conflict_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetConflict>> {
         caller.require(Right::Read)?;
-        let id = ConflictId(conflict_id.0);
+        let id = ConflictId(conflict_id.0.0);
         let found = within_seconds(&self.pool, async |conn| Ok(conflicts::find(conn, id).await?));
         let found = found.await?.ok_or_else(|| Problem::new(Code::ConflictNotFound))?;
         Ok(Found::Ok(Json(found.into())))
@@ -118,13 +119,13 @@ impl ConflictsApi {
         &self,
         caller: Caller,
         /// The number of the conflict.
-        conflict_id: Path<i64>,
+        conflict_id: Path<Id<i64>>,
         body: JsonBody<ResolveIn>,
     ) -> Result<Found, Refused<ResolveConflict>> {
         caller.require(Right::Decide)?;
         let (resolution, reason, mode) = body.read()?;
         let actor = Actor { identity: caller.into(), reason };
-        let request = Resolve { id: ConflictId(conflict_id.0), resolution, mode };
+        let request = Resolve { id: ConflictId(conflict_id.0.0), resolution, mode };
         let resolved = within_seconds(&self.pool, async |conn| {
             Ok(conflicts::resolve(conn, request, &actor).await?)
         });

@@ -22,7 +22,6 @@ json_object! {
     #[oai(rename = "NewDecision")]
     pub(super) struct DecisionIn {
         /// The reason, for whoever asks later.
-        #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
     }
 

@@ -14,6 +14,7 @@ use self::refusals::{GetDeadLetter, ListDeadLetters, Redrive, WriteOff};
 use super::ApiTags;
 use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -93,11 +94,11 @@ impl DeadLettersApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetDeadLetter>> {
         caller.require(Right::Read)?;
         let found = within_seconds(&self.pool, async |conn| {
-            Ok(dead_letters::find(conn, JobId(job_id.0)).await?)
+            Ok(dead_letters::find(conn, JobId(job_id.0.0)).await?)
         });
         let letter = found.await?.ok_or_else(|| Problem::new(Code::DeadLetterNotFound))?;
         Ok(Found::Ok(Json(letter.into())))
@@ -119,12 +120,12 @@ impl DeadLettersApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
         body: JsonBody<DecisionIn>,
     ) -> Result<Found, Refused<Redrive>> {
         caller.require(Right::Decide)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
-        let redriven = self.decide(JobId(job_id.0), DecisionKind::Redriven, &actor).await?;
+        let redriven = self.decide(JobId(job_id.0.0), DecisionKind::Redriven, &actor).await?;
         self.notifier.notify();
         Ok(Found::Ok(Json(redriven.into())))
     }
@@ -144,12 +145,12 @@ impl DeadLettersApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
         body: JsonBody<DecisionIn>,
     ) -> Result<Found, Refused<WriteOff>> {
         caller.require(Right::Decide)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
-        let written_off = self.decide(JobId(job_id.0), DecisionKind::WrittenOff, &actor).await?;
+        let written_off = self.decide(JobId(job_id.0.0), DecisionKind::WrittenOff, &actor).await?;
         Ok(Found::Ok(Json(written_off.into())))
     }
 }

@@ -13,7 +13,7 @@ use crate::http::wire::lists::cursor_after;
 use crate::http::wire::moment::Moment;
 use crate::operations::MAX_REASON_CHARS;
 use crate::operations::Reason;
-use crate::operations::jobs::edit::ArgsChange;
+use crate::operations::jobs::edit::{ArgsChange, JsonText};
 use crate::operations::jobs::enqueue::{Due, EnqueueJob, EnqueuedJob};
 use crate::operations::jobs::reading::JobPage;
 use crate::operations::jobs::reveal::RevealedArgs;
@@ -166,7 +166,6 @@ json_object! {
     #[oai(rename = "Because")]
     pub(in crate::http::api) struct BecauseIn {
         /// The reason, for whoever asks later.
-        #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
     }
 
@@ -180,7 +179,6 @@ json_object! {
     #[oai(rename = "JobEdit")]
     pub(super) struct JobEditIn {
         /// The reason, for whoever asks later.
-        #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
         /// All arguments, in place of those before; then there is neither `set` nor `unset`.
         args: Option<AnyJson>,
@@ -210,13 +208,11 @@ json_object! {
     #[oai(rename = "NewJob")]
     pub(super) struct NewJobIn {
         /// The reason, for whoever asks later.
-        #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
         /// The kind, one that this program knows.
-        #[oai(validator(min_length = 1))]
         kind: Text<100>,
-        /// The arguments of the job.
-        args: AnyJson,
+        /// The arguments of the job: fields by name.
+        args: AnyFields,
         /// The queue.
         queue: Option<Text<100>>,
         /// From 1, which is claimed first, to 4.
@@ -248,7 +244,7 @@ json_object! {
         let small = |number: Option<u32>| number.map(|it| i16::try_from(it).unwrap_or(i16::MAX));
         let job = EnqueueJob {
             kind: kind?.0,
-            args: args?.0,
+            args: JsonText::of(&args?.0).ok()?,
             queue: queue?.map(|Text(queue)| queue),
             priority: small(priority?),
             due: due?,

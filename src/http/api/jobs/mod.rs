@@ -28,6 +28,7 @@ use self::refusals::{ChangeJob, EditJob, EnqueueJob, GetJob, ListJobs};
 use super::ApiTags;
 use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
+use crate::http::wire::id::Id;
 use crate::http::wire::if_match::{IfMatch, etag};
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::read_cursor;
@@ -92,11 +93,11 @@ impl JobsApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetJob>> {
         caller.require(Right::Read)?;
         let found = within_seconds(&self.pool, async |conn| {
-            Ok(reading::explain(conn, JobId(job_id.0)).await?)
+            Ok(reading::explain(conn, JobId(job_id.0.0)).await?)
         });
         let found = found.await?.ok_or_else(|| Problem::new(Code::JobNotFound))?;
         let etag = etag(JobVersion::of(&found.job).as_str());
@@ -137,11 +138,11 @@ impl JobsApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Changed, Refused<ChangeJob>> {
         caller.require(Right::Operate)?;
-        Ok(self.change(caller, job_id.0, JobAction::RunNow, body.read()?).await?)
+        Ok(self.change(caller, job_id.0.0, JobAction::RunNow, body.read()?).await?)
     }
 
     /// Retry a job
@@ -158,11 +159,11 @@ impl JobsApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Changed, Refused<ChangeJob>> {
         caller.require(Right::Decide)?;
-        Ok(self.change(caller, job_id.0, JobAction::Retry, body.read()?).await?)
+        Ok(self.change(caller, job_id.0.0, JobAction::Retry, body.read()?).await?)
     }
 
     /// Cancel a job
@@ -179,11 +180,11 @@ impl JobsApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Changed, Refused<ChangeJob>> {
         caller.require(Right::Operate)?;
-        Ok(self.change(caller, job_id.0, JobAction::Cancel, body.read()?).await?)
+        Ok(self.change(caller, job_id.0.0, JobAction::Cancel, body.read()?).await?)
     }
 
     /// Discard a waiting job
@@ -200,11 +201,11 @@ impl JobsApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Changed, Refused<ChangeJob>> {
         caller.require(Right::Operate)?;
-        Ok(self.change(caller, job_id.0, JobAction::Discard, body.read()?).await?)
+        Ok(self.change(caller, job_id.0.0, JobAction::Discard, body.read()?).await?)
     }
 
     /// Edit the arguments of a job
@@ -222,7 +223,7 @@ impl JobsApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
         /// The ETag that the job must still have.
         #[oai(name = "If-Match")]
         if_match: IfMatch<String>,
@@ -232,7 +233,7 @@ impl JobsApi {
         let (reason, change) = body.read()?;
         let actor = Actor { identity: caller.into(), reason };
         let if_version = if_match.0.as_deref().map(JobVersion::from_text);
-        let id = JobId(job_id.0);
+        let id = JobId(job_id.0.0);
         let request = edit::EditJob { id, change, if_version, mode: Mode::Commit };
         let edited = edit::edit(&self.pool, request, &actor).await.map_err(Problem::from)?;
         let change = edited.outcome.map_err(Problem::from)?;
@@ -253,13 +254,13 @@ impl JobsApi {
         &self,
         caller: Caller,
         /// The number of the job.
-        job_id: Path<i64>,
+        job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Revealed, Refused<ChangeJob>> {
         caller.require(Right::Decide)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         let revealed = within_seconds(&self.pool, async |conn| {
-            Ok(reveal::reveal(conn, JobId(job_id.0), &actor).await?)
+            Ok(reveal::reveal(conn, JobId(job_id.0.0), &actor).await?)
         });
         let revealed = revealed.await?.map_err(Problem::from)?;
         Ok(Revealed::Ok(Json(revealed.into())))

@@ -46,6 +46,7 @@ impl From<EditError> for Problem {
         match error {
             EditError::Args { source, .. } => unacceptable("args", &source.to_string()),
             EditError::TooLong(error) => unacceptable("args", &error.to_string()),
+            EditError::Invalid(problem) => unacceptable("args", &problem.to_string()),
             EditError::Stale => Self::new(Code::PreconditionFailed),
             EditError::Jobs(error) => about_the_job(error),
         }
@@ -56,9 +57,10 @@ impl From<EnqueueError> for Problem {
     fn from(error: EnqueueError) -> Self {
         let field = match &error {
             EnqueueError::UnknownKind { .. } | EnqueueError::FollowUpOnly { .. } => "kind",
-            EnqueueError::Args { .. } | EnqueueError::TooLong(_) | EnqueueError::Sealed(_) => {
-                "args"
-            }
+            EnqueueError::Args { .. }
+            | EnqueueError::TooLong(_)
+            | EnqueueError::Sealed(_)
+            | EnqueueError::SealedElsewhere { .. } => "args",
             EnqueueError::Priority => "priority",
             EnqueueError::MaxAttempts => "max_attempts",
             EnqueueError::Invalid(_) | EnqueueError::Jobs(_) => "",

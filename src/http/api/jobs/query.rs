@@ -90,8 +90,9 @@ impl<'a> ApiExtractor<'a> for JobQuery {
 
 /// The parameters as the document has them.
 fn described() -> Vec<(&'static str, MetaSchemaRef, &'static str)> {
-    let several = Vec::<String>::schema_ref;
-    let text = String::schema_ref;
+    let text = || pattern(r"^[^\x00]+$");
+    let several = || array(text());
+    let moment = String::schema_ref;
     let bounded = |schema: MetaSchemaRef, minimum: f64, maximum: Option<f64>| {
         schema.merge(MetaSchema { minimum: Some(minimum), maximum, ..MetaSchema::ANY })
     };
@@ -109,22 +110,26 @@ fn described() -> Vec<(&'static str, MetaSchemaRef, &'static str)> {
         ),
         (
             "since",
-            text(),
+            moment(),
             "Only jobs enqueued since this time: RFC 3339, or a time ago, such as `2h`.",
         ),
-        ("until", text(), "Only jobs enqueued before this time, written alike."),
+        ("until", moment(), "Only jobs enqueued before this time, written alike."),
         (
             "failed_since",
-            text(),
+            moment(),
             "Only jobs that were discarded, or had their last attempt fail, since this time.",
         ),
-        ("failed_until", text(), "Only those that were or had before this time."),
+        ("failed_until", moment(), "Only those that were or had before this time."),
         (
             "decided",
             bool::schema_ref(),
             "Only discarded jobs that somebody has decided over, or with `false` that nobody has.",
         ),
-        ("fingerprint", text(), "Only jobs whose last failure has this fingerprint."),
+        (
+            "fingerprint",
+            pattern("^[0-9a-f]{16}$"),
+            "Only jobs whose last failure has this fingerprint.",
+        ),
         (
             "transaction_id",
             text(),
@@ -132,7 +137,7 @@ fn described() -> Vec<(&'static str, MetaSchemaRef, &'static str)> {
         ),
         (
             "where",
-            several(),
+            array(pattern(r"^[^\x00=]+=[^\x00]*$")),
             "Only jobs with these values in fields at the top of their arguments: `FIELD=VALUE`.",
         ),
         ("id", Vec::<i64>::schema_ref(), "Only jobs with one of these numbers."),
@@ -141,8 +146,23 @@ fn described() -> Vec<(&'static str, MetaSchemaRef, &'static str)> {
             bounded(u16::schema_ref(), 1.0, Some(f64::from(MAX_LIMIT))),
             "The most items on a page; 50 when absent.",
         ),
-        ("cursor", text(), "The `next_cursor` of the page before."),
+        ("cursor", String::schema_ref(), "The `next_cursor` of the page before."),
     ]
+}
+
+/// Text that keeps to a pattern, and to the bound of all texts here.
+fn pattern(pattern: &str) -> MetaSchemaRef {
+    MetaSchemaRef::Inline(Box::new(MetaSchema {
+        min_length: Some(1),
+        max_length: Some(MAX_CHARS),
+        pattern: Some(pattern.to_owned()),
+        ..MetaSchema::new("string")
+    }))
+}
+
+fn array(items: MetaSchemaRef) -> MetaSchemaRef {
+    let items = Some(Box::new(items));
+    MetaSchemaRef::Inline(Box::new(MetaSchema { items, ..MetaSchema::new("array") }))
 }
 
 async fn selection(request: &Request) -> poem::Result<JobSelection> {
@@ -163,7 +183,10 @@ async fn selection(request: &Request) -> poem::Result<JobSelection> {
         tags: texts(request, "tag").await?,
         keys: texts(request, "key").await?,
         error: one_text(request, "error").await?,
-        min_attempt: parameter(request, "attempt_gte").await?,
+        min_attempt: match parameter(request, "attempt_gte").await? {
+            Some(..1) => return Err(Problem::parameter("attempt_gte", "must be at least 1").into()),
+            attempts => attempts,
+        },
         since: moment(request, "since").await?,
         until: moment(request, "until").await?,
         failed_since: moment(request, "failed_since").await?,

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::http::wire::field_types::{EMAIL_PATTERN, TEXT_PATTERN};
 use crate::money::AMOUNT_PATTERN;
 
 /// Keys that say nothing of which texts are allowed.
@@ -32,8 +33,11 @@ fn text(min: u32, max: u32) -> Value {
     json!({ "type": "string", "minLength": min, "maxLength": max })
 }
 
-fn at_most(max: u32) -> Value {
-    json!({ "type": "string", "maxLength": max })
+/// The schema of `Text`.
+fn words(min: u32, max: u32) -> Value {
+    let mut schema = text(min, max);
+    schema["pattern"] = json!(TEXT_PATTERN);
+    schema
 }
 
 fn pattern(pattern: &str) -> Value {
@@ -68,14 +72,7 @@ fn of_money() -> Vec<Scalar> {
             "The three-letter code of a currency (ISO 4217).",
             pattern("^[A-Z]{3}$"),
         ),
-        scalar(
-            "ProviderId",
-            "An id of a provider's, without control characters.",
-            json!({
-                "type": "string", "minLength": 1, "maxLength": 255,
-                "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$",
-            }),
-        ),
+        scalar("ProviderId", "An id of a provider's, without control characters.", words(1, 255)),
         scalar(
             "WalletVersion",
             "The ETag of a wallet, or `*` for any.",
@@ -92,31 +89,46 @@ fn of_money() -> Vec<Scalar> {
 
 fn of_people() -> Vec<Scalar> {
     vec![
-        scalar("EmailAddress", "An email address.", text(3, 254)),
-        scalar("Password", "A password, as it was set.", text(1, 128)),
-        scalar("NewPassword", "A password to be set.", text(15, 128)),
-        scalar("OrderDescription", "Words of the payer's about an order.", at_most(140)),
-        scalar("EndpointDescription", "Words of the owner's about an endpoint.", at_most(500)),
-        scalar("EndpointUrl", "The address of an endpoint.", at_most(2048)),
+        scalar(
+            "FailureReason",
+            "The reason of a failure, as a stable code. Ours are `account-not-found`, \
+             `balance-out-of-range`, `bank-unavailable`, `currency-mismatch`, \
+             `insufficient-funds`, `same-account` and `written-off`; a bank that declines may have \
+             more, such as `account-closed`, in the same spelling.",
+            json!({ "type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[a-z0-9-]+$" }),
+        ),
+        scalar("EmailAddress", "An email address.", {
+            let mut schema = text(3, 254);
+            schema["pattern"] = json!(EMAIL_PATTERN);
+            schema
+        }),
+        scalar("Password", "A password, as it was set.", words(1, 128)),
+        scalar("NewPassword", "A password to be set.", words(15, 128)),
+        scalar("OrderDescription", "Words of the payer's about an order.", words(1, 140)),
+        scalar("Remark", "Words for people: a description, or the reason of a decision.", {
+            words(1, 500)
+        }),
+        scalar("EndpointUrl", "The address of an endpoint.", words(1, 2048)),
     ]
 }
 
 fn of_operators() -> Vec<Scalar> {
     vec![
         scalar("FailureFingerprint", "The fingerprint of a failure.", {
-            json!({ "type": "string", "maxLength": 16, "pattern": "^[0-9a-f]{16}$" })
+            json!({
+                "type": "string", "minLength": 1, "maxLength": 16, "pattern": "^[0-9a-f]{16}$",
+            })
         }),
-        scalar("ErrorPart", "A part of the error of a job.", at_most(300)),
-        scalar("QueueName", "The name of a queue.", at_most(100)),
-        scalar("JobKey", "The key that jobs share.", at_most(200)),
-        scalar("LimitText", "A limit of a queue as people write it.", at_most(40)),
+        scalar("ErrorPart", "A part of the error of a job.", words(1, 300)),
+        scalar("ShortName", "The name of a queue, or of a kind of jobs.", words(1, 100)),
+        scalar("JobKey", "The key that jobs share.", words(1, 200)),
+        scalar("LimitText", "A limit of a queue as people write it.", words(1, 40)),
         scalar(
             "EntityVersion",
             "The ETag of a thing, or `*` for any.",
             pattern(r#"^(\*|"[0-9a-z-]{1,100}")$"#),
         ),
         scalar("JobKind", "The name of a kind of jobs.", text(1, 100)),
-        scalar("DecisionReason", "Words about a decision, for those who ask later.", text(1, 500)),
     ]
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::http::api::failure_reasons::FailureReason;
 use crate::http::api::transactions::TransactionStatus;
 use crate::http::wire::lists;
 use crate::http::wire::money::{AmountOut, CurrencyCode};
@@ -58,7 +59,7 @@ pub struct OrderOut {
     status: TransactionStatus,
     /// The reason of the failure, as a stable code; null unless the order failed.
     #[oai(nullable)]
-    failure_reason: Option<String>,
+    failure_reason: Option<FailureReason>,
     /// The bank's reference of the payment; null unless the bank has booked it.
     #[oai(nullable)]
     bank_reference: Option<String>,
@@ -91,7 +92,7 @@ impl From<Order> for OrderOut {
             currency: CurrencyCode(order.money.currency()),
             description: order.description,
             status: order.status.into(),
-            failure_reason: order.failure_reason,
+            failure_reason: order.failure_reason.map(FailureReason),
             bank_reference: order.bank_reference,
             created_at: order.created_at,
             finished_at: order.finished_at,

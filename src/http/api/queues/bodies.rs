@@ -234,7 +234,6 @@ json_object! {
     #[oai(rename = "KeyToUnblock")]
     pub(super) struct UnblockIn {
         /// The reason, for whoever asks later.
-        #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
         /// The key.
         key: Text<200>,
@@ -250,7 +249,6 @@ json_object! {
     #[oai(rename = "QueueLimitsChange")]
     pub(super) struct LimitsChangeIn {
         /// The reason, for whoever asks later.
-        #[oai(validator(min_length = 1))]
         reason: Text<MAX_REASON_CHARS>,
         /// The most jobs that run at once, over all workers; at least 1.
         #[oai(validator(minimum(value = "1")))]

@@ -42,7 +42,6 @@ json_object! {
     /// The password so far, and the one from now on.
     pub(super) struct PasswordsIn {
         /// The present password.
-        #[oai(validator(min_length = 1))]
         current_password: Text<{ passwords::MAX_CHARS }>,
         /// At least 8 characters of any kind, and not one of those that are tried first.
         #[oai(validator(min_length = 15))]

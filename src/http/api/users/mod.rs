@@ -17,6 +17,7 @@ use crate::http::edge::caller::{Caller, Principal, Right};
 use crate::http::edge::client_address::ClientAddress;
 use crate::http::edge::database::{in_transaction, within_seconds};
 use crate::http::edge::rate_limits::{LimitClass, RateLimits};
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -87,9 +88,9 @@ impl UsersApi {
         &self,
         caller: Caller,
         /// The user's id.
-        user_id: Path<Uuid>,
+        user_id: Path<Id<Uuid>>,
     ) -> Result<Found, Refused<GetUser>> {
-        let id = UserId(user_id.0);
+        let id = UserId(user_id.0.0);
         let not_found = || Problem::new(Code::UserNotFound);
         if !caller.may_read(id) {
             return Err(not_found().into());
@@ -153,10 +154,10 @@ impl UsersApi {
         caller: Caller,
         address: Data<&ClientAddress>,
         /// The user's id.
-        user_id: Path<Uuid>,
+        user_id: Path<Id<Uuid>>,
         body: JsonBody<PasswordsIn>,
     ) -> Result<PasswordChanged, Refused<ChangePassword>> {
-        let id = UserId(user_id.0);
+        let id = UserId(user_id.0.0);
         if !caller.may_read(id) {
             return Err(Problem::new(Code::UserNotFound).into());
         }
@@ -202,11 +203,11 @@ impl UsersApi {
         &self,
         caller: Caller,
         /// The user's id.
-        user_id: Path<Uuid>,
+        user_id: Path<Id<Uuid>>,
         body: JsonBody<UserChange>,
     ) -> Result<Found, Refused<ChangeUser>> {
         caller.require(Right::Decide)?;
-        let (id, change) = (UserId(user_id.0), body.read()?);
+        let (id, change) = (UserId(user_id.0.0), body.read()?);
 
         let by = caller.into();
         let changed =

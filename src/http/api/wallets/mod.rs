@@ -16,6 +16,7 @@ use self::statements::Csv;
 use super::ApiTags;
 use crate::http::edge::caller::Caller;
 use crate::http::edge::database::{in_transaction, within_seconds};
+use crate::http::wire::id::Id;
 use crate::http::wire::if_match::etag;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, refuse_unknown_parameters};
@@ -107,9 +108,9 @@ impl WalletsApi {
         &self,
         caller: Caller,
         /// The id of the wallet.
-        wallet_id: Path<Uuid>,
+        wallet_id: Path<Id<Uuid>>,
     ) -> Result<WalletFound, Refused<GetWallet>> {
-        let wallet = self.wallet(&caller, wallet_id.0).await?;
+        let wallet = self.wallet(&caller, wallet_id.0.0).await?;
         let etag = etag(wallet.version);
         Ok(WalletFound::Ok(Json(wallet.into()), etag))
     }
@@ -127,11 +128,11 @@ impl WalletsApi {
         &self,
         caller: Caller,
         /// The id of the wallet.
-        wallet_id: Path<Uuid>,
+        wallet_id: Path<Id<Uuid>>,
     ) -> Result<WalletFound, Refused<CloseWallet>> {
         let owner = caller.owner()?;
         let wallet = in_transaction(&self.pool, async |conn| {
-            let wallet = AccountId(wallet_id.0);
+            let wallet = AccountId(wallet_id.0.0);
             wallets::close(&mut *conn, owner, wallet).await?.map_err(|refusal| match refusal {
                 CloseRefusal::NotFound => Problem::new(Code::WalletNotFound),
                 CloseRefusal::NotEmpty => Problem::new(Code::WalletNotEmpty),
@@ -159,14 +160,14 @@ impl WalletsApi {
         caller: Caller,
         uri: &Uri,
         /// The id of the wallet.
-        wallet_id: Path<Uuid>,
+        wallet_id: Path<Id<Uuid>>,
         /// The moment (RFC 3339), not in the future; now when absent, by the database's clock.
         at: Query<Option<Moment>>,
     ) -> Result<BalanceFound, Refused<GetWallet>> {
         refuse_unknown_parameters(uri, &["at"])?;
         let at = at.0.map(Moment::until);
         let (wallet, found) = in_transaction(&self.pool, async |conn| {
-            let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0)).await?;
+            let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0.0)).await?;
             let found = balance_at(conn, &wallet, at).await?;
             let in_the_future = || Problem::parameter("at", "The moment is in the future.");
             Ok((wallet, found.ok_or_else(in_the_future)?))
@@ -189,7 +190,7 @@ impl WalletsApi {
         caller: Caller,
         uri: &Uri,
         /// The id of the wallet.
-        wallet_id: Path<Uuid>,
+        wallet_id: Path<Id<Uuid>>,
         /// The most items on a page; 50 when absent.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
@@ -197,12 +198,12 @@ impl WalletsApi {
         cursor: Query<Option<String>>,
     ) -> Result<EntriesListed, Refused<ListEntries>> {
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
-        let list = format!("list_wallet_entries 1 {}", wallet_id.0);
+        let list = format!("list_wallet_entries 1 {}", wallet_id.0.0);
         let before = cursor.0.map(|text| lists::read_cursor::<8>(&text, &list)).transpose()?;
         let before = before.map(i64::from_be_bytes);
         let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
         let found = within_seconds(&self.pool, async |conn| {
-            let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0)).await?;
+            let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0.0)).await?;
             Ok(wallets::entries(conn, wallet.id, before, limit + 1).await?)
         })
         .await?;
@@ -226,7 +227,7 @@ impl WalletsApi {
         caller: Caller,
         uri: &Uri,
         /// The id of the wallet.
-        wallet_id: Path<Uuid>,
+        wallet_id: Path<Id<Uuid>>,
         /// From this moment on (RFC 3339).
         from: Query<Moment>,
         /// Before this moment (RFC 3339), which is not in the future; now when absent, by the
@@ -237,13 +238,13 @@ impl WalletsApi {
         let from = from.0.boundary();
         let period = (from, until.0.map(Moment::boundary));
         let made = in_transaction(&self.pool, async |conn| {
-            let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0)).await?;
+            let wallet = readable(&mut *conn, &caller, AccountId(wallet_id.0.0)).await?;
             let made = statement(conn, &wallet, period, MAX_STATEMENT_ENTRIES);
             made.await?.map_err(refused_period)
         })
         .await?;
         let csv = statements::to_csv(&made, from);
-        let name = format!("attachment; filename=\"statement-{}.csv\"", wallet_id.0);
+        let name = format!("attachment; filename=\"statement-{}.csv\"", wallet_id.0.0);
         Ok(StatementMade::Ok(Csv(csv), name))
     }
 }

@@ -15,6 +15,7 @@ use super::{changed_by, seen_by};
 use crate::http::api::ApiTags;
 use crate::http::edge::caller::Caller;
 use crate::http::edge::database::within_seconds;
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -50,7 +51,7 @@ impl DeliveriesApi {
         caller: Caller,
         uri: &Uri,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         /// Only those in this state.
         state: Query<Option<DeliveryStateName>>,
         /// The most items on a page; 50 when absent.
@@ -60,7 +61,7 @@ impl DeliveriesApi {
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListDeliveries>> {
         refuse_unknown_parameters(uri, &["state", "limit", "cursor"])?;
-        let (scope, id) = (seen_by(&caller)?, EndpointId(endpoint_id.0));
+        let (scope, id) = (seen_by(&caller)?, EndpointId(endpoint_id.0.0));
         let state = state.0.map(Into::into);
         let list = format!("list_deliveries 1 {id} {state:?}");
         let before = cursor.0.map(|text| read_cursor::<8>(&text, &list)).transpose()?;
@@ -88,13 +89,13 @@ impl DeliveriesApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         /// The id of the event, `evt_…`.
         event_id: Path<String>,
     ) -> Result<Found, Refused<GetDelivery>> {
         let (scope, event) = (seen_by(&caller)?, event_of(&event_id.0)?);
         let found = within_seconds(&self.pool, async |conn| {
-            Ok(deliveries::find(conn, scope, EndpointId(endpoint_id.0), event).await?)
+            Ok(deliveries::find(conn, scope, EndpointId(endpoint_id.0.0), event).await?)
         });
         let (delivery, attempts) = found.await?;
         let attempts = attempts.into_iter().map(AttemptOut::from).collect();
@@ -114,14 +115,19 @@ impl DeliveriesApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         /// The id of the event, `evt_…`.
         event_id: Path<String>,
     ) -> Result<Accepted, Refused<SendAgain>> {
         let (scope, event) = (changed_by(&caller)?, event_of(&event_id.0)?);
-        let retried =
-            deliveries::retry(&self.pool, scope, EndpointId(endpoint_id.0), event, &caller.into())
-                .await;
+        let retried = deliveries::retry(
+            &self.pool,
+            scope,
+            EndpointId(endpoint_id.0.0),
+            event,
+            &caller.into(),
+        )
+        .await;
         let retried = retried.map_err(Problem::from)?;
         self.notifier.notify();
         Ok(Accepted::Accepted(Json(retried.into())))
@@ -140,10 +146,10 @@ impl DeliveriesApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
     ) -> Result<Tested, Refused<SendAgain>> {
         let scope = changed_by(&caller)?;
-        let sent = deliveries::send_test(&self.pool, scope, EndpointId(endpoint_id.0)).await;
+        let sent = deliveries::send_test(&self.pool, scope, EndpointId(endpoint_id.0.0)).await;
         let event_id = sent.map_err(Problem::from)?;
         self.notifier.notify();
         Ok(Tested::Accepted(Json(TestOut { event_id })))
@@ -163,10 +169,10 @@ impl DeliveriesApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         body: JsonBody<ReplayIn>,
     ) -> Result<Replaying, Refused<StartReplay>> {
-        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0));
+        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0.0));
         let (replay, is_dry_run) = body.read()?;
         if is_dry_run {
             let counted = within_seconds(&self.pool, async |conn| {
@@ -195,12 +201,12 @@ impl DeliveriesApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         /// The number of the replay.
-        replay_id: Path<i64>,
+        replay_id: Path<Id<i64>>,
     ) -> Result<ReplayFound, Refused<GetDelivery>> {
-        let id = EndpointId(endpoint_id.0);
-        let found = self.find(seen_by(&caller)?, id, JobId(replay_id.0)).await?;
+        let id = EndpointId(endpoint_id.0.0);
+        let found = self.find(seen_by(&caller)?, id, JobId(replay_id.0.0)).await?;
         Ok(ReplayFound::Ok(Json(found)))
     }
 
@@ -217,14 +223,14 @@ impl DeliveriesApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         /// The number of the replay.
-        replay_id: Path<i64>,
+        replay_id: Path<Id<i64>>,
     ) -> Result<ReplayFound, Refused<GetDelivery>> {
-        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0));
+        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0.0));
         let actor = Identity::from(caller);
         let cancelled =
-            deliveries::cancel_replay(&self.pool, scope, id, JobId(replay_id.0), &actor).await;
+            deliveries::cancel_replay(&self.pool, scope, id, JobId(replay_id.0.0), &actor).await;
         Ok(ReplayFound::Ok(Json(cancelled.map_err(Problem::from)?.into())))
     }
 }

@@ -21,6 +21,7 @@ use self::refusals::{ChangeEndpoint, CreateEndpoint, GetEndpoint, ListEndpoints}
 use super::ApiTags;
 use crate::events::EventType;
 use crate::http::edge::caller::{Caller, Right};
+use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -139,9 +140,9 @@ impl WebhookEndpointsApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
     ) -> Result<Found, Refused<GetEndpoint>> {
-        let found = endpoints::find(&self.pool, seen_by(&caller)?, EndpointId(endpoint_id.0));
+        let found = endpoints::find(&self.pool, seen_by(&caller)?, EndpointId(endpoint_id.0.0));
         Ok(Found::Ok(Json(found.await.map_err(Problem::from)?.into())))
     }
 
@@ -159,10 +160,10 @@ impl WebhookEndpointsApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         body: JsonBody<EndpointChangeIn>,
     ) -> Result<Found, Refused<ChangeEndpoint>> {
-        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0));
+        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0.0));
         let (change, enabled) = body.read()?;
         let by = Identity::from(caller);
         let changed = endpoints::update(&self.pool, &self.safeguards, scope, id, change, &by).await;
@@ -187,9 +188,9 @@ impl WebhookEndpointsApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
     ) -> Result<Deleted, Refused<GetEndpoint>> {
-        let id = EndpointId(endpoint_id.0);
+        let id = EndpointId(endpoint_id.0.0);
         let deleted = endpoints::delete(&self.pool, changed_by(&caller)?, id, &caller.into()).await;
         deleted.map_err(Problem::from)?;
         Ok(Deleted::NoContent)
@@ -210,11 +211,11 @@ impl WebhookEndpointsApi {
         &self,
         caller: Caller,
         /// The id of the endpoint.
-        endpoint_id: Path<Uuid>,
+        endpoint_id: Path<Id<Uuid>>,
         body: JsonBody<OverlapIn>,
     ) -> Result<Rotated, Refused<ChangeEndpoint>> {
         let overlap = body.read()?.unwrap_or(DEFAULT_OVERLAP);
-        let id = EndpointId(endpoint_id.0);
+        let id = EndpointId(endpoint_id.0.0);
         let (scope, by) = (changed_by(&caller)?, Identity::from(caller));
         let sealing = &self.safeguards.secrets;
         let secret = endpoints::rotate_secret(&self.pool, sealing, scope, id, overlap, &by).await;

@@ -1,0 +1,2 @@
+-- The bytes of a job's arguments as they are stored.
+select octet_length($1::jsonb::text) as "bytes!"
