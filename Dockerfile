@@ -28,10 +28,12 @@ RUN apt-get update \
 # The benchmark starts the binary that lies beside it: docker run --entrypoint surety-bench -e DATABASE_URL surety …
 COPY --from=build /src/target/dist/app /src/target/dist/surety-bench /usr/local/bin/
 LABEL org.opencontainers.image.title="surety" \
+      org.opencontainers.image.description="Takes payment webhooks, and applies each exactly once to a double-entry ledger" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
 USER 10001:10001
 EXPOSE 8000
-# The first SIGTERM drains; leave more time than --grace before killing.
+# The first SIGTERM drains; leave more time than --grace before killing. No HEALTHCHECK: what to ask is another thing for
+# each command, so compose.yaml and deploy/kubernetes/ have theirs.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["app"]
 CMD ["serve"]

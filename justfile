@@ -42,9 +42,26 @@ lint:
 openapi:
     cargo run -- openapi
 
+# Follow the links of the book and run its commands, or those of some pages: just book tour backup
+book *pages="":
+    cargo build --workspace --examples --bins
+    .ci/docs/run {{ pages }}
+
 # Generate clients from openapi/ in Rust, Python and TypeScript, and send requests with each
 clients:
     .ci/clients/run
+
+# Check the Dockerfile, the systemd units and the Kubernetes manifests
+deploy:
+    .ci/deploy/run
+
+# Build the packages by which other languages enqueue, and test each on a real database
+enqueue-clients:
+    .ci/enqueue-clients/run
+
+# What dependencies bring: licences, bans, sources, advisories
+deny:
+    .ci/deny
 
 # Write .sqlx/ anew after a change of a query or of the schema
 sqlx:

@@ -1,5 +1,6 @@
 //! Values of flags and settings that many commands take: durations, moments, addresses to listen
-//! on, secrets, and files that hold a value. Each is bounded here, and refused with what would be right.
+//! on, secrets, and files that hold a value. Each is bounded here, and refused with what would be
+//! right.
 //!
 //! What is refused is never repeated: it may be a secret in the wrong variable.
 

@@ -75,6 +75,8 @@
 //!   a transaction that keeps vacuum from cleaning up.
 //! - **G11** What was acknowledged is never dropped by time: retention keeps each discarded job
 //!   until somebody has decided over it.
+//! - **G12** What was told of a moment stays true: a statement or a balance at a moment says the
+//!   same when asked again.
 //!
 //! # Code map, in reading order
 //!
@@ -122,6 +124,7 @@
 //! - `tests/it`: the tests of the app, most of them by HTTP, the command line and real processes,
 //!   and those of `crates/postgres` and of schedules; `tests/pooler` has what needs PgBouncer,
 //!   `crates/queue/tests` and `crates/bench/tests` the rest.
+//! - `docs/`: the book, whose commands are run by `.ci/docs/run`.
 //! - `openapi/`: the committed description of the API; `.ci/`: what the build server runs;
 //!   `.sqlx/`: what the compiler needs to check the SQL of queries without a database.
 //!
@@ -186,6 +189,7 @@
 //! | endpoint, delivery | a URL at which somebody wants our webhooks; a message for it |
 //! | attempt, of a delivery | one POST on the wire, or the reason that there was none |
 //! | audit entry | who did what to what, kept for good |
+//! | right | what an operation needs of those who do not own its subject; roles have them |
 //! | figure, instrument | a number for Prometheus; its name, unit and labels |
 //! | activity | what workers did and webhooks were answered, by time, for charts |
 //! | seal, head | to give audit entries their places in a tree; its root at a size |

@@ -22,7 +22,7 @@ const APPLICATION: &str = "surety-keys";
 
 const EXAMPLES: &str = "\
 Examples:
-  app keys create --name dashboard --role operator --expires-in 90d
+  app keys create --name dashboard --role viewer --expires-in 90d
   app keys create --name till-7 --user shop@example.com
   app keys rotate 019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93 --grace 1h
   app keys revoke 019a3f5e-8c21-7d40-9b6e-2f1c0a7d5e93
@@ -50,7 +50,7 @@ enum Command {
         /// The name of the key: who uses it, and for what.
         #[arg(long)]
         name: String,
-        /// A key that acts for nobody, as operator or admin.
+        /// A key that acts for nobody, as viewer, operator or admin.
         #[arg(long, value_enum, required_unless_present = "user", conflicts_with = "user")]
         role: Option<MachineRole>,
         /// A key that acts for this user, by id or email address, with a user's rights.
@@ -110,9 +110,12 @@ enum Command {
 /// The rights of a key that acts for nobody.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum MachineRole {
-    /// Reads everything.
+    /// Reads everything but what is hidden, and changes nothing.
+    Viewer,
+    /// Reads the same, and acts on what moves no money.
     Operator,
-    /// Reads everything, changes roles and statuses of users, and decides over money that is stuck.
+    /// Does all of that, sees what is hidden, changes roles and statuses of users, and decides over
+    /// money that is stuck.
     Admin,
 }
 
@@ -179,6 +182,7 @@ async fn acts_as(
     user: Option<UserRef>,
 ) -> anyhow::Result<ActsAs> {
     Ok(match (role, user) {
+        (Some(MachineRole::Viewer), _) => ActsAs::Viewer,
         (Some(MachineRole::Operator), _) => ActsAs::Operator,
         (Some(MachineRole::Admin), _) => ActsAs::Admin,
         (None, Some(user)) => ActsAs::User(users::find(conn, &user).await?.id),

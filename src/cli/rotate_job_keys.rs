@@ -1,5 +1,5 @@
-//! `app rotate-job-keys`: seals the jobs that have an older key with the current one, so that the
-//! older one can be retired.
+//! `app rotate-job-keys`: seals the jobs and the secrets of endpoints that have an older key with
+//! the current one, so that the older one can be retired.
 
 use std::process::ExitCode;
 
@@ -9,8 +9,9 @@ use super::actor::NameArg;
 use super::database::Database;
 use super::output::{Output, table};
 use super::report::FAILED;
-use crate::operations::job_keys::{self, KeyNeed, KeyRotation, Keyring, Resealed};
-use crate::work::JobKeyArgs;
+use crate::operations::job_keys::{
+    self, JobKeyArgs, KeyNeed, KeyRotation, Keyring, Resealed, SecretUse,
+};
 
 const APPLICATION: &str = "surety-rotate-job-keys";
 
@@ -26,10 +27,13 @@ while workers go on; so are those in plain whose kind has become sealed. Jobs th
 the next call. Completed and cancelled jobs never run again and keep their key until retention drops
 them: the old key is needed only to read those.
 
-Exit codes: 0 done, 1 some jobs could not be opened, 2 usage, 7 database unreachable, 8 schema
+Secrets of webhook endpoints are sealed again, too, and sealed at last if they were stored before
+there was a key. A backup of before has them with the keys of then: keep those for as long.
+
+Exit codes: 0 done, 1 something could not be opened, 2 usage, 7 database unreachable, 8 schema
 mismatch, 78 APP_JOB_KEYS is not right.";
 
-/// Seals jobs with the current key that have an older one.
+/// Seals jobs and secrets of endpoints with the current key that have an older one.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -39,7 +43,7 @@ pub struct Args {
     #[command(flatten)]
     keys: JobKeyArgs,
 
-    /// Only say which jobs have which key.
+    /// Only say what has which key.
     #[arg(long)]
     dry_run: bool,
 
@@ -73,9 +77,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Output::Table => print!("{}", in_words(&keyring, &rotation)),
         Output::Json | Output::Jsonl => println!("{}", serde_json::to_string(&rotation)?),
     }
-    Ok(match rotation.done {
-        Some(Resealed { unopened: 1.., .. }) => ExitCode::from(FAILED),
-        Some(_) | None => ExitCode::SUCCESS,
+    Ok(match rotation.has_unopened() {
+        true => ExitCode::from(FAILED),
+        false => ExitCode::SUCCESS,
     })
 }
 
@@ -92,7 +96,7 @@ fn remark(need: KeyNeed) -> &'static str {
 }
 
 fn in_words(keyring: &Keyring, rotation: &KeyRotation) -> String {
-    let KeyRotation { current, done, keys, can_be_retired: _ } = rotation;
+    let KeyRotation { current, done, keys, endpoints_done, secrets, can_be_retired: _ } = rotation;
     let mut text = match done {
         None => format!("the current key is {current}; nothing was changed\n"),
         Some(Resealed { resealed, skipped, unopened }) => format!(
@@ -102,19 +106,36 @@ fn in_words(keyring: &Keyring, rotation: &KeyRotation) -> String {
     };
     let rows = keys.iter().map(|it| {
         [
-            it.key.clone().unwrap_or_else(|| "in plain".to_owned()),
+            key_name(it.key.as_deref()),
             it.waiting.to_string(),
             it.running.to_string(),
             it.discarded.to_string(),
             it.history.to_string(),
-            remark(KeyNeed::of(keyring, it)).to_owned(),
+            remark(rotation.need_of_jobs(keyring, it)).to_owned(),
         ]
     });
     let header = ["KEY", "WAITING", "RUNNING", "DISCARDED", "HISTORY", ""];
     text += &table(header, &rows.collect::<Vec<_>>());
-    let unused = keyring.ids().skip(1).filter(|id| keys.iter().all(|it| !it.is_key(id)));
-    for id in unused {
-        text += &format!("no job has key {id}: it can be retired\n");
+    if let Some(Resealed { resealed, unopened, .. }) = endpoints_done {
+        text += &format!(
+            "the secrets of {resealed} endpoints have key {current} now; those of {unopened} could \
+             not be opened\n"
+        );
+    }
+    if !secrets.is_empty() {
+        let row = |it: &SecretUse| {
+            let need = remark(rotation.need_of_secrets(keyring, it)).to_owned();
+            [key_name(it.key.as_deref()), it.secrets.to_string(), need]
+        };
+        let rows: Vec<_> = secrets.iter().map(row).collect();
+        text += &table(["KEY", "SECRETS OF ENDPOINTS", ""], &rows);
+    }
+    for id in rotation.unused(keyring) {
+        text += &format!("nothing has key {id}: it can be retired\n");
     }
     text
+}
+
+fn key_name(key: Option<&str>) -> String {
+    key.unwrap_or("in plain").to_owned()
 }

@@ -13,15 +13,22 @@ use super::database::Database;
 use super::output::Output;
 use super::report;
 use crate::db;
-use crate::operations::verify::{self, Finding, FindingStatus, Invariant, Report};
+use crate::operations;
+use crate::operations::jobs::selection::{InvalidValue, Moment, before};
+use crate::operations::verify::{self, Finding, FindingStatus, Invariant, Report, Scope};
 
 const EXAMPLES: &str = "\
 Examples:
-  app verify           one line per invariant, and whether it holds
-  app verify --json    the same for scripts
+  app verify                 one line per invariant, and whether it holds
+  app verify --since last    only what is new since every guarantee was last found to hold
+  app verify --json          for scripts
 
 All from one moment: it may run while everything else does. It changes nothing but the record of its
 result, which is kept where this role may write.
+
+With --since it takes as long as what is new takes; with 'last' it begins an hour before the end of
+what was proved. Only a whole verification finds what was spoilt in older rows: let one run from
+time to time.
 
 Exit codes: 0 all hold, 1 something is broken, 2 usage, or could not be checked.";
 
@@ -46,10 +53,31 @@ pub struct Args {
     #[arg(long, conflicts_with = "output")]
     json: bool,
 
+    /// Only what was written since then: the last verification in which every guarantee held, a
+    /// time in RFC 3339, or how long ago. [default: everything]
+    #[arg(long, value_name = "last|TIME|DURATION", value_parser = parse_since)]
+    since: Option<Since>,
+
     /// Seconds that the check of one invariant may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 600,
           value_parser = clap::value_parser!(u32).range(1..))]
     timeout_secs: u32,
+}
+
+/// The beginning of what is new.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    /// The last verification in which every guarantee held.
+    Last,
+    /// This moment.
+    Moment(Moment),
+}
+
+fn parse_since(text: &str) -> Result<Since, String> {
+    match text {
+        "last" => Ok(Since::Last),
+        _ => text.parse().map(Since::Moment).map_err(|error: InvalidValue| error.to_string()),
+    }
 }
 
 /// Checks all invariants and prints what was found.
@@ -83,7 +111,14 @@ async fn verify_database(args: &Args) -> anyhow::Result<Report> {
     let options = pool.connect_options().as_ref().clone().disable_statement_logging();
     let mut conn = PgConnection::connect_with(&options).await?;
     let timeout = Duration::from_secs(args.timeout_secs.into());
-    Ok(verify::verify_and_record(&mut conn, timeout, &args.by.identity()).await?)
+    let scope = match args.since {
+        None => Scope::Everything,
+        Some(Since::Last) => verify::since_last(&mut conn).await?,
+        Some(Since::Moment(moment)) => {
+            Scope::Since(before(moment, operations::database_now(&mut conn).await?))
+        }
+    };
+    Ok(verify::verify_and_record(&mut conn, scope, timeout, &args.by.identity()).await?)
 }
 
 fn in_words(report: &Report) -> String {
@@ -105,13 +140,21 @@ fn in_words(report: &Report) -> String {
         1 => "1 invariant is broken".to_owned(),
         many => format!("{many} invariants are broken"),
     };
+    let since = match report.scope {
+        Scope::Everything => String::new(),
+        Scope::Since(since) => format!(" since {}", rfc3339(since)),
+    };
     text += &format!(
-        "{verdict}: {} checks of database {} as of {}, in {:.1} s\n",
+        "{verdict}: {} checks of database {}{since} as of {}, in {:.1} s\n",
         report.findings.len(),
         report.database,
         rfc3339(report.checked_at),
         report.took.as_secs_f64()
     );
+    if !report.left_out.is_empty() {
+        let names: Vec<&str> = report.left_out.iter().map(|invariant| invariant.name).collect();
+        text += &format!("left to a whole verification: {}\n", names.join(", "));
+    }
     text
 }
 

@@ -39,6 +39,9 @@ pub static APP: Schema = Schema {
         "0010_intake",
         "0011_bulk_operations" guarded,
         "0012_verifications",
+        "0013_ends_of_jobs",
+        "0014_sealed_secrets" guarded,
+        "0016_viewers" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":
@@ -52,6 +55,7 @@ pub static APP: Schema = Schema {
         "functions/payments.orders_are_final_before",
         "functions/payments.last_final_transaction",
         "functions/bank.refuse_change",
+        "functions/events.is_needed",
         "functions/events.refuse_change",
         "functions/events.take_xid",
         "functions/events.unread",
@@ -59,6 +63,10 @@ pub static APP: Schema = Schema {
         "functions/events.peek",
         "functions/events.move_on",
         "functions/deliveries.plan",
+        "functions/deliveries.sealed_key",
+        "functions/deliveries.fail_with_job",
+        "functions/deliveries.resume_with_job",
+        "functions/notices.fail_with_job",
         "functions/audit.refuse_change",
         "functions/audit.log_transaction",
         "functions/audit.unsealed",

@@ -10,6 +10,7 @@
 //! - [`health`]: which endpoints are left alone, and for how long.
 //! - [`reading`]: deliveries and attempts, for those who look at them.
 //! - [`replaying`]: deliveries that somebody asks for again.
+//! - [`pruning`]: drops what ended long ago.
 //!
 //! What is sent:
 //!
@@ -53,6 +54,7 @@ pub mod outgoing;
 pub mod own_headers;
 mod planning;
 mod pool;
+pub mod pruning;
 pub mod reading;
 pub mod replaying;
 pub mod retry;

@@ -57,15 +57,15 @@ pub struct Outgoing {
     pub body: String,
     /// The address to send it to.
     pub url: String,
-    /// Names and values of the owner's own headers.
+    /// Names and values of the owner's own headers, each value a text, or sealed.
     pub headers: Value,
     /// The time for an attempt.
     pub timeout: Duration,
     /// The most deliveries in a second.
     pub rate: Option<i32>,
-    /// The secrets that sign it, the current one first.
+    /// The secrets that sign it, the current one first, each in plain or sealed.
     pub secrets: Vec<String>,
-    /// The seed of the ed25519 key that signs it, too.
+    /// The seed of the ed25519 key that signs it, too, in plain or sealed.
     pub signing_key: Option<String>,
     /// The endpoint is disabled or deleted.
     pub is_off: bool,

@@ -45,6 +45,7 @@ use self::show::{Show, Stage};
 use crate::arguments::{BadSetting, parse_listen_address};
 use crate::bank::simulator::SimulatorArgs;
 use crate::metrics::{Metrics, show_pool};
+use crate::operations::endpoints::{EndpointSecrets, Guard, Safeguards};
 use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
 use crate::telemetry::FiguresExport;
@@ -253,6 +254,7 @@ struct Running {
     serving: JoinHandle<anyhow::Result<ServeSummary>>,
     workers: Vec<JoinHandle<WorkerSummary>>,
     audit_keeper: JoinHandle<()>,
+    history_keeper: JoinHandle<()>,
     stop: CancellationToken,
     /// Cancelled when the API has ended, asked to or not.
     serving_ended: CancellationToken,
@@ -292,16 +294,19 @@ impl Running {
             .collect();
         let keeper = work::audit_keeper(database.handler_pool.clone(), &args.worker);
         let audit_keeper = tokio::spawn(keeper.run(stop.clone()));
+        let keeper = work::history_keeper(database.handler_pool.clone(), &args.worker);
+        let history_keeper = tokio::spawn(keeper.run(stop.clone()));
         let api = args.api.clone();
         let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
-        let reach = args.worker.webhooks.reach.reach();
+        let guard = Guard::new(args.worker.webhooks.reach.reach());
+        let secrets = EndpointSecrets::new(args.worker.job_keys.keyring()?);
         let settings = ServeSettings {
             listener,
             pool,
             api,
             unsigned,
-            reach,
+            safeguards: Safeguards { guard, secrets },
             entry: Entry::Open,
             metrics,
             metrics_elsewhere: false,
@@ -313,7 +318,15 @@ impl Running {
             let _ended = ended;
             serve::run(settings, serve_stop).await
         });
-        Ok(Self { serving, workers, audit_keeper, stop, serving_ended, _export: export })
+        Ok(Self {
+            serving,
+            workers,
+            audit_keeper,
+            history_keeper,
+            stop,
+            serving_ended,
+            _export: export,
+        })
     }
 
     /// Waits for the reason to stop; an error when it was not the user's wish.
@@ -339,6 +352,7 @@ impl Running {
             worked.handed_back += one.handed_back;
         }
         self.audit_keeper.await.context("the keeper of the audit log panicked")?;
+        self.history_keeper.await.context("the keeper of the history panicked")?;
         let served = self.serving.await.context("the API panicked")??;
         Ok(Summary { served, worked })
     }

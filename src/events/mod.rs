@@ -5,6 +5,7 @@
 //! - [`take`]: the next ones for a reader, in order, each once.
 //! - [`reader`]: the same for whoever tells others outside of our transactions, and moves on then.
 //! - [`find`], [`of_subject`], [`since`]: reading.
+//! - [`pruning`]: drops what everybody has heard of long ago.
 //!
 //! ```text
 //!   outcome ┐ one database       a reader ──take──▶ deliveries and mails ┐ one database
@@ -19,6 +20,7 @@
 //! relay; `jobs::announcements` joins them.
 
 mod event_type;
+pub mod pruning;
 pub mod reader;
 mod reading;
 

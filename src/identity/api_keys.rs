@@ -70,7 +70,9 @@ impl fmt::Debug for ApiKeySecret {
 pub enum ActsAs {
     /// One user, with a user's rights whatever the user's own role.
     User(UserId),
-    /// An operator, who reads everything.
+    /// A viewer, who reads everything and changes nothing.
+    Viewer,
+    /// An operator.
     Operator,
     /// An admin.
     Admin,
@@ -80,6 +82,7 @@ impl ActsAs {
     fn columns(self) -> (Role, Option<Uuid>) {
         match self {
             Self::User(user) => (Role::User, Some(user.0)),
+            Self::Viewer => (Role::Viewer, None),
             Self::Operator => (Role::Operator, None),
             Self::Admin => (Role::Admin, None),
         }

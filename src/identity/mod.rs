@@ -3,6 +3,7 @@
 //! The cast:
 //!
 //! - [`users`]: people, with a role and a status.
+//! - [`Right`]: what the roles may do.
 //! - [`email`]: their addresses, in one form each.
 //! - [`passwords`]: which ones are acceptable, and their hashes (Argon2id).
 //! - [`sessions`]: sign-ins of users, and what ends them.
@@ -17,12 +18,13 @@
 //! compared by the database's clock alone, so nodes may differ without any leeway.
 //!
 //! Every function that takes a `&mut PgConnection` neither begins nor commits. Deliberately absent:
-//! HTTP, caches, and who may do what, which each operation says itself.
+//! HTTP, caches, and which right an operation needs, which each says itself.
 
 pub mod api_keys;
 pub mod credentials;
 pub mod email;
 pub mod passwords;
+mod rights;
 pub mod sessions;
 pub mod signing_keys;
 mod token_signatures;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use sqlx::postgres::types::PgInterval;
 
 pub use self::email::{Email, MAX_EMAIL_CHARS, NotAnEmail};
+pub use self::rights::Right;
 
 /// An error of the database. Rules that were broken are outcomes, and no errors.
 #[derive(Debug, thiserror::Error)]
@@ -62,20 +65,24 @@ impl From<sqlx::Error> for IdentityError {
 pub enum Role {
     /// Owns wallets, and sees and moves what is in them.
     User,
-    /// Reads everything.
+    /// Reads everything but what is hidden, and changes nothing.
+    Viewer,
+    /// Reads the same, and acts on what moves no money.
     Operator,
-    /// Reads everything, changes roles and statuses, and decides over money that is stuck.
+    /// Does all of that, sees what is hidden, changes roles and statuses, and decides over money
+    /// that is stuck.
     Admin,
 }
 
 impl Role {
     /// The roles there are.
-    pub const ALL: [Self; 3] = [Self::User, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::User, Self::Viewer, Self::Operator, Self::Admin];
 
     /// The role in one word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",
         }

@@ -1,5 +1,6 @@
 //! The second way in: the jobs that run after the answer was sent. One file per kind of job, and
-//! [`dead_letters`] for those that were given up. [`audit_keeper`] runs beside them.
+//! [`dead_letters`] for those that were given up. [`audit_keeper`] and [`history_keeper`] run
+//! beside them. [`endpoint_secrets`] seals what deliveries sign with.
 //!
 //! A job reads like a list of steps: begin, call the rules, complete. It owns the database
 //! transaction, and has no SQL and no rules of its own; those of decisions are in [`dead_letters`],
@@ -11,8 +12,10 @@ pub mod bulk_operations;
 pub mod changes;
 pub mod dead_letters;
 mod deliver_webhook;
+pub mod endpoint_secrets;
 mod execute_bank_order;
 mod execute_transfer;
+pub mod history_keeper;
 pub mod mail_delivery;
 mod replay_deliveries;
 mod resolve_bank_order;
@@ -27,6 +30,7 @@ use sqlx::PgPool;
 pub use announcements::AnnounceOutcomes;
 pub use bulk_operations::RunBulkOperation;
 pub use deliver_webhook::{DeliverWebhook, DeliverWebhookInOrder, Webhooks};
+pub use endpoint_secrets::EndpointSecrets;
 pub use execute_bank_order::ExecuteBankOrder;
 pub use execute_transfer::ExecuteTransfer;
 pub use replay_deliveries::ReplayDeliveries;

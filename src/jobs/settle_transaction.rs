@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Services;
-use super::announcements::announce;
+use super::announcements::prepare;
 use crate::ids::TransactionId;
 use crate::payments::outcomes::Outcome;
-use crate::payments::settlement::{self, Settled};
+use crate::payments::settlement::{self, Posted, Settled};
 use crate::queue::deadline::within;
 use crate::queue::telemetry::TraceContext;
 use crate::queue::{BatchContext, BatchJob, Committed, JobError};
@@ -40,17 +40,30 @@ impl BatchJob for SettleTransaction {
         let transactions: Vec<TransactionId> = jobs.iter().map(|job| job.transaction).collect();
         let contexts: HashMap<TransactionId, Option<TraceContext>> =
             transactions.iter().copied().zip(cx.trace_contexts()).collect();
-        let mut tx = cx.begin().await?;
-        let (settled, outcomes) = within(settlement::settle_many(&mut tx, &transactions)).await?;
-        require_all_found(&settled)?;
         let context_of = |outcome: &Outcome| match outcome {
             Outcome::Transaction(transaction) => contexts.get(&transaction.id).cloned().flatten(),
             Outcome::Order(_) => None,
         };
-        within(announce(&mut tx, &outcomes, BY, context_of)).await?;
-        let committed = cx.complete(tx).await?;
-        log(&settled);
-        Ok(committed)
+        let mut refused = HashMap::new();
+        loop {
+            let mut tx = cx.begin().await?;
+            let settling = within(settlement::decide(&mut tx, &transactions, &refused)).await?;
+            require_all_found(settling.settled())?;
+            let outcomes = settling.outcomes();
+            let announcement = within(prepare(&mut tx, outcomes, BY, context_of)).await?;
+            match within(settling.post(&mut tx)).await? {
+                Posted::All(settled) => {
+                    within(announcement.write(&mut tx)).await?;
+                    let committed = cx.complete(tx).await?;
+                    log(&settled);
+                    return Ok(committed);
+                }
+                Posted::Refused(now) => {
+                    tx.rollback().await?;
+                    refused.extend(now);
+                }
+            }
+        }
     }
 }
 

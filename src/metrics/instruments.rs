@@ -202,7 +202,10 @@ instruments! {
     MONEY_HELD: Gauge, "app.money.held", "{currency}", Database, ["currency"],
         "Money that those orders hold in wallets";
     LEDGER_IMBALANCE: Gauge, "app.ledger.imbalance", "{currency}", Database, ["currency"],
-        "Sum of the entries of the newest 1,000 transfers; must be 0. `app verify` checks them all";
+        "Sum of the entries of transfers since the last whole `app verify`, and of those that it \
+         found broken; must be 0";
+    LEDGER_CHECKED_LAG: Gauge, "app.ledger.checked.lag", "s", Database, [],
+        "Age of the transfer that this sum has come to; 0 when it has come to the newest";
     VERIFY_LAST_RUN_AGE: Gauge, "app.verify.last_run.age", "s", Database, [],
         "Time since `app verify` last ran";
     VERIFY_VIOLATIONS: Gauge, "app.verify.violations", "{row}", Database, [],
@@ -228,6 +231,9 @@ instruments! {
     RELAY_LAG_EVENTS: Gauge, "app.relay.lag.events", "{event}", Process, [],
         "Events that are not relayed yet";
     RELAY_LAG: Gauge, "app.relay.lag", "s", Process, [], "Age of the first of them";
+
+    HISTORY_OLDEST_AGE: Gauge, "app.history.oldest.age", "s", Database, ["history"],
+        "Age of the oldest event, delivery, mail and bulk operation that is kept";
 
     // The database.
     CONNECTIONS: Gauge, "db.client.connection.count", "{connection}", Process,

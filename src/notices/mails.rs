@@ -12,7 +12,7 @@ use crate::ids::{EventId, UserId};
 pub enum MailStatus {
     /// The mail server has taken it, or `app dev` has kept it.
     Sent,
-    /// It will not be sent.
+    /// It will not be sent, or somebody has ended its job.
     Failed,
     /// The user wanted no mail when it was to be sent.
     SwitchedOff,
@@ -64,7 +64,7 @@ pub struct MailRecord {
     pub reason: Option<String>,
     /// The `Message-ID`, in angle brackets; none when nothing was tried.
     pub message_id: Option<String>,
-    /// The number of attempts, from 1.
+    /// The number of attempts; 0 if its job was ended before the first.
     pub attempts: i16,
     /// The moment of the outcome.
     pub ended_at: OffsetDateTime,
@@ -154,4 +154,74 @@ pub async fn of_subject(
     )
     .fetch_all(conn)
     .await
+}
+
+/// A step of pruning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PrunedMails {
+    /// The records that were dropped.
+    pub pruned: i64,
+    /// The last mail that was looked at; none when all those behind it are kept.
+    pub last: Option<MailKey>,
+}
+
+/// Drops records of mails whose outcome is more than `keep_days` days old, among the next `limit`
+/// after this one. While the queue's history is held back because the clock is in doubt, none is
+/// dropped.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn prune(
+    conn: &mut PgConnection,
+    keep_days: u16,
+    after: MailKey,
+    limit: u16,
+) -> sqlx::Result<PrunedMails> {
+    // Ids of events are in the order of their times, so the oldest mails come first.
+    let row = sqlx::query!(
+        r#"
+        with kept as materialized (
+          select clock_timestamp() - make_interval(days => $1) as since
+          where not exists (select from queue.retention where held_back > 0)
+        ),
+        looked_at as materialized (
+          select event_id, user_id, ended_at
+          from notices.mails
+          where (event_id, user_id) > ($2, $3)
+          order by event_id, user_id
+          limit $4
+        ),
+        pruned as (
+          delete from notices.mails
+          using looked_at, kept
+          where mails.event_id = looked_at.event_id
+            and mails.user_id = looked_at.user_id
+            and mails.ended_at < kept.since
+          returning 1
+        ),
+        last as (
+          select event_id, user_id
+          from looked_at
+          where exists (
+            select from looked_at as any_of_them where ended_at < (select since from kept)
+          )
+          order by event_id desc, user_id desc
+          limit 1
+        )
+        select
+          (select count(*) from pruned) as "pruned!", last.event_id as "event?: EventId",
+          last.user_id as "user?: UserId"
+        from (values (1)) as one
+        left join last on true
+        "#,
+        i32::from(keep_days),
+        after.event.0,
+        after.user.0,
+        i64::from(limit),
+    )
+    .fetch_one(conn)
+    .await?;
+    let last = row.event.zip(row.user).map(|(event, user)| MailKey { event, user });
+    Ok(PrunedMails { pruned: row.pruned, last })
 }

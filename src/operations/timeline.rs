@@ -24,7 +24,8 @@ use crate::payments::history::{self, MoneyEvent};
 use crate::payments::transactions::{self, TransactionError};
 use crate::payments::{LedgerError, orders};
 use crate::queue::operate::inspect::{self, JobDetails, JobTraces};
-use crate::queue::operate::{ArgsMatch, JobFilter, list};
+use crate::queue::operate::list::{self, JobSummary};
+use crate::queue::operate::{ArgsMatch, JobFilter};
 use crate::queue::telemetry::TraceContext;
 use crate::queue::{Job as _, JobId, QueueError};
 
@@ -34,6 +35,9 @@ const MAX_AUDITED: u16 = 200;
 const MAX_DELIVERIES: u16 = 100;
 const MAX_ATTEMPTS: u16 = 50;
 const MAX_MAILS: u16 = 50;
+
+/// The time within which nearly every job is enqueued after the thing that it is about.
+const NEARLY_AT_ONCE: time::Duration = time::Duration::milliseconds(300);
 
 /// All sources tell of one moment.
 pub(super) const SNAPSHOT: &str = "begin isolation level repeatable read read only";
@@ -86,7 +90,7 @@ pub async fn of_transaction(
     };
     let money = history::of_transaction(&mut *conn, &transaction).await?;
     let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
-    let jobs = jobs_that_match(&mut *conn, &about_transaction(&transaction)).await?;
+    let jobs = ids(jobs_of_transaction(&mut *conn, &transaction).await?);
     events.extend(of_jobs(&mut *conn, &jobs).await?);
     let told = announcements::Subject::Transaction(transaction.id).to_string();
     events.extend(of_deliveries(&mut *conn, &told).await?);
@@ -109,7 +113,7 @@ pub async fn of_order(
     let Some(order) = orders::find(&mut *conn, id).await? else { return Ok(None) };
     let money = history::of_order(&mut *conn, &order).await?;
     let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
-    let mut jobs = jobs_that_match(&mut *conn, &about_order(&order)).await?;
+    let mut jobs = ids(jobs_of_order(&mut *conn, &order).await?);
     for job in jobs.clone() {
         jobs.extend(follow_ups(&mut *conn, job).await?);
     }
@@ -153,35 +157,52 @@ fn tagged(
 }
 
 /// The jobs that settle a transaction.
-pub(super) fn about_transaction(transaction: &transactions::Transaction) -> JobFilter {
+pub(super) async fn jobs_of_transaction(
+    conn: &mut PgConnection,
+    transaction: &transactions::Transaction,
+) -> Result<Vec<JobSummary>, QueueError> {
     let argument = ArgsMatch::new("transaction", transaction.id.to_string());
-    jobs_about(&[SettleTransaction::KIND], argument, transaction.created_at)
+    jobs_about(conn, &[SettleTransaction::KIND], argument, transaction.created_at).await
 }
 
 /// The jobs that execute an order.
-pub(super) fn about_order(order: &orders::Order) -> JobFilter {
+pub(super) async fn jobs_of_order(
+    conn: &mut PgConnection,
+    order: &orders::Order,
+) -> Result<Vec<JobSummary>, QueueError> {
     let kinds = [ExecuteBankOrder::KIND, ExecuteTransfer::KIND];
-    jobs_about(&kinds, ArgsMatch::new("order", order.id.to_string()), order.created_at)
+    let argument = ArgsMatch::new("order", order.id.to_string());
+    jobs_about(conn, &kinds, argument, order.created_at).await
 }
 
-/// The jobs of these kinds with this argument that were enqueued about then.
-fn jobs_about(kinds: &[&str], argument: ArgsMatch, at: OffsetDateTime) -> JobFilter {
-    JobFilter {
+/// The jobs of these kinds with this argument that were enqueued about then. Among many that were
+/// enqueued at the same time, those that are nearest are looked at first.
+async fn jobs_about(
+    conn: &mut PgConnection,
+    kinds: &[&str],
+    argument: ArgsMatch,
+    at: OffsetDateTime,
+) -> Result<Vec<JobSummary>, QueueError> {
+    let mut filter = JobFilter {
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
-        since: at.checked_sub(ENQUEUED_WITHIN),
-        until: at.checked_add(ENQUEUED_WITHIN),
         args: vec![argument],
         is_prompt: true,
         ..JobFilter::default()
+    };
+    let mut found = Vec::new();
+    for within in [NEARLY_AT_ONCE, ENQUEUED_WITHIN] {
+        filter.since = at.checked_sub(within);
+        filter.until = at.checked_add(within);
+        found = list::list(&mut *conn, &filter, None, list::MAX_LISTED).await?.jobs;
+        if !found.is_empty() {
+            break;
+        }
     }
+    Ok(found)
 }
 
-async fn jobs_that_match(
-    conn: &mut PgConnection,
-    filter: &JobFilter,
-) -> Result<Vec<JobId>, QueueError> {
-    let page = list::list(conn, filter, None, list::MAX_LISTED).await?;
-    Ok(page.jobs.into_iter().map(|job| job.id).collect())
+fn ids(jobs: Vec<JobSummary>) -> Vec<JobId> {
+    jobs.into_iter().map(|job| job.id).collect()
 }
 
 /// The jobs that followed up the discard of another, if it was discarded.
@@ -191,7 +212,7 @@ async fn follow_ups(conn: &mut PgConnection, job: JobId) -> Result<Vec<JobId>, Q
         return Ok(Vec::new());
     };
     let argument = ArgsMatch::new("job", job.to_string());
-    jobs_that_match(conn, &jobs_about(&[ResolveBankOrder::KIND], argument, ended)).await
+    Ok(ids(jobs_about(conn, &[ResolveBankOrder::KIND], argument, ended).await?))
 }
 
 async fn of_jobs(

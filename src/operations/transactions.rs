@@ -9,12 +9,10 @@ pub use crate::payments::transactions::{
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::jobs::{JobFilter, JobSummary};
-use super::timeline::{self, TimelineError, TimelineEvent, about_transaction};
+use super::jobs::JobSummary;
+use super::timeline::{self, TimelineError, TimelineEvent, jobs_of_transaction};
 use crate::payments::browsing::accounts::{self, AccountEntry, EntriesOf};
 use crate::payments::{browsing, transactions};
-use crate::queue::QueueError;
-use crate::queue::operate::list;
 
 /// The newest transactions that match, at most `limit` of those older than `before`. A page looks
 /// at a bounded number of rows, so that it may be empty and still say where to go on.
@@ -73,15 +71,7 @@ pub async fn show(
     };
     let timeline = timeline::of_transaction(&mut tx, transaction_id).await?.unwrap_or_default();
     let entries = accounts::entries_of(&mut tx, EntriesOf::Transaction(transaction.id)).await?;
-    let jobs = listed(&mut tx, &about_transaction(&transaction)).await?;
+    let jobs = jobs_of_transaction(&mut tx, &transaction).await?;
     tx.rollback().await?;
     Ok(Some(ShownTransaction { transaction, timeline, entries, jobs }))
-}
-
-/// The jobs that match, as many as one list may have.
-pub(super) async fn listed(
-    conn: &mut PgConnection,
-    filter: &JobFilter,
-) -> Result<Vec<JobSummary>, QueueError> {
-    Ok(list::list(conn, filter, None, list::MAX_LISTED).await?.jobs)
 }

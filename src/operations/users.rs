@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use crate::identity::passwords::{Hasher, HasherError, Password, WeakPassword};
 pub use crate::identity::users::{Change as UserChange, Filter as UserFilter, NewUser};
-pub use crate::identity::{Email, IdentityError, Role, UserStatus};
+pub use crate::identity::{Email, IdentityError, Right, Role, UserStatus};
 
 use super::Identity;
 use crate::audit::{self, Subject};

@@ -34,6 +34,8 @@ pub(in crate::pages) struct FilterBar {
     pub(in crate::pages) choices: Vec<(&'static str, &'static str)>,
     /// True if anything is set.
     pub(in crate::pages) is_set: bool,
+    /// The address of all that matches, as a file.
+    pub(in crate::pages) csv: String,
 }
 
 /// A part that is set, and can be taken away.
@@ -108,6 +110,7 @@ impl Filters {
                 .chain(self.parts.iter().copied())
                 .collect(),
             is_set: set.iter().next().is_some(),
+            csv: set.url(&format!("{}.csv", self.path)),
         }
     }
 
@@ -193,6 +196,7 @@ mod tests {
         let query = pairs("account=a&status=FAILED&before=9");
         let bar = FILTERS.bar(&query);
         assert_eq!(bar.chips.len(), 1);
+        assert_eq!(bar.csv, "/ui/x.csv?account=a&status=FAILED");
         assert_eq!(bar.chips[0].without, "/ui/x?status=FAILED");
         let tabs = FILTERS.tabs(&query, "status", &[("", "All"), ("FAILED", "Failed")]);
         assert_eq!((tabs[0].url.as_str(), tabs[1].is_current), ("/ui/x?account=a", true));

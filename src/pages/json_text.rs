@@ -13,7 +13,7 @@ pub(super) fn indented(json: &str) -> String {
 }
 
 /// Tokens with a space after each comma and colon.
-fn compact(json: &str) -> String {
+pub(super) fn compact(json: &str) -> String {
     let mut text = String::with_capacity(json.len() + 16);
     each_char(json, |c, is_in_string| match c {
         c if is_in_string => text.push(c),

@@ -16,7 +16,9 @@ use super::system::{audit, entry, health};
 use super::told::{self, deliveries, delivery, endpoints, replays, secret};
 use super::traces::{list as trace_list, trace};
 use super::visit::receiving::{action, page};
-use super::work::{bulk, failures, job, jobs, operations, overview, queues, schedules, workers};
+use super::work::{
+    bulk, failures, job, job_args, jobs, operations, overview, queues, schedules, workers,
+};
 use super::{assets, live, theme};
 use crate::http::api::openapi;
 use crate::http::edge::audience::ForAudience;
@@ -71,11 +73,13 @@ fn with_services(route: Route, site: &Arc<Site>) -> Route {
 fn with_work(route: Route, site: &Arc<Site>) -> Route {
     route
         .at("/ui/jobs", get(page(site, Read, jobs::list)))
+        .at("/ui/jobs.csv", get(page(site, Read, jobs::csv)))
         .at(
             "/ui/jobs/bulk",
             get(page(site, Read, bulk::preview)).post(action(site, Operate, bulk::start)),
         )
         .at("/ui/jobs/:id", get(page(site, Read, job::show)))
+        .at("/ui/jobs/:id/args", post(action(site, Operate, job_args::change)))
         .at("/ui/jobs/:id/run", post(action(site, Operate, job::run)))
         .at("/ui/jobs/:id/reveal", post(action(site, Decide, job::reveal)))
         .at("/ui/jobs/:id/redrive", post(action(site, Decide, job::redrive)))
@@ -107,11 +111,14 @@ fn with_work(route: Route, site: &Arc<Site>) -> Route {
 fn with_money(route: Route, site: &Arc<Site>) -> Route {
     route
         .at("/ui/transactions", get(page(site, Read, transactions::list)))
+        .at("/ui/transactions.csv", get(page(site, Read, transactions::csv)))
         .at("/ui/transactions/:id", get(page(site, Read, transaction::show)))
         .at("/ui/transactions/:id/proof", get(page(site, Read, transaction::prove)))
         .at("/ui/orders", get(page(site, Read, orders::list)))
+        .at("/ui/orders.csv", get(page(site, Read, orders::csv)))
         .at("/ui/orders/:id", get(page(site, Read, order::show)))
         .at("/ui/ledger", get(page(site, Read, ledger::list)))
+        .at("/ui/ledger.csv", get(page(site, Read, ledger::csv)))
         .at("/ui/ledger/verify", post(action(site, Operate, ledger::verify_now)))
         .at("/ui/ledger/:id", get(page(site, Read, account::show)))
         .at("/ui/conflicts", get(page(site, Read, conflicts::list)))
@@ -130,6 +137,7 @@ fn with_told(route: Route, site: &Arc<Site>) -> Route {
         .at("/ui/endpoints/:id/rotate-secret", post(action(site, Decide, secret::rotate)))
         .at("/ui/endpoints/:id/replay", post(action(site, Operate, replays::begin)))
         .at("/ui/deliveries", get(page(site, Read, deliveries::list)))
+        .at("/ui/deliveries.csv", get(page(site, Read, deliveries::csv)))
         .at("/ui/deliveries/:id/:name", get(page(site, Read, delivery::show)))
         .at("/ui/deliveries/:id/:name/retry", post(action(site, Operate, delivery::retry)))
 }
@@ -137,6 +145,7 @@ fn with_told(route: Route, site: &Arc<Site>) -> Route {
 fn with_system(route: Route, site: &Arc<Site>) -> Route {
     route
         .at("/ui/audit", get(page(site, Read, audit::list)))
+        .at("/ui/audit.csv", get(page(site, Read, audit::csv)))
         .at("/ui/audit/:id", get(page(site, Read, entry::show)))
         .at("/ui/health", get(page(site, Read, health::show)))
 }

@@ -15,6 +15,7 @@ use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
 use crate::http::edge::sign_ins::SignIns;
 use crate::http::wire::request_body::BodyLimits;
+use crate::operations::endpoints::EndpointSecrets;
 use crate::operations::wake_workers;
 use crate::traces::TraceStore;
 
@@ -40,6 +41,8 @@ pub struct SiteParts {
     pub audience: Audience,
     /// The limits of forms.
     pub bodies: BodyLimits,
+    /// Seals the secrets of endpoints.
+    pub secrets: EndpointSecrets,
     /// The last traces, where they are kept.
     pub traces: Option<TraceStore>,
     /// Cancelled when the process is to stop.
@@ -53,6 +56,7 @@ pub(super) struct Site {
     pub(super) passwords: PasswordSignIns,
     pub(super) rate_limits: RateLimits,
     pub(super) entry: Entry,
+    pub(super) secrets: EndpointSecrets,
     pub(super) pulses: Pulses,
     pub(super) looks: Looks,
     pub(super) streams: Arc<Semaphore>,
@@ -70,6 +74,7 @@ impl Site {
             passwords: parts.passwords,
             rate_limits: parts.rate_limits,
             entry: parts.entry,
+            secrets: parts.secrets,
             pulses: Pulses::default(),
             looks: Looks::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),

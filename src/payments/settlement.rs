@@ -3,6 +3,10 @@
 //! A transaction leaves `PROCESSING` exactly once: its row is locked before it is judged, and only
 //! the one who finds it in `PROCESSING` writes. Whoever comes second, for whatever reason, finds it
 //! settled and changes nothing (G3).
+//!
+//! The outcome is written first, and then the money moved: the account of a busy merchant is locked
+//! by one settlement at a time, and for no longer than it takes to post. Accounts of providers have
+//! no floor, so that a transfer of theirs is hardly ever refused; then it all begins anew.
 
 use std::collections::{HashMap, HashSet};
 
@@ -32,21 +36,42 @@ pub enum Settled {
     Missing,
 }
 
-/// Settles these transactions, each as if it were alone: one that breaks a rule ends in `FAILED`
-/// and does not touch the others. Gives one outcome for each id, in the order of the ids.
+/// Transactions whose outcomes are written, and whose money is still to be moved.
+#[derive(Debug)]
+#[must_use = "an outcome without its transfer must not be committed"]
+pub struct Settling {
+    settled: Vec<(TransactionId, Settled)>,
+    outcomes: Outcomes,
+    /// Those that are now `COMPLETED`.
+    payments: Vec<Payment>,
+}
+
+/// The end of moving the money.
+#[derive(Debug)]
+pub enum Posted {
+    /// It is moved. One result for each transaction, in the order that was asked for.
+    All(Vec<(TransactionId, Settled)>),
+    /// The ledger refused these. Nothing may be committed: [`decide`] again, with these too.
+    Refused(HashMap<TransactionId, TransferRefusal>),
+}
+
+/// Writes the outcome of each of these transactions, as if it were alone: one that breaks a rule
+/// ends in `FAILED` and does not touch the others. `refused` are those whose transfer the ledger
+/// has refused before.
 ///
-/// The number of statements does not depend on the number of transactions. Call it once per
-/// database transaction: the rows and accounts that it locks stay locked until the end. The
-/// [`Outcomes`] are those that this call has written.
+/// The transactions stay locked until the caller's transaction ends; of the accounts none is. What
+/// is to be written with the outcomes is best written now, before [`Settling::post`]: the accounts
+/// of busy merchants are what settlements wait for each other for.
 ///
 /// # Errors
 ///
 /// When the database refuses, or a stored row contradicts the ledger ([`LedgerError`]). Nothing may
 /// be committed then; settled one by one, only the transaction at fault fails again.
-pub async fn settle_many(
+pub async fn decide(
     conn: &mut PgConnection,
     ids: &[TransactionId],
-) -> Result<(Vec<(TransactionId, Settled)>, Outcomes), LedgerError> {
+    refused: &HashMap<TransactionId, TransferRefusal>,
+) -> Result<Settling, LedgerError> {
     let locked = lock_transactions(&mut *conn, ids).await?;
     let payments = locked
         .iter()
@@ -54,19 +79,52 @@ pub async fn settle_many(
         .map(Payment::from_stored)
         .collect::<Result<Vec<Payment>, LedgerError>>()?;
     let known: HashSet<TransactionId> = locked.iter().map(|transaction| transaction.id).collect();
-    let mut settled = HashMap::new();
+    let mut decided: HashMap<TransactionId, Settled> =
+        payments.iter().map(|payment| (payment.id, payment.expected(refused))).collect();
     let mut outcomes = Outcomes::default();
     if !payments.is_empty() {
-        settled = post(&mut *conn, &payments).await?;
-        let moments = record_outcomes(conn, &settled).await?;
-        outcomes = outcomes_of(locked, &payments, &settled, &moments);
+        let moments = record_outcomes(conn, &decided).await?;
+        outcomes = outcomes_of(locked, &payments, &decided, &moments);
     }
-    let outcome = |id: &TransactionId| match settled.remove(id) {
+    let is_completed = |it: &Payment| decided.get(&it.id) == Some(&Settled::Completed);
+    let payments = payments.into_iter().filter(is_completed).collect();
+    let settled = |id: &TransactionId| match decided.remove(id) {
         Some(settled) => (*id, settled),
         None if known.contains(id) => (*id, Settled::AlreadySettled),
         None => (*id, Settled::Missing),
     };
-    Ok((ids.iter().map(outcome).collect(), outcomes))
+    let settled = ids.iter().map(settled).collect();
+    Ok(Settling { settled, outcomes, payments })
+}
+
+impl Settling {
+    /// The result for each transaction, in the order that was asked for.
+    pub fn settled(&self) -> &[(TransactionId, Settled)] {
+        &self.settled
+    }
+
+    /// The outcomes that were written.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    /// Moves the money. The accounts stay locked until the caller's transaction ends; call it once
+    /// per transaction. The number of statements does not depend on that of the transactions.
+    ///
+    /// # Errors
+    ///
+    /// As [`decide`].
+    pub async fn post(self, conn: &mut PgConnection) -> Result<Posted, LedgerError> {
+        let transfers = transfers_of(&mut *conn, &self.payments).await?;
+        let posted = transfers::post_many(conn, &transfers).await?;
+        let refused: HashMap<TransactionId, TransferRefusal> = self
+            .payments
+            .iter()
+            .zip(posted)
+            .filter_map(|(payment, posted)| Some((payment.id, posted.err()?)))
+            .collect();
+        Ok(if refused.is_empty() { Posted::All(self.settled) } else { Posted::Refused(refused) })
+    }
 }
 
 /// Moves a transaction from `PROCESSING` to `FAILED` for this reason, a stable code, without any
@@ -142,6 +200,7 @@ async fn lock_transactions(
 }
 
 /// A transaction to be settled, parsed.
+#[derive(Debug)]
 struct Payment {
     id: TransactionId,
     source: ExternalAccount,
@@ -164,33 +223,21 @@ impl Payment {
             money,
         })
     }
-}
 
-/// Posts the transfers of these payments, in their order.
-async fn post(
-    conn: &mut PgConnection,
-    payments: &[Payment],
-) -> Result<HashMap<TransactionId, Settled>, LedgerError> {
-    // Known to be refused without a look at any account, so that it opens none either.
-    let (to_itself, between_two): (Vec<&Payment>, Vec<&Payment>) =
-        payments.iter().partition(|payment| payment.source == payment.destination);
-    let refused =
-        to_itself.iter().map(|payment| (payment.id, Settled::Failed(TransferRefusal::SameAccount)));
-
-    let transfers = transfers_of(&mut *conn, &between_two).await?;
-    let posted = transfers::post_many(conn, &transfers).await?;
-    let decided = between_two.iter().zip(posted).map(|(payment, posted)| match posted {
-        Ok(_) => (payment.id, Settled::Completed),
-        Err(refusal) => (payment.id, Settled::Failed(refusal)),
-    });
-    Ok(refused.chain(decided).collect())
+    /// The outcome by all that can be known without a look at any account.
+    fn expected(&self, refused: &HashMap<TransactionId, TransferRefusal>) -> Settled {
+        if self.source == self.destination {
+            return Settled::Failed(TransferRefusal::SameAccount);
+        }
+        refused.get(&self.id).map_or(Settled::Completed, |refusal| Settled::Failed(*refusal))
+    }
 }
 
 /// The transfer of each payment, between accounts that are made where they are seen for the first
 /// time.
 async fn transfers_of(
     conn: &mut PgConnection,
-    payments: &[&Payment],
+    payments: &[Payment],
 ) -> Result<Vec<NewTransfer>, LedgerError> {
     let sides: Vec<ExternalAccount> = payments
         .iter()
@@ -198,7 +245,7 @@ async fn transfers_of(
         .collect();
     let accounts = accounts::open_external(conn, &sides).await?;
     let (pairs, _) = accounts.as_chunks::<2>();
-    let transfer = |(payment, [source, destination]): (&&Payment, &[_; 2])| NewTransfer {
+    let transfer = |(payment, [source, destination]): (&Payment, &[_; 2])| NewTransfer {
         reason: Reason::Transaction(payment.id),
         source: *source,
         destination: *destination,

@@ -4,7 +4,7 @@
 //! same: constraints can be dropped, triggers disabled and backups restored in part, and proof is
 //! worth more than trust.
 
-use crate::invariants::{Invariant, Weight};
+use crate::invariants::{Invariant, Recent, Weight};
 
 /// The invariants of the ledger.
 pub const INVARIANTS: &[Invariant] = &[
@@ -47,6 +47,41 @@ const COMPLETED_HAVE_ONE_TRANSFER: Invariant = Invariant {
         where transaction_id is not null
         group by transaction_id
         having count(*) > 1",
+    recent: Recent::Query(
+        "
+        with settled as (
+          select id from payments.transactions where created_at >= {since}
+          union
+          select transaction_id from payments.transfers
+          where id >= {since_id} and transaction_id is not null
+          union
+          select (args -> 'transaction')::bigint from queue.finished_jobs
+          where kind = 'settle_transaction' and finished_at >= {since}
+        )
+        select format('transaction %s (%s)', transaction.id, transaction.transaction_id)
+        from settled
+        join payments.transactions as transaction on transaction.id = settled.id
+        left join payments.transfers as transfer on transfer.transaction_id = transaction.id
+        left join payments.accounts as source on source.id = transfer.source_account_id
+        left join payments.accounts as destination
+          on destination.id = transfer.destination_account_id
+        where transaction.status = 'COMPLETED'
+          and (
+            transfer.amount = transaction.amount
+            and transfer.currency = transaction.currency
+            and source.external_ref = transaction.source_account
+            and destination.external_ref = transaction.destination_account
+          ) is not true
+        union all
+        select format('transaction %s', transaction_id)
+        from payments.transfers
+        where transaction_id in (
+          select transaction_id from payments.transfers
+          where id >= {since_id}
+        )
+        group by transaction_id
+        having count(*) > 1",
+    ),
 };
 
 /// Protects G7, that an outcome other than success changes no ledger row, and G3: money that moved
@@ -63,6 +98,15 @@ const OTHERS_HAVE_NONE: Invariant = Invariant {
         left join payments.transactions as transaction on transaction.id = transfer.transaction_id
         where transfer.transaction_id is not null
           and (transaction.status = 'COMPLETED') is not true",
+    recent: Recent::Query(
+        "
+        select format('transfer %s of transaction %s', transfer.id, transfer.transaction_id)
+        from payments.transfers as transfer
+        left join payments.transactions as transaction on transaction.id = transfer.transaction_id
+        where transfer.id >= {since_id}
+          and transfer.transaction_id is not null
+          and (transaction.status = 'COMPLETED') is not true",
+    ),
 };
 
 /// Protects G7, that no transfer makes or destroys money.
@@ -86,6 +130,26 @@ const TRANSFERS_HAVE_TWO_SIDES: Invariant = Invariant {
               else false
             end
           ) is not true",
+    recent: Recent::Query(
+        "
+        select format('transfer %s', coalesce(transfer.id, entry.transfer_id))
+        from (
+          select * from payments.transfers where id >= {since_id}
+        ) as transfer
+        full join (
+          select * from payments.entries where transfer_id >= {since_id}
+        ) as entry on entry.transfer_id = transfer.id
+        group by coalesce(transfer.id, entry.transfer_id)
+        having count(*) <> 2
+          or sum(entry.amount) is distinct from 0
+          or bool_and(
+            case entry.account_id
+              when transfer.source_account_id then entry.amount = -transfer.amount
+              when transfer.destination_account_id then entry.amount = transfer.amount
+              else false
+            end
+          ) is not true",
+    ),
 };
 
 /// Protects G7: sums mean nothing across currencies.
@@ -106,6 +170,22 @@ const TRANSFERS_FIT_ACCOUNTS: Invariant = Invariant {
         where source.id is null
           or destination.id is null
           or source.id = destination.id",
+    recent: Recent::Query(
+        "
+        select format('transfer %s', transfer.id)
+        from payments.transfers as transfer
+        left join payments.accounts as source
+          on source.id = transfer.source_account_id and source.currency = transfer.currency
+        left join payments.accounts as destination
+          on destination.id = transfer.destination_account_id
+            and destination.currency = transfer.currency
+        where transfer.id >= {since_id}
+          and (
+            source.id is null
+            or destination.id is null
+            or source.id = destination.id
+          )",
+    ),
 };
 
 /// Protects G7, that a balance is what its history says: no lost update, no edit by hand.
@@ -122,6 +202,19 @@ const BALANCES_ARE_SUMS: Invariant = Invariant {
           select account_id, sum(amount) as total from payments.entries group by account_id
         ) as history on history.account_id = account.id
         where account.balance is distinct from coalesce(history.total, 0)",
+    recent: Recent::Query(
+        "
+        select format('account %s', account.id)
+        from payments.accounts as account
+        left join lateral (
+          select balance_after
+          from payments.entries
+          where account_id = account.id
+          order by account_version desc
+          limit 1
+        ) as last_one on true
+        where account.balance is distinct from coalesce(last_one.balance_after, 0)",
+    ),
 };
 
 /// Protects G7: an entry that was deleted or never written leaves a gap.
@@ -146,6 +239,24 @@ const VERSIONS_COUNT_ENTRIES: Invariant = Invariant {
         where account.version is distinct from coalesce(history.entries, 0)
           or history.first <> 1
           or history.last <> history.entries",
+    recent: Recent::Query(
+        "
+        select format('account %s', account.id)
+        from payments.accounts as account
+        join (
+          select account_id, min(account_version) as first
+          from payments.entries
+          where transfer_id >= {since_id}
+          group by account_id
+        ) as since on since.account_id = account.id
+        cross join lateral (
+          select count(*) as entries, max(account_version) as last
+          from payments.entries
+          where account_id = account.id and account_version >= since.first
+        ) as history
+        where history.last <> account.version
+          or history.entries <> account.version - since.first + 1",
+    ),
 };
 
 /// Protects G7: the balance that each entry shows to its owner is the one before it and its amount.
@@ -165,6 +276,25 @@ const BALANCES_CHAIN: Invariant = Invariant {
           window history as (partition by account_id order by account_version)
         ) as entry
         where balance_after <> balance_before + amount",
+    recent: Recent::Query(
+        "
+        select format('entry %s of account %s', account_version, account_id)
+        from (
+          select
+            entry.account_id, entry.account_version, entry.amount, entry.balance_after, since.first,
+            lag(entry.balance_after, 1, 0::numeric) over history as balance_before
+          from (
+            select account_id, min(account_version) as first
+            from payments.entries
+            where transfer_id >= {since_id}
+            group by account_id
+          ) as since
+          join payments.entries as entry
+            on entry.account_id = since.account_id and entry.account_version >= since.first - 1
+          window history as (partition by entry.account_id order by entry.account_version)
+        ) as entry
+        where account_version >= first and balance_after <> balance_before + amount",
+    ),
 };
 
 /// Protects G7, that money is conserved.
@@ -179,6 +309,7 @@ const CURRENCIES_SUM_TO_ZERO: Invariant = Invariant {
         from payments.accounts
         group by currency
         having sum(balance) <> 0",
+    recent: Recent::Whole,
 };
 
 /// Protects G7, that nobody spends what he has not.
@@ -190,4 +321,5 @@ const FLOORS_HOLD: Invariant = Invariant {
     weight: Weight::Guarantee,
     violations: "
         select format('account %s', id) from payments.accounts where balance - held < floor",
+    recent: Recent::Whole,
 };

@@ -8,7 +8,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{ApiArgs, Openness};
-use crate::deliveries::{Guard, Reach};
 use crate::http::api::OperatorApis;
 use crate::http::api::activity::ActivityApi;
 use crate::http::api::audit::AuditApi;
@@ -50,6 +49,7 @@ use crate::http::wire::request_body::BodyLimits;
 use crate::http::{self, Edge};
 use crate::identity::passwords::Hasher;
 use crate::metrics::{Metrics, show_pool};
+use crate::operations::endpoints::{EndpointSecrets, Safeguards};
 use crate::operations::figures::Sampler;
 use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
@@ -59,9 +59,9 @@ use crate::traces::TraceStore;
 /// The API, and what runs beside it.
 pub(super) fn assemble(
     api: &ApiArgs,
-    (openness, reach, traces): (Openness, Reach, Option<TraceStore>),
+    (openness, safeguards, traces): (Openness, Safeguards, Option<TraceStore>),
     pool: PgPool,
-    (metrics, shown): (&Metrics, Option<Metrics>),
+    (metrics, shown_metrics): (&Metrics, Option<Metrics>),
     intake: &Arc<Intake>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Background)> {
@@ -93,7 +93,8 @@ pub(super) fn assemble(
         hasher: hasher.clone(),
         rate_limits: rate_limits.clone(),
     };
-    let pages = pages_of(&edge, (openness, traces), (&pool, &passwords), shutdown);
+    let shown = (traces, safeguards.secrets.clone());
+    let pages = pages_of(&edge, (openness, shown), (&pool, &passwords), shutdown);
     let apis = (
         (
             InboundWebhooksApi {
@@ -113,11 +114,11 @@ pub(super) fn assemble(
             TransfersApi { orders },
         ),
         (
-            WebhookEndpointsApi { pool: pool.clone(), guard: Guard::new(reach) },
+            WebhookEndpointsApi { pool: pool.clone(), safeguards },
             DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
         ),
         for_operators(&pool, &notifier),
-        (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown }, DocsApi),
+        (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown_metrics }, DocsApi),
     );
     Ok((http::endpoint(apis, pages, edge), background))
 }
@@ -125,7 +126,7 @@ pub(super) fn assemble(
 /// The operator's pages.
 fn pages_of(
     edge: &Edge,
-    (openness, traces): (Openness, Option<TraceStore>),
+    (openness, (traces, secrets)): (Openness, (Option<TraceStore>, EndpointSecrets)),
     (pool, passwords): (&PgPool, &PasswordSignIns),
     shutdown: &CancellationToken,
 ) -> impl Endpoint<Output = Response> + 'static + use<> {
@@ -137,6 +138,7 @@ fn pages_of(
         entry: openness.entry,
         audience: openness.pages,
         bodies: edge.bodies,
+        secrets,
         traces,
         shutdown: shutdown.clone(),
     })

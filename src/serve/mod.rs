@@ -27,7 +27,6 @@ pub use crate::pages::Entry;
 
 use crate::arguments::{BadSetting, parse_listen_address};
 use crate::db::{self, DatabaseArgs};
-use crate::deliveries::Reach;
 use crate::deliveries::settings::ReachArgs;
 use crate::http::api::openapi::Document;
 use crate::http::edge::caller::TransactionReaders;
@@ -36,6 +35,8 @@ use crate::http::edge::open_files;
 use crate::http::edge::server::{self, ConnectionLimits};
 use crate::jobs;
 use crate::metrics::Metrics;
+use crate::operations::endpoints::{EndpointSecrets, Guard, Safeguards};
+use crate::operations::job_keys::JobKeyArgs;
 use crate::probes::Probes;
 use crate::telemetry;
 use crate::traces::TraceStore;
@@ -80,6 +81,10 @@ pub struct Args {
     #[command(flatten)]
     pub reach: ReachArgs,
 
+    /// The keys that secrets of endpoints are sealed with.
+    #[command(flatten)]
+    pub job_keys: JobKeyArgs,
+
     /// Settings of the API.
     #[command(flatten)]
     pub api: ApiArgs,
@@ -96,8 +101,8 @@ pub struct ServeSettings {
     pub api: ApiArgs,
     /// The callers to answer while no webhook secret is set.
     pub unsigned: Audience,
-    /// The addresses that new webhook endpoints may have.
-    pub reach: Reach,
+    /// The guard of new webhook endpoints, and the keys that seal their secrets.
+    pub safeguards: Safeguards,
     /// The way into the operator's pages. They are open on a loopback address only, and then to
     /// this machine only.
     pub entry: Entry,
@@ -152,6 +157,7 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         );
         return Err(BadSetting(refusal).into());
     }
+    let secrets = EndpointSecrets::new(args.job_keys.keyring()?);
     let listener = bind(args.listen).await?;
     let pool = args.database.connect_to_write(args.api.database_connections, APPLICATION).await?;
     if args.migrate {
@@ -169,7 +175,7 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         true => Audience::Everybody,
         false => Audience::ThisMachine,
     };
-    let reach = args.reach.reach();
+    let safeguards = Safeguards { guard: Guard::new(args.reach.reach()), secrets };
     let metrics = Metrics::new();
     let _export = telemetry::export_metrics(&metrics);
     let _answers = match args.admin_listen {
@@ -184,7 +190,7 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         pool,
         api: args.api,
         unsigned,
-        reach,
+        safeguards,
         entry: Entry::SignIn,
         metrics,
         metrics_elsewhere: args.admin_listen.is_some(),
@@ -247,14 +253,20 @@ pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, api, unsigned, reach, .. } = settings;
+    let ServeSettings { listener, pool, api, unsigned, safeguards, .. } = settings;
     let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
     let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
     let intake = Arc::new(Intake::default());
     let is_loopback = listener.local_addr()?.ip().is_loopback();
     let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);
-    let (endpoint, background) =
-        assemble(&api, (openness, reach, traces), pool, (&metrics, shown), &intake, &shutdown)?;
+    let (endpoint, background) = assemble(
+        &api,
+        (openness, safeguards, traces),
+        pool,
+        (&metrics, shown),
+        &intake,
+        &shutdown,
+    )?;
     let limits = ConnectionLimits {
         max_connections: open_files::affordable_connections(api.max_connections),
         header_timeout: api.header_timeout,

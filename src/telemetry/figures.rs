@@ -1,4 +1,4 @@
-//! Figures by OTLP over HTTP: what `/metrics` shows, pushed.
+//! Figures by OTLP: what `/metrics` shows, pushed.
 //!
 //! The registry is ours and the SDK's exporter takes only what its own has gathered, so the message
 //! is made here. A thread of its own sends it, because the client blocks.
@@ -139,8 +139,7 @@ fn send(asked: &Asked, message: Vec<u8>) -> Result<(), String> {
     match asked.client.post(request) {
         Ok(200..300) => Ok(()),
         Ok(status) => Err(format!("the collector answered {status}")),
-        Err(ureq::Error::Timeout(_)) => Err("the collector did not answer in time".to_owned()),
-        Err(_) => Err("the collector cannot be reached".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -34,6 +34,8 @@
 mod collector_client;
 mod figures;
 mod formats;
+#[cfg(feature = "otlp-grpc")]
+mod grpc;
 mod logs;
 mod otlp;
 mod resource_attributes;
@@ -123,6 +125,15 @@ impl LogFormat {
     }
 }
 
+/// The protocols that there are, as a refusal of others says.
+const PROTOCOLS: &str = if cfg!(feature = "otlp-grpc") {
+    "`http/protobuf` and the endpoint to the collector's HTTP port, usually 4318, or to `grpc` and \
+     that port, usually 4317"
+} else {
+    "`http/protobuf` and the endpoint to the collector's HTTP port, usually 4318; `grpc` is in \
+     builds with the feature `otlp-grpc`"
+};
+
 /// The reason that telemetry could not be set up. Each message names the variable and what to do
 /// about it.
 #[derive(Debug, thiserror::Error)]
@@ -136,10 +147,7 @@ pub enum TelemetryError {
         source: ParseError,
     },
     /// Spans are to be sent in a way that this build cannot.
-    #[error(
-        "what {variable} asks for is not supported; set it to `http/protobuf` and the endpoint to \
-         the collector's HTTP port, usually 4318"
-    )]
+    #[error("what {variable} asks for is not supported; set it to {}", PROTOCOLS)]
     Protocol {
         /// The variable that asks for it.
         variable: String,
@@ -162,6 +170,9 @@ pub enum TelemetryError {
          certificate in PEM"
     )]
     Certificate,
+    /// The thread that carries calls cannot be started.
+    #[error("the export by gRPC cannot be started")]
+    Threads(#[source] std::io::Error),
     /// The interval of figures is no number.
     #[error("OTEL_METRIC_EXPORT_INTERVAL is no number of milliseconds such as 60000")]
     Interval,

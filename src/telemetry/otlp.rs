@@ -1,4 +1,4 @@
-//! Spans, logs and figures by OTLP over HTTP, as the standard `OTEL_*` variables say.
+//! Spans, logs and figures by OTLP over HTTP or gRPC, as the standard `OTEL_*` variables say.
 //!
 //! Read here, of each [`Signal`]: `OTEL_SDK_DISABLED`, `OTEL_{TRACES,LOGS,METRICS}_EXPORTER`
 //! (`otlp` or `none`), `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, and of
@@ -7,14 +7,14 @@
 //! `OTEL_TRACES_SAMPLER[_ARG]`, `OTEL_BSP_*`, `OTEL_BLRP_*`, `OTEL_SPAN_*_LIMIT`. Spans are
 //! exported where an endpoint is named; logs and figures only where their exporter is `otlp`.
 //!
-//! gRPC is left out: every collector that takes it takes HTTP, too, and it would bring a second
-//! HTTP stack with its own TLS.
+//! gRPC is the feature `otlp-grpc` of this crate, and goes the same way as HTTP up to the last
+//! step: `grpc`. `OTEL_EXPORTER_OTLP_INSECURE` is not read: the scheme of the endpoint says it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{LogExporter, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{LogExporter, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
@@ -43,6 +43,16 @@ impl Signal {
         }
     }
 
+    /// The method of gRPC that takes it.
+    #[cfg(feature = "otlp-grpc")]
+    fn method(self) -> &'static str {
+        match self {
+            Self::Traces => "opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Logs => "opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Metrics => "opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+
     /// The variable that names its exporter.
     fn exporter(self) -> String {
         format!("OTEL_{}_EXPORTER", self.word())
@@ -57,8 +67,47 @@ impl Signal {
     }
 }
 
-/// The collector's address by the standard when nothing names another.
-const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
+/// A protocol that carries OTLP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Protocol {
+    /// `http/protobuf`.
+    Http,
+    /// `grpc`.
+    #[cfg(feature = "otlp-grpc")]
+    Grpc,
+}
+
+impl Protocol {
+    /// The protocol of this name; none for one that this build lacks.
+    fn of(name: &str) -> Option<Self> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "http/protobuf" => Some(Self::Http),
+            #[cfg(feature = "otlp-grpc")]
+            "grpc" => Some(Self::Grpc),
+            _ => None,
+        }
+    }
+
+    /// The collector's address by the standard when nothing names another.
+    fn default_endpoint(self) -> &'static str {
+        match self {
+            Self::Http => "http://localhost:4318",
+            #[cfg(feature = "otlp-grpc")]
+            Self::Grpc => "http://localhost:4317",
+        }
+    }
+
+    /// The URL that a signal is sent to at this endpoint.
+    fn url(self, signal: Signal, endpoint: &str, is_of_signal: bool) -> String {
+        let base = endpoint.trim_end_matches('/');
+        match self {
+            Self::Http if is_of_signal => endpoint.to_owned(),
+            Self::Http => format!("{base}/v1/{}", signal.word().to_lowercase()),
+            #[cfg(feature = "otlp-grpc")]
+            Self::Grpc => format!("{base}/{}", signal.method()),
+        }
+    }
+}
 
 /// The running export.
 #[derive(Debug)]
@@ -97,7 +146,9 @@ pub(super) fn environment(name: &str) -> Option<String> {
 /// The way of a signal to its collector.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Way {
-    /// The URL that bodies are posted to.
+    /// The protocol.
+    pub(super) protocol: Protocol,
+    /// The URL that bodies are posted to, or the method that is called with them.
     pub(super) url: String,
     /// The collector's address, for people: without credentials.
     pub(super) collector: String,
@@ -117,7 +168,8 @@ impl Way {
         Ok(builder
             .with_http_client(self.client()?)
             .with_timeout(self.timeout)
-            .with_protocol(Protocol::HttpBinary))
+            // Also for gRPC, which the client makes of it.
+            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary))
     }
 
     /// The way that the variables describe; `None` when the signal is not to be sent.
@@ -134,8 +186,15 @@ impl Way {
         if given("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(None);
         }
+        let protocol = match first("PROTOCOL") {
+            Some((name, variable)) => Protocol::of(&name).ok_or(variable),
+            None => Ok(Protocol::Http),
+        };
         let endpoint = first("ENDPOINT");
-        let default = || (DEFAULT_ENDPOINT.to_owned(), signal.variables("ENDPOINT")[1].clone());
+        let default = || {
+            let endpoint = protocol.as_ref().map_or("", |it| it.default_endpoint()).to_owned();
+            (endpoint, signal.variables("ENDPOINT")[1].clone())
+        };
         let endpoint = match given(&signal.exporter()).as_deref() {
             Some("none") => None,
             Some("otlp") => endpoint.or_else(|| Some(default())),
@@ -144,11 +203,7 @@ impl Way {
             None => None,
         };
         let Some((endpoint, named_by)) = endpoint else { return Ok(None) };
-        if let Some((protocol, variable)) = first("PROTOCOL")
-            && !protocol.eq_ignore_ascii_case("http/protobuf")
-        {
-            return Err(TelemetryError::Protocol { variable });
-        }
+        let protocol = protocol.map_err(|variable| TelemetryError::Protocol { variable })?;
         let gzip = match first("COMPRESSION") {
             Some((value, _)) if value.eq_ignore_ascii_case("gzip") => true,
             Some((value, _)) if value.eq_ignore_ascii_case("none") => false,
@@ -156,15 +211,10 @@ impl Way {
             None => false,
         };
         let is_of_signal = named_by == signal.variables("ENDPOINT")[0];
-        let url = match is_of_signal {
-            true => endpoint.clone(),
-            false => {
-                format!("{}/v1/{}", endpoint.trim_end_matches('/'), signal.word().to_lowercase())
-            }
-        };
         let timeout = signal.variables("TIMEOUT").iter().find_map(|name| millis(&given(name)?));
         Ok(Some(Self {
-            url,
+            protocol,
+            url: protocol.url(signal, &endpoint, is_of_signal),
             collector: without_credentials(&endpoint),
             timeout: timeout.unwrap_or(opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT),
             headers: first("HEADERS").map(|(headers, _)| headers).unwrap_or_default(),
@@ -175,12 +225,8 @@ impl Way {
 
     /// A client that takes this way.
     pub(super) fn client(&self) -> Result<CollectorClient, TelemetryError> {
-        let Some(file) = &self.certificate else {
-            return Ok(CollectorClient::new(self.timeout, None));
-        };
-        let pem = std::fs::read(file).map_err(|_| TelemetryError::Certificate)?;
-        let client = CollectorClient::new(self.timeout, Some(&pem));
-        client.trusts_somebody().then_some(client).ok_or(TelemetryError::Certificate)
+        let pem = self.certificate.as_ref().map(std::fs::read).transpose();
+        CollectorClient::new(self, pem.map_err(|_| TelemetryError::Certificate)?.as_deref())
     }
 }
 
@@ -263,20 +309,38 @@ mod tests {
     #[test]
     fn the_exporter_alone_means_the_standard_place() {
         let collector = with(&[("OTEL_TRACES_EXPORTER", "otlp")]);
-        assert_eq!(collector.expect("this is allowed").as_deref(), Some(DEFAULT_ENDPOINT));
+        assert_eq!(collector.expect("this is allowed").as_deref(), Some("http://localhost:4318"));
     }
 
     #[test]
     fn a_protocol_that_this_build_lacks_is_refused_in_one_sentence() {
+        let lacking = if cfg!(feature = "otlp-grpc") { "http/json" } else { "grpc" };
         let refused = with(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", lacking),
         ]);
-        assert_eq!(
-            refused.expect_err("grpc is not built in").to_string(),
-            "what OTEL_EXPORTER_OTLP_PROTOCOL asks for is not supported; set it to `http/protobuf` \
-             and the endpoint to the collector's HTTP port, usually 4318"
-        );
+        let refused = refused.expect_err("it is not built in").to_string();
+        let beginning = "what OTEL_EXPORTER_OTLP_PROTOCOL asks for is not supported";
+        assert!(refused.starts_with(beginning), "{refused}");
+        assert!(refused.contains("`http/protobuf`"), "{refused}");
+        let names_feature = refused.contains("the feature `otlp-grpc`");
+        assert_eq!(names_feature, !cfg!(feature = "otlp-grpc"), "{refused}");
+    }
+
+    #[test]
+    #[cfg(feature = "otlp-grpc")]
+    fn grpc_has_an_endpoint_and_methods_of_its_own() {
+        let grpc = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        let of = |variables: &[(&str, &str)]| {
+            let way = way(Signal::Traces, variables).expect("it is allowed");
+            way.expect("it is exported").url
+        };
+        let method = "opentelemetry.proto.collector.trace.v1.TraceService/Export";
+        let exporter = ("OTEL_TRACES_EXPORTER", "otlp");
+        assert_eq!(of(&[grpc, exporter]), format!("http://localhost:4317/{method}"));
+        for endpoint in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
+            assert_eq!(of(&[grpc, (endpoint, "https://c:1/")]), format!("https://c:1/{method}"));
+        }
     }
 
     #[test]

@@ -17,11 +17,12 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-pub use self::settings::{JobKeyArgs, WebhookArgs, WorkerArgs};
+pub use self::settings::{WebhookArgs, WorkerArgs};
 
 use crate::db::{self, DatabaseArgs};
 use crate::jobs::audit_keeper::AuditKeeper;
-use crate::jobs::{self, Bank, Services};
+use crate::jobs::history_keeper::HistoryKeeper;
+use crate::jobs::{self, Bank, EndpointSecrets, Services};
 use crate::metrics::{Metrics, Timings, show_pool};
 use crate::operations::figures::Sampler;
 use crate::probes::{ProbeArgs, Probes};
@@ -103,10 +104,13 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     // Not that of the worker, which may be told to drain by others.
     let stop = CancellationToken::new();
     let sampling = tokio::spawn(sampler.keep(stop.clone()));
+    let history = history_keeper(handlers.clone(), &args.worker);
+    let history = tokio::spawn(history.run(stop.clone()));
     let keeper = tokio::spawn(audit_keeper(handlers, &args.worker).run(stop.clone()));
     let summary = worker.run(shutdown).await;
     stop.cancel();
     keeper.await.context("the keeper of the audit log panicked")?;
+    history.await.context("the keeper of the history panicked")?;
     sampling.await.context("the sampler of figures panicked")?;
     report(summary);
     Ok(())
@@ -139,7 +143,8 @@ pub fn worker(
     metrics: &Metrics,
 ) -> anyhow::Result<Arc<Worker<Services>>> {
     let bank = Bank::new(&args.bank)?;
-    let webhooks = Some(args.webhooks.start(&pool)?);
+    let secrets = EndpointSecrets::new(args.job_keys.keyring()?);
+    let webhooks = Some(args.webhooks.start(&pool, secrets)?);
     let mailer = args.mail.mailer()?;
     let services = Services { pool: pool.clone(), bank, webhooks, mailer };
     show_calls(metrics, &services);
@@ -167,6 +172,11 @@ fn show_calls(metrics: &Metrics, services: &Services) {
 pub fn audit_keeper(pool: PgPool, args: &WorkerArgs) -> AuditKeeper {
     let (export, export_interval) = (args.audit_export.clone(), args.audit_export_interval);
     AuditKeeper { pool, export, export_interval }
+}
+
+/// The keeper of the history of what was told, that runs beside the workers of a process.
+pub fn history_keeper(pool: PgPool, args: &WorkerArgs) -> HistoryKeeper {
+    HistoryKeeper { pool, retention: args.history.retention() }
 }
 
 fn report(summary: WorkerSummary) {

@@ -1,20 +1,20 @@
 //! Settings of a worker.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use sqlx::PgPool;
 
-use crate::arguments::{SecretText, parse_duration, read_value};
+use crate::arguments::parse_duration;
 use crate::audit::export::ExportTarget;
 use crate::bank::BankArgs;
 use crate::deliveries::settings::ReachArgs;
 use crate::deliveries::{Client, Guard, Limits, RetrySchedule, Transport};
-use crate::jobs::Webhooks;
+use crate::jobs::history_keeper::HistoryRetention;
+use crate::jobs::{EndpointSecrets, Webhooks};
 use crate::notices::MailArgs;
-use crate::queue::sealing::Keyring;
+use crate::operations::job_keys::JobKeyArgs;
 use crate::queue::{Retention, WorkerSettings};
 
 /// Settings of a worker, shared by `app work` and `app dev`.
@@ -53,7 +53,7 @@ pub struct WorkerArgs {
     #[command(flatten)]
     pub mail: MailArgs,
 
-    /// The keys of sealed jobs.
+    /// The keys of sealed jobs, and of the secrets of endpoints.
     #[command(flatten)]
     pub job_keys: JobKeyArgs,
 
@@ -89,6 +89,46 @@ pub struct WorkerArgs {
     /// For how many days discarded jobs, and all attempts, are kept.
     #[arg(long, env = "APP_RETENTION_DISCARDED_DAYS", default_value_t = 30, value_name = "DAYS")]
     pub retention_discarded_days: u16,
+
+    /// For how long what was told is kept.
+    #[command(flatten)]
+    pub history: HistoryArgs,
+}
+
+/// Settings of how long what was told is kept.
+#[derive(ClapArgs, Clone, Copy, Debug)]
+pub struct HistoryArgs {
+    /// For how many days ended deliveries of webhooks are kept, with their attempts.
+    #[arg(long, env = "APP_RETENTION_DELIVERIES_DAYS", default_value_t = 90, value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(7..=36_500))]
+    pub retention_deliveries_days: u16,
+
+    /// For how many days it is kept what became of mails.
+    #[arg(long, env = "APP_RETENTION_MAILS_DAYS", default_value_t = 30, value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(7..=36_500))]
+    pub retention_mails_days: u16,
+
+    /// For how many days events are kept; longer while a delivery of them is, or somebody has not
+    /// read them.
+    #[arg(long, env = "APP_RETENTION_EVENTS_DAYS", default_value_t = 365, value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(31..=36_500))]
+    pub retention_events_days: u16,
+
+    /// For how many days bulk operations are kept once they have ended.
+    #[arg(long, env = "APP_RETENTION_OPERATIONS_DAYS", default_value_t = 365, value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(7..=36_500))]
+    pub retention_operations_days: u16,
+}
+
+impl HistoryArgs {
+    pub(super) fn retention(self) -> HistoryRetention {
+        HistoryRetention {
+            deliveries_days: self.retention_deliveries_days,
+            mails_days: self.retention_mails_days,
+            events_days: self.retention_events_days,
+            operations_days: self.retention_operations_days,
+        }
+    }
 }
 
 /// Settings of the webhooks that are sent.
@@ -104,49 +144,18 @@ pub struct WebhookArgs {
 }
 
 impl WebhookArgs {
-    pub(super) fn start(&self, pool: &PgPool) -> anyhow::Result<Webhooks> {
+    pub(super) fn start(
+        &self,
+        pool: &PgPool,
+        secrets: EndpointSecrets,
+    ) -> anyhow::Result<Webhooks> {
         let guard = Guard::new(self.reach.reach());
         let transport = Transport::new(guard, Limits::default());
         let client = Client::new(transport.context("TLS cannot be set up for webhooks")?);
-        Ok(Webhooks::start(pool, client, self.webhook_retries.clone()))
+        let webhooks = Webhooks::start(pool, client, self.webhook_retries.clone());
+        Ok(webhooks.with_secrets(secrets))
     }
 }
-
-/// The source of the keys of sealed jobs.
-#[derive(ClapArgs, Clone, Debug)]
-pub struct JobKeyArgs {
-    /// The keys that arguments of sealed jobs are encrypted with, each 'id:' and 32 bytes in
-    /// base64, separated by commas or spaces. The first one seals, all of them open.
-    #[arg(long, env = "APP_JOB_KEYS", hide_env_values = true, value_name = "KEYS")]
-    pub job_keys: Option<SecretText>,
-
-    /// A file that holds the keys instead.
-    #[arg(long, env = "APP_JOB_KEYS_FILE", value_name = "FILE", conflicts_with = "job_keys")]
-    pub job_keys_file: Option<PathBuf>,
-}
-
-impl JobKeyArgs {
-    /// The keys; none if none are set.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read, or what is set is no ring of keys.
-    pub fn keyring(&self) -> anyhow::Result<Option<Keyring>> {
-        match (&self.job_keys, &self.job_keys_file) {
-            // An environment file that leaves the variable empty means none.
-            (Some(text), _) if text.as_str().is_empty() => Ok(None),
-            (Some(text), _) => Ok(Some(text.as_str().parse().context(BAD_KEYS)?)),
-            (None, Some(file)) => {
-                let text = read_value(file)
-                    .context("the file that APP_JOB_KEYS_FILE names cannot be read")?;
-                Ok(Some(text.parse().context(BAD_KEYS)?))
-            }
-            (None, None) => Ok(None),
-        }
-    }
-}
-
-const BAD_KEYS: &str = "APP_JOB_KEYS, or the file that APP_JOB_KEYS_FILE names, cannot be right";
 
 impl WorkerArgs {
     /// The queue's own settings.

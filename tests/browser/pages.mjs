@@ -225,6 +225,48 @@ test("without a script all pages are read, and a single action is done", async (
   await context.close();
 });
 
+test("the arguments of a job are edited without a script, in a form that axe finds no fault with", async () => {
+  for (const theme of THEMES) {
+    const { context, page, wrong } = await open({ colorScheme: theme });
+    await page.goto(`${FULL}/ui/jobs/${SEEN.hostile}`);
+    await page.locator("summary", { hasText: "Edit" }).click();
+    assert.deepEqual(await violations(page), []);
+    for (const width of WIDTHS) {
+      await page.setViewportSize({ width, height: 800 });
+      const box = await page.locator(".sheet.broad").boundingBox();
+      assert.ok(box.x >= 0 && box.x + box.width <= width, `${JSON.stringify(box)} at ${width}`);
+    }
+    assert.deepEqual(wrong, []);
+    await context.close();
+  }
+  const { context, page } = await open({ javaScriptEnabled: false });
+  await page.goto(`${FULL}/ui/jobs/${SEEN.hostile}`);
+  await page.locator("summary", { hasText: "Edit" }).click();
+  const form = page.locator("details[open] form");
+  const shown = await form.locator("textarea").inputValue();
+  const args = JSON.parse(shown);
+  assert.ok(args.text.startsWith("<script>"), shown);
+  await form.locator("textarea").fill(shown.replace("10000000000000000000000.10", "20000000000000000000000.20"));
+  await form.locator("input[name=reason]").fill("a try without a script");
+  await form.getByRole("button", { name: "Change the arguments" }).click();
+  assert.match(await page.locator(".notice").innerText(), /has other arguments.*to take this back/s);
+  assert.match(await page.locator("main").innerText(), /20000000000000000000000\.20/);
+  await context.close();
+});
+
+test("a list is kept as a file, with its filter, with a script and without", async () => {
+  for (const javaScriptEnabled of [true, false]) {
+    const { context, page } = await open({ javaScriptEnabled });
+    await page.goto(`${FULL}/ui/transactions?currency=USD`);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "CSV" }).click()]);
+    assert.equal(download.suggestedFilename(), "transactions.csv");
+    const text = await readFile(await download.path(), "utf8");
+    assert.match(text, /^transaction_id,status,/);
+    assert.equal(text.trim().split("\r\n").length, 61);
+    await context.close();
+  }
+});
+
 test("the theme is kept, with a script or without", async () => {
   const { context, page } = await open({ colorScheme: "light", javaScriptEnabled: false });
   await page.goto(`${EMPTY}/ui/workers`);

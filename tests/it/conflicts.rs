@@ -45,7 +45,9 @@ fn are(from: &str, to: &str) -> (String, String) {
 
 async fn holds(api: &TestApi) {
     let mut conn = api.pool.acquire().await.unwrap();
-    let report = verify::verify(&mut conn, Duration::from_secs(60)).await.unwrap();
+    let report = verify::verify(&mut conn, verify::Scope::Everything, Duration::from_secs(60))
+        .await
+        .unwrap();
     assert!(report.holds(), "{:?}", report.findings());
 }
 

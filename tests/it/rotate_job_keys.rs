@@ -119,5 +119,5 @@ async fn keys_that_cannot_be_right_are_refused_without_being_shown() {
     let command = App::command(["rotate-job-keys"]).env("DATABASE_URL", &db.url);
     let (status, output) = command.env("APP_JOB_KEYS_FILE", &file).run().await;
     assert_eq!(status.code(), Some(0), "{output}");
-    assert!(output.contains("no job has key old: it can be retired"), "{output}");
+    assert!(output.contains("nothing has key old: it can be retired"), "{output}");
 }

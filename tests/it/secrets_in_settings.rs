@@ -28,21 +28,12 @@ const SHOWN: [&str; 5] = [
     "APP_WORKER_VERSION",
 ];
 
-/// Every setting that `.env.example` lists, and the standard variables that may hold a secret.
+/// Every setting that `.env.example` lists, and the other filter of log lines.
 fn settings() -> Vec<String> {
     let example = include_str!("../../.env.example");
     let lines = example.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
     let names = lines.map(|(name, _)| name.to_owned()).filter(|name| !name.contains(' '));
-    let others = [
-        "OTEL_EXPORTER_OTLP_HEADERS",
-        "OTEL_EXPORTER_OTLP_PROTOCOL",
-        "OTEL_EXPORTER_OTLP_TIMEOUT",
-        "OTEL_TRACES_EXPORTER",
-        "OTEL_TRACES_SAMPLER",
-        "OTEL_TRACES_SAMPLER_ARG",
-        "RUST_LOG",
-    ];
-    let all = names.chain(others.map(str::to_owned));
+    let all = names.chain(["RUST_LOG".to_owned()]);
     all.filter(|name| !SHOWN.contains(&name.as_str())).collect()
 }
 

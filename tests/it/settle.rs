@@ -1,17 +1,19 @@
 //! Settlement: every accepted transaction gets its outcome and its money exactly once (G3), alone
 //! or in a batch.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::PgPool;
 use surety::ids::TransactionId;
 use surety::jobs::SettleTransaction;
-use surety::payments::settlement::{self, Settled};
+use surety::payments::settlement::Settled;
 use surety::payments::transfers::TransferRefusal;
 use surety::queue::{NewJob, enqueue};
 
 use crate::support::ledger::{
-    accepted, balance, count, external, outcome, run_jobs, settle, transaction,
+    accepted, balance, count, external, outcome, run_jobs, settle, settle_in, transaction,
 };
 use crate::support::{TestDb, wait_for_locks};
 
@@ -121,6 +123,29 @@ async fn transactions_that_break_a_rule_fail_and_the_rest_of_the_batch_completes
 }
 
 #[tokio::test]
+async fn what_the_ledger_refuses_in_a_batch_of_jobs_fails_and_the_rest_completes() {
+    let db = TestDb::new().await;
+    let full = external(&db.pool, "full", "USD").await;
+    sqlx::query("update payments.accounts set balance = 999999999999999999999999 where id = $1")
+        .bind(full)
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    let (good, _) = accepted(&db.pool, "a", "b", "1 USD").await;
+    let (refused, _) = accepted(&db.pool, "a", "full", "1 USD").await;
+    run_jobs(&db.pool).await;
+
+    assert_eq!(outcome(&db.pool, good).await, ("COMPLETED".into(), None, true));
+    let reason = Some("balance-out-of-range".into());
+    assert_eq!(outcome(&db.pool, refused).await, ("FAILED".into(), reason, true));
+    let told = "select string_agg(type, ' ' order by seq) from events.events";
+    let told: String = sqlx::query_scalar(told).fetch_one(&db.pool).await.unwrap();
+    assert_eq!(told, "transaction.completed transaction.failed");
+    assert_eq!(count(&db.pool, "select count(*) from audit.entries").await, 2);
+    assert_eq!(count(&db.pool, "select count(*) from queue.attempts").await, 2, "at once");
+}
+
+#[tokio::test]
 async fn one_name_in_two_currencies_is_two_accounts() {
     let db = TestDb::new().await;
     let dollars = new_transaction(&db.pool, "alice", "shop", "12.50 USD").await;
@@ -157,7 +182,7 @@ async fn settlement_that_is_not_committed_leaves_nothing() {
     let before = everything(&db.pool).await;
     let mut tx = db.pool.begin().await.unwrap();
 
-    let _ = settlement::settle_many(&mut tx, &[id]).await.unwrap();
+    settle_in(&mut tx, &[id], &HashMap::new()).await;
     tx.rollback().await.unwrap();
 
     assert_eq!(everything(&db.pool).await, before);
@@ -169,7 +194,7 @@ async fn of_two_at_once_the_second_waits_and_finds_it_settled() {
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "shop", "1 USD").await;
     let mut first = db.pool.begin().await.unwrap();
-    let _ = settlement::settle_many(&mut first, &[id]).await.unwrap();
+    settle_in(&mut first, &[id], &HashMap::new()).await;
 
     let pool = db.pool.clone();
     let second = tokio::spawn(async move { settle(&pool, &[id]).await });
@@ -185,7 +210,7 @@ async fn of_two_at_once_the_second_settles_when_the_first_gives_up() {
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "shop", "1 USD").await;
     let mut first = db.pool.begin().await.unwrap();
-    let _ = settlement::settle_many(&mut first, &[id]).await.unwrap();
+    settle_in(&mut first, &[id], &HashMap::new()).await;
 
     let pool = db.pool.clone();
     let second = tokio::spawn(async move { settle(&pool, &[id]).await });
@@ -201,7 +226,7 @@ async fn a_conflicting_webhook_is_recorded_while_its_transaction_is_being_settle
     let db = TestDb::new().await;
     let id = new_transaction(&db.pool, "alice", "shop", "1 USD").await;
     let mut settling = db.pool.begin().await.unwrap();
-    let _ = settlement::settle_many(&mut settling, &[id]).await.unwrap();
+    settle_in(&mut settling, &[id], &HashMap::new()).await;
 
     let mut recording = db.pool.begin().await.unwrap();
     sqlx::raw_sql("set local lock_timeout = '1s'").execute(&mut *recording).await.unwrap();
@@ -226,7 +251,7 @@ async fn settling_reads_by_index_however_small_the_tables_are() {
     sqlx::raw_sql("vacuum analyze payments.transactions").execute(&db.pool).await.unwrap();
     let mut tx = db.pool.begin().await.unwrap();
 
-    let _ = settlement::settle_many(&mut tx, &ids).await.unwrap();
+    settle_in(&mut tx, &ids, &HashMap::new()).await;
 
     let (scans, lookups): (i64, i64) = sqlx::query_as(
         "select sum(seq_scan)::bigint, sum(idx_scan)::bigint from pg_stat_xact_user_tables

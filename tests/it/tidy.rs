@@ -478,9 +478,11 @@ fn modules_have_names_that_say_something() {
 }
 
 /// The texts in which newcomers are told of files.
-const GUIDES: [&str; 5] = [
+const GUIDES: [&str; 7] = [
     "README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "src/lib.rs",
     "crates/queue/README.md",
     "crates/queue/schema/README.md",

@@ -20,6 +20,7 @@ async fn where_they_are_for_operators_others_learn_nothing() {
     let api = TestApi::start_with(|settings| settings.transaction_readers = readers).await;
     api.post(event("txn_1")).await;
     let user = Person::new(&api, Role::User).await;
+    let viewer = Person::new(&api, Role::Viewer).await;
     let operator = Person::new(&api, Role::Operator).await;
 
     for path in [
@@ -32,6 +33,7 @@ async fn where_they_are_for_operators_others_learn_nothing() {
         assert_eq!(api.get(path).await.code(), "unauthenticated", "{path}");
         assert_eq!(user.get(&api, path).await.code(), "forbidden", "{path}");
     }
+    assert_eq!(viewer.get(&api, "/v1/transactions/txn_1").await.status, 200);
     assert_eq!(operator.get(&api, "/v1/transactions/txn_1").await.status, 200);
     assert_eq!(operator.get(&api, "/v1/transactions/absent").await.status, 404);
     assert_eq!(operator.get(&api, "/v1/transactions").await.status, 200);

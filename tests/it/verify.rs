@@ -8,8 +8,9 @@ use futures_util::StreamExt as _;
 use sqlx::PgPool;
 use surety::ids::{OrderId, UserId};
 use surety::invariants::Weight;
-use surety::operations::verify::{self, Report};
+use surety::operations::verify::{self, Report, Scope};
 use surety::payments::orders::{self, Execution, Instruction};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::support::ledger::money;
@@ -97,8 +98,17 @@ async fn complete(pool: &PgPool, id: OrderId, is_booked: bool) {
 }
 
 async fn check(pool: &PgPool) -> Report {
+    check_in(pool, Scope::Everything).await
+}
+
+async fn check_in(pool: &PgPool, scope: Scope) -> Report {
     let mut conn = pool.acquire().await.unwrap();
-    verify::verify(&mut conn, Duration::from_secs(60)).await.unwrap()
+    verify::verify(&mut conn, scope, Duration::from_secs(60)).await.unwrap()
+}
+
+/// Everything of a test is newer.
+fn an_hour_ago() -> OffsetDateTime {
+    OffsetDateTime::now_utc() - time::Duration::HOUR
 }
 
 /// The names of the checks that found something.
@@ -201,7 +211,8 @@ const BREAKS: &[(&str, &[&str])] = &[
     (
         "insert into payments.transfers
            (id, source_account_id, destination_account_id, amount, currency)
-         select gen_random_uuid(), source_account_id, destination_account_id, amount, currency
+         select '99999999-0000-4000-8000-000000000000', source_account_id, destination_account_id,
+           amount, currency
          from payments.transfers limit 1",
         &["entries-sum-to-zero"],
     ),
@@ -294,6 +305,11 @@ const BREAKS: &[(&str, &[&str])] = &[
          update payments.accounts set held = held - 3 where held > 0",
         &["finished-orders-have-no-unfinished-job"],
     ),
+    // Deliveries.
+    (
+        "insert into deliveries.deliveries (event_seq, endpoint_id) values (1, gen_random_uuid())",
+        &["pending-deliveries-have-a-job"],
+    ),
     // Orders and keys.
     (
         "update api.idempotency_keys set order_id = gen_random_uuid() where key = 'kept'",
@@ -341,8 +357,8 @@ const BREAKS: &[(&str, &[&str])] = &[
         "drop index payments.transfers_order_key;
          insert into payments.transfers
            (id, order_id, source_account_id, destination_account_id, amount, currency)
-         select gen_random_uuid(), order_id, source_account_id, destination_account_id, amount,
-           currency
+         select '99999999-0000-4000-8000-000000000000', order_id, source_account_id,
+           destination_account_id, amount, currency
          from payments.transfers where order_id::text = order_of('kept')",
         &["completed-orders-have-one-transfer", "entries-sum-to-zero"],
     ),
@@ -491,8 +507,51 @@ async fn what_is_broken_is_found_and_nothing_else() {
             .iter()
             .any(|finding| finding.violations > 0 && finding.invariant.weight == Weight::Guarantee);
         assert_eq!(report.holds(), !guarantee, "after: {statements}");
+
+        let recent = check_in(&db.pool, Scope::Since(an_hour_ago())).await;
+        let (mut of_all, of_new) = (found(&report), found(&recent));
+        if of_all.contains("balances-after-form-a-chain") {
+            // What is new ends in the balance after the last entry.
+            of_all.insert("balances-are-sums-of-entries");
+        }
+        assert!(of_new.is_subset(&of_all), "{of_new:?} after: {statements}");
+        let mut left_out = recent.left_out.iter().map(|invariant| invariant.name);
+        let is_left_out = left_out.any(|name| expected == [name]);
+        assert_eq!(recent.holds(), report.holds() || is_left_out, "after: {statements}");
     });
     cases.await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_new_is_checked_and_what_is_old_is_left_to_a_whole_verification() {
+    let db = good_database().await;
+    let since_last = async || {
+        let (status, output) = App::command(["verify", "--since", "last", "-o", "json"])
+            .env("DATABASE_URL", &db.url)
+            .run()
+            .await;
+        let report: serde_json::Value = serde_json::from_str(&output).expect(&output);
+        (status.code(), report)
+    };
+    // Nothing was proved yet, so that everything is looked at.
+    let (code, report) = since_last().await;
+    assert_eq!((code, &report["since"]), (Some(0), &serde_json::Value::Null), "{report}");
+    let (code, report) = since_last().await;
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report["since"].is_string() && report["left_out"].as_array().unwrap().len() == 1);
+
+    // As if all that was long ago.
+    let spoilt = "update payments.transactions set amount = 12.51 where id = 3";
+    break_it(&db.pool, spoilt).await;
+    let in_an_hour = OffsetDateTime::now_utc() + time::Duration::HOUR;
+    assert!(check_in(&db.pool, Scope::Since(in_an_hour)).await.holds());
+    assert!(!check_in(&db.pool, Scope::Since(an_hour_ago())).await.holds());
+
+    // Proof is what held: after one that did not, the next begins where the last good one began.
+    let (code, first) = since_last().await;
+    assert_eq!(code, Some(1), "{first}");
+    let (code, second) = since_last().await;
+    assert_eq!((code, &second["since"]), (Some(1), &first["since"]), "{second}");
 }
 
 #[test]

@@ -207,7 +207,9 @@ async fn measure(
     let begun = std::time::Instant::now();
     match subject.work {
         Work::Noop(handling) => fill(&pool, jobs, handling).await?,
-        Work::Money if subject.kind == Kind::Settle => fill_with_transactions(&pool, jobs).await?,
+        Work::Money if subject.kind == Kind::Settle => {
+            fill_with_transactions(&pool, 0..jobs).await?
+        }
         Work::Money => place_transfers(&pool, &wallets, jobs, ENQUEUE_BATCH).await?,
     }
     let enqueued_per_second = jobs as f64 / begun.elapsed().as_secs_f64();

@@ -1,5 +1,7 @@
 //! Jobs that are there before the workers start.
 
+use std::ops::Range;
+
 use anyhow::bail;
 use sqlx::PgPool;
 
@@ -28,10 +30,14 @@ pub(crate) async fn fill(pool: &PgPool, jobs: u64, handling: Handling) -> anyhow
     Ok(())
 }
 
-/// Records made-up transactions with their jobs, as the API does for many webhooks at once.
-pub(crate) async fn fill_with_transactions(pool: &PgPool, jobs: u64) -> anyhow::Result<()> {
-    for first in (0..jobs).step_by(ENQUEUE_BATCH as usize) {
-        let numbers = first..jobs.min(first + ENQUEUE_BATCH);
+/// Records the made-up transactions of these numbers with their jobs, as the API does for many
+/// webhooks at once.
+pub(crate) async fn fill_with_transactions(
+    pool: &PgPool,
+    numbers: Range<u64>,
+) -> anyhow::Result<()> {
+    for first in numbers.clone().step_by(ENQUEUE_BATCH as usize) {
+        let numbers = first..numbers.end.min(first + ENQUEUE_BATCH);
         let batch: Vec<_> = numbers.map(new_transaction).collect();
         let mut tx = pool.begin().await?;
         let settlements = transactions::record_many(&mut tx, &batch.iter().collect::<Vec<_>>())

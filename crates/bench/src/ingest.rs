@@ -21,7 +21,8 @@ use surety::cli::send::events::{Plan, Source};
 use surety::cli::send::load::Load;
 use surety::cli::send::tally::Tally;
 
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time after which a request counts as failed.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Options of `ingest`.
 #[derive(clap::Args, Debug)]
@@ -116,7 +117,12 @@ async fn measure_app(
 }
 
 /// Sends new transactions for so many seconds.
-async fn send(target: &Target, connections: usize, secs: u64, seed: u64) -> anyhow::Result<Tally> {
+pub(crate) async fn send(
+    target: &Target,
+    connections: usize,
+    secs: u64,
+    seed: u64,
+) -> anyhow::Result<Tally> {
     let load = Load { target: target.clone(), connections, rate: None, retries: 0, signer: None };
     let plan = Plan { firsts: u64::MAX / 2, repeats: 0, seed };
     let stop = CancellationToken::new();

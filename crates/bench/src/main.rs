@@ -8,6 +8,7 @@
 //! - `drain`, `steady`, `latency`: how fast jobs are done; how long they wait at a given rate; how
 //!   soon an idle worker begins.
 //! - `tell`: how fast webhooks are delivered, and what that costs the settling.
+//! - `growth`: all of the product on one database that grows; `reads` are what people look at.
 //!
 //! What those three share, from the outside in:
 //!
@@ -50,6 +51,7 @@ mod enqueue;
 mod figures;
 mod filling;
 mod gauges;
+mod growth;
 mod handling;
 mod history;
 mod http;
@@ -60,6 +62,7 @@ mod latency;
 mod measurement;
 mod money;
 mod pgbench;
+mod reads;
 mod report;
 mod rounds;
 mod scratch;
@@ -83,6 +86,7 @@ Examples:
   surety-bench latency
   surety-bench latency --full-history 10000000 --scheduled 100000
   surety-bench tell --endpoints 3
+  surety-bench growth --to 0,100000,1000000 --finished 10000000
   DATABASE_URL=postgres://… surety-bench ingest --rounds 5
                                           on your server, in databases of its own
 
@@ -159,6 +163,8 @@ enum Form {
     Latency(latency::Args),
     /// Deliveries per second by webhooks, and what telling costs the settling.
     Tell(tell::Args),
+    /// The same measurements of one database that grows, step by step.
+    Growth(growth::Args),
 }
 
 impl Form {
@@ -169,12 +175,13 @@ impl Form {
             Self::Steady(steady) => steady.check(has_private_server),
             Self::Latency(latency) => latency.check(has_private_server),
             Self::Ingest(_) | Self::Money(_) | Self::Enqueue(_) | Self::Tell(_) => Ok(()),
+            Self::Growth(growth) => growth.check(),
         }
     }
 
     fn counting(&self) -> Counting {
         match self {
-            Self::Ingest(_) | Self::Money(_) => Counting::AsShipped,
+            Self::Ingest(_) | Self::Money(_) | Self::Growth(_) => Counting::AsShipped,
             Self::Enqueue(_)
             | Self::Drain(_)
             | Self::Steady(_)
@@ -247,6 +254,7 @@ async fn measure(form: &Form, args: &Args, server: &Server) -> anyhow::Result<()
         Form::Steady(steady) => steady::run(steady, server, rounds).await?,
         Form::Latency(latency) => latency::run(latency, server, rounds).await?,
         Form::Tell(tell) => tell::run(tell, server, rounds).await?,
+        Form::Growth(growth) => growth::run(growth, server, rounds).await?,
     };
     if args.json {
         let all = serde_json::json!({

@@ -47,7 +47,7 @@ pub(crate) struct Args {
 /// The operation that is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Operation {
+pub(crate) enum Operation {
     /// `POST /v1/deposits`.
     Deposit,
     /// `GET /v1/users/{id}/balance`.
@@ -63,7 +63,7 @@ struct Run {
 
 /// A user who is signed in, with a wallet.
 #[derive(Clone, Debug)]
-struct Customer {
+pub(crate) struct Customer {
     id: String,
     wallet: String,
     authorization: String,
@@ -94,7 +94,7 @@ pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Re
 async fn measure(args: &Args, database: &Database<'_>) -> anyhow::Result<Vec<Run>> {
     let mut serve = Serve::start(&database.url).await?;
     let address = serve.address.to_string();
-    let customers = sign_up(&address).await?;
+    let customers = sign_up(&address, "user").await?;
     let mut runs = Vec::new();
     let mut accepted = 0;
     for (operation, connections) in
@@ -115,12 +115,12 @@ async fn measure(args: &Args, database: &Database<'_>) -> anyhow::Result<Vec<Run
     Ok(runs)
 }
 
-/// Makes the users, each with a wallet, and signs them in.
-async fn sign_up(address: &str) -> anyhow::Result<Vec<Customer>> {
+/// Makes users whose addresses begin so, each with a wallet, and signs them in.
+pub(crate) async fn sign_up(address: &str, prefix: &str) -> anyhow::Result<Vec<Customer>> {
     let mut connection = HttpConnection::open(address).await?;
     let mut customers = Vec::with_capacity(USERS);
     for number in 0..USERS {
-        let email = format!("user{number}@example.com");
+        let email = format!("{prefix}{number}@example.com");
         let password = Uuid::new_v4().to_string();
         let new = json!({ "email": email, "password": password, "currency": "EUR" });
         let user = ask(&mut connection, Method::POST, "/v1/users", "", new).await?;
@@ -158,7 +158,7 @@ async fn ask(
 }
 
 /// Sends for so long on so many connections; gives the latency of each answer, in milliseconds.
-async fn load(
+pub(crate) async fn load(
     operation: Operation,
     address: &str,
     customers: &[Customer],

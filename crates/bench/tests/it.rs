@@ -245,6 +245,28 @@ async fn a_crash_of_postgresql_loses_nothing() {
 }
 
 #[tokio::test]
+async fn growth_looks_at_everything_at_each_step() {
+    let args = ["growth", "--to", "0,600", "-n", "300", "--secs", "1", "--looks", "1"];
+    let (_, results) = bench(&[&args[..], &["--finished", "100"]].concat()).await;
+
+    assert_eq!(results.len(), 2, "{results:?}");
+    let [first, second] = [0, 1].map(|step| &results[step]);
+    assert_eq!(first["transactions"], 0);
+    assert!(second["transactions"].as_u64() >= Some(600), "{second}");
+    assert!(second["finished_jobs"].as_u64() >= Some(700), "{second}");
+    for step in [first, second] {
+        for rate in ["ingested_per_second", "deposits_per_second", "settled_per_second"] {
+            assert!(number(&step[rate]["median"]) > 0.0, "{rate}: {step}");
+        }
+        let reads = step["reads"].as_array().unwrap();
+        let paths: Vec<&str> = reads.iter().filter_map(|read| read["path"].as_str()).collect();
+        assert!(paths.contains(&"/ui") && paths.contains(&"/v1/jobs"), "{paths:?}");
+        let p95s: Vec<f64> = reads.iter().map(|read| number(&read["p95"])).collect();
+        assert!(p95s.is_sorted_by(|a, b| a >= b), "slowest first: {p95s:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_measured_is_refused_before_anything_starts() {
     let db = TestDatabase::empty().await;
     for (args, reason) in [
@@ -254,6 +276,7 @@ async fn what_cannot_be_measured_is_refused_before_anything_starts() {
         (&["steady", "--chaos", "pg-restart"], "private cluster only"),
         (&["steady", "--chaos", "pause", "--no-history"], "--history"),
         (&["steady", "--duration", "1us"], "no job comes"),
+        (&["growth", "--to", "10,5"], "does not shrink"),
     ] {
         let command = bench_command(args).env("DATABASE_URL", &db.url);
         let (status, output) = command.run().await;

@@ -18,8 +18,10 @@ use super::database::Database;
 use super::output::{Output, moment, table};
 use super::report::{CONFLICT, NOT_FOUND, USAGE};
 use crate::operations::endpoints::{
-    self, EndpointError, EndpointId, EndpointView, Guard, ReachArgs, Scope, SecretView, UserId,
+    self, EndpointError, EndpointId, EndpointSecrets, EndpointView, Guard, ReachArgs, Safeguards,
+    Scope, SecretView, UserId,
 };
+use crate::operations::job_keys::JobKeyArgs;
 
 const APPLICATION: &str = "surety-endpoints";
 
@@ -75,6 +77,22 @@ struct Changed {
     by: NameArg,
 }
 
+/// Where webhooks may be sent, and what secrets are sealed with.
+#[derive(clap::Args, Debug)]
+struct SafeguardArgs {
+    #[command(flatten)]
+    reach: ReachArgs,
+    #[command(flatten)]
+    keys: JobKeyArgs,
+}
+
+impl SafeguardArgs {
+    fn read(&self) -> anyhow::Result<Safeguards> {
+        let secrets = EndpointSecrets::new(self.keys.keyring()?);
+        Ok(Safeguards { guard: Guard::new(self.reach.reach()), secrets })
+    }
+}
+
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     /// Makes an endpoint, and prints its secret.
@@ -89,7 +107,7 @@ enum Command {
         #[command(flatten)]
         settings: SettingArgs,
         #[command(flatten)]
-        reach: ReachArgs,
+        safeguards: SafeguardArgs,
         #[command(flatten)]
         by: NameArg,
         #[command(flatten)]
@@ -120,7 +138,7 @@ enum Command {
         #[command(flatten)]
         settings: SettingArgs,
         #[command(flatten)]
-        reach: ReachArgs,
+        safeguards: SafeguardArgs,
     },
     /// Sends nothing more to an endpoint until it is enabled.
     Disable(Changed),
@@ -142,6 +160,8 @@ enum Command {
         /// The time for which the old one signs, too; 0s when others know it.
         #[arg(long, default_value = "24h", value_parser = parse_duration)]
         overlap: Duration,
+        #[command(flatten)]
+        keys: JobKeyArgs,
     },
     /// Sends a test event to an endpoint.
     Test(One),
@@ -157,12 +177,12 @@ enum Command {
 /// When the database cannot be reached or refuses.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Create { database, url, user, settings, reach, by, output } => {
+        Command::Create { database, url, user, settings, safeguards, by, output } => {
+            let safeguards = safeguards.read()?;
             let pool = database.connect_current(APPLICATION).await?;
-            let guard = Guard::new(reach.reach());
-            let change = settings.into_change(Some(url));
+            let (owner, change) = (user.map(UserId), settings.into_change(Some(url)));
             let created =
-                endpoints::create(&pool, &guard, user.map(UserId), change, &by.identity()).await;
+                endpoints::create(&pool, &safeguards, owner, change, &by.identity()).await;
             end(created.map(|(endpoint, secret)| print_secret(&endpoint, &secret, output.output)))
         }
         Command::List { database, user, limit, output } => {
@@ -174,11 +194,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let (pool, id, output) = one.open().await?;
             end(endpoints::find(&pool, Scope::All, id).await.map(|it| show(&it, output)))
         }
-        Command::Update { changed: Changed { one, by }, url, settings, reach } => {
+        Command::Update { changed: Changed { one, by }, url, settings, safeguards } => {
+            let (safeguards, change) = (safeguards.read()?, settings.into_change(url));
             let (pool, id, output) = one.open().await?;
-            let (guard, change) = (Guard::new(reach.reach()), settings.into_change(url));
-            let updated =
-                endpoints::update(&pool, &guard, Scope::All, id, change, &by.identity()).await;
+            let by = by.identity();
+            let updated = endpoints::update(&pool, &safeguards, Scope::All, id, change, &by).await;
             end(updated.map(|endpoint| show(&endpoint, output)))
         }
         Command::Disable(changed) => switch(changed, false).await,
@@ -189,9 +209,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let deleted = endpoints::delete(&pool, Scope::All, id, &by).await;
             end(deleted.map(|()| println!("endpoint {endpoint} is deleted")))
         }
-        Command::RotateSecret { changed: Changed { one, by }, overlap } => {
+        Command::RotateSecret { changed: Changed { one, by }, overlap, keys } => {
+            let (sealing, by) = (EndpointSecrets::new(keys.keyring()?), by.identity());
             let (pool, id, output) = one.open().await?;
-            match endpoints::rotate_secret(&pool, Scope::All, id, overlap, &by.identity()).await {
+            let rotated =
+                endpoints::rotate_secret(&pool, &sealing, Scope::All, id, overlap, &by).await;
+            match rotated {
                 Ok(secret) => {
                     let found = endpoints::find(&pool, Scope::All, id).await;
                     end(found.map(|endpoint| print_secret(&endpoint, &secret, output)))

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::{DisabledReason, Settings};
 use crate::ids::{EndpointId, UserId};
 
-/// Makes an endpoint with this secret.
+/// Makes an endpoint with this secret, in plain or sealed.
 ///
 /// # Errors
 ///
@@ -23,8 +23,8 @@ pub async fn create(
         "
         insert into deliveries.endpoints (
           id, owner_id, url, description, event_types, metadata, headers, timeout_ms, rate, ordered,
-          signing_key
-        ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+          signing_key, public_key
+        ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         ",
         id.0,
         owner.map(|user| user.0),
@@ -37,6 +37,7 @@ pub async fn create(
         settings.rate,
         settings.ordered,
         settings.signing_key,
+        settings.public_key,
     )
     .execute(&mut *conn)
     .await?;
@@ -61,7 +62,7 @@ pub async fn update(
         update deliveries.endpoints
         set
           url = $2, description = $3, event_types = $4, metadata = $5, headers = $6,
-          timeout_ms = $7, rate = $8, ordered = $9, signing_key = $10,
+          timeout_ms = $7, rate = $8, ordered = $9, signing_key = $10, public_key = $11,
           version = version + 1, updated_at = clock_timestamp()
         where id = $1
         ",
@@ -75,6 +76,7 @@ pub async fn update(
         settings.rate,
         settings.ordered,
         settings.signing_key,
+        settings.public_key,
     )
     .execute(conn)
     .await?;
@@ -154,7 +156,7 @@ pub async fn delete(conn: &mut PgConnection, id: EndpointId) -> sqlx::Result<()>
         "
         update deliveries.endpoints
         set deleted_at = clock_timestamp(), version = version + 1, updated_at = clock_timestamp(),
-          headers = '{}', signing_key = null
+          headers = '{}', signing_key = null, public_key = null
         where id = $1 and deleted_at is null
         ",
         id.0,
@@ -167,7 +169,8 @@ pub async fn delete(conn: &mut PgConnection, id: EndpointId) -> sqlx::Result<()>
     Ok(())
 }
 
-/// Makes this the current secret. The one before goes on to sign beside it for so long.
+/// Makes this the current secret, in plain or sealed. The one before goes on to sign beside it for
+/// so long.
 ///
 /// # Errors
 ///

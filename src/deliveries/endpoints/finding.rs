@@ -74,8 +74,9 @@ async fn select(
         r#"
         select
           endpoint.id as "id: EndpointId", owner_id as "owner?: UserId", url, description,
-          event_types, metadata, headers, timeout_ms, rate, ordered, signing_key, version,
-          created_at, updated_at, disabled_at, disabled_reason, failures, failing_since, open_until
+          event_types, metadata, headers, timeout_ms, rate, ordered, signing_key, public_key,
+          version, created_at, updated_at, disabled_at, disabled_reason, failures, failing_since,
+          open_until
         from deliveries.endpoints as endpoint
         join deliveries.health on health.endpoint_id = endpoint.id
         where deleted_at is null
@@ -105,6 +106,7 @@ async fn select(
             rate: row.rate,
             ordered: row.ordered,
             signing_key: row.signing_key,
+            public_key: row.public_key,
         },
         version: row.version,
         created_at: row.created_at,

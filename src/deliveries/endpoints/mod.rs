@@ -2,9 +2,12 @@
 //!
 //! - [`create`], [`update`], [`delete`], [`enable`], [`disable`], [`rotate_secret`]: changes.
 //! - [`find`], [`find_locked`], [`list`], [`count_of`]: reading, within a [`Scope`].
+//! - [`with_other_keys`], [`lock_secrets`], [`store_secrets`], [`count_keys`]: secrets as they are
+//!   stored, for a change of the keys that they are sealed with.
 
 mod changing;
 mod finding;
+mod stored_secrets;
 
 use std::time::Duration;
 
@@ -13,6 +16,9 @@ use time::OffsetDateTime;
 
 pub use self::changing::{create, delete, disable, enable, rotate_secret, update};
 pub use self::finding::{count_of, find, find_locked, list};
+pub use self::stored_secrets::{
+    StoredSecrets, count_keys, lock_secrets, store_secrets, with_other_keys,
+};
 
 use crate::ids::{EndpointId, UserId};
 
@@ -45,7 +51,8 @@ pub struct Settings {
     pub event_types: Option<Vec<String>>,
     /// The owner's own notes: a JSON object.
     pub metadata: Value,
-    /// Names and values of the owner's own headers: a JSON object. The values may be secrets.
+    /// Names and values of the owner's own headers: a JSON object. The values may be secrets: each
+    /// is a text, or sealed.
     pub headers: Value,
     /// The time for an attempt.
     pub timeout: Duration,
@@ -53,8 +60,10 @@ pub struct Settings {
     pub rate: Option<i32>,
     /// One after another, in the order of the events.
     pub ordered: bool,
-    /// The seed of the ed25519 key that signs beside the secrets. A secret.
+    /// The seed of the ed25519 key that signs beside the secrets. A secret, in plain or sealed.
     pub signing_key: Option<String>,
+    /// The public key of that; also none when that was stored in plain by an earlier version.
+    pub public_key: Option<String>,
 }
 
 /// A stored endpoint.

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::stage::Stage;
 use crate::operations::Identity;
-use crate::operations::verify::{self, FindingStatus, Report};
+use crate::operations::verify::{self, FindingStatus, Report, Scope};
 use crate::terminal::footer::{self, Entry};
 use crate::terminal::keys::Keys;
 
@@ -212,7 +212,8 @@ async fn verify(stage: &Stage) -> anyhow::Result<()> {
     let options = stage.pool.connect_options().as_ref().clone().disable_statement_logging();
     let mut conn = PgConnection::connect_with(&options).await?;
     let by = Identity::command_line(BY);
-    let report = verify::verify_and_record(&mut conn, VERIFY_WITHIN, &by).await?;
+    let report =
+        verify::verify_and_record(&mut conn, Scope::Everything, VERIFY_WITHIN, &by).await?;
     conn.close().await?;
     tell(&report);
     Ok(())

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::ApiTags;
-use crate::http::edge::caller::{self, Caller};
+use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::lists::refuse_unknown_parameters;
 use crate::http::wire::payload::Json;
@@ -30,7 +30,7 @@ impl ActivityApi {
     /// Get activity by time
     ///
     /// Ended attempts with their times, waiting jobs, and inbound webhooks by their answer, in
-    /// points from the oldest to the one that goes on; for operators and admins. The points are
+    /// points from the oldest to the one that goes on; for viewers and above. The points are
     /// complete: a time without anything has zeros. A minute is there some ten seconds after it has
     /// passed.
     #[oai(
@@ -51,7 +51,7 @@ impl ActivityApi {
         /// Only ended attempts of this kind.
         kind: Query<Option<String>>,
     ) -> Result<Given, Refused<GetActivity>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["span", "queue", "kind"])?;
         let span = Span::from(span.0.unwrap_or(SpanName::Hour));
         let (queue, kind) = (name("queue", queue.0)?, name("kind", kind.0)?);

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::ApiTags;
-use crate::http::edge::caller::{self, Caller, TransactionReader};
+use crate::http::edge::caller::{self, Caller, Right, TransactionReader};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::any_json::AnyJson;
 use crate::http::wire::lists::{
@@ -33,9 +33,8 @@ pub struct AuditApi {
 impl AuditApi {
     /// List the audit log
     ///
-    /// What operators, admins and the program did, newest first; for operators and admins. A page
-    /// that is not the last has a `next_cursor`: send it with the same filters to get the next
-    /// page.
+    /// What operators, admins and the program did, newest first; for viewers and above. A page that
+    /// is not the last has a `next_cursor`: send it with the same filters to get the next page.
     #[oai(
         path = "/v1/audit",
         method = "get",
@@ -66,7 +65,7 @@ impl AuditApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListAuditEntries>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &LIST_PARAMETERS)?;
         let filter = AuditFilter {
             actor: text("actor", actor.0)?,

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::ApiTags;
-use crate::http::edge::caller::{self, Caller};
+use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::lists::{DEFAULT_LIMIT, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
@@ -29,7 +29,7 @@ impl FailuresApi {
     ///
     /// Jobs that have failed and wait or run again, and jobs that were given up and that nobody has
     /// decided over, grouped by kind and by what their errors say without numbers, ids, addresses
-    /// and quoted texts; the latest first. For operators and admins. The jobs of a group are those
+    /// and quoted texts; the latest first. For viewers and above. The jobs of a group are those
     /// with its `fingerprint`.
     #[oai(
         path = "/v1/failures",
@@ -45,7 +45,7 @@ impl FailuresApi {
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u16>>,
     ) -> Result<Listed, Refused<ListFailures>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["limit"])?;
         let limit = u32::from(limit.0.unwrap_or(DEFAULT_LIMIT));
         let found =
@@ -57,7 +57,7 @@ impl FailuresApi {
 
     /// Get a failure
     ///
-    /// The group with this fingerprint as it stands; for operators and admins.
+    /// The group with this fingerprint as it stands; for viewers and above.
     #[oai(
         path = "/v1/failures/:fingerprint",
         method = "get",
@@ -70,7 +70,7 @@ impl FailuresApi {
         /// The fingerprint: 16 hexadecimal digits.
         fingerprint: Path<String>,
     ) -> Result<Found, Refused<GetFailure>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let not_found = || Problem::new(Code::FailureNotFound);
         let fingerprint: Fingerprint = fingerprint.0.parse().map_err(|_| not_found())?;
         let found =

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::ApiTags;
-use crate::http::edge::caller::{self, Caller};
+use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::{Refusals, Refused};
@@ -57,8 +57,8 @@ impl HealthReportApi {
     /// Get the health report
     ///
     /// What `app doctor` says: each finding with what mends it, the database's settings, backlog,
-    /// workers, failing kinds, dead letters and storage among them. It only reads. For operators
-    /// and admins.
+    /// workers, failing kinds, dead letters and storage among them. It only reads. For viewers and
+    /// above.
     #[oai(
         path = "/v1/health-report",
         method = "get",
@@ -69,7 +69,7 @@ impl HealthReportApi {
         &self,
         caller: Caller,
     ) -> Result<Reported, Refused<GetHealthReport>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         Ok(Reported::Ok(Json(self.examine().await?.into())))
     }
 }

@@ -28,7 +28,7 @@ pub struct NotificationsApi {
 impl NotificationsApi {
     /// Get the notification settings of a user
     ///
-    /// Users see their own; operators and admins see everybody's.
+    /// Users see their own; viewers and above see everybody's.
     #[oai(
         path = "/v1/users/:user_id/notifications",
         method = "get",

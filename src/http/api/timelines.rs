@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::ApiTags;
-use crate::http::edge::caller::{self, Caller};
+use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::any_json::AnyJson;
 use crate::http::wire::id::Id;
@@ -31,7 +31,7 @@ impl TimelinesApi {
     /// Get the timeline of a transaction
     ///
     /// Acceptance, conflicts, its job and that job's attempts, entries in the ledger, and what
-    /// operators did, in order and with traces; for operators and admins.
+    /// operators did, in order and with traces; for viewers and above.
     #[oai(
         path = "/v1/transactions/:transaction_id/timeline",
         method = "get",
@@ -44,7 +44,7 @@ impl TimelinesApi {
         /// The provider's id of the transaction, percent-encoded where needed.
         transaction_id: Path<String>,
     ) -> Result<Found, Refused<TransactionTimeline>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let id = transaction_id.0;
         let not_found = || Problem::new(Code::TransactionNotFound);
         if id.contains('\0') {
@@ -62,7 +62,7 @@ impl TimelinesApi {
 
     /// Get the timeline of a deposit
     ///
-    /// As that of a transaction, with the calls to the bank; for operators and admins.
+    /// As that of a transaction, with the calls to the bank; for viewers and above.
     #[oai(
         path = "/v1/deposits/:deposit_id/timeline",
         method = "get",
@@ -80,7 +80,7 @@ impl TimelinesApi {
 
     /// Get the timeline of a withdrawal
     ///
-    /// As that of a transaction, with the calls to the bank; for operators and admins.
+    /// As that of a transaction, with the calls to the bank; for viewers and above.
     #[oai(
         path = "/v1/withdrawals/:withdrawal_id/timeline",
         method = "get",
@@ -98,7 +98,7 @@ impl TimelinesApi {
 
     /// Get the timeline of a transfer or refund
     ///
-    /// As that of a transaction; for operators and admins.
+    /// As that of a transaction; for viewers and above.
     #[oai(
         path = "/v1/transfers/:transfer_id/timeline",
         method = "get",
@@ -120,7 +120,7 @@ const SNAPSHOT: &str = "begin isolation level repeatable read read only";
 
 impl TimelinesApi {
     async fn of_order(&self, caller: &Caller, id: Uuid, kinds: &[Kind]) -> Result<Found, Problem> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let found = within_seconds(&self.pool, async |conn| {
             let mut tx = conn.begin_with(SNAPSHOT).await?;
             let order = orders::find(&mut tx, OrderId(id)).await?;

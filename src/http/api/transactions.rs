@@ -35,8 +35,8 @@ impl TransactionsApi {
     ///
     /// A transaction is `PROCESSING` from its acceptance until its job has settled it.
     ///
-    /// A server that listens beyond its own machine shows transactions to operators and admins
-    /// only, unless it is set to show them to anybody.
+    /// A server that listens beyond its own machine shows transactions to viewers and above only,
+    /// unless it is set to show them to anybody.
     #[oai(
         path = "/v1/transactions/:transaction_id",
         method = "get",

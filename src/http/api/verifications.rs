@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::ApiTags;
-use crate::http::edge::caller::{self, Caller};
+use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::any_json::AnyJson;
 use crate::http::wire::id::Id;
@@ -44,7 +44,7 @@ impl VerificationsApi {
         &self,
         caller: Caller,
     ) -> Result<StartedOrNot, Refused<StartVerification>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let started = verify::start(&self.pool, &caller.into()).await.map_err(Problem::from)?;
         let (view, is_new) = match started {
             Started::New(view) => (view, true),
@@ -61,7 +61,7 @@ impl VerificationsApi {
     /// List verifications
     ///
     /// Newest first, those by the command line included, without their reports; the last thousand
-    /// are kept. For operators and admins.
+    /// are kept. For viewers and above.
     #[oai(
         path = "/v1/verifications",
         method = "get",
@@ -78,7 +78,7 @@ impl VerificationsApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListVerifications>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
         let before = cursor.0.map(|text| read_cursor::<8>(&text, LIST)).transpose()?;
         let before = before.map(i64::from_be_bytes);
@@ -95,7 +95,7 @@ impl VerificationsApi {
 
     /// Get a verification
     ///
-    /// With the finding of each check once it has ended; for operators and admins.
+    /// With the finding of each check once it has ended; for viewers and above.
     #[oai(
         path = "/v1/verifications/:verification_id",
         method = "get",
@@ -108,7 +108,7 @@ impl VerificationsApi {
         /// The number of the verification.
         verification_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetVerification>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let found = within_seconds(&self.pool, async |conn| {
             Ok(verify::records::find(conn, verification_id.0.0).await?)
         });

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::ApiTags;
 use super::jobs::Because;
-use crate::http::edge::caller::{self, Caller};
+use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::id::Id;
 use crate::http::wire::json_body::{self, JsonBody};
@@ -37,7 +37,7 @@ impl WorkersApi {
     /// List workers
     ///
     /// Those that were seen within the last day, by number, each with the jobs that it has in
-    /// progress, the longest running first; for operators and admins.
+    /// progress, the longest running first; for viewers and above.
     #[oai(
         path = "/v1/workers",
         method = "get",
@@ -54,7 +54,7 @@ impl WorkersApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListWorkers>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
         let after = cursor.0.map(|text| read_cursor::<16>(&text, LIST)).transpose()?;
         let after = after.map(Uuid::from_bytes);
@@ -71,7 +71,7 @@ impl WorkersApi {
 
     /// Get a worker
     ///
-    /// With the jobs that it has in progress, the longest running first; for operators and admins.
+    /// With the jobs that it has in progress, the longest running first; for viewers and above.
     #[oai(
         path = "/v1/workers/:worker_id",
         method = "get",
@@ -84,7 +84,7 @@ impl WorkersApi {
         /// The id of the worker.
         worker_id: Path<Id<Uuid>>,
     ) -> Result<Found, Refused<GetWorker>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         Ok(Found::Ok(Json(self.find(worker_id.0.0).await?.into())))
     }
 
@@ -106,7 +106,7 @@ impl WorkersApi {
         worker_id: Path<Id<Uuid>>,
         body: JsonBody<Because>,
     ) -> Result<Drained, Refused<DrainWorker>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         let scope = WorkerScope::These(vec![worker_id.0.0]);
         let request = DrainWorkers { scope, mode: Mode::Commit, wait: None };

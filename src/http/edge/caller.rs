@@ -16,6 +16,7 @@ use super::rate_limits::{LimitClass, RateLimits};
 use super::sign_ins::SignIns;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::request_id::RequestId;
+pub use crate::identity::Right;
 use crate::identity::Role;
 use crate::identity::api_keys::{ApiKeySecret, SECRET_PREFIX};
 use crate::identity::credentials::{Credential, KnownCaller};
@@ -93,35 +94,23 @@ impl Caller {
         self.user.ok_or_else(|| Problem::new(Code::Forbidden))
     }
 
-    /// Passes callers who may read everything.
+    /// Passes callers with this right.
     ///
     /// # Errors
     ///
     /// [`Code::Forbidden`].
-    pub fn require_operator(&self) -> Result<(), Problem> {
-        self.require(Role::Operator)
-    }
-
-    /// Passes callers who may change roles and statuses, and decide over money that is stuck.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::Forbidden`].
-    pub fn require_admin(&self) -> Result<(), Problem> {
-        self.require(Role::Admin)
-    }
-
-    fn require(&self, role: Role) -> Result<(), Problem> {
-        match self.role >= role {
+    pub fn require(&self, right: Right) -> Result<(), Problem> {
+        match self.role.may(right) {
             true => Ok(()),
-            false => Err(Problem::new(Code::Forbidden)),
+            false => Err(Problem::new(Code::Forbidden)
+                .detail(format!("This needs the role {}.", right.role().as_str()))),
         }
     }
 
     /// Tells if the caller may read the data of this user. A caller who may not is answered as if
     /// the data did not exist.
     pub fn may_read(&self, owner: UserId) -> bool {
-        self.user == Some(owner) || self.role >= Role::Operator
+        self.user == Some(owner) || self.role.may(Right::Read)
     }
 }
 
@@ -320,7 +309,7 @@ impl<'a> ApiExtractor<'a> for Caller {
 pub enum TransactionReaders {
     /// Anybody who can reach the port.
     Anybody,
-    /// Operators and admins.
+    /// Viewers, operators and admins.
     Operators,
 }
 
@@ -343,7 +332,7 @@ impl<'a> ApiExtractor<'a> for TransactionReader {
         match readers {
             TransactionReaders::Anybody => {}
             TransactionReaders::Operators => {
-                Caller::from_request(request, body, options).await?.require_operator()?;
+                Caller::from_request(request, body, options).await?.require(Right::Read)?;
             }
         }
         Ok(Self)

@@ -34,35 +34,68 @@ use crate::payments::transactions::Status;
 use crate::queue::telemetry::TraceContext;
 use crate::queue::{NewJob, QueueError, enqueue};
 
-/// Writes the events of these outcomes and the entries of the audit log, and enqueues what
-/// announces them. To be committed with the outcomes. `by` is whoever has brought them about, in
-/// the form of the log: `job:settle_transaction`, `cli:ada`. `context_of` tells the trace in which
-/// an outcome was reached.
+/// Events that are still to be written.
+#[derive(Debug)]
+#[must_use = "an outcome whose event is not written is one that nobody hears of"]
+pub struct Announcement(Vec<NewEvent>);
+
+/// Writes all about these outcomes but their events: the entries of the audit log, and the job that
+/// announces the events. To be committed with the outcomes. `by` is whoever has brought them about,
+/// in the form of the log: `job:settle_transaction`, `cli:ada`. `context_of` tells the trace in
+/// which an outcome was reached.
 ///
 /// # Errors
 ///
 /// [`QueueError`]. Nothing may be committed then.
-pub async fn announce(
+pub async fn prepare(
     conn: &mut PgConnection,
     outcomes: &Outcomes,
     by: &str,
     context_of: impl Fn(&Outcome) -> Option<TraceContext>,
-) -> Result<(), QueueError> {
-    if outcomes.is_empty() {
-        return Ok(());
-    }
+) -> Result<Announcement, QueueError> {
     let (mut new, mut entries) = (Vec::new(), Vec::new());
     for outcome in outcomes.as_slice() {
         let context = context_of(outcome);
         entries.push(entry_of(outcome, by, context.as_ref()).map_err(args_error)?);
         new.push(event_of(outcome, context)?);
     }
-    events::record(&mut *conn, &new).await?;
-    audit::record(&mut *conn, &entries).await?;
-    // The deliveries go on in the traces of their events.
-    let job = NewJob::new(&AnnounceOutcomes { events: new.len() })?.trace_context(None);
-    enqueue(conn, job).await?;
-    Ok(())
+    if !new.is_empty() {
+        audit::record(&mut *conn, &entries).await?;
+        // The deliveries go on in the traces of their events.
+        let job = NewJob::new(&AnnounceOutcomes { events: new.len() })?.trace_context(None);
+        enqueue(conn, job).await?;
+    }
+    Ok(Announcement(new))
+}
+
+impl Announcement {
+    /// Writes the events. The accounts that they are about are locked by now: so those of one
+    /// account have the order in which it was changed.
+    ///
+    /// # Errors
+    ///
+    /// When the database refuses. Nothing may be committed then.
+    pub async fn write(self, conn: &mut PgConnection) -> Result<(), QueueError> {
+        if !self.0.is_empty() {
+            events::record(conn, &self.0).await?;
+        }
+        Ok(())
+    }
+}
+
+/// [`prepare`], and the events at once: where the accounts are locked already.
+///
+/// # Errors
+///
+/// As [`prepare`].
+pub async fn announce(
+    conn: &mut PgConnection,
+    outcomes: &Outcomes,
+    by: &str,
+    context_of: impl Fn(&Outcome) -> Option<TraceContext>,
+) -> Result<(), QueueError> {
+    let announcement = prepare(&mut *conn, outcomes, by, context_of).await?;
+    announcement.write(conn).await
 }
 
 /// [`announce`], where all of it was reached in the current trace.

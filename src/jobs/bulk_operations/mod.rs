@@ -10,6 +10,7 @@
 //! takes hold between two chunks.
 
 mod chunk;
+pub mod pruning;
 pub mod store;
 
 use std::time::{Duration, Instant};

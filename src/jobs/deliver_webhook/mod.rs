@@ -27,8 +27,8 @@ use self::attempt_span::AttemptSpan;
 use self::loading::Loader;
 use self::recording::{Ended, Recorder};
 use self::windows::Windows;
-use super::Services;
 use super::announcements::webhook_id;
+use super::{EndpointSecrets, Services};
 use crate::deliveries::outgoing::{DeliveryKey, DeliveryState, Outgoing, Progress};
 use crate::deliveries::{
     Client, Delivery, Outcome, OwnHeaders, Planned, RetrySchedule, Sent, TargetUrl, health, retry,
@@ -38,7 +38,8 @@ use crate::metrics::Timings;
 use crate::queue::{Committed, Job, JobContext, JobError, NewJob, QueueError};
 use crate::standard_webhooks::{MessageId, Signer, SigningKey, WebhookSecret};
 
-/// A worker that sends no webhooks looks again after this long whether it is to.
+/// A worker that sends no webhooks, or does not know the key of an endpoint's secrets, looks again
+/// after this long.
 const WITHOUT_WAY_OUT: Duration = Duration::from_secs(30);
 
 /// The reasons that a delivery failed, as stable codes.
@@ -57,6 +58,7 @@ pub struct Webhooks {
     loader: Loader,
     recorder: Recorder,
     windows: Windows,
+    secrets: EndpointSecrets,
 }
 
 impl Webhooks {
@@ -69,7 +71,14 @@ impl Webhooks {
             recorder: Recorder::start(pool.clone(), schedule.first_wait()),
             schedule: Arc::new(schedule),
             windows: Windows::default(),
+            secrets: EndpointSecrets::default(),
         }
+    }
+
+    /// The same, for endpoints whose secrets are sealed with the keys that these have.
+    #[must_use]
+    pub fn with_secrets(self, secrets: EndpointSecrets) -> Self {
+        Self { secrets, ..self }
     }
 
     /// The times of attempts so far.
@@ -142,6 +151,18 @@ impl Job for DeliverWebhook {
         if outgoing.is_off {
             return webhooks.recorder.give_up(self.key(), reason::OFF, cx).await;
         }
+        let outgoing = match webhooks.secrets.open(outgoing) {
+            Ok(opened) => opened,
+            Err(error) if error.is_for_another_worker() => {
+                let reason = format!("its endpoint's secrets are sealed: {error}");
+                return Err(JobError::snooze_because(WITHOUT_WAY_OUT, reason));
+            }
+            Err(error) => {
+                let endpoint = self.endpoint;
+                tracing::warn!(%endpoint, "secrets of endpoint {endpoint} do not open: {error}");
+                return webhooks.recorder.give_up(self.key(), reason::UNUSABLE, cx).await;
+            }
+        };
         let Some(message) = Message::of(&outgoing) else {
             return webhooks.recorder.give_up(self.key(), reason::UNUSABLE, cx).await;
         };

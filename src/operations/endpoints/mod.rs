@@ -18,12 +18,14 @@ pub use crate::deliveries::Guard;
 pub use crate::deliveries::endpoints::Scope;
 pub use crate::deliveries::settings::ReachArgs;
 pub use crate::ids::{EndpointId, UserId};
+pub use crate::jobs::EndpointSecrets;
 
 use super::Identity;
 use crate::audit::{self, Subject};
 use crate::deliveries::endpoints::{self, DisabledReason, Endpoint};
 use crate::ids::new_by_database_clock;
 use crate::queue::commits::commit;
+use crate::queue::sealing::SealError;
 use crate::standard_webhooks::WebhookSecret;
 
 /// The most endpoints of one user, and of the operators together.
@@ -45,9 +47,28 @@ pub enum EndpointError {
     /// The system gives no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
+    /// A secret cannot be sealed.
+    #[error("a secret cannot be sealed")]
+    Seal(#[from] SealError),
     /// The database refuses.
     #[error("the database refuses")]
     Database(#[from] sqlx::Error),
+}
+
+/// The protection of an endpoint and of others from it.
+#[derive(Clone, Debug)]
+pub struct Safeguards {
+    /// Vets addresses.
+    pub guard: Guard,
+    /// Seals secrets.
+    pub secrets: EndpointSecrets,
+}
+
+impl From<Guard> for Safeguards {
+    /// Secrets are stored in plain.
+    fn from(guard: Guard) -> Self {
+        Self { guard, secrets: EndpointSecrets::default() }
+    }
 }
 
 /// Makes an endpoint of a user's, or of the operators'. The secret is told here and never again.
@@ -57,13 +78,13 @@ pub enum EndpointError {
 /// [`EndpointError`].
 pub async fn create(
     pool: &PgPool,
-    guard: &Guard,
+    safeguards: &Safeguards,
     owner: Option<UserId>,
     change: EndpointChange,
     by: &Identity,
 ) -> Result<(EndpointView, SecretView), EndpointError> {
     // Looks names up, so no transaction is open meanwhile.
-    let settings = change.apply(None, guard).await?;
+    let settings = change.apply(None, &safeguards.guard).await?;
     let secret = WebhookSecret::random()?.reveal();
     let mut tx = pool.begin().await?;
     let id = EndpointId(new_by_database_clock(&mut tx).await?);
@@ -76,7 +97,9 @@ pub async fn create(
     if endpoints::count_of(&mut tx, owner).await? >= most {
         return Err(EndpointError::TooMany(most));
     }
-    endpoints::create(&mut tx, id, owner, &settings, &secret).await?;
+    let settings = safeguards.secrets.seal_settings(id, settings)?;
+    let stored = safeguards.secrets.seal(id, &secret)?;
+    endpoints::create(&mut tx, id, owner, &settings, &stored).await?;
     let created = find_in(&mut tx, Scope::All, id).await?;
     let entry = by.entry("endpoint.create", subject(id)).after(&created);
     audit::record(&mut tx, &[entry]).await?;
@@ -148,7 +171,7 @@ pub async fn list(
 /// [`EndpointError`].
 pub async fn update(
     pool: &PgPool,
-    guard: &Guard,
+    safeguards: &Safeguards,
     scope: Scope,
     id: EndpointId,
     change: EndpointChange,
@@ -156,11 +179,12 @@ pub async fn update(
 ) -> Result<EndpointView, EndpointError> {
     find(pool, scope, id).await?;
     // Looks names up, so no transaction is open meanwhile.
-    let checked = change.check(guard).await?;
+    let checked = change.check(&safeguards.guard).await?;
     let mut tx = pool.begin().await?;
     let locked = lock(&mut tx, scope, id).await?;
     let before = EndpointView::from(locked.clone());
     let settings = checked.apply_to(Some(locked.settings))?;
+    let settings = safeguards.secrets.seal_settings(id, settings)?;
     endpoints::update(&mut tx, id, &settings).await?;
     let after = find_in(&mut tx, scope, id).await?;
     let entry = by.entry("endpoint.change", subject(id)).before(&before).after(&after);
@@ -227,6 +251,7 @@ pub async fn switch(
 /// [`EndpointError`].
 pub async fn rotate_secret(
     pool: &PgPool,
+    secrets: &EndpointSecrets,
     scope: Scope,
     id: EndpointId,
     overlap: Duration,
@@ -238,7 +263,7 @@ pub async fn rotate_secret(
     let secret = WebhookSecret::random()?.reveal();
     let mut tx = pool.begin().await?;
     lock(&mut tx, scope, id).await?;
-    endpoints::rotate_secret(&mut tx, id, &secret, overlap).await?;
+    endpoints::rotate_secret(&mut tx, id, &secrets.seal(id, &secret)?, overlap).await?;
     let entry = by.entry("endpoint.rotate_secret", subject(id));
     let entry = entry.data(&json!({ "overlap_seconds": overlap.as_secs() }));
     audit::record(&mut tx, &[entry]).await?;

@@ -125,7 +125,10 @@ impl CheckedChange {
         }
         match (change.signs_with_key, &settings.signing_key) {
             (Some(true), None) => settings.signing_key = Some(new_key()?),
-            (Some(false), Some(_)) => settings.signing_key = None,
+            (Some(false), Some(_)) => {
+                settings.signing_key = None;
+                settings.public_key = None;
+            }
             _ => {}
         }
         Ok(settings)
@@ -143,6 +146,7 @@ fn defaults(url: &str) -> Settings {
         rate: None,
         ordered: false,
         signing_key: None,
+        public_key: None,
     }
 }
 

@@ -66,7 +66,9 @@ impl From<Endpoint> for EndpointView {
             Value::Object(headers) => headers.keys().cloned().collect(),
             _ => Vec::new(),
         };
-        let key = settings.signing_key.and_then(|key| key.parse::<SigningKey>().ok());
+        // Stored in plain by an earlier version.
+        let of_plain = |key: String| Some(key.parse::<SigningKey>().ok()?.public_key().to_string());
+        let public_key = settings.public_key.or_else(|| settings.signing_key.and_then(of_plain));
         Self {
             id: endpoint.id.0,
             owner_id: endpoint.owner.map(|user| user.0),
@@ -78,7 +80,7 @@ impl From<Endpoint> for EndpointView {
             timeout_ms: u32::try_from(settings.timeout.as_millis()).unwrap_or(u32::MAX),
             rate: settings.rate,
             ordered: settings.ordered,
-            public_key: key.map(|key| key.public_key().to_string()),
+            public_key,
             disabled_reason: endpoint.disabled_reason,
             disabled_at: endpoint.disabled_at,
             failures: endpoint.failures,

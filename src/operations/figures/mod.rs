@@ -3,14 +3,15 @@
 //!
 //! - Here: the [`Sampler`], which looks every ten seconds for as long as somebody asks.
 //! - `work`: jobs, queues, workers, schedules.
-//! - `money`: transactions, orders, the ledger, the last verification.
-//! - `others`: the bank, endpoints, senders of webhooks.
+//! - `money`: transactions, orders, the last verification. `ledger`: that entries add up.
+//! - `others`: the bank, endpoints, senders of webhooks, and how far back is kept what was told.
 //! - `server`: the database server.
 //!
 //! Guaranteed: every look is one question by index with a bound, in a transaction of its own that
 //! the server ends after 1.5 s; one that fails costs its own figures and no others. While the
 //! database is away, figures of before are not shown.
 
+mod ledger;
 mod money;
 mod others;
 mod server;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::ledger::LedgerMark;
 use crate::metrics::instruments::{DATABASE_UP, SAMPLE_DURATION};
 use crate::metrics::{Family, Metrics};
 
@@ -82,11 +84,12 @@ impl Sampler {
 
     /// Looks for as long as somebody asks, until `stop` is cancelled.
     pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        let mut mark = LedgerMark::default();
         let looking = async {
             loop {
                 self.until_asked().await;
                 let began = Instant::now();
-                let seen = timeout(LOOK_WITHIN, self.look()).await;
+                let seen = timeout(LOOK_WITHIN, self.look(&mut mark)).await;
                 let seen = match seen {
                     Ok(Ok(seen)) => Some(seen),
                     Ok(Err(error)) => {
@@ -128,11 +131,11 @@ impl Sampler {
         families
     }
 
-    async fn look(&self) -> Result<Vec<Family>, sqlx::Error> {
+    async fn look(&self, mark: &mut LedgerMark) -> Result<Vec<Family>, sqlx::Error> {
         let mut conn = timeout(CONNECTION_WITHIN, self.pool.acquire())
             .await
             .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
-        sample(&mut conn).await
+        sample(&mut conn, mark).await
     }
 
     fn lock(&self) -> MutexGuard<'_, Last> {
@@ -141,22 +144,28 @@ impl Sampler {
 }
 
 /// All figures of the system at this moment; those that the database refuses to tell are missing.
+/// `mark` is what earlier calls have added up of the ledger.
 ///
 /// # Errors
 ///
 /// When the connection breaks.
-pub async fn sample(conn: &mut PgConnection) -> Result<Vec<Family>, sqlx::Error> {
+pub async fn sample(
+    conn: &mut PgConnection,
+    mark: &mut LedgerMark,
+) -> Result<Vec<Family>, sqlx::Error> {
     let began = Instant::now();
     let mut families = Vec::new();
     families.extend(ask(conn, began, "waiting jobs", work::waiting).await?);
     families.extend(ask(conn, began, "workers", work::standing).await?);
     families.extend(ask(conn, began, "transactions", money::transactions).await?);
     families.extend(ask(conn, began, "orders", money::orders).await?);
-    families.extend(ask(conn, began, "the ledger", money::ledger).await?);
+    let ledger = async |conn: &mut PgConnection| ledger::ledger(conn, mark).await;
+    families.extend(ask(conn, began, "the ledger", ledger).await?);
     families.extend(ask(conn, began, "verification", money::verification).await?);
     families.extend(ask(conn, began, "inbound webhooks", others::silences).await?);
     families.extend(ask(conn, began, "the bank", others::bank).await?);
     families.extend(ask(conn, began, "endpoints", others::endpoints).await?);
+    families.extend(ask(conn, began, "history", others::history).await?);
     families.extend(ask(conn, began, "sessions", server::sessions).await?);
     families.extend(ask(conn, began, "tables", server::tables).await?);
     families.extend(ask(conn, began, "the database", server::database).await?);

@@ -1,4 +1,4 @@
-//! Transactions, orders, the ledger, and the last verification of it all.
+//! Transactions, orders, and the last verification of it all.
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use crate::jobs::{ExecuteBankOrder, ExecuteTransfer};
 use crate::metrics::instruments::{
-    LEDGER_IMBALANCE, MONEY_HELD, ORDER_OLDEST_AGE, ORDERS, TRANSACTION_OLDEST_AGE,
-    TRANSACTIONS_PROCESSING, VERIFY_LAST_RUN_AGE, VERIFY_VIOLATIONS,
+    MONEY_HELD, ORDER_OLDEST_AGE, ORDERS, TRANSACTION_OLDEST_AGE, TRANSACTIONS_PROCESSING,
+    VERIFY_LAST_RUN_AGE, VERIFY_VIOLATIONS,
 };
 use crate::metrics::{Family, Point};
 use crate::operations::verify;
@@ -100,25 +100,6 @@ fn by_label(rows: &[(&str, f64)], join: fn(f64, f64) -> f64) -> Vec<Point> {
     labels.into_iter().filter_map(point).collect()
 }
 
-/// The entries of a transfer are written by one commit and sum to zero, whatever was written since.
-pub(super) async fn ledger(conn: &mut PgConnection) -> Result<Vec<Family>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"
-        select newest.currency, coalesce(sum(written.amount), 0) as "imbalance!"
-        from (select id, currency from payments.transfers order by id desc limit 1000) as newest
-        cross join lateral (
-          select sum(amount) as amount from payments.entries where transfer_id = newest.id
-        ) as written
-        group by newest.currency
-        "#
-    )
-    .fetch_all(conn)
-    .await?;
-    let point = |currency: &str, sum| Point::of(&[currency], number(sum));
-    let points = rows.into_iter().map(|row| point(&row.currency, row.imbalance));
-    Ok(vec![Family::new(&LEDGER_IMBALANCE, points.collect())])
-}
-
 pub(super) async fn verification(conn: &mut PgConnection) -> Result<Vec<Family>, sqlx::Error> {
     let now: OffsetDateTime = super::super::database_now(&mut *conn).await?;
     let Some(last) = verify::last(conn).await? else { return Ok(Vec::new()) };
@@ -130,6 +111,6 @@ pub(super) async fn verification(conn: &mut PgConnection) -> Result<Vec<Family>,
 }
 
 /// Good enough to see; the ledger itself never does this.
-fn number(amount: Decimal) -> f64 {
+pub(super) fn number(amount: Decimal) -> f64 {
     amount.to_f64().unwrap_or(f64::NAN)
 }

@@ -1,11 +1,12 @@
-//! The bank, the endpoints of our own webhooks, and the senders of others'.
+//! The bank, the endpoints of our own webhooks, and the senders of others'; how far back is kept
+//! what was told.
 
 use sqlx::PgConnection;
 
 use crate::bank::breaker::{self, Phase};
 use crate::jobs::BANK_BREAKER;
 use crate::metrics::instruments::{
-    BANK_BREAKER as BREAKER, DELIVERIES, ENDPOINTS, WEBHOOK_LAST_EVENT_AGE,
+    BANK_BREAKER as BREAKER, DELIVERIES, ENDPOINTS, HISTORY_OLDEST_AGE, WEBHOOK_LAST_EVENT_AGE,
 };
 use crate::metrics::{Family, Point};
 use crate::operations::activity::{self, ActivityError};
@@ -61,4 +62,34 @@ pub(super) async fn endpoints(conn: &mut PgConnection) -> Result<Vec<Family>, sq
         Family::new(&ENDPOINTS, points),
         Family::single(&DELIVERIES, row.failed_deliveries as f64),
     ])
+}
+
+/// The age of the first row of each by its primary key, which is about the oldest one.
+pub(super) async fn history(conn: &mut PgConnection) -> Result<Vec<Family>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select kept.history as "history!",
+          extract(epoch from clock_timestamp() - kept.since)::float8 as "age_secs!"
+        from (
+          values
+            ('events', (select occurred_at from events.events order by seq limit 1)),
+            (
+              'deliveries',
+              (
+                select created_at
+                from deliveries.deliveries
+                order by event_seq, endpoint_id
+                limit 1
+              )
+            ),
+            ('mails', (select ended_at from notices.mails order by event_id, user_id limit 1)),
+            ('operations', (select created_at from operations.bulk_operations order by id limit 1))
+        ) as kept (history, since)
+        where kept.since is not null
+        "#
+    )
+    .fetch_all(conn)
+    .await?;
+    let points = rows.iter().map(|row| Point::of(&[row.history.as_str()], row.age_secs));
+    Ok(vec![Family::new(&HISTORY_OLDEST_AGE, points.collect())])
 }

@@ -7,6 +7,7 @@
 //! - `durability`: settings of the server that lose what was answered with a 2xx.
 //! - `horizon`: sessions and slots that keep vacuum from cleaning up.
 //! - `money`: conflicts, and the last verification.
+//! - `readers`: readers of events that keep old ones.
 //! - `schema`: migrations, indexes and storage settings.
 //! - `vacuum`: dead rows outside the queue, and the age of the oldest transaction number.
 //!
@@ -17,6 +18,7 @@ mod connection;
 mod durability;
 pub(super) mod horizon;
 mod money;
+mod readers;
 mod schema;
 mod vacuum;
 
@@ -120,6 +122,7 @@ pub async fn examine(pool: &PgPool, request: Examine) -> Result<HealthReport, He
     if !is_other(state) {
         findings.extend(schema::relations(&mut conn).await?);
         findings.extend(money::examine(&mut conn).await?);
+        findings.extend(readers::examine(&mut conn).await?);
         let of_queue = health::check(&mut conn, &Limits { wait: request.max_wait }).await?;
         let known = known_kinds(pool).kinds();
         findings.extend(of_queue.into_iter().map(|finding| for_other_program(finding, &known)));

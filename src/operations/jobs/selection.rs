@@ -18,7 +18,8 @@ use crate::payments::transactions;
 use crate::queue::Job as _;
 use crate::queue::operate::failures::Fingerprint;
 
-/// What a job is about is written by the database transaction that enqueues it, a moment apart.
+/// The longest time between a job and the thing that it is about: one database transaction writes
+/// both, a moment apart.
 pub(in crate::operations) const ENQUEUED_WITHIN: time::Duration = time::Duration::seconds(30);
 
 /// Jobs that match all that is given; every job by default.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use super::records::{self, ABANDONED_AFTER, VerificationState, VerificationView};
-use super::{Report, VerifyError, verify};
+use super::{Report, Scope, VerifyError, verify};
 use crate::audit::{self, Subject};
 use crate::operations::Identity;
 use crate::queue::commits::commit;
@@ -80,7 +80,7 @@ async fn run(pool: PgPool, id: i64) {
 async fn check(pool: &PgPool) -> Result<Report, VerifyError> {
     let options = pool.connect_options().as_ref().clone().disable_statement_logging();
     let mut conn = PgConnection::connect_with(&options).await?;
-    let report = verify(&mut conn, ONE_WITHIN).await?;
+    let report = verify(&mut conn, Scope::Everything, ONE_WITHIN).await?;
     conn.close().await?;
     Ok(report)
 }

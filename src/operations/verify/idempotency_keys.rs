@@ -1,6 +1,6 @@
 //! Invariants of the answers kept for idempotency keys and the orders that they are about.
 
-use super::{Invariant, Weight};
+use super::{Invariant, Recent, Weight};
 
 /// The invariants of kept answers.
 pub(super) const INVARIANTS: &[Invariant] = &[ANSWERS_NAME_THEIR_ORDER, ORDERS_HAVE_ONE_KEY];
@@ -26,6 +26,7 @@ const ANSWERS_NAME_THEIR_ORDER: Invariant = Invariant {
           ) is not true
           else kept.order_id is not null
         end",
+    recent: Recent::Whole,
 };
 
 /// Protects G3: one request, one order.
@@ -41,4 +42,5 @@ const ORDERS_HAVE_ONE_KEY: Invariant = Invariant {
         where order_id is not null
         group by order_id
         having count(*) > 1",
+    recent: Recent::Whole,
 };

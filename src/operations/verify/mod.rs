@@ -7,9 +7,11 @@
 //! - [`records`]: what was found each time, and the last time. `background`: a verification that
 //!   nobody waits for.
 //! - `transactions`, `orders`: what joins them and the jobs that bring them to their outcomes.
+//! - `deliveries`: what joins them and the jobs that make them.
 //! - `idempotency_keys`: what joins the answers that are kept and the orders that they are about.
 
 mod background;
+mod deliveries;
 mod idempotency_keys;
 mod orders;
 pub mod records;
@@ -24,7 +26,7 @@ use time::OffsetDateTime;
 pub use self::background::{Started, start};
 pub use self::records::{Broken, LastVerify, VerificationState, VerificationView, last};
 pub use self::report::{FindingStatus, Report};
-pub use crate::queue::health::invariants::{Finding, Invariant, Weight};
+pub use crate::queue::health::invariants::{Finding, Invariant, Recent, Scope, Weight};
 
 use super::Identity;
 use crate::{payments, queue};
@@ -32,6 +34,10 @@ use crate::{payments, queue};
 /// Memory for each sort and hash of a check: with PostgreSQL's default of 4 MB, a million rows
 /// spill to disk.
 const WORK_MEM: &str = "128MB";
+
+/// The time before a verification in which a row may be dated that was committed after it: by a
+/// transaction that stayed open, or by the clock of a process that is behind.
+const OVERLAP: time::Duration = time::Duration::hours(1);
 
 /// A verification that could not be completed.
 #[derive(Debug, thiserror::Error)]
@@ -62,25 +68,32 @@ impl VerifyError {
     }
 }
 
-/// Checks all invariants in one snapshot. Changes nothing and makes nobody wait.
+/// Checks all invariants of these rows in one snapshot. Changes nothing and makes nobody wait.
 ///
 /// # Errors
 ///
 /// [`VerifyError`], also when one check takes longer than `timeout`.
-pub async fn verify(conn: &mut PgConnection, timeout: Duration) -> Result<Report, VerifyError> {
+pub async fn verify(
+    conn: &mut PgConnection,
+    scope: Scope,
+    timeout: Duration,
+) -> Result<Report, VerifyError> {
     let began = Instant::now();
     let mut tx = conn.begin_with("begin isolation level repeatable read read only").await?;
     prepare(&mut tx, timeout).await?;
     let (database, checked_at): (String, OffsetDateTime) =
         sqlx::query_as("select current_database()::text, now()").fetch_one(&mut *tx).await?;
-    let mut findings = Vec::new();
+    let (mut findings, mut left_out) = (Vec::new(), Vec::new());
     for invariant in invariants() {
-        let finding = invariant.check(&mut tx).await;
+        let finding = invariant.check_in(&mut tx, scope).await;
         let failed = |source| VerifyError::Check { invariant: invariant.name, source };
-        findings.push(finding.map_err(failed)?);
+        match finding.map_err(failed)? {
+            Some(finding) => findings.push(finding),
+            None => left_out.push(invariant),
+        }
     }
     tx.rollback().await?;
-    Ok(Report { database, checked_at, findings, took: began.elapsed() })
+    Ok(Report { database, checked_at, scope, findings, left_out, took: began.elapsed() })
 }
 
 /// Checks all invariants as [`verify`] does, and keeps the result, unless this role or this server
@@ -91,10 +104,11 @@ pub async fn verify(conn: &mut PgConnection, timeout: Duration) -> Result<Report
 /// As [`verify`].
 pub async fn verify_and_record(
     conn: &mut PgConnection,
+    scope: Scope,
     timeout: Duration,
     by: &Identity,
 ) -> Result<Report, VerifyError> {
-    let report = verify(conn, timeout).await?;
+    let report = verify(conn, scope, timeout).await?;
     match records::record(conn, by.as_str(), &report).await {
         Err(error) if !may_not_write(&error) => {
             tracing::warn!("the result of the verification is not kept: {error}");
@@ -102,6 +116,18 @@ pub async fn verify_and_record(
         Ok(()) | Err(_) => {}
     }
     Ok(report)
+}
+
+/// The rows since the last verification in which every guarantee held, and [`OVERLAP`] before it;
+/// everything, if there was none yet.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn since_last(conn: &mut PgConnection) -> Result<Scope, VerifyError> {
+    let proved = records::last_that_held(conn).await?;
+    let since = proved.and_then(|at| at.checked_sub(OVERLAP));
+    Ok(since.map_or(Scope::Everything, Scope::Since))
 }
 
 /// Insufficient privilege, or a transaction that only reads, as on a standby.
@@ -133,6 +159,7 @@ pub fn invariants() -> impl Iterator<Item = Invariant> {
         transactions::INVARIANTS,
         orders::INVARIANTS,
         idempotency_keys::INVARIANTS,
+        deliveries::INVARIANTS,
         payments::verify::INVARIANTS,
         payments::orders::verify::INVARIANTS,
         queue::health::verify::INVARIANTS,

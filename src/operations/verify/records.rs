@@ -79,6 +79,21 @@ pub async fn last(conn: &mut PgConnection) -> Result<Option<LastVerify>, sqlx::E
     }))
 }
 
+/// The moment as of which every guarantee was last found to hold; none if there is none.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub(super) async fn last_that_held(
+    conn: &mut PgConnection,
+) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select started_at from audit.verifications where holds order by id desc limit 1"
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// A verification, done or under way.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct VerificationView {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
-use super::{Finding, Weight};
+use super::{Finding, Invariant, Scope, Weight};
 
 /// The findings of a verification.
 #[derive(Debug)]
@@ -14,8 +14,12 @@ pub struct Report {
     pub database: String,
     /// The moment as of which all was checked.
     pub checked_at: OffsetDateTime,
+    /// The rows that were looked at.
+    pub scope: Scope,
     /// The finding of each check.
     pub findings: Vec<Finding>,
+    /// The invariants that only a check of everything can tell of.
+    pub left_out: Vec<Invariant>,
     /// The time that it took.
     pub took: Duration,
 }
@@ -81,7 +85,11 @@ impl Serialize for Report {
             database: &'a str,
             #[serde(with = "time::serde::rfc3339")]
             checked_at: OffsetDateTime,
+            /// Null when everything was checked.
+            #[serde(with = "time::serde::rfc3339::option")]
+            since: Option<OffsetDateTime>,
             duration_ms: u64,
+            left_out: Vec<&'a str>,
             invariants: Vec<CheckedInvariant<'a>>,
         }
         fn checked(finding: &Finding) -> CheckedInvariant<'_> {
@@ -100,6 +108,11 @@ impl Serialize for Report {
             holds: self.holds(),
             database: &self.database,
             checked_at: self.checked_at,
+            since: match self.scope {
+                Scope::Everything => None,
+                Scope::Since(since) => Some(since),
+            },
+            left_out: self.left_out.iter().map(|invariant| invariant.name).collect(),
             duration_ms: self.took.as_millis() as u64,
             invariants: self.findings.iter().map(checked).collect(),
         };

@@ -25,7 +25,8 @@ use crate::http::edge::rate_limits::LimitClass;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::request_id::RequestId;
 use crate::operations::Identity;
-use crate::operations::users::{self, Role, UserRef};
+pub(super) use crate::operations::users::Right;
+use crate::operations::users::{self, UserRef};
 
 /// The way into the pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,27 +35,6 @@ pub enum Entry {
     Open,
     /// By signing in.
     SignIn,
-}
-
-/// A right that a page or an action needs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Right {
-    /// To see everything.
-    Read,
-    /// To act on jobs, queues, schedules and workers: on what moves no money.
-    Operate,
-    /// To decide over money that is stuck.
-    Decide,
-}
-
-impl Right {
-    /// The role that has it, and so have those above.
-    pub(super) fn role(self) -> Role {
-        match self {
-            Self::Read | Self::Operate => Role::Operator,
-            Self::Decide => Role::Admin,
-        }
-    }
 }
 
 /// Somebody who was let in.
@@ -84,7 +64,7 @@ impl Visitor {
         let credential = credential.ok_or_else(|| Problem::new(Code::Unauthenticated))?;
         let caller = Caller::of_credential(&site.sign_ins, credential, address).await?;
         site.rate_limits.admit(LimitClass::Api, &caller.subject()).await?;
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         Ok(Self::Known(caller))
     }
 
@@ -92,7 +72,7 @@ impl Visitor {
     pub(super) fn may(&self, right: Right) -> bool {
         match self {
             Self::Local(_) => true,
-            Self::Known(caller) => caller.role >= right.role(),
+            Self::Known(caller) => caller.role.may(right),
         }
     }
 
@@ -102,10 +82,9 @@ impl Visitor {
     ///
     /// [`Code::Forbidden`].
     pub(super) fn require(&self, right: Right) -> Result<(), Problem> {
-        match self.may(right) {
-            true => Ok(()),
-            false => Err(Problem::new(Code::Forbidden)
-                .detail(format!("This needs the role {}.", right.role().as_str()))),
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Known(caller) => caller.require(right),
         }
     }
 

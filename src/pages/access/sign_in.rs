@@ -5,7 +5,7 @@ use poem::http::{StatusCode, header};
 use poem::{IntoResponse as _, Request, Response};
 
 use super::forms::Forms;
-use super::{Entry, came_by_foreign_link};
+use super::{Entry, Right, came_by_foreign_link};
 use crate::http::edge::caller::{Caller, Principal};
 use crate::http::edge::client_address::ClientAddress;
 use crate::http::edge::rate_limits::LimitClass;
@@ -23,7 +23,8 @@ use crate::pages::visit::{Pairs, is_page};
 /// Where one signs in.
 pub(in crate::pages) const PATH: &str = "/ui/sign-in";
 
-const FOR_OPERATORS: &str = "You may not see these pages: they are for operators and admins.";
+const NOT_FOR_USERS: &str =
+    "You may not see these pages: they are for viewers, operators and admins.";
 
 #[derive(Template)]
 #[template(path = "sign_in.html", config = "src/pages/askama.toml")]
@@ -125,7 +126,7 @@ async fn credential(site: &Site, request: &Request, form: &Pairs) -> Result<Stri
             Err(problem) if problem.code() == Code::Unauthenticated => return Err(wrong()),
             answer => answer?,
         };
-        caller.require_operator().map_err(|problem| problem.detail(FOR_OPERATORS))?;
+        caller.require(Right::Read).map_err(|problem| problem.detail(NOT_FOR_USERS))?;
         return Ok(key.reveal().to_owned());
     }
     let wrong = || Problem::new(Code::InvalidCredentials);
@@ -134,9 +135,9 @@ async fn credential(site: &Site, request: &Request, form: &Pairs) -> Result<Stri
     let password = Password::attempt(password.chars().take(MAX_CHARS + 1).collect());
     let signed_in = site.passwords.start(&address, &email, password).await?;
     let caller = Caller::of_credential(&site.sign_ins, &signed_in.token, address).await?;
-    if let Err(problem) = caller.require_operator() {
+    if let Err(problem) = caller.require(Right::Read) {
         site.passwords.end(signed_in.session.id).await?;
-        return Err(problem.detail(FOR_OPERATORS));
+        return Err(problem.detail(NOT_FOR_USERS));
     }
     Ok(signed_in.token)
 }

@@ -131,7 +131,8 @@
       const act = event.target;
       if (!(act instanceof HTMLDetailsElement) || !act.matches(".act") || !act.open) return;
       for (const other of document.querySelectorAll(".act[open]")) if (other !== act) other.open = false;
-      act.querySelector("input:not([type=hidden]), select, button")?.focus();
+      act.querySelector("input:not([type=hidden]), textarea, select, button")?.focus();
+      act.querySelector(".sheet")?.scrollIntoView({ block: "nearest" });
     },
     true,
   );

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use askama::Template;
+use sqlx::PgConnection;
 
 use super::currency_of;
 use super::holders;
 use super::orders::user_of;
 use crate::http::wire::problem::Problem;
+use crate::http::wire::spreadsheet::rfc3339;
 use crate::operations::ledger::{self, Account, AccountFilter, AccountId, AccountKind};
 use crate::operations::verify::{self, LastVerify, Started, VerificationState, records};
 use crate::pages::filters::{FilterBar, Filters, Pager, Tab};
 use crate::pages::frame::Frame;
 use crate::pages::refusals::Refusal;
+use crate::pages::visit::download::{ROWS_AT_ONCE, download};
 use crate::pages::visit::{Answer, Pairs, Visit};
 use crate::pages::words;
 
@@ -75,12 +78,7 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
     }
     let after = query.parsed("before", "must be the id of an account")?.map(AccountId);
     let mut conn = visit.connect().await?;
-    let filter = AccountFilter {
-        kind: kind_of(query)?,
-        name: query.one("name").map(str::to_owned),
-        owner: user_of(&mut conn, query).await?,
-        currency: currency_of(query)?,
-    };
+    let filter = filter(&mut conn, query).await?;
     let page = ledger::list(&mut conn, &filter, after, SHOWN).await.map_err(Problem::from)?;
     let mut rows = Vec::with_capacity(page.rows.len());
     for account in page.rows {
@@ -98,6 +96,61 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         rows,
         pager: FILTERS.pager(query, page.next),
     })
+}
+
+async fn filter(conn: &mut PgConnection, query: &Pairs) -> Result<AccountFilter, Refusal> {
+    Ok(AccountFilter {
+        kind: kind_of(query)?,
+        name: query.one("name").map(str::to_owned),
+        owner: user_of(conn, query).await?,
+        currency: currency_of(query)?,
+    })
+}
+
+const COLUMNS: [&str; 11] = [
+    "account_id",
+    "kind",
+    "name",
+    "user_id",
+    "balance",
+    "held",
+    "available",
+    "currency",
+    "entries",
+    "created_at",
+    "closed_at",
+];
+
+/// The list as a file.
+pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    FILTERS.check(&visit.query)?;
+    let filter = Arc::new(filter(&mut *visit.connect().await?, &visit.query).await?);
+    let read = move |after| {
+        let (visit, filter) = (Arc::clone(&visit), Arc::clone(&filter));
+        async move {
+            let mut conn = visit.connect().await?;
+            let page = ledger::list(&mut conn, &filter, after, ROWS_AT_ONCE).await;
+            let page = page.map_err(Problem::from)?;
+            Ok((page.rows.into_iter().map(cells).collect(), page.next))
+        }
+    };
+    download("accounts", &COLUMNS, read).await
+}
+
+fn cells(account: Account) -> Vec<String> {
+    vec![
+        account.id.to_string(),
+        account.kind.as_str().to_owned(),
+        account.external_ref.unwrap_or_default(),
+        account.owner.map(|owner| owner.to_string()).unwrap_or_default(),
+        account.balance.amount_text(),
+        account.held.amount_text(),
+        account.available.amount_text(),
+        account.balance.currency().code().to_owned(),
+        account.entries.to_string(),
+        rfc3339(account.created_at),
+        account.closed_at.map(rfc3339).unwrap_or_default(),
+    ]
 }
 
 /// A tab for each sort of account, without the parts of the filter that only one of them knows.

@@ -39,6 +39,11 @@ pub(super) fn status_tag(status: Status) -> (&'static str, &'static str) {
     }
 }
 
+/// A status as it is written.
+fn status_word(status: Status) -> &'static str {
+    STATUSES.iter().find(|(_, known)| *known == status).map_or("", |(name, _)| *name)
+}
+
 fn status_of(query: &Pairs) -> Result<Option<Status>, Problem> {
     let Some(text) = query.one("status") else { return Ok(None) };
     let found = STATUSES.iter().find(|(name, _)| *name == text);

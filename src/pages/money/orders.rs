@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use askama::Template;
+use sqlx::PgConnection;
 
-use super::{currency_of, status_of, status_tag};
+use super::{currency_of, status_of, status_tag, status_word};
 use crate::http::wire::problem::Problem;
+use crate::http::wire::spreadsheet::rfc3339;
 use crate::operations::database_now;
 use crate::operations::orders::{self, AccountId, Order, OrderFilter, OrderId, OrderKind, UserId};
 use crate::operations::users::{self, UserRef};
 use crate::pages::filters::{self, FilterBar, Filters, Pager, Tab};
 use crate::pages::frame::Frame;
 use crate::pages::refusals::Refusal;
+use crate::pages::visit::download::{ROWS_AT_ONCE, download};
 use crate::pages::visit::{Answer, Pairs, Visit};
 use crate::pages::words;
 
@@ -81,16 +84,7 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
     }
     let before = query.parsed("before", "must be the id of an order")?.map(OrderId);
     let mut conn = visit.connect().await?;
-    let now = database_now(&mut conn).await?;
-    let filter = OrderFilter {
-        kind: kind_of(query)?,
-        status: status_of(query)?,
-        currency: currency_of(query)?,
-        account: query.parsed("account", "must be the id of a wallet")?.map(AccountId),
-        user: user_of(&mut conn, query).await?,
-        created_from: filters::moment(query, "since", now)?,
-        created_before: filters::moment(query, "until", now)?,
-    };
+    let filter = filter(&mut conn, query).await?;
     let page = orders::list(&mut conn, &filter, before, SHOWN).await.map_err(Problem::from)?;
     Answer::page(&OrdersPage {
         frame: visit.frame("Orders"),
@@ -99,6 +93,69 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         rows: page.rows.into_iter().map(Row::from).collect(),
         pager: FILTERS.pager(query, page.next),
     })
+}
+
+async fn filter(conn: &mut PgConnection, query: &Pairs) -> Result<OrderFilter, Refusal> {
+    let now = database_now(&mut *conn).await?;
+    Ok(OrderFilter {
+        kind: kind_of(query)?,
+        status: status_of(query)?,
+        currency: currency_of(query)?,
+        account: query.parsed("account", "must be the id of a wallet")?.map(AccountId),
+        user: user_of(conn, query).await?,
+        created_from: filters::moment(query, "since", now)?,
+        created_before: filters::moment(query, "until", now)?,
+    })
+}
+
+const COLUMNS: [&str; 13] = [
+    "order_id",
+    "kind",
+    "status",
+    "failure_reason",
+    "amount",
+    "currency",
+    "user_id",
+    "source_account_id",
+    "destination_account_id",
+    "description",
+    "bank_reference",
+    "created_at",
+    "finished_at",
+];
+
+/// The list as a file.
+pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    FILTERS.check(&visit.query)?;
+    let filter = Arc::new(filter(&mut *visit.connect().await?, &visit.query).await?);
+    let read = move |before| {
+        let (visit, filter) = (Arc::clone(&visit), Arc::clone(&filter));
+        async move {
+            let mut conn = visit.connect().await?;
+            let page = orders::list(&mut conn, &filter, before, ROWS_AT_ONCE).await;
+            let page = page.map_err(Problem::from)?;
+            Ok((page.rows.into_iter().map(cells).collect(), page.next))
+        }
+    };
+    download("orders", &COLUMNS, read).await
+}
+
+fn cells(order: Order) -> Vec<String> {
+    vec![
+        order.id.to_string(),
+        order.kind.as_str().to_owned(),
+        status_word(order.status).to_owned(),
+        order.failure_reason.unwrap_or_default(),
+        order.money.amount_text(),
+        order.money.currency().code().to_owned(),
+        order.owner.to_string(),
+        order.source.to_string(),
+        order.destination.to_string(),
+        order.description.unwrap_or_default(),
+        order.bank_reference.unwrap_or_default(),
+        rfc3339(order.created_at),
+        order.finished_at.map(rfc3339).unwrap_or_default(),
+    ]
 }
 
 fn kind_of(query: &Pairs) -> Result<Option<OrderKind>, Problem> {
@@ -110,7 +167,7 @@ fn kind_of(query: &Pairs) -> Result<Option<OrderKind>, Problem> {
 
 /// The user of the filter, by id or by address.
 pub(super) async fn user_of(
-    conn: &mut sqlx::PgConnection,
+    conn: &mut PgConnection,
     query: &Pairs,
 ) -> Result<Option<UserId>, Refusal> {
     let expected = "must be the id or the address of a user";

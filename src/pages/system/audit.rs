@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -12,6 +13,7 @@ use crate::pages::access::Entry;
 use crate::pages::filters::{self, FilterBar, Filters, Pager, Tab};
 use crate::pages::frame::Frame;
 use crate::pages::refusals::Refusal;
+use crate::pages::visit::download::{ROWS_AT_ONCE, download};
 use crate::pages::visit::{Answer, Visit};
 use crate::pages::words;
 
@@ -87,20 +89,8 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         return Ok(elsewhere);
     }
     let before = query.parsed("before", "must be the number of an entry")?;
-    let text = |name: &str| query.one(name).map(str::to_owned);
     let mut conn = visit.connect().await?;
-    let now = database_now(&mut conn).await?;
-    let filter = AuditFilter {
-        actor: text("actor"),
-        action: text("action"),
-        subject_kind: text("subject_kind"),
-        subject_id: text("subject_id"),
-        since: filters::moment(query, "since", now)?,
-        until: filters::moment(query, "until", now)?,
-        // Of the rest there are thousands a second.
-        callers_only: query.one("by_whom") != Some("all") && query.one("actor").is_none(),
-        local_pages_too: visit.site.entry == Entry::Open,
-    };
+    let filter = filter(&mut conn, &visit).await?;
     let (found, next) = audit::browse(&mut conn, &filter, before, SHOWN).await?;
     Answer::page(&AuditPage {
         frame: visit.frame("Audit"),
@@ -110,4 +100,64 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         rows: found.into_iter().map(Row::from).collect(),
         pager: FILTERS.pager(query, next),
     })
+}
+
+async fn filter(conn: &mut PgConnection, visit: &Visit) -> Result<AuditFilter, Refusal> {
+    let query = &visit.query;
+    let text = |name: &str| query.one(name).map(str::to_owned);
+    let now = database_now(conn).await?;
+    Ok(AuditFilter {
+        actor: text("actor"),
+        action: text("action"),
+        subject_kind: text("subject_kind"),
+        subject_id: text("subject_id"),
+        since: filters::moment(query, "since", now)?,
+        until: filters::moment(query, "until", now)?,
+        // Of the rest there are thousands a second.
+        callers_only: query.one("by_whom") != Some("all") && query.one("actor").is_none(),
+        local_pages_too: visit.site.entry == Entry::Open,
+    })
+}
+
+const COLUMNS: [&str; 10] = [
+    "number",
+    "at",
+    "actor",
+    "action",
+    "subject_kind",
+    "subject_id",
+    "reason",
+    "address",
+    "request_id",
+    "trace_id",
+];
+
+/// The list as a file.
+pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    FILTERS.check(&visit.query)?;
+    let filter = Arc::new(filter(&mut *visit.connect().await?, &visit).await?);
+    let read = move |before| {
+        let (visit, filter) = (Arc::clone(&visit), Arc::clone(&filter));
+        async move {
+            let mut conn = visit.connect().await?;
+            let (found, next) = audit::browse(&mut conn, &filter, before, ROWS_AT_ONCE).await?;
+            Ok((found.into_iter().map(cells).collect(), next))
+        }
+    };
+    download("audit", &COLUMNS, read).await
+}
+
+fn cells(entry: EntryView) -> Vec<String> {
+    vec![
+        entry.seq.to_string(),
+        entry.at,
+        entry.actor,
+        entry.action,
+        entry.subject_kind,
+        entry.subject_id,
+        entry.reason.unwrap_or_default(),
+        entry.address.unwrap_or_default(),
+        entry.request_id.unwrap_or_default(),
+        entry.trace_id.unwrap_or_default(),
+    ]
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{delivery_state, refused};
 use crate::http::wire::problem::Problem;
+use crate::http::wire::spreadsheet::rfc3339;
 use crate::operations::endpoints::deliveries::{
     self, DeliveryFilter, DeliveryKey, DeliveryState, DeliveryView,
 };
@@ -15,6 +16,7 @@ use crate::operations::endpoints::{self, EndpointId, Scope};
 use crate::pages::filters::{FilterBar, Filters, Pager, Tab};
 use crate::pages::frame::Frame;
 use crate::pages::refusals::Refusal;
+use crate::pages::visit::download::{ROWS_AT_ONCE, download};
 use crate::pages::visit::{Answer, Pairs, Visit};
 
 /// The deliveries of one page.
@@ -73,8 +75,7 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
     if let Some(elsewhere) = FILTERS.check(query)? {
         return Ok(elsewhere);
     }
-    let endpoint = query.parsed("endpoint", "must be the id of an endpoint")?.map(EndpointId);
-    let filter = DeliveryFilter { endpoint, state: state_of(query)? };
+    let filter = filter(query)?;
     let before = before_of(query)?;
     let places = places(&visit).await?;
     let mut conn = visit.connect().await?;
@@ -92,6 +93,50 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         shows_endpoint: true,
         pager: FILTERS.pager(query, next.map(|key| format!("{}.{}", key.event, key.endpoint))),
     })
+}
+
+fn filter(query: &Pairs) -> Result<DeliveryFilter, Problem> {
+    let endpoint = query.parsed("endpoint", "must be the id of an endpoint")?.map(EndpointId);
+    Ok(DeliveryFilter { endpoint, state: state_of(query)? })
+}
+
+const COLUMNS: [&str; 8] = [
+    "event_id",
+    "event_type",
+    "endpoint_id",
+    "state",
+    "reason",
+    "attempts",
+    "created_at",
+    "finished_at",
+];
+
+/// The list as a file.
+pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    FILTERS.check(&visit.query)?;
+    let filter = filter(&visit.query)?;
+    let read = move |before| {
+        let visit = Arc::clone(&visit);
+        async move {
+            let mut conn = visit.connect().await?;
+            let (found, next) = deliveries::browse(&mut conn, filter, before, ROWS_AT_ONCE).await?;
+            Ok((found.into_iter().map(cells).collect(), next))
+        }
+    };
+    download("deliveries", &COLUMNS, read).await
+}
+
+fn cells(delivery: DeliveryView) -> Vec<String> {
+    vec![
+        delivery.event_id,
+        delivery.event_type,
+        delivery.endpoint_id.to_string(),
+        delivery.state.to_owned(),
+        delivery.reason.unwrap_or_default(),
+        delivery.attempts.to_string(),
+        rfc3339(delivery.created_at),
+        delivery.finished_at.map(rfc3339).unwrap_or_default(),
+    ]
 }
 
 async fn places(visit: &Visit) -> Result<HashMap<Uuid, String>, Refusal> {

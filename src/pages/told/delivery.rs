@@ -74,7 +74,7 @@ pub(in crate::pages) async fn retry(visit: Arc<Visit>) -> Result<Answer, Refusal
     let (pool, by) = (&visit.site.pool, visit.identity());
     deliveries::retry(pool, Scope::All, id, event, &by).await.map_err(refused)?;
     visit.site.wake_workers().await;
-    Ok(visit.done("It is sent again."))
+    Ok(visit.done("The delivery is sent again."))
 }
 
 fn event_of(visit: &Visit) -> Result<EventId, Refusal> {

@@ -76,12 +76,17 @@ fn metadata(endpoint: &EndpointView) -> Vec<(String, String)> {
 
 /// Sends to it again, as if it had never failed.
 pub(in crate::pages) async fn enable(visit: Arc<Visit>) -> Result<Answer, Refusal> {
-    switch(&visit, true, "The endpoint is enabled.").await
+    switch(&visit, true, "The endpoint is enabled. Disable takes this back.").await
 }
 
 /// Sends nothing more to it.
 pub(in crate::pages) async fn disable(visit: Arc<Visit>) -> Result<Answer, Refusal> {
-    switch(&visit, false, "The endpoint is disabled: nothing is sent to it.").await
+    switch(
+        &visit,
+        false,
+        "The endpoint is disabled: nothing is sent to it. Enable takes this back.",
+    )
+    .await
 }
 
 async fn switch(visit: &Visit, is_enabled: bool, told: &str) -> Result<Answer, Refusal> {

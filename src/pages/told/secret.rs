@@ -25,8 +25,9 @@ struct SecretPage {
 /// Makes a new secret, and answers with the one page that shows it.
 pub(in crate::pages) async fn rotate(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     let id = endpoint_of(&visit)?;
-    let (pool, by) = (&visit.site.pool, visit.identity());
-    let secret = endpoints::rotate_secret(pool, Scope::All, id, OVERLAP, &by).await;
+    let (site, by) = (&visit.site, visit.identity());
+    let (pool, sealing) = (&site.pool, &site.secrets);
+    let secret = endpoints::rotate_secret(pool, sealing, Scope::All, id, OVERLAP, &by).await;
     let secret = secret.map_err(refused)?;
     let frame = visit.frame("New secret");
     Answer::page(&SecretPage { frame, id, secret: secret.reveal().to_owned() })

@@ -34,6 +34,8 @@ pub(in crate::pages) enum Answer {
         /// The sentence.
         notice: Option<String>,
     },
+    /// A file to be kept, whole as it is sent.
+    File(Response),
 }
 
 impl Answer {

@@ -2,10 +2,11 @@
 //!
 //! - Here: the visit as handlers see it.
 //! - [`pairs`]: queries and forms. [`cookies`]: cookies. [`answer`]: what a handler answers.
-//! - [`receiving`]: the steps around each handler.
+//! - [`download`]: lists as files. [`receiving`]: the steps around each handler.
 
 pub(super) mod answer;
 pub(super) mod cookies;
+pub(super) mod download;
 pub(super) mod pairs;
 pub(super) mod receiving;
 

@@ -172,6 +172,7 @@ fn respond(visit: &Visit, forms: &Forms, answer: Result<Answer, Refusal>) -> Res
                 cookie(cookies::NOTICE, &super::segment(&notice), Lifetime::Secs(NOTICE_SECS));
             response.with_header(header::SET_COOKIE, set).into_response()
         }
+        Ok(Answer::File(response)) => response,
         Err(refusal) => refusals::page(refusal, visit.frame("Refused"), &visit.headers),
     }
 }

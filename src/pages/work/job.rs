@@ -6,8 +6,10 @@ use askama::Template;
 use time::OffsetDateTime;
 
 use super::attempts::{self, EndedAttempt, Stretch};
+use super::job_args;
 use crate::http::wire::problem::{Code, Problem};
 use crate::operations::Mode;
+use crate::operations::jobs::edit::JobVersion;
 use crate::operations::jobs::reading::{self, ExplainedJob};
 use crate::operations::jobs::{
     ChangeJobs, JobAction, JobChange, JobDetails, JobId, JobRefusal, JobState, RefusalClass,
@@ -39,6 +41,8 @@ struct JobPage {
     trace: Option<String>,
     is_trace_kept: bool,
     args: String,
+    /// The version that an edit is meant for; none if the arguments cannot be edited.
+    edits: Option<JobVersion>,
     checkpoint: Option<String>,
     output: Option<String>,
     can: Can,
@@ -86,6 +90,9 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let frame = visit.frame(format!("Job {id}"));
     let (stretches, left_out) = attempts::stretches(&job, frame.now());
     let shown = |json: &str| cut(indented(json));
+    let args = shown(job.args.get());
+    let is_whole = args.len() <= MAX_JSON_CHARS;
+    let edits = (is_whole && job_args::can_be_edited(&job)).then(|| JobVersion::of(&job));
     let trace = traces.enqueued.as_deref().and_then(trace_id);
     let kept = visit.site.traces.as_ref().zip(trace.as_deref());
     Answer::page(&JobPage {
@@ -100,7 +107,8 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         decisions: decisions(&job),
         is_trace_kept: kept.is_some_and(|(store, trace)| store.contains(trace)),
         trace,
-        args: shown(job.args.get()),
+        args,
+        edits,
         checkpoint: job.checkpoint.as_ref().map(|json| shown(json.get())),
         output: job.output.as_ref().map(|json| shown(json.get())),
         can: Can::of(&job),
@@ -191,7 +199,8 @@ async fn change_it(visit: &Visit, action: JobAction) -> Result<Answer, Refusal> 
     Ok(visit.done(format!("Job {id} {}.", in_words(changed))))
 }
 
-fn refused(id: JobId, refusal: JobRefusal) -> Refusal {
+/// The refusal to do something with a job.
+pub(super) fn refused(id: JobId, refusal: JobRefusal) -> Refusal {
     match refusal.class() {
         RefusalClass::NotFound => not_found(&format!("job {id}")),
         RefusalClass::MovedOn | RefusalClass::Forbidden => {
@@ -225,10 +234,10 @@ fn in_words(change: JobChange) -> &'static str {
     match change {
         JobChange::DueNow => "is due now",
         JobChange::AlreadyDue => "was due already",
-        JobChange::Redriven => "runs again",
-        JobChange::Cancelled => "is cancelled",
+        JobChange::Redriven => "runs again. Discard takes this back, until a worker has it",
+        JobChange::Cancelled => "is cancelled, and will not run again",
         JobChange::CancelRequested => "runs, and its worker was asked to stop it",
-        JobChange::Discarded => "is discarded",
+        JobChange::Discarded => "is discarded. Retry takes this back",
         JobChange::Edited => "has other arguments",
         JobChange::WrittenOff => "is written off",
     }

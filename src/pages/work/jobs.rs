@@ -7,10 +7,12 @@ use time::OffsetDateTime;
 
 use super::bulk::{self, Choice};
 use super::job_filter::{self, Chip, StateLink};
+use crate::http::wire::spreadsheet::rfc3339;
 use crate::operations::jobs::{JobId, JobState, JobSummary, reading};
 use crate::operations::known_names;
 use crate::pages::frame::Frame;
 use crate::pages::refusals::Refusal;
+use crate::pages::visit::download::{ROWS_AT_ONCE, download};
 use crate::pages::visit::{Answer, Visit};
 use crate::pages::words;
 
@@ -35,6 +37,8 @@ struct JobsPage {
     is_filtered: bool,
     /// The actions on all that match.
     actions: Vec<Choice>,
+    /// The address of all that matches, as a file.
+    csv: String,
 }
 
 /// A job in a list.
@@ -115,5 +119,57 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         older,
         is_filtered,
         actions,
+        csv: parts.url("/ui/jobs.csv"),
     })
+}
+
+const COLUMNS: [&str; 14] = [
+    "number",
+    "state",
+    "kind",
+    "queue",
+    "priority",
+    "attempt",
+    "max_attempts",
+    "enqueued_at",
+    "run_at",
+    "finished_at",
+    "key",
+    "tags",
+    "args",
+    "error",
+];
+
+/// The list as a file.
+pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
+    let selection = job_filter::selection(visit.query.only(&job_filter::KNOWN)?)?;
+    let filter = Arc::new(selection.into_filter(&mut *visit.connect().await?).await?);
+    let read = move |before| {
+        let (visit, filter) = (Arc::clone(&visit), Arc::clone(&filter));
+        async move {
+            let mut conn = visit.connect().await?;
+            let page = reading::list(&mut conn, &filter, before, ROWS_AT_ONCE.into()).await?;
+            Ok((page.jobs.into_iter().map(cells).collect(), page.next))
+        }
+    };
+    download("jobs", &COLUMNS, read).await
+}
+
+fn cells(job: JobSummary) -> Vec<String> {
+    vec![
+        job.id.to_string(),
+        job.state.name().to_owned(),
+        job.kind,
+        job.queue,
+        job.priority.to_string(),
+        job.attempt.to_string(),
+        job.max_attempts.to_string(),
+        rfc3339(job.enqueued_at),
+        rfc3339(job.run_at),
+        job.finished_at.map(rfc3339).unwrap_or_default(),
+        job.key.unwrap_or_default(),
+        job.tags.map(|tags| tags.join(" ")).unwrap_or_default(),
+        job.args.get().to_owned(),
+        job.error.unwrap_or_default(),
+    ]
 }

@@ -7,6 +7,7 @@ mod attention;
 pub(super) mod bulk;
 pub(super) mod failures;
 pub(super) mod job;
+pub(super) mod job_args;
 pub(super) mod job_filter;
 pub(super) mod jobs;
 pub(super) mod operations;

@@ -191,7 +191,9 @@ pub(in crate::pages) async fn pause(visit: Arc<Visit>) -> Result<Answer, Refusal
     let actor = visit.actor()?;
     let paused = queues::pause(&mut *visit.connect().await?, &scope, &actor).await?;
     Ok(visit.done(match paused {
-        PauseResult::Paused => format!("{name}: paused. What runs goes on."),
+        PauseResult::Paused => {
+            format!("{name}: paused. What runs goes on. Resume takes this back.")
+        }
         PauseResult::WasPaused => format!("{name}: somebody had paused it before."),
     }))
 }
@@ -202,7 +204,7 @@ pub(in crate::pages) async fn resume(visit: Arc<Visit>) -> Result<Answer, Refusa
     let resumed = queues::resume(&mut *visit.connect().await?, &scope, &visit.identity()).await?;
     visit.site.wake_workers().await;
     Ok(visit.done(match (resumed.was_paused, resumed.remaining) {
-        (true, None) => format!("{name}: resumed."),
+        (true, None) => format!("{name}: resumed. Pause takes this back."),
         (true, Some(_)) => format!("{name}: resumed, but another pause remains."),
         (false, _) => format!("{name}: was not paused."),
     }))
@@ -220,7 +222,7 @@ pub(in crate::pages) async fn limit(visit: Arc<Visit>) -> Result<Answer, Refusal
     };
     let mut conn = visit.connect().await?;
     queues::change_limits(&mut conn, &name, change, None, &visit.identity()).await?;
-    Ok(visit.done(format!("Queue {name}: the limits are set.")))
+    Ok(visit.done(format!("Queue {name}: the limits are set. What they were is in the audit log.")))
 }
 
 fn setting<T: FromStr<Err = InvalidLimit>>(visit: &Visit, field: &str) -> Result<T, Refusal> {

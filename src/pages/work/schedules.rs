@@ -139,7 +139,7 @@ pub(in crate::pages) async fn pause(visit: Arc<Visit>) -> Result<Answer, Refusal
     let name = visit.parameter("name");
     let actor = visit.actor()?;
     schedules::pause(&mut *visit.connect().await?, name, &actor, Mode::Commit).await?;
-    Ok(visit.done(format!("Schedule {name} is paused.")))
+    Ok(visit.done(format!("Schedule {name} is paused. Resume takes this back.")))
 }
 
 /// Lets it tick again.
@@ -147,5 +147,5 @@ pub(in crate::pages) async fn resume(visit: Arc<Visit>) -> Result<Answer, Refusa
     let name = visit.parameter("name");
     let mut conn = visit.connect().await?;
     schedules::resume(&mut conn, name, &visit.identity(), Mode::Commit).await?;
-    Ok(visit.done(format!("Schedule {name} ticks again.")))
+    Ok(visit.done(format!("Schedule {name} ticks again. Pause takes this back.")))
 }

@@ -89,8 +89,7 @@ pub(in crate::pages) async fn drain(visit: Arc<Visit>) -> Result<Answer, Refusal
         WorkerDrain::WouldBeAsked
         | WorkerDrain::Requested
         | WorkerDrain::Ended
-        | WorkerDrain::NotInTime => {
-            Ok(visit.done("The worker was asked to finish its jobs and end."))
-        }
+        | WorkerDrain::NotInTime => Ok(visit
+            .done("The worker was asked to finish its jobs and end. Another one takes its place.")),
     }
 }

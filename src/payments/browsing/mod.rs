@@ -15,14 +15,10 @@ pub mod accounts;
 pub mod orders;
 pub mod transactions;
 
-use time::Duration;
+use super::transactions::SLACK;
 
 /// The most rows that one page looks at.
 pub const MAX_LOOKED_AT: i64 = 10_000;
-
-/// Ids rise with the time at which rows are made, but for transactions that are open at the same
-/// time: those differ by less than this.
-const SLACK: Duration = Duration::minutes(5);
 
 /// A page of something.
 #[derive(Clone, Debug)]

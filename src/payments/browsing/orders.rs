@@ -1,11 +1,10 @@
 //! Orders of all users, newest first.
 
 use sqlx::{PgConnection, Postgres, QueryBuilder};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{MAX_LOOKED_AT, Page, SLACK};
-use crate::ids::{AccountId, OrderId};
+use crate::ids::{AccountId, OrderId, first_uuid_at};
 use crate::money::Currency;
 use crate::payments::LedgerError;
 use crate::payments::orders::{Filter, Order, Row, Side};
@@ -99,10 +98,10 @@ fn push_arm(
     }
     // Ids begin with the time of their making.
     if let Some(from) = filter.created_from.and_then(|it| it.checked_sub(SLACK)) {
-        query.push(" and id >= ").push_bind(first_id_at(from));
+        query.push(" and id >= ").push_bind(first_uuid_at(from));
     }
     if let Some(until) = filter.created_before.and_then(|it| it.checked_add(SLACK)) {
-        query.push(" and id < ").push_bind(first_id_at(until));
+        query.push(" and id < ").push_bind(first_uuid_at(until));
     }
     query.push(" order by id desc limit ").push_bind(MAX_LOOKED_AT);
 }
@@ -123,29 +122,5 @@ fn push_rest(query: &mut QueryBuilder<Postgres>, filter: &Filter, currency: Opti
     }
     if let Some(before) = filter.created_before {
         query.push(" and created_at < ").push_bind(before);
-    }
-}
-
-/// The least UUID of version 7 of this moment: 48 bits of milliseconds, and zeros.
-fn first_id_at(moment: OffsetDateTime) -> Uuid {
-    let millis = moment.unix_timestamp_nanos().max(0) / 1_000_000;
-    Uuid::from_u128(u128::try_from(millis).unwrap_or_default() << 80)
-}
-
-#[cfg(test)]
-mod tests {
-    use time::macros::datetime;
-    use uuid::{NoContext, Timestamp};
-
-    use super::*;
-
-    #[test]
-    fn ids_of_a_moment_begin_with_the_first_one() {
-        let moment = datetime!(2026-11-21 8:00 UTC);
-        let secs = u64::try_from(moment.unix_timestamp()).unwrap();
-        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, secs, 0));
-        assert!(first_id_at(moment) < id);
-        assert!(first_id_at(moment + time::Duration::MILLISECOND) > id);
-        assert!(first_id_at(datetime!(1960-01-01 0:00 UTC)).is_nil());
     }
 }

@@ -1,11 +1,12 @@
 //! Transactions, newest first.
 
 use sqlx::{PgConnection, Postgres, QueryBuilder};
-use time::OffsetDateTime;
 
-use super::{MAX_LOOKED_AT, Page, SLACK};
+use super::{MAX_LOOKED_AT, Page};
 use crate::ids::TransactionId;
-use crate::payments::transactions::{Filter, Row, Status, Transaction, TransactionError};
+use crate::payments::transactions::{
+    Filter, Row, Status, Transaction, TransactionError, ids_between,
+};
 
 /// The newest transactions that match, at most `limit` of those older than `before`.
 ///
@@ -44,14 +45,8 @@ impl<'a> Walk<'a> {
         filter: &'a Filter,
         before: Option<TransactionId>,
     ) -> sqlx::Result<Self> {
-        let mut walk = Self { filter, from: 0, before: before.map_or(i64::MAX, |id| id.0) };
-        if let Some(from) = filter.created_from.and_then(|it| it.checked_sub(SLACK)) {
-            walk.from = first_since(&mut *conn, from).await?;
-        }
-        if let Some(until) = filter.created_before.and_then(|it| it.checked_add(SLACK)) {
-            walk.before = walk.before.min(first_since(conn, until).await?);
-        }
-        Ok(walk)
+        let (from, end) = ids_between(conn, filter).await?;
+        Ok(Self { filter, from, before: before.map_or(end, |id| id.0.min(end)) })
     }
 
     /// The beginning of a statement, with these rows as `looked_at`.
@@ -119,33 +114,4 @@ fn push_rest(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(before) = filter.created_before {
         query.push(" and created_at < ").push_bind(before);
     }
-}
-
-/// The first id at or after a moment, or one more than the last: by halving the range of ids, as
-/// the index over `created_at` would read every row since then.
-async fn first_since(conn: &mut PgConnection, moment: OffsetDateTime) -> sqlx::Result<i64> {
-    let first = sqlx::query_scalar::<_, i64>(
-        "
-        with recursive halves (low, high, step) as (
-          select 0::bigint, coalesce(max(id), 0) + 1, 0 from payments.transactions
-          union all
-          select
-            case when found.created_at < $1 then found.id else low end,
-            case when found.created_at < $1 then high else middle end,
-            step + 1
-          from halves
-          cross join lateral (select (low + high) / 2) as half (middle)
-          left join lateral (
-            select id, created_at
-            from payments.transactions
-            where id >= middle and id < high
-            order by id
-            limit 1
-          ) as found on true
-          where high - low > 1
-        )
-        select high from halves order by step desc limit 1
-        ",
-    );
-    first.bind(moment).fetch_one(conn).await
 }

@@ -1,6 +1,6 @@
 //! Invariants of orders and their holds.
 
-use crate::invariants::{Invariant, Weight};
+use crate::invariants::{Invariant, Recent, Weight};
 
 /// The invariants of orders and wallets.
 pub const INVARIANTS: &[Invariant] = &[
@@ -35,6 +35,40 @@ const COMPLETED_HAVE_ONE_TRANSFER: Invariant = Invariant {
         where order_id is not null
         group by order_id
         having count(*) > 1",
+    recent: Recent::Query(
+        "
+        with given as (
+          select id from payments.orders where id >= {since_id}
+          union
+          select order_id from payments.transfers
+          where id >= {since_id} and order_id is not null
+          union
+          select case
+              -- What no program could have read, another check finds.
+              when args ->> 'order' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                then (args ->> 'order')::uuid
+            end
+          from queue.finished_jobs
+          where kind in ('execute_bank_order', 'execute_transfer') and finished_at >= {since}
+        )
+        select format('%s %s', executed.kind, executed.id)
+        from given
+        join payments.orders as executed on executed.id = given.id
+        left join payments.transfers as transfer on transfer.order_id = executed.id
+        where executed.status = 'COMPLETED'
+          and (
+            transfer.amount = executed.amount
+            and transfer.currency = executed.currency
+            and transfer.source_account_id = executed.source_account_id
+            and transfer.destination_account_id = executed.destination_account_id
+          ) is not true
+        union all
+        select format('order %s', order_id)
+        from payments.transfers
+        where order_id in (select id from given)
+        group by order_id
+        having count(*) > 1",
+    ),
 };
 
 /// Protects G7: a failed order moved nothing, and one that is not finished has not moved anything
@@ -51,6 +85,15 @@ const OTHERS_HAVE_NONE: Invariant = Invariant {
         left join payments.orders as executed on executed.id = transfer.order_id
         where transfer.order_id is not null
           and (executed.status = 'COMPLETED') is not true",
+    recent: Recent::Query(
+        "
+        select format('transfer %s of order %s', transfer.id, transfer.order_id)
+        from payments.transfers as transfer
+        left join payments.orders as executed on executed.id = transfer.order_id
+        where transfer.id >= {since_id}
+          and transfer.order_id is not null
+          and (executed.status = 'COMPLETED') is not true",
+    ),
 };
 
 /// Protects G7 and users: nothing is held for an order that is finished, and nothing that an
@@ -72,6 +115,27 @@ const HOLDS_ARE_UNFINISHED_ORDERS: Invariant = Invariant {
           group by source_account_id
         ) as unfinished on unfinished.source_account_id = account.id
         where account.held <> coalesce(unfinished.amount, 0)",
+    recent: Recent::Query(
+        "
+        select format('account %s holds %s, its orders %s', account.id, account.held,
+          coalesce(unfinished.amount, 0))
+        from payments.accounts as account
+        left join lateral (
+          select sum(amount) as amount
+          from payments.orders
+          where source_account_id = account.id
+            and kind <> 'deposit'
+            and status in ('PENDING', 'PROCESSING')
+        ) as unfinished on true
+        where account.held <> coalesce(unfinished.amount, 0)
+          and (
+            account.held <> 0
+            or account.id in (
+              select source_account_id from payments.orders
+              where id >= {since_id} and kind <> 'deposit'
+            )
+          )",
+    ),
 };
 
 /// Protects G3: what was given once is given back at most once, whole, to whom it came from.
@@ -100,6 +164,30 @@ const REFUNDS_FIT: Invariant = Invariant {
         where refund_of is not null
         group by refund_of
         having count(*) > 1",
+    recent: Recent::Query(
+        "
+        select format('refund %s of %s', refund.id, refund.refund_of)
+        from payments.orders as refund
+        left join payments.orders as original on original.id = refund.refund_of
+        where refund.id >= {since_id}
+          and refund.kind = 'refund'
+          and (
+            original.kind = 'transfer'
+            and original.status = 'COMPLETED'
+            and original.amount = refund.amount
+            and original.currency = refund.currency
+            and original.source_account_id = refund.destination_account_id
+            and original.destination_account_id = refund.source_account_id
+          ) is not true
+        union all
+        select format('transfer %s', refund_of)
+        from payments.orders
+        where refund_of in (
+          select refund_of from payments.orders where id >= {since_id}
+        )
+        group by refund_of
+        having count(*) > 1",
+    ),
 };
 
 /// Protects users: money leaves a wallet only by its owner's order, and comes in from the bank only
@@ -126,4 +214,23 @@ const OWNERS_PAY_FROM_THEIR_WALLETS: Invariant = Invariant {
           and source.currency = given.currency
           and destination.currency = given.currency
         ) is not true",
+    recent: Recent::Query(
+        "
+        select format('%s %s', given.kind, given.id)
+        from payments.orders as given
+        left join payments.accounts as source on source.id = given.source_account_id
+        left join payments.accounts as destination on destination.id = given.destination_account_id
+        where given.id >= {since_id}
+          and (
+          case given.kind
+            when 'deposit'
+              then source.kind = 'bank' and destination.owner_id = given.owner_id
+            when 'withdrawal'
+              then source.owner_id = given.owner_id and destination.kind = 'bank'
+            else source.owner_id = given.owner_id and destination.kind = 'wallet'
+          end
+          and source.currency = given.currency
+          and destination.currency = given.currency
+        ) is not true",
+    ),
 };

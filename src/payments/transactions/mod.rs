@@ -9,8 +9,8 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 pub use self::intake::{Intake, intake};
-pub(super) use self::reading::Row;
 pub use self::reading::{Filter, find, find_by_number, list, unsettled_among};
+pub(super) use self::reading::{Row, SLACK, ids_between};
 pub use self::recording::{Recorded, record_many};
 
 use crate::ids::TransactionId;

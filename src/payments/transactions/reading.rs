@@ -1,12 +1,18 @@
 //! Reading: one transaction by its id, or many by a filter.
 
+use std::ops::Range;
+
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::{Status, Transaction, TransactionError};
 use crate::ids::TransactionId;
 use crate::money::{Currency, Money};
+
+/// Ids rise with the time at which rows are made, but for those that are made at the same moment,
+/// and for a clock that is set: by less than this.
+pub(in crate::payments) const SLACK: Duration = Duration::minutes(1);
 
 /// The filter of [`list`]; every part that is set must match.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -119,17 +125,19 @@ pub async fn list(
         Some(before) => before,
         None => TransactionId(last_final(&mut *conn).await? + 1),
     };
+    let (from, end) = ids_between(&mut *conn, filter).await?;
+    let ids = from..before.0.min(end);
     let mut query = QueryBuilder::<Postgres>::new("");
     match &filter.account {
-        None => push_select(&mut query, filter, None, before, limit),
+        None => push_select(&mut query, filter, None, &ids, limit),
         Some(account) => {
             // Each arm walks its own index from the newest id down; an `or` over both columns would
             // read every row of the account and sort them. `union` drops the transaction that an
             // account sent to itself.
             query.push("select * from ((");
-            push_select(&mut query, filter, Some(("source_account", account)), before, limit);
+            push_select(&mut query, filter, Some(("source_account", account)), &ids, limit);
             query.push(") union (");
-            push_select(&mut query, filter, Some(("destination_account", account)), before, limit);
+            push_select(&mut query, filter, Some(("destination_account", account)), &ids, limit);
             query.push(")) either_side order by id desc limit ").push_bind(i64::from(limit));
         }
     }
@@ -182,7 +190,7 @@ fn push_select(
     query: &mut QueryBuilder<Postgres>,
     filter: &Filter,
     side: Option<(&'static str, &String)>,
-    TransactionId(before): TransactionId,
+    ids: &Range<i64>,
     limit: u16,
 ) {
     query.push(
@@ -210,6 +218,51 @@ fn push_select(
     if let Some(before) = filter.created_before {
         query.push(" and created_at < ").push_bind(before);
     }
-    query.push(" and id < ").push_bind(before);
+    query.push(" and id >= ").push_bind(ids.start).push(" and id < ").push_bind(ids.end);
     query.push(" order by id desc limit ").push_bind(i64::from(limit));
+}
+
+/// The ids between which the transactions of the filter's time are: from the first on, to before
+/// the second.
+pub(in crate::payments) async fn ids_between(
+    conn: &mut PgConnection,
+    filter: &Filter,
+) -> sqlx::Result<(i64, i64)> {
+    let mut ids = (0, i64::MAX);
+    if let Some(from) = filter.created_from.and_then(|it| it.checked_sub(SLACK)) {
+        ids.0 = first_since(&mut *conn, from).await?;
+    }
+    if let Some(until) = filter.created_before.and_then(|it| it.checked_add(SLACK)) {
+        ids.1 = first_since(conn, until).await?;
+    }
+    Ok(ids)
+}
+
+/// The first id at or after a moment, or one more than the last: by halving the range of ids, as
+/// the index over `created_at` would read every row since then.
+async fn first_since(conn: &mut PgConnection, moment: OffsetDateTime) -> sqlx::Result<i64> {
+    let first = sqlx::query_scalar::<_, i64>(
+        "
+        with recursive halves (low, high, step) as (
+          select 0::bigint, coalesce(max(id), 0) + 1, 0 from payments.transactions
+          union all
+          select
+            case when found.created_at < $1 then found.id else low end,
+            case when found.created_at < $1 then high else middle end,
+            step + 1
+          from halves
+          cross join lateral (select (low + high) / 2) as half (middle)
+          left join lateral (
+            select id, created_at
+            from payments.transactions
+            where id >= middle and id < high
+            order by id
+            limit 1
+          ) as found on true
+          where high - low > 1
+        )
+        select high from halves order by step desc limit 1
+        ",
+    );
+    first.bind(moment).fetch_one(conn).await
 }

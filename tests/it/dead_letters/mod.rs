@@ -148,13 +148,18 @@ impl World {
     /// Tells if `app verify` finds nothing broken.
     async fn holds(&self) -> bool {
         let mut conn = self.pool().acquire().await.unwrap();
-        verify::verify(&mut conn, Duration::from_secs(60)).await.unwrap().holds()
+        verify::verify(&mut conn, verify::Scope::Everything, Duration::from_secs(60))
+            .await
+            .unwrap()
+            .holds()
     }
 
     /// `app verify` finds nothing broken: no hold is left behind, nothing is executed twice.
     async fn verify(&self) {
         let mut conn = self.pool().acquire().await.unwrap();
-        let report = verify::verify(&mut conn, Duration::from_secs(60)).await.unwrap();
+        let report = verify::verify(&mut conn, verify::Scope::Everything, Duration::from_secs(60))
+            .await
+            .unwrap();
         let broken = report.findings().iter().filter(|finding| finding.violations > 0);
         let broken: Vec<_> = broken.map(|it| (it.invariant.name, &it.samples)).collect();
         assert!(report.holds(), "{broken:?}");

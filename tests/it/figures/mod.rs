@@ -3,6 +3,7 @@
 mod activity;
 mod documented;
 mod export;
+mod imbalance;
 mod scrape;
 
 /// The value of the sample that begins with this series, `name{labels}`; none when it is not there.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use surety::metrics::{Format, Metrics};
-use surety::operations::figures;
+use surety::operations::figures::{self, LedgerMark};
 use surety_postgres::testing::Proxy;
 
 use super::value;
@@ -142,7 +142,7 @@ async fn the_series_of_a_large_system_are_few() {
     .unwrap();
     let mut conn = db.pool.acquire().await.unwrap();
     let metrics = Metrics::new();
-    let families = figures::sample(&mut conn).await.unwrap();
+    let families = figures::sample(&mut conn, &mut LedgerMark::default()).await.unwrap();
     metrics.collect(move || families.clone());
 
     let text = Format::Text.write(&metrics.gather()).text;

@@ -64,26 +64,26 @@ const RULES: &[(&str, Rule)] = &[
     ("list_transfers", Rule::Users),
     ("get_transfer", Rule::OwnerAndStaff),
     ("refund_transfer", Rule::Mover),
-    ("create_webhook_endpoint", Rule::Callers),
+    ("create_webhook_endpoint", Rule::NoViewers),
     ("list_webhook_endpoints", Rule::Callers),
     ("get_webhook_endpoint", Rule::OwnerAndStaff),
-    ("change_webhook_endpoint", Rule::OwnerAndStaff),
-    ("delete_webhook_endpoint", Rule::OwnerAndStaff),
-    ("rotate_webhook_secret", Rule::OwnerAndStaff),
+    ("change_webhook_endpoint", Rule::OwnerAndOperators),
+    ("delete_webhook_endpoint", Rule::OwnerAndOperators),
+    ("rotate_webhook_secret", Rule::OwnerAndOperators),
     ("list_webhook_event_types", Rule::Anybody),
-    ("test_webhook_endpoint", Rule::OwnerAndStaff),
+    ("test_webhook_endpoint", Rule::OwnerAndOperators),
     ("list_deliveries", Rule::OwnerAndStaff),
     ("get_delivery", Rule::OwnerAndStaff),
-    ("retry_delivery", Rule::OwnerAndStaff),
-    ("replay_deliveries", Rule::OwnerAndStaff),
+    ("retry_delivery", Rule::OwnerAndOperators),
+    ("replay_deliveries", Rule::OwnerAndOperators),
     ("get_replay", Rule::OwnerAndStaff),
-    ("cancel_replay", Rule::OwnerAndStaff),
+    ("cancel_replay", Rule::OwnerAndOperators),
     ("list_failures", Rule::Staff),
     ("get_failure", Rule::Staff),
-    ("start_operation", Rule::Staff),
+    ("start_operation", Rule::Operators),
     ("list_operations", Rule::Staff),
     ("get_operation", Rule::Staff),
-    ("cancel_operation", Rule::Staff),
+    ("cancel_operation", Rule::Operators),
     ("list_conflicts", Rule::Staff),
     ("get_conflict", Rule::Staff),
     ("resolve_conflict", Rule::Admins),
@@ -94,35 +94,35 @@ const RULES: &[(&str, Rule)] = &[
     ("list_jobs", Rule::Staff),
     ("get_job", Rule::Staff),
     ("enqueue_job", Rule::Admins),
-    ("run_job_now", Rule::Staff),
+    ("run_job_now", Rule::Operators),
     ("retry_job", Rule::Admins),
-    ("cancel_job", Rule::Staff),
-    ("discard_job", Rule::Staff),
-    ("edit_job", Rule::Staff),
+    ("cancel_job", Rule::Operators),
+    ("discard_job", Rule::Operators),
+    ("edit_job", Rule::Operators),
     ("reveal_job_args", Rule::Admins),
     ("list_queues", Rule::Staff),
     ("get_queue", Rule::Staff),
-    ("pause_queue", Rule::Staff),
-    ("resume_queue", Rule::Staff),
-    ("drain_queue", Rule::Staff),
-    ("pause_all_queues", Rule::Staff),
-    ("resume_all_queues", Rule::Staff),
+    ("pause_queue", Rule::Operators),
+    ("resume_queue", Rule::Operators),
+    ("drain_queue", Rule::Operators),
+    ("pause_all_queues", Rule::Operators),
+    ("resume_all_queues", Rule::Operators),
     ("get_queue_limits", Rule::Staff),
-    ("change_queue_limits", Rule::Staff),
-    ("clear_queue_limits", Rule::Staff),
+    ("change_queue_limits", Rule::Operators),
+    ("clear_queue_limits", Rule::Operators),
     ("list_blocked_keys", Rule::Staff),
     ("unblock_queue_key", Rule::Admins),
     ("list_schedules", Rule::Staff),
     ("get_schedule", Rule::Staff),
-    ("pause_schedule", Rule::Staff),
-    ("resume_schedule", Rule::Staff),
-    ("run_schedule", Rule::Staff),
+    ("pause_schedule", Rule::Operators),
+    ("resume_schedule", Rule::Operators),
+    ("run_schedule", Rule::Operators),
     ("list_workers", Rule::Staff),
     ("get_worker", Rule::Staff),
-    ("drain_worker", Rule::Staff),
+    ("drain_worker", Rule::Operators),
     ("get_overview", Rule::Staff),
     ("get_health_report", Rule::Staff),
-    ("start_verification", Rule::Staff),
+    ("start_verification", Rule::Operators),
     ("list_verifications", Rule::Staff),
     ("get_verification", Rule::Staff),
     ("list_audit_entries", Rule::Staff),
@@ -151,8 +151,12 @@ enum Rule {
     People,
     /// Every known caller who is a user, or acts for one.
     Users,
+    /// Every known caller but viewers.
+    NoViewers,
     /// The owner of what the path names, and who reads everything.
     OwnerAndStaff,
+    /// The same, but viewers only see it.
+    OwnerAndOperators,
     /// The owner of what the path names: others of the role user do not see it, staff may not.
     Owner,
     /// The owner of what the path or the body names: nobody else sees it there, whoever he is, and
@@ -160,8 +164,10 @@ enum Rule {
     Mover,
     /// As [`Rule::Owner`], but no API key.
     OwnerInPerson,
-    /// Operators and admins.
+    /// Viewers, operators and admins.
     Staff,
+    /// Operators and admins.
+    Operators,
     /// Admins.
     Admins,
 }
@@ -179,13 +185,15 @@ enum Caller {
     OtherUsersKey,
     TheOwner,
     OwnersKey,
+    AViewer,
+    ViewerKey,
     AnOperator,
     OperatorKey,
     AnAdmin,
     AdminKey,
 }
 
-const CALLERS: [Caller; 14] = [
+const CALLERS: [Caller; 16] = [
     Anonymous,
     InvalidToken,
     ExpiredSession,
@@ -196,6 +204,8 @@ const CALLERS: [Caller; 14] = [
     OtherUsersKey,
     TheOwner,
     OwnersKey,
+    AViewer,
+    ViewerKey,
     AnOperator,
     OperatorKey,
     AnAdmin,
@@ -227,23 +237,29 @@ impl Rule {
         if is_stranger {
             return Class::Unknown;
         }
-        let is_key = matches!(caller, OtherUsersKey | OwnersKey | OperatorKey | AdminKey);
+        let is_key =
+            matches!(caller, OtherUsersKey | OwnersKey | ViewerKey | OperatorKey | AdminKey);
         let is_owner = matches!(caller, TheOwner | OwnersKey);
         let is_admin = matches!(caller, AnAdmin | AdminKey);
-        let is_staff = is_admin || matches!(caller, AnOperator | OperatorKey);
-        let is_user = !matches!(caller, OperatorKey | AdminKey);
+        let is_operator = is_admin || matches!(caller, AnOperator | OperatorKey);
+        let is_viewer = matches!(caller, AViewer | ViewerKey);
+        let is_staff = is_operator || is_viewer;
+        let is_user = !matches!(caller, ViewerKey | OperatorKey | AdminKey);
         let only = |may: bool| if may { Class::LetIn } else { Class::Forbidden };
         let unless_foreign = |class| if is_owner || is_staff { class } else { Class::Absent };
         match self {
             Self::Anybody | Self::Callers => Class::LetIn,
             Self::People => only(!is_key),
             Self::Users => only(is_user),
+            Self::NoViewers => only(!is_viewer),
             Self::OwnerAndStaff => unless_foreign(Class::LetIn),
+            Self::OwnerAndOperators => unless_foreign(only(!is_viewer)),
             Self::Owner => unless_foreign(only(is_owner)),
             Self::Mover if is_user && !is_owner => Class::Absent,
             Self::Mover => only(is_user),
             Self::OwnerInPerson => unless_foreign(only(is_owner && !is_key)),
             Self::Staff => only(is_staff),
+            Self::Operators => only(is_operator),
             Self::Admins => only(is_admin),
         }
     }
@@ -414,7 +430,7 @@ async fn conflict(api: &TestApi) -> i64 {
 
 /// An endpoint of the owner's with a delivery and a replay.
 async fn endpoint_of(api: &TestApi, owner: UserId) -> (EndpointId, String, JobId) {
-    let (guard, by) = (Guard::new(Reach::PrivateToo), Identity::command_line("test"));
+    let (guard, by) = (Guard::new(Reach::PrivateToo).into(), Identity::command_line("test"));
     let change =
         EndpointChange { url: Some("http://127.0.0.1:9/".to_owned()), ..EndpointChange::default() };
     let made = endpoints::create(&api.pool, &guard, Some(owner), change, &by).await.unwrap();
@@ -442,6 +458,7 @@ async fn credentials(
     owner: UserId,
 ) -> Option<String> {
     let role = match caller {
+        AViewer => Role::Viewer,
         AnOperator => Role::Operator,
         AnAdmin => Role::Admin,
         _ => Role::User,
@@ -449,6 +466,7 @@ async fn credentials(
     let acts_as = match caller {
         OwnersKey => ActsAs::User(owner),
         OtherUsersKey => ActsAs::User(user(conn, hash, Role::User).await),
+        ViewerKey => ActsAs::Viewer,
         OperatorKey => ActsAs::Operator,
         _ => ActsAs::Admin,
     };
@@ -456,7 +474,7 @@ async fn credentials(
         Anonymous => None,
         InvalidToken => Some("eyJhbGciOiJub25lIn0.e30.".to_owned()),
         // A second admin each, so that no request is about the last one.
-        OtherUser | AnOperator | AnAdmin => {
+        OtherUser | AViewer | AnOperator | AnAdmin => {
             let other = user(conn, hash, role).await;
             Some(token(conn, hash, other).await)
         }
@@ -471,7 +489,8 @@ async fn credentials(
             sqlx::query(end).bind(admin).execute(conn).await.unwrap();
             Some(token)
         }
-        RevokedKey | ExpiredKey | OwnersKey | OtherUsersKey | OperatorKey | AdminKey => {
+        RevokedKey | ExpiredKey | OwnersKey | OtherUsersKey | ViewerKey | OperatorKey
+        | AdminKey => {
             let (key, secret) = api_keys::create(conn, "test", acts_as, None).await.unwrap();
             let end = match caller {
                 RevokedKey => "update identity.api_keys set revoked_at = now() where id = $1",

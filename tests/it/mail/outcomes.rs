@@ -218,3 +218,35 @@ async fn an_address_is_hidden_where_jobs_are_shown() {
     assert!(status.success() && said.contains(SendTransactionEmail::KIND), "{said}");
     assert!(said.contains("15.00") && !said.contains("ada@example.com"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_whose_job_is_cancelled_or_discarded_has_failed_for_that_reason() {
+    for (end, reason) in [
+        ("select queue.cancel($1, 'ada', 'why')", "job-cancelled"),
+        ("select queue.discard_waiting(array[$1], 'ada', 'why')", "job-discarded"),
+    ] {
+        let post = Post::new().await;
+        let job = deposit(ada());
+        let id = post.enqueue(&job).await;
+        sqlx::query(end).bind(id.0).execute(post.pool()).await.unwrap();
+
+        assert_eq!(post.record(&job).await, ("failed", Some(reason.to_owned()), 0));
+        // Asked for again, it is sent, and the record says so.
+        post.enqueue(&job).await;
+        post.run().await;
+        assert_eq!(post.record(&job).await, ("sent", None, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_was_sent_stays_sent_whatever_ends_a_second_job() {
+    let post = Post::new().await;
+    let job = deposit(ada());
+    post.enqueue(&job).await;
+    post.run().await;
+    let second = post.enqueue(&job).await;
+    let cancel = "select queue.cancel($1, 'ada', 'why')";
+    sqlx::query(cancel).bind(second.0).execute(post.pool()).await.unwrap();
+
+    assert_eq!(post.record(&job).await, ("sent", None, 1));
+}

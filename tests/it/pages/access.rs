@@ -75,7 +75,7 @@ async fn who_may_not_see_the_pages_is_told_so_and_signed_out_again() {
     let fields = [("email", user.email.as_str()), ("password", PASSWORD)];
     let answer = Visitor::new(&api).sign_in(&fields).await;
     assert_eq!(answer.status, 403);
-    assert!(answer.text.contains("for operators"), "{}", answer.text);
+    assert!(answer.text.contains("for viewers, operators"), "{}", answer.text);
     assert_eq!(api.count(sessions).await, before);
 
     let wrong = [("email", user.email.as_str()), ("password", "wrong")];

@@ -79,13 +79,13 @@ async fn a_job_is_run_now_cancelled_and_discarded() {
             "cancel",
             "job.cancel",
             "select count(*) from queue.all_jobs where state = 'cancelled'",
-            "is cancelled",
+            "is cancelled, and will not run again",
         ),
         (
             "discard",
             "job.discard",
             "select count(*) from queue.all_jobs where state = 'discarded'",
-            "is discarded",
+            "is discarded. Retry takes this back",
         ),
     ] {
         let job = enqueue(&api, "send_notice").await;
@@ -173,4 +173,55 @@ async fn arguments_are_revealed_to_admins_after_an_entry_in_the_audit_log() {
     assert_eq!(revealed.status, 200, "{revealed:?}");
     assert!(revealed.text.contains("<pre>{}</pre>"), "{}", revealed.text);
     assert_eq!(audited(&api).await.1, "job.reveal");
+}
+
+/// The version that the form on the page of a job is for.
+fn version(page: &str) -> String {
+    let (_, rest) = page.split_once(r#"name="version" value=""#).expect("the form is there");
+    rest.split('"').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_arguments_of_a_job_are_edited_once_by_whoever_saw_them() {
+    let api = TestApi::start().await;
+    let mut visitor = Visitor::with_key(&api, &key(&api, ActsAs::Operator).await).await;
+    let job = enqueue(&api, "send_report").await;
+    let set = "update queue.jobs set args = '{\"to\": \"</textarea><b>\", \"n\": 1.10}'";
+    sqlx::raw_sql(set).execute(&api.pool).await.unwrap();
+    let page = format!("/ui/jobs/{job}");
+    let shown = visitor.get(&page).await.text;
+    assert!(shown.contains("&#60;/textarea&#62;&#60;b&#62;"), "{shown}");
+    let version = version(&shown);
+
+    let path = format!("{page}/args");
+    let sent = async |visitor: &mut Visitor<'_>, args: &str| {
+        let back = ("back", page.as_str());
+        let fields = [("reason", "a typo"), ("version", version.as_str()), ("args", args), back];
+        visitor.act(&page, &path, &fields).await
+    };
+    let wrong = sent(&mut visitor, "{\"to\"}").await;
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.text.contains("The arguments are no JSON"), "{}", wrong.text);
+    let done = sent(&mut visitor, "{\r\n  \"to\": \"ann\",\r\n  \"n\": 1.10\r\n}").await;
+    assert_eq!((done.status, done.header("location")), (303, page.as_str()), "{done:?}");
+    let args = "select args::text from queue.jobs";
+    let args: String = sqlx::query_scalar(args).fetch_one(&api.pool).await.unwrap();
+    assert_eq!(args, r#"{"n": 1.10, "to": "ann"}"#);
+    let (_, action, reason) = audited(&api).await;
+    assert_eq!((action.as_str(), reason.as_deref()), ("job.edit", Some("a typo")));
+    let after = visitor.get(&page).await.text;
+    assert!(after.contains("has other arguments"), "it is told: {after}");
+    assert!(after.contains("edit it again to take this back"), "and how it is undone: {after}");
+
+    let late = sent(&mut visitor, "{\"to\": \"bob\"}").await;
+    assert_eq!(late.status, 412, "it was for the arguments of before: {late:?}");
+}
+
+#[tokio::test]
+async fn a_job_about_money_has_no_form_for_its_arguments() {
+    let api = TestApi::start_with_open_pages().await;
+    api.post(crate::support::event("txn_1")).await;
+    let job = api.count("select id from queue.jobs").await;
+    let page = api.get(&format!("/ui/jobs/{job}")).await.text;
+    assert!(!page.contains(r#"name="args""#), "{page}");
 }

@@ -3,6 +3,7 @@
 mod access;
 mod actions;
 mod browsing;
+mod files;
 mod forms;
 mod money;
 mod pages_shown;

@@ -101,7 +101,7 @@ async fn what_an_endpoint_answered_is_shown_as_text_and_sent_again() {
     let back = [("back", delivery.as_str())];
     let sent = visitor.act(&delivery, &format!("{delivery}/retry"), &back).await;
     assert_eq!((sent.status, sent.header("location")), (303, delivery.as_str()), "{sent:?}");
-    has(&visitor.get(&delivery).await, &["It is sent again.", "Pending"]);
+    has(&visitor.get(&delivery).await, &["The delivery is sent again.", "Pending"]);
     let again = visitor.act("/ui/endpoints", &format!("{delivery}/retry"), &back).await;
     assert!((400..500).contains(&again.status), "it is on its way: {again:?}");
 }

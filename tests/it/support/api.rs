@@ -7,10 +7,11 @@ use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use surety::deliveries::Reach;
+use surety::deliveries::{Guard, Reach};
 use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
 use surety::metrics::Metrics;
+use surety::operations::endpoints::{EndpointSecrets, Safeguards};
 use surety::serve::{self, ApiArgs, Entry, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -85,6 +86,16 @@ impl TestApi {
         this
     }
 
+    /// An API on a new database that seals the secrets of endpoints with these keys.
+    pub(crate) async fn start_sealing(keys: &str) -> Self {
+        let db = TestDb::new().await;
+        let secrets = EndpointSecrets::new(Some(keys.parse().unwrap()));
+        let settings = (Audience::ThisMachine, Entry::SignIn, secrets);
+        let mut this = Self::start_as(settings, db.pool.clone(), |_| {}).await;
+        this.db = Some(db);
+        this
+    }
+
     /// An API on this database.
     pub(crate) async fn start_on(pool: PgPool, change: impl FnOnce(&mut ApiArgs)) -> Self {
         Self::start_for(Audience::ThisMachine, pool, change).await
@@ -93,7 +104,7 @@ impl TestApi {
     /// An API on a new database, with pages that ask for no sign-in.
     pub(crate) async fn start_with_open_pages() -> Self {
         let db = TestDb::new().await;
-        let settings = (Audience::ThisMachine, Entry::Open);
+        let settings = (Audience::ThisMachine, Entry::Open, EndpointSecrets::default());
         let mut this = Self::start_as(settings, db.pool.clone(), |_| {}).await;
         this.db = Some(db);
         this
@@ -103,7 +114,8 @@ impl TestApi {
     pub(crate) async fn start_with_pages_on(url: &str) -> Self {
         let options = PgPoolOptions::new().acquire_timeout(Duration::from_millis(500));
         let pool = options.connect_lazy(url).unwrap();
-        Self::start_as((Audience::ThisMachine, Entry::Open), pool, |_| {}).await
+        let settings = (Audience::ThisMachine, Entry::Open, EndpointSecrets::default());
+        Self::start_as(settings, pool, |_| {}).await
     }
 
     async fn start_for(
@@ -111,11 +123,12 @@ impl TestApi {
         pool: PgPool,
         change: impl FnOnce(&mut ApiArgs),
     ) -> Self {
-        Self::start_as((unsigned, Entry::SignIn), pool, change).await
+        let settings = (unsigned, Entry::SignIn, EndpointSecrets::default());
+        Self::start_as(settings, pool, change).await
     }
 
     async fn start_as(
-        (unsigned, entry): (Audience, Entry),
+        (unsigned, entry, secrets): (Audience, Entry, EndpointSecrets),
         pool: PgPool,
         change: impl FnOnce(&mut ApiArgs),
     ) -> Self {
@@ -127,14 +140,13 @@ impl TestApi {
         let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let reach = Reach::PrivateToo;
         api.sample_interval = Duration::from_millis(200);
         let settings = ServeSettings {
             listener,
             pool: pool.clone(),
             api,
             unsigned,
-            reach,
+            safeguards: Safeguards { guard: Guard::new(Reach::PrivateToo), secrets },
             entry,
             metrics: Metrics::new(),
             metrics_elsewhere: false,

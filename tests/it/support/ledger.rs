@@ -1,5 +1,6 @@
 //! Accounts, transactions and jobs for tests of the money.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use sqlx::{PgConnection, PgPool};
@@ -8,7 +9,7 @@ use surety::jobs::{self, Services, SettleTransaction};
 use surety::money::{Amount, Currency, Money};
 use surety::payments::LedgerError;
 use surety::payments::accounts::{self, ExternalAccount};
-use surety::payments::settlement::{self, Settled};
+use surety::payments::settlement::{self, Posted, Settled};
 use surety::payments::transfers::{self, NewTransfer, Reason, TransferRefusal};
 use surety::queue::JobId;
 use surety::queue::{NewJob, enqueue};
@@ -113,11 +114,29 @@ pub(crate) async fn accepted(
 
 /// Settles in a transaction of its own.
 pub(crate) async fn settle(pool: &PgPool, ids: &[TransactionId]) -> Vec<Settled> {
-    let mut tx = pool.begin().await.unwrap();
-    let (settled, _) = settlement::settle_many(&mut tx, ids).await.unwrap();
-    tx.commit().await.unwrap();
+    let mut refused = HashMap::new();
+    let settled = loop {
+        let mut tx = pool.begin().await.unwrap();
+        match settle_in(&mut tx, ids, &refused).await {
+            Posted::All(settled) => {
+                tx.commit().await.unwrap();
+                break settled;
+            }
+            Posted::Refused(now) => refused.extend(now),
+        }
+    };
     assert_eq!(settled.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids, "in the order asked");
     settled.into_iter().map(|(_, settled)| settled).collect()
+}
+
+/// Settles in this transaction.
+pub(crate) async fn settle_in(
+    conn: &mut PgConnection,
+    ids: &[TransactionId],
+    refused: &HashMap<TransactionId, TransferRefusal>,
+) -> Posted {
+    let settling = settlement::decide(conn, ids, refused).await.unwrap();
+    settling.post(conn).await.unwrap()
 }
 
 /// Runs the application's jobs until none is due.

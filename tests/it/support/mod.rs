@@ -23,6 +23,7 @@ pub(crate) mod doctor;
 pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod money;
+mod otlp_grpc;
 mod otlp_receiver;
 mod person;
 pub(crate) mod prober;

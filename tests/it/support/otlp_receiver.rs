@@ -36,6 +36,30 @@ pub(crate) struct OtlpReceiver {
     received: Arc<Mutex<Received>>,
 }
 
+/// Keeps what the services of gRPC take.
+#[derive(Clone)]
+pub(super) struct Keeper(Arc<Mutex<Received>>);
+
+impl Keeper {
+    pub(super) fn spans(&self, headers: HeaderMap, export: ExportTraceServiceRequest) {
+        let mut received = self.0.lock().unwrap();
+        received.requests.push(headers);
+        received.spans.extend(spans_of(TracesData { resource_spans: export.resource_spans }));
+    }
+
+    pub(super) fn figures(&self, headers: HeaderMap, export: ExportMetricsServiceRequest) {
+        let mut received = self.0.lock().unwrap();
+        received.requests.push(headers);
+        received.figures.extend(figures_of(export));
+    }
+
+    pub(super) fn lines(&self, headers: HeaderMap, export: ExportLogsServiceRequest) {
+        let mut received = self.0.lock().unwrap();
+        received.requests.push(headers);
+        received.lines.extend(lines_of(export));
+    }
+}
+
 #[derive(Default)]
 struct Received {
     spans: Vec<ReceivedSpan>,
@@ -90,6 +114,15 @@ impl OtlpReceiver {
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Received::default()));
         tokio::spawn(accept(listener, Arc::clone(&received)));
+        Self { address, received }
+    }
+
+    /// Listens on a port of its own, by gRPC, with the services of others.
+    pub(crate) async fn start_grpc() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let received = Arc::new(Mutex::new(Received::default()));
+        tokio::spawn(super::otlp_grpc::accept(listener, Keeper(Arc::clone(&received))));
         Self { address, received }
     }
 

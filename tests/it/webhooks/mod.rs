@@ -1,9 +1,12 @@
 //! Webhooks that we send: the whole way from an outcome to whoever wants to hear of it.
 
+mod ended_jobs;
 mod endpoints;
 mod inbox;
 mod kills;
+mod retention;
 mod retries;
+mod sealing;
 mod stream;
 mod whole_way;
 
@@ -12,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use surety::deliveries::{Client, Guard, Limits, Reach, Transport};
 use surety::identity::Role;
-use surety::jobs::{Services, Webhooks};
+use surety::jobs::{EndpointSecrets, Services, Webhooks};
 use surety::queue::WorkerSettings;
 
 use self::inbox::Inbox;
@@ -73,8 +76,14 @@ impl World {
 }
 
 fn worker(api: &TestApi, retries: &str) -> TestWorker {
+    worker_with(api, retries, EndpointSecrets::default())
+}
+
+/// A worker that knows the keys of endpoints' secrets.
+fn worker_with(api: &TestApi, retries: &str, secrets: EndpointSecrets) -> TestWorker {
     let transport = Transport::new(Guard::new(Reach::PrivateToo), Limits::default()).unwrap();
     let webhooks = Webhooks::start(&api.pool, Client::new(transport), retries.parse().unwrap());
+    let webhooks = webhooks.with_secrets(secrets);
     let services = Services { webhooks: Some(webhooks), ..Services::of_database(api.pool.clone()) };
     let poll = Duration::from_millis(50);
     TestWorker::start_with_services(services, WorkerSettings { poll, ..WorkerSettings::default() })
@@ -90,4 +99,12 @@ async fn patch(api: &TestApi, person: &Person, path: &str, body: &Value) -> Answ
 
 async fn delete(api: &TestApi, person: &Person, path: &str) -> Answer {
     send(api.request("DELETE", path).bearer_auth(&person.token)).await
+}
+
+/// Sends a test event to an endpoint, and gives its id.
+async fn test_event(world: &World, endpoint: &str) -> String {
+    let path = format!("/v1/webhook-endpoints/{endpoint}/test");
+    let answer = post(&world.api, &world.operator, &path, &json!({})).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()["event_id"].as_str().unwrap().to_owned()
 }

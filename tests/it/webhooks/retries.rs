@@ -228,11 +228,3 @@ async fn a_replay_sends_what_failed_or_all_since_a_moment_and_counts_first() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
-
-/// Sends a test event, and gives its id.
-async fn test_event(world: &World, endpoint: &str) -> String {
-    let path = format!("/v1/webhook-endpoints/{endpoint}/test");
-    let answer = post(&world.api, &world.operator, &path, &json!({})).await;
-    assert_eq!(answer.status, 202, "{answer:?}");
-    answer.json()["event_id"].as_str().unwrap().to_owned()
-}

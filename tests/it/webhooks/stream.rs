@@ -125,7 +125,7 @@ async fn an_event_that_got_its_number_first_is_not_passed_over_by_who_reads_from
     let db = TestDb::new().await;
     let mut conn = db.pool.acquire().await.unwrap();
     events::reader::begin(&mut conn, READER, events::reader::Start::Beginning).await.unwrap();
-    // The first number of a sequence, and each 32nd after it, comes with a number of the transaction.
+    // The first number of a sequence, and each 32nd after it, comes with a transaction's number.
     record(&mut conn, "first").await;
     // It has its number, and nothing else yet, when the next one is there and taken.
     let slow = sqlx::query(

@@ -7,6 +7,8 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, PgConnection};
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 /// Sample rows shown of those that break an invariant.
 pub const MAX_SAMPLES: i64 = 5;
@@ -27,6 +29,29 @@ pub struct Invariant {
     /// A query with one text column: what breaks the invariant, one row each, in words that lead to
     /// it.
     pub violations: &'static str,
+    /// The same for what is new.
+    pub recent: Recent,
+}
+
+/// The rows that a check looks at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// All that there are.
+    Everything,
+    /// Those that were written since this moment, to the second, and what they belong to.
+    Since(OffsetDateTime),
+}
+
+/// The check of what was written since a moment.
+#[derive(Clone, Copy, Debug)]
+pub enum Recent {
+    /// The whole query: it reads little, however much there is.
+    Whole,
+    /// Another query of the same form. In its text `{since}` stands for the moment, and
+    /// `{since_id}` for the least UUID of version 7 that was made then.
+    Query(&'static str),
+    /// None: all rows are needed to tell.
+    LeftOut,
 }
 
 /// The meaning of rows that the query of an invariant finds.
@@ -52,27 +77,60 @@ pub struct Finding {
 }
 
 impl Invariant {
-    /// Looks for rows that break the invariant.
+    /// Looks for rows that break the invariant, among all that there are.
     ///
     /// # Errors
     ///
     /// When the database refuses, or takes longer than it may.
     pub async fn check(self, conn: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+        self.find(conn, self.violations).await
+    }
+
+    /// Looks for rows that break the invariant, in this scope; none when it is left out there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub async fn check_in(
+        self,
+        conn: &mut PgConnection,
+        scope: Scope,
+    ) -> Result<Option<Finding>, sqlx::Error> {
+        match (scope, self.recent) {
+            (Scope::Everything, _) | (Scope::Since(_), Recent::Whole) => {
+                self.check(conn).await.map(Some)
+            }
+            (Scope::Since(_), Recent::LeftOut) => Ok(None),
+            (Scope::Since(since), Recent::Query(query)) => {
+                let id = format!("'{}'::uuid", least_uuid(since));
+                let since = format!("to_timestamp({})", since.unix_timestamp());
+                let query = query.replace("{since_id}", &id).replace("{since}", &since);
+                self.find(conn, &query).await.map(Some)
+            }
+        }
+    }
+
+    async fn find(self, conn: &mut PgConnection, violations: &str) -> Result<Finding, sqlx::Error> {
         let began = Instant::now();
-        // Both parts are constants of this binary.
+        // All parts are constants of this binary, and a moment that it has written.
         let query = format!(
             "
-            with violation (subject) as materialized ({})
+            with violation (subject) as materialized ({violations})
             select
               (select count(*) from violation),
               array(select subject from violation order by subject limit {MAX_SAMPLES})
-            ",
-            self.violations
+            "
         );
         let (violations, samples) =
             sqlx::query_as(AssertSqlSafe(query)).persistent(false).fetch_one(conn).await?;
         Ok(Finding { invariant: self, violations, samples, took: began.elapsed() })
     }
+}
+
+/// The least UUID of version 7 (RFC 9562) that is made in this second.
+fn least_uuid(moment: OffsetDateTime) -> Uuid {
+    let millis = u64::try_from(moment.unix_timestamp()).unwrap_or(0) * 1000;
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
 
 impl Finding {

@@ -1,6 +1,6 @@
 //! The invariants of the queue, which hold at every moment, whatever its jobs do.
 
-use super::invariants::{Invariant, Weight};
+use super::invariants::{Invariant, Recent, Weight};
 
 /// The invariants of the queue.
 pub const INVARIANTS: &[Invariant] = &[
@@ -27,6 +27,7 @@ const WAITING_OR_FINISHED: Invariant = Invariant {
         select format('job %s', job.id)
         from queue.jobs as job
         join queue.finished_jobs as finished on finished.id = job.id",
+    recent: Recent::Whole,
 };
 
 /// Protects G3: a job that finished twice did its work twice.
@@ -41,6 +42,14 @@ const FINISHED_ONCE: Invariant = Invariant {
         from queue.finished_jobs
         group by id
         having count(*) > 1",
+    recent: Recent::Query(
+        "
+        select format('job %s', id)
+        from queue.finished_jobs
+        where id in (select id from queue.finished_jobs where finished_at >= {since})
+        group by id
+        having count(*) > 1",
+    ),
 };
 
 /// Protects G4 and the promise that every attempt is kept: an attempt that is missing ended without
@@ -86,6 +95,7 @@ const ATTEMPTS_NUMBERED: Invariant = Invariant {
           or (job.enqueued_at >= kept.since and coalesce(recorded.attempts, 0) <> job.ended)
           or (job.enqueued_at >= kept.since and recorded.first <> 1)
           or recorded.last <> job.ended",
+    recent: Recent::LeftOut,
 };
 
 /// Protects G9, that a poison job ends.
@@ -99,6 +109,13 @@ const ATTEMPTS_BOUNDED: Invariant = Invariant {
         select format('job %s', id)
         from queue.all_jobs
         where attempt - crash_count > max_attempts",
+    recent: Recent::Query(
+        "
+        select format('job %s', id)
+        from queue.all_jobs
+        where attempt - crash_count > max_attempts
+          and (finished_at is null or finished_at >= {since})",
+    ),
 };
 
 /// Protects what an operator needs to decide over a discarded job.
@@ -123,6 +140,7 @@ const DISCARDED_TELL_WHY: Invariant = Invariant {
               and told.action = 'discard'
               and (told.detail ->> 'attempt')::smallint = job.attempt
           )",
+    recent: Recent::Whole,
 };
 
 /// Protects G3 and what operators decide: a redriven job that is still in the history is either
@@ -141,6 +159,7 @@ const REDRIVEN_RUN_AGAIN: Invariant = Invariant {
             and resolved.attempt = job.attempt
             and resolved.resolution = 'redriven'
         where job.state = 'discarded'",
+    recent: Recent::Whole,
 };
 
 /// Protects G5, that a lost worker's jobs run again. Two default leases are far beyond what a
@@ -156,6 +175,7 @@ const LEASES_ALIVE: Invariant = Invariant {
         from queue.jobs
         where running
           and (lease_expires_at >= now() - interval '60 seconds') is not true",
+    recent: Recent::Whole,
 };
 
 /// Protects that a waiting job goes on. The sweep needs seconds; when a parent has ended is told by
@@ -188,6 +208,7 @@ const HELD_FOR_SOMETHING: Invariant = Invariant {
                 and resolved.resolved_at < now() - interval '60 seconds'
             )
           )",
+    recent: Recent::Whole,
 };
 
 /// Protects that callbacks are enqueued.
@@ -207,6 +228,7 @@ const BATCHES_END: Invariant = Invariant {
             select from queue.finished_jobs
             where batch_id = batch.id and finished_at >= now() - interval '60 seconds'
           )",
+    recent: Recent::Whole,
 };
 
 /// Protects what `on_done` promises: that nothing of the batch is to come.
@@ -225,6 +247,7 @@ const DONE_BATCHES_AT_REST: Invariant = Invariant {
             select from queue.resolutions as resolved
             where resolved.job_id = member.id and resolved.resolution = 'redriven'
           )",
+    recent: Recent::Whole,
 };
 
 #[cfg(test)]

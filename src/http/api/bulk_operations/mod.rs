@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use self::bodies::{CancelIn, OperationIn, OperationOut, OperationPage};
 use self::refusals::{CancelOperation, GetOperation, ListOperations, StartOperation};
 use super::ApiTags;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
@@ -53,10 +53,10 @@ impl BulkOperationsApi {
         caller: Caller,
         body: JsonBody<OperationIn>,
     ) -> Result<Started, Refused<StartOperation>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let (new, reason) = body.read()?;
         if decides(&new)? {
-            caller.require_admin()?;
+            caller.require(Right::Decide)?;
         }
         let mode = new.mode;
         let actor = Actor { identity: caller.into(), reason };
@@ -74,8 +74,8 @@ impl BulkOperationsApi {
 
     /// List the bulk operations
     ///
-    /// Newest first, with their progress; for operators and admins. A page that is not the last has
-    /// a `next_cursor`.
+    /// Newest first, with their progress; for viewers and above. A page that is not the last has a
+    /// `next_cursor`.
     #[oai(
         path = "/v1/operations",
         method = "get",
@@ -92,7 +92,7 @@ impl BulkOperationsApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListOperations>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
         let before = cursor.0.map(|text| read_cursor(&text, LIST)).transpose()?;
         let before = before.map(i64::from_be_bytes).map(BulkOperationId);
@@ -106,7 +106,7 @@ impl BulkOperationsApi {
 
     /// Get a bulk operation
     ///
-    /// With its progress; for operators and admins.
+    /// With its progress; for viewers and above.
     #[oai(
         path = "/v1/operations/:operation_id",
         method = "get",
@@ -119,7 +119,7 @@ impl BulkOperationsApi {
         /// The number of the operation.
         operation_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetOperation>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let id = BulkOperationId(operation_id.0.0);
         let found =
             within_seconds(&self.pool, async |conn| Ok(bulk::find(conn, id).await?)).await?;
@@ -144,7 +144,7 @@ impl BulkOperationsApi {
         operation_id: Path<Id<i64>>,
         body: JsonBody<CancelIn>,
     ) -> Result<Found, Refused<CancelOperation>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         let id = BulkOperationId(operation_id.0.0);
         let cancelled =

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use self::bodies::{ConflictOut, ConflictPage, ResolveIn};
 use self::refusals::{GetConflict, ListConflicts, ResolveConflict};
 use super::ApiTags;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
@@ -38,8 +38,8 @@ pub struct ConflictsApi {
 impl ConflictsApi {
     /// List the conflicts
     ///
-    /// Transactions that came again with other content, newest first; for operators and admins.
-    /// What was recorded first stands until somebody decides. A page that is not the last has a
+    /// Transactions that came again with other content, newest first; for viewers and above. What
+    /// was recorded first stands until somebody decides. A page that is not the last has a
     /// `next_cursor`: send it with the same filters to get the next page.
     #[oai(
         path = "/v1/conflicts",
@@ -62,7 +62,7 @@ impl ConflictsApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListConflicts>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["all", "transaction_id", "limit", "cursor"])?;
         if transaction_id.0.as_ref().is_some_and(|id| id.contains('\0')) {
             return Err(Problem::parameter("transaction_id", "No id has U+0000.").into());
@@ -83,7 +83,7 @@ impl ConflictsApi {
 
     /// Get a conflict
     ///
-    /// Both bodies and what differs; for operators and admins.
+    /// Both bodies and what differs; for viewers and above.
     #[oai(
         path = "/v1/conflicts/:conflict_id",
         method = "get",
@@ -96,7 +96,7 @@ impl ConflictsApi {
         /// The number of the conflict.
         conflict_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetConflict>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let id = ConflictId(conflict_id.0.0);
         let found = within_seconds(&self.pool, async |conn| Ok(conflicts::find(conn, id).await?));
         let found = found.await?.ok_or_else(|| Problem::new(Code::ConflictNotFound))?;
@@ -122,7 +122,7 @@ impl ConflictsApi {
         conflict_id: Path<Id<i64>>,
         body: JsonBody<ResolveIn>,
     ) -> Result<Found, Refused<ResolveConflict>> {
-        caller.require_admin()?;
+        caller.require(Right::Decide)?;
         let (resolution, reason, mode) = body.read()?;
         let actor = Actor { identity: caller.into(), reason };
         let request = Resolve { id: ConflictId(conflict_id.0.0), resolution, mode };

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use self::bodies::{DeadLetterDetails, DeadLetterPage, DecisionIn};
 use self::refusals::{GetDeadLetter, ListDeadLetters, Redrive, WriteOff};
 use super::ApiTags;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
@@ -42,8 +42,8 @@ impl DeadLettersApi {
     /// List the dead letters
     ///
     /// The jobs that were given up after their last attempt and that nobody has decided over,
-    /// newest first; for operators and admins. After a page with a `next_cursor` there may be
-    /// another: send it with the same filters to get that.
+    /// newest first; for viewers and above. After a page with a `next_cursor` there may be another:
+    /// send it with the same filters to get that.
     #[oai(
         path = "/v1/dead-letters",
         method = "get",
@@ -63,7 +63,7 @@ impl DeadLettersApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListDeadLetters>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &LIST_PARAMETERS)?;
         if kind.0.as_ref().is_some_and(|kind| kind.contains('\0')) {
             return Err(Problem::parameter("kind", "No kind's name has U+0000.").into());
@@ -83,7 +83,7 @@ impl DeadLettersApi {
     /// Get a dead letter
     ///
     /// The job with all of its attempts, what was decided over it, and the order or transaction
-    /// that it is about as it stands; for operators and admins.
+    /// that it is about as it stands; for viewers and above.
     #[oai(
         path = "/v1/dead-letters/:job_id",
         method = "get",
@@ -96,7 +96,7 @@ impl DeadLettersApi {
         /// The number of the job.
         job_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetDeadLetter>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let found = within_seconds(&self.pool, async |conn| {
             Ok(dead_letters::find(conn, JobId(job_id.0.0)).await?)
         });
@@ -123,7 +123,7 @@ impl DeadLettersApi {
         job_id: Path<Id<i64>>,
         body: JsonBody<DecisionIn>,
     ) -> Result<Found, Refused<Redrive>> {
-        caller.require_admin()?;
+        caller.require(Right::Decide)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         let redriven = self.decide(JobId(job_id.0.0), DecisionKind::Redriven, &actor).await?;
         self.notifier.notify();
@@ -148,7 +148,7 @@ impl DeadLettersApi {
         job_id: Path<Id<i64>>,
         body: JsonBody<DecisionIn>,
     ) -> Result<Found, Refused<WriteOff>> {
-        caller.require_admin()?;
+        caller.require(Right::Decide)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         let written_off = self.decide(JobId(job_id.0.0), DecisionKind::WrittenOff, &actor).await?;
         Ok(Found::Ok(Json(written_off.into())))

@@ -26,7 +26,7 @@ use self::problems::about_a_filter;
 use self::query::JobQuery;
 use self::refusals::{ChangeJob, EditJob, EnqueueJob, GetJob, ListJobs};
 use super::ApiTags;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::id::Id;
 use crate::http::wire::if_match::{IfMatch, etag};
@@ -57,8 +57,8 @@ pub struct JobsApi {
 impl JobsApi {
     /// List the jobs
     ///
-    /// Those that match all that is asked for, newest first; for operators and admins. A page that
-    /// is not the last has a `next_cursor`: send it with the same filters to get the next page.
+    /// Those that match all that is asked for, newest first; for viewers and above. A page that is
+    /// not the last has a `next_cursor`: send it with the same filters to get the next page.
     /// Parameters such as `state` may appear several times.
     #[oai(path = "/v1/jobs", method = "get", operation_id = "list_jobs", tag = "ApiTags::Jobs")]
     async fn list_jobs(
@@ -66,7 +66,7 @@ impl JobsApi {
         caller: Caller,
         query: JobQuery,
     ) -> Result<Listed, Refused<ListJobs>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let list = format!("list_jobs 1 {:?}", query.selection);
         let before = query.cursor.map(|text| read_cursor::<8>(&text, &list)).transpose()?;
         let before = before.map(|key| JobId(i64::from_be_bytes(key)));
@@ -81,7 +81,7 @@ impl JobsApi {
     /// Get one job
     ///
     /// With the reason why it has not run, its attempts, what operators did to it, and the order or
-    /// transaction that it is about; for operators and admins. Its `ETag` changes with each attempt
+    /// transaction that it is about; for viewers and above. Its `ETag` changes with each attempt
     /// and with whatever an operator does to it: send it back as `If-Match` with an edit.
     #[oai(
         path = "/v1/jobs/:job_id",
@@ -95,7 +95,7 @@ impl JobsApi {
         /// The number of the job.
         job_id: Path<Id<i64>>,
     ) -> Result<Found, Refused<GetJob>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let found = within_seconds(&self.pool, async |conn| {
             Ok(reading::explain(conn, JobId(job_id.0.0)).await?)
         });
@@ -114,7 +114,7 @@ impl JobsApi {
         caller: Caller,
         body: JsonBody<NewJobIn>,
     ) -> Result<Enqueued, Refused<EnqueueJob>> {
-        caller.require_admin()?;
+        caller.require(Right::Decide)?;
         let (reason, job) = body.read()?;
         let by = Identity::from(caller).because(reason);
         let enqueued = enqueue::enqueue(&self.pool, job, &by).await.map_err(Problem::from)?;
@@ -141,7 +141,7 @@ impl JobsApi {
         job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Changed, Refused<ChangeJob>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         Ok(self.change(caller, job_id.0.0, JobAction::RunNow, body.read()?).await?)
     }
 
@@ -162,7 +162,7 @@ impl JobsApi {
         job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Changed, Refused<ChangeJob>> {
-        caller.require_admin()?;
+        caller.require(Right::Decide)?;
         Ok(self.change(caller, job_id.0.0, JobAction::Retry, body.read()?).await?)
     }
 
@@ -183,7 +183,7 @@ impl JobsApi {
         job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Changed, Refused<ChangeJob>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         Ok(self.change(caller, job_id.0.0, JobAction::Cancel, body.read()?).await?)
     }
 
@@ -204,7 +204,7 @@ impl JobsApi {
         job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Changed, Refused<ChangeJob>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         Ok(self.change(caller, job_id.0.0, JobAction::Discard, body.read()?).await?)
     }
 
@@ -229,7 +229,7 @@ impl JobsApi {
         if_match: IfMatch<String>,
         body: JsonBody<JobEditIn>,
     ) -> Result<Changed, Refused<EditJob>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let (reason, change) = body.read()?;
         let actor = Actor { identity: caller.into(), reason };
         let if_version = if_match.0.as_deref().map(JobVersion::from_text);
@@ -257,7 +257,7 @@ impl JobsApi {
         job_id: Path<Id<i64>>,
         body: JsonBody<BecauseIn>,
     ) -> Result<Revealed, Refused<ChangeJob>> {
-        caller.require_admin()?;
+        caller.require(Right::Decide)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         let revealed = within_seconds(&self.pool, async |conn| {
             Ok(reveal::reveal(conn, JobId(job_id.0.0), &actor).await?)

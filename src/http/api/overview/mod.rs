@@ -11,7 +11,7 @@ use sqlx::PgPool;
 
 use self::bodies::OverviewOut;
 use super::ApiTags;
-use crate::http::edge::caller::{self, Caller};
+use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::Code;
@@ -29,9 +29,9 @@ pub struct OverviewApi {
 impl OverviewApi {
     /// Get the overview
     ///
-    /// The figures of the whole system at one moment, and what of them needs a person; for
-    /// operators and admins. Counts stop at a bound, and a pace is that of the newest rows, so it
-    /// can be asked for every second, whatever the history weighs.
+    /// The figures of the whole system at one moment, and what of them needs a person; for viewers
+    /// and above. Counts stop at a bound, and a pace is that of the newest rows, so it can be asked
+    /// for every second, whatever the history weighs.
     #[oai(
         path = "/v1/overview",
         method = "get",
@@ -39,7 +39,7 @@ impl OverviewApi {
         tag = "ApiTags::System"
     )]
     async fn get_overview(&self, caller: Caller) -> Result<Read, Refused<GetOverview>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let overview =
             within_seconds(&self.pool, async |conn| Ok(overview::read(conn).await?)).await?;
         Ok(Read::Ok(Json(overview.into())))

@@ -10,7 +10,7 @@ use super::name;
 use super::refusals::{ChangeLimits, ChangeQueue, GetQueue, UnblockKey};
 use crate::http::api::ApiTags;
 use crate::http::api::jobs::Because;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::if_match::{IfMatch, etag};
 use crate::http::wire::json_body::JsonBody;
@@ -37,8 +37,8 @@ pub struct QueueLimitsApi {
 impl QueueLimitsApi {
     /// Get the limits of a queue
     ///
-    /// All null for a queue that has none, whether there is one of this name or not; for operators
-    /// and admins. Send the `ETag` back as `If-Match` with a change.
+    /// All null for a queue that has none, whether there is one of this name or not; for viewers
+    /// and above. Send the `ETag` back as `If-Match` with a change.
     #[oai(
         path = "/v1/queues/:queue/limits",
         method = "get",
@@ -51,7 +51,7 @@ impl QueueLimitsApi {
         /// The name of the queue, percent-encoded where needed.
         queue: Path<String>,
     ) -> Result<Found, Refused<GetQueue>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let name = name(queue.0)?;
         let limits =
             within_seconds(&self.pool, async |conn| Ok(queues::limits(conn, &name).await?));
@@ -79,7 +79,7 @@ impl QueueLimitsApi {
         if_match: IfMatch<String>,
         body: JsonBody<LimitsChangeIn>,
     ) -> Result<Found, Refused<ChangeLimits>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let name = name(queue.0)?;
         let (reason, change) = body.read()?;
         let by = Identity::from(caller).because(reason);
@@ -108,7 +108,7 @@ impl QueueLimitsApi {
         queue: Path<String>,
         body: JsonBody<Because>,
     ) -> Result<Found, Refused<ChangeQueue>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let name = name(queue.0)?;
         let by = Identity::from(caller).because(body.read()?);
         let cleared = within_seconds(&self.pool, async |conn| {
@@ -121,8 +121,8 @@ impl QueueLimitsApi {
 
     /// List the blocked keys of a queue
     ///
-    /// Keys of an ordered queue of which nothing runs until somebody decides, by name; for
-    /// operators and admins.
+    /// Keys of an ordered queue of which nothing runs until somebody decides, by name; for viewers
+    /// and above.
     #[oai(
         path = "/v1/queues/:queue/blocked-keys",
         method = "get",
@@ -141,7 +141,7 @@ impl QueueLimitsApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<GetQueue>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
         let name = name(queue.0)?;
         let list = format!("list_blocked_keys 1 {name:?}");
@@ -175,7 +175,7 @@ impl QueueLimitsApi {
         queue: Path<String>,
         body: JsonBody<UnblockIn>,
     ) -> Result<Unblocked, Refused<UnblockKey>> {
-        caller.require_admin()?;
+        caller.require(Right::Decide)?;
         let name = name(queue.0)?;
         let (reason, key) = body.read()?;
         let actor = Actor { identity: caller.into(), reason };

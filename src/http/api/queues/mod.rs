@@ -22,7 +22,7 @@ use self::bodies::{DrainedOut, PauseChangeOut, QueuePageOut};
 use self::refusals::{ChangeAll, ChangeQueue, GetQueue, ListQueues};
 use super::ApiTags;
 use super::jobs::Because;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{
@@ -54,8 +54,8 @@ pub struct QueuesApi {
 impl QueuesApi {
     /// List queues
     ///
-    /// Those that have unfinished jobs, a pause or limits, by name; for operators and admins. Jobs
-    /// are counted up to a bound.
+    /// Those that have unfinished jobs, a pause or limits, by name; for viewers and above. Jobs are
+    /// counted up to a bound.
     #[oai(
         path = "/v1/queues",
         method = "get",
@@ -72,7 +72,7 @@ impl QueuesApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListQueues>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
         let after = cursor.0.map(|text| read_text_cursor(&text, LIST)).transpose()?;
         let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
@@ -91,7 +91,7 @@ impl QueuesApi {
 
     /// Get a queue
     ///
-    /// With its jobs in figures, its pause and its limits; for operators and admins.
+    /// With its jobs in figures, its pause and its limits; for viewers and above.
     #[oai(
         path = "/v1/queues/:queue",
         method = "get",
@@ -104,7 +104,7 @@ impl QueuesApi {
         /// The name of the queue, percent-encoded where needed.
         queue: Path<String>,
     ) -> Result<Found, Refused<GetQueue>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         let name = name(queue.0)?;
         let found =
             within_seconds(&self.pool, async |conn| Ok(queues::find(conn, &name).await?)).await?;
@@ -130,7 +130,7 @@ impl QueuesApi {
         queue: Path<String>,
         body: JsonBody<Because>,
     ) -> Result<PauseChanged, Refused<ChangeQueue>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         Ok(self.pause(caller, QueueScope::One(name(queue.0)?), body.read()?).await?)
     }
 
@@ -151,7 +151,7 @@ impl QueuesApi {
         queue: Path<String>,
         body: JsonBody<Because>,
     ) -> Result<PauseChanged, Refused<ChangeQueue>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         Ok(self.resume(caller, QueueScope::One(name(queue.0)?), body.read()?).await?)
     }
 
@@ -172,7 +172,7 @@ impl QueuesApi {
         queue: Path<String>,
         body: JsonBody<Because>,
     ) -> Result<Drained, Refused<ChangeQueue>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let name = name(queue.0)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         let drained = queues::drain(&self.pool, &name, DRAIN_WITHIN, &actor).await;
@@ -194,7 +194,7 @@ impl QueuesApi {
         caller: Caller,
         body: JsonBody<Because>,
     ) -> Result<PauseChanged, Refused<ChangeAll>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         Ok(self.pause(caller, QueueScope::All, body.read()?).await?)
     }
 
@@ -213,7 +213,7 @@ impl QueuesApi {
         caller: Caller,
         body: JsonBody<Because>,
     ) -> Result<PauseChanged, Refused<ChangeAll>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         Ok(self.resume(caller, QueueScope::All, body.read()?).await?)
     }
 }

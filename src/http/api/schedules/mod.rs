@@ -15,7 +15,7 @@ use self::bodies::{ScheduleDetailsOut, SchedulePageOut, ScheduleRunOut};
 use self::refusals::{ChangeSchedule, GetSchedule, ListSchedules, RunSchedule};
 use super::ApiTags;
 use super::jobs::Because;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{
@@ -44,7 +44,7 @@ pub struct SchedulesApi {
 impl SchedulesApi {
     /// List schedules
     ///
-    /// By name, each with its next tick; for operators and admins.
+    /// By name, each with its next tick; for viewers and above.
     #[oai(
         path = "/v1/schedules",
         method = "get",
@@ -61,7 +61,7 @@ impl SchedulesApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListSchedules>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
         let after = cursor.0.map(|text| read_text_cursor(&text, LIST)).transpose()?;
         let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
@@ -77,7 +77,7 @@ impl SchedulesApi {
 
     /// Get a schedule
     ///
-    /// With its next ticks and its latest ones; for operators and admins.
+    /// With its next ticks and its latest ones; for viewers and above.
     #[oai(
         path = "/v1/schedules/:schedule",
         method = "get",
@@ -90,7 +90,7 @@ impl SchedulesApi {
         /// The name of the schedule, percent-encoded where needed.
         schedule: Path<String>,
     ) -> Result<Found, Refused<GetSchedule>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         Ok(Found::Ok(Json(self.find(&name(schedule.0)?).await?.into())))
     }
 
@@ -111,7 +111,7 @@ impl SchedulesApi {
         schedule: Path<String>,
         body: JsonBody<Because>,
     ) -> Result<Found, Refused<ChangeSchedule>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let name = name(schedule.0)?;
         let actor = Actor { identity: caller.into(), reason: body.read()? };
         within_seconds(&self.pool, async |conn| {
@@ -138,7 +138,7 @@ impl SchedulesApi {
         schedule: Path<String>,
         body: JsonBody<Because>,
     ) -> Result<Found, Refused<ChangeSchedule>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let name = name(schedule.0)?;
         let by = Identity::from(caller).because(body.read()?);
         within_seconds(&self.pool, async |conn| {
@@ -165,7 +165,7 @@ impl SchedulesApi {
         schedule: Path<String>,
         body: JsonBody<Because>,
     ) -> Result<Ran, Refused<RunSchedule>> {
-        caller.require_operator()?;
+        caller.require(Right::Operate)?;
         let name = name(schedule.0)?;
         let by = Identity::from(caller).because(body.read()?);
         let job = within_seconds(&self.pool, async |conn| {

@@ -87,9 +87,12 @@ impl FieldType for StatusName {
 pub(super) enum RoleName {
     /// Owns wallets, and sees and moves what is in them.
     User,
-    /// Reads everything.
+    /// Reads everything but what is hidden, and changes nothing.
+    Viewer,
+    /// Reads the same, and acts on what moves no money.
     Operator,
-    /// Reads everything, changes roles and statuses, and decides over money that is stuck.
+    /// Does all of that, sees what is hidden, changes roles and statuses, and decides over money
+    /// that is stuck.
     Admin,
 }
 
@@ -97,6 +100,7 @@ impl From<RoleName> for Role {
     fn from(role: RoleName) -> Self {
         match role {
             RoleName::User => Self::User,
+            RoleName::Viewer => Self::Viewer,
             RoleName::Operator => Self::Operator,
             RoleName::Admin => Self::Admin,
         }
@@ -107,6 +111,7 @@ impl From<Role> for RoleName {
     fn from(role: Role) -> Self {
         match role {
             Role::User => Self::User,
+            Role::Viewer => Self::Viewer,
             Role::Operator => Self::Operator,
             Role::Admin => Self::Admin,
         }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use self::bodies::{PasswordsIn, RoleName, StatusName, UserChange, UserIn, UserOut, UserPage};
 use self::refusals::{ChangePassword, ChangeUser, CreateUser, GetUser, ListUsers};
 use super::ApiTags;
-use crate::http::edge::caller::{Caller, Principal};
+use crate::http::edge::caller::{Caller, Principal, Right};
 use crate::http::edge::client_address::ClientAddress;
 use crate::http::edge::database::{in_transaction, within_seconds};
 use crate::http::edge::rate_limits::{LimitClass, RateLimits};
@@ -77,7 +77,7 @@ impl UsersApi {
 
     /// Get one user
     ///
-    /// Users see themselves; operators and admins see everybody.
+    /// Users see themselves; viewers and above see everybody.
     #[oai(
         path = "/v1/users/:user_id",
         method = "get",
@@ -102,8 +102,8 @@ impl UsersApi {
 
     /// List the users
     ///
-    /// Newest first; for operators and admins. A page that is not the last has a `next_cursor`:
-    /// send it with the same filters to get the next page.
+    /// Newest first; for viewers and above. A page that is not the last has a `next_cursor`: send
+    /// it with the same filters to get the next page.
     #[oai(path = "/v1/users", method = "get", operation_id = "list_users", tag = "ApiTags::Users")]
     #[allow(clippy::too_many_arguments)] // Each is a documented parameter.
     async fn list_users(
@@ -122,7 +122,7 @@ impl UsersApi {
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListUsers>> {
-        caller.require_operator()?;
+        caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &LIST_PARAMETERS)?;
         let email = email.0.map(|text| text.parse::<Email>()).transpose();
         let email = email.map_err(|error| Problem::parameter("email", &error.to_string()))?;
@@ -206,7 +206,7 @@ impl UsersApi {
         user_id: Path<Id<Uuid>>,
         body: JsonBody<UserChange>,
     ) -> Result<Found, Refused<ChangeUser>> {
-        caller.require_admin()?;
+        caller.require(Right::Decide)?;
         let (id, change) = (UserId(user_id.0.0), body.read()?);
 
         let by = caller.into();

@@ -3,8 +3,8 @@
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use crate::http::wire::spreadsheet::{self, Sheet, rfc3339};
 use crate::payments::statements::Statement;
 
 /// The columns. Money in and money out have one each, so that no number begins with a minus, which
@@ -12,18 +12,10 @@ use crate::payments::statements::Statement;
 const COLUMNS: [&str; 8] =
     ["number", "time", "description", "in", "out", "balance", "currency", "order_id"];
 
-/// The characters that formulas begin with.
-const FORMULAS: [char; 10] =
-    ['=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
-
 /// Writes a statement that begins at this moment as CSV (RFC 4180).
 pub(super) fn to_csv(statement: &Statement, from: OffsetDateTime) -> String {
-    let mut csv = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::CRLF)
-        .from_writer(Vec::with_capacity(128 * (statement.entries.len() + 3)));
-    let mut write = |cells: [String; 8]| {
-        csv.write_record(cells.map(harmless)).expect("memory takes every record");
-    };
+    let mut sheet = Sheet::default();
+    let mut write = |cells: [String; 8]| sheet.write(cells);
     let currency = statement.opening.currency().code();
     let total = |time, words: &str, balance: String| {
         let nothing = String::new;
@@ -51,28 +43,14 @@ pub(super) fn to_csv(statement: &Statement, from: OffsetDateTime) -> String {
         ]);
     }
     write(total(statement.until, "closing balance", statement.closing.amount_text()));
-    let bytes = csv.into_inner().expect("memory takes every record");
-    String::from_utf8(bytes).expect("it was written from strings")
-}
-
-/// Puts an apostrophe before text that a spreadsheet could take for a formula, which spreadsheets
-/// read as: this is text. The last four are the full-width forms of the first four.
-fn harmless(cell: String) -> String {
-    match cell.starts_with(FORMULAS) {
-        true => format!("'{cell}"),
-        false => cell,
-    }
-}
-
-fn rfc3339(time: OffsetDateTime) -> String {
-    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
+    sheet.into_text()
 }
 
 /// Comma-separated values.
 pub(super) struct Csv(pub(super) String);
 
 impl Payload for Csv {
-    const CONTENT_TYPE: &'static str = "text/csv; charset=utf-8; header=present";
+    const CONTENT_TYPE: &'static str = spreadsheet::CONTENT_TYPE;
 
     fn schema_ref() -> MetaSchemaRef {
         MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")))

@@ -11,7 +11,7 @@ use super::delivery_bodies::{
     TestOut,
 };
 use super::refusals::{GetDelivery, ListDeliveries, SendAgain, StartReplay};
-use super::scope_of;
+use super::{changed_by, seen_by};
 use crate::http::api::ApiTags;
 use crate::http::edge::caller::Caller;
 use crate::http::edge::database::within_seconds;
@@ -61,7 +61,7 @@ impl DeliveriesApi {
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListDeliveries>> {
         refuse_unknown_parameters(uri, &["state", "limit", "cursor"])?;
-        let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0.0));
+        let (scope, id) = (seen_by(&caller)?, EndpointId(endpoint_id.0.0));
         let state = state.0.map(Into::into);
         let list = format!("list_deliveries 1 {id} {state:?}");
         let before = cursor.0.map(|text| read_cursor::<8>(&text, &list)).transpose()?;
@@ -93,7 +93,7 @@ impl DeliveriesApi {
         /// The id of the event, `evt_…`.
         event_id: Path<String>,
     ) -> Result<Found, Refused<GetDelivery>> {
-        let (scope, event) = (scope_of(&caller)?, event_of(&event_id.0)?);
+        let (scope, event) = (seen_by(&caller)?, event_of(&event_id.0)?);
         let found = within_seconds(&self.pool, async |conn| {
             Ok(deliveries::find(conn, scope, EndpointId(endpoint_id.0.0), event).await?)
         });
@@ -119,7 +119,7 @@ impl DeliveriesApi {
         /// The id of the event, `evt_…`.
         event_id: Path<String>,
     ) -> Result<Accepted, Refused<SendAgain>> {
-        let (scope, event) = (scope_of(&caller)?, event_of(&event_id.0)?);
+        let (scope, event) = (changed_by(&caller)?, event_of(&event_id.0)?);
         let retried = deliveries::retry(
             &self.pool,
             scope,
@@ -148,7 +148,7 @@ impl DeliveriesApi {
         /// The id of the endpoint.
         endpoint_id: Path<Id<Uuid>>,
     ) -> Result<Tested, Refused<SendAgain>> {
-        let scope = scope_of(&caller)?;
+        let scope = changed_by(&caller)?;
         let sent = deliveries::send_test(&self.pool, scope, EndpointId(endpoint_id.0.0)).await;
         let event_id = sent.map_err(Problem::from)?;
         self.notifier.notify();
@@ -172,7 +172,7 @@ impl DeliveriesApi {
         endpoint_id: Path<Id<Uuid>>,
         body: JsonBody<ReplayIn>,
     ) -> Result<Replaying, Refused<StartReplay>> {
-        let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0.0));
+        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0.0));
         let (replay, is_dry_run) = body.read()?;
         if is_dry_run {
             let counted = within_seconds(&self.pool, async |conn| {
@@ -184,7 +184,7 @@ impl DeliveriesApi {
             .await
             .map_err(Problem::from)?;
         self.notifier.notify();
-        let begun = self.find(scope_of(&caller)?, id, job).await?;
+        let begun = self.find(changed_by(&caller)?, id, job).await?;
         Ok(Replaying::Accepted(Json(begun)))
     }
 
@@ -206,7 +206,7 @@ impl DeliveriesApi {
         replay_id: Path<Id<i64>>,
     ) -> Result<ReplayFound, Refused<GetDelivery>> {
         let id = EndpointId(endpoint_id.0.0);
-        let found = self.find(scope_of(&caller)?, id, JobId(replay_id.0.0)).await?;
+        let found = self.find(seen_by(&caller)?, id, JobId(replay_id.0.0)).await?;
         Ok(ReplayFound::Ok(Json(found)))
     }
 
@@ -227,7 +227,7 @@ impl DeliveriesApi {
         /// The number of the replay.
         replay_id: Path<Id<i64>>,
     ) -> Result<ReplayFound, Refused<GetDelivery>> {
-        let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0.0));
+        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0.0));
         let actor = Identity::from(caller);
         let cancelled =
             deliveries::cancel_replay(&self.pool, scope, id, JobId(replay_id.0.0), &actor).await;

@@ -93,8 +93,9 @@ pub(super) struct DeliveryOut {
     endpoint_id: Uuid,
     /// The state: `pending`, `delivered` or `failed`.
     state: String,
-    /// The reason of a failure: `attempts-exhausted`, `endpoint-gone`, `endpoint-disabled` or
-    /// `endpoint-unusable`; null unless it failed.
+    /// The reason of a failure: `attempts-exhausted`, `endpoint-gone`, `endpoint-disabled`,
+    /// `endpoint-unusable`, or `job-cancelled` or `job-discarded` when an operator ended it; null
+    /// unless it failed.
     #[oai(nullable)]
     reason: Option<String>,
     /// The number of attempts since it was made or asked for again.

@@ -19,9 +19,8 @@ use self::bodies::{
 };
 use self::refusals::{ChangeEndpoint, CreateEndpoint, GetEndpoint, ListEndpoints};
 use super::ApiTags;
-use crate::deliveries::Guard;
 use crate::events::EventType;
-use crate::http::edge::caller::Caller;
+use crate::http::edge::caller::{Caller, Right};
 use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
@@ -30,7 +29,7 @@ use crate::http::wire::problem::{Code, FieldError, Problem};
 use crate::http::wire::refused::{NoRefusals, Refused};
 use crate::ids::EndpointId;
 use crate::operations::Identity;
-use crate::operations::endpoints::{self, EndpointError, Scope, SettingRefusal};
+use crate::operations::endpoints::{self, EndpointError, Safeguards, Scope, SettingRefusal};
 
 pub use self::deliveries::DeliveriesApi;
 
@@ -42,16 +41,26 @@ const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
 pub struct WebhookEndpointsApi {
     /// The database of endpoints.
     pub pool: PgPool,
-    /// Vets the addresses of endpoints.
-    pub guard: Guard,
+    /// Vets the addresses of endpoints, and seals their secrets.
+    pub safeguards: Safeguards,
 }
 
-/// The endpoints that a caller sees: operators all, users their own.
-fn scope_of(caller: &Caller) -> Result<Scope, Problem> {
-    match caller.require_operator() {
-        Ok(()) => Ok(Scope::All),
-        Err(_) => Ok(Scope::Of(caller.owner()?)),
+/// The endpoints that a caller sees: users their own, those above all.
+fn seen_by(caller: &Caller) -> Result<Scope, Problem> {
+    match caller.role.may(Right::Read) {
+        true => Ok(Scope::All),
+        false => Ok(Scope::Of(caller.owner()?)),
     }
+}
+
+/// The endpoints that a caller may change: of those that the caller sees, viewers none.
+fn changed_by(caller: &Caller) -> Result<Scope, Problem> {
+    let scope = seen_by(caller)?;
+    match scope {
+        Scope::Of(_) => {}
+        Scope::All => caller.require(Right::Operate)?,
+    }
+    Ok(scope)
 }
 
 #[OpenApi]
@@ -72,13 +81,13 @@ impl WebhookEndpointsApi {
         caller: Caller,
         body: JsonBody<NewEndpoint>,
     ) -> Result<Created, Refused<CreateEndpoint>> {
-        let owner = match scope_of(&caller)? {
+        let owner = match changed_by(&caller)? {
             Scope::Of(user) => Some(user),
             Scope::All => None,
         };
         let change = body.read()?;
         let created =
-            endpoints::create(&self.pool, &self.guard, owner, change, &caller.into()).await;
+            endpoints::create(&self.pool, &self.safeguards, owner, change, &caller.into()).await;
         let (endpoint, secret) = created.map_err(Problem::from)?;
         let location = format!("/v1/webhook-endpoints/{}", endpoint.id);
         let secret = secret.reveal().to_owned();
@@ -87,7 +96,7 @@ impl WebhookEndpointsApi {
 
     /// List endpoints
     ///
-    /// Newest first: your own, or as an operator all.
+    /// Newest first: your own, or as a viewer and above all.
     #[oai(
         path = "/v1/webhook-endpoints",
         method = "get",
@@ -105,7 +114,7 @@ impl WebhookEndpointsApi {
         cursor: Query<Option<String>>,
     ) -> Result<Listed, Refused<ListEndpoints>> {
         refuse_unknown_parameters(uri, &["limit", "cursor"])?;
-        let scope = scope_of(&caller)?;
+        let scope = seen_by(&caller)?;
         let list = format!("list_webhook_endpoints 1 {scope:?}");
         let before = cursor.0.map(|text| read_cursor::<16>(&text, &list)).transpose()?;
         let before = before.map(|id| EndpointId(Uuid::from_bytes(id)));
@@ -133,7 +142,7 @@ impl WebhookEndpointsApi {
         /// The id of the endpoint.
         endpoint_id: Path<Id<Uuid>>,
     ) -> Result<Found, Refused<GetEndpoint>> {
-        let found = endpoints::find(&self.pool, scope_of(&caller)?, EndpointId(endpoint_id.0.0));
+        let found = endpoints::find(&self.pool, seen_by(&caller)?, EndpointId(endpoint_id.0.0));
         Ok(Found::Ok(Json(found.await.map_err(Problem::from)?.into())))
     }
 
@@ -154,10 +163,10 @@ impl WebhookEndpointsApi {
         endpoint_id: Path<Id<Uuid>>,
         body: JsonBody<EndpointChangeIn>,
     ) -> Result<Found, Refused<ChangeEndpoint>> {
-        let (scope, id) = (scope_of(&caller)?, EndpointId(endpoint_id.0.0));
+        let (scope, id) = (changed_by(&caller)?, EndpointId(endpoint_id.0.0));
         let (change, enabled) = body.read()?;
         let by = Identity::from(caller);
-        let changed = endpoints::update(&self.pool, &self.guard, scope, id, change, &by).await;
+        let changed = endpoints::update(&self.pool, &self.safeguards, scope, id, change, &by).await;
         let mut changed = changed.map_err(Problem::from)?;
         if let Some(is_enabled) = enabled {
             let switched = endpoints::switch(&self.pool, scope, id, is_enabled, &by).await;
@@ -182,7 +191,7 @@ impl WebhookEndpointsApi {
         endpoint_id: Path<Id<Uuid>>,
     ) -> Result<Deleted, Refused<GetEndpoint>> {
         let id = EndpointId(endpoint_id.0.0);
-        let deleted = endpoints::delete(&self.pool, scope_of(&caller)?, id, &caller.into()).await;
+        let deleted = endpoints::delete(&self.pool, changed_by(&caller)?, id, &caller.into()).await;
         deleted.map_err(Problem::from)?;
         Ok(Deleted::NoContent)
     }
@@ -207,8 +216,9 @@ impl WebhookEndpointsApi {
     ) -> Result<Rotated, Refused<ChangeEndpoint>> {
         let overlap = body.read()?.unwrap_or(DEFAULT_OVERLAP);
         let id = EndpointId(endpoint_id.0.0);
-        let (scope, by) = (scope_of(&caller)?, Identity::from(caller));
-        let secret = endpoints::rotate_secret(&self.pool, scope, id, overlap, &by).await;
+        let (scope, by) = (changed_by(&caller)?, Identity::from(caller));
+        let sealing = &self.safeguards.secrets;
+        let secret = endpoints::rotate_secret(&self.pool, sealing, scope, id, overlap, &by).await;
         let secret = secret.map_err(Problem::from)?.reveal().to_owned();
         Ok(Rotated::Ok(Json(NewSecretOut { secret })))
     }
@@ -238,6 +248,7 @@ impl From<EndpointError> for Problem {
             }
             EndpointError::Refused(refusal) => refusal.into(),
             EndpointError::Random(error) => Self::new(Code::InternalError).cause(error),
+            EndpointError::Seal(error) => Self::new(Code::InternalError).cause(error),
             EndpointError::Database(error) => error.into(),
         }
     }

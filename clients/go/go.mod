@@ -1,0 +1,3 @@
+module surety.example/queue
+
+go 1.21
