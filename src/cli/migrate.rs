@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -240,21 +240,21 @@ async fn status(pool: &PgPool, output: Output) -> anyhow::Result<()> {
             );
             items.iter().for_each(print_line);
         }
-        Output::Json | Output::Jsonl => {
-            let rows = items.iter().map(|item| {
-                let (state, applied_at) = words(item.state);
-                json!({
-                    "schema": item.schema,
-                    "version": item.version,
-                    "name": item.name,
-                    "state": state,
-                    "applied_at": applied_at,
-                })
-            });
-            println!("{}", json!(rows.collect::<Vec<_>>()));
-        }
+        Output::Json => println!("{}", json!(items.iter().map(shown).collect::<Vec<_>>())),
+        Output::Jsonl => items.iter().for_each(|item| println!("{}", shown(item))),
     }
     Ok(())
+}
+
+fn shown(item: &ItemStatus) -> Value {
+    let (state, applied_at) = words(item.state);
+    json!({
+        "schema": item.schema,
+        "version": item.version,
+        "name": item.name,
+        "state": state,
+        "applied_at": applied_at,
+    })
 }
 
 fn print_line(item: &ItemStatus) {

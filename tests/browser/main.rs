@@ -3,8 +3,8 @@
 //!
 //! A test target of its own, because it needs Chromium, Node and two packages of npm, which nothing
 //! else does: `cargo test --test browser`. The tests themselves are in `pages.mjs`, for Playwright;
-//! here are the three servers that they visit. `SURETY_PICTURES=docs/screenshots` makes the pictures
-//! of the README.
+//! here are the three servers that they visit. `SURETY_PICTURES=docs/screenshots` makes the
+//! pictures of the README.
 
 // A test that unwraps wrongly fails, which is what it is for.
 #![allow(clippy::unwrap_used)]

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use surety_postgres::testing::leave_out_foreign_env;
 
-use crate::support::{TestDb, scratch_dir};
+use crate::support::TestDb;
 
 /// Commands that print what they find, each with `-o json` and `-o jsonl`. What they find here is
 /// in [`database`], or nothing.
@@ -111,7 +111,7 @@ async fn head_ends_a_listing_quietly() {
     let script = format!(
         "('{app}' jobs list --limit 1000 -o jsonl; echo \"ended with $?\" >&2) | head -n 1"
     );
-    shell.args(["-c", &script]).env("DATABASE_URL", &db.url).current_dir(&*scratch_dir());
+    shell.args(["-c", &script]).env("DATABASE_URL", &db.url);
     let output = shell.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "ended with 0\n");
     assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);

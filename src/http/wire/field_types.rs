@@ -20,11 +20,11 @@ pub trait FieldType: Type + Sized {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Self>;
 }
 
-/// What every [`Text`] keeps to. That one of white space alone is empty, a pattern that all
-/// generators of clients read cannot say.
+/// The pattern of every [`Text`]. One of white space alone is refused, too, which is more than a
+/// pattern can say that all generators of clients read.
 pub const TEXT_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
 
-/// What every address keeps to: the rest of the rules are those of mail and of DNS.
+/// The pattern of every email address: the rest of the rules are those of mail and of DNS.
 pub const EMAIL_PATTERN: &str = "^[^@]+@[^@]+$";
 
 /// Text of 1 to `MAX_CHARS` characters, none of them a control character.

@@ -90,7 +90,7 @@ impl<'a> ApiExtractor<'a> for JobQuery {
 
 /// The parameters as the document has them.
 fn described() -> Vec<(&'static str, MetaSchemaRef, &'static str)> {
-    let text = || pattern(r"^[^\x00]+$");
+    let text = || pattern(r"^[^\x00]+$", MAX_CHARS);
     let several = || array(text());
     let moment = String::schema_ref;
     let bounded = |schema: MetaSchemaRef, minimum: f64, maximum: Option<f64>| {
@@ -127,7 +127,7 @@ fn described() -> Vec<(&'static str, MetaSchemaRef, &'static str)> {
         ),
         (
             "fingerprint",
-            pattern("^[0-9a-f]{16}$"),
+            pattern("^[0-9a-f]{16}$", 16),
             "Only jobs whose last failure has this fingerprint.",
         ),
         (
@@ -137,7 +137,7 @@ fn described() -> Vec<(&'static str, MetaSchemaRef, &'static str)> {
         ),
         (
             "where",
-            array(pattern(r"^[^\x00=]+=[^\x00]*$")),
+            array(pattern(r"^[^\x00=]+=[^\x00]*$", MAX_CHARS)),
             "Only jobs with these values in fields at the top of their arguments: `FIELD=VALUE`.",
         ),
         ("id", Vec::<i64>::schema_ref(), "Only jobs with one of these numbers."),
@@ -150,11 +150,11 @@ fn described() -> Vec<(&'static str, MetaSchemaRef, &'static str)> {
     ]
 }
 
-/// Text that keeps to a pattern, and to the bound of all texts here.
-fn pattern(pattern: &str) -> MetaSchemaRef {
+/// Text of 1 to `max_chars` characters that keeps to a pattern.
+fn pattern(pattern: &str, max_chars: usize) -> MetaSchemaRef {
     MetaSchemaRef::Inline(Box::new(MetaSchema {
         min_length: Some(1),
-        max_length: Some(MAX_CHARS),
+        max_length: Some(max_chars),
         pattern: Some(pattern.to_owned()),
         ..MetaSchema::new("string")
     }))

@@ -35,8 +35,12 @@ fn text(min: u32, max: u32) -> Value {
 
 /// The schema of `Text`.
 fn words(min: u32, max: u32) -> Value {
+    matching(TEXT_PATTERN, min, max)
+}
+
+fn matching(pattern: &str, min: u32, max: u32) -> Value {
     let mut schema = text(min, max);
-    schema["pattern"] = json!(TEXT_PATTERN);
+    schema["pattern"] = json!(pattern);
     schema
 }
 
@@ -95,13 +99,9 @@ fn of_people() -> Vec<Scalar> {
              `balance-out-of-range`, `bank-unavailable`, `currency-mismatch`, \
              `insufficient-funds`, `same-account` and `written-off`; a bank that declines may have \
              more, such as `account-closed`, in the same spelling.",
-            json!({ "type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[a-z0-9-]+$" }),
+            matching("^[a-z0-9-]+$", 1, 100),
         ),
-        scalar("EmailAddress", "An email address.", {
-            let mut schema = text(3, 254);
-            schema["pattern"] = json!(EMAIL_PATTERN);
-            schema
-        }),
+        scalar("EmailAddress", "An email address.", matching(EMAIL_PATTERN, 3, 254)),
         scalar("Password", "A password, as it was set.", words(1, 128)),
         scalar("NewPassword", "A password to be set.", words(15, 128)),
         scalar("OrderDescription", "Words of the payer's about an order.", words(1, 140)),
@@ -115,9 +115,11 @@ fn of_people() -> Vec<Scalar> {
 fn of_operators() -> Vec<Scalar> {
     vec![
         scalar("FailureFingerprint", "The fingerprint of a failure.", {
-            json!({
-                "type": "string", "minLength": 1, "maxLength": 16, "pattern": "^[0-9a-f]{16}$",
-            })
+            matching("^[0-9a-f]{16}$", 1, 16)
+        }),
+        scalar("SoughtText", "A text that jobs are sought by.", matching(r"^[^\x00]+$", 1, 1000)),
+        scalar("ArgumentMatch", "A field of the arguments and its value: `FIELD=VALUE`.", {
+            matching(r"^[^\x00=]+=[^\x00]*$", 1, 1000)
         }),
         scalar("ErrorPart", "A part of the error of a job.", words(1, 300)),
         scalar("ShortName", "The name of a queue, or of a kind of jobs.", words(1, 100)),
