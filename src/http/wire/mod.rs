@@ -9,8 +9,8 @@
 //! - [`request_id`]: the id of a request, which every refusal repeats.
 //! - [`payload`]: JSON answers, and [`any_json`] in them. [`lists`]: cursors, pages and strict
 //!   query parameters. [`if_match`]: the versions that changes are meant for.
-//! - [`money`], [`moment`], [`id`]: amounts, currencies, moments, and ids in paths. [`spreadsheet`]:
-//!   rows as CSV.
+//! - [`money`], [`moment`], [`id`]: amounts, currencies, moments, and ids in paths.
+//!   [`spreadsheet`]: rows as CSV.
 //!
 //! Guaranteed: amounts never pass through a float; a key that appears twice or is not known is
 //! refused; no refusal shows insides.
