@@ -205,6 +205,20 @@ fn every_text_of_a_body_says_its_bounds() {
 }
 
 #[test]
+fn an_enumeration_that_may_be_null_names_null_and_unsigned_numbers_have_a_minimum() {
+    for (at, part) in every_part(&document()) {
+        if part["nullable"] == true
+            && let Some(choices) = part["enum"].as_array()
+        {
+            assert!(choices.contains(&Value::Null), "{at}");
+        }
+        if part["format"].as_str().is_some_and(|format| format.starts_with("uint")) {
+            assert!(part["minimum"].is_number(), "{at}");
+        }
+    }
+}
+
+#[test]
 fn the_server_is_the_one_that_gives_the_document() {
     assert_eq!(document()["servers"], serde_json::json!([{ "url": "/" }]));
 }

@@ -34,6 +34,9 @@ pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 pub const KEPT_FOR: Duration = Duration::from_secs(72 * 60 * 60);
 
 const MAX_KEY_CHARS: usize = 255;
+/// The header's value, bare or as a quoted string. That a key has at most 255 characters counts
+/// without the quotes and what they need.
+pub const KEY_PATTERN: &str = r#"^([!#-+\--~]+|"([!#-\[\]-~]|\\["\\])+")$"#;
 /// The interval at which old answers are deleted, and the number that one statement deletes.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_BATCH: i64 = 1000;
@@ -103,6 +106,7 @@ impl<'a> ApiExtractor<'a> for IdempotencyKey {
     fn param_schema_ref() -> Option<MetaSchemaRef> {
         Some(MetaSchemaRef::Inline(Box::new(MetaSchema {
             min_length: Some(1),
+            pattern: Some(KEY_PATTERN.to_owned()),
             ..MetaSchema::new("string")
         })))
     }

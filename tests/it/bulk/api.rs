@@ -98,6 +98,8 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
         ("fingerprint", json!("xyz"), 422),
         ("since", json!("yesterday"), 400),
         ("attempt_gte", json!(-1), 400),
+        ("attempt_gte", json!(0), 422),
+        ("limit", json!(0), 422),
         ("reason", json!(" "), 422),
         ("reason", Value::Null, 400),
         ("unknown", json!(1), 400),

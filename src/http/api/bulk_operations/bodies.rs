@@ -110,7 +110,7 @@ json_object! {
 
     fn value(fields) -> (NewBulk, Reason) {
         let states = fields.accept("states", states_of(states?))?;
-        let attempt = attempt_gte?.map(|least| i16::try_from(least).unwrap_or(i16::MAX));
+        let attempt = attempt_gte?.map(attempts).transpose();
         let fingerprint = fingerprint?.map(|Text(text)| text.parse::<Fingerprint>()).transpose();
         let selection = JobSelection {
             states,
@@ -119,7 +119,7 @@ json_object! {
             tags: fields.accept("tags", values(tags?))?,
             keys: fields.accept("keys", values(keys?))?,
             error: error?.map(|Text(text)| text),
-            min_attempt: attempt,
+            min_attempt: fields.accept("attempt_gte", attempt)?,
             since: since?.map(|at| selection::Moment::At(at.boundary())),
             until: until?.map(|at| selection::Moment::At(at.boundary())),
             failed_since: failed_since?.map(|at| selection::Moment::At(at.boundary())),
@@ -132,10 +132,20 @@ json_object! {
             transaction: transaction_id?.map(|Text(text)| text),
         };
         let mode = if dry_run?.unwrap_or(false) { Mode::DryRun } else { Mode::Commit };
-        let limit = limit?.map(|limit| u64::from(limit.max(1)));
+        let limit = limit?.map(some_jobs).transpose();
+        let limit = fields.accept("limit", limit)?;
         let reason = fields.accept("reason", reason?.0.parse())?;
         Some((NewBulk { action: action?.into(), selection, limit, mode }, reason))
     }
+}
+
+fn attempts(least: u32) -> Result<i16, &'static str> {
+    let least = i16::try_from(least).ok().filter(|least| (1..=1000).contains(least));
+    least.ok_or("must be from 1 to 1000")
+}
+
+fn some_jobs(limit: u32) -> Result<u64, &'static str> {
+    if limit == 0 { Err("must be at least 1") } else { Ok(limit.into()) }
 }
 
 /// A list in a filter that is too long, or holds what nothing can match.

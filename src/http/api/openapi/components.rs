@@ -63,6 +63,13 @@ fn spell_out_nullable(value: &mut Value, schemas: &Value) {
             None => _ = schema.remove("nullable"),
         }
     }
+    // An enumeration refuses what it does not name.
+    if value["nullable"] == true
+        && let Some(choices) = value.get_mut("enum").and_then(Value::as_array_mut)
+        && !choices.contains(&Value::Null)
+    {
+        choices.push(Value::Null);
+    }
     match value {
         Value::Object(members) => {
             members.values_mut().for_each(|member| spell_out_nullable(member, schemas));

@@ -35,6 +35,22 @@ pub(super) fn complete(document: &mut Value) {
             }
         }
     }
+    count_from_zero(document);
+}
+
+/// Says of each number without a sign that it has none: to most readers its format says nothing.
+fn count_from_zero(part: &mut Value) {
+    let is_unsigned = part["format"].as_str().is_some_and(|format| format.starts_with("uint"));
+    match part {
+        Value::Object(members) => {
+            if is_unsigned && !members.contains_key("minimum") {
+                members.insert("minimum".to_owned(), json!(0));
+            }
+            members.values_mut().for_each(count_from_zero);
+        }
+        Value::Array(items) => items.iter_mut().for_each(count_from_zero),
+        _ => {}
+    }
 }
 
 /// Of a field that may be absent, null is as good as absent (crate::http::wire::field_types).

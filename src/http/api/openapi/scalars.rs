@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::http::edge::idempotency::KEY_PATTERN;
 use crate::http::wire::field_types::{EMAIL_PATTERN, TEXT_PATTERN};
 use crate::money::AMOUNT_PATTERN;
 
@@ -85,7 +86,7 @@ fn of_money() -> Vec<Scalar> {
         scalar(
             "IdempotencyKey",
             "A key that names one request.",
-            json!({ "type": "string", "minLength": 1 }),
+            json!({ "type": "string", "minLength": 1, "pattern": KEY_PATTERN }),
         ),
         scalar("AccountName", "The name of an account of a provider's.", text(1, 255)),
     ]
