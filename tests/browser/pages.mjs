@@ -285,7 +285,7 @@ test("Swagger UI posts a webhook and sees 202", async () => {
   await operation.locator("button.opblock-summary-control").click();
   await operation.getByRole("button", { name: "Try it out" }).click();
   await operation.getByRole("button", { name: "Execute" }).click();
-  const status = operation.locator(".live-responses-table .response-col_status").first();
+  const status = operation.locator(".live-responses-table tbody .response-col_status").first();
   await status.waitFor({ timeout: 20_000 });
   assert.match(await status.innerText(), /^202/);
   assert.deepEqual(wrong, []);
@@ -305,7 +305,7 @@ test("Swagger UI signs a webhook with the secret, wherever it is opened, also on
   await operation.locator("button.opblock-summary-control").click();
   await operation.getByRole("button", { name: "Try it out" }).click();
   await operation.getByRole("button", { name: "Execute" }).click();
-  const status = operation.locator(".live-responses-table .response-col_status").first();
+  const status = operation.locator(".live-responses-table tbody .response-col_status").first();
   await status.waitFor({ timeout: 20_000 });
   assert.match(await status.innerText(), /^202/);
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
