@@ -287,7 +287,7 @@ test("Swagger UI posts a webhook and sees 202", async () => {
   await operation.getByRole("button", { name: "Execute" }).click();
   const status = operation.locator(".live-responses-table .response-col_status").first();
   await status.waitFor({ timeout: 20_000 });
-  assert.match(await operation.locator(".live-responses-table").innerText(), /202/);
+  assert.match(await status.innerText(), /^202/);
   assert.deepEqual(wrong, []);
   await context.close();
 });
@@ -307,7 +307,7 @@ test("Swagger UI signs a webhook with the secret, wherever it is opened, also on
   await operation.getByRole("button", { name: "Execute" }).click();
   const status = operation.locator(".live-responses-table .response-col_status").first();
   await status.waitFor({ timeout: 20_000 });
-  assert.match(await operation.locator(".live-responses-table").innerText(), /202/);
+  assert.match(await status.innerText(), /^202/);
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(wide <= 360, `${wide} at 360`);
   assert.deepEqual(wrong, []);

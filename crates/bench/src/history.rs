@@ -24,11 +24,19 @@ impl fmt::Display for History {
     }
 }
 
-/// Fills the database. Gives the last job of the past.
+/// Fills the database, beside the jobs that there are. Gives the last job of the past.
 pub(crate) async fn fill(conn: &mut PgConnection, past: History) -> anyhow::Result<i64> {
-    for first in (0..past.finished).step_by(CHUNK as usize) {
-        let (first, last) =
-            (i64::try_from(first)? + 1, i64::try_from(past.finished.min(first + CHUNK))?);
+    let there: i64 = sqlx::query_scalar(
+        "select greatest(
+           (select coalesce(max(id), 0) from queue.jobs),
+           (select coalesce(max(id), 0) from queue.finished_jobs)
+         )",
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let end = there + i64::try_from(past.finished)?;
+    for first in (there..end).step_by(CHUNK as usize) {
+        let (first, last) = (first + 1, end.min(first + CHUNK as i64));
         sqlx::query(
             "with finished as (
                insert into queue.finished_jobs (
@@ -55,7 +63,7 @@ pub(crate) async fn fill(conn: &mut PgConnection, past: History) -> anyhow::Resu
                setval(pg_get_serial_sequence('queue.jobs', 'id'), $1),
                setval('queue.fence', $1)",
         )
-        .bind(i64::try_from(past.finished)?)
+        .bind(end)
         .execute(&mut *conn)
         .await?;
     }
@@ -73,7 +81,7 @@ pub(crate) async fn fill(conn: &mut PgConnection, past: History) -> anyhow::Resu
     let last: i64 = sqlx::query_scalar(
         "select coalesce((select id from queue.jobs order by id desc limit 1), $1)",
     )
-    .bind(i64::try_from(past.finished)?)
+    .bind(end)
     .fetch_one(conn)
     .await?;
     Ok(last)

@@ -40,17 +40,15 @@ mod tests {
     #[test]
     fn the_document_names_every_reason_of_ours_in_one_spelling() {
         let document: Value = serde_json::from_str(&Document::new().to_json()).unwrap();
-        let reason = &document["components"]["schemas"]["FailureReason"];
-        let described = reason["description"].as_str().unwrap();
         let refusals = TransferRefusal::ALL.iter().map(|refusal| refusal.code());
-        for code in refusals.chain([BANK_UNAVAILABLE, WRITTEN_OFF]) {
-            assert!(described.contains(&format!("`{code}`")), "{code}");
-            assert!(code.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase()), "{code}");
-        }
+        let codes: Vec<&str> = refusals.chain([BANK_UNAVAILABLE, WRITTEN_OFF]).collect();
         for schema in ["Transaction", "Order"] {
             let field = &document["components"]["schemas"][schema]["properties"]["failure_reason"];
-            let reference = &field["allOf"][0]["$ref"];
-            assert_eq!(reference, "#/components/schemas/FailureReason", "{schema}");
+            let described = field["description"].as_str().unwrap();
+            for code in &codes {
+                assert!(described.contains(&format!("`{code}`")), "{schema}: {code}");
+                assert!(code.bytes().all(|it| it == b'-' || it.is_ascii_lowercase()), "{code}");
+            }
         }
     }
 }

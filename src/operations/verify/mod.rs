@@ -118,7 +118,7 @@ pub async fn verify_and_record(
     Ok(report)
 }
 
-/// The rows since the last verification in which every guarantee held, and [`OVERLAP`] before it;
+/// The rows since the last verification in which every guarantee held, and an hour before it;
 /// everything, if there was none yet.
 ///
 /// # Errors

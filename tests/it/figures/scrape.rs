@@ -103,8 +103,13 @@ async fn a_worker_answers_probes_and_shows_what_it_does() {
         value(&scrape, "app_workers{state=\"working\"}") == Some(1.0)
     })
     .await;
+    // The job that announces the outcome may be under way.
+    eventually_async("the worker has nothing to do", async || {
+        let scrape = get("/metrics").await.text().await.unwrap();
+        value(&scrape, "app_worker_slots{state=\"free\"}") == Some(1024.0)
+    })
+    .await;
     let scrape = get("/metrics").await.text().await.unwrap();
-    assert_eq!(value(&scrape, "app_worker_slots{state=\"free\"}"), Some(1024.0));
     assert!(value(&scrape, "app_claim_jobs_total").is_some_and(|jobs| jobs >= 1.0));
     for path in ["/healthz", "/readyz"] {
         assert_eq!(get(path).await.status(), 200, "{path}");

@@ -80,7 +80,7 @@ async fn a_collector_that_is_away_holds_up_neither_work_nor_exit() {
 #[tokio::test]
 async fn a_setting_that_cannot_work_is_refused_in_one_sentence() {
     let table = [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "set it to `http/protobuf`"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "protobuf", "set it to `http/protobuf`"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "set it to `http/protobuf`"),
         ("OTEL_TRACES_EXPORTER", "zipkin", "set it to `otlp` or `none`"),
         ("APP_LOG", "surety=noisy", "is no log filter"),

@@ -58,9 +58,7 @@ fn spell_out_nullable(value: &mut Value, schemas: &Value) {
         let reference = all_of.as_ref().and_then(|all_of| all_of[0]["$ref"].as_str());
         let name = reference.and_then(|it| it.strip_prefix("#/components/schemas/"));
         match name.and_then(|name| schemas[name].as_object()) {
-            Some(meant) => meant.iter().for_each(|(key, part)| {
-                schema.entry(key.clone()).or_insert_with(|| part.clone());
-            }),
+            Some(meant) => write_out(schema, meant),
             // Whatever has no type may be null anyway.
             None => _ = schema.remove("nullable"),
         }
@@ -78,6 +76,21 @@ fn spell_out_nullable(value: &mut Value, schemas: &Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(|item| spell_out_nullable(item, schemas)),
         _ => {}
+    }
+}
+
+/// Adds what another schema says. A text has both descriptions: its own says what it is here, the
+/// other which texts there are.
+fn write_out(schema: &mut Map<String, Value>, meant: &Map<String, Value>) {
+    if let (Some(Value::String(own)), "string", Some(of_all)) = (
+        schema.get_mut("description"),
+        meant["type"].as_str().unwrap_or_default(),
+        meant.get("description").and_then(Value::as_str),
+    ) {
+        *own = format!("{own} {of_all}");
+    }
+    for (key, part) in meant {
+        schema.entry(key.clone()).or_insert_with(|| part.clone());
     }
 }
 
