@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
-use time::OffsetDateTime;
+pub use surety_queue::moments::first_uuid_at;
 use uuid::{NoContext, Timestamp, Uuid};
 
 macro_rules! ids {
@@ -38,13 +38,6 @@ pub async fn new_by_database_clock(conn: &mut PgConnection) -> sqlx::Result<Uuid
     Ok(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.nanosecond())))
 }
 
-/// The least UUID of version 7 of this moment: 48 bits of milliseconds, and zeros.
-#[must_use]
-pub fn first_uuid_at(moment: OffsetDateTime) -> Uuid {
-    let millis = moment.unix_timestamp_nanos().max(0) / 1_000_000;
-    Uuid::from_u128(u128::try_from(millis).unwrap_or_default() << 80)
-}
-
 ids! {
     /// The internal number of a payment transaction; providers know it by its own
     /// `transaction_id`.
@@ -70,21 +63,4 @@ ids! {
     BulkOperationId(i64);
     /// A key that a machine signs in with.
     ApiKeyId(Uuid);
-}
-
-#[cfg(test)]
-mod tests {
-    use time::macros::datetime;
-
-    use super::*;
-
-    #[test]
-    fn ids_of_a_moment_begin_with_the_first_one() {
-        let moment = datetime!(2026-11-21 8:00 UTC);
-        let secs = u64::try_from(moment.unix_timestamp()).unwrap();
-        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, secs, 0));
-        assert!(first_uuid_at(moment) < id);
-        assert!(first_uuid_at(moment + time::Duration::MILLISECOND) > id);
-        assert!(first_uuid_at(datetime!(1960-01-01 0:00 UTC)).is_nil());
-    }
 }

@@ -4,6 +4,7 @@
 //! can carry a moment out of any calendar: arithmetic with what comes from outside needs a bound.
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 /// The first moment.
 pub const FIRST: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -30,9 +31,17 @@ pub fn to_the_microsecond(moment: OffsetDateTime) -> OffsetDateTime {
     moment.checked_add(time::Duration::nanoseconds(missing)).unwrap_or(moment)
 }
 
+/// The least UUID of version 7 of this moment: 48 bits of milliseconds, and zeros.
+#[must_use]
+pub fn first_uuid_at(moment: OffsetDateTime) -> Uuid {
+    let millis = moment.unix_timestamp_nanos().max(0) / 1_000_000;
+    Uuid::from_u128(u128::try_from(millis).unwrap_or_default() << 80)
+}
+
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;
+    use uuid::{NoContext, Timestamp};
 
     use super::*;
 
@@ -56,5 +65,15 @@ mod tests {
             let expected = second + time::Duration::microseconds(micros);
             assert_eq!(to_the_microsecond(second + time::Duration::nanoseconds(nanos)), expected);
         }
+    }
+
+    #[test]
+    fn ids_of_a_moment_begin_with_the_first_one() {
+        let moment = datetime!(2026-11-21 8:00 UTC);
+        let secs = u64::try_from(moment.unix_timestamp()).unwrap();
+        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, secs, 0));
+        assert!(first_uuid_at(moment) < id);
+        assert!(first_uuid_at(moment + time::Duration::MILLISECOND) > id);
+        assert!(first_uuid_at(datetime!(1960-01-01 0:00 UTC)).is_nil());
     }
 }

@@ -26,7 +26,7 @@ const ANSWERS_NAME_THEIR_ORDER: Invariant = Invariant {
           ) is not true
           else kept.order_id is not null
         end",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// Protects G3: one request, one order.
@@ -42,5 +42,5 @@ const ORDERS_HAVE_ONE_KEY: Invariant = Invariant {
         where order_id is not null
         group by order_id
         having count(*) > 1",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };

@@ -179,4 +179,14 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), all);
     }
+
+    #[test]
+    fn queries_have_no_comments_but_whole_ones_that_narrow_them() {
+        for Invariant { name, violations, recent, .. } in invariants() {
+            let count = |part| violations.matches(part).count();
+            assert_eq!([count("/*"), count("*/")], [count("/*new"); 2], "{name}");
+            assert_eq!(count("new*/"), count("/*new"), "{name}");
+            assert!(matches!(recent, Recent::Same) || count("/*") == 0, "{name}: nobody reads it");
+        }
+    }
 }

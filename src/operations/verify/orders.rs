@@ -1,6 +1,7 @@
 //! Invariants of orders and the jobs that execute them.
 //!
-//! Arguments are compared as text: those of a job that could not be read are here, too.
+//! Arguments are compared as text, or looked at before they are taken for an id: those of a job that
+//! could not be read are here, too.
 
 use super::{Invariant, Recent, Weight};
 
@@ -46,44 +47,16 @@ const ONE_JOB_EACH: Invariant = Invariant {
             union all
             select args, state::text from queue.finished_jobs
             where kind in ('execute_bank_order', 'execute_transfer')
+              /*new and finished_at >= {since} new*/
           ) as job
           group by 1
         ) as execute_jobs on execute_jobs.order_id = given.id::text
-        where execute_jobs.jobs > 1
-          or (execute_jobs.jobs is null and given.created_at >= kept.since)",
-    recent: Recent::Query(
-        "
-        with kept as materialized (
-          select
-            greatest(
-              coalesce(queue.kept_since('queue.finished_jobs_completed'), 'infinity'),
-              coalesce(queue.kept_since('queue.finished_jobs_cancelled'), 'infinity'),
-              coalesce(queue.kept_since('queue.finished_jobs_discarded'), 'infinity')
-            ) as since
-        )
-        select format('%s %s', given.kind, given.id)
-        from payments.orders as given
-        cross join kept
-        left join (
-          select
-            args ->> 'order' as order_id,
-            -- Another may take the place of one that was given up, which did nothing.
-            count(*) filter (where state is distinct from 'discarded') as jobs
-          from (
-            select args, null as state from queue.jobs
-            where kind in ('execute_bank_order', 'execute_transfer')
-            union all
-            select args, state::text from queue.finished_jobs
-            where kind in ('execute_bank_order', 'execute_transfer') and finished_at >= {since}
-          ) as job
-          group by 1
-        ) as execute_jobs on execute_jobs.order_id = given.id::text
-        where given.id >= {since_id}
-          and (
+        where (
             execute_jobs.jobs > 1
             or (execute_jobs.jobs is null and given.created_at >= kept.since)
-          )",
-    ),
+          )
+          /*new and given.id >= {since_id} new*/",
+    recent: Recent::Same,
 };
 
 /// Protects G1 from the other side: job and order are written by one commit, and a transfer never
@@ -104,6 +77,7 @@ const JOBS_HAVE_ORDERS: Invariant = Invariant {
           select id, kind, args
           from queue.finished_jobs as finished
           where kind in ('execute_bank_order', 'execute_transfer')
+            /*new and finished_at >= {since} new*/
             and state <> 'cancelled'
             and not exists (
               select from queue.resolutions as decided
@@ -112,35 +86,14 @@ const JOBS_HAVE_ORDERS: Invariant = Invariant {
             )
         ) as job
         left join payments.orders as given
-          on given.id::text = job.args ->> 'order'
-            and (given.kind in ('deposit', 'withdrawal')) = (job.kind = 'execute_bank_order')
-        where given.id is null",
-    recent: Recent::Query(
-        "
-        select format('job %s (%s)', job.id, job.kind)
-        from (
-          select id, kind, args from queue.jobs
-          where kind in ('execute_bank_order', 'execute_transfer')
-          union all
-          select id, kind, args
-          from queue.finished_jobs as finished
-          where kind in ('execute_bank_order', 'execute_transfer')
-            and finished_at >= {since}
-            and state <> 'cancelled'
-            and not exists (
-              select from queue.resolutions as decided
-              where decided.job_id = finished.id and decided.attempt = finished.attempt
-                and decided.resolution = 'dismissed'
-            )
-        ) as job
-        left join payments.orders as given
+          -- By the index; a text that is no id has no order.
           on given.id = case
               when job.args ->> 'order' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
                 then (job.args ->> 'order')::uuid
             end
             and (given.kind in ('deposit', 'withdrawal')) = (job.kind = 'execute_bank_order')
         where given.id is null",
-    ),
+    recent: Recent::Same,
 };
 
 /// Protects G1 and users: what is taken is done, and money is not held for an order that nobody
@@ -172,31 +125,10 @@ const UNFINISHED_HAVE_A_JOB: Invariant = Invariant {
             and discarded.state = 'discarded'
             and dismissed.job_id is null
         ) as job on job.order_id = given.id::text
-        where given.status in ('PENDING', 'PROCESSING') and job.order_id is null",
-    recent: Recent::Query(
-        "
-        select format('%s %s', given.kind, given.id)
-        from payments.orders as given
-        left join (
-          select args ->> 'order' as order_id from queue.jobs
-          where kind in ('execute_bank_order', 'execute_transfer')
-          union
-          select args -> 'args' ->> 'order' from queue.jobs where kind = 'resolve_bank_order'
-          union
-          select discarded.args ->> 'order'
-          from queue.finished_jobs as discarded
-          left join queue.resolutions as dismissed
-            on dismissed.job_id = discarded.id
-              and dismissed.attempt = discarded.attempt
-              and dismissed.resolution = 'dismissed'
-          where discarded.kind in ('execute_bank_order', 'execute_transfer')
-            and discarded.state = 'discarded'
-            and dismissed.job_id is null
-        ) as job on job.order_id = given.id::text
-        where given.id >= {since_id}
-          and given.status in ('PENDING', 'PROCESSING')
-          and job.order_id is null",
-    ),
+        where given.status in ('PENDING', 'PROCESSING')
+          and job.order_id is null
+          /*new and given.id >= {since_id} new*/",
+    recent: Recent::Same,
 };
 
 /// Protects G3: the outcome and the job's completion are one commit.
@@ -220,7 +152,7 @@ const FINISHED_HAVE_A_FINISHED_JOB: Invariant = Invariant {
             where resolving.kind = 'resolve_bank_order'
               and resolving.args -> 'args' ->> 'order' = job.args ->> 'order'
           )",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// No guarantee, but money that nobody moves until somebody looks.
@@ -244,7 +176,7 @@ const NONE_WAITS_FOR_AN_OPERATOR: Invariant = Invariant {
               and coalesce(other.args ->> 'order', other.args -> 'args' ->> 'order')
                 = given.id::text
           )",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 #[cfg(test)]

@@ -41,44 +41,19 @@ const ONE_JOB_EACH: Invariant = Invariant {
             select args, null as state from queue.jobs where kind = 'settle_transaction'
             union all
             select args, state::text from queue.finished_jobs where kind = 'settle_transaction'
+            /*new and finished_at >= {since} new*/
           ) as job
           group by 1
         ) as settle_jobs on settle_jobs.transaction_id = transaction.id
-        where settle_jobs.jobs > 1
-          or (
-            settle_jobs.jobs is null
-            and (transaction.processed_at < kept.since) is not true
-          )",
-    recent: Recent::Query(
-        "
-        with kept as materialized (
-          select coalesce(queue.kept_since('queue.finished_jobs_completed'), 'infinity') as since
-        )
-        select format('transaction %s (%s)', transaction.id, transaction.transaction_id)
-        from payments.transactions as transaction
-        cross join kept
-        left join (
-          select
-            (args -> 'transaction')::bigint as transaction_id,
-            -- Another may take the place of one that was given up, which did nothing.
-            count(*) filter (where state is distinct from 'discarded') as jobs
-          from (
-            select args, null as state from queue.jobs where kind = 'settle_transaction'
-            union all
-            select args, state::text from queue.finished_jobs
-            where kind = 'settle_transaction' and finished_at >= {since}
-          ) as job
-          group by 1
-        ) as settle_jobs on settle_jobs.transaction_id = transaction.id
-        where transaction.created_at >= {since}
-          and (
+        where (
             settle_jobs.jobs > 1
             or (
               settle_jobs.jobs is null
               and (transaction.processed_at < kept.since) is not true
             )
-          )",
-    ),
+          )
+          /*new and transaction.created_at >= {since} new*/",
+    recent: Recent::Same,
 };
 
 /// Protects G2 from the other side: job and transaction are written by one commit.
@@ -97,6 +72,7 @@ const JOBS_HAVE_TRANSACTIONS: Invariant = Invariant {
           select id, args
           from queue.finished_jobs as finished
           where kind = 'settle_transaction'
+            /*new and finished_at >= {since} new*/
             and state <> 'cancelled'
             and not exists (
               select from queue.resolutions as decided
@@ -107,27 +83,7 @@ const JOBS_HAVE_TRANSACTIONS: Invariant = Invariant {
         left join payments.transactions as transaction
           on transaction.id = (job.args -> 'transaction')::bigint
         where transaction.id is null",
-    recent: Recent::Query(
-        "
-        select format('job %s', job.id)
-        from (
-          select id, args from queue.jobs where kind = 'settle_transaction'
-          union all
-          select id, args
-          from queue.finished_jobs as finished
-          where kind = 'settle_transaction'
-            and finished_at >= {since}
-            and state <> 'cancelled'
-            and not exists (
-              select from queue.resolutions as decided
-              where decided.job_id = finished.id and decided.attempt = finished.attempt
-                and decided.resolution = 'dismissed'
-            )
-        ) as job
-        left join payments.transactions as transaction
-          on transaction.id = (job.args -> 'transaction')::bigint
-        where transaction.id is null",
-    ),
+    recent: Recent::Same,
 };
 
 /// Protects G1 and G3: what is not settled yet will be, unless an operator has to decide.
@@ -148,7 +104,7 @@ const PROCESSING_HAVE_A_JOB: Invariant = Invariant {
           where kind = 'settle_transaction' and state = 'discarded'
         ) as job on (job.args -> 'transaction')::bigint = transaction.id
         where transaction.status = 'PROCESSING' and job.args is null",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// Protects G3: the outcome and the job's completion are one commit.
@@ -165,7 +121,7 @@ const SETTLED_HAVE_A_FINISHED_JOB: Invariant = Invariant {
           on transaction.id = (job.args -> 'transaction')::bigint
         where job.kind = 'settle_transaction'
           and transaction.status in ('COMPLETED', 'FAILED')",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// No guarantee, but money that nobody moves until somebody looks.
@@ -188,7 +144,7 @@ const NONE_WAITS_FOR_AN_OPERATOR: Invariant = Invariant {
             select from queue.resolutions as decided
             where decided.job_id = job.id and decided.attempt = job.attempt
           )",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 #[cfg(test)]

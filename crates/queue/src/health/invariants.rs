@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
-use uuid::Uuid;
+
+use crate::moments::first_uuid_at;
 
 /// Sample rows shown of those that break an invariant.
 pub const MAX_SAMPLES: i64 = 5;
@@ -27,9 +28,9 @@ pub struct Invariant {
     /// The meaning of rows that are found.
     pub weight: Weight,
     /// A query with one text column: what breaks the invariant, one row each, in words that lead to
-    /// it.
+    /// it. Comments in it, `/*new … new*/`, narrow it to what is new: see [`Recent::Same`].
     pub violations: &'static str,
-    /// The same for what is new.
+    /// The check of what is new.
     pub recent: Recent,
 }
 
@@ -45,10 +46,12 @@ pub enum Scope {
 /// The check of what was written since a moment.
 #[derive(Clone, Copy, Debug)]
 pub enum Recent {
-    /// The whole query: it reads little, however much there is.
-    Whole,
-    /// Another query of the same form. In its text `{since}` stands for the moment, and
-    /// `{since_id}` for the least UUID of version 7 that was made then.
+    /// The same query, with what stands in its comments `/*new … new*/`; one without such comments
+    /// reads little, however much there is. In them `{since}` stands for the moment, and
+    /// `{since_id}` for the least UUID of version 7 of then.
+    Same,
+    /// Another query of the same form, with `{since}` and `{since_id}`: for which what is new is
+    /// reached by another way.
     Query(&'static str),
     /// None: all rows are needed to tell.
     LeftOut,
@@ -96,18 +99,17 @@ impl Invariant {
         conn: &mut PgConnection,
         scope: Scope,
     ) -> Result<Option<Finding>, sqlx::Error> {
-        match (scope, self.recent) {
-            (Scope::Everything, _) | (Scope::Since(_), Recent::Whole) => {
-                self.check(conn).await.map(Some)
-            }
-            (Scope::Since(_), Recent::LeftOut) => Ok(None),
-            (Scope::Since(since), Recent::Query(query)) => {
-                let id = format!("'{}'::uuid", least_uuid(since));
-                let since = format!("to_timestamp({})", since.unix_timestamp());
-                let query = query.replace("{since_id}", &id).replace("{since}", &since);
-                self.find(conn, &query).await.map(Some)
-            }
-        }
+        let (since, query) = match (scope, self.recent) {
+            (Scope::Everything, _) => return self.check(conn).await.map(Some),
+            (Scope::Since(_), Recent::LeftOut) => return Ok(None),
+            (Scope::Since(since), Recent::Query(query)) => (since, query),
+            (Scope::Since(since), Recent::Same) => (since, self.violations),
+        };
+        let id = format!("'{}'::uuid", first_uuid_at(since));
+        let since = format!("to_timestamp({})", since.unix_timestamp());
+        let query = query.replace("/*new", "").replace("new*/", "");
+        let query = query.replace("{since_id}", &id).replace("{since}", &since);
+        self.find(conn, &query).await.map(Some)
     }
 
     async fn find(self, conn: &mut PgConnection, violations: &str) -> Result<Finding, sqlx::Error> {
@@ -125,12 +127,6 @@ impl Invariant {
             sqlx::query_as(AssertSqlSafe(query)).persistent(false).fetch_one(conn).await?;
         Ok(Finding { invariant: self, violations, samples, took: began.elapsed() })
     }
-}
-
-/// The least UUID of version 7 (RFC 9562) that is made in this second.
-fn least_uuid(moment: OffsetDateTime) -> Uuid {
-    let millis = u64::try_from(moment.unix_timestamp()).unwrap_or(0) * 1000;
-    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
 
 impl Finding {

@@ -27,7 +27,7 @@ const WAITING_OR_FINISHED: Invariant = Invariant {
         select format('job %s', job.id)
         from queue.jobs as job
         join queue.finished_jobs as finished on finished.id = job.id",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// Protects G3: a job that finished twice did its work twice.
@@ -40,16 +40,10 @@ const FINISHED_ONCE: Invariant = Invariant {
     violations: "
         select format('job %s', id)
         from queue.finished_jobs
+        /*new where id in (select id from queue.finished_jobs where finished_at >= {since}) new*/
         group by id
         having count(*) > 1",
-    recent: Recent::Query(
-        "
-        select format('job %s', id)
-        from queue.finished_jobs
-        where id in (select id from queue.finished_jobs where finished_at >= {since})
-        group by id
-        having count(*) > 1",
-    ),
+    recent: Recent::Same,
 };
 
 /// Protects G4 and the promise that every attempt is kept: an attempt that is missing ended without
@@ -108,14 +102,9 @@ const ATTEMPTS_BOUNDED: Invariant = Invariant {
     violations: "
         select format('job %s', id)
         from queue.all_jobs
-        where attempt - crash_count > max_attempts",
-    recent: Recent::Query(
-        "
-        select format('job %s', id)
-        from queue.all_jobs
         where attempt - crash_count > max_attempts
-          and (finished_at is null or finished_at >= {since})",
-    ),
+          /*new and (finished_at is null or finished_at >= {since}) new*/",
+    recent: Recent::Same,
 };
 
 /// Protects what an operator needs to decide over a discarded job.
@@ -140,7 +129,7 @@ const DISCARDED_TELL_WHY: Invariant = Invariant {
               and told.action = 'discard'
               and (told.detail ->> 'attempt')::smallint = job.attempt
           )",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// Protects G3 and what operators decide: a redriven job that is still in the history is either
@@ -159,7 +148,7 @@ const REDRIVEN_RUN_AGAIN: Invariant = Invariant {
             and resolved.attempt = job.attempt
             and resolved.resolution = 'redriven'
         where job.state = 'discarded'",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// Protects G5, that a lost worker's jobs run again. Two default leases are far beyond what a
@@ -175,7 +164,7 @@ const LEASES_ALIVE: Invariant = Invariant {
         from queue.jobs
         where running
           and (lease_expires_at >= now() - interval '60 seconds') is not true",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// Protects that a waiting job goes on. The sweep needs seconds; when a parent has ended is told by
@@ -208,7 +197,7 @@ const HELD_FOR_SOMETHING: Invariant = Invariant {
                 and resolved.resolved_at < now() - interval '60 seconds'
             )
           )",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// Protects that callbacks are enqueued.
@@ -228,7 +217,7 @@ const BATCHES_END: Invariant = Invariant {
             select from queue.finished_jobs
             where batch_id = batch.id and finished_at >= now() - interval '60 seconds'
           )",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 /// Protects what `on_done` promises: that nothing of the batch is to come.
@@ -247,7 +236,7 @@ const DONE_BATCHES_AT_REST: Invariant = Invariant {
             select from queue.resolutions as resolved
             where resolved.job_id = member.id and resolved.resolution = 'redriven'
           )",
-    recent: Recent::Whole,
+    recent: Recent::Same,
 };
 
 #[cfg(test)]
