@@ -5,18 +5,10 @@ use sqlx::PgConnection;
 use super::outgoing::DeliveryKey;
 use crate::ids::EndpointId;
 
-/// A step of pruning.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PrunedDeliveries {
-    /// The deliveries that were dropped, with their attempts.
-    pub pruned: i64,
-    /// The last delivery that was looked at; none when all those behind it are kept.
-    pub last: Option<DeliveryKey>,
-}
-
 /// Drops deliveries that ended more than `keep_days` days ago, with all of their attempts, among
 /// the next `limit` after this one. Pending ones are kept, however old. While the queue's history
-/// is held back because the clock is in doubt, none is dropped.
+/// is held back because the clock is in doubt, none is dropped. Gives the number of those dropped,
+/// and the last delivery that was looked at; none when all those behind it are kept.
 ///
 /// # Errors
 ///
@@ -26,7 +18,7 @@ pub async fn prune(
     keep_days: u16,
     after: DeliveryKey,
     limit: u16,
-) -> sqlx::Result<PrunedDeliveries> {
+) -> sqlx::Result<(i64, Option<DeliveryKey>)> {
     let row = sqlx::query!(
         r#"
         with kept as materialized (
@@ -86,5 +78,5 @@ pub async fn prune(
     .await?;
     let last = row.event_seq.zip(row.endpoint_id);
     let last = last.map(|(event, endpoint)| DeliveryKey { event, endpoint });
-    Ok(PrunedDeliveries { pruned: row.pruned, last })
+    Ok((row.pruned, last))
 }

@@ -3,19 +3,11 @@
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-/// A step of pruning.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PrunedEvents {
-    /// The events that were dropped.
-    pub pruned: i64,
-    /// The last event that was looked at; none when all those behind it are kept.
-    pub last: Option<i64>,
-}
-
 /// Drops events that happened more than `keep_days` days ago, among the next `limit` after the one
 /// of this number: those that every reader has taken and of which no delivery is left. The database
 /// itself refuses to drop others, and any of the last thirty days. While the queue's history is
-/// held back because the clock is in doubt, none is dropped.
+/// held back because the clock is in doubt, none is dropped. Gives the number of those dropped, and
+/// the last event that was looked at; none when all those behind it are kept.
 ///
 /// # Errors
 ///
@@ -25,9 +17,8 @@ pub async fn prune(
     keep_days: u16,
     after: i64,
     limit: u16,
-) -> sqlx::Result<PrunedEvents> {
-    sqlx::query_as!(
-        PrunedEvents,
+) -> sqlx::Result<(i64, Option<i64>)> {
+    let row = sqlx::query!(
         r#"
         with kept as materialized (
           select clock_timestamp() - make_interval(days => $1) as since
@@ -54,7 +45,8 @@ pub async fn prune(
         i64::from(limit),
     )
     .fetch_one(conn)
-    .await
+    .await?;
+    Ok((row.pruned, row.last))
 }
 
 /// A reader that has events before it.

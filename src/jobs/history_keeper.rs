@@ -10,7 +10,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -90,49 +91,42 @@ impl HistoryKeeper {
     ///
     /// When the database refuses; what was dropped before stays dropped.
     pub async fn prune(&self) -> sqlx::Result<Pruned> {
-        // Events after deliveries, which keep them.
-        Ok(Pruned {
-            deliveries: self.prune_deliveries().await?,
-            mails: self.prune_mails().await?,
-            events: self.prune_events().await?,
-            operations: self.prune_operations().await?,
-        })
+        let HistoryRetention { deliveries_days, mails_days, events_days, .. } = self.retention;
+        let first_delivery = DeliveryKey { event: 0, endpoint: EndpointId(Uuid::nil()) };
+        let first_mail = MailKey { event: EventId(Uuid::nil()), user: UserId(Uuid::nil()) };
+        let deliveries = self.go_through(first_delivery, move |mut conn, after| async move {
+            deliveries::prune(&mut conn, deliveries_days, after, STEP).await
+        });
+        let deliveries = deliveries.await?;
+        let mails = self.go_through(first_mail, move |mut conn, after| async move {
+            mails::prune(&mut conn, mails_days, after, STEP).await
+        });
+        let mails = mails.await?;
+        // After deliveries, which keep them.
+        let events = self.go_through(0, move |mut conn, after| async move {
+            events::prune(&mut conn, events_days, after, STEP).await
+        });
+        let events = events.await?;
+        let operations = self.prune_operations().await?;
+        Ok(Pruned { deliveries, mails, events, operations })
     }
 
-    async fn prune_deliveries(&self) -> sqlx::Result<i64> {
+    /// Takes one step after the other, from what stands before all, until one says that those
+    /// behind it are kept. Gives the number that was dropped.
+    async fn go_through<K, A>(
+        &self,
+        mut after: K,
+        step: impl Fn(PoolConnection<Postgres>, K) -> A,
+    ) -> sqlx::Result<i64>
+    where
+        A: Future<Output = sqlx::Result<(i64, Option<K>)>>,
+    {
         let mut pruned = 0;
-        let mut after = DeliveryKey { event: 0, endpoint: EndpointId(Uuid::nil()) };
         loop {
-            let mut conn = self.pool.acquire().await?;
-            let days = self.retention.deliveries_days;
-            let step = within(deliveries::prune(&mut conn, days, after, STEP)).await?;
-            pruned += step.pruned;
-            let Some(last) = step.last else { return Ok(pruned) };
-            after = last;
-        }
-    }
-
-    async fn prune_mails(&self) -> sqlx::Result<i64> {
-        let mut pruned = 0;
-        let mut after = MailKey { event: EventId(Uuid::nil()), user: UserId(Uuid::nil()) };
-        loop {
-            let mut conn = self.pool.acquire().await?;
-            let days = self.retention.mails_days;
-            let step = within(mails::prune(&mut conn, days, after, STEP)).await?;
-            pruned += step.pruned;
-            let Some(last) = step.last else { return Ok(pruned) };
-            after = last;
-        }
-    }
-
-    async fn prune_events(&self) -> sqlx::Result<i64> {
-        let (mut pruned, mut after) = (0, 0);
-        loop {
-            let mut conn = self.pool.acquire().await?;
-            let days = self.retention.events_days;
-            let step = within(events::prune(&mut conn, days, after, STEP)).await?;
-            pruned += step.pruned;
-            let Some(last) = step.last else { return Ok(pruned) };
+            let conn = self.pool.acquire().await?;
+            let (dropped, last) = within(step(conn, after)).await?;
+            pruned += dropped;
+            let Some(last) = last else { return Ok(pruned) };
             after = last;
         }
     }

@@ -156,18 +156,10 @@ pub async fn of_subject(
     .await
 }
 
-/// A step of pruning.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PrunedMails {
-    /// The records that were dropped.
-    pub pruned: i64,
-    /// The last mail that was looked at; none when all those behind it are kept.
-    pub last: Option<MailKey>,
-}
-
 /// Drops records of mails whose outcome is more than `keep_days` days old, among the next `limit`
 /// after this one. While the queue's history is held back because the clock is in doubt, none is
-/// dropped.
+/// dropped. Gives the number of those dropped, and the last mail that was looked at; none when all
+/// those behind it are kept.
 ///
 /// # Errors
 ///
@@ -177,7 +169,7 @@ pub async fn prune(
     keep_days: u16,
     after: MailKey,
     limit: u16,
-) -> sqlx::Result<PrunedMails> {
+) -> sqlx::Result<(i64, Option<MailKey>)> {
     // Ids of events are in the order of their times, so the oldest mails come first.
     let row = sqlx::query!(
         r#"
@@ -223,5 +215,5 @@ pub async fn prune(
     .fetch_one(conn)
     .await?;
     let last = row.event.zip(row.user).map(|(event, user)| MailKey { event, user });
-    Ok(PrunedMails { pruned: row.pruned, last })
+    Ok((row.pruned, last))
 }
