@@ -1,7 +1,7 @@
 //! Invariants of orders and the jobs that execute them.
 //!
-//! Arguments are compared as text, or looked at before they are taken for an id: those of a job that
-//! could not be read are here, too.
+//! Arguments are compared as text, or looked at before they are taken for an id: those of a job
+//! that could not be read are here, too.
 
 use super::{Invariant, Recent, Weight};
 

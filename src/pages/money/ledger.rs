@@ -125,16 +125,15 @@ const COLUMNS: [&str; 11] = [
 pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     FILTERS.check(&visit.query)?;
     let filter = Arc::new(filter(&mut *visit.connect().await?, &visit.query).await?);
-    let read = move |after| {
-        let (visit, filter) = (Arc::clone(&visit), Arc::clone(&filter));
+    download(visit, "accounts", &COLUMNS, move |mut conn, after| {
+        let filter = Arc::clone(&filter);
         async move {
-            let mut conn = visit.connect().await?;
             let page = ledger::list(&mut conn, &filter, after, ROWS_AT_ONCE).await;
             let page = page.map_err(Problem::from)?;
             Ok((page.rows.into_iter().map(cells).collect(), page.next))
         }
-    };
-    download("accounts", &COLUMNS, read).await
+    })
+    .await
 }
 
 fn cells(account: Account) -> Vec<String> {

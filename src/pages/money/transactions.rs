@@ -109,16 +109,15 @@ const COLUMNS: [&str; 9] = [
 pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     FILTERS.check(&visit.query)?;
     let filter = Arc::new(filter(&mut *visit.connect().await?, &visit.query).await?);
-    let read = move |before| {
-        let (visit, filter) = (Arc::clone(&visit), Arc::clone(&filter));
+    download(visit, "transactions", &COLUMNS, move |mut conn, before| {
+        let filter = Arc::clone(&filter);
         async move {
-            let mut conn = visit.connect().await?;
             let page = transactions::list(&mut conn, &filter, before, ROWS_AT_ONCE).await;
             let page = page.map_err(Problem::from)?;
             Ok((page.rows.iter().map(cells).collect(), page.next))
         }
-    };
-    download("transactions", &COLUMNS, read).await
+    })
+    .await
 }
 
 fn cells(transaction: &Transaction) -> Vec<String> {

@@ -136,15 +136,14 @@ const COLUMNS: [&str; 10] = [
 pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     FILTERS.check(&visit.query)?;
     let filter = Arc::new(filter(&mut *visit.connect().await?, &visit).await?);
-    let read = move |before| {
-        let (visit, filter) = (Arc::clone(&visit), Arc::clone(&filter));
+    download(visit, "audit", &COLUMNS, move |mut conn, before| {
+        let filter = Arc::clone(&filter);
         async move {
-            let mut conn = visit.connect().await?;
             let (found, next) = audit::browse(&mut conn, &filter, before, ROWS_AT_ONCE).await?;
             Ok((found.into_iter().map(cells).collect(), next))
         }
-    };
-    download("audit", &COLUMNS, read).await
+    })
+    .await
 }
 
 fn cells(entry: EntryView) -> Vec<String> {

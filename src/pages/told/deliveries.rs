@@ -115,15 +115,11 @@ const COLUMNS: [&str; 8] = [
 pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     FILTERS.check(&visit.query)?;
     let filter = filter(&visit.query)?;
-    let read = move |before| {
-        let visit = Arc::clone(&visit);
-        async move {
-            let mut conn = visit.connect().await?;
-            let (found, next) = deliveries::browse(&mut conn, filter, before, ROWS_AT_ONCE).await?;
-            Ok((found.into_iter().map(cells).collect(), next))
-        }
-    };
-    download("deliveries", &COLUMNS, read).await
+    download(visit, "deliveries", &COLUMNS, move |mut conn, before| async move {
+        let (found, next) = deliveries::browse(&mut conn, filter, before, ROWS_AT_ONCE).await?;
+        Ok((found.into_iter().map(cells).collect(), next))
+    })
+    .await
 }
 
 fn cells(delivery: DeliveryView) -> Vec<String> {

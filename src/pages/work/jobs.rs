@@ -144,15 +144,14 @@ const COLUMNS: [&str; 14] = [
 pub(in crate::pages) async fn csv(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     let selection = job_filter::selection(visit.query.only(&job_filter::KNOWN)?)?;
     let filter = Arc::new(selection.into_filter(&mut *visit.connect().await?).await?);
-    let read = move |before| {
-        let (visit, filter) = (Arc::clone(&visit), Arc::clone(&filter));
+    download(visit, "jobs", &COLUMNS, move |mut conn, before| {
+        let filter = Arc::clone(&filter);
         async move {
-            let mut conn = visit.connect().await?;
             let page = reading::list(&mut conn, &filter, before, ROWS_AT_ONCE.into()).await?;
             Ok((page.jobs.into_iter().map(cells).collect(), page.next))
         }
-    };
-    download("jobs", &COLUMNS, read).await
+    })
+    .await
 }
 
 fn cells(job: JobSummary) -> Vec<String> {
