@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::ensure;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -27,8 +28,8 @@ All from one moment: it may run while everything else does. It changes nothing b
 result, which is kept where this role may write.
 
 With --since it takes as long as what is new takes; with 'last' it begins an hour before the end of
-what was proved. Only a whole verification finds what was spoilt in older rows: let one run from
-time to time.
+what was proved. The result of another --since is not kept. Only a whole verification finds what was
+spoilt in older rows: let one run from time to time.
 
 Exit codes: 0 all hold, 1 something is broken, 2 usage, or could not be checked.";
 
@@ -115,7 +116,11 @@ async fn verify_database(args: &Args) -> anyhow::Result<Report> {
         None => Scope::Everything,
         Some(Since::Last) => verify::since_last(&mut conn).await?,
         Some(Since::Moment(moment)) => {
-            Scope::Since(before(moment, operations::database_now(&mut conn).await?))
+            let now = operations::database_now(&mut conn).await?;
+            let since = before(moment, now);
+            ensure!(since <= now, "--since is still to come: it is {} now", rfc3339(now));
+            // Not kept, as it proves nothing of the time before.
+            return Ok(verify::verify(&mut conn, Scope::Since(since), timeout).await?);
         }
     };
     Ok(verify::verify_and_record(&mut conn, scope, timeout, &args.by.identity()).await?)

@@ -557,6 +557,35 @@ async fn what_is_new_is_checked_and_what_is_old_is_left_to_a_whole_verification(
     assert_eq!((code, &second["since"]), (Some(1), &first["since"]), "{second}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_proves_nothing_of_the_time_before_is_not_gone_on_from() {
+    let db = good_database().await;
+    let verify = async |since: &str| {
+        let command = App::command(["verify", "--since", since, "-o", "json"]);
+        let (status, output) = command.env("DATABASE_URL", &db.url).run().await;
+        (status.code(), output)
+    };
+    // A part of somebody's own choice, and what was found while the clock was a month ahead.
+    assert_eq!(verify("1s").await.0, Some(0));
+    sqlx::query(
+        "insert into audit.verifications
+           (requested_by, started_at, ended_at, holds, violations, report)
+         select 'cli:ada', moment, moment, true, 0, '{}'
+         from (values (now() + interval '30 days')) as ahead (moment)",
+    )
+    .execute(&db.pool)
+    .await
+    .unwrap();
+
+    let (code, output) = verify("last").await;
+    let report: serde_json::Value = serde_json::from_str(&output).expect(&output);
+    assert_eq!((code, &report["since"]), (Some(0), &serde_json::Value::Null), "{report}");
+
+    let (code, output) = verify("2199-01-01T00:00:00Z").await;
+    assert_eq!(code, Some(2), "{output}");
+    assert!(output.contains("--since is still to come"), "{output}");
+}
+
 #[test]
 fn every_invariant_is_broken_by_a_test() {
     let broken: BTreeSet<&str> = BREAKS.iter().flat_map(|(_, names)| *names).copied().collect();

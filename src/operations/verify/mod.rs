@@ -96,8 +96,9 @@ pub async fn verify(
     Ok(Report { database, checked_at, scope, findings, left_out, took: began.elapsed() })
 }
 
-/// Checks all invariants as [`verify`] does, and keeps the result, unless this role or this server
-/// keeps nothing.
+/// Checks all invariants as [`verify`] does, of everything or [since the last](since_last), and
+/// keeps the result, unless this role or this server keeps nothing. What was kept thus proves all
+/// that was written before it.
 ///
 /// # Errors
 ///

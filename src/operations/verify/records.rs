@@ -79,7 +79,9 @@ pub async fn last(conn: &mut PgConnection) -> Result<Option<LastVerify>, sqlx::E
     }))
 }
 
-/// The moment as of which every guarantee was last found to hold; none if there is none.
+/// The moment as of which every guarantee was last found to hold; none if there is none. One that
+/// is still to come was found while the clock was wrong, and proves nothing of what was written
+/// since.
 ///
 /// # Errors
 ///
@@ -88,7 +90,13 @@ pub(super) async fn last_that_held(
     conn: &mut PgConnection,
 ) -> Result<Option<OffsetDateTime>, sqlx::Error> {
     sqlx::query_scalar!(
-        "select started_at from audit.verifications where holds order by id desc limit 1"
+        "
+        select started_at
+        from audit.verifications
+        where holds and started_at <= clock_timestamp()
+        order by id desc
+        limit 1
+        "
     )
     .fetch_optional(conn)
     .await
