@@ -72,7 +72,6 @@ fn suspend(terminal: &mut DefaultTerminal) -> anyhow::Result<()> {
     // SAFETY: the call takes a number and touches no memory of ours.
     unsafe { libc::raise(libc::SIGTSTP) };
     *terminal = ratatui::try_init()?;
-    terminal.clear()?;
     Ok(())
 }
 

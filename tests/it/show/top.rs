@@ -150,6 +150,18 @@ async fn no_size_of_the_terminal_is_too_small() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_pressed_as_the_size_changes_is_heard() {
+    let db = TestDb::new().await;
+    let mut terminal = live(&db.url, &[], USUAL).await;
+    for (turn, rows) in (0..200).zip([24, 25].into_iter().cycle()) {
+        let (key, view) = if turn % 2 == 0 { ("2", "[2 queues]") } else { ("4", "[4 workers]") };
+        terminal.resize(Size { rows, ..USUAL });
+        terminal.press(key);
+        terminal.wait_until(view, |rows| rows[1].contains(view)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_is_shown_and_waited_for() {
     let mut cluster = TestCluster::start().await;
     let pool = migrated(&cluster, "surety").await;
