@@ -26,6 +26,7 @@ mod joining;
 pub mod kinds;
 mod new_job;
 mod notifier;
+mod same_process;
 mod sizes;
 mod statements;
 mod unique;
@@ -39,6 +40,7 @@ pub(crate) use new_job::PlainArgs;
 pub use new_job::{Enqueued, IfFailed, NewJob};
 pub(crate) use notifier::CHANNEL;
 pub use notifier::{Notifier, notify_now};
+pub(crate) use same_process::SameProcess;
 pub use unique::Unique;
 
 use crate::QueueError;

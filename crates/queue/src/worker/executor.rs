@@ -48,6 +48,8 @@ pub(crate) struct Executor<S> {
     pub(crate) hand_back: CancellationToken,
     /// Makes the worker claim.
     pub(crate) wake: Arc<Notify>,
+    /// The longest time between two claims.
+    pub(crate) poll: Duration,
     pub(crate) counts: Counts,
     pub(crate) activity: Arc<Activity>,
     /// Opens the arguments of sealed jobs.

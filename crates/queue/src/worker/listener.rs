@@ -13,7 +13,7 @@ use sqlx::{Row as _, raw_sql};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::enqueue::CHANNEL;
+use crate::enqueue::{CHANNEL, SameProcess};
 
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -26,11 +26,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const SESSION_SETTING: (&str, &str) = ("surety.listener", "on");
 
 /// Listens for ever, through lost connections and failovers; returns when there is no session to
-/// listen in.
-pub(crate) async fn listen(options: PgConnectOptions, wake: Arc<Notify>) {
+/// listen in. What is told by this process itself is passed over: `same_process` has woken whoever
+/// this would wake.
+pub(crate) async fn listen(
+    options: PgConnectOptions,
+    same_process: Arc<SameProcess>,
+    wake: Arc<Notify>,
+) {
     let options = options.options([SESSION_SETTING]);
     loop {
-        match listen_once(options.clone(), &wake).await {
+        match listen_once(options.clone(), &same_process, &wake).await {
             Ok(()) => {}
             Err(NotListening::Database(error)) => {
                 tracing::debug!(%error, "cannot listen for new jobs, polling goes on");
@@ -54,7 +59,11 @@ enum NotListening {
 }
 
 /// Listens until the connection is lost.
-async fn listen_once(options: PgConnectOptions, wake: &Notify) -> Result<(), NotListening> {
+async fn listen_once(
+    options: PgConnectOptions,
+    same_process: &SameProcess,
+    wake: &Notify,
+) -> Result<(), NotListening> {
     // Each time another pool: a connection that does not answer never comes back to its own.
     let pool = PgPoolOptions::new()
         .max_connections(1)
@@ -70,6 +79,7 @@ async fn listen_once(options: PgConnectOptions, wake: &Notify) -> Result<(), Not
     wake.notify_one();
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
+            Ok(Ok(Some(told))) if told.payload() == same_process.token() => {}
             Ok(Ok(Some(_notification))) => wake.notify_one(),
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => return Err(error.into()),

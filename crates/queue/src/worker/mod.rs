@@ -46,6 +46,7 @@ use slots::Slots;
 use crate::QueueError;
 use crate::activity::{self, Activity};
 use crate::deadline::{ACQUIRE_WITHIN, STATEMENT_TIMEOUT};
+use crate::enqueue::SameProcess;
 use crate::enqueue::kinds::{Declarations, KindDeclaration};
 use crate::groups::Resolver;
 use crate::handler::{Completer, Engine};
@@ -74,6 +75,7 @@ pub struct Worker<S> {
     engine_pool: PgPool,
     maintenance_pool: PgPool,
     /// The way to a session that can listen.
+    same_process: Arc<SameProcess>,
     session: PgConnectOptions,
     _keeper: LeaseKeeper,
 }
@@ -134,6 +136,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             resolver: Arc::clone(&resolver),
             hand_back: CancellationToken::new(),
             wake,
+            poll: settings.poll,
             counts: Counts::default(),
             activity,
             keyring: settings.keyring(),
@@ -149,6 +152,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             batches: Arc::default(),
             engine_pool,
             maintenance_pool,
+            same_process: SameProcess::at(&options),
             session: options,
             settings,
             _keeper: keeper,
@@ -320,7 +324,9 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     /// until the guard is dropped.
     fn start_helpers(&self, wake: &Arc<Notify>) -> DropGuard {
         let stop = CancellationToken::new();
-        let listening = listener::listen(self.session.clone(), Arc::clone(wake));
+        self.same_process.add(wake);
+        let (session, same_process) = (self.session.clone(), Arc::clone(&self.same_process));
+        let listening = listener::listen(session, same_process, Arc::clone(wake));
         let maintaining = maintenance::maintain(
             self.maintenance_pool.clone(),
             self.settings.lease,

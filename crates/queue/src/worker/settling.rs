@@ -1,5 +1,6 @@
 //! The end of a run: its outcome is written, and counted.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                     let retry = || transitions::retry(&self.pool, &ended, delay);
                     if self.record(&job, retry).await {
                         self.count_ended(&job, &span, Outcome::Retried);
+                        self.wake_in(delay);
                     }
                     self.end(&job, span, Ending::Retried { failure, error: &ended.error, delay });
                 }
@@ -59,11 +61,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                 if self.finish(&job, &ended, FinishedState::Discarded).await {
                     self.count_ended(&job, &span, Outcome::Discarded);
                 }
-                self.end(
-                    &job,
-                    span,
-                    Ending::Discarded { failure: Failure::Failed, error: &ended.error },
-                );
+                let ending = Ending::Discarded { failure: Failure::Failed, error: &ended.error };
+                self.end(&job, span, ending);
             }
             RunOutcome::Cancelled(reason) => {
                 let ended = ended_attempt(&job, AttemptOutcome::Cancelled, reason, traceparent);
@@ -76,6 +75,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
                 let reason = reason.map(|reason| storable(reason, MAX_WAIT_REASON_BYTES));
                 if self.hand_back(&job, delay, reason.as_deref()).await {
                     self.count_ended(&job, &span, Outcome::Snoozed);
+                    self.wake_in(delay);
                 }
                 self.end(&job, span, Ending::Snoozed { delay, reason: reason.as_deref() });
             }
@@ -92,6 +92,17 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         if job.by_key {
             // The next of its key, or of its queue, may go on now.
             self.wake.notify_one();
+        }
+    }
+
+    /// Claims again when a job of this worker's is due that does not wait as long as a poll does.
+    fn wake_in(&self, delay: Duration) {
+        if delay < self.poll {
+            let wake = Arc::clone(&self.wake);
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                wake.notify_one();
+            });
         }
     }
 

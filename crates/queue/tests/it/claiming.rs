@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use surety_queue::{NewJob, Notifier, WorkerSettings, enqueue, enqueue_many};
+use sqlx::postgres::PgConnectOptions;
+use surety_queue::{NewJob, Notifier, Registry, Worker, WorkerSettings, enqueue, enqueue_many};
 use tokio_util::sync::CancellationToken;
 
-use surety_postgres::testing::TestCluster;
+use surety_postgres::testing::{TestCluster, eventually_async};
 
 use super::kinds::{
     Act, Batched, End, Gates, Unknown, count, database, effects, enqueue_job, enqueue_new,
@@ -42,6 +43,49 @@ async fn an_unknown_kind_is_left_alone_and_blocks_nobody() {
         count(&db.pool, "select attempt::bigint from queue.jobs where kind = 'unknown'").await,
         0
     );
+}
+
+/// A worker that looks for jobs by itself so seldom that no test waits for it.
+fn sleepy() -> WorkerSettings {
+    WorkerSettings { poll: Duration::from_secs(600), ..WorkerSettings::default() }
+}
+
+#[tokio::test]
+async fn a_worker_is_told_of_jobs_in_its_own_process_without_a_way_through_the_database() {
+    let db = database().await;
+    let registry = Registry::new(Gates::new()).register::<Act>();
+    let nowhere = PgConnectOptions::new().host("127.0.0.1").port(1);
+    let worker = Worker::new(db.pool.clone(), registry, sleepy()).unwrap().listening_by(nowhere);
+    let stop = CancellationToken::new();
+    let run = tokio::spawn({
+        let stop = stop.clone();
+        async move { worker.run(stop).await }
+    });
+    let notifier = Notifier::start(&db.pool);
+    for name in ["first", "second", "third"] {
+        enqueue_job(&db.pool, &Act::new(name, End::Complete)).await;
+        notifier.notify();
+        let done = async || effects(&db.pool).await.contains(&name.to_owned());
+        eventually_async(name, done).await;
+    }
+    stop.cancel();
+    run.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_retry_that_is_due_before_the_next_poll_does_not_wait_for_it() {
+    let db = database().await;
+    let id = enqueue_job(&db.pool, &Act::new("a", End::FailUnlessLast)).await;
+    let worker = worker(&db.pool, &Gates::new(), sleepy());
+    let stop = CancellationToken::new();
+    let run = tokio::spawn({
+        let stop = stop.clone();
+        async move { worker.run(stop).await }
+    });
+    let done = async || state_of(&db.pool, id).await == "completed";
+    eventually_async("it is tried three times", done).await;
+    stop.cancel();
+    run.await.unwrap();
 }
 
 #[tokio::test]

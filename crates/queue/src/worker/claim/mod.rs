@@ -150,8 +150,16 @@ impl ClaimTurns {
     async fn claim_into(&mut self, claimed: &mut Claimed, room: Room) -> Result<(), QueueError> {
         // With one slot at a time, they take turns.
         self.keys_first = !self.keys_first;
-        if !self.by_key.is_empty() && (room.jobs > 1 || self.keys_first) {
-            self.claim_by_key(room.half(), claimed).await?;
+        let mut emptied = Vec::new();
+        // Each queue is first in turn.
+        if !self.by_key.is_empty() {
+            self.by_key.rotate_left(1);
+        }
+        if room.jobs > 1 || self.keys_first {
+            let queues = self.by_key.clone();
+            if !self.claim_by_key(&queues, room.half(), claimed).await? {
+                emptied = queues;
+            }
         }
         let rest = room.without(&claimed.jobs);
         if !rest.is_used_up() {
@@ -159,7 +167,9 @@ impl ClaimTurns {
         }
         let rest = room.without(&claimed.jobs);
         if !rest.is_used_up() && !claimed.has_more {
-            self.claim_by_key(rest, claimed).await?;
+            let queues = self.by_key.iter().filter(|queue| !emptied.contains(queue));
+            let queues: Vec<String> = queues.cloned().collect();
+            self.claim_by_key(&queues, rest, claimed).await?;
         }
         Ok(())
     }
@@ -188,13 +198,16 @@ impl ClaimTurns {
         Ok(())
     }
 
-    async fn claim_by_key(&mut self, room: Room, claimed: &mut Claimed) -> Result<(), QueueError> {
+    /// Tells whether the room was too small for all that may start in these queues.
+    async fn claim_by_key(
+        &mut self,
+        queues: &[String],
+        room: Room,
+        claimed: &mut Claimed,
+    ) -> Result<bool, QueueError> {
         let mut rest = room;
-        // Each queue is first in turn.
-        if !self.by_key.is_empty() {
-            self.by_key.rotate_left(1);
-        }
-        for queue in &self.by_key {
+        let mut was_cut = false;
+        for queue in queues {
             if rest.is_used_up() {
                 break;
             }
@@ -217,11 +230,12 @@ impl ClaimTurns {
                 None => self.after_keys.remove(queue),
             };
             rest = rest.without(&claim.jobs);
-            claimed.has_more |= claim.is_cut;
+            was_cut |= claim.is_cut;
             claimed.jobs.append(&mut claim.jobs);
             claimed.again_in = earlier(claimed.again_in, claim.again_in);
         }
-        Ok(())
+        claimed.has_more |= was_cut;
+        Ok(was_cut || rest.is_used_up())
     }
 }
 
