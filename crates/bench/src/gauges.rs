@@ -242,7 +242,9 @@ async fn sample(pool: &PgPool, buffers_of: BuffersOf) -> anyhow::Result<Sample> 
 
 /// Waits until nobody else is connected to the database, so that all have told what they did. Gives
 /// how many statements that took.
-async fn wait_until_alone(pool: &PgPool) -> anyhow::Result<i64> {
+/// Waits until nobody else is connected, or for as long as sessions take to end. Gives how often it
+/// looked.
+pub(crate) async fn wait_until_alone(pool: &PgPool) -> anyhow::Result<i64> {
     let mut looks = 0;
     let deadline = Instant::now() + SESSIONS_END;
     loop {

@@ -17,6 +17,7 @@ use surety_queue::WorkerSettings;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::app_process::Serve;
 use super::condition_report::Latency;
 use super::figures::{Figure, Percentiles, show};
 use super::filling::fill_with_transactions;
@@ -26,7 +27,6 @@ use super::money::{self, Operation};
 use super::reads::{self, Read};
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server, connect};
-use super::serve_process::Serve;
 use super::tell::{Working, until_none};
 
 /// Transactions that are recorded before the workers get to them, while the database grows.

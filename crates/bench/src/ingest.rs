@@ -11,11 +11,11 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::app_process::Serve;
 use super::figures::{Figure, show};
 use super::pgbench::{self, Script};
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
-use super::serve_process::Serve;
 use surety::cli::send::client::Target;
 use surety::cli::send::events::{Plan, Source};
 use surety::cli::send::load::Load;

@@ -9,8 +9,9 @@
 //!   soon an idle worker begins.
 //! - `tell`: how fast webhooks are delivered, and what that costs the settling.
 //! - `growth`: all of the product on one database that grows; `reads` are what people look at.
+//! - `cost`: what each piece of work takes of processors, log and network.
 //!
-//! What those three share, from the outside in:
+//! What they share, from the outside in:
 //!
 //! - `rounds` keeps measurements in turns, `condition_report` says what came out of them,
 //!   `figures` are medians, spread and percentiles; a `report` is a table or JSON of them.
@@ -18,6 +19,7 @@
 //!   `handling` says how; `conditions` disturb them (`history`, a held snapshot, readers) and
 //!   `chaos` breaks something; `gauges` read what the server counts, the `journal` keeps what
 //!   handlers say, and the `account` tells what became of every job.
+//! - `spending` is what a server and a process have spent, `network` one that takes its time.
 //! - `scratch` is the server, with a fresh database of our own for every single measurement;
 //!   `filling` and `transfers` enqueue what is to be drained.
 //!
@@ -42,10 +44,12 @@ use self::scratch::{Counting, Server};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod account;
+mod app_process;
 mod chaos;
 mod condition_report;
 mod conditions;
 mod configuration;
+mod cost;
 mod drain;
 mod enqueue;
 mod figures;
@@ -61,12 +65,13 @@ mod kinds;
 mod latency;
 mod measurement;
 mod money;
+mod network;
 mod pgbench;
 mod reads;
 mod report;
 mod rounds;
 mod scratch;
-mod serve_process;
+mod spending;
 mod steady;
 mod tell;
 mod transfers;
@@ -87,6 +92,7 @@ Examples:
   surety-bench latency --full-history 10000000 --scheduled 100000
   surety-bench tell --endpoints 3
   surety-bench growth --to 0,100000,1000000 --finished 10000000
+  surety-bench cost --round-trips 0s,200us,1ms,5ms
   DATABASE_URL=postgres://… surety-bench ingest --rounds 5
                                           on your server, in databases of its own
 
@@ -165,6 +171,8 @@ enum Form {
     Tell(tell::Args),
     /// The same measurements of one database that grows, step by step.
     Growth(growth::Args),
+    /// The cost of each kind of work: processors, log, network.
+    Cost(cost::Args),
 }
 
 impl Form {
@@ -174,7 +182,9 @@ impl Form {
             Self::Drain(drain) => drain.check(has_private_server),
             Self::Steady(steady) => steady.check(has_private_server),
             Self::Latency(latency) => latency.check(has_private_server),
-            Self::Ingest(_) | Self::Money(_) | Self::Enqueue(_) | Self::Tell(_) => Ok(()),
+            Self::Ingest(_) | Self::Money(_) | Self::Enqueue(_) | Self::Tell(_) | Self::Cost(_) => {
+                Ok(())
+            }
             Self::Growth(growth) => growth.check(),
         }
     }
@@ -186,7 +196,8 @@ impl Form {
             | Self::Drain(_)
             | Self::Steady(_)
             | Self::Latency(_)
-            | Self::Tell(_) => Counting::Statements,
+            | Self::Tell(_)
+            | Self::Cost(_) => Counting::Statements,
         }
     }
 }
@@ -255,6 +266,7 @@ async fn measure(form: &Form, args: &Args, server: &Server) -> anyhow::Result<()
         Form::Latency(latency) => latency::run(latency, server, rounds).await?,
         Form::Tell(tell) => tell::run(tell, server, rounds).await?,
         Form::Growth(growth) => growth::run(growth, server, rounds).await?,
+        Form::Cost(cost) => cost::run(cost, server, rounds).await?,
     };
     if args.json {
         let all = serde_json::json!({

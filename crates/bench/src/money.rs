@@ -16,12 +16,12 @@ use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::app_process::Serve;
 use super::condition_report::Latency;
 use super::figures::{Figure, Percentiles, show};
 use super::http::HttpConnection;
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
-use super::serve_process::Serve;
 
 /// Users that the connections are shared among: each takes two password hashes to make.
 const USERS: usize = 20;

@@ -317,6 +317,14 @@ fn with_database(url: &str, database: &str) -> String {
     format!("{}/{database}{parameters}", &before[..end])
 }
 
+/// The same URL at another port of this machine; none where it names no host.
+pub(crate) fn at_port(url: &str, port: u16) -> Option<String> {
+    let authority = url.find("://")? + 3;
+    let end = authority + url[authority..].find(['/', '?']).unwrap_or(url.len() - authority);
+    let host = authority + url[authority..end].rfind('@').map_or(0, |at| at + 1);
+    (host < end).then(|| format!("{}127.0.0.1:{port}{}", &url[..host], &url[end..]))
+}
+
 /// A database for one measurement.
 pub(crate) struct Database<'a> {
     server: &'a Server,
@@ -345,6 +353,17 @@ impl Database<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_address_of_a_url_is_replaced() {
+        for (url, expected) in [
+            ("postgres://a:b@h:1/db", Some("postgres://a:b@127.0.0.1:7/db")),
+            ("postgres://h?a=b", Some("postgres://127.0.0.1:7?a=b")),
+            ("postgres:///db?host=/tmp", None),
+        ] {
+            assert_eq!(at_port(url, 7).as_deref(), expected);
+        }
+    }
 
     #[test]
     fn only_the_database_of_a_url_is_replaced() {

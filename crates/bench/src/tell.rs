@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Of these, endpoints that take connections and never answer.
     #[arg(long, value_name = "N", default_value_t = 0)]
     hanging: u32,
+    /// The endpoints are told in the order of the events, each of one at a time.
+    #[arg(long)]
+    ordered: bool,
     /// Deliveries on the wire at once.
     #[arg(long, value_name = "N", default_value_t = 64)]
     in_flight: usize,
@@ -146,7 +149,7 @@ async fn settle(
 ) -> anyhow::Result<f64> {
     let pool = db::connect(&database.url, 10, "surety-bench").await?;
     if let Some(receiver) = receiver {
-        listen(&pool, endpoints, &receiver.url).await?;
+        listen(&pool, endpoints, args.ordered, &receiver.url).await?;
     }
     fill_with_transactions(&pool, 0..args.transactions).await?;
     database.settle_down().await?;
@@ -169,20 +172,20 @@ async fn deliver(
     receiver: &Receiver,
 ) -> anyhow::Result<Delivered> {
     let pool = db::connect(&database.url, 10, "surety-bench").await?;
-    listen(&pool, args.endpoints - args.hanging.min(args.endpoints), &receiver.url).await?;
+    let answering = args.endpoints.saturating_sub(args.hanging);
+    listen(&pool, answering, args.ordered, &receiver.url).await?;
     let hole = TcpListener::bind("127.0.0.1:0").await?;
-    listen(&pool, args.hanging, &format!("http://{}/", hole.local_addr()?)).await?;
+    listen(&pool, args.hanging, args.ordered, &format!("http://{}/", hole.local_addr()?)).await?;
     fill_with_transactions(&pool, 0..args.transactions).await?;
     let only = |queues: &[&str]| WorkerSettings {
         queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
         ..WorkerSettings::default()
     };
     let preparing = Working::start(&pool, only(&["default", "events"]))?;
-    let rest = "select from queue.jobs where kind <> 'deliver_webhook'";
+    let rest = "select from queue.jobs where kind not like 'deliver_webhook%'";
     until_none(&pool, rest).await?;
     preparing.stop().await;
     database.settle_down().await?;
-    let answering = args.endpoints.saturating_sub(args.hanging);
     let deliveries = args.transactions * u64::from(answering);
     let statements = async || -> anyhow::Result<i64> {
         let calls = "select coalesce(sum(calls), 0)::bigint from pg_stat_statements";
@@ -192,7 +195,8 @@ async fn deliver(
     receiver.arrivals().clear();
 
     let begun = Instant::now();
-    let settings = WorkerSettings { concurrency: args.in_flight, ..only(&["webhooks"]) };
+    let settings =
+        WorkerSettings { concurrency: args.in_flight, ..only(&["webhooks", "webhooks_ordered"]) };
     let working = Working::start(&pool, settings)?;
     while (receiver.arrivals().len() as u64) < deliveries {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -220,12 +224,18 @@ async fn deliver(
 }
 
 /// Makes endpoints of the operators' that want everything.
-async fn listen(pool: &PgPool, endpoints: u32, url: &str) -> anyhow::Result<()> {
+pub(crate) async fn listen(
+    pool: &PgPool,
+    endpoints: u32,
+    ordered: bool,
+    url: &str,
+) -> anyhow::Result<()> {
     let safeguards = Guard::new(Reach::PrivateToo).into();
     let by = Identity::command_line("surety-bench");
     for _ in 0..endpoints {
         let url = Some(url.to_owned());
-        let change = EndpointChange { url, ..EndpointChange::default() };
+        let ordered = Some(ordered);
+        let change = EndpointChange { url, ordered, ..EndpointChange::default() };
         endpoints::create(pool, &safeguards, None, change, &by).await?;
     }
     Ok(())
@@ -273,14 +283,14 @@ impl Working {
 }
 
 /// Answers every request with 204, and notes when it came.
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     arrivals: Arc<Mutex<Vec<Instant>>>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Receiver {
-    async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/", listener.local_addr()?);
         let (arrivals, stop) = (Arc::<Mutex<Vec<Instant>>>::default(), CancellationToken::new());
@@ -303,7 +313,7 @@ impl Receiver {
         Ok(Self { url, arrivals, stop })
     }
 
-    fn arrivals(&self) -> MutexGuard<'_, Vec<Instant>> {
+    pub(crate) fn arrivals(&self) -> MutexGuard<'_, Vec<Instant>> {
         lock(&self.arrivals)
     }
 }

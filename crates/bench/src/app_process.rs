@@ -1,4 +1,4 @@
-//! `app serve` as a child process, to be measured.
+//! `app serve` and `app work` as child processes, to be measured.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use super::http::HttpConnection;
+use super::spending;
 
 /// The longest that `app serve` may take until it is ready.
 const START_TIME: Duration = Duration::from_secs(20);
@@ -68,6 +69,47 @@ impl Serve {
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("app serve cannot be stopped")
     }
+
+    /// The processor time that it took so far.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        cpu_of(&self.child)
+    }
+}
+
+/// `app work`, killed when dropped.
+pub(crate) struct Work {
+    child: Child,
+}
+
+impl Work {
+    /// Starts one that claims from these queues, by its defaults.
+    pub(crate) fn start(database_url: &str, queues: &[&str]) -> anyhow::Result<Self> {
+        let child = Command::new(app_binary()?)
+            .args(["work", "--queues", &queues.join(",")])
+            .env("DATABASE_URL", database_url)
+            .env("APP_LOG", super::log_filter())
+            // Receivers are on this machine.
+            .env("APP_WEBHOOK_ALLOW_PRIVATE", "true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("app work cannot be started")?;
+        Ok(Self { child })
+    }
+
+    /// The processor time that it took so far.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        cpu_of(&self.child)
+    }
+
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("app work cannot be stopped")
+    }
+}
+
+fn cpu_of(child: &Child) -> anyhow::Result<Duration> {
+    spending::cpu_of(child.id().context("the process has ended")?)
 }
 
 async fn is_ready(address: &str) -> anyhow::Result<bool> {
