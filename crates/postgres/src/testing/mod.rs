@@ -38,7 +38,7 @@ pub fn is_root() -> bool {
 
 /// The longest that a test waits for something that must happen. Long, because it only costs time
 /// when the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds; panics with `what` when it does not within [`PATIENCE`].
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
