@@ -70,7 +70,7 @@ async fn bash_completes_commands_queues_kinds_and_ids() {
         (&["app", "queues", "pause", "fa"], &["faxes"]),
         (&["app", "jobs", "list", "--queue", "fax"], &["faxes"]),
         (&["app", "jobs", "list", "--kind", "settle_t"], &["settle_transaction"]),
-        (&["app", "jobs", "list", "--state", "compl"], &["completed"]),
+        (&["app", "jobs", "list", "--output", "tab"], &["table"]),
     ] {
         let (offered, said) = completed_in_bash(&db.url, words).await;
         assert_eq!((offered.as_slice(), &*said), (&expected.map_to_owned()[..], ""), "{words:?}");
