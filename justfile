@@ -55,6 +55,10 @@ clients:
 deploy:
     .ci/deploy/run
 
+# The archive that people install, its SBOM and checksums; or of binaries that are built: just release --binaries FOLDER
+release *args:
+    deploy/release {{ args }}
+
 # Build the packages by which other languages enqueue, and test each on a real database
 enqueue-clients:
     .ci/enqueue-clients/run

@@ -153,8 +153,34 @@ def check_systemd(app: str) -> None:
         check(handed == read, f"{path}: it is handed {handed} and reads {read}")
 
 
+def check_image(app: str) -> None:
+    """The image has no shell, so everything in it is a list of words that the binary takes."""
+    text = Path("Dockerfile").read_text()
+    final = text[text.rindex("\nFROM ") :]
+    check(not re.search(r"^(RUN|SHELL) ", final, re.M), "Dockerfile: the image has no shell to run anything with")
+    check(re.search(r"^USER [1-9]\d*:[1-9]\d*$", final, re.M) is not None, "Dockerfile: it runs as root, or by a name")
+    [health] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", final, re.M)
+    check_in_image(app, "Dockerfile: HEALTHCHECK", yaml.safe_load(health))
+    check_settings("Dockerfile", [name for name in re.findall(r"^ENV (\w+)=", final, re.M)])
+    [compose] = documents(Path("compose.yaml"))
+    for name, service in compose["services"].items():
+        if service.get("image") == "surety":
+            where = f"compose.yaml: {name}"
+            check_command(app, where, service["command"], None)
+            test = service.get("healthcheck", {}).get("test")
+            if test:
+                check(test[0] == "CMD", f"{where}: there is no shell in the image")
+                check_in_image(app, where, test[1:])
+
+
+def check_in_image(app: str, where: str, words: list[str]) -> None:
+    check(words[0] == "app", f"{where}: there is no {words[0]} in the image")
+    check_command(app, where, words[1:], None)
+
+
 check_kubernetes(sys.argv[1])
 check_systemd(sys.argv[1])
+check_image(sys.argv[1])
 for problem in problems:
     print(problem, file=sys.stderr)
 sys.exit(1 if problems else 0)

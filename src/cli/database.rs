@@ -1,5 +1,6 @@
 //! The database that an operator's command works on.
 
+use std::path::PathBuf;
 use std::sync::Once;
 
 use sqlx::PgPool;
@@ -23,12 +24,13 @@ pub(super) struct Database {
 impl Database {
     /// The database that is named, or else that of a running `app dev`.
     fn args(&self) -> DatabaseArgs {
-        let found = if self.args.is_named() { None } else { dev::running_database() };
-        let Some((url, data_dir)) = found else { return self.args.clone() };
-        SAID.call_once(|| {
-            eprintln!("using the database of 'app dev' in {}", data_dir.display());
-        });
-        DatabaseArgs { database_url: Some(url), database_direct_url: None }
+        let (args, data_dir) = named_or_running(&self.args);
+        if let Some(data_dir) = data_dir {
+            SAID.call_once(|| {
+                eprintln!("using the database of 'app dev' in {}", data_dir.display());
+            });
+        }
+        args
     }
 
     /// Connects, whatever schema it has.
@@ -105,4 +107,30 @@ impl Database {
         db::require_current_schema(&pool).await?;
         Ok(pool)
     }
+}
+
+/// The database that is named, or else that of a running `app dev`, and then its folder.
+fn named_or_running(args: &DatabaseArgs) -> (DatabaseArgs, Option<PathBuf>) {
+    match if args.is_named() { None } else { dev::running_database() } {
+        Some((url, data_dir)) => {
+            let args = DatabaseArgs { database_url: Some(url), database_direct_url: None };
+            (args, Some(data_dir))
+        }
+        None => (args.clone(), None),
+    }
+}
+
+/// Connects to the database of this URL, or else to that of the environment or of a running
+/// `app dev`, and says nothing of it: for what is not a command of its own.
+///
+/// # Errors
+///
+/// When it cannot be reached.
+pub(super) async fn connect_in_silence(
+    url: Option<String>,
+    application_name: &str,
+) -> Result<PgPool, ConnectError> {
+    let database_url = url.or_else(|| std::env::var("DATABASE_URL").ok());
+    let args = DatabaseArgs { database_url, database_direct_url: None };
+    named_or_running(&args).0.connect(1, application_name).await
 }

@@ -12,6 +12,7 @@ mod output;
 mod actor;
 pub mod audit;
 pub mod bank;
+pub mod completions;
 pub mod conflicts;
 mod database;
 pub mod dead_letters;
@@ -23,10 +24,12 @@ pub mod jobs;
 pub mod keys;
 mod known_names;
 pub mod listen;
+pub mod man;
 pub mod migrate;
 pub mod openapi;
 pub mod operations;
 mod password_source;
+pub mod probe;
 pub mod queues;
 pub mod reconcile;
 pub mod report;
@@ -75,6 +78,8 @@ Examples:
   app workers list              who works, in which version; 'drain' ends one in good order
   app dead-letters list         what was given up, for an operator to decide over
   app schedules list            which jobs are enqueued by the clock
+  app probe                     is the process of this environment ready? for health checks
+  app completions bash          completes all this in a shell, with queues, kinds and ids
 
 Settings can also come from the environment or a .env file; each --help names the variables.";
 
@@ -137,6 +142,9 @@ enum Command {
     Workers(workers::Args),
     RotateJobKeys(rotate_job_keys::Args),
     Schedules(schedules::Args),
+    Probe(probe::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// The process of the binary `app`, from its arguments to its exit code.
@@ -144,6 +152,10 @@ enum Command {
 /// Here and not in the binary, because a future is compiled where it is first polled: all of the
 /// application's code would be compiled for the binary, after the library.
 pub fn main() -> ExitCode {
+    // A shell that asks gets its answer and nothing else.
+    if completions::answer_if_asked(Cli::definition) {
+        return ExitCode::SUCCESS;
+    }
     process::run(|| {
         let mut cli = Cli::from_process();
         if let Command::Dev(args) = &mut cli.command {
@@ -210,7 +222,10 @@ impl Cli {
             | Command::Queues(_)
             | Command::Workers(_)
             | Command::RotateJobKeys(_)
-            | Command::Schedules(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
+            | Command::Schedules(_)
+            | Command::Probe(_)
+            | Command::Completions(_)
+            | Command::Man(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
     }
@@ -253,6 +268,9 @@ impl Cli {
             Command::Workers(args) => return workers::run(args).await,
             Command::RotateJobKeys(args) => return rotate_job_keys::run(args).await,
             Command::Schedules(args) => return schedules::run(args).await,
+            Command::Probe(args) => return probe::run(args).await,
+            Command::Completions(args) => return completions::run(args).await,
+            Command::Man(args) => return man::run(args).await,
         }
         Ok(ExitCode::SUCCESS)
     }

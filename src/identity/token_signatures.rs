@@ -99,8 +99,10 @@ mod tests {
 
         install();
         let secret = base64_url(secret);
-        let (signing, verifying) =
-            (EncodingKey::from_secret(&secret), DecodingKey::from_secret(&secret));
+        let (signing, verifying) = (
+            EncodingKey::from_secret(&secret).expect("it is not empty"),
+            DecodingKey::from_secret(&secret).expect("it is not empty"),
+        );
         let sign = |message: &str| {
             jsonwebtoken::crypto::sign(message.as_bytes(), &signing, Algorithm::HS256)
         };
@@ -116,10 +118,10 @@ mod tests {
     fn no_other_algorithm_is_signed_or_verified_with() {
         install();
         for algorithm in [Algorithm::HS384, Algorithm::HS512, Algorithm::RS256, Algorithm::ES256] {
-            let signing = EncodingKey::from_secret(b"secret");
+            let signing = EncodingKey::from_secret(b"secret").expect("it is not empty");
             let refused = jsonwebtoken::crypto::sign(b"", &signing, algorithm);
             assert_eq!(*refused.expect_err("it is refused").kind(), ErrorKind::InvalidAlgorithm);
-            let verifying = DecodingKey::from_secret(b"secret");
+            let verifying = DecodingKey::from_secret(b"secret").expect("it is not empty");
             let refused = jsonwebtoken::crypto::verify("", b"", &verifying, algorithm);
             assert_eq!(*refused.expect_err("it is refused").kind(), ErrorKind::InvalidAlgorithm);
         }

@@ -80,7 +80,7 @@ pub fn issue(session: &Session, key: &SigningKey) -> Result<String, jsonwebtoken
         nbf: since,
         exp: session.expires_at.unix_timestamp(),
     };
-    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&key.secret))
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&key.secret)?)
 }
 
 /// A token that was read, but not verified: good for finding its session, and nothing else.
@@ -130,7 +130,7 @@ impl<'a> Unverified<'a> {
             return Err(TokenError::OtherSession);
         }
         token_signatures::install();
-        let secret = DecodingKey::from_secret(&key.secret);
+        let secret = DecodingKey::from_secret(&key.secret).map_err(TokenError::Unverifiable)?;
         jsonwebtoken::decode::<Claims>(self.token, &secret, &validation())
             .map_err(TokenError::Unverifiable)?;
         if self.claims.jti != session.id.0 || self.claims.sub != session.user.0 {

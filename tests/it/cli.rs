@@ -3,7 +3,7 @@
 use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-const COMMANDS: [&[&str]; 75] = [
+pub(crate) const COMMANDS: [&[&str]; 78] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -79,6 +79,9 @@ const COMMANDS: [&[&str]; 75] = [
     &["top"],
     &["workers", "list"],
     &["workers", "drain"],
+    &["probe"],
+    &["completions"],
+    &["man"],
 ];
 
 async fn run(args: &[&str]) -> (Option<i32>, String) {

@@ -29,6 +29,7 @@ mod figures;
 mod idempotency;
 mod identity;
 mod inbound_webhooks;
+mod installing;
 mod jobs_cli;
 mod ledger;
 mod limits;

@@ -210,6 +210,10 @@
 //!     }
 //! }
 //! ```
+
+// The documentation of a release says of each item which feature brings it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod activity;
 pub mod batcher;
 pub mod commits;
