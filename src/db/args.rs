@@ -78,6 +78,18 @@ impl DatabaseArgs {
         self.direct().map(|url| connect_options(url, application_name)).transpose()
     }
 
+    /// Fails when one of the URLs is none of a database. Nothing is connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Url`].
+    pub fn require_urls(&self) -> Result<(), ConnectError> {
+        for url in [self.url().ok().as_deref(), self.direct()].into_iter().flatten() {
+            connect_options(url, "surety")?;
+        }
+        Ok(())
+    }
+
     /// Tells whether anything says which database is meant.
     pub fn is_named(&self) -> bool {
         self.url().is_ok() || self.direct().is_some()
