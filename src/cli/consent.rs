@@ -27,7 +27,7 @@ pub(super) struct FirstLook {
 }
 
 impl FirstLook {
-    /// That of this process; of a command line that asks for help, nothing is known.
+    /// The command line of this process; of one that asks for help, nothing is known.
     pub(super) fn of_process() -> Self {
         let definition = without_environment(Cli::definition()).ignore_errors(true);
         let Ok(matches) = definition.try_get_matches() else {

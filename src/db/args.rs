@@ -78,16 +78,13 @@ impl DatabaseArgs {
         self.direct().map(|url| connect_options(url, application_name)).transpose()
     }
 
-    /// Fails when one of the URLs is none of a database. Nothing is connected to.
+    /// Fails when the URL of the database, if there is one, is none. Nothing is connected to.
     ///
     /// # Errors
     ///
     /// [`ConnectError::Url`].
-    pub fn require_urls(&self) -> Result<(), ConnectError> {
-        for url in [self.url().ok().as_deref(), self.direct()].into_iter().flatten() {
-            connect_options(url, "surety")?;
-        }
-        Ok(())
+    pub fn require_url(&self) -> Result<(), ConnectError> {
+        self.url().ok().map_or(Ok(()), |url| connect_options(&url, "surety").map(drop))
     }
 
     /// Tells whether anything says which database is meant.

@@ -52,9 +52,9 @@ const APPLICATION: &str = "surety serve";
   app serve --migrate
   APP_WEBHOOK_SECRETS_FILE=/run/secrets/webhooks app serve --listen 0.0.0.0:8000
 
-The first SIGINT or SIGTERM stops accepting, finishes the requests under way within --serve-grace and
-exits 0. The second exits at once; what was answered 202 is in the database either way. SIGHUP takes
-up a new log filter, new limits and new webhook secrets from .env and files: docs/configuration.md.")]
+The first SIGINT or SIGTERM stops accepting, finishes the requests under way within --serve-grace
+and exits 0. The second exits at once; what was answered 202 is in the database either way. SIGHUP
+takes up a new log filter, new limits and webhook secrets from files: docs/configuration.md.")]
 pub struct Args {
     /// Settings of the database.
     #[command(flatten)]

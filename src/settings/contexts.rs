@@ -127,11 +127,9 @@ pub(crate) enum ContextError {
         /// The fault.
         reason: String,
     },
-    /// No context has this name.
-    #[error("there is no context '{name}' in {file}; {}", names(known))]
+    /// No context has this name, which may be anything where it comes from the environment.
+    #[error("there is no context of that name in {file}; {}", names(known))]
     Unknown {
-        /// The name.
-        name: String,
         /// The path of the file.
         file: String,
         /// Those that there are.
@@ -192,7 +190,7 @@ pub(crate) fn open(name: &str) -> Result<Context, ContextError> {
     let (file, contexts) = read()?;
     let known = contexts.iter().map(|context| context.name.clone()).collect();
     let found = contexts.into_iter().find(|context| context.name == name);
-    found.ok_or_else(|| ContextError::Unknown { name: name.to_owned(), file: shown(&file), known })
+    found.ok_or_else(|| ContextError::Unknown { file: shown(&file), known })
 }
 
 /// All contexts, by name, and the path of their file.

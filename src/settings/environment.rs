@@ -83,7 +83,7 @@ fn of_variable(name: Option<&str>) -> String {
 pub(crate) enum Wanted<'a> {
     /// None, whatever the environment says.
     None,
-    /// That of `APP_CONTEXT`, if it is set.
+    /// The one that `APP_CONTEXT` names, if it is set.
     OfEnvironment,
     /// The one that a flag names.
     Named(&'a str),

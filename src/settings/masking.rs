@@ -1,4 +1,4 @@
-//! What may be shown of a value.
+//! Values, as far as they may be shown.
 
 use url::{Position, Url};
 
@@ -19,7 +19,7 @@ const SCHEMES: [&str; 11] = [
     "tls",
 ];
 
-/// How the value of a setting may be shown.
+/// The part of a value that may be shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Shown {
     /// As it is.

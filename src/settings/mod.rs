@@ -8,7 +8,7 @@
 //!   it, with the source of each value.
 //! - [`contexts`]: named places in a file, such as `prod`, and which of them are in production.
 //! - [`reload`]: SIGHUP.
-//! - [`masking`]: what may be shown of a value.
+//! - [`masking`]: the part of a value that may be shown.
 //!
 //! Guaranteed: no error and no line of the log shows a value that came from the environment or from
 //! a file, as whatever is mistyped may be a secret. Deliberately absent: settings in the database.

@@ -17,7 +17,7 @@ use crate::arguments::read_value;
 /// The wishes to read the settings again. Two that come while a reload is under way are one.
 pub type Hangups = mpsc::Receiver<()>;
 
-/// What becomes of some settings when they are read again.
+/// Takes up new values of some settings, and tells what became of them.
 pub type Part = Box<dyn FnMut(&Fresh) -> Vec<Change> + Send>;
 
 /// The outcome for one setting; nothing where it is as it was.

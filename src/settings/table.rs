@@ -22,7 +22,7 @@ pub(crate) struct Setting {
     pub(crate) name: &'static str,
     /// The way in which it is read.
     pub(crate) reading: Reading,
-    /// How its value may be shown.
+    /// The part of its value that may be shown.
     pub(crate) shown: Shown,
     /// Words on it: all there are, or what its flag's help leaves out.
     pub(crate) note: &'static str,
@@ -142,6 +142,7 @@ impl Setting {
     }
 
     /// The setting may be given by a flag.
+    #[cfg(test)]
     pub(crate) const fn is_flag(&self) -> bool {
         matches!(self.reading, Reading::Flag)
     }

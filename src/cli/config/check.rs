@@ -8,7 +8,7 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command};
 use serde::Serialize;
 
-use super::combinations::{self, Flags};
+use super::combinations::{Combinations, Flags};
 use super::example::{default_of, flag_of};
 use crate::cli::Cli;
 use crate::cli::output::{Output, table};
@@ -71,7 +71,8 @@ pub(super) fn check(command_line: &[OsString], faults: &[EnvironmentError]) -> R
         let fault = fault_of(&command, setting, &flags);
         wrong.extend(fault.map(|message| Wrong { name: Some(setting.name), message }));
     }
-    for message in combinations::faults(&flags) {
+    let alone = wrong.iter().filter_map(|it| it.name).collect();
+    for message in (Combinations { flags: &flags, wrong: alone }).faults() {
         let name = table::all().filter(|it| message.contains(it.name));
         let name = name.max_by_key(|it| it.name.len()).map(|setting| setting.name);
         let is_told = wrong.iter().any(|it| name.is_some() && it.name == name);
@@ -249,7 +250,7 @@ impl Report {
         Ok(())
     }
 
-    /// That of the commands themselves where a value is wrong.
+    /// The exit code of the commands themselves where a value is wrong.
     pub(super) fn exit_code(&self) -> ExitCode {
         let is_mistyped = self.unknown.iter().any(Unknown::is_mistake);
         match (self.wrong.is_empty(), is_mistyped) {

@@ -10,10 +10,10 @@ use crate::cli::settings::args_of;
 use crate::settings::table::{GROUPS, Reading, Reloaded, Setting};
 
 const HEADER: &str = "\
-Every setting, with its default, as 'app config env' prints it. Copy to .env and uncomment what you \
-change; flags win over the environment, the environment over this file. Durations are written 500ms, \
-30s, 5m, 1h; each command's --help says more. 'app config check' shows what holds, and all that is \
-wrong.";
+Every setting, with its default, as 'app config env' prints it. Copy to .env and uncomment what \
+you change; flags win over the environment, the environment over this file. Durations are written \
+500ms, 30s, 5m, 1h; each command's --help says more. 'app config check' shows what holds, and all \
+that is wrong.";
 /// Columns of a line.
 const COLUMNS: usize = 118;
 /// Commands whose help speaks for a setting of several, before all others.

@@ -1,9 +1,9 @@
 //! `app config`: the settings of this place, and what is wrong with them; without a database.
 //!
-//! - [`check`]: every setting with its value and its source, and all that is wrong.
-//! - [`combinations`]: settings that are right alone and wrong together, by the checks that the
+//! - `check`: every setting with its value and its source, and all that is wrong.
+//! - `combinations`: settings that are right alone and wrong together, by the checks that the
 //!   commands themselves make at their start.
-//! - [`example`]: the whole `.env.example`.
+//! - `example`: the whole `.env.example`.
 //! - Here: the commands, and the contexts.
 //!
 //! It runs before anything else reads the settings, as those that are wrong would end it.
