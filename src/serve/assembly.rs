@@ -54,7 +54,6 @@ use crate::operations::endpoints::{EndpointSecrets, Safeguards};
 use crate::operations::figures::Sampler;
 use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
-use crate::standard_webhooks::{CurrentVerifier, Verifier};
 use crate::traces::TraceStore;
 
 /// The API, and what runs beside it.
@@ -95,10 +94,7 @@ pub(super) fn assemble(
         rate_limits: rate_limits.clone(),
     };
     let shown = (traces, safeguards.secrets.clone());
-    let replaceable = Replaceable {
-        verifier: CurrentVerifier::new(Verifier::new(&api.secrets()?)),
-        rate_limits: rate_limits.clone(),
-    };
+    let replaceable = Replaceable::new(api.secrets()?, rate_limits.clone());
     let pages = pages_of(&edge, (openness, shown), (&pool, &passwords), shutdown);
     let apis = (
         (

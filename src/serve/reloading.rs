@@ -18,18 +18,23 @@ const SECRETS_FILE: &str = "APP_WEBHOOK_SECRETS_FILE";
 /// The parts of the API that can be replaced while it serves.
 pub(super) struct Replaceable {
     pub(super) verifier: CurrentVerifier,
+    /// Those that it verifies with: their file may have changed since.
+    pub(super) secrets: Vec<WebhookSecret>,
     pub(super) rate_limits: RateLimits,
 }
 
 impl Replaceable {
+    /// Verifies with these secrets at first.
+    pub(super) fn new(secrets: Vec<WebhookSecret>, rate_limits: RateLimits) -> Self {
+        let verifier = CurrentVerifier::new(Verifier::new(&secrets));
+        Self { verifier, secrets, rate_limits }
+    }
+
     /// Reads the settings again at each wish, and replaces what has changed.
     pub(super) fn reloader(self, api: &ApiArgs, hangups: Hangups) -> Reloader {
-        let Self { verifier, rate_limits } = self;
-        let mut secrets = SecretsInForce {
-            verifier,
-            secrets: api.secrets().unwrap_or_default(),
-            file: api.webhook_secrets_file.clone(),
-        };
+        let Self { verifier, secrets, rate_limits } = self;
+        let file = api.webhook_secrets_file.clone();
+        let mut secrets = SecretsInForce { verifier, secrets, file };
         Reloader::new(hangups)
             .with(telemetry::FILTERS, telemetry::reload_part())
             .with(

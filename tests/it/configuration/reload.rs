@@ -125,8 +125,7 @@ async fn limits_change_and_a_wrong_one_leaves_the_old() {
     assert!(!said.contains("Hunter2Marker"), "{said}");
     // A bucket that was used up fills within the new window, not within the old.
     let api = &serving;
-    eventually_async("the new limit counts", async || api.post("txn_2", None).await == 202)
-        .await;
+    eventually_async("the new limit counts", async || api.post("txn_2", None).await == 202).await;
 
     serving.write(".env", "APP_MAX_BODY=100\n");
     let said = serving.reload().await;
