@@ -7,7 +7,7 @@
 //! - [`environment`]: `.env` and files of values, put into the environment before anything reads
 //!   it, with the source of each value.
 //! - [`contexts`]: named places in a file, such as `prod`, and which of them are in production.
-//! - [`reload`]: SIGHUP.
+//! - [`reload`]: new values by SIGHUP, while a process runs.
 //! - [`masking`]: the part of a value that may be shown.
 //!
 //! Guaranteed: no error and no line of the log shows a value that came from the environment or from

@@ -34,6 +34,8 @@ struct InForce {
     replace: [Replace; 2],
 }
 
+/// A filter that can be replaced.
+type Replaceable<S> = reload::Layer<EnvFilter, S>;
 /// Puts another filter in the place of one.
 type Replace = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send>;
 
@@ -44,7 +46,7 @@ type Replace = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send>;
 /// [`TelemetryError::Filter`].
 pub(super) fn start<S: Subscriber, T: Subscriber>(
     default: DefaultFilter,
-) -> Result<(reload::Layer<EnvFilter, S>, reload::Layer<EnvFilter, T>), TelemetryError> {
+) -> Result<(Replaceable<S>, Replaceable<T>), TelemetryError> {
     let default = match default {
         DefaultFilter::Service => SERVICE_FILTER,
         DefaultFilter::Dev => DEV_FILTER,
