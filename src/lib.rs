@@ -106,6 +106,8 @@
 //!   schema; logs, traces and the export of figures; the answers to those who watch over a process;
 //!   a process from its settings to its exit code, what commands print, and the terminal that
 //!   somebody sits at.
+//! - [`settings`]: the table of all settings, `.env` and other files they come from, contexts, and
+//!   SIGHUP.
 //! - [`metrics`]: the table of all figures, and what they are counted with.
 //! - [`traces`]: the last traces, in memory, for `app dev`.
 //! - [`money`], [`ids`], [`arguments`] (values of flags and settings), [`standard_webhooks`] (how
@@ -137,6 +139,7 @@
 //! - An endpoint: `http/api`, its API in `Apis` and its tag in `ApiTags`, made in
 //!   `serve::assembly`.
 //! - An operator's command: a function in [`operations`], then its arguments and words in [`cli`].
+//! - A setting: a flag with a variable, and its row in [`settings::table`].
 //! - A figure for Prometheus: a row in [`metrics::instruments`], and who counts it; one of the
 //!   whole system is read in [`operations::figures`].
 //! - A new module at the top: a row in `tests/it/tidy.rs`.
@@ -217,6 +220,7 @@ pub mod process;
 pub mod receiver;
 pub mod relay;
 pub mod serve;
+pub mod settings;
 pub mod standard_webhooks;
 pub mod stdout;
 pub mod telemetry;

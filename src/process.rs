@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::cli::{environment, report};
+use crate::cli::report;
+use crate::settings::environment::{self, Wanted};
 use crate::stdout;
 use crate::telemetry::{self, TelemetrySettings};
 
@@ -18,14 +19,31 @@ pub fn run<C>(parse: impl FnOnce() -> (TelemetrySettings, C)) -> ExitCode
 where
     C: Future<Output = anyhow::Result<ExitCode>>,
 {
-    try_run(parse).unwrap_or_else(|error| report::error(&error))
+    run_in(Wanted::None, parse)
 }
 
-fn try_run<C>(parse: impl FnOnce() -> (TelemetrySettings, C)) -> anyhow::Result<ExitCode>
+/// The same in a context.
+pub(crate) fn run_in<C>(
+    context: Wanted<'_>,
+    parse: impl FnOnce() -> (TelemetrySettings, C),
+) -> ExitCode
 where
     C: Future<Output = anyhow::Result<ExitCode>>,
 {
-    environment::complete()?;
+    try_run(context, parse).unwrap_or_else(|error| report::error(&error))
+}
+
+fn try_run<C>(
+    context: Wanted<'_>,
+    parse: impl FnOnce() -> (TelemetrySettings, C),
+) -> anyhow::Result<ExitCode>
+where
+    C: Future<Output = anyhow::Result<ExitCode>>,
+{
+    // 'app config check' tells of all.
+    if let Some(fault) = environment::complete(context).into_iter().next() {
+        return Err(fault.into());
+    }
     let (settings, command) = parse();
     let telemetry = telemetry::init(settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

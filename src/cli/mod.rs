@@ -13,12 +13,14 @@ mod actor;
 pub mod audit;
 pub mod bank;
 pub mod completions;
+pub mod config;
 pub mod conflicts;
+mod consent;
 mod database;
 pub mod dead_letters;
 pub mod doctor;
+mod effects;
 pub mod endpoints;
-pub(crate) mod environment;
 pub mod failures;
 pub mod jobs;
 pub mod keys;
@@ -50,6 +52,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use self::consent::{Asked, FirstLook};
+use crate::settings::keep_given_by_flag;
 use crate::telemetry::{DefaultFilter, LogFormat, TelemetrySettings};
 use crate::{dev, process, relay, serve, work};
 
@@ -80,8 +84,10 @@ Examples:
   app schedules list            which jobs are enqueued by the clock
   app probe                     is the process of this environment ready? for health checks
   app completions bash          completes all this in a shell, with queues, kinds and ids
+  app config check              every setting with its source, and what is wrong with them
 
-Settings can also come from the environment or a .env file; each --help names the variables.";
+Settings can also come from the environment or a .env file; each --help names the variables, and
+'app config env' lists all.";
 
 /// Takes payment webhooks, never loses one, and applies each exactly once to a double-entry ledger.
 #[derive(Parser, Debug)]
@@ -105,6 +111,14 @@ pub struct Cli {
         value_name = "FORMAT"
     )]
     log_format: LogFormat,
+
+    /// Act on the database of this context: docs/configuration.md.
+    #[arg(long, global = true, env = "APP_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+
+    /// Consent to what a command does in the production context of this name, without being asked.
+    #[arg(long, global = true, value_name = "CONTEXT")]
+    confirm: Option<String>,
 
     #[command(subcommand)]
     command: Command,
@@ -145,6 +159,7 @@ enum Command {
     Probe(probe::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Config(config::Args),
 }
 
 /// The process of the binary `app`, from its arguments to its exit code.
@@ -156,26 +171,42 @@ pub fn main() -> ExitCode {
     if completions::answer_if_asked(Cli::definition) {
         return ExitCode::SUCCESS;
     }
-    process::run(|| {
-        let mut cli = Cli::from_process();
+    let look = FirstLook::of_process();
+    // It tells what is wrong with the settings, so it must not need them.
+    if look.path.starts_with("config ") {
+        return config::main();
+    }
+    process::run_in(look.wanted(), || {
+        let (mut cli, asked) = Cli::from_process();
         if let Command::Dev(args) = &mut cli.command {
             dev::keep_traces(args);
         }
-        (cli.telemetry(), cli.run())
+        let telemetry = cli.telemetry();
+        let command = async move {
+            match asked.consent()? {
+                Ok(()) => cli.run().await,
+                Err(refused) => Ok(refused),
+            }
+        };
+        (telemetry, command)
     })
 }
 
 impl Cli {
     /// The command line of this process; ends the process when it cannot be understood.
-    pub fn from_process() -> Self {
+    fn from_process() -> (Self, Asked) {
         let mut definition = Self::definition();
         // Only then is it known how each argument is shown.
         definition.build();
-        settings::warn_of_unknown_names(&definition);
-        Self::definition()
-            .try_get_matches()
-            .and_then(|matches| Self::from_arg_matches(&matches))
-            .unwrap_or_else(|error| settings::refuse(&error, &definition))
+        settings::warn_of_unknown_names();
+        let parsed = Self::definition().try_get_matches().and_then(|matches| {
+            let given = settings::given_by_flag(&definition, &matches);
+            keep_given_by_flag(given.into_iter().map(|(name, _)| name).collect());
+            let cli = Self::from_arg_matches(&matches)?;
+            let asked = Asked::of(&matches, cli.confirm.clone());
+            Ok((cli, asked))
+        });
+        parsed.unwrap_or_else(|error| settings::refuse(&error, &definition))
     }
 
     /// The definition as derived, but with a shorter help of `app dev`, and no values of the
@@ -225,7 +256,8 @@ impl Cli {
             | Command::Schedules(_)
             | Command::Probe(_)
             | Command::Completions(_)
-            | Command::Man(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
+            | Command::Man(_)
+            | Command::Config(_) => ("surety-cli", self.log_format, DefaultFilter::Command),
         };
         TelemetrySettings { service_name, log_format, default_filter }
     }
@@ -239,8 +271,14 @@ impl Cli {
         match self.command {
             // These run until a signal, and end in good order.
             Command::Dev(args) => dev::run_command(*args, signals::shutdown()?).await?,
-            Command::Serve(args) => serve::run_command(args, signals::shutdown()?).await?,
-            Command::Work(args) => work::run_command(args, signals::shutdown()?).await?,
+            Command::Serve(args) => {
+                let (shutdown, hangups) = signals::shutdown_or_reload()?;
+                serve::run_command(args, shutdown, hangups).await?;
+            }
+            Command::Work(args) => {
+                let (shutdown, hangups) = signals::shutdown_or_reload()?;
+                work::run_command(args, shutdown, hangups).await?;
+            }
             Command::Relay(args) => relay::run_command(args, signals::shutdown()?).await?,
             Command::Bank(args) => bank::run_command(args, signals::shutdown()?).await?,
             Command::Listen(args) => listen::run_command(args, signals::shutdown()?).await?,
@@ -271,6 +309,7 @@ impl Cli {
             Command::Probe(args) => return probe::run(args).await,
             Command::Completions(args) => return completions::run(args).await,
             Command::Man(args) => return man::run(args).await,
+            Command::Config(args) => return config::run(args),
         }
         Ok(ExitCode::SUCCESS)
     }

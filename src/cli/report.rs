@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use sqlx::error::DatabaseError;
 use surety_postgres::{ConnectError, ConnectFailure};
 
-use super::environment::EnvironmentError;
 use super::send::client::NoAnswer;
 use crate::arguments::BadSetting;
 use crate::bank::settings::BankSettingsError;
@@ -21,6 +20,7 @@ use crate::notices::MailSettingsError;
 use crate::operations::job_keys::KeyringError;
 use crate::operations::schedules::{CadenceError, ScheduleError};
 use crate::serve::NoSecretGiven;
+use crate::settings::environment::EnvironmentError;
 use crate::standard_webhooks::SecretError;
 use crate::telemetry::TelemetryError;
 

@@ -4,18 +4,17 @@
 //! it may be a secret, in the wrong variable or mistyped. What was typed as a flag is on the screen
 //! already.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::Write as _;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
 
-use super::environment;
 use crate::arguments::{InvalidAddress, InvalidDuration, InvalidMoment};
+use crate::settings::table;
 
-/// Settings that are no flags, but read by name.
-const WITHOUT_FLAG: [&str; 2] = ["APP_LOG", "APP_PG_BIN"];
 /// The prefix of all names that are ours alone.
 const PREFIX: &str = "APP_";
 /// A name that is less like it is no suggestion.
@@ -30,42 +29,68 @@ pub(super) fn without_values(command: Command) -> Command {
     command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(without_values)
 }
 
-/// The names of all settings, those of subcommands among them.
-fn known_names(command: &Command) -> BTreeSet<String> {
-    let mut names: BTreeSet<String> = args_of(command)
-        .iter()
-        .filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned()))
-        .collect();
-    names.extend(environment::URLS.map(|url| format!("{url}_FILE")));
-    names.extend(WITHOUT_FLAG.map(str::to_owned));
-    names
+/// The command as if no variable were set.
+pub(super) fn without_environment(command: Command) -> Command {
+    let command = command.mut_args(|arg| arg.env(Resettable::Reset));
+    command.mut_subcommands(without_environment)
 }
 
-fn args_of(command: &Command) -> Vec<&Arg> {
+/// The arguments of a command and of all its subcommands.
+pub(super) fn args_of(command: &Command) -> Vec<&Arg> {
     command.get_arguments().chain(command.get_subcommands().flat_map(args_of)).collect()
+}
+
+/// Settings that the command line itself gives, with their values as they stand there.
+pub(super) fn given_by_flag(command: &Command, matches: &ArgMatches) -> Vec<(String, String)> {
+    let mut given = Vec::new();
+    for arg in command.get_arguments() {
+        let Some(name) = arg.get_env().and_then(|name| name.to_str()) else { continue };
+        let id = arg.get_id().as_str();
+        if matches.value_source(id) == Some(ValueSource::CommandLine) {
+            let values = matches.get_raw(id).into_iter().flatten();
+            let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+            given.push((name.to_owned(), values.join(",")));
+        }
+    }
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = command.find_subcommand(name)
+    {
+        given.extend(given_by_flag(command, matches));
+    }
+    given
 }
 
 /// Warns of variables that look like settings and are none: a mistyped name leaves the default in
 /// force, without a word.
-pub(super) fn warn_of_unknown_names(command: &Command) {
-    let known = known_names(command);
+pub(super) fn warn_of_unknown_names() {
     let given = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for warning in given.filter_map(|name| warning_of(&name, &known)) {
+    for warning in given.filter(|name| name.starts_with(PREFIX)).filter_map(|it| warning_of(&it)) {
         // Before there are any logs.
         eprint!("{warning}");
     }
 }
 
-fn warning_of(name: &str, known: &BTreeSet<String>) -> Option<String> {
-    if !name.starts_with(PREFIX) || known.contains(name) {
+fn warning_of(name: &str) -> Option<String> {
+    if is_known(name) {
         return None;
     }
-    let likeness = |known: &&String| strsim::normalized_damerau_levenshtein(known, name);
-    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    Some(match likeness(&nearest) >= LIKENESS {
-        true => format!("warning: {name} is no setting: did you mean {nearest}?\n"),
-        false => format!("warning: {name} is no setting; .env.example lists all\n"),
+    Some(match nearest(name) {
+        Some(nearest) => format!("warning: {name} is no setting: did you mean {nearest}?\n"),
+        None => format!("warning: {name} is no setting; .env.example lists all\n"),
     })
+}
+
+/// Tells whether a variable is a setting.
+pub(super) fn is_known(name: &str) -> bool {
+    table::find(name).is_some() || table::general(name).is_some()
+}
+
+/// The setting whose name is most like this one, if it is like it.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let likeness = |known: &&str| strsim::normalized_damerau_levenshtein(known, name);
+    let names = table::all().map(|setting| setting.name);
+    let nearest = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&nearest) >= LIKENESS).then_some(nearest)
 }
 
 /// Ends the process as clap does, but shows no value of the environment.
@@ -102,6 +127,15 @@ fn refusal_of_variable(error: &clap::Error, command: &Command) -> Option<String>
     let (variable, flag) = names.into_iter().find(|(name, _)| {
         std::env::var_os(name).is_some_and(|it| it.to_string_lossy().contains(value))
     })?;
+    let refusal = refusal_of(error, value, variable, flag);
+    Some(format!(
+        "error: {refusal}\n\n\
+         It is not shown, as it may be secret. For more information, try '--help'.\n"
+    ))
+}
+
+/// The sentence for a value that a variable holds and that clap has refused.
+pub(super) fn refusal_of(error: &clap::Error, value: &str, variable: &str, flag: &str) -> String {
     let possible = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) => Some(format!("expected {}", values.join(", "))),
         _ => None,
@@ -109,10 +143,7 @@ fn refusal_of_variable(error: &clap::Error, command: &Command) -> Option<String>
     let reason = error.source().filter(|it| is_ours(*it) || !tells_of(&it.to_string(), value));
     let reason = reason.map(ToString::to_string).or(possible);
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    Some(format!(
-        "error: the value of {variable} (--{flag}) cannot be used{reason}\n\n\
-         It is not shown, as it may be secret. For more information, try '--help'.\n"
-    ))
+    format!("the value of {variable} (--{flag}) cannot be used{reason}")
 }
 
 /// Errors that never repeat what was given, though their examples may look like it.
@@ -129,12 +160,32 @@ fn tells_of(text: &str, value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::super::Cli;
     use super::*;
+    use crate::settings::masking::Shown;
+
+    #[test]
+    fn every_flag_with_a_variable_is_in_the_table_and_the_other_way_round() {
+        let command = Cli::command();
+        let args = args_of(&command);
+        let is_flag =
+            |name: &str| args.iter().any(|arg| arg.get_env().is_some_and(|it| it == name));
+        for arg in args.iter().filter(|arg| arg.get_env().is_some()) {
+            let name = arg.get_env().and_then(|name| name.to_str()).expect("it is ASCII");
+            let setting = table::find(name).unwrap_or_else(|| panic!("{name} is not in the table"));
+            assert!(setting.is_flag(), "{name} is a flag");
+            let is_secret = arg.is_hide_env_values_set();
+            assert!(!is_secret || setting.shown != Shown::Whole, "{name} may hold a secret");
+        }
+        for setting in table::all() {
+            assert_eq!(setting.is_flag(), is_flag(setting.name), "{}", setting.name);
+        }
+    }
 
     #[test]
     fn names_that_nobody_knows_are_told_with_the_nearest_known_one() {
-        let known = known_names(&Cli::definition());
         for (name, nearest) in [
             ("APP_LISTN", Some("APP_LISTEN")),
             ("APP_WEBHOOK_SECRET", Some("APP_WEBHOOK_SECRETS")),
@@ -142,14 +193,14 @@ mod tests {
             ("APP_LOGIN_LIMIT_ACCOUNT", None),
             ("APP_SOMETHING_ELSE", None),
         ] {
-            let warning = warning_of(name, &known).expect(name);
+            let warning = warning_of(name).expect(name);
             match nearest {
                 Some(nearest) => assert!(warning.contains(&format!("{nearest}?")), "{warning}"),
                 None => assert!(warning.contains(name), "{warning}"),
             }
         }
-        for name in known.iter().map(String::as_str).chain(["PATH", "OTEL_ANYTHING", "APPLE"]) {
-            assert_eq!(warning_of(name, &known), None);
+        for setting in table::all() {
+            assert_eq!(warning_of(setting.name), None);
         }
     }
 }

@@ -78,6 +78,15 @@ impl DatabaseArgs {
         self.direct().map(|url| connect_options(url, application_name)).transpose()
     }
 
+    /// Fails when the URL of the database, if there is one, is none. Nothing is connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Url`].
+    pub fn require_url(&self) -> Result<(), ConnectError> {
+        self.url().ok().map_or(Ok(()), |url| connect_options(&url, "surety").map(drop))
+    }
+
     /// Tells whether anything says which database is meant.
     pub fn is_named(&self) -> bool {
         self.url().is_ok() || self.direct().is_some()

@@ -311,6 +311,7 @@ impl Running {
             metrics,
             metrics_elsewhere: false,
             traces: args.traces.clone(),
+            hangups: None,
         };
         let serving_ended = CancellationToken::new();
         let (serve_stop, ended) = (stop.clone(), serving_ended.clone().drop_guard());

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::reloading::Replaceable;
 use super::{ApiArgs, Openness};
 use crate::http::api::OperatorApis;
 use crate::http::api::activity::ActivityApi;
@@ -53,7 +54,6 @@ use crate::operations::endpoints::{EndpointSecrets, Safeguards};
 use crate::operations::figures::Sampler;
 use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
-use crate::standard_webhooks::Verifier;
 use crate::traces::TraceStore;
 
 /// The API, and what runs beside it.
@@ -64,7 +64,7 @@ pub(super) fn assemble(
     (metrics, shown_metrics): (&Metrics, Option<Metrics>),
     intake: &Arc<Intake>,
     shutdown: &CancellationToken,
-) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Background)> {
+) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Replaceable, Background)> {
     let notifier = Notifier::start(&pool);
     let figures = FigureKeeper::start(api, &pool, metrics, intake);
     let (sign_ins, loader) = SignIns::start(&pool.connect_options());
@@ -94,11 +94,12 @@ pub(super) fn assemble(
         rate_limits: rate_limits.clone(),
     };
     let shown = (traces, safeguards.secrets.clone());
+    let replaceable = Replaceable::new(api.secrets()?, rate_limits.clone());
     let pages = pages_of(&edge, (openness, shown), (&pool, &passwords), shutdown);
     let apis = (
         (
             InboundWebhooksApi {
-                verifier: Verifier::new(&api.secrets()?),
+                verifier: replaceable.verifier.clone(),
                 shared_commit,
                 conflict_answer: api.conflict_answer,
                 intake: Arc::clone(intake),
@@ -120,7 +121,7 @@ pub(super) fn assemble(
         for_operators(&pool, &notifier),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown_metrics }, DocsApi),
     );
-    Ok((http::endpoint(apis, pages, edge), background))
+    Ok((http::endpoint(apis, pages, edge), replaceable, background))
 }
 
 /// The operator's pages.

@@ -2,6 +2,7 @@
 //!
 //! - Here: the command, the listener, and the order of start and end.
 //! - `settings`: the options that `app serve` and `app dev` share.
+//! - `reloading`: the settings that SIGHUP takes up.
 //! - `assembly`: the APIs with their services, and the tasks that run beside them.
 //!
 //! Guaranteed: after the signal to stop, what was begun is finished within the grace period, and
@@ -9,6 +10,7 @@
 //! `app work`.
 
 mod assembly;
+mod reloading;
 mod settings;
 
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ pub use self::settings::{ApiArgs, NoSecretGiven};
 pub use crate::http::edge::audience::Audience;
 pub use crate::pages::Entry;
 
-use crate::arguments::{BadSetting, parse_listen_address};
+use crate::arguments::parse_listen_address;
 use crate::db::{self, DatabaseArgs};
 use crate::deliveries::settings::ReachArgs;
 use crate::http::api::openapi::Document;
@@ -38,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::operations::endpoints::{EndpointSecrets, Guard, Safeguards};
 use crate::operations::job_keys::JobKeyArgs;
 use crate::probes::Probes;
+use crate::settings::reload::Hangups;
 use crate::telemetry;
 use crate::traces::TraceStore;
 
@@ -49,9 +52,9 @@ const APPLICATION: &str = "surety serve";
   app serve --migrate
   APP_WEBHOOK_SECRETS_FILE=/run/secrets/webhooks app serve --listen 0.0.0.0:8000
 
-The first SIGINT, SIGTERM or SIGHUP stops accepting, finishes the requests under way within
---serve-grace and exits 0. The second exits at once; what was answered 202 is in the database either
-way.")]
+The first SIGINT or SIGTERM stops accepting, finishes the requests under way within --serve-grace
+and exits 0. The second exits at once; what was answered 202 is in the database either way. SIGHUP
+takes up a new log filter, new limits and webhook secrets from files: docs/configuration.md.")]
 pub struct Args {
     /// Settings of the database.
     #[command(flatten)]
@@ -112,6 +115,8 @@ pub struct ServeSettings {
     pub metrics_elsewhere: bool,
     /// The last traces, where they are kept, for the operator's pages.
     pub traces: Option<TraceStore>,
+    /// The wishes to read settings again, where they can come.
+    pub hangups: Option<Hangups>,
 }
 
 /// The numbers of webhooks by their answer.
@@ -147,15 +152,14 @@ impl ServeSummary {
 ///
 /// When the settings cannot work, the address is taken, the database cannot be reached or its
 /// schema is not current.
-pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run_command(
+    args: Args,
+    shutdown: CancellationToken,
+    hangups: Hangups,
+) -> anyhow::Result<()> {
     let is_signed = !args.api.secrets()?.is_empty();
-    if !is_signed && !args.allow_unsigned && !args.listen.ip().is_loopback() {
-        let refusal = format!(
-            "refusing to listen on {} without a webhook secret, as anybody could post \
-             transactions: set APP_WEBHOOK_SECRETS, or say --allow-unsigned",
-            args.listen
-        );
-        return Err(BadSetting(refusal).into());
+    if !args.allow_unsigned {
+        args.api.require_signatures(args.listen)?;
     }
     let secrets = EndpointSecrets::new(args.job_keys.keyring()?);
     let listener = bind(args.listen).await?;
@@ -195,6 +199,7 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
         metrics,
         metrics_elsewhere: args.admin_listen.is_some(),
         traces: None,
+        hangups: Some(hangups),
     };
     let summary = run(settings, shutdown).await?;
     report(summary);
@@ -255,11 +260,12 @@ pub async fn run(
 ) -> anyhow::Result<ServeSummary> {
     let ServeSettings { listener, pool, api, unsigned, safeguards, .. } = settings;
     let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
+    let hangups = settings.hangups;
     let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
     let intake = Arc::new(Intake::default());
     let is_loopback = listener.local_addr()?.ip().is_loopback();
     let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);
-    let (endpoint, background) = assemble(
+    let (endpoint, replaceable, background) = assemble(
         &api,
         (openness, safeguards, traces),
         pool,
@@ -267,6 +273,7 @@ pub async fn run(
         &intake,
         &shutdown,
     )?;
+    let reloading = hangups.map(|hangups| tokio::spawn(replaceable.reloader(&api, hangups).run()));
     let limits = ConnectionLimits {
         max_connections: open_files::affordable_connections(api.max_connections),
         header_timeout: api.header_timeout,
@@ -275,6 +282,9 @@ pub async fn run(
     };
 
     server::serve(listener, endpoint, limits, delayed(shutdown, api.drain_delay)).await;
+    if let Some(reloading) = reloading {
+        reloading.abort();
+    }
     // With the endpoint, the last way to what runs beside it is gone.
     background.finish().await;
     Ok(ServeSummary::of(&intake))

@@ -1,12 +1,13 @@
 //! Settings of the API that `app serve` and `app dev` share.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
 
-use crate::arguments::{SecretText, parse_duration, read_value};
+use crate::arguments::{BadSetting, SecretText, parse_duration, read_value};
 use crate::http::api::inbound_webhooks::ConflictAnswer;
 use crate::http::edge::caller::TransactionReaders;
 use crate::http::edge::cors::CorsOrigins;
@@ -140,24 +141,58 @@ impl Default for ApiArgs {
 }
 
 impl ApiArgs {
+    /// Fails when what is to listen there could be told anything by anybody.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSetting`], and as [`Self::secrets`].
+    pub fn require_signatures(&self, listen: SocketAddr) -> anyhow::Result<()> {
+        if self.secrets()?.is_empty() && !listen.ip().is_loopback() {
+            let refusal = format!(
+                "refusing to listen on {listen} without a webhook secret, as anybody could post \
+                 transactions: set APP_WEBHOOK_SECRETS, or say --allow-unsigned"
+            );
+            return Err(BadSetting(refusal).into());
+        }
+        Ok(())
+    }
+
     /// The secrets, from wherever they are set.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, or what is set holds no secret or what is none.
     pub fn secrets(&self) -> anyhow::Result<Vec<WebhookSecret>> {
-        let text = match (&self.webhook_secrets, &self.webhook_secrets_file) {
-            (Some(text), _) => text.as_str().to_owned(),
-            (None, Some(file)) => read_value(file)
-                .context("the file that APP_WEBHOOK_SECRETS_FILE names cannot be read")?,
-            (None, None) => return Ok(Vec::new()),
-        };
-        let secrets = WebhookSecret::parse_all(&text)?;
-        // What is set and empty was meant to hold a secret: a variable that was not filled in must
-        // not turn signatures off.
-        if secrets.is_empty() {
-            return Err(NoSecretGiven.into());
+        match (&self.webhook_secrets, &self.webhook_secrets_file) {
+            (Some(text), _) => secrets_of(text.as_str()),
+            (None, Some(file)) => secrets_in(file),
+            (None, None) => Ok(Vec::new()),
         }
-        Ok(secrets)
     }
+}
+
+/// The secrets in a file.
+///
+/// # Errors
+///
+/// When it cannot be read, or holds no secret or what is none.
+pub(super) fn secrets_in(file: &Path) -> anyhow::Result<Vec<WebhookSecret>> {
+    let text =
+        read_value(file).context("the file that APP_WEBHOOK_SECRETS_FILE names cannot be read")?;
+    secrets_of(&text)
+}
+
+/// The secrets of a text.
+///
+/// # Errors
+///
+/// When it holds no secret, or what is none.
+pub(super) fn secrets_of(text: &str) -> anyhow::Result<Vec<WebhookSecret>> {
+    let secrets = WebhookSecret::parse_all(text)?;
+    // What is set and empty was meant to hold a secret: a variable that was not filled in must not
+    // turn signatures off.
+    if secrets.is_empty() {
+        return Err(NoSecretGiven.into());
+    }
+    Ok(secrets)
 }

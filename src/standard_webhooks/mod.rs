@@ -26,7 +26,9 @@ use std::fmt;
 pub use self::key_pair::{PublicKey, SigningKey};
 pub use self::secret::{SecretError, WebhookSecret};
 pub use self::signer::Signer;
-pub use self::verifier::{SignatureError, SignatureHeader, SignatureHeaders, Verifier};
+pub use self::verifier::{
+    CurrentVerifier, SignatureError, SignatureHeader, SignatureHeaders, Verifier,
+};
 
 /// The header with the id of the message.
 pub const ID_HEADER: &str = "webhook-id";

@@ -3,6 +3,8 @@
 //! A caller that answers strangers answers every failure by the same words; only its log knows
 //! which one it was.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
@@ -65,6 +67,29 @@ pub struct Verifier {
     /// Each secret, already mixed into the hash.
     hashes: Vec<Hmac<Sha256>>,
     public_keys: Vec<PublicKey>,
+}
+
+/// A verifier that can be replaced while it is used. Clones share it.
+#[derive(Clone)]
+pub struct CurrentVerifier(Arc<RwLock<Arc<Verifier>>>);
+
+impl CurrentVerifier {
+    /// Begins with this one.
+    #[must_use]
+    pub fn new(verifier: Verifier) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(verifier))))
+    }
+
+    /// The verifier of this moment. Who has it may finish with it.
+    #[must_use]
+    pub fn now(&self) -> Arc<Verifier> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes this one from now on.
+    pub fn replace(&self, verifier: Verifier) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifier);
+    }
 }
 
 impl Verifier {

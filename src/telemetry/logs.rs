@@ -197,7 +197,7 @@ mod tests {
     use crate::http::edge::trace::{LOG_TARGET as HTTP, REQUEST_ENDED};
     use crate::queue::JobId;
     use crate::queue::telemetry::{Ending, Failure, LOG_CONTEXT_TARGET, ProcessSpan, Run};
-    use crate::telemetry::filter;
+    use crate::telemetry::log_filter;
 
     const CONSOLE: LineFormat = LineFormat::Console { colored: false };
 
@@ -212,7 +212,7 @@ mod tests {
             WRITTEN.with_borrow_mut(|written| written.push_str(line));
         };
         let layer = LogLayer { look, out: capture };
-        let filter = filter(directives).expect("the filter is valid");
+        let filter = log_filter::parse(directives).expect("the filter is valid");
         tracing::subscriber::with_default(
             Registry::default().with(layer.with_filter(filter)),
             events,

@@ -5,6 +5,7 @@
 //! - `logs` collects what an event says with what its enclosing spans say, and writes one line of
 //!   it to stderr;
 //! - `formats` are the three looks of a line: [`LogFormat`];
+//! - `log_filter` says which events are written, and takes up another filter at any time;
 //! - `setting_doubts` tells which `OTEL_*` variables the SDK could not use.
 //!
 //! The way in is [`init`], called once by `main`; [`Telemetry::shutdown`] is the last thing that it
@@ -36,6 +37,7 @@ mod figures;
 mod formats;
 #[cfg(feature = "otlp-grpc")]
 mod grpc;
+mod log_filter;
 mod logs;
 mod otlp;
 mod resource_attributes;
@@ -50,28 +52,20 @@ use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, ParseError, Targets};
+use tracing_subscriber::filter::{FilterExt as _, ParseError, Targets};
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 pub use self::figures::{FiguresExport, export_metrics};
 use self::formats::LineFormat;
+pub use self::log_filter::{VARIABLES as FILTERS, reload_part};
 use self::logs::LogLayer;
 use crate::queue::commits::{WARNINGS_TARGET, note_warning};
 use crate::queue::telemetry::LOG_CONTEXT_TARGET;
 
 /// The time that the last spans have to reach the collector when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The filter of a service: of OpenTelemetry, not every start, and that the collector is away once
-/// per export.
-const SERVICE_FILTER: &str = "info,opentelemetry=warn,opentelemetry-otlp=error";
-/// The filter of `app dev`, whose banner says where spans go.
-const DEV_FILTER: &str = "info,surety::telemetry=warn,opentelemetry=warn,opentelemetry-otlp=error";
-/// The filter of a command: someone waits for its result, and wants to hear of trouble only.
-const COMMAND_FILTER: &str = "warn,opentelemetry-otlp=error";
-/// The target under which the driver logs lines of `.pgpass`, and of a URL what it does not know.
-const TARGET_OF_SECRETS: &str = "sqlx_postgres::options";
 /// The targets of the exporter itself, which is not traced, or it would never end.
 const UNTRACED: [&str; 5] = [LOG_CONTEXT_TARGET, "hyper", "hyper_util", "h2", "opentelemetry"];
 
@@ -194,8 +188,7 @@ pub enum TelemetryError {
 ///
 /// [`TelemetryError`]; then there is no telemetry, and its message is for stderr.
 pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
-    let (filter, filter_of_export) =
-        (log_filter(settings.default_filter)?, log_filter(settings.default_filter)?);
+    let (filter, filter_of_export) = log_filter::start(settings.default_filter)?;
     let look = look(settings.log_format);
     // What the SDK finds wrong with its variables must be seen, but not as it says it: with their
     // values.
@@ -271,6 +264,17 @@ impl Drop for Telemetry {
     }
 }
 
+/// All that is wrong with the variables of telemetry, other than what the SDK reads alone.
+#[must_use]
+pub fn faults() -> Vec<TelemetryError> {
+    let signals = [otlp::Signal::Traces, otlp::Signal::Logs, otlp::Signal::Metrics];
+    let ways = signals.into_iter().filter_map(|signal| {
+        let way = otlp::Way::of(signal, otlp::environment);
+        way.and_then(|way| way.map(|way| way.client().map(drop)).transpose()).err()
+    });
+    log_filter::fault().into_iter().chain(ways).collect()
+}
+
 /// Lets one line in a minute pass of those that the exporters write: a collector that is away fails
 /// every export.
 #[derive(Default)]
@@ -292,29 +296,6 @@ impl<S> Filter<S> for OncePerMinute {
         }
         passes
     }
-}
-
-fn log_filter(default: DefaultFilter) -> Result<EnvFilter, TelemetryError> {
-    let default = match default {
-        DefaultFilter::Service => SERVICE_FILTER,
-        DefaultFilter::Dev => DEV_FILTER,
-        DefaultFilter::Command => COMMAND_FILTER,
-    };
-    let given = ["APP_LOG", "RUST_LOG"].into_iter().find_map(|variable| {
-        let value = std::env::var(variable).ok().filter(|value| !value.trim().is_empty())?;
-        Some((variable, value))
-    });
-    let (variable, directives) = given.unwrap_or(("APP_LOG", default.to_owned()));
-    filter(&directives).map_err(|source| TelemetryError::Filter { variable, source })
-}
-
-/// The events that `directives` ask for, and whatever they say the spans whose fields tell whose a
-/// line is.
-fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
-    let parse = |directives: &str| EnvFilter::builder().with_regex(false).parse(directives);
-    // First by itself: what is wrong with it must not be blamed on what is added.
-    parse(directives)?;
-    parse(&format!("{directives},{LOG_CONTEXT_TARGET}=error,{TARGET_OF_SECRETS}=off"))
 }
 
 /// Hands on what the server warns of during a commit, whatever is logged.
@@ -393,8 +374,8 @@ mod tests {
         };
         let spans = span_layer(opentelemetry::global::tracer("surety"));
         // Without a subscriber for the log context, too, its spans would be made by nobody.
-        let logs =
-            LogLayer::to_stderr(LineFormat::Json).with_filter(filter("warn").expect("it is valid"));
+        let logs = LogLayer::to_stderr(LineFormat::Json)
+            .with_filter(log_filter::parse("warn").expect("it is valid"));
         tracing::subscriber::with_default(Registry::default().with(spans).with(logs), || {
             let process = ProcessSpan::start(&run);
             let handler = process.scope(&run, async {

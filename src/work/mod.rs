@@ -28,6 +28,7 @@ use crate::operations::figures::Sampler;
 use crate::probes::{ProbeArgs, Probes};
 use crate::queue::operate::known_names::KnownNames;
 use crate::queue::{Worker, WorkerSummary};
+use crate::settings::reload::{Hangups, Reloader};
 use crate::telemetry;
 
 /// Connections of the handlers' pool. A handler holds one only while it writes, so few serve many
@@ -42,9 +43,10 @@ const APPLICATION: &str = "surety work";
   app work
   app work --concurrency 32 --grace 60s
 
-The first SIGINT, SIGTERM or SIGHUP stops claiming, lets jobs in progress finish within --grace,
-hands the others back and exits 0. The second exits at once; leases then bring the jobs back. 'app
-workers drain' does what the first signal does, from anywhere.")]
+The first SIGINT or SIGTERM stops claiming, lets jobs in progress finish within --grace, hands the
+others back and exits 0. The second exits at once; leases then bring the jobs back. 'app workers
+drain' does what the first signal does, from anywhere. SIGHUP takes up a new log filter from .env:
+docs/configuration.md.")]
 pub struct Args {
     /// The database.
     #[command(flatten)]
@@ -72,7 +74,11 @@ pub struct Args {
 /// # Errors
 ///
 /// When the database cannot be reached, its schema is not current, or the settings cannot work.
-pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run_command(
+    args: Args,
+    shutdown: CancellationToken,
+    hangups: Hangups,
+) -> anyhow::Result<()> {
     let database = &args.database;
     let pool = database.connect_to_write(HANDLER_CONNECTIONS, APPLICATION).await?;
     if args.migrate {
@@ -100,6 +106,8 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
             "APP_SMTP_URL is not set: this worker sends no mail, and keeps none for later"
         );
     }
+    let reloading = Reloader::new(hangups).with(telemetry::FILTERS, telemetry::reload_part());
+    let reloading = tokio::spawn(reloading.run());
     warn_of_unknown_queues(&handlers, &args.worker.queues).await;
     // Not that of the worker, which may be told to drain by others.
     let stop = CancellationToken::new();
@@ -109,6 +117,7 @@ pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Res
     let keeper = tokio::spawn(audit_keeper(handlers, &args.worker).run(stop.clone()));
     let summary = worker.run(shutdown).await;
     stop.cancel();
+    reloading.abort();
     keeper.await.context("the keeper of the audit log panicked")?;
     history.await.context("the keeper of the history panicked")?;
     sampling.await.context("the sampler of figures panicked")?;

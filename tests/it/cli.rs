@@ -3,7 +3,11 @@
 use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-pub(crate) const COMMANDS: [&[&str]; 78] = [
+pub(crate) const COMMANDS: [&[&str]; 82] = [
+    &["config"],
+    &["config", "check"],
+    &["config", "contexts"],
+    &["config", "env"],
     &["dev"],
     &["serve"],
     &["work"],
@@ -242,7 +246,9 @@ async fn the_example_of_an_environment_file_has_every_setting() {
     assert!(missing.is_empty(), "not in .env.example: {missing:?}");
     // What is not a flag, but read by name.
     let others = [
+        "APP_CONTEXTS",
         "APP_DATABASE_DIRECT_URL_FILE",
+        "APP_ENV_FILE",
         "APP_LOG",
         "APP_PG_BIN",
         "APP_RELAY_TO_FILE",

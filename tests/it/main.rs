@@ -15,6 +15,7 @@ mod bank_orders;
 mod bulk;
 mod cli;
 mod collection;
+mod configuration;
 mod conflicts;
 mod connecting;
 mod dead_letters;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// `metrics`, `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by
 /// the binary, and by the composition roots for the export of figures: the others speak to
 /// `tracing` and `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 33] = [
+const MAY_USE: [(&str, &[&str]); 34] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -35,6 +35,7 @@ const MAY_USE: [(&str, &[&str]); 33] = [
             "receiver",
             "relay",
             "serve",
+            "settings",
             "standard_webhooks",
             "stdout",
             "telemetry",
@@ -77,6 +78,7 @@ const MAY_USE: [(&str, &[&str]); 33] = [
             "pages",
             "probes",
             "queue",
+            "settings",
             "standard_webhooks",
             "telemetry",
             "traces",
@@ -97,6 +99,7 @@ const MAY_USE: [(&str, &[&str]); 33] = [
             "operations",
             "probes",
             "queue",
+            "settings",
             "telemetry",
         ],
     ),
@@ -170,8 +173,9 @@ const MAY_USE: [(&str, &[&str]); 33] = [
     ("identity", &["ids", "money"]),
     ("notices", &["arguments", "ids", "metrics", "money"]),
     ("queue", &[]),
-    ("telemetry", &["http", "metrics", "queue", "terminal"]),
-    ("process", &["cli", "stdout", "telemetry"]),
+    ("telemetry", &["http", "metrics", "queue", "settings", "terminal"]),
+    ("process", &["cli", "settings", "stdout", "telemetry"]),
+    ("settings", &["arguments"]),
     ("db", &["queue"]),
     ("metrics", &[]),
     ("probes", &["arguments", "db", "metrics"]),

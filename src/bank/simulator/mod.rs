@@ -52,6 +52,17 @@ pub struct SimulatorArgs {
     pub data: Option<PathBuf>,
 }
 
+impl SimulatorArgs {
+    /// Fails when the settings contradict each other.
+    ///
+    /// # Errors
+    ///
+    /// [`BehaviourError`].
+    pub fn check(&self) -> Result<(), BehaviourError> {
+        ResolvedBehaviour::default().with(&self.behaviour).map(drop)
+    }
+}
+
 /// The reason that the simulator cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {

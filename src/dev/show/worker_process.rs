@@ -39,6 +39,8 @@ impl WorkerProcess {
             .args(["--lease", &seconds(LEASE), "--heartbeat", &seconds(HEARTBEAT)])
             .args(["--grace", &seconds(GRACE)])
             .env("DATABASE_URL", stage.private_url()?)
+            // A context would lead to another database.
+            .env("APP_CONTEXT", "")
             .env("APP_BANK_URL", stage.simulated_bank()?.url())
             .env("APP_LOG", std::env::var("APP_LOG").unwrap_or_else(|_| LOG.to_owned()))
             .stdin(Stdio::null())

@@ -22,7 +22,7 @@ use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
 use crate::http::wire::refused::{Refusals, Refused};
 use crate::payments::transactions::{MAX_NAME_CHARS, NewTransaction, Recorded};
-use crate::standard_webhooks::{SignatureHeader, SignatureHeaders, Verifier};
+use crate::standard_webhooks::{CurrentVerifier, SignatureHeader, SignatureHeaders};
 
 /// The answer to a sender whose transaction conflicts with a stored one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -38,7 +38,7 @@ pub enum ConflictAnswer {
 #[derive(Clone)]
 pub struct InboundWebhooksApi {
     /// Believes a sender, or not.
-    pub verifier: Verifier,
+    pub verifier: CurrentVerifier,
     /// Records what is believed.
     pub shared_commit: SharedCommit<RecordTransactions>,
     /// The answer to a conflict.
@@ -83,7 +83,10 @@ impl InboundWebhooksApi {
         body: JsonBody<TransactionEvent>,
     ) -> Result<Received, Refused<ReceiveTransaction>> {
         let headers = SignatureHeaders { id: id.0, timestamp: timestamp.0, signature: signature.0 };
-        self.verifier.verify(&headers, &body.bytes, now_unix_secs()).map_err(Problem::from)?;
+        self.verifier
+            .now()
+            .verify(&headers, &body.bytes, now_unix_secs())
+            .map_err(Problem::from)?;
         let transaction = body.read()?;
         trace::note_webhook(&transaction.transaction_id, &transaction.money);
 

@@ -151,6 +151,7 @@ impl TestApi {
             metrics: Metrics::new(),
             metrics_elsewhere: false,
             traces: None,
+            hangups: None,
         };
         let serving = Some(tokio::spawn(serve::run(settings, shutdown.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

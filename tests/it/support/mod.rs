@@ -37,7 +37,7 @@ pub(crate) use api::{
 pub(crate) use app::{App, AppCommand, Binary};
 pub(crate) use otlp_receiver::{OtlpReceiver, ReceivedFigure, ReceivedSpan};
 pub(crate) use person::{PASSWORD, Person, sign_in};
-pub(crate) use pty::{Size, Terminal, USUAL};
+pub(crate) use pty::{Size, Terminal, USUAL, until_hung_up};
 pub(crate) use simulated_bank::SimulatedBank;
 pub(crate) use test_db::{TestDb, migrated};
 

@@ -49,19 +49,7 @@ impl Terminal {
         size: Size,
     ) -> Self {
         let (keyboard, terminal) = open(size);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_app"));
-        command.args(args).current_dir("/").env("TERM", "xterm-256color").env_remove("NO_COLOR");
-        leave_out_foreign_env(&mut command);
-        for name in ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"] {
-            command.env_remove(name);
-        }
-        command.envs(variables.iter().copied());
-        command.stdin(terminal.try_clone().unwrap());
-        command.stdout(terminal.try_clone().unwrap());
-        command.stderr(terminal);
-        end_with_parent(&mut command, libc::SIGKILL);
-        lead_a_session(&mut command);
-        let child = command.spawn().unwrap();
+        let child = spawn(args, variables, terminal);
         let shown = Arc::new(Mutex::new(Shown {
             screen: vt100::Parser::new(cells(size.rows), cells(size.columns), SCROLLBACK),
             text: String::new(),
@@ -167,6 +155,49 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs the binary on a terminal that is taken away once it has shown `ready`; how it ended.
+pub(crate) async fn until_hung_up(
+    args: &[&str],
+    variables: &[(&str, &str)],
+    ready: &str,
+) -> ExitStatus {
+    let (mut ours, theirs) = open(USUAL);
+    let mut child = spawn(args, variables, theirs);
+    let ready = ready.to_owned();
+    let seen = tokio::task::spawn_blocking(move || {
+        let (mut text, mut bytes) = (String::new(), [0; 8_192]);
+        while !text.contains(&ready) {
+            let count = ours.read(&mut bytes).unwrap_or(0);
+            assert!(count > 0, "it ended without {ready:?}:\n{text}");
+            text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    });
+    seen.await.unwrap();
+    eventually("the process ends", || child.try_wait().unwrap().is_some()).await;
+    child.wait().unwrap()
+}
+
+/// Starts the binary as the leader of a session on this terminal.
+fn spawn<S: AsRef<OsStr>>(
+    args: impl IntoIterator<Item = S>,
+    variables: &[(&str, &str)],
+    terminal: OwnedFd,
+) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_app"));
+    command.args(args).current_dir("/").env("TERM", "xterm-256color").env_remove("NO_COLOR");
+    leave_out_foreign_env(&mut command);
+    for name in ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied());
+    command.stdin(terminal.try_clone().unwrap());
+    command.stdout(terminal.try_clone().unwrap());
+    command.stderr(terminal);
+    end_with_parent(&mut command, libc::SIGKILL);
+    lead_a_session(&mut command);
+    command.spawn().unwrap()
 }
 
 /// The two ends of a new terminal: ours, and the program's.

@@ -62,8 +62,12 @@ impl WorkerSettings {
         None
     }
 
-    /// Fails when they cannot work.
-    pub(super) fn check(&self) -> Result<(), QueueError> {
+    /// Fails when they cannot work, as a worker with them does at its start.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Settings`].
+    pub fn check(&self) -> Result<(), QueueError> {
         let problem = if self.concurrency == 0 {
             "the concurrency must be at least 1"
         } else if self.lease < Duration::from_millis(200) {

@@ -107,6 +107,11 @@ impl Bucket {
         Self { quota, state: Mutex::new(state) }
     }
 
+    /// The quota that it keeps.
+    pub(super) fn quota(&self) -> Quota {
+        self.quota
+    }
+
     /// Spends a token, or says how it will be known whether there is one.
     pub(super) fn decide(&self, now: Instant) -> AdmissionDecision {
         let mut state = self.lock();

@@ -141,9 +141,14 @@ async fn take(
             excluded.leased_at,
             taken.tokens
           from (
-            select greatest(
-              bucket.full_at - $5::int * $3::bigint * interval '1 microsecond',
-              excluded.leased_at
+            -- No later than one window from now: it may have been used up under a limit that took
+            -- longer to fill it.
+            select least(
+              greatest(
+                bucket.full_at - $5::int * $3::bigint * interval '1 microsecond',
+                excluded.leased_at
+              ),
+              excluded.leased_at + $4::int * $3::bigint * interval '1 microsecond'
             ) as full_at
           ) as before,
           lateral (

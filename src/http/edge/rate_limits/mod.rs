@@ -34,7 +34,7 @@ mod settings;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use poem::http::Method;
@@ -101,6 +101,18 @@ impl LimitClass {
         }
     }
 
+    /// The setting of its limit.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::Balance => "APP_LIMIT_BALANCE",
+            Self::TransactionList => "APP_LIMIT_TRANSACTION_LIST",
+            Self::Api => "APP_LIMIT_API",
+            Self::LoginByAccount => "APP_LIMIT_LOGIN_ACCOUNT",
+            Self::LoginByAddress => "APP_LIMIT_LOGIN_ADDRESS",
+            Self::InboundWebhook => "APP_LIMIT_INBOUND_WEBHOOKS",
+        }
+    }
+
     /// The name of its policy, in headers and metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -129,7 +141,7 @@ impl LimitClass {
 pub struct RateLimits(Arc<Limiter>);
 
 struct Limiter {
-    limits: [Limit; LimitClass::ALL.len()],
+    limits: RwLock<ClassLimits>,
     proxies: TrustedProxies,
     buckets: [Mutex<HashMap<Uuid, Arc<Bucket>>>; SHARDS],
     leases: Leases,
@@ -137,6 +149,9 @@ struct Limiter {
     has_leased: AtomicBool,
     tallies: Decisions,
 }
+
+/// The limit of each class.
+type ClassLimits = [Limit; LimitClass::ALL.len()];
 
 /// The decisions by class, and the number of questions to the database.
 struct Decisions {
@@ -151,7 +166,7 @@ impl RateLimits {
     /// clone.
     pub fn start(database: &PgConnectOptions, limits: &LimitArgs, metrics: &Metrics) -> Self {
         let this = Self(Arc::new(Limiter {
-            limits: LimitClass::ALL.map(|class| limits.of(class)),
+            limits: RwLock::new(LimitClass::ALL.map(|class| limits.of(class))),
             proxies: limits.trusted_proxies.clone(),
             buckets: std::array::from_fn(|_| Mutex::default()),
             leases: Leases::new(database),
@@ -170,7 +185,7 @@ impl RateLimits {
     /// [`Code::RateLimited`]; [`Code::Unavailable`] within 1.5 s when the database is away, but for
     /// inbound webhooks, which then pass within 250 ms.
     pub async fn admit(&self, class: LimitClass, subject: &str) -> Result<(), Problem> {
-        let Limit::Quota(quota) = self.0.limits[class as usize] else { return Ok(()) };
+        let Limit::Quota(quota) = self.limit_of(class) else { return Ok(()) };
         let admission = self.decide(class, subject, quota).await;
         let tallies = &self.0.tallies;
         match admission {
@@ -193,6 +208,19 @@ impl RateLimits {
                 Err(Problem::new(Code::Unavailable))
             }
         }
+    }
+
+    /// The limit of a class, as it is now.
+    #[must_use]
+    pub fn limit_of(&self, class: LimitClass) -> Limit {
+        self.0.limits.read().unwrap_or_else(PoisonError::into_inner)[class as usize]
+    }
+
+    /// Limits the class in this way from now on. A bucket that was used up under the old limit is
+    /// used up under the new one, and fills within its window.
+    pub fn limit(&self, class: LimitClass, limit: Limit) {
+        let mut limits = self.0.limits.write().unwrap_or_else(PoisonError::into_inner);
+        limits[class as usize] = limit;
     }
 
     async fn decide(&self, class: LimitClass, subject: &str, quota: Quota) -> Admission {
@@ -226,7 +254,9 @@ impl RateLimits {
 
 impl fmt::Debug for RateLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimits").field("limits", &self.0.limits).finish_non_exhaustive()
+        f.debug_struct("RateLimits")
+            .field("limits", &LimitClass::ALL.map(|class| self.limit_of(class)))
+            .finish_non_exhaustive()
     }
 }
 
@@ -234,7 +264,8 @@ impl Limiter {
     fn bucket(&self, id: Uuid, quota: Quota, now: Instant) -> Arc<Bucket> {
         let shard = usize::from(id.as_bytes()[0]) % SHARDS;
         let mut shard = lock(&self.buckets[shard]);
-        if let Some(bucket) = shard.get(&id) {
+        // One of another quota was made before the limit was changed.
+        if let Some(bucket) = shard.get(&id).filter(|bucket| bucket.quota() == quota) {
             return Arc::clone(bucket);
         }
         if shard.len() >= BUCKETS_PER_SHARD_MAX {
