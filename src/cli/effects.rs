@@ -23,7 +23,7 @@ pub(super) enum Effect {
 }
 
 /// Every command that does something.
-const EFFECTS: [(&str, Effect); 94] = [
+const EFFECTS: [(&str, Effect); 97] = [
     ("audit check-proof", Elsewhere),
     ("audit head", Reads),
     ("audit list", Reads),
@@ -31,6 +31,7 @@ const EFFECTS: [(&str, Effect); 94] = [
     ("audit show", Reads),
     ("audit verify", Reads),
     ("bank", Elsewhere),
+    ("completions", Elsewhere),
     ("config check", Elsewhere),
     ("config contexts", Elsewhere),
     ("config env", Elsewhere),
@@ -74,6 +75,7 @@ const EFFECTS: [(&str, Effect); 94] = [
     ("keys rotate", Destroys),
     ("keys rotate-signing", Destroys),
     ("listen", Elsewhere),
+    ("man", Elsewhere),
     ("migrate revert", Destroys),
     ("migrate run", Destroys),
     ("migrate status", Reads),
@@ -83,6 +85,7 @@ const EFFECTS: [(&str, Effect); 94] = [
     ("operations show", Reads),
     ("operations start", Destroys),
     ("operations wait", Reads),
+    ("probe", Elsewhere),
     ("queues blocked", Reads),
     ("queues drain", Destroys),
     ("queues limits", Destroys),

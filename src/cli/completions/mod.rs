@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use clap_complete::CompleteEnv;
 use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
-use super::environment;
+use crate::settings::environment::{self, Wanted};
 
 /// The variable by which a script asks; its value names the shell. Not among the settings, since
 /// no person sets it, and not the library's `COMPLETE`, which a service might have for its own use.
@@ -106,10 +106,21 @@ pub(super) fn answer_if_asked(definition: impl Fn() -> clap::Command) -> bool {
     true
 }
 
+/// The context that the words of a command line name, or else that of the environment.
+fn context_in(words: &[String]) -> Wanted<'_> {
+    let after = words.iter().zip(words.iter().skip(1));
+    let following = after.filter(|(word, _)| *word == "--context").map(|(_, name)| name.as_str());
+    let joined = words.iter().filter_map(|word| word.strip_prefix("--context="));
+    following.chain(joined).next().map_or(Wanted::OfEnvironment, Wanted::Named)
+}
+
 fn answer(definition: impl Fn() -> clap::Command) {
-    // Whatever is wrong with it is said when the command is run.
-    let _ = environment::complete();
-    let asked = CompleteEnv::with_factory(|| subjects::attach(definition()))
+    let words: Vec<String> = std::env::args().collect();
+    // What is wrong is said when the command is run. Until then, nobody knows which database it is.
+    let has_database = environment::complete(context_in(&words)).is_empty();
+    let complete =
+        |definition| if has_database { subjects::attach(definition) } else { definition };
+    let asked = CompleteEnv::with_factory(|| complete(definition()))
         .var(ASKED_BY)
         .bin(PROGRAM)
         .completer(PROGRAM);
