@@ -2,6 +2,7 @@
 //!
 //! - Here: the command, the listener, and the order of start and end.
 //! - `settings`: the options that `app serve` and `app dev` share.
+//! - `webhook_sources`: the sources of the file that a setting names.
 //! - `assembly`: the APIs with their services, and the tasks that run beside them.
 //!
 //! Guaranteed: after the signal to stop, what was begun is finished within the grace period, and
@@ -10,6 +11,7 @@
 
 mod assembly;
 mod settings;
+mod webhook_sources;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::assembly::assemble;
 pub use self::settings::{ApiArgs, NoSecretGiven};
+use self::webhook_sources::OpenSources;
+pub use self::webhook_sources::check_webhook_sources;
 pub use crate::http::edge::audience::Audience;
 pub use crate::pages::Entry;
 
@@ -149,6 +153,8 @@ impl ServeSummary {
 /// schema is not current.
 pub async fn run_command(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     let is_signed = !args.api.secrets()?.is_empty();
+    // Before anything else is begun: a mistake in the file is told at once.
+    OpenSources::read(&args.api)?;
     if !is_signed && !args.allow_unsigned && !args.listen.ip().is_loopback() {
         let refusal = format!(
             "refusing to listen on {} without a webhook secret, as anybody could post \
@@ -248,7 +254,7 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 ///
-/// When the webhook secrets cannot be read.
+/// When the webhook secrets or sources cannot be read.
 pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
@@ -256,7 +262,8 @@ pub async fn run(
     let ServeSettings { listener, pool, api, unsigned, safeguards, .. } = settings;
     let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
     let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
-    let intake = Arc::new(Intake::default());
+    let sources = OpenSources::read(&api)?;
+    let intake = Arc::new(Intake::new(sources.names()));
     let is_loopback = listener.local_addr()?.ip().is_loopback();
     let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);
     let (endpoint, background) = assemble(
@@ -264,7 +271,7 @@ pub async fn run(
         (openness, safeguards, traces),
         pool,
         (&metrics, shown),
-        &intake,
+        (&intake, sources),
         &shutdown,
     )?;
     let limits = ConnectionLimits {

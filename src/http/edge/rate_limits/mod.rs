@@ -76,17 +76,20 @@ pub enum LimitClass {
     LoginByAddress,
     /// Inbound webhooks from one address.
     InboundWebhook,
+    /// Verified webhooks of one source, by the limit of that source.
+    WebhookSource,
 }
 
 impl LimitClass {
     /// Every class there is.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Balance,
         Self::TransactionList,
         Self::Api,
         Self::LoginByAccount,
         Self::LoginByAddress,
         Self::InboundWebhook,
+        Self::WebhookSource,
     ];
 
     /// The class of an authenticated request.
@@ -110,12 +113,13 @@ impl LimitClass {
             Self::LoginByAccount => "login-account",
             Self::LoginByAddress => "login-address",
             Self::InboundWebhook => "inbound-webhooks",
+            Self::WebhookSource => "webhook-source",
         }
     }
 
     /// Lets requests of this class pass while the database cannot be asked.
     const fn fails_open(self) -> bool {
-        matches!(self, Self::InboundWebhook)
+        matches!(self, Self::InboundWebhook | Self::WebhookSource)
     }
 
     /// The most time that a request waits for the database.
@@ -170,7 +174,21 @@ impl RateLimits {
     /// [`Code::RateLimited`]; [`Code::Unavailable`] within 1.5 s when the database is away, but for
     /// inbound webhooks, which then pass within 250 ms.
     pub async fn admit(&self, class: LimitClass, subject: &str) -> Result<(), Problem> {
-        let Limit::Quota(quota) = self.0.limits[class as usize] else { return Ok(()) };
+        self.admit_by(self.0.limits[class as usize], class, subject).await
+    }
+
+    /// The same by a limit of the subject's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`RateLimits::admit`].
+    pub async fn admit_by(
+        &self,
+        limit: Limit,
+        class: LimitClass,
+        subject: &str,
+    ) -> Result<(), Problem> {
+        let Limit::Quota(quota) = limit else { return Ok(()) };
         let admission = self.decide(class, subject, quota).await;
         let tallies = &self.0.tallies;
         match admission {
