@@ -84,11 +84,11 @@ impl WebhookSourcesApi {
         let open = open.ok_or_else(|| Problem::new(Code::SourceNotFound))?;
         let delivery = Delivery { open, body: &body.0, address: address.0 };
 
-        delivery.require_json(headers).map_err(|problem| self.reject(&delivery, problem))?;
-        delivery.verify(headers).map_err(|problem| self.reject(&delivery, problem))?;
+        delivery.require_json(headers).map_err(|refusal| self.reject(&delivery, *refusal))?;
+        delivery.verify(headers).map_err(|refusal| self.reject(&delivery, *refusal))?;
         let subject = format!("source:{}", open.source.name);
         self.limits.admit_by(open.limit, LimitClass::WebhookSource, &subject).await?;
-        let mapped = delivery.map().map_err(|problem| self.reject(&delivery, problem))?;
+        let mapped = delivery.map().map_err(|refusal| self.reject(&delivery, *refusal))?;
         let Mapped::Transaction(transaction) = mapped else {
             self.intake.count_ignored(open.index);
             trace::note_outcome("ignored");
@@ -110,8 +110,8 @@ impl WebhookSourcesApi {
 }
 
 impl WebhookSourcesApi {
-    fn reject(&self, delivery: &Delivery<'_>, refusal: Box<Refusal>) -> Problem {
-        let Refusal { problem, reason, detail, is_verified } = *refusal;
+    fn reject(&self, delivery: &Delivery<'_>, refusal: Refusal) -> Problem {
+        let Refusal { problem, reason, detail, is_verified } = refusal;
         let source = delivery.open.source.name.as_str();
         tracing::info!(source, reason, "webhook of source {source} refused: {detail}");
         self.rejections.note(Rejected {
