@@ -92,6 +92,8 @@
 //! - [`operations`]: what operators do, once, for the command line, the HTTP API and the pages.
 //! - [`payments`]: the money. Transactions and orders, accounts and wallets, transfers, and what
 //!   `app verify` checks of them.
+//! - [`providers`]: providers that send webhooks in a shape of their own: which are believed, and
+//!   what their events mean.
 //! - [`bank`]: the bank that deposits come from and withdrawals go to, and a simulator of it.
 //! - [`deliveries`]: our own webhooks to others' endpoints: whom they may reach, one attempt, and
 //!   the wait until the next.
@@ -217,6 +219,7 @@ pub mod pages;
 pub mod payments;
 pub mod probes;
 pub mod process;
+pub mod providers;
 pub mod receiver;
 pub mod relay;
 pub mod serve;

@@ -1,5 +1,5 @@
 -- Drops what is older than it is kept for: minutes two days, quarters of an hour two weeks, hours sixty days, days two
--- years, but never a source's newest day. Of verifications the newest 1,000 stay.
+-- years, but never a source's newest day. Of verifications the newest 1,000 stay, rejected webhooks for 30 days.
 create or replace function api.prune_intake() returns void
 language plpgsql
 as $$
@@ -20,5 +20,6 @@ begin
       )
     );
   delete from api.intake_writers where written_at < moment - interval '1 day';
+  delete from api.webhook_rejections where last_seen_at < moment - interval '30 days';
   delete from api.verifications where id <= (select max(id) - 1000 from api.verifications);
 end $$;

@@ -23,7 +23,7 @@ pub(super) enum Effect {
 }
 
 /// Every command that does something.
-const EFFECTS: [(&str, Effect); 97] = [
+const EFFECTS: [(&str, Effect); 99] = [
     ("audit check-proof", Elsewhere),
     ("audit head", Reads),
     ("audit list", Reads),
@@ -118,6 +118,8 @@ const EFFECTS: [(&str, Effect); 97] = [
     ("users set-role", Destroys),
     ("users set-status", Destroys),
     ("verify", Reads),
+    ("webhooks check", Elsewhere),
+    ("webhooks rejected", Reads),
     ("work", Serves),
     ("workers drain", Destroys),
     ("workers list", Reads),

@@ -46,6 +46,7 @@ pub mod top;
 pub mod trigger;
 pub mod users;
 pub mod verify;
+pub mod webhooks;
 pub mod workers;
 
 use std::process::ExitCode;
@@ -78,6 +79,7 @@ Examples:
   app failures list             what failed, thousands of one cause as one line
   app operations list           actions on all jobs of a filter, with their progress
   app conflicts list            transactions that came again with other content
+  app webhooks rejected         webhooks of providers that were refused; 'check' reads their file
   app queues list               what waits where; 'pause', 'drain' and 'limits' hold it up
   app workers list              who works, in which version; 'drain' ends one in good order
   app dead-letters list         what was given up, for an operator to decide over
@@ -152,6 +154,7 @@ enum Command {
     Failures(failures::Args),
     Operations(operations::Args),
     Conflicts(conflicts::Args),
+    Webhooks(webhooks::Args),
     Queues(queues::Args),
     Workers(workers::Args),
     RotateJobKeys(rotate_job_keys::Args),
@@ -250,6 +253,7 @@ impl Cli {
             | Command::Failures(_)
             | Command::Operations(_)
             | Command::Conflicts(_)
+            | Command::Webhooks(_)
             | Command::Queues(_)
             | Command::Workers(_)
             | Command::RotateJobKeys(_)
@@ -302,6 +306,7 @@ impl Cli {
             Command::Failures(args) => return failures::run(args).await,
             Command::Operations(args) => return operations::run(args).await,
             Command::Conflicts(args) => return conflicts::run(args).await,
+            Command::Webhooks(args) => return webhooks::run(args).await,
             Command::Queues(args) => return queues::run(args).await,
             Command::Workers(args) => return workers::run(args).await,
             Command::RotateJobKeys(args) => return rotate_job_keys::run(args).await,

@@ -42,6 +42,7 @@ pub static APP: Schema = Schema {
         "0013_ends_of_jobs",
         "0014_sealed_secrets" guarded,
         "0016_viewers" guarded,
+        "0017_webhook_sources",
     ],
     files: crate::queue::schema_files![
         "migrations":
@@ -72,6 +73,8 @@ pub static APP: Schema = Schema {
         "functions/audit.unsealed",
         "functions/api.record_intake",
         "functions/api.prune_intake",
+        "functions/api.record_webhook_rejections",
+        "functions/api.declare_webhook_sources",
     ],
 };
 

@@ -32,6 +32,7 @@ use self::edge::cors::{Cors, CorsOrigins};
 use self::edge::intake::Intake;
 use self::edge::pages_or_api::PagesOrApi;
 use self::edge::rate_limits::{RateLimitHeaders, RateLimits};
+use self::edge::rejections::Rejections;
 use self::edge::request_metrics::RequestMetrics;
 use self::edge::security_headers::SecurityHeaders;
 use self::edge::sign_ins::SignIns;
@@ -48,6 +49,8 @@ pub struct Edge {
     pub bodies: BodyLimits,
     /// Counts each refusal.
     pub intake: Arc<Intake>,
+    /// Keeps those of sources of webhooks.
+    pub rejections: Arc<Rejections>,
     /// Asked by the operations that are for known callers only.
     pub sign_ins: SignIns,
     /// The callers who are answered at all.
@@ -69,11 +72,15 @@ pub fn endpoint(
     pages: impl Endpoint<Output = Response> + 'static,
     edge: Edge,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let Edge { bodies, intake, sign_ins, audience, readers, limits, origins, metrics } = edge;
+    let Edge { bodies, intake, rejections, sign_ins, audience, .. } = edge;
+    let Edge { readers, limits, origins, metrics, .. } = edge;
     let operations = openapi::service(apis).into_endpoint().data(sign_ins).data(readers);
     let with_bodies = ForAudience::new(BufferedBody::new(operations, bodies), audience);
     let well_formed = WellFormed::new(with_bodies);
-    let on_refusal = Box::new(move |path: &str, code| intake.count_refusal(path, code));
+    let on_refusal = Box::new(move |path: &str, code| {
+        intake.count_refusal(path, code);
+        rejections.note_unread(path, code);
+    });
     let (allow, choices) = (openapi::allowed_methods(), openapi::choices);
     let without_errors = Problems::new(well_formed, (allow, choices), on_refusal);
     let limited = RateLimitHeaders::new(PagesOrApi::new(pages, without_errors), limits);

@@ -238,7 +238,7 @@ pub struct IntakeCount {
     /// The age of the last of the answers.
     pub last_age_secs: f64,
     /// The place where the webhooks came in.
-    pub source: &'static str,
+    pub source: String,
     /// `accepted`, `duplicate`, `conflict`, `refused` or `unavailable`.
     pub outcome: &'static str,
     /// Their number.

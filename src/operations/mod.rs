@@ -7,6 +7,7 @@
 //! - [`failures`]: what failed, by fingerprint. [`bulk`]: one action on all jobs of a filter.
 //! - [`conflicts`]: transactions that came again with other content, and decisions over them.
 //! - [`dead_letters`]: discarded jobs that wait for a decision, and the decisions.
+//! - [`webhook_rejections`]: inbound webhooks that were refused.
 //! - [`queues`], [`workers`], [`schedules`]: reading them, holding them up, draining them.
 //! - [`users`], [`api_keys`]: the people and machines that may call.
 //! - [`notifications`]: whether a user gets mail.
@@ -67,6 +68,7 @@ pub mod transactions;
 pub mod trigger;
 pub mod users;
 pub mod verify;
+pub mod webhook_rejections;
 pub mod workers;
 
 pub use actor::{Actor, Identity, InvalidReason, MAX_REASON_CHARS, Reason};

@@ -4,7 +4,7 @@ pub use crate::ids::TransactionId;
 pub use crate::money::Currency;
 pub use crate::payments::browsing::Page;
 pub use crate::payments::transactions::{
-    Filter as TransactionFilter, Status, Transaction, TransactionError,
+    Filter as TransactionFilter, MAX_NAME_CHARS, Status, Transaction, TransactionError,
 };
 
 use sqlx::{Connection as _, PgConnection};

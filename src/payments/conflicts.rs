@@ -1,6 +1,7 @@
 //! Conflicts: known ids of transactions that came again with other content. Each distinct body is
 //! kept once, and waits for somebody to decide over it.
 
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
@@ -32,6 +33,15 @@ pub struct Conflict {
     pub transaction_id: String,
     /// The other content, as received.
     pub body: Vec<u8>,
+    /// Whom the money leaves by the other content; none of conflicts that were kept before the
+    /// content was, and so of its other fields.
+    pub source_account: Option<String>,
+    /// Whom the money reaches by it.
+    pub destination_account: Option<String>,
+    /// The amount by it.
+    pub amount: Option<Decimal>,
+    /// The currency by it.
+    pub currency: Option<String>,
     /// The times that it came.
     pub received_count: i64,
     /// The first of them.
@@ -94,9 +104,11 @@ pub async fn list(
         Conflict,
         r#"
         select
-          conflict.id as "id: ConflictId", conflict.transaction_id, conflict.body, received_count,
-          first_seen_at, last_seen_at, resolution as "resolution: Resolution", resolved_by,
-          resolve_reason, resolved_at, reversal.transaction_id as "reversal?",
+          conflict.id as "id: ConflictId", conflict.transaction_id, conflict.body,
+          conflict.source_account, conflict.destination_account, conflict.amount,
+          conflict.currency, received_count, first_seen_at, last_seen_at,
+          resolution as "resolution: Resolution", resolved_by, resolve_reason, resolved_at,
+          reversal.transaction_id as "reversal?",
           correction.transaction_id as "correction?"
         from payments.transaction_conflicts as conflict
         left join payments.transactions as reversal on reversal.id = conflict.reversal_id
@@ -123,9 +135,10 @@ async fn list_open(
         Conflict,
         r#"
         select
-          id as "id: ConflictId", transaction_id, body, received_count, first_seen_at,
-          last_seen_at, resolution as "resolution: Resolution", resolved_by, resolve_reason,
-          resolved_at, null as "reversal?", null as "correction?"
+          id as "id: ConflictId", transaction_id, body, source_account, destination_account,
+          amount, currency, received_count, first_seen_at, last_seen_at,
+          resolution as "resolution: Resolution", resolved_by, resolve_reason, resolved_at,
+          null as "reversal?", null as "correction?"
         from payments.transaction_conflicts
         where resolution is null and ($1::text is null or transaction_id = $1) and id < $2
         order by id desc
@@ -271,9 +284,21 @@ pub struct Content {
     pub money: Money,
 }
 
-/// Reads a body that was taken before; none if it is none that this program would take.
-#[must_use]
-pub fn content_of(body: &[u8]) -> Option<Content> {
+impl Conflict {
+    /// The other content; none if it says nothing that this program would take.
+    #[must_use]
+    pub fn content(&self) -> Option<Content> {
+        let Some(source_account) = self.source_account.clone() else {
+            return content_of(&self.body);
+        };
+        let money = Money::from_stored(self.amount?, self.currency.as_deref()?).ok()?;
+        let destination_account = self.destination_account.clone()?;
+        Some(Content { source_account, destination_account, money })
+    }
+}
+
+/// Reads a body of our own shape that was taken before.
+fn content_of(body: &[u8]) -> Option<Content> {
     #[derive(Deserialize)]
     struct Fields<'a> {
         source_account: String,

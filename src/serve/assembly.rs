@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::reloading::Replaceable;
+use super::webhook_sources::OpenSources;
 use super::{ApiArgs, Openness};
 use crate::http::api::OperatorApis;
 use crate::http::api::activity::ActivityApi;
@@ -38,12 +39,15 @@ use crate::http::api::users::UsersApi;
 use crate::http::api::verifications::VerificationsApi;
 use crate::http::api::wallets::WalletsApi;
 use crate::http::api::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
+use crate::http::api::webhook_rejections::WebhookRejectionsApi;
+use crate::http::api::webhook_sources::WebhookSourcesApi;
 use crate::http::api::withdrawals::WithdrawalsApi;
 use crate::http::api::workers::WorkersApi;
 use crate::http::edge::idempotency;
 use crate::http::edge::intake::Intake;
 use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
+use crate::http::edge::rejections::Rejections;
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::sign_ins::SignIns;
 use crate::http::wire::request_body::BodyLimits;
@@ -54,6 +58,7 @@ use crate::operations::endpoints::{EndpointSecrets, Safeguards};
 use crate::operations::figures::Sampler;
 use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
+use crate::standard_webhooks::CurrentVerifier;
 use crate::traces::TraceStore;
 
 /// The API, and what runs beside it.
@@ -62,17 +67,19 @@ pub(super) fn assemble(
     (openness, safeguards, traces): (Openness, Safeguards, Option<TraceStore>),
     pool: PgPool,
     (metrics, shown_metrics): (&Metrics, Option<Metrics>),
-    intake: &Arc<Intake>,
+    (intake, sources): (&Arc<Intake>, OpenSources),
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Replaceable, Background)> {
     let notifier = Notifier::start(&pool);
-    let figures = FigureKeeper::start(api, &pool, metrics, intake);
+    let rejections = Arc::new(Rejections::new(sources.declared()));
+    let figures = FigureKeeper::start(api, &pool, metrics, (intake, &rejections));
     let (sign_ins, loader) = SignIns::start(&pool.connect_options());
     let edge = Edge {
         audience: openness.audience,
         readers: api.transaction_readers.unwrap_or(openness.readers),
         bodies: BodyLimits { max_bytes: api.max_body, timeout: api.body_timeout },
         intake: Arc::clone(intake),
+        rejections: Arc::clone(&rejections),
         sign_ins,
         limits: RateLimits::start(&pool.connect_options(), &api.limits, metrics),
         origins: api.cors_origins.clone(),
@@ -96,14 +103,12 @@ pub(super) fn assemble(
     let shown = (traces, safeguards.secrets.clone());
     let replaceable = Replaceable::new(api.secrets()?, rate_limits.clone());
     let pages = pages_of(&edge, (openness, shown), (&pool, &passwords), shutdown);
+    let receiving = (shared_commit, Arc::clone(intake), rejections);
+    let verifier = replaceable.verifier.clone();
+    let webhooks = webhook_apis(api, (sources, verifier), receiving, (&pool, &rate_limits));
     let apis = (
         (
-            InboundWebhooksApi {
-                verifier: replaceable.verifier.clone(),
-                shared_commit,
-                conflict_answer: api.conflict_answer,
-                intake: Arc::clone(intake),
-            },
+            webhooks,
             TransactionsApi { pool: pool.clone() },
             AuthApi { sign_ins: passwords },
             UsersApi { pool: pool.clone(), hasher, rate_limits },
@@ -122,6 +127,33 @@ pub(super) fn assemble(
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown_metrics }, DocsApi),
     );
     Ok((http::endpoint(apis, pages, edge), replaceable, background))
+}
+
+/// The APIs of inbound webhooks, of which two receive.
+fn webhook_apis(
+    api: &ApiArgs,
+    (sources, verifier): (OpenSources, CurrentVerifier),
+    (shared_commit, intake, rejections): (
+        SharedCommit<RecordTransactions>,
+        Arc<Intake>,
+        Arc<Rejections>,
+    ),
+    (pool, limits): (&PgPool, &RateLimits),
+) -> (InboundWebhooksApi, WebhookSourcesApi, WebhookRejectionsApi) {
+    let transactions = InboundWebhooksApi {
+        verifier,
+        shared_commit: shared_commit.clone(),
+        conflict_answer: api.conflict_answer,
+        intake: Arc::clone(&intake),
+    };
+    let sources = WebhookSourcesApi {
+        sources: sources.by_name(&intake, api.conflict_answer),
+        shared_commit,
+        intake,
+        rejections,
+        limits: limits.clone(),
+    };
+    (transactions, sources, WebhookRejectionsApi { pool: pool.clone() })
 }
 
 /// The operator's pages.
@@ -152,15 +184,23 @@ struct FigureKeeper {
 }
 
 impl FigureKeeper {
-    fn start(api: &ApiArgs, pool: &PgPool, metrics: &Metrics, intake: &Arc<Intake>) -> Self {
+    fn start(
+        api: &ApiArgs,
+        pool: &PgPool,
+        metrics: &Metrics,
+        (intake, rejections): (&Arc<Intake>, &Arc<Rejections>),
+    ) -> Self {
         intake.show(metrics);
         show_pool(metrics, "api", pool);
         let sampler = Sampler::show(pool.clone(), api.sample_interval, metrics);
-        let (intake, pool) = (Arc::clone(intake), pool.clone());
+        let (intake, rejections) = (Arc::clone(intake), Arc::clone(rejections));
+        let pool = pool.clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let keeping = tokio::spawn(async move {
-            tokio::join!(sampler.keep(stopped.clone()), intake.keep(pool, stopped));
+            let rejections = rejections.keep(pool.clone(), stopped.clone());
+            let intake = intake.keep(pool, stopped.clone());
+            tokio::join!(sampler.keep(stopped), intake, rejections);
         });
         Self { keeping, stop }
     }

@@ -3,6 +3,7 @@
 //! - Here: the command, the listener, and the order of start and end.
 //! - `settings`: the options that `app serve` and `app dev` share.
 //! - `reloading`: the settings that SIGHUP takes up.
+//! - `webhook_sources`: the sources of the file that a setting names.
 //! - `assembly`: the APIs with their services, and the tasks that run beside them.
 //!
 //! Guaranteed: after the signal to stop, what was begun is finished within the grace period, and
@@ -12,6 +13,7 @@
 mod assembly;
 mod reloading;
 mod settings;
+mod webhook_sources;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::assembly::assemble;
 pub use self::settings::{ApiArgs, NoSecretGiven};
+use self::webhook_sources::OpenSources;
+pub use self::webhook_sources::check_webhook_sources;
 pub use crate::http::edge::audience::Audience;
 pub use crate::pages::Entry;
 
@@ -158,6 +162,8 @@ pub async fn run_command(
     hangups: Hangups,
 ) -> anyhow::Result<()> {
     let is_signed = !args.api.secrets()?.is_empty();
+    // Before anything else is begun: a mistake in the file is told at once.
+    OpenSources::read(&args.api)?;
     if !args.allow_unsigned {
         args.api.require_signatures(args.listen)?;
     }
@@ -253,7 +259,7 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 ///
-/// When the webhook secrets cannot be read.
+/// When the webhook secrets or sources cannot be read.
 pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
@@ -262,7 +268,8 @@ pub async fn run(
     let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
     let hangups = settings.hangups;
     let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
-    let intake = Arc::new(Intake::default());
+    let sources = OpenSources::read(&api)?;
+    let intake = Arc::new(Intake::new(sources.names()));
     let is_loopback = listener.local_addr()?.ip().is_loopback();
     let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);
     let (endpoint, replaceable, background) = assemble(
@@ -270,7 +277,7 @@ pub async fn run(
         (openness, safeguards, traces),
         pool,
         (&metrics, shown),
-        &intake,
+        (&intake, sources),
         &shutdown,
     )?;
     let reloading = hangups.map(|hangups| tokio::spawn(replaceable.reloader(&api, hangups).run()));

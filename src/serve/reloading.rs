@@ -38,7 +38,7 @@ impl Replaceable {
         Reloader::new(hangups)
             .with(telemetry::FILTERS, telemetry::reload_part())
             .with(
-                LimitClass::ALL.map(LimitClass::setting),
+                LimitClass::ALL.into_iter().filter_map(LimitClass::setting),
                 Box::new(move |fresh| {
                     let classes = LimitClass::ALL.into_iter();
                     classes.filter_map(|class| reload_limit(&rate_limits, class, fresh)).collect()
@@ -52,7 +52,7 @@ impl Replaceable {
 }
 
 fn reload_limit(limits: &RateLimits, class: LimitClass, fresh: &Fresh) -> Option<Change> {
-    let name = class.setting();
+    let name = class.setting()?;
     let text = match fresh.now(name) {
         Now::Fixed => return None,
         Now::Set(text) => text,

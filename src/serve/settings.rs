@@ -31,6 +31,11 @@ pub struct ApiArgs {
     )]
     pub webhook_secrets_file: Option<PathBuf>,
 
+    /// A file that describes providers with a shape and a signature scheme of their own, each
+    /// received at /v1/webhooks/sources/NAME. [default: none]
+    #[arg(long, env = "APP_WEBHOOK_SOURCES", value_name = "FILE")]
+    pub webhook_sources: Option<PathBuf>,
+
     /// Answer to a known transaction id with other content: 409, or a flagged 202. It is kept
     /// either way.
     #[arg(long, env = "APP_CONFLICT_ANSWER", value_enum, default_value_t, value_name = "ANSWER")]

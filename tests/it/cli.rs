@@ -3,7 +3,7 @@
 use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-pub(crate) const COMMANDS: [&[&str]; 82] = [
+pub(crate) const COMMANDS: [&[&str]; 85] = [
     &["config"],
     &["config", "check"],
     &["config", "contexts"],
@@ -79,6 +79,9 @@ pub(crate) const COMMANDS: [&[&str]; 82] = [
     &["queues", "limits"],
     &["queues", "blocked"],
     &["queues", "unblock"],
+    &["webhooks"],
+    &["webhooks", "check", "sources.toml"],
+    &["webhooks", "rejected"],
     &["workers"],
     &["top"],
     &["workers", "list"],

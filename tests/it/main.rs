@@ -41,6 +41,7 @@ mod money_api;
 mod openapi;
 mod orders;
 mod pages;
+mod providers;
 
 mod queues_cli;
 mod reconcile;

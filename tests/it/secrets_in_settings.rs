@@ -20,10 +20,11 @@ const COMMANDS: [&[&str]; 10] = [
     &["listen", "--listen", "127.0.0.1:0"],
 ];
 /// Settings that are places or names which people must see, and never secret.
-const SHOWN: [&str; 5] = [
+const SHOWN: [&str; 6] = [
     "APP_BANK_SIMULATOR_DATA",
     "APP_DATA_DIR",
     "APP_PG_BIN",
+    "APP_WEBHOOK_SOURCES",
     "APP_WORKER_QUEUES",
     "APP_WORKER_VERSION",
 ];

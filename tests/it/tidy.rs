@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// `metrics`, `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by
 /// the binary, and by the composition roots for the export of figures: the others speak to
 /// `tracing` and `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 34] = [
+const MAY_USE: [(&str, &[&str]); 35] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -77,6 +77,7 @@ const MAY_USE: [(&str, &[&str]); 34] = [
             "operations",
             "pages",
             "probes",
+            "providers",
             "queue",
             "settings",
             "standard_webhooks",
@@ -123,6 +124,7 @@ const MAY_USE: [(&str, &[&str]); 34] = [
             "money",
             "operations",
             "payments",
+            "providers",
             "queue",
             "standard_webhooks",
         ],
@@ -170,6 +172,7 @@ const MAY_USE: [(&str, &[&str]); 34] = [
     ("bank", &["arguments", "ids", "metrics", "money"]),
     ("deliveries", &["ids", "metrics", "money", "standard_webhooks"]),
     ("receiver", &["deliveries", "standard_webhooks"]),
+    ("providers", &["arguments", "money", "standard_webhooks"]),
     ("identity", &["ids", "money"]),
     ("notices", &["arguments", "ids", "metrics", "money"]),
     ("queue", &[]),

@@ -206,9 +206,11 @@ fn figures(overview: &Overview) -> Vec<(&'static str, String)> {
         Some(last) if last.ok => format!("every guarantee held {} ago", ago(last.at)),
         Some(last) => format!("{} rows break a guarantee, {} ago", last.violations, ago(last.at)),
     };
-    let sources = overview.sources.iter();
-    let sources: Vec<String> =
-        sources.map(|it| format!("{}: last {} ago", it.source, span(it.silent_secs))).collect();
+    let sources = overview.sources.iter().map(|it| match it.last_at {
+        Some(_) => format!("{}: last {} ago", it.source, span(it.silent_secs)),
+        None => format!("{}: none yet", it.source),
+    });
+    let sources: Vec<String> = sources.collect();
     vec![
         (
             "money",

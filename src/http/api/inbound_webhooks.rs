@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::ApiTags;
 use super::record_transactions::{ReceivedTransaction, RecordTransactions};
 use crate::http::edge::client_address::ClientAddress;
-use crate::http::edge::intake::Intake;
+use crate::http::edge::intake::{Intake, SourceIndex};
 use crate::http::edge::rate_limits::{LimitClass, RateLimits};
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::trace;
@@ -92,28 +92,28 @@ impl InboundWebhooksApi {
 
         let recorded = self.shared_commit.commit(ReceivedTransaction::new(transaction)).await?;
 
-        self.intake.count(recorded);
+        self.intake.count(SourceIndex::default(), recorded);
         trace::note_outcome(recorded.as_str());
         let flag = match recorded {
             Recorded::New(_) | Recorded::Duplicate => None,
-            Recorded::Conflict => Some(self.flag_of_conflict()?),
+            Recorded::Conflict => Some(self.conflict_answer.flag()?),
         };
-        Ok(Received::Accepted(Json(Acceptance { message: "accepted".to_owned(), flag })))
+        Ok(Received::Accepted(Json(Acceptance::new("accepted", flag))))
     }
 }
 
-impl InboundWebhooksApi {
-    fn flag_of_conflict(&self) -> Result<Flag, Problem> {
-        match self.conflict_answer {
-            ConflictAnswer::Refuse => Err(Problem::new(Code::TransactionConflict)),
-            ConflictAnswer::Accept => Ok(Flag::Conflict),
+impl ConflictAnswer {
+    pub(super) fn flag(self) -> Result<Flag, Problem> {
+        match self {
+            Self::Refuse => Err(Problem::new(Code::TransactionConflict)),
+            Self::Accept => Ok(Flag::Conflict),
         }
     }
 }
 
 /// The address of a request is within its limit. An extractor, and the first one, so that whatever
 /// else is wrong with a request, it counts.
-struct AdmittedSource;
+pub(super) struct AdmittedSource(pub(super) ClientAddress);
 
 impl<'a> FromRequest<'a> for AdmittedSource {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
@@ -121,11 +121,11 @@ impl<'a> FromRequest<'a> for AdmittedSource {
         let limits = limits.expect("RateLimitHeaders is around all operations");
         let source = source.expect("RateLimitHeaders is around all operations");
         limits.admit(LimitClass::InboundWebhook, &source.subject()).await?;
-        Ok(Self)
+        Ok(Self(*source))
     }
 }
 
-fn now_unix_secs() -> i64 {
+pub(super) fn now_unix_secs() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX)
 }
@@ -166,8 +166,8 @@ json_object! {
 
 /// The answer to an accepted transaction.
 #[derive(Serialize, Object)]
-struct Acceptance {
-    /// Always `accepted`.
+pub(super) struct Acceptance {
+    /// `accepted`; or `ignored`, of an event that is none of those that its source is there for.
     message: String,
     /// `conflict` when the id was known with other content, which was kept for an operator; absent
     /// otherwise. Only where this server is set to accept conflicts.
@@ -176,11 +176,17 @@ struct Acceptance {
     flag: Option<Flag>,
 }
 
+impl Acceptance {
+    pub(super) fn new(message: &str, flag: Option<Flag>) -> Self {
+        Self { message: message.to_owned(), flag }
+    }
+}
+
 /// A remark on an accepted transaction.
 #[derive(Clone, Copy, Serialize, Enum)]
 #[serde(rename_all = "lowercase")]
 #[oai(rename = "AcceptanceFlag", rename_all = "lowercase")]
-enum Flag {
+pub(super) enum Flag {
     /// The id was known with other content.
     Conflict,
 }

@@ -3,7 +3,8 @@
 //! An operation reads as its steps: check, begin, domain calls, enqueue, commit, respond.
 //!
 //! - [`inbound_webhooks`]: takes transactions from payment providers; [`record_transactions`] is
-//!   its shared commit. [`transactions`]: shows them.
+//!   its shared commit. [`webhook_sources`]: takes those of providers with a shape of their own;
+//!   [`webhook_rejections`]: shows what they were refused. [`transactions`]: shows them.
 //! - [`auth`], [`users`]: sign-in and sign-out, users and their roles. [`notifications`]: their
 //!   mail.
 //! - [`wallets`], [`user_money`]: wallets, their entries and balances, of one wallet and of a user.
@@ -59,6 +60,8 @@ pub mod users;
 pub mod verifications;
 pub mod wallets;
 pub mod webhook_endpoints;
+pub mod webhook_rejections;
+pub mod webhook_sources;
 pub mod withdrawals;
 pub mod workers;
 
@@ -90,13 +93,15 @@ use self::users::UsersApi;
 use self::verifications::VerificationsApi;
 use self::wallets::WalletsApi;
 use self::webhook_endpoints::{DeliveriesApi, WebhookEndpointsApi};
+use self::webhook_rejections::WebhookRejectionsApi;
+use self::webhook_sources::WebhookSourcesApi;
 use self::withdrawals::WithdrawalsApi;
 use self::workers::WorkersApi;
 
 /// The APIs, in the order of the document.
 pub type Apis = (
     (
-        InboundWebhooksApi,
+        (InboundWebhooksApi, WebhookSourcesApi, WebhookRejectionsApi),
         TransactionsApi,
         AuthApi,
         UsersApi,

@@ -2,6 +2,7 @@
 //! seconds, for charts.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,9 @@ use crate::queue::deadline::within;
 
 /// The path at which transactions come in.
 pub const TRANSACTIONS_PATH: &str = "/v1/webhooks/transactions";
-/// The name of that source.
+/// The path at which those of other sources do, before their names.
+const SOURCES_PATH: &str = "/v1/webhooks/sources/";
+/// The name of the first source, which is always there.
 const TRANSACTIONS: &str = "transactions";
 
 /// The time between two batches, and the time that one count of a batch stands for.
@@ -42,6 +45,8 @@ pub enum Answer {
     Duplicate,
     /// A known id with other content.
     Conflict,
+    /// An event that is none of those that the source is there for.
+    Ignored,
     /// Refused with another 4xx.
     Refused,
     /// Refused with 503: the sender will come again.
@@ -50,8 +55,14 @@ pub enum Answer {
 
 impl Answer {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Accepted, Self::Duplicate, Self::Conflict, Self::Refused, Self::Unavailable];
+    pub const ALL: [Self; 6] = [
+        Self::Accepted,
+        Self::Duplicate,
+        Self::Conflict,
+        Self::Ignored,
+        Self::Refused,
+        Self::Unavailable,
+    ];
 
     /// One word.
     #[must_use]
@@ -60,78 +71,113 @@ impl Answer {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",
             Self::Conflict => "conflict",
+            Self::Ignored => "ignored",
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
         }
     }
 }
 
-/// The numbers of inbound webhooks by their answer, since the start, and those that are not stored
-/// yet.
+/// The numbers of inbound webhooks by source and answer, since the start, and those that are not
+/// stored yet.
 #[derive(Debug)]
 pub struct Intake {
     began: Instant,
-    totals: [AtomicU64; Answer::ALL.len()],
+    /// The names of the sources; the first is that of transactions.
+    sources: Vec<String>,
+    totals: Vec<[AtomicU64; Answer::ALL.len()]>,
     pending: Mutex<BTreeMap<u64, Slot>>,
 }
 
-/// The counts of ten seconds, each with the moment of the last.
-type Slot = [Option<(u64, Instant)>; Answer::ALL.len()];
+/// The counts of ten seconds by source, each with the moment of the last.
+type Slot = Vec<[Option<(u64, Instant)>; Answer::ALL.len()]>;
+
+/// The place of a source among the counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SourceIndex(usize);
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { began: Instant::now(), totals: Default::default(), pending: Mutex::default() }
+        Self::new([])
     }
 }
 
 impl Intake {
+    /// The counts of transactions and of these sources.
+    #[must_use]
+    pub fn new(others: impl IntoIterator<Item = String>) -> Self {
+        let sources: Vec<String> = iter::once(TRANSACTIONS.to_owned()).chain(others).collect();
+        let totals = sources.iter().map(|_| Default::default()).collect();
+        Self { began: Instant::now(), sources, totals, pending: Mutex::default() }
+    }
+
+    /// The source of this name, if there is one.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<SourceIndex> {
+        self.sources.iter().position(|known| known == name).map(SourceIndex)
+    }
+
     /// Counts a webhook whose transaction was recorded.
-    pub fn count(&self, recorded: Recorded) {
-        self.count_answer(match recorded {
+    pub fn count(&self, source: SourceIndex, recorded: Recorded) {
+        let answer = match recorded {
             Recorded::New(_) => Answer::Accepted,
             Recorded::Duplicate => Answer::Duplicate,
             Recorded::Conflict => Answer::Conflict,
-        });
+        };
+        self.count_answer(source, answer);
+    }
+
+    /// Counts an event that is none of those that the source is there for.
+    pub fn count_ignored(&self, source: SourceIndex) {
+        self.count_answer(source, Answer::Ignored);
     }
 
     /// Counts what was refused, wherever on its way it was. Conflicts are counted when they are
     /// recorded.
     pub fn count_refusal(&self, path: &str, code: Code) {
-        if path != TRANSACTIONS_PATH || code == Code::TransactionConflict {
-            return;
-        }
+        let source = match source_of(path) {
+            Some(name) => self.source(name),
+            None => (path == TRANSACTIONS_PATH).then_some(SourceIndex::default()),
+        };
+        let Some(source) = source.filter(|_| code != Code::TransactionConflict) else { return };
         match code.status() {
-            503 => self.count_answer(Answer::Unavailable),
-            400..500 => self.count_answer(Answer::Refused),
+            503 => self.count_answer(source, Answer::Unavailable),
+            400..500 => self.count_answer(source, Answer::Refused),
             _ => {}
         }
     }
 
-    /// The number of webhooks that were answered so since the start.
+    /// The number of webhooks of all sources that were answered so since the start.
     pub fn total(&self, answer: Answer) -> u64 {
-        self.totals[answer as usize].load(Ordering::Relaxed)
+        self.totals.iter().map(|totals| totals[answer as usize].load(Ordering::Relaxed)).sum()
     }
 
     /// Shows the totals among the figures of the process.
     pub fn show(self: &Arc<Self>, metrics: &Metrics) {
         let intake = Arc::clone(self);
         metrics.collect(move || {
-            let total = |answer: Answer| {
-                Point::of(&[TRANSACTIONS, answer.as_str()], intake.total(answer) as f64)
+            let of_source = |(source, totals): (&String, &[AtomicU64; Answer::ALL.len()])| {
+                Answer::ALL.map(|answer| {
+                    let total = totals[answer as usize].load(Ordering::Relaxed);
+                    Point::of(&[source.as_str(), answer.as_str()], total as f64)
+                })
             };
-            vec![Family::new(&WEBHOOK_EVENTS, Answer::ALL.map(total).into())]
+            let points = intake.sources.iter().zip(&intake.totals).flat_map(of_source);
+            vec![Family::new(&WEBHOOK_EVENTS, points.collect())]
         });
     }
 
-    fn count_answer(&self, answer: Answer) {
-        self.totals[answer as usize].fetch_add(1, Ordering::Relaxed);
+    fn count_answer(&self, source: SourceIndex, answer: Answer) {
+        self.totals[source.0][answer as usize].fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         let slot = now.duration_since(self.began).as_secs() / EVERY.as_secs();
         let mut pending = self.lock();
         if pending.len() >= MAX_SLOTS && !pending.contains_key(&slot) {
             pending.pop_first();
         }
-        let count = &mut pending.entry(slot).or_default()[answer as usize];
+        let slot =
+            pending.entry(slot).or_insert_with(|| vec![Default::default(); self.sources.len()]);
+        let count = &mut slot[source.0][answer as usize];
         *count = Some((count.map_or(0, |(webhooks, _)| webhooks) + 1, now));
     }
 
@@ -185,23 +231,30 @@ impl Intake {
     }
 
     fn counts(&self, slots: &BTreeMap<u64, Slot>) -> Vec<IntakeCount> {
-        let of_slot = |(slot, counts): (&u64, &Slot)| {
+        let mut all = Vec::new();
+        for (slot, sources) in slots {
             let began = self.began + Duration::from_secs(slot * EVERY.as_secs());
-            let counted = Answer::ALL.into_iter().zip(*counts);
-            let counts = counted.filter_map(move |(answer, count)| {
-                let (webhooks, last) = count?;
-                Some(IntakeCount {
-                    age_secs: began.elapsed().as_secs_f64(),
-                    last_age_secs: last.elapsed().as_secs_f64(),
-                    source: TRANSACTIONS,
-                    outcome: answer.as_str(),
-                    webhooks,
-                })
-            });
-            counts.collect::<Vec<_>>()
-        };
-        slots.iter().flat_map(of_slot).collect()
+            for (source, counts) in self.sources.iter().zip(sources) {
+                let counted = Answer::ALL.into_iter().zip(*counts);
+                all.extend(counted.filter_map(|(answer, count)| {
+                    let (webhooks, last) = count?;
+                    Some(IntakeCount {
+                        age_secs: began.elapsed().as_secs_f64(),
+                        last_age_secs: last.elapsed().as_secs_f64(),
+                        source: source.clone(),
+                        outcome: answer.as_str(),
+                        webhooks,
+                    })
+                }));
+            }
+        }
+        all
     }
+}
+
+/// The name of the source that a path leads to, if it is one of other sources.
+pub(super) fn source_of(path: &str) -> Option<&str> {
+    path.strip_prefix(SOURCES_PATH)
 }
 
 /// The batches of this process, of which one is sent at a time.

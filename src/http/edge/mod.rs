@@ -6,7 +6,8 @@
 //!   many there are, and how long they take.
 //! - [`audience`]: the callers that are answered at all. [`pages_or_api`]: whether the operator's
 //!   pages answer them, or the API.
-//! - [`intake`]: inbound webhooks by their answer.
+//! - [`intake`]: inbound webhooks by their answer. [`rejections`]: those that sources of a shape of
+//!   their own were refused.
 //! - [`cors`], [`security_headers`]: headers for browsers.
 //! - [`client_address`], [`rate_limits`]: the address a request comes from, and the quota of its
 //!   caller.
@@ -33,6 +34,7 @@ pub mod pages_or_api;
 pub mod password_sign_ins;
 mod protocol_errors;
 pub mod rate_limits;
+pub mod rejections;
 pub mod request_metrics;
 pub mod security_headers;
 pub mod server;

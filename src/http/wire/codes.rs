@@ -105,6 +105,8 @@ catalogue! {
     FailureNotFound = "failure-not-found", 404, "Failure not found";
     /// There is no bulk operation with this number.
     OperationNotFound = "operation-not-found", 404, "Operation not found";
+    /// No source of webhooks has this name.
+    SourceNotFound = "source-not-found", 404, "Source not found";
     /// There is no conflict with this number.
     ConflictNotFound = "conflict-not-found", 404, "Conflict not found";
     /// You have no webhook endpoint with this id.

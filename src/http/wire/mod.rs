@@ -31,6 +31,7 @@ pub mod money;
 pub mod parameter_reason;
 pub mod payload;
 pub mod problem;
+pub mod raw_body;
 pub mod refused;
 pub mod request_body;
 pub mod request_id;

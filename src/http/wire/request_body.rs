@@ -122,7 +122,7 @@ fn too_large(max_bytes: usize) -> Problem {
 }
 
 /// One `Content-Type: application/json`, in UTF-8 and not compressed.
-pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+pub(in crate::http) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |detail: &'static str| Problem::new(Code::UnsupportedMediaType).detail(detail);
     let not_json = |detail| refuse(detail).hint(header::ACCEPT, "application/json");
     if headers.get(header::CONTENT_ENCODING).is_some_and(|it| it != "identity") {

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::{ConflictError, is_final};
 use crate::ids::TransactionId;
 use crate::jobs::SettleTransaction;
-use crate::payments::conflicts::{self, Conflict};
+use crate::payments::conflicts::Conflict;
 use crate::payments::transactions::{
     self, NewTransaction, Recorded, Status, Transaction, TransactionError,
 };
@@ -32,7 +32,7 @@ pub(super) async fn record(
     if !is_final(ours.status) {
         return Err(ConflictError::NotFinal);
     }
-    let theirs = conflicts::content_of(&conflict.body).ok_or(ConflictError::NotCorrectable)?;
+    let theirs = conflict.content().ok_or(ConflictError::NotCorrectable)?;
     let correction = NewTransaction {
         transaction_id: format!("surety-correction-{}", conflict.id),
         source_account: theirs.source_account,

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::ConflictId;
 use crate::operations::dead_letters::TransactionView;
-use crate::payments::conflicts::{Conflict, Content, Resolution, content_of};
+use crate::payments::conflicts::{Conflict, Content, Resolution};
 use crate::payments::transactions::Transaction;
 
 /// A transaction that came again with other content.
@@ -66,7 +66,7 @@ pub struct Difference {
 
 impl ConflictView {
     pub(super) fn new(conflict: Conflict, ours: Transaction, our_body: &[u8]) -> Self {
-        let theirs = content_of(&conflict.body);
+        let theirs = conflict.content();
         let text = |body: &[u8]| Side { body: String::from_utf8_lossy(body).into_owned() };
         Self {
             id: conflict.id,

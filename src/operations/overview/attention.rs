@@ -231,7 +231,7 @@ fn of_conflicts(overview: &Overview) -> Option<Attention> {
 
 fn of_silent(source: &SourceFigures) -> Attention {
     let usual = source.usual_gap_secs.map(|gap| format!(" Usually {} pass.", span(gap)));
-    let title = format!("{} are silent for {}", source.source, span(source.silent_secs));
+    let title = format!("Source {} is silent for {}", source.source, span(source.silent_secs));
     let detail = format!("No transaction has come since.{}", usual.unwrap_or_default());
     told(Severity::Warn, title, detail, SubjectKind::Source.named(&source.source))
 }

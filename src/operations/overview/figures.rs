@@ -13,7 +13,7 @@ use crate::payments::transactions::Intake;
 use crate::queue::QueueError;
 use crate::queue::operate::workers::{self, WorkerState};
 
-/// The one source of webhooks that is known by now.
+/// The name of all sources of transactions together.
 const WEBHOOKS: &str = "webhooks";
 
 /// A source is silent after so many times its longest gap, and its mean gap, and not before this.
@@ -142,15 +142,45 @@ pub(super) async fn workers(
 pub struct SourceFigures {
     /// Its name.
     pub source: String,
-    /// The moment of the last transaction from it.
-    #[serde(with = "time::serde::rfc3339")]
-    pub last_at: OffsetDateTime,
-    /// Seconds since then.
+    /// The moment of the last transaction from it; null before the first.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_at: Option<OffsetDateTime>,
+    /// Seconds since then, or since the source was first served.
     pub silent_secs: f64,
-    /// Seconds that usually pass from one to the next; null before there were two.
+    /// Seconds that usually pass from one to the next; null before there were two, and of sources
+    /// that are configured.
     pub usual_gap_secs: Option<f64>,
-    /// True if it has been silent for much longer than is usual.
+    /// True if it has been silent for much longer than is usual, or than it is configured to.
     pub is_silent: bool,
+}
+
+/// The sources that some process has served within the last hours, and since when each is silent.
+pub(super) async fn configured_sources(
+    conn: &mut PgConnection,
+) -> Result<Vec<SourceFigures>, sqlx::Error> {
+    sqlx::query_as!(
+        SourceFigures,
+        r#"
+        select
+          name as source, last_at, null::float8 as usual_gap_secs, silent_secs as "silent_secs!",
+          coalesce(silent_secs > silent_after_secs, false) as "is_silent!"
+        from api.webhook_sources
+        left join lateral (
+          select max(intake.last_at) as last_at
+          from api.intake
+          where step_secs = 86400 and source = name and outcome in ('accepted', 'duplicate')
+        ) as heard on true
+        cross join lateral (
+          select extract(
+            epoch from clock_timestamp() - coalesce(last_at, first_declared_at)
+          )::float8
+        ) as silence (silent_secs)
+        where declared_at > clock_timestamp() - interval '3 hours'
+        order by name
+        "#
+    )
+    .fetch_all(conn)
+    .await
 }
 
 pub(super) fn sources(intake: &Intake) -> Vec<SourceFigures> {
@@ -163,7 +193,7 @@ pub(super) fn sources(intake: &Intake) -> Vec<SourceFigures> {
         && is_beyond(intake.mean_gap_secs, MEAN_GAPS);
     vec![SourceFigures {
         source: WEBHOOKS.to_owned(),
-        last_at,
+        last_at: Some(last_at),
         silent_secs,
         usual_gap_secs: intake.mean_gap_secs,
         is_silent,

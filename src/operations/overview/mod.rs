@@ -87,6 +87,8 @@ async fn read_in(conn: &mut PgConnection) -> Result<Overview, QueueError> {
     let queues: Vec<QueueView> =
         queues::list(conn).await?.into_iter().map(QueueView::from).collect();
     let pauses = queues::pauses(conn).await?;
+    let mut sources = figures::sources(&intake);
+    sources.extend(figures::configured_sources(conn).await?);
     let late_schedules = figures::late(schedules::list(conn).await?);
     let mut overview = Overview {
         as_of,
@@ -96,7 +98,7 @@ async fn read_in(conn: &mut PgConnection) -> Result<Overview, QueueError> {
         dead_letters: discarded::count_open(conn).await?,
         workers: figures::workers(conn, as_of).await?,
         conflicts: conflicts::count_open(conn).await?,
-        sources: figures::sources(&intake),
+        sources,
         bank: BankFigures::of(&breaker::states(conn).await?, BANK_BREAKER),
         ledger: verify::last(conn).await?,
         queues: queues.into_iter().take(MAX_QUEUES).collect(),

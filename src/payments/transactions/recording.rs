@@ -188,32 +188,49 @@ async fn keep_conflicts(
     if conflicts.is_empty() {
         return Ok(());
     }
-    let mut bodies: Vec<(&str, [u8; 32], &[u8])> = conflicts
-        .iter()
-        .map(|it| (it.transaction_id.as_str(), Sha256::digest(&it.body).into(), it.body.as_ref()))
-        .collect();
-    bodies.sort_unstable();
-    let counts: Vec<i64> = bodies.chunk_by(|a, b| a == b).map(|same| same.len() as i64).collect();
-    bodies.dedup();
-    let ids: Vec<&str> = bodies.iter().map(|(id, _, _)| *id).collect();
-    let hashes: Vec<&[u8]> = bodies.iter().map(|(_, hash, _)| hash.as_slice()).collect();
-    let texts: Vec<&[u8]> = bodies.iter().map(|(_, _, body)| *body).collect();
+    let key = |it: &NewTransaction| (it.transaction_id.clone(), hash_of(&it.body));
+    let mut conflicts = conflicts.to_vec();
+    conflicts.sort_by_cached_key(|it| key(it));
+    let same = |a: &&NewTransaction, b: &&NewTransaction| key(a) == key(b);
+    let counts: Vec<i64> = conflicts.chunk_by(same).map(|same| same.len() as i64).collect();
+    conflicts.dedup_by(|a, b| same(&*a, &*b));
+    let column = |field: fn(&NewTransaction) -> &str| -> Vec<&str> {
+        conflicts.iter().map(|conflict| field(conflict)).collect()
+    };
+    let hashes: Vec<[u8; 32]> = conflicts.iter().map(|it| hash_of(&it.body)).collect();
+    let hashes: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
+    let bodies: Vec<&[u8]> = conflicts.iter().map(|it| it.body.as_ref()).collect();
+    let amounts: Vec<Decimal> = conflicts.iter().map(|it| it.money.amount().as_decimal()).collect();
     sqlx::query!(
         r#"
         insert into payments.transaction_conflicts as kept
-          (transaction_id, body_sha256, body, received_count)
+          (
+            transaction_id, body_sha256, body, received_count, source_account,
+            destination_account, amount, currency
+          )
         select *
-        from unnest($1::text[], $2::bytea[], $3::bytea[], $4::bigint[])
+        from unnest(
+          $1::text[], $2::bytea[], $3::bytea[], $4::bigint[], $5::text[], $6::text[],
+          $7::numeric[], $8::text[]
+        )
         on conflict on constraint transaction_conflicts_body_key do update
         set received_count = kept.received_count + excluded.received_count,
             last_seen_at = clock_timestamp()
         "#,
-        &ids as &[&str],
+        &column(|it| &it.transaction_id) as &[&str],
         &hashes as &[&[u8]],
-        &texts as &[&[u8]],
+        &bodies as &[&[u8]],
         &counts,
+        &column(|it| &it.source_account) as &[&str],
+        &column(|it| &it.destination_account) as &[&str],
+        &amounts,
+        &column(|it| it.money.currency().code()) as &[&str],
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+fn hash_of(body: &[u8]) -> [u8; 32] {
+    Sha256::digest(body).into()
 }

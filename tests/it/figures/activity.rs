@@ -39,7 +39,7 @@ async fn a_batch_of_webhooks_that_is_sent_again_is_added_once() {
     let counts = [activity::IntakeCount {
         age_secs: 5.0,
         last_age_secs: 1.0,
-        source: "transactions",
+        source: "transactions".to_owned(),
         outcome: "accepted",
         webhooks: 3,
     }];

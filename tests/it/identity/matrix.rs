@@ -27,6 +27,7 @@ use surety::queue::{JobId, JobState, NewJob};
 use uuid::Uuid;
 
 use self::Caller::*;
+use crate::providers::{STRIPE, SourcesFile};
 use crate::support::ledger::money;
 use crate::support::money::{discarded_job, execute, place};
 use crate::support::{Answer, PASSWORD, TestApi, send};
@@ -34,6 +35,8 @@ use crate::support::{Answer, PASSWORD, TestApi, send};
 /// Every operation, and for whom it is.
 const RULES: &[(&str, Rule)] = &[
     ("receive_transaction", Rule::Anybody),
+    ("receive_provider_event", Rule::Anybody),
+    ("list_webhook_rejections", Rule::Staff),
     ("get_transaction", Rule::Anybody),
     ("list_transactions", Rule::Anybody),
     ("sign_in", Rule::Anybody),
@@ -383,6 +386,7 @@ impl World {
             "schedule" => "nightly-report".to_owned(),
             "worker_id" => WORKER.to_owned(),
             "verification_id" => self.verification.to_string(),
+            "source" => "stripe".to_owned(),
             _ => panic!("say in World::parameter what {{{name}}} stands for"),
         }
     }
@@ -592,7 +596,7 @@ fn class(answer: &Answer) -> Option<Class> {
 #[tokio::test]
 async fn every_operation_lets_in_whom_its_rule_says_and_nobody_else() {
     // Reads that are open have something to be about; so nothing is absent by accident.
-    let api = TestApi::start().await;
+    let api = SourcesFile::new(STRIPE).serve().await;
     assert_eq!(api.post(crate::support::event("txn_1001")).await.status, 202);
     let password = Password::attempt(PASSWORD.to_owned());
     let hash = Hasher::default().hash(password).await.unwrap();

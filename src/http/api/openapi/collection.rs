@@ -87,6 +87,8 @@ const STEPS: &[Step] = &[
     step("get_version", By::Anybody, &[]),
     step("get_metrics", By::Anybody, &[]),
     step("receive_transaction", By::Anybody, &[]),
+    // By a signature that no editor makes, to a source that must be configured.
+    step("receive_provider_event", By::Anybody, &[]),
     step("get_transaction", By::Anybody, &[]),
     step("list_transactions", By::Anybody, &[]),
     step("create_user", By::Anybody, &[("email", "ada-{{$guid}}@example.com"), PASSWORD]),
@@ -162,6 +164,7 @@ const STEPS: &[Step] = &[
     // Nothing is given up while all goes well, so what follows finds nothing.
     step("list_failures", By::Admin, &[]),
     step("get_failure", By::Admin, &[]),
+    step("list_webhook_rejections", By::Admin, &[]),
     step("list_conflicts", By::Admin, &[]),
     step("get_conflict", By::Admin, &[]),
     step("resolve_conflict", By::Admin, &[]),

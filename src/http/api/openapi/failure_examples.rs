@@ -1,4 +1,4 @@
-//! The examples of failures, bulk operations and conflicts.
+//! The examples of failures, bulk operations and conflicts, and of providers' webhooks.
 
 use serde_json::{Value, json};
 
@@ -34,6 +34,24 @@ pub(super) fn of_operation(id: &str) -> Exchange {
         "cancel_operation" => {
             asked(json!({ "reason": "it was the wrong filter" }), operation("cancelled"))
         }
+        "receive_provider_event" => asked(
+            json!({
+                "id": "evt_1SxkQ2LkdIwHu7ixT0Yh",
+                "type": "payment_intent.succeeded",
+                "data": {
+                    "object": {
+                        "id": "pi_3SxkQ2LkdIwHu7ix1a2b",
+                        "amount_received": 1_250,
+                        "currency": "eur",
+                        "customer": "cus_T5Qm3lYz",
+                    },
+                },
+            }),
+            json!({ "message": "accepted" }),
+        ),
+        "list_webhook_rejections" => answer(json!({
+            "rejections": [rejection()], "next_cursor": CURSOR,
+        })),
         "list_conflicts" => answer(json!({ "conflicts": [conflict()], "next_cursor": CURSOR })),
         "get_conflict" => answer(conflict()),
         "resolve_conflict" => {
@@ -55,7 +73,8 @@ pub(super) fn of_parameter(name: &str) -> Option<Value> {
         "fingerprint" => Some(json!(FINGERPRINT)),
         "operation_id" => Some(json!(7)),
         "conflict_id" => Some(json!(3)),
-        "all" => Some(json!(true)),
+        "all" | "verified" => Some(json!(true)),
+        "source" => Some(json!("stripe")),
         _ => None,
     }
 }
@@ -63,11 +82,29 @@ pub(super) fn of_parameter(name: &str) -> Option<Value> {
 /// The path of an example of a refusal of theirs; none for others.
 pub(super) fn path_of(code: Code) -> Option<&'static str> {
     Some(match code {
+        Code::SourceNotFound => "/v1/webhooks/sources/stripe",
         Code::FailureNotFound => "/v1/failures/9f2c51d07ab3e846",
         Code::NothingEligible | Code::TooManyOperations => "/v1/operations",
         Code::OperationNotFound | Code::OperationFinished => "/v1/operations/7",
         Code::ConflictNotFound | Code::ConflictResolved | Code::NotCorrectable => "/v1/conflicts/3",
         _ => return None,
+    })
+}
+
+fn rejection() -> Value {
+    json!({
+        "id": 12,
+        "source": "stripe",
+        "reason": "missing-fields",
+        "detail": "/data/object/customer is required.",
+        "is_verified": true,
+        "body_sha256": "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
+        "body_bytes": 1_804,
+        "excerpt": "{\"id\": \"evt_1SxkQ2LkdIwHu7ixT0Yh\", …",
+        "address": "203.0.113.7",
+        "received_count": 3,
+        "first_seen_at": AT,
+        "last_seen_at": AT,
     })
 }
 

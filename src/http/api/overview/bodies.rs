@@ -253,15 +253,17 @@ impl From<OpenConflicts> for ConflictFiguresOut {
 struct SourceOut {
     /// The name of the source.
     source: String,
-    /// The moment of the last transaction from it.
-    #[serde(with = "time::serde::rfc3339")]
-    last_at: OffsetDateTime,
-    /// The seconds since then.
+    /// The moment of the last transaction from it; null before the first.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[oai(nullable)]
+    last_at: Option<OffsetDateTime>,
+    /// The seconds since then, or since the source was first served.
     silent_secs: f64,
-    /// The seconds that usually pass from one to the next; null before there were two.
+    /// The seconds that usually pass from one to the next; null before there were two, and of
+    /// sources that are configured.
     #[oai(nullable)]
     usual_gap_secs: Option<f64>,
-    /// True if it has been silent for much longer than is usual.
+    /// True if it has been silent for much longer than is usual, or than it is configured to.
     is_silent: bool,
 }
 

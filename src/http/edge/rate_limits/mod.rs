@@ -76,17 +76,20 @@ pub enum LimitClass {
     LoginByAddress,
     /// Inbound webhooks from one address.
     InboundWebhook,
+    /// Verified webhooks of one source, by the limit of that source.
+    WebhookSource,
 }
 
 impl LimitClass {
     /// Every class there is.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Balance,
         Self::TransactionList,
         Self::Api,
         Self::LoginByAccount,
         Self::LoginByAddress,
         Self::InboundWebhook,
+        Self::WebhookSource,
     ];
 
     /// The class of an authenticated request.
@@ -101,15 +104,16 @@ impl LimitClass {
         }
     }
 
-    /// The setting of its limit.
-    pub const fn setting(self) -> &'static str {
+    /// The setting of its limit; none where each subject has a limit of its own.
+    pub const fn setting(self) -> Option<&'static str> {
         match self {
-            Self::Balance => "APP_LIMIT_BALANCE",
-            Self::TransactionList => "APP_LIMIT_TRANSACTION_LIST",
-            Self::Api => "APP_LIMIT_API",
-            Self::LoginByAccount => "APP_LIMIT_LOGIN_ACCOUNT",
-            Self::LoginByAddress => "APP_LIMIT_LOGIN_ADDRESS",
-            Self::InboundWebhook => "APP_LIMIT_INBOUND_WEBHOOKS",
+            Self::Balance => Some("APP_LIMIT_BALANCE"),
+            Self::TransactionList => Some("APP_LIMIT_TRANSACTION_LIST"),
+            Self::Api => Some("APP_LIMIT_API"),
+            Self::LoginByAccount => Some("APP_LIMIT_LOGIN_ACCOUNT"),
+            Self::LoginByAddress => Some("APP_LIMIT_LOGIN_ADDRESS"),
+            Self::InboundWebhook => Some("APP_LIMIT_INBOUND_WEBHOOKS"),
+            Self::WebhookSource => None,
         }
     }
 
@@ -122,12 +126,13 @@ impl LimitClass {
             Self::LoginByAccount => "login-account",
             Self::LoginByAddress => "login-address",
             Self::InboundWebhook => "inbound-webhooks",
+            Self::WebhookSource => "webhook-source",
         }
     }
 
     /// Lets requests of this class pass while the database cannot be asked.
     const fn fails_open(self) -> bool {
-        matches!(self, Self::InboundWebhook)
+        matches!(self, Self::InboundWebhook | Self::WebhookSource)
     }
 
     /// The most time that a request waits for the database.
@@ -185,7 +190,21 @@ impl RateLimits {
     /// [`Code::RateLimited`]; [`Code::Unavailable`] within 1.5 s when the database is away, but for
     /// inbound webhooks, which then pass within 250 ms.
     pub async fn admit(&self, class: LimitClass, subject: &str) -> Result<(), Problem> {
-        let Limit::Quota(quota) = self.limit_of(class) else { return Ok(()) };
+        self.admit_by(self.limit_of(class), class, subject).await
+    }
+
+    /// The same by a limit of the subject's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`RateLimits::admit`].
+    pub async fn admit_by(
+        &self,
+        limit: Limit,
+        class: LimitClass,
+        subject: &str,
+    ) -> Result<(), Problem> {
+        let Limit::Quota(quota) = limit else { return Ok(()) };
         let admission = self.decide(class, subject, quota).await;
         let tallies = &self.0.tallies;
         match admission {

@@ -67,6 +67,8 @@ impl LimitArgs {
             LimitClass::LoginByAccount => self.limit_login_account,
             LimitClass::LoginByAddress => self.limit_login_address,
             LimitClass::InboundWebhook => self.limit_inbound_webhooks,
+            // Each source has its own.
+            LimitClass::WebhookSource => Limit::Off,
         }
     }
 }
