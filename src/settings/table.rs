@@ -201,10 +201,7 @@ pub(crate) const GROUPS: [Group; 13] = [
                  is an error.",
             ),
             flag("APP_WEBHOOK_SECRETS_FILE").reloaded(Reloaded::Serve),
-            flag("APP_WEBHOOK_SOURCES").note(
-                "TOML, as docs/providers.md has it; their secrets are in variables or files that it \
-                 names.",
-            ),
+            flag("APP_WEBHOOK_SOURCES"),
             flag("APP_CONFLICT_ANSWER"),
             flag("APP_TRANSACTION_READERS"),
             flag("APP_SETTLE_DELAY"),
