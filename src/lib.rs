@@ -104,10 +104,10 @@
 //! - [`serve`], [`work`], [`relay`], [`dev`]: the composition roots, one per long-running process;
 //!   [`relay`] publishes events to a broker that others have.
 //! - [`cli`]: the operator's commands: arguments, and results in a terminal.
-//! - [`db`], [`telemetry`], [`probes`], [`process`], [`stdout`], [`terminal`]: the application's
-//!   schema; logs, traces and the export of figures; the answers to those who watch over a process;
-//!   a process from its settings to its exit code, what commands print, and the terminal that
-//!   somebody sits at.
+//! - [`db`], [`telemetry`], [`probes`], [`service_manager`], [`process`], [`stdout`], [`terminal`]:
+//!   the application's schema; logs, traces and the export of figures; the answers to those who
+//!   watch over a process, and what systemd is told; a process from its settings to its exit code,
+//!   what commands print, and the terminal that somebody sits at.
 //! - [`settings`]: the table of all settings, `.env` and other files they come from, contexts, and
 //!   SIGHUP.
 //! - [`metrics`]: the table of all figures, and what they are counted with.
@@ -223,6 +223,7 @@ pub mod providers;
 pub mod receiver;
 pub mod relay;
 pub mod serve;
+pub mod service_manager;
 pub mod settings;
 pub mod standard_webhooks;
 pub mod stdout;

@@ -139,11 +139,12 @@ def check_systemd(app: str) -> None:
     for path in sorted(SYSTEMD.glob("*.service")):
         lines = path.read_text().splitlines()
         values = {name: [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")] for name in (
-            "ExecStart", "TimeoutStopSec", "Environment", "LoadCredential", "Type",
+            "ExecStart", "TimeoutStopSec", "Environment", "LoadCredential", "Type", "WatchdogSec",
         )}
         [command] = values["ExecStart"]
-        # Nothing tells systemd that the process is ready.
-        check(values["Type"] in (["exec"], ["oneshot"]), f"{path}: Type={values['Type']}")
+        # What runs for long says when it is ready, and that it is alive; what ends, ends.
+        kinds = {"notify": ["30s"], "oneshot": []}
+        check(values["WatchdogSec"] == kinds.get(*values["Type"]), f"{path}: Type={values['Type']}")
         stop = values["TimeoutStopSec"]
         check_command(app, str(path), command.split()[1:], seconds(stop[0]) if stop else None)
         variables = dict(value.split("=", 1) for value in values["Environment"])

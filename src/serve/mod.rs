@@ -44,6 +44,7 @@ use crate::metrics::Metrics;
 use crate::operations::endpoints::{EndpointSecrets, Guard, Safeguards};
 use crate::operations::job_keys::JobKeyArgs;
 use crate::probes::Probes;
+use crate::service_manager;
 use crate::settings::reload::Hangups;
 use crate::telemetry;
 use crate::traces::TraceStore;
@@ -288,12 +289,14 @@ pub async fn run(
         grace: api.serve_grace,
     };
 
+    let told = service_manager::ready(shutdown.clone());
     server::serve(listener, endpoint, limits, delayed(shutdown, api.drain_delay)).await;
     if let Some(reloading) = reloading {
         reloading.abort();
     }
     // With the endpoint, the last way to what runs beside it is gone.
     background.finish().await;
+    drop(told);
     Ok(ServeSummary::of(&intake))
 }
 

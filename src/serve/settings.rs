@@ -31,9 +31,9 @@ pub struct ApiArgs {
     )]
     pub webhook_secrets_file: Option<PathBuf>,
 
-    /// A file (TOML) that describes providers with a shape and a signature scheme of their own, each
-    /// received at /v1/webhooks/sources/NAME. Their secrets are in variables or files that it names.
-    /// [default: none]
+    /// A file (TOML) that describes providers with a shape and a signature scheme of their own,
+    /// each received at /v1/webhooks/sources/NAME. Their secrets are in variables or files that it
+    /// names. [default: none]
     #[arg(long, env = "APP_WEBHOOK_SOURCES", value_name = "FILE")]
     pub webhook_sources: Option<PathBuf>,
 

@@ -1,8 +1,7 @@
-//! Every setting, in the order of `.env.example`.
-//!
-//! A setting that is a flag, too, has its help, default and range from the flag; here is what the
-//! flag does not say. `app config env` writes the example file from both, and the tests hold it
-//! against the flags: a setting that is missing here cannot be built.
+//! Every setting, in the order of `.env.example`. A setting that is a flag, too, has its help,
+//! default and range from the flag; here is what the flag does not say. `app config env` writes the
+//! example file from both, and the tests hold it against the flags: a setting that is missing here
+//! cannot be built.
 
 use super::masking::Shown;
 

@@ -7,6 +7,7 @@
 mod engine_figures;
 mod settings;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::operations::figures::Sampler;
 use crate::probes::{ProbeArgs, Probes};
 use crate::queue::operate::known_names::KnownNames;
 use crate::queue::{Worker, WorkerSummary};
+use crate::service_manager;
 use crate::settings::reload::{Hangups, Reloader};
 use crate::telemetry;
 
@@ -115,14 +117,25 @@ pub async fn run_command(
     let history = history_keeper(handlers.clone(), &args.worker);
     let history = tokio::spawn(history.run(stop.clone()));
     let keeper = tokio::spawn(audit_keeper(handlers, &args.worker).run(stop.clone()));
+    let telling = tokio::spawn(tell_when_ready(Arc::clone(&worker), shutdown.clone()));
     let summary = worker.run(shutdown).await;
     stop.cancel();
     reloading.abort();
+    telling.abort();
     keeper.await.context("the keeper of the audit log panicked")?;
     history.await.context("the keeper of the history panicked")?;
     sampling.await.context("the sampler of figures panicked")?;
     report(summary);
     Ok(())
+}
+
+/// Tells the service manager after the first claim, for as long as this runs.
+async fn tell_when_ready(worker: Arc<Worker<Services>>, shutdown: CancellationToken) {
+    while worker.activity().engine_figures().claims.count() == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let _told = service_manager::ready(shutdown);
+    pending::<()>().await;
 }
 
 /// Says which of the queues nobody knows: a worker of a mistyped one waits for ever.

@@ -51,6 +51,7 @@ mod secrets_in_settings;
 mod seed;
 mod send;
 mod serve;
+mod service_manager;
 mod settle;
 mod show;
 mod signatures;

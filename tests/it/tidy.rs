@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// `metrics`, `standard_webhooks` and `invariants` are words for every ring. `telemetry` is used by
 /// the binary, and by the composition roots for the export of figures: the others speak to
 /// `tracing` and `opentelemetry`, and it shows what they say.
-const MAY_USE: [(&str, &[&str]); 35] = [
+const MAY_USE: [(&str, &[&str]); 36] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -79,6 +79,7 @@ const MAY_USE: [(&str, &[&str]); 35] = [
             "probes",
             "providers",
             "queue",
+            "service_manager",
             "settings",
             "standard_webhooks",
             "telemetry",
@@ -100,6 +101,7 @@ const MAY_USE: [(&str, &[&str]); 35] = [
             "operations",
             "probes",
             "queue",
+            "service_manager",
             "settings",
             "telemetry",
         ],
@@ -178,6 +180,7 @@ const MAY_USE: [(&str, &[&str]); 35] = [
     ("queue", &[]),
     ("telemetry", &["http", "metrics", "queue", "settings", "terminal"]),
     ("process", &["cli", "settings", "stdout", "telemetry"]),
+    ("service_manager", &[]),
     ("settings", &["arguments"]),
     ("db", &["queue"]),
     ("metrics", &[]),
