@@ -80,7 +80,7 @@ pub(crate) const COMMANDS: [&[&str]; 85] = [
     &["queues", "blocked"],
     &["queues", "unblock"],
     &["webhooks"],
-    &["webhooks", "check", "sources.toml"],
+    &["webhooks", "check"],
     &["webhooks", "rejected"],
     &["workers"],
     &["top"],

@@ -54,8 +54,22 @@ async fn serve(db: &TestDb, webhooks: &str) -> (App, SocketAddr) {
     (app, address)
 }
 
+/// Webhooks that passed because the database had not answered in time, which it may not on a busy
+/// machine.
+async fn passed_unasked(client: &reqwest::Client, address: SocketAddr) -> bool {
+    let figures = client.get(format!("http://{address}/metrics")).send().await.unwrap();
+    let figures = figures.error_for_status().unwrap().text().await.unwrap();
+    let of = r#"app_rate_limit_decisions_total{class="inbound-webhooks",decision="unknown"} "#;
+    figures.lines().filter_map(|line| line.strip_prefix(of)).any(|count| count != "0")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_together_keep_the_quota_exactly() {
+    while !keep_the_quota_exactly().await {}
+}
+
+/// False when that cannot be told.
+async fn keep_the_quota_exactly() -> bool {
     let db = TestDb::new().await;
     let nodes = [serve(&db, "30/d").await, serve(&db, "30/d").await];
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -65,6 +79,11 @@ async fn two_processes_together_keep_the_quota_exactly() {
     };
 
     let answers = join_all((0..120).map(post)).await;
+    for (_, address) in &nodes {
+        if passed_unasked(&client, *address).await {
+            return false;
+        }
+    }
 
     let of_node = |node: usize| {
         let passed = answers.iter().skip(node).step_by(2).filter(|answer| answer.status == 202);
@@ -74,6 +93,7 @@ async fn two_processes_together_keep_the_quota_exactly() {
     assert!(answers.iter().all(|answer| [202, 429].contains(&answer.status)));
     // What the one leased, the other knows of.
     assert_eq!((post(0).await.status, post(1).await.status), (429, 429));
+    true
 }
 
 #[tokio::test]
