@@ -205,6 +205,10 @@ async fn no_operation_takes_a_field_that_it_does_not_know() {
             else {
                 continue;
             };
+            // Its body has the shape that the provider gives it.
+            if operation["operationId"] == "receive_provider_event" {
+                continue;
+            }
             let own_id = admin.id.to_string();
             let path = path.replace("{user_id}", &own_id).replace("{job_id}", "1");
             let path = path.replace("{endpoint_id}", &own_id).replace("{worker_id}", &own_id);
