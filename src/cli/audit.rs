@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use super::database::Database;
-use super::output::{Output, table};
+use super::output::{Output, print_values, table};
 use super::report::{FAILED, NOT_FOUND};
 use crate::operations::audit::{self, AuditFilter, EntryView, Head, Proof, Report, Subject};
 use crate::operations::database_now;
@@ -212,12 +212,7 @@ async fn list(args: List) -> anyhow::Result<ExitCode> {
             let rows: Vec<_> = entries.iter().map(row).collect();
             print!("{}", table(["SEQ", "AT", "ACTOR", "ACTION", "SUBJECT", "REASON"], &rows));
         }
-        Output::Json => println!("{}", serde_json::to_string(&entries)?),
-        Output::Jsonl => {
-            for entry in &entries {
-                println!("{}", serde_json::to_string(entry)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(&entries, args.output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

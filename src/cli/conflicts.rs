@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::actor::ActorArgs;
 use super::database::Database;
-use super::output::{Output, moment, table};
+use super::output::{Output, moment, print_values, table};
 use super::report::{CONFLICT, NOT_FOUND};
 use crate::operations::conflicts::{
     self, ConflictError, ConflictFilter, ConflictId, ConflictView, MAX_LISTED, Resolution, Resolve,
@@ -168,12 +168,7 @@ fn print_list(listed: &[ConflictView], limit: u16, output: Output) -> anyhow::Re
                 eprintln!("there may be more: --limit for longer lists, or --before {}", last.id);
             }
         }
-        Output::Json => println!("{}", serde_json::to_string(listed)?),
-        Output::Jsonl => {
-            for conflict in listed {
-                println!("{}", serde_json::to_string(conflict)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(listed, output)?,
     }
     Ok(())
 }

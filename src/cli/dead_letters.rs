@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use super::actor::ActorArgs;
 use super::database::Database;
 use super::known_names::TypedNames;
-use super::output::{Output, moment, table};
+use super::output::{Output, moment, print_values, table};
 use super::report::{CONFLICT, NOT_FOUND};
 use crate::operations::dead_letters::{
     self, DeadLetterFilter, DeadLetterView, Decide, DecisionError, DecisionKind, DecisionRefusal,
@@ -178,12 +178,7 @@ async fn list(
             let rows: Vec<_> = letters.iter().map(row).collect();
             print!("{}", table(["JOB", "KIND", "ATTEMPT", "GIVEN UP", "ERROR"], &rows));
         }
-        Output::Json => println!("{}", serde_json::to_string(&letters)?),
-        Output::Jsonl => {
-            for letter in &letters {
-                println!("{}", serde_json::to_string(letter)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(&letters, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

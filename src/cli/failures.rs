@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::database::Database;
-use super::output::{Output, moment, table};
+use super::output::{Output, moment, print_values, table};
 use super::report::NOT_FOUND;
 use crate::operations::failures::{self, FailureView, Fingerprint, MAX_LISTED};
 
@@ -97,12 +97,7 @@ fn print_list(listed: &[FailureView], limit: u32, output: Output) -> anyhow::Res
                 eprintln!("there may be more: --limit for longer lists");
             }
         }
-        Output::Json => println!("{}", serde_json::to_string(listed)?),
-        Output::Jsonl => {
-            for failure in listed {
-                println!("{}", serde_json::to_string(failure)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(listed, output)?,
     }
     Ok(())
 }

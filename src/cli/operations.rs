@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use super::actor::ActorArgs;
 use super::database::Database;
 use super::jobs::filters::FilterArgs;
-use super::output::{Output, moment, table};
+use super::output::{Output, moment, print_values, table};
 use super::report::{CONFLICT, FAILED, NOT_FOUND, TIMED_OUT, USAGE};
 use crate::operations::bulk::{
     self, BulkError, BulkOperationId, BulkState, BulkView, JobAction, MAX_LISTED, NewBulk, Skipped,
@@ -276,12 +276,7 @@ async fn list(
                 eprintln!("there may be more: --limit for longer lists, or --before {id}");
             }
         }
-        Output::Json => println!("{}", serde_json::to_string(&listed)?),
-        Output::Jsonl => {
-            for operation in &listed {
-                println!("{}", serde_json::to_string(operation)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(&listed, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

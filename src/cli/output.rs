@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -92,6 +93,22 @@ pub(crate) enum Output {
     Json,
     /// One JSON value per line, for programs that read while this one writes.
     Jsonl,
+}
+
+/// Prints a list for programs: as one JSON array, or one JSON value per line.
+///
+/// # Errors
+///
+/// When a value cannot be JSON.
+pub(crate) fn print_values<T: Serialize>(listed: &[T], output: Output) -> serde_json::Result<()> {
+    if output != Output::Jsonl {
+        println!("{}", serde_json::to_string(listed)?);
+        return Ok(());
+    }
+    for value in listed {
+        println!("{}", serde_json::to_string(value)?);
+    }
+    Ok(())
 }
 
 /// Rows under their header, each column as wide as its widest cell.

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::database::Database;
-use super::output::{Output, table};
+use super::output::{Output, print_values, table};
 use super::report::NOT_FOUND;
 use crate::ids::OrderId;
 use crate::operations::timeline::{self, TimelineEvent};
@@ -60,12 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let rows: Vec<_> = events.iter().map(row).collect();
             print!("{}", table(["AT", "SOURCE", "EVENT", "TRACE", "DETAILS"], &rows));
         }
-        Output::Json => println!("{}", serde_json::to_string(&events)?),
-        Output::Jsonl => {
-            for event in &events {
-                println!("{}", serde_json::to_string(event)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(&events, args.output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

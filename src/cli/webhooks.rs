@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::database::Database;
-use super::output::{Output, moment, table};
+use super::output::{Output, moment, print_values, table};
 use crate::operations::webhook_rejections::{self, MAX_LISTED, Rejection, RejectionFilter};
 use crate::serve::check_webhook_sources;
 
@@ -96,12 +96,7 @@ fn print_list(listed: &[Rejection], limit: u16, output: Output) -> anyhow::Resul
                 eprintln!("there may be more: --limit for longer lists, or --before {}", last.id);
             }
         }
-        Output::Json => println!("{}", serde_json::to_string(listed)?),
-        Output::Jsonl => {
-            for rejection in listed {
-                println!("{}", serde_json::to_string(rejection)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(listed, output)?,
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::actor::ActorArgs;
 use super::database::Database;
-use super::output::{Output, span, table};
+use super::output::{Output, print_values, span, table};
 use super::report::{CONFLICT, FAILED, NOT_FOUND, TIMED_OUT};
 use crate::operations::Mode;
 use crate::operations::workers::{
@@ -119,12 +119,7 @@ async fn list(pool: &PgPool, output: Output) -> anyhow::Result<ExitCode> {
             ];
             print!("{}", table(header, &rows));
         }
-        Output::Json => println!("{}", serde_json::to_string(&workers)?),
-        Output::Jsonl => {
-            for worker in &workers {
-                println!("{}", serde_json::to_string(worker)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(&workers, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

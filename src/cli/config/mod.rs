@@ -19,7 +19,7 @@ use clap::FromArgMatches as _;
 use serde::Serialize;
 
 use super::consent::shown;
-use super::output::{Output, table};
+use super::output::{Output, print_values, table};
 use super::{Cli, report, settings};
 use crate::settings::contexts;
 use crate::settings::environment::{self, EnvironmentError, Wanted};
@@ -139,12 +139,7 @@ fn list_contexts(context: Wanted<'_>, output: Output) -> anyhow::Result<ExitCode
         })
         .collect();
     match output {
-        Output::Json => println!("{}", serde_json::to_string(&listed)?),
-        Output::Jsonl => {
-            for context in &listed {
-                println!("{}", serde_json::to_string(context)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(&listed, output)?,
         Output::Table => {
             let mark = |is_so, mark: &str| if is_so { mark } else { "" }.to_owned();
             let rows: Vec<_> = listed

@@ -19,7 +19,7 @@ use self::definition::DefinitionArgs;
 use self::preview::Preview;
 use super::actor::NameArg;
 use super::database::Database;
-use super::output::{Output, moment};
+use super::output::{Output, moment, print_values};
 use super::report::{CONFLICT, NOT_FOUND};
 use crate::operations::schedules::{
     self, DefinitionChange, IfTaken, ScheduleDefinition, SchedulesError,
@@ -158,12 +158,7 @@ async fn list(common: &Common) -> anyhow::Result<ExitCode> {
     let listed = schedules::list(&mut *pool.acquire().await?).await?;
     match common.output {
         Output::Table => print!("{}", shown::all(&listed)),
-        Output::Json => println!("{}", serde_json::to_string(&listed)?),
-        Output::Jsonl => {
-            for schedule in listed {
-                println!("{}", serde_json::to_string(&schedule)?);
-            }
-        }
+        Output::Json | Output::Jsonl => print_values(&listed, common.output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

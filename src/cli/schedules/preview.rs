@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::cli::output::{Output, moment, table};
+use crate::cli::output::{Output, moment, print_values, table};
 use crate::operations::schedules::{PreviewedTick, preview};
 
 /// Which expression, and from when on.
@@ -42,12 +42,7 @@ impl Preview {
                 let rows: Vec<_> = ticks.iter().map(row).collect();
                 print!("{}", table(["DAY", "LOCAL", "UTC"], &rows));
             }
-            Output::Json => println!("{}", serde_json::to_string(&ticks)?),
-            Output::Jsonl => {
-                for tick in &ticks {
-                    println!("{}", serde_json::to_string(tick)?);
-                }
-            }
+            Output::Json | Output::Jsonl => print_values(&ticks, self.output)?,
         }
         Ok(ExitCode::SUCCESS)
     }
