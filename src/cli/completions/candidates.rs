@@ -1,12 +1,12 @@
 //! The names and numbers that an argument may have, from the database.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use clap_complete::engine::CompletionCandidate;
 use sqlx::PgPool;
 
 use super::subjects::Subject;
+use super::{value_of, words};
 use crate::cli::database::connect_in_silence;
 use crate::operations::endpoints::{self, Scope};
 use crate::operations::jobs::reading;
@@ -53,7 +53,9 @@ fn has_controls(text: &str) -> bool {
 }
 
 async fn read(subject: Subject) -> anyhow::Result<Vec<Named>> {
-    let pool = connect_in_silence(url_on(std::env::args_os()), APPLICATION).await?;
+    // That of the command line goes first: names from another one would mislead.
+    let url = value_of("--database-url", &words()).map(str::to_owned);
+    let pool = connect_in_silence(url, APPLICATION).await?;
     match subject {
         Subject::Queues | Subject::Kinds => {
             let known = known_names(&mut *pool.acquire().await?).await?;
@@ -131,15 +133,6 @@ async fn read_others(subject: Subject, pool: &PgPool) -> anyhow::Result<Vec<Name
     Ok(named)
 }
 
-/// The database that the unfinished command line names: names from another one would mislead.
-fn url_on(words: impl IntoIterator<Item = OsString>) -> Option<String> {
-    let words: Vec<String> =
-        words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let of_one = |word: &String| word.strip_prefix("--database-url=").map(str::to_owned);
-    let of_two = |pair: &[String]| (pair[0] == "--database-url").then(|| pair[1].clone());
-    words.iter().find_map(of_one).or_else(|| words.windows(2).find_map(of_two))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,15 +146,5 @@ mod tests {
         {
             assert!(!is_harmless(name), "{name:?}");
         }
-    }
-
-    #[test]
-    fn the_database_on_the_command_line_goes_first() {
-        let url = |words: &[&str]| url_on(words.iter().map(OsString::from));
-        let elsewhere = Some("postgres://elsewhere/db".to_owned());
-        assert_eq!(url(&["app", "--database-url", "postgres://elsewhere/db", ""]), elsewhere);
-        assert_eq!(url(&["app", "--database-url=postgres://elsewhere/db", ""]), elsewhere);
-        assert_eq!(url(&["app", "jobs", "show", ""]), None);
-        assert_eq!(url(&["app", "--database-url"]), None);
     }
 }

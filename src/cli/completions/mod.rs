@@ -106,18 +106,23 @@ pub(super) fn answer_if_asked(definition: impl Fn() -> clap::Command) -> bool {
     true
 }
 
-/// The context that the words of a command line name, or else that of the environment.
-fn context_in(words: &[String]) -> Wanted<'_> {
-    let after = words.iter().zip(words.iter().skip(1));
-    let following = after.filter(|(word, _)| *word == "--context").map(|(_, name)| name.as_str());
-    let joined = words.iter().filter_map(|word| word.strip_prefix("--context="));
-    following.chain(joined).next().map_or(Wanted::OfEnvironment, Wanted::Named)
+/// The value of a flag in the words of a command line that may be unfinished.
+fn value_of<'a>(flag: &str, words: &'a [String]) -> Option<&'a str> {
+    let following = words.windows(2).filter(|pair| pair[0] == flag).map(|pair| pair[1].as_str());
+    let joined = words.iter().filter_map(|word| word.strip_prefix(flag)?.strip_prefix('='));
+    joined.chain(following).next()
+}
+
+/// The words of the command line that is completed; of what is no text, as much as can be shown.
+fn words() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 fn answer(definition: impl Fn() -> clap::Command) {
-    let words: Vec<String> = std::env::args().collect();
+    let words = words();
+    let context = value_of("--context", &words).map_or(Wanted::OfEnvironment, Wanted::Named);
     // What is wrong is said when the command is run. Until then, nobody knows which database it is.
-    let has_database = environment::complete(context_in(&words)).is_empty();
+    let has_database = environment::complete(context).is_empty();
     let complete =
         |definition| if has_database { subjects::attach(definition) } else { definition };
     let asked = CompleteEnv::with_factory(|| complete(definition()))
@@ -127,4 +132,22 @@ fn answer(definition: impl Fn() -> clap::Command) {
     let here = std::env::current_dir().ok();
     let _ = asked.try_complete(std::env::args_os(), here.as_deref());
     let _ = std::io::stdout().flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_on_the_command_line_goes_first() {
+        let url = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            value_of("--database-url", &words).map(str::to_owned)
+        };
+        let elsewhere = Some("postgres://elsewhere/db".to_owned());
+        assert_eq!(url(&["app", "--database-url", "postgres://elsewhere/db", ""]), elsewhere);
+        assert_eq!(url(&["app", "--database-url=postgres://elsewhere/db", ""]), elsewhere);
+        assert_eq!(url(&["app", "jobs", "show", ""]), None);
+        assert_eq!(url(&["app", "--database-url"]), None);
+    }
 }
