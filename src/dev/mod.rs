@@ -47,7 +47,7 @@ use crate::bank::simulator::SimulatorArgs;
 use crate::metrics::{Metrics, show_pool};
 use crate::operations::endpoints::{EndpointSecrets, Guard, Safeguards};
 use crate::queue::WorkerSummary;
-use crate::serve::{ApiArgs, Audience, Entry, ServeSettings, ServeSummary};
+use crate::serve::{ApiArgs, Audience, Entry, OpenSources, ServeSettings, ServeSummary};
 use crate::telemetry::FiguresExport;
 use crate::traces::TraceStore;
 use crate::work::WorkerArgs;
@@ -304,6 +304,7 @@ impl Running {
         let settings = ServeSettings {
             listener,
             pool,
+            sources: OpenSources::read(&api)?,
             api,
             unsigned,
             safeguards: Safeguards { guard, secrets },

@@ -26,8 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::assembly::assemble;
 pub use self::settings::{ApiArgs, NoSecretGiven};
-use self::webhook_sources::OpenSources;
-pub use self::webhook_sources::check_webhook_sources;
+pub use self::webhook_sources::{OpenSources, check_webhook_sources};
 pub use crate::http::edge::audience::Audience;
 pub use crate::pages::Entry;
 
@@ -107,6 +106,8 @@ pub struct ServeSettings {
     pub pool: PgPool,
     /// Settings of the API.
     pub api: ApiArgs,
+    /// The sources of webhooks that these settings name.
+    pub sources: OpenSources,
     /// The callers to answer while no webhook secret is set.
     pub unsigned: Audience,
     /// The guard of new webhook endpoints, and the keys that seal their secrets.
@@ -164,7 +165,7 @@ pub async fn run_command(
 ) -> anyhow::Result<()> {
     let is_signed = !args.api.secrets()?.is_empty();
     // Before anything else is begun: a mistake in the file is told at once.
-    OpenSources::read(&args.api)?;
+    let sources = OpenSources::read(&args.api)?;
     if !args.allow_unsigned {
         args.api.require_signatures(args.listen)?;
     }
@@ -200,6 +201,7 @@ pub async fn run_command(
         listener,
         pool,
         api: args.api,
+        sources,
         unsigned,
         safeguards,
         entry: Entry::SignIn,
@@ -260,16 +262,15 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 ///
-/// When the webhook secrets or sources cannot be read.
+/// When the webhook secrets cannot be read.
 pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, api, unsigned, safeguards, .. } = settings;
+    let ServeSettings { listener, pool, api, sources, unsigned, safeguards, .. } = settings;
     let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
     let hangups = settings.hangups;
     let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
-    let sources = OpenSources::read(&api)?;
     let intake = Arc::new(Intake::new(sources.names()));
     let is_loopback = listener.local_addr()?.ip().is_loopback();
     let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);

@@ -15,7 +15,8 @@ use crate::operations::webhook_rejections::DeclaredSource;
 use crate::providers::{Source, Sources};
 
 /// The sources, each with its limit.
-pub(super) struct OpenSources(Vec<(Source, Limit)>);
+#[derive(Debug)]
+pub struct OpenSources(Vec<(Source, Limit)>);
 
 /// Reads a file of sources as a server would, and gives their names.
 ///
@@ -32,7 +33,7 @@ impl OpenSources {
     /// # Errors
     ///
     /// [`BadSetting`], which names the file, the source and the key.
-    pub(super) fn read(api: &ApiArgs) -> Result<Self, BadSetting> {
+    pub fn read(api: &ApiArgs) -> Result<Self, BadSetting> {
         api.webhook_sources.as_deref().map_or_else(|| Ok(Self(Vec::new())), Self::of)
     }
 

@@ -12,7 +12,7 @@ use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
 use surety::metrics::Metrics;
 use surety::operations::endpoints::{EndpointSecrets, Safeguards};
-use surety::serve::{self, ApiArgs, Entry, ServeSettings, ServeSummary};
+use surety::serve::{self, ApiArgs, Entry, OpenSources, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -144,6 +144,7 @@ impl TestApi {
         let settings = ServeSettings {
             listener,
             pool: pool.clone(),
+            sources: OpenSources::read(&api).unwrap(),
             api,
             unsigned,
             safeguards: Safeguards { guard: Guard::new(Reach::PrivateToo), secrets },
