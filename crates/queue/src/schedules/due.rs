@@ -2,19 +2,17 @@
 //! first settles its ticks and enqueues their jobs, in one transaction.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, PgConnection, PgPool};
 use time::OffsetDateTime;
-use tokio::sync::Notify;
 
 use super::definition::Schedule;
 use super::store::{self, Due, Row};
 use super::{CODE, Put, policy, put, ticks};
 use crate::QueueError;
 use crate::deadline::within;
-use crate::enqueue::{CHANNEL, Enqueued, enqueue_many};
+use crate::enqueue::{Enqueued, enqueue_many, notify_now};
 use crate::ids::JobId;
 use crate::retention::Retention;
 
@@ -207,13 +205,8 @@ fn tell(schedule: &str, ran: &Ran) {
 }
 
 /// Defines the schedules of the program, runs what is due, and drops ticks that are older than any
-/// attempt; for ever. `wake` is told when there are new jobs, and so are other workers.
-pub(crate) async fn run_for_ever(
-    pool: PgPool,
-    definitions: Vec<Schedule>,
-    retention: Retention,
-    wake: Arc<Notify>,
-) {
+/// attempt; for ever. All workers are told of new jobs.
+pub(crate) async fn run_for_ever(pool: PgPool, definitions: Vec<Schedule>, retention: Retention) {
     let mut undefined = definitions;
     let mut complaints = Complaints::default();
     let mut pruned: Option<Instant> = None;
@@ -230,8 +223,7 @@ pub(crate) async fn run_for_ever(
                     complaints.of_schedule(schedule, error);
                 }
                 if !ran.jobs.is_empty() {
-                    wake.notify_one();
-                    wake_others(&pool).await;
+                    notify_now(&pool).await;
                 }
                 next_in
             }
@@ -243,16 +235,6 @@ pub(crate) async fn run_for_ever(
         // Jittered, so that workers do not look in step.
         let pause = LOOK_INTERVAL.mul_f64(0.9 + 0.1 * fastrand::f64());
         tokio::time::sleep(next_in.unwrap_or(pause).clamp(MIN_PAUSE, pause)).await;
-    }
-}
-
-/// The statement's own transaction, after that of the jobs: see
-/// [`Notifier`](crate::Notifier).
-async fn wake_others(pool: &PgPool) {
-    let sent = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(pool);
-    let sent: Result<_, sqlx::Error> = within(sent).await;
-    if let Err(error) = sent {
-        tracing::debug!(%error, "workers could not be notified, they poll");
     }
 }
 

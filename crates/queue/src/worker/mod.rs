@@ -335,7 +335,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             Arc::clone(&self.resolver),
             Arc::clone(self.activity()),
         );
-        let scheduling = self.keep_schedules(wake);
+        let scheduling = self.keep_schedules();
         let (resolver, wake) = (Arc::clone(&self.resolver), Arc::clone(wake));
         let (pool, activity, batches) =
             (self.engine_pool.clone(), Arc::clone(self.activity()), Arc::clone(&self.batches));
@@ -355,17 +355,16 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     }
 
     #[cfg(feature = "schedules")]
-    fn keep_schedules(&self, wake: &Arc<Notify>) -> impl Future<Output = ()> + use<S> {
+    fn keep_schedules(&self) -> impl Future<Output = ()> + use<S> {
         crate::schedules::run_for_ever(
             self.engine_pool.clone(),
             self.executor.registry.schedules().to_vec(),
             self.settings.retention,
-            Arc::clone(wake),
         )
     }
 
     #[cfg(not(feature = "schedules"))]
-    fn keep_schedules(&self, _: &Arc<Notify>) -> impl Future<Output = ()> + use<S> {
+    fn keep_schedules(&self) -> impl Future<Output = ()> + use<S> {
         std::future::ready(())
     }
 
