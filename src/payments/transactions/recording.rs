@@ -188,17 +188,22 @@ async fn keep_conflicts(
     if conflicts.is_empty() {
         return Ok(());
     }
-    let key = |it: &NewTransaction| (it.transaction_id.clone(), hash_of(&it.body));
-    let mut conflicts = conflicts.to_vec();
-    conflicts.sort_by_cached_key(|it| key(it));
-    let same = |a: &&NewTransaction, b: &&NewTransaction| key(a) == key(b);
-    let counts: Vec<i64> = conflicts.chunk_by(same).map(|same| same.len() as i64).collect();
-    conflicts.dedup_by(|a, b| same(&*a, &*b));
+    let mut conflicts: Vec<([u8; 32], &NewTransaction)> =
+        conflicts.iter().map(|it| (Sha256::digest(&it.body).into(), *it)).collect();
+    conflicts.sort_by(|(hash, a), (other, b)| {
+        (&a.transaction_id, hash).cmp(&(&b.transaction_id, other))
+    });
+    let is_same = |(hash, a): &([u8; 32], &NewTransaction),
+                   (other, b): &([u8; 32], &NewTransaction)| {
+        (&a.transaction_id, hash) == (&b.transaction_id, other)
+    };
+    let counts: Vec<i64> = conflicts.chunk_by(is_same).map(|same| same.len() as i64).collect();
+    conflicts.dedup_by(|a, b| is_same(a, b));
+    let hashes: Vec<&[u8]> = conflicts.iter().map(|(hash, _)| hash.as_slice()).collect();
+    let conflicts: Vec<&NewTransaction> = conflicts.iter().map(|(_, it)| *it).collect();
     let column = |field: fn(&NewTransaction) -> &str| -> Vec<&str> {
         conflicts.iter().map(|conflict| field(conflict)).collect()
     };
-    let hashes: Vec<[u8; 32]> = conflicts.iter().map(|it| hash_of(&it.body)).collect();
-    let hashes: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
     let bodies: Vec<&[u8]> = conflicts.iter().map(|it| it.body.as_ref()).collect();
     let amounts: Vec<Decimal> = conflicts.iter().map(|it| it.money.amount().as_decimal()).collect();
     sqlx::query!(
@@ -229,8 +234,4 @@ async fn keep_conflicts(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-fn hash_of(body: &[u8]) -> [u8; 32] {
-    Sha256::digest(body).into()
 }
