@@ -132,25 +132,11 @@ impl Mapping {
             }
         }
         let mut errors = Vec::new();
-        let mut keep = |read: Result<String, Unmappable>| match read {
-            Ok(text) => Ok(Some(text)),
-            Err(Unmappable::Fields(wrong)) => {
-                errors.extend(wrong);
-                Ok(None)
-            }
-            Err(unreadable) => Err(unreadable),
-        };
-        let id = keep(self.text(document, &self.id).and_then(|id| self.id_of(id)))?;
-        let source = keep(self.text(document, &self.source_account))?;
-        let destination = keep(self.text(document, &self.destination_account))?;
-        let money = match self.money(document) {
-            Ok(money) => Some(money),
-            Err(Unmappable::Fields(wrong)) => {
-                errors.extend(wrong);
-                None
-            }
-            Err(unreadable) => return Err(unreadable),
-        };
+        let id = self.text(document, &self.id).and_then(|id| self.id_of(id));
+        let id = keep(id, &mut errors)?;
+        let source = keep(self.text(document, &self.source_account), &mut errors)?;
+        let destination = keep(self.text(document, &self.destination_account), &mut errors)?;
+        let money = keep(self.money(document), &mut errors)?;
         match (id, source, destination, money) {
             (
                 Some(transaction_id),
@@ -283,6 +269,21 @@ fn major_units(written: &str, counted: u32, has: u32) -> Result<String, AmountEr
     };
     let point = if fraction.is_empty() { "" } else { "." };
     Ok(format!("{sign}{integer}{point}{fraction}"))
+}
+
+/// Keeps what was read; of a field that is wrong nothing but its errors, with those of the others.
+fn keep<T>(
+    read: Result<T, Unmappable>,
+    errors: &mut Vec<MappingError>,
+) -> Result<Option<T>, Unmappable> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(Unmappable::Fields(wrong)) => {
+            errors.extend(wrong);
+            Ok(None)
+        }
+        Err(unreadable) => Err(unreadable),
+    }
 }
 
 fn required<'a>(document: Document<'a>, at: &Pointer) -> Result<Found<'a>, Unmappable> {
