@@ -5,10 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::PgConnection;
+use sqlx::PgPool;
 
 use super::gauges::wait_until_alone;
-use super::scratch::connect;
 use surety::db;
 
 /// All that a server has spent so far. What it does not tell is none.
@@ -39,10 +38,8 @@ impl Spending {
     pub(crate) async fn read(url: &str, counts_statements: bool) -> anyhow::Result<Self> {
         let pool = db::connect(url, 1, "surety-bench-gauges").await?;
         wait_until_alone(&pool).await?;
-        pool.close().await;
-        let mut conn = connect(url).await?;
         // Since PostgreSQL 18 that is a matter of I/O.
-        let flushes = match server_version(&mut conn).await? {
+        let flushes = match server_version(&pool).await? {
             180_000.. => {
                 "select coalesce(sum(fsyncs), 0)::bigint from pg_stat_io where object = 'wal'"
             }
@@ -51,15 +48,17 @@ impl Spending {
         let wal = "select (pg_current_wal_insert_lsn() - '0/0')::bigint";
         let calls = "select coalesce(sum(calls), 0)::bigint from pg_stat_statements
                      where dbid = (select oid from pg_database where datname = current_database())";
-        Ok(Self {
-            server_cpu: server_cpu(&mut conn).await,
-            wal_bytes: sqlx::query_scalar(wal).fetch_one(&mut conn).await?,
-            flushes: sqlx::query_scalar(flushes).fetch_one(&mut conn).await?,
+        let spending = Self {
+            server_cpu: server_cpu(&pool).await,
+            wal_bytes: sqlx::query_scalar(wal).fetch_one(&pool).await?,
+            flushes: sqlx::query_scalar(flushes).fetch_one(&pool).await?,
             statements: match counts_statements {
-                true => Some(sqlx::query_scalar(calls).fetch_one(&mut conn).await?),
+                true => Some(sqlx::query_scalar(calls).fetch_one(&pool).await?),
                 false => None,
             },
-        })
+        };
+        pool.close().await;
+        Ok(spending)
     }
 
     /// The cost of each of so many pieces of work, done since, for which a process spent this.
@@ -78,15 +77,15 @@ impl Spending {
     }
 }
 
-async fn server_version(conn: &mut PgConnection) -> anyhow::Result<i32> {
+async fn server_version(pool: &PgPool) -> anyhow::Result<i32> {
     let version = "select current_setting('server_version_num')::int";
-    Ok(sqlx::query_scalar(version).fetch_one(conn).await?)
+    Ok(sqlx::query_scalar(version).fetch_one(pool).await?)
 }
 
 /// Processor time of all processes of the server, those included that have ended.
-async fn server_cpu(conn: &mut PgConnection) -> Option<Duration> {
+async fn server_cpu(pool: &PgPool) -> Option<Duration> {
     let directory = "select current_setting('data_directory')";
-    let directory: String = sqlx::query_scalar(directory).fetch_one(conn).await.ok()?;
+    let directory: String = sqlx::query_scalar(directory).fetch_one(pool).await.ok()?;
     let file = std::fs::read_to_string(Path::new(&directory).join("postmaster.pid")).ok()?;
     let postmaster: u32 = file.lines().next()?.trim().parse().ok()?;
     let Times { own, of_ended_children, .. } = Times::of(postmaster)?;
