@@ -65,7 +65,12 @@ async fn passed_unasked(client: &reqwest::Client, address: SocketAddr) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_together_keep_the_quota_exactly() {
-    while !keep_the_quota_exactly().await {}
+    for _ in 0..10 {
+        if keep_the_quota_exactly().await {
+            return;
+        }
+    }
+    panic!("the database was never asked in time");
 }
 
 /// False when that cannot be told.
