@@ -13,7 +13,7 @@ use crate::child::end_with_parent;
 /// Environment that must not leak from the developer's shell into a test.
 const FOREIGN_ENV: [&str; 5] = ["APP_", "OTEL_", "PG", "DATABASE_URL", "RUST_LOG"];
 /// The variable that says by which PostgreSQL all is tested, the private ones of programs, too.
-const SERVER_ENV: &str = "APP_PG_BIN";
+pub(super) const SERVER_ENV: &str = "APP_PG_BIN";
 
 /// A signal that a test sends to a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -21,6 +21,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::process::SERVER_ENV;
 use crate::embedded::locate::{self, Download};
 use crate::embedded::{Access, Binaries, Cluster, ClusterSettings, Durability, Lifetime};
 use sha2::{Digest as _, Sha256};
@@ -180,10 +181,16 @@ impl Blocking {
     }
 }
 
-/// The folder of this checkout's and this user's runs.
+/// The folder of this checkout's and this user's runs. Those by another PostgreSQL have another:
+/// a cluster lives on for a moment, and must not be joined by a run that is to test another server.
 fn base_dir() -> PathBuf {
     let root = if has_room("/dev/shm") { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
-    let checkout = Sha256::digest(env!("CARGO_MANIFEST_DIR").as_bytes());
+    let server = std::env::var_os(SERVER_ENV).unwrap_or_default();
+    let checkout = Sha256::new()
+        .chain_update(env!("CARGO_MANIFEST_DIR"))
+        .chain_update([0])
+        .chain_update(server.as_bytes())
+        .finalize();
     let us = std::fs::metadata("/proc/self").map_or_else(|_| user_from_id(), |proc| proc.uid());
     let base = root.join(format!("surety-test-{us}-{}", hex::encode(&checkout[..4])));
     let _ = DirBuilder::new().mode(0o711).create(&base);
