@@ -47,7 +47,7 @@ use crate::bank::simulator::SimulatorArgs;
 use crate::metrics::{Metrics, show_pool};
 use crate::operations::endpoints::{EndpointSecrets, Guard, Safeguards};
 use crate::queue::WorkerSummary;
-use crate::serve::{ApiArgs, Audience, Entry, OpenSources, ServeSettings, ServeSummary};
+use crate::serve::{ApiArgs, Audience, Entry, OpenSources, Reads, ServeSettings, ServeSummary};
 use crate::telemetry::FiguresExport;
 use crate::traces::TraceStore;
 use crate::work::WorkerArgs;
@@ -303,6 +303,7 @@ impl Running {
         let secrets = EndpointSecrets::new(args.worker.job_keys.keyring()?);
         let settings = ServeSettings {
             listener,
+            reads: Reads::of_primary(pool.clone()),
             pool,
             sources: OpenSources::read(&api)?,
             api,

@@ -11,6 +11,7 @@ use super::assets;
 use super::navigation::{Group, NAVIGATION};
 use super::pulse::{Badge, Pulse};
 use super::visit::cookies;
+use crate::http::edge::reads::DataAge;
 
 /// The frame around a page, as templates see it.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Frame {
     pub(super) notice: Option<String>,
     /// The figures beside the links; none while the database is away.
     pub(super) pulse: Option<Arc<Pulse>>,
+    /// The greatest age of what was read from a standby.
+    pub(super) age: Option<DataAge>,
     /// The token that each form carries.
     pub(super) token: String,
     /// `light` or `dark`; empty while the system decides.
@@ -43,6 +46,7 @@ impl Frame {
             visitor: None,
             notice: None,
             pulse: None,
+            age: None,
             token,
             theme: theme(headers),
         }

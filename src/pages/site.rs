@@ -13,6 +13,7 @@ use super::system::looks::Looks;
 use crate::http::edge::audience::Audience;
 use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
+use crate::http::edge::reads::Reads;
 use crate::http::edge::sign_ins::SignIns;
 use crate::http::wire::request_body::BodyLimits;
 use crate::operations::endpoints::EndpointSecrets;
@@ -29,6 +30,8 @@ const MAX_STREAMS: usize = 200;
 pub struct SiteParts {
     /// The database; the pages make a small pool of their own of it.
     pub pool: PgPool,
+    /// Where lists are read.
+    pub reads: Reads,
     /// Knows callers.
     pub sign_ins: SignIns,
     /// Starts and ends sessions.
@@ -52,6 +55,7 @@ pub struct SiteParts {
 /// The services behind all pages.
 pub(super) struct Site {
     pub(super) pool: PgPool,
+    pub(super) reads: Reads,
     pub(super) sign_ins: SignIns,
     pub(super) passwords: PasswordSignIns,
     pub(super) rate_limits: RateLimits,
@@ -70,6 +74,7 @@ impl Site {
         let pool = options.connect_lazy_with(parts.pool.connect_options().as_ref().clone());
         Self {
             pool,
+            reads: parts.reads,
             sign_ins: parts.sign_ins,
             passwords: parts.passwords,
             rate_limits: parts.rate_limits,

@@ -47,6 +47,7 @@ use crate::http::edge::idempotency;
 use crate::http::edge::intake::Intake;
 use crate::http::edge::password_sign_ins::PasswordSignIns;
 use crate::http::edge::rate_limits::RateLimits;
+use crate::http::edge::reads::Reads;
 use crate::http::edge::rejections::Rejections;
 use crate::http::edge::shared_commit::SharedCommit;
 use crate::http::edge::sign_ins::SignIns;
@@ -65,7 +66,7 @@ use crate::traces::TraceStore;
 pub(super) fn assemble(
     api: &ApiArgs,
     (openness, safeguards, traces): (Openness, Safeguards, Option<TraceStore>),
-    pool: PgPool,
+    (pool, reads): (PgPool, Reads),
     (metrics, shown_metrics): (&Metrics, Option<Metrics>),
     (intake, sources): (&Arc<Intake>, OpenSources),
     shutdown: &CancellationToken,
@@ -102,7 +103,7 @@ pub(super) fn assemble(
     };
     let shown = (traces, safeguards.secrets.clone());
     let replaceable = Replaceable::new(api.secrets()?, rate_limits.clone());
-    let pages = pages_of(&edge, (openness, shown), (&pool, &passwords), shutdown);
+    let pages = pages_of(&edge, (openness, shown), (&pool, &reads, &passwords), shutdown);
     let receiving = (shared_commit, Arc::clone(intake), rejections);
     let verifier = replaceable.verifier.clone();
     let webhooks = webhook_apis(api, (sources, verifier), receiving, (&pool, &rate_limits));
@@ -121,9 +122,9 @@ pub(super) fn assemble(
         ),
         (
             WebhookEndpointsApi { pool: pool.clone(), safeguards },
-            DeliveriesApi { pool: pool.clone(), notifier: notifier.clone() },
+            DeliveriesApi { pool: pool.clone(), reads: reads.clone(), notifier: notifier.clone() },
         ),
-        for_operators(&pool, &notifier),
+        for_operators(&pool, &reads, &notifier),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown_metrics }, DocsApi),
     );
     Ok((http::endpoint(apis, pages, edge), replaceable, background))
@@ -160,11 +161,12 @@ fn webhook_apis(
 fn pages_of(
     edge: &Edge,
     (openness, (traces, secrets)): (Openness, (Option<TraceStore>, EndpointSecrets)),
-    (pool, passwords): (&PgPool, &PasswordSignIns),
+    (pool, reads, passwords): (&PgPool, &Reads, &PasswordSignIns),
     shutdown: &CancellationToken,
 ) -> impl Endpoint<Output = Response> + 'static + use<> {
     pages::endpoint(SiteParts {
         pool: pool.clone(),
+        reads: reads.clone(),
         sign_ins: edge.sign_ins.clone(),
         passwords: passwords.clone(),
         rate_limits: edge.limits.clone(),
@@ -213,21 +215,21 @@ impl FigureKeeper {
 }
 
 /// The APIs of those who look after the service.
-fn for_operators(pool: &PgPool, notifier: &Notifier) -> OperatorApis {
+fn for_operators(pool: &PgPool, reads: &Reads, notifier: &Notifier) -> OperatorApis {
     (
         (
-            FailuresApi { pool: pool.clone() },
+            FailuresApi { pool: pool.clone(), reads: reads.clone() },
             BulkOperationsApi { pool: pool.clone(), notifier: notifier.clone() },
             ConflictsApi { pool: pool.clone(), notifier: notifier.clone() },
         ),
         (
             DeadLettersApi { pool: pool.clone(), notifier: notifier.clone() },
-            AuditApi { pool: pool.clone() },
+            AuditApi { pool: pool.clone(), reads: reads.clone() },
             TimelinesApi { pool: pool.clone() },
-            ActivityApi { pool: pool.clone() },
+            ActivityApi { reads: reads.clone() },
         ),
         (
-            JobsApi { pool: pool.clone(), notifier: notifier.clone() },
+            JobsApi { pool: pool.clone(), reads: reads.clone(), notifier: notifier.clone() },
             QueuesApi { pool: pool.clone(), notifier: notifier.clone() },
             QueueLimitsApi { pool: pool.clone(), notifier: notifier.clone() },
             SchedulesApi { pool: pool.clone(), notifier: notifier.clone() },

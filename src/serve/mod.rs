@@ -3,6 +3,7 @@
 //! - Here: the command, the listener, and the order of start and end.
 //! - `settings`: the options that `app serve` and `app dev` share.
 //! - `reloading`: the settings that SIGHUP takes up.
+//! - `replica`: the standby that lists, pages and reports read.
 //! - `webhook_sources`: the sources of the file that a setting names.
 //! - `assembly`: the APIs with their services, and the tasks that run beside them.
 //!
@@ -12,6 +13,7 @@
 
 mod assembly;
 mod reloading;
+mod replica;
 mod settings;
 mod webhook_sources;
 
@@ -19,15 +21,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::assembly::assemble;
+pub use self::replica::ReadArgs;
 pub use self::settings::{ApiArgs, NoSecretGiven};
 pub use self::webhook_sources::{OpenSources, check_webhook_sources};
 pub use crate::http::edge::audience::Audience;
+pub use crate::http::edge::reads::Reads;
 pub use crate::pages::Entry;
 
 use crate::arguments::parse_listen_address;
@@ -63,6 +68,10 @@ pub struct Args {
     /// Settings of the database.
     #[command(flatten)]
     pub database: DatabaseArgs,
+
+    /// The standby that may be read.
+    #[command(flatten)]
+    pub reads: ReadArgs,
 
     /// The address and port to listen on.
     #[arg(long, env = "APP_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDRESS:PORT",
@@ -104,6 +113,8 @@ pub struct ServeSettings {
     pub listener: TcpListener,
     /// The database, with a current schema.
     pub pool: PgPool,
+    /// Where lists, pages and reports of operators are read.
+    pub reads: Reads,
     /// Settings of the API.
     pub api: ApiArgs,
     /// The sources of webhooks that these settings name.
@@ -164,6 +175,7 @@ pub async fn run_command(
     hangups: Hangups,
 ) -> anyhow::Result<()> {
     let is_signed = !args.api.secrets()?.is_empty();
+    args.reads.require_url().context("APP_DATABASE_READ_URL is of no use")?;
     // Before anything else is begun: a mistake in the file is told at once.
     let sources = OpenSources::read(&args.api)?;
     if !args.allow_unsigned {
@@ -197,9 +209,11 @@ pub async fn run_command(
         }
         None => None,
     };
+    let reads = args.reads.reads(&pool, APPLICATION)?;
     let settings = ServeSettings {
         listener,
         pool,
+        reads,
         api: args.api,
         sources,
         unsigned,
@@ -267,7 +281,7 @@ pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, api, sources, unsigned, safeguards, .. } = settings;
+    let ServeSettings { listener, pool, reads, api, sources, unsigned, safeguards, .. } = settings;
     let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
     let hangups = settings.hangups;
     let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
@@ -277,7 +291,7 @@ pub async fn run(
     let (endpoint, replaceable, background) = assemble(
         &api,
         (openness, safeguards, traces),
-        pool,
+        (pool, reads),
         (&metrics, shown),
         (&intake, sources),
         &shutdown,

@@ -12,10 +12,15 @@ use crate::arguments::read_value;
 
 /// URLs that may be in a file instead, as they hold a password: the variable with `_FILE` after it
 /// names the file.
-pub(crate) const URLS: [&str; 4] =
-    ["DATABASE_URL", "APP_DATABASE_DIRECT_URL", "APP_SMTP_URL", "APP_RELAY_TO"];
+pub(crate) const URLS: [&str; 5] = [
+    "DATABASE_URL",
+    "APP_DATABASE_DIRECT_URL",
+    "APP_DATABASE_READ_URL",
+    "APP_SMTP_URL",
+    "APP_RELAY_TO",
+];
 /// The variables that a context decides alone.
-const OF_CONTEXT: [&str; 2] = ["DATABASE_URL", "APP_DATABASE_DIRECT_URL"];
+const OF_CONTEXT: [&str; 3] = ["DATABASE_URL", "APP_DATABASE_DIRECT_URL", "APP_DATABASE_READ_URL"];
 /// The variable that names the file which is read instead of the nearest `.env`.
 pub(crate) const ENV_FILE: &str = "APP_ENV_FILE";
 

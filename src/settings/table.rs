@@ -210,6 +210,9 @@ pub(crate) const GROUPS: [Group; 13] = [
             flag("APP_IDLE_TIMEOUT"),
             flag("APP_MAX_CONNECTIONS"),
             flag("APP_DATABASE_CONNECTIONS"),
+            flag("APP_DATABASE_READ_URL").place().note("`app serve` alone: docs/scale.md."),
+            file_of("APP_DATABASE_READ_URL_FILE", "APP_DATABASE_READ_URL"),
+            flag("APP_READ_MAX_AGE"),
             flag("APP_COMMITTERS").note("Each has a connection of its own."),
             flag("APP_LIMIT_BALANCE").reloaded(Reloaded::Serve),
             flag("APP_LIMIT_TRANSACTION_LIST").reloaded(Reloaded::Serve),
@@ -249,10 +252,7 @@ pub(crate) const GROUPS: [Group; 13] = [
             flag("APP_WORKER_QUEUES").note("Separated by commas."),
             flag("APP_WORKER_VERSION").note("[default: that of the program]"),
             flag("APP_RETENTION_COMPLETED_DAYS"),
-            flag("APP_RETENTION_DISCARDED_DAYS").note(
-                "A discarded job that nobody has decided over is kept for longer: until somebody \
-                 does.",
-            ),
+            flag("APP_RETENTION_DISCARDED_DAYS").note("Longer while nobody has decided over it."),
             flag("APP_RETENTION_DELIVERIES_DAYS").note("At least 7."),
             flag("APP_RETENTION_MAILS_DAYS").note("At least 7."),
             flag("APP_RETENTION_OPERATIONS_DAYS").note("At least 7."),

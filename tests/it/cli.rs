@@ -251,6 +251,7 @@ async fn the_example_of_an_environment_file_has_every_setting() {
     let others = [
         "APP_CONTEXTS",
         "APP_DATABASE_DIRECT_URL_FILE",
+        "APP_DATABASE_READ_URL_FILE",
         "APP_ENV_FILE",
         "APP_LOG",
         "APP_PG_BIN",

@@ -5,6 +5,7 @@
 //! - `abandoned`: bounds the connections that are given up while the server works for them.
 //! - `pooler`: the same pools through a connection pooler that changes the server between
 //!   transactions.
+//! - [`Replica`]: reads by a standby, and how far behind they are.
 //! - [`end_with_parent`]: for servers and other processes of ours.
 //! - [`embedded`]: a private PostgreSQL for `app dev` and for tests.
 //! - `testing` (feature `testing`): a server that all tests of a run share, a database per test,
@@ -21,6 +22,7 @@ mod database_url;
 pub mod embedded;
 mod guard;
 mod pooler;
+mod replica;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -31,3 +33,4 @@ pub use connect_failure::ConnectFailure;
 pub use database_url::UrlError;
 pub use guard::is_writable;
 pub use pooler::is_pooled;
+pub use replica::{Replica, ReplicaConnection};

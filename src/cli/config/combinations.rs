@@ -12,7 +12,7 @@ use crate::bank::simulator::SimulatorArgs;
 use crate::db::DatabaseArgs;
 use crate::notices::MailArgs;
 use crate::operations::job_keys::JobKeyArgs;
-use crate::serve::ApiArgs;
+use crate::serve::{ApiArgs, ReadArgs};
 use crate::settings::table;
 use crate::work::WorkerArgs;
 use crate::{relay, telemetry};
@@ -37,6 +37,7 @@ impl Combinations<'_> {
             self.fault("APP_DATABASE_DIRECT_URL", |args: DatabaseArgs| {
                 Ok(args.direct_options("surety").map(drop)?)
             }),
+            self.fault("APP_DATABASE_READ_URL", |args: ReadArgs| Ok(args.require_url()?)),
             self.fault("APP_WEBHOOK_SECRETS", |args: ApiArgs| args.secrets().map(drop)),
             self.fault("APP_LISTEN", |args: Listening| match args.api.secrets() {
                 // Told above.

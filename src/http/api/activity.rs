@@ -4,12 +4,11 @@ use poem::http::Uri;
 use poem_openapi::param::Query;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use serde::Serialize;
-use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::ApiTags;
 use crate::http::edge::caller::{self, Caller, Right};
-use crate::http::edge::database::within_seconds;
+use crate::http::edge::reads::{DataAge, Reads, read_recent};
 use crate::http::wire::lists::refuse_unknown_parameters;
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
@@ -21,8 +20,8 @@ use crate::operations::activity::{
 /// The API of activity.
 #[derive(Clone)]
 pub struct ActivityApi {
-    /// The database of what is shown.
-    pub pool: PgPool,
+    /// Where it is read.
+    pub reads: Reads,
 }
 
 #[OpenApi]
@@ -55,16 +54,17 @@ impl ActivityApi {
         refuse_unknown_parameters(uri, &["span", "queue", "kind"])?;
         let span = Span::from(span.0.unwrap_or(SpanName::Hour));
         let (queue, kind) = (name("queue", queue.0)?, name("kind", kind.0)?);
-        let found = within_seconds(&self.pool, async |conn| {
-            let (queue, kind) = (queue.as_deref(), kind.as_deref());
+        let (queue, kind) = (queue.as_deref(), kind.as_deref());
+        let found = read_recent(&self.reads, move |mut conn| async move {
             Ok(ActivityOut {
                 span: span.as_str().to_owned(),
-                jobs: out(activity::jobs(conn, span, queue, kind).await?),
-                depth: out(activity::depth(conn, span, queue).await?),
-                intake: out(activity::intake(conn, span).await?),
+                jobs: out(activity::jobs(&mut conn, span, queue, kind).await?),
+                depth: out(activity::depth(&mut conn, span, queue).await?),
+                intake: out(activity::intake(&mut conn, span).await?),
             })
         });
-        Ok(Given::Ok(Json(found.await?)))
+        let (found, age) = found.await?;
+        Ok(Given::Ok(Json(found), age.map(DataAge::seconds)))
     }
 }
 
@@ -222,7 +222,12 @@ impl From<IntakePoint> for IntakeOut {
 enum Given {
     /// The activity.
     #[oai(status = 200)]
-    Ok(Json<ActivityOut>),
+    Ok(
+        Json<ActivityOut>,
+        /// The greatest age of what is shown, in seconds; absent when it is up to the moment.
+        #[oai(header = "Data-Age")]
+        Option<f64>,
+    ),
 }
 
 /// The refusals of `get_activity`.

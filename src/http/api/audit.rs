@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::ApiTags;
 use crate::http::edge::caller::{self, Caller, Right, TransactionReader};
 use crate::http::edge::database::within_seconds;
+use crate::http::edge::reads::{DataAge, Reads, read_recent};
 use crate::http::wire::any_json::AnyJson;
 use crate::http::wire::lists::{
     self, DEFAULT_LIMIT, cursor_after, read_cursor, refuse_unknown_parameters,
@@ -27,6 +28,8 @@ use crate::queue::JsonText;
 pub struct AuditApi {
     /// The database of the log.
     pub pool: PgPool,
+    /// Where the list is read.
+    pub reads: Reads,
 }
 
 #[OpenApi]
@@ -81,10 +84,13 @@ impl AuditApi {
         let before = before.map(i64::from_be_bytes);
         let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
         // One more than the page holds, to know whether there is another page.
-        let found = within_seconds(&self.pool, async |conn| {
-            Ok(audit::list(conn, &filter, before, limit + 1).await?)
+        let filter = &filter;
+        let found = read_recent(&self.reads, move |mut conn| async move {
+            Ok(audit::list(&mut conn, filter, before, limit + 1).await?)
         });
-        Ok(Listed::Ok(Json(AuditPage::new(found.await?, limit, &filter))))
+        let (found, age) = found.await?;
+        let page = AuditPage::new(found, limit, filter);
+        Ok(Listed::Ok(Json(page), age.map(DataAge::seconds)))
     }
 
     /// Prove what the audit log says of a transaction
@@ -281,7 +287,12 @@ impl From<Proof> for ProofOut {
 enum Listed {
     /// The page.
     #[oai(status = 200)]
-    Ok(Json<AuditPage>),
+    Ok(
+        Json<AuditPage>,
+        /// The greatest age of what is shown, in seconds; absent when it is up to the moment.
+        #[oai(header = "Data-Age")]
+        Option<f64>,
+    ),
 }
 
 #[derive(ApiResponse)]

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::ApiTags;
 use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
+use crate::http::edge::reads::{DataAge, Reads, read_recent};
 use crate::http::wire::lists::{DEFAULT_LIMIT, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
@@ -21,6 +22,8 @@ use crate::operations::failures::{self, FailureView, Fingerprint, MAX_COUNTED};
 pub struct FailuresApi {
     /// The database of jobs.
     pub pool: PgPool,
+    /// Where the list is read.
+    pub reads: Reads,
 }
 
 #[OpenApi]
@@ -48,11 +51,14 @@ impl FailuresApi {
         caller.require(Right::Read)?;
         refuse_unknown_parameters(uri, &["limit"])?;
         let limit = u32::from(limit.0.unwrap_or(DEFAULT_LIMIT));
-        let found =
-            within_seconds(&self.pool, async |conn| Ok(failures::list(conn, limit).await?)).await?;
+        let found = read_recent(&self.reads, move |mut conn| async move {
+            Ok(failures::list(&mut conn, limit).await?)
+        });
+        let (found, age) = found.await?;
         let may_have_more = found.len() >= limit as usize;
         let failures = found.into_iter().map(FailureOut::from).collect();
-        Ok(Listed::Ok(Json(FailureList { failures, may_have_more, counted_up_to: MAX_COUNTED })))
+        let list = FailureList { failures, may_have_more, counted_up_to: MAX_COUNTED };
+        Ok(Listed::Ok(Json(list), age.map(DataAge::seconds)))
     }
 
     /// Get a failure
@@ -139,7 +145,12 @@ struct FailureList {
 enum Listed {
     /// The failures.
     #[oai(status = 200)]
-    Ok(Json<FailureList>),
+    Ok(
+        Json<FailureList>,
+        /// The greatest age of what is shown, in seconds; absent when it is up to the moment.
+        #[oai(header = "Data-Age")]
+        Option<f64>,
+    ),
 }
 
 #[derive(ApiResponse)]

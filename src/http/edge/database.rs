@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::timeout;
 
 use crate::http::wire::problem::{Code, Problem, is_about_the_data};
 use crate::payments::LedgerError;
@@ -20,13 +21,18 @@ pub async fn within_seconds<T>(
     pool: &PgPool,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Problem>,
 ) -> Result<T, Problem> {
-    let working = async {
+    within(async {
         let mut conn = pool.acquire().await?;
         work(&mut conn).await
-    };
-    tokio::time::timeout(WITHIN, working)
-        .await
-        .unwrap_or_else(|_| Err(Problem::new(Code::Unavailable)))
+    })
+    .await
+}
+
+/// Waits no longer than a client should.
+pub(super) async fn within<T>(
+    working: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    timeout(WITHIN, working).await.unwrap_or_else(|_| Err(Problem::new(Code::Unavailable)))
 }
 
 /// Does all of `work` in one database transaction, which is committed when it succeeds.

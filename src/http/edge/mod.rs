@@ -15,7 +15,8 @@
 //!   [`password_sign_ins`]: sessions begun with a password. [`signature`]: signatures of inbound
 //!   webhooks.
 //! - [`database`], [`shared_commit`]: transactions within a deadline, one per request or one for
-//!   all that arrive together. [`idempotency`]: claims of keys, and stored answers.
+//!   all that arrive together. [`reads`]: reads that may be a little behind. [`idempotency`]:
+//!   claims of keys, and stored answers.
 //!
 //! Guaranteed: nothing is answered before its commit (G1); each wait has a limit; a known caller is
 //! known at this moment, from the database.
@@ -34,6 +35,7 @@ pub mod pages_or_api;
 pub mod password_sign_ins;
 mod protocol_errors;
 pub mod rate_limits;
+pub mod reads;
 pub mod rejections;
 pub mod request_metrics;
 pub mod security_headers;

@@ -83,8 +83,8 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         return Ok(elsewhere);
     }
     let before = query.parsed("before", "must be the id of an order")?.map(OrderId);
-    let mut conn = visit.connect().await?;
-    let filter = filter(&mut conn, query).await?;
+    let filter = filter(&mut *visit.connect().await?, query).await?;
+    let mut conn = visit.connect_to_list().await?;
     let page = orders::list(&mut conn, &filter, before, SHOWN).await.map_err(Problem::from)?;
     Answer::page(&OrdersPage {
         frame: visit.frame("Orders"),

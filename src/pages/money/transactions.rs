@@ -69,8 +69,8 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         return Ok(elsewhere);
     }
     let before = query.parsed("before", "must be the number of a transaction")?;
-    let mut conn = visit.connect().await?;
-    let filter = filter(&mut conn, query).await?;
+    let filter = filter(&mut *visit.connect().await?, query).await?;
+    let mut conn = visit.connect_to_list().await?;
     let page = transactions::list(&mut conn, &filter, before.map(TransactionId), SHOWN).await;
     let page = page.map_err(Problem::from)?;
     Answer::page(&TransactionsPage {

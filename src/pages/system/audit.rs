@@ -89,8 +89,8 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
         return Ok(elsewhere);
     }
     let before = query.parsed("before", "must be the number of an entry")?;
-    let mut conn = visit.connect().await?;
-    let filter = filter(&mut conn, &visit).await?;
+    let filter = filter(&mut *visit.connect().await?, &visit).await?;
+    let mut conn = visit.connect_to_list().await?;
     let (found, next) = audit::browse(&mut conn, &filter, before, SHOWN).await?;
     Answer::page(&AuditPage {
         frame: visit.frame("Audit"),

@@ -78,7 +78,7 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let filter = filter(query)?;
     let before = before_of(query)?;
     let places = places(&visit).await?;
-    let mut conn = visit.connect().await?;
+    let mut conn = visit.connect_to_list().await?;
     let (found, next) = deliveries::browse(&mut conn, filter, before, SHOWN).await?;
     let row = |delivery: DeliveryView| {
         let place = places.get(&delivery.endpoint_id).cloned();

@@ -11,7 +11,7 @@ pub(super) mod pairs;
 pub(super) mod receiving;
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use poem::http::HeaderMap;
 use sqlx::Postgres;
@@ -23,6 +23,7 @@ use super::access::{Right, Visitor};
 use super::pulse::Pulse;
 use super::refusals::Refusal;
 use super::site::Site;
+use crate::http::edge::reads::DataAge;
 use crate::http::wire::problem::{Code, Problem};
 use crate::operations::{Actor, Identity};
 
@@ -42,6 +43,18 @@ pub(super) struct Visit {
     headers: HeaderMap,
     forms_token: String,
     pulse: Option<Arc<Pulse>>,
+    reading: Mutex<Reading>,
+}
+
+/// The places where the lists of a visit are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reading {
+    /// The primary alone.
+    Primary,
+    /// A standby, if one is of use.
+    Either,
+    /// It was a standby, with what was of this age at most.
+    Replica(DataAge),
 }
 
 impl Visit {
@@ -52,6 +65,38 @@ impl Visit {
     /// [`Code::Unavailable`].
     pub(super) async fn connect(&self) -> Result<PoolConnection<Postgres>, Refusal> {
         Ok(self.site.pool.acquire().await?)
+    }
+
+    /// A connection for a list, which may be a little behind: to a standby, if one is of use. The
+    /// frame says so then. After an action everybody looks for what it did, so that is not behind.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Unavailable`].
+    pub(super) async fn connect_to_list(&self) -> Result<PoolConnection<Postgres>, Refusal> {
+        if self.reading() != Reading::Primary
+            && let Some((conn, age)) = self.site.reads.replica().await
+        {
+            self.set_reading(Reading::Replica(age));
+            return Ok(conn);
+        }
+        self.connect().await
+    }
+
+    fn reading(&self) -> Reading {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_reading(&self, reading: Reading) {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+    }
+
+    /// The greatest age of what was read from a standby; none when nothing was.
+    fn age(&self) -> Option<DataAge> {
+        match self.reading() {
+            Reading::Replica(age) => Some(age),
+            Reading::Primary | Reading::Either => None,
+        }
     }
 
     /// A parameter of the path, as text.

@@ -1,7 +1,7 @@
 //! The steps around each handler: let the visitor in, read what is asked, answer within a limit of
 //! time, and make a page of a refusal.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use poem::http::{HeaderMap, StatusCode, header};
@@ -9,7 +9,7 @@ use poem::{Endpoint, IntoResponse as _, Request, Response};
 use tokio::time::timeout;
 
 use super::cookies::{self, Lifetime};
-use super::{Answer, Pairs, Visit};
+use super::{Answer, Pairs, Reading, Visit};
 use crate::http::wire::problem::{Code, Problem};
 use crate::pages::access::forms::Forms;
 use crate::pages::access::{Right, Visitor, sign_in};
@@ -71,14 +71,26 @@ where
             Ok(visit) => Arc::new(visit),
             Err(refusal) => return Ok(self.turn_away(&request, refusal)),
         };
-        let answering = timeout(WITHIN, (self.handler)(Arc::clone(&visit)));
-        let late = |_| Err(Problem::new(Code::Unavailable).into());
-        let answer = answering.await.unwrap_or_else(late);
+        let mut answer = self.answer(&visit).await;
+        if answer.is_err() && visit.age().is_some() {
+            // A standby may give up a read that is in the way of what it replays.
+            visit.set_reading(Reading::Primary);
+            answer = self.answer(&visit).await;
+        }
         Ok(respond(&visit, &forms, answer))
     }
 }
 
 impl<H> Receiver<H> {
+    async fn answer<A>(&self, visit: &Arc<Visit>) -> Result<Answer, Refusal>
+    where
+        H: Fn(Arc<Visit>) -> A,
+        A: Future<Output = Result<Answer, Refusal>>,
+    {
+        let late = |_| Err(Problem::new(Code::Unavailable).into());
+        timeout(WITHIN, (self.handler)(Arc::clone(visit))).await.unwrap_or_else(late)
+    }
+
     async fn receive(&self, request: &mut Request, forms: &Forms) -> Result<Visit, Refusal> {
         let visitor = Visitor::admit(&self.site, request).await?;
         let query = Pairs::parse(request.uri().query().unwrap_or_default())?;
@@ -96,6 +108,10 @@ impl<H> Receiver<H> {
             None => String::new(),
         };
         let path = request.uri().path();
+        let reading = match self.is_action || notice(request.headers()).is_some() {
+            true => Reading::Primary,
+            false => Reading::Either,
+        };
         Ok(Visit {
             site: Arc::clone(&self.site),
             visitor,
@@ -107,6 +123,7 @@ impl<H> Receiver<H> {
             headers: request.headers().clone(),
             forms_token: forms.token(),
             pulse,
+            reading: Mutex::new(reading),
         })
     }
 
@@ -194,6 +211,7 @@ impl Visit {
             visitor: Some((self.name.clone(), self.visitor.clone())),
             notice: notice(&self.headers),
             pulse: self.pulse.clone(),
+            age: self.age(),
             ..Frame::bare("", &self.headers, self.forms_token.clone())
         }
     }

@@ -51,7 +51,7 @@ struct FailuresPage {
 /// The list.
 pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal> {
     visit.query.only(&[])?;
-    let found = failures::list(&mut *visit.connect().await?, SHOWN).await?;
+    let found = failures::list(&mut *visit.connect_to_list().await?, SHOWN).await?;
     Answer::page(&FailuresPage {
         frame: visit.frame("Failures"),
         rows: found.into_iter().map(FailureRow::from).collect(),

@@ -100,8 +100,8 @@ pub(in crate::pages) async fn list(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let is_filtered = !selection.is_everything();
     let actions = bulk::choices(&selection, query);
 
-    let mut conn = visit.connect().await?;
-    let filter = selection.into_filter(&mut conn).await?;
+    let filter = selection.into_filter(&mut *visit.connect().await?).await?;
+    let mut conn = visit.connect_to_list().await?;
     let page = reading::list(&mut conn, &filter, before, SHOWN).await?;
     let names = known_names(&mut conn).await?;
 

@@ -62,6 +62,11 @@ async fn commits_that_are_given_up_leave_connections_for_others() {
     let server = serve(&url, None).await;
     assert_eq!(post(server.address, &webhook("before")).await.0, 202);
     set(&pool, "set synchronous_standby_names = 'nobody'").await;
+    // The server takes it up a moment later.
+    eventually_async("commits wait for a standby", async || {
+        post(server.address, &webhook("while it is taken up")).await.0 != 202
+    })
+    .await;
 
     let began = Instant::now();
     let mut posting = JoinSet::new();

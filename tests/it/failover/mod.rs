@@ -6,5 +6,6 @@ mod half_open;
 mod in_doubt;
 mod leftovers;
 mod listening;
+mod replica_reads;
 mod standby;
 mod switchover;

@@ -12,7 +12,7 @@ use surety::http::edge::audience::Audience;
 use surety::http::edge::rate_limits::Limit;
 use surety::metrics::Metrics;
 use surety::operations::endpoints::{EndpointSecrets, Safeguards};
-use surety::serve::{self, ApiArgs, Entry, OpenSources, ServeSettings, ServeSummary};
+use surety::serve::{self, ApiArgs, Entry, OpenSources, Reads, ServeSettings, ServeSummary};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -91,7 +91,7 @@ impl TestApi {
         let db = TestDb::new().await;
         let secrets = EndpointSecrets::new(Some(keys.parse().unwrap()));
         let settings = (Audience::ThisMachine, Entry::SignIn, secrets);
-        let mut this = Self::start_as(settings, db.pool.clone(), |_| {}).await;
+        let mut this = Self::start_as(settings, Reads::of_primary(db.pool.clone()), |_| {}).await;
         this.db = Some(db);
         this
     }
@@ -105,7 +105,7 @@ impl TestApi {
     pub(crate) async fn start_with_open_pages() -> Self {
         let db = TestDb::new().await;
         let settings = (Audience::ThisMachine, Entry::Open, EndpointSecrets::default());
-        let mut this = Self::start_as(settings, db.pool.clone(), |_| {}).await;
+        let mut this = Self::start_as(settings, Reads::of_primary(db.pool.clone()), |_| {}).await;
         this.db = Some(db);
         this
     }
@@ -115,7 +115,13 @@ impl TestApi {
         let options = PgPoolOptions::new().acquire_timeout(Duration::from_millis(500));
         let pool = options.connect_lazy(url).unwrap();
         let settings = (Audience::ThisMachine, Entry::Open, EndpointSecrets::default());
-        Self::start_as(settings, pool, |_| {}).await
+        Self::start_as(settings, Reads::of_primary(pool), |_| {}).await
+    }
+
+    /// An API that reads where it is told, with pages that ask for no sign-in.
+    pub(crate) async fn start_reading(reads: Reads) -> Self {
+        let settings = (Audience::ThisMachine, Entry::Open, EndpointSecrets::default());
+        Self::start_as(settings, reads, |_| {}).await
     }
 
     async fn start_for(
@@ -124,12 +130,12 @@ impl TestApi {
         change: impl FnOnce(&mut ApiArgs),
     ) -> Self {
         let settings = (unsigned, Entry::SignIn, EndpointSecrets::default());
-        Self::start_as(settings, pool, change).await
+        Self::start_as(settings, Reads::of_primary(pool), change).await
     }
 
     async fn start_as(
         (unsigned, entry, secrets): (Audience, Entry, EndpointSecrets),
-        pool: PgPool,
+        reads: Reads,
         change: impl FnOnce(&mut ApiArgs),
     ) -> Self {
         let mut api = ApiArgs::default();
@@ -141,9 +147,11 @@ impl TestApi {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         api.sample_interval = Duration::from_millis(200);
+        let pool = reads.primary().clone();
         let settings = ServeSettings {
             listener,
             pool: pool.clone(),
+            reads,
             sources: OpenSources::read(&api).unwrap(),
             api,
             unsigned,

@@ -28,6 +28,7 @@ use self::refusals::{ChangeJob, EditJob, EnqueueJob, GetJob, ListJobs};
 use super::ApiTags;
 use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
+use crate::http::edge::reads::{DataAge, Reads, read_recent};
 use crate::http::wire::id::Id;
 use crate::http::wire::if_match::{IfMatch, etag};
 use crate::http::wire::json_body::JsonBody;
@@ -49,6 +50,8 @@ pub(super) use self::bodies::BecauseIn as Because;
 pub struct JobsApi {
     /// The database of jobs.
     pub pool: PgPool,
+    /// Where the list is read.
+    pub reads: Reads,
     /// Wakes the workers when a job is due.
     pub notifier: Notifier,
 }
@@ -70,12 +73,16 @@ impl JobsApi {
         let list = format!("list_jobs 1 {:?}", query.selection);
         let before = query.cursor.map(|text| read_cursor::<8>(&text, &list)).transpose()?;
         let before = before.map(|key| JobId(i64::from_be_bytes(key)));
-        let page = within_seconds(&self.pool, async |conn| {
-            let filter = query.selection.into_filter(conn).await?;
-            let page = reading::list(conn, &filter, before, query.limit.into()).await;
+        // By the clock of the primary.
+        let filter =
+            within_seconds(&self.pool, async |conn| Ok(query.selection.into_filter(conn).await?));
+        let filter = &filter.await?;
+        let page = read_recent(&self.reads, move |mut conn| async move {
+            let page = reading::list(&mut conn, filter, before, query.limit.into()).await;
             page.map_err(about_a_filter)
         });
-        Ok(Listed::Ok(Json(JobPageOut::new(page.await?, &list))))
+        let (page, age) = page.await?;
+        Ok(Listed::Ok(Json(JobPageOut::new(page, &list)), age.map(DataAge::seconds)))
     }
 
     /// Get one job
@@ -291,7 +298,12 @@ impl JobsApi {
 enum Listed {
     /// The page.
     #[oai(status = 200)]
-    Ok(Json<JobPageOut>),
+    Ok(
+        Json<JobPageOut>,
+        /// The greatest age of what is shown, in seconds; absent when it is up to the moment.
+        #[oai(header = "Data-Age")]
+        Option<f64>,
+    ),
 }
 
 #[derive(ApiResponse)]

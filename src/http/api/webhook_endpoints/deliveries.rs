@@ -15,6 +15,7 @@ use super::{changed_by, seen_by};
 use crate::http::api::ApiTags;
 use crate::http::edge::caller::Caller;
 use crate::http::edge::database::within_seconds;
+use crate::http::edge::reads::{DataAge, Reads, read_recent};
 use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
@@ -31,6 +32,8 @@ use crate::queue::{JobId, Notifier};
 pub struct DeliveriesApi {
     /// The database of deliveries.
     pub pool: PgPool,
+    /// Where the list is read.
+    pub reads: Reads,
     /// Wakes the workers when something is to be sent.
     pub notifier: Notifier,
 }
@@ -67,13 +70,15 @@ impl DeliveriesApi {
         let before = cursor.0.map(|text| read_cursor::<8>(&text, &list)).transpose()?;
         let before = before.map(i64::from_be_bytes);
         let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
-        let found = within_seconds(&self.pool, async |conn| {
-            Ok(deliveries::list(conn, scope, id, state, before, limit + 1).await?)
+        let found = read_recent(&self.reads, move |mut conn| async move {
+            Ok(deliveries::list(&mut conn, scope, id, state, before, limit + 1).await?)
         });
-        let (found, last) = lists::page(found.await?, limit);
+        let (found, age) = found.await?;
+        let (found, last) = lists::page(found, limit);
         let next_cursor = last.map(|it| lists::cursor_after(it.position.to_be_bytes(), &list));
         let deliveries = found.into_iter().map(DeliveryOut::from).collect();
-        Ok(Listed::Ok(Json(DeliveryPage { deliveries, next_cursor })))
+        let page = DeliveryPage { deliveries, next_cursor };
+        Ok(Listed::Ok(Json(page), age.map(DataAge::seconds)))
     }
 
     /// Get a delivery
@@ -272,7 +277,12 @@ impl From<DeliveryError> for Problem {
 enum Listed {
     /// The page.
     #[oai(status = 200)]
-    Ok(Json<DeliveryPage>),
+    Ok(
+        Json<DeliveryPage>,
+        /// The greatest age of what is shown, in seconds; absent when it is up to the moment.
+        #[oai(header = "Data-Age")]
+        Option<f64>,
+    ),
 }
 
 #[derive(ApiResponse)]
