@@ -147,6 +147,22 @@ pub(crate) enum ContextError {
     },
 }
 
+impl ContextError {
+    /// The path at which a file would be looked for, if that is all that is amiss: nothing names a
+    /// file, and there is none.
+    pub(crate) fn nobody_made_one(&self) -> Option<&str> {
+        let is_named = std::env::var_os(FILE_VARIABLE).is_some_and(|value| !value.is_empty());
+        match self {
+            Self::Unreadable { file, source }
+                if source.kind() == io::ErrorKind::NotFound && !is_named =>
+            {
+                Some(file)
+            }
+            _ => None,
+        }
+    }
+}
+
 fn names(known: &[String]) -> String {
     match known {
         [] => "it has none".to_owned(),

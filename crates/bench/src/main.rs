@@ -10,6 +10,7 @@
 //! - `tell`: how fast webhooks are delivered, and what that costs the settling.
 //! - `growth`: all of the product on one database that grows; `reads` are what people look at.
 //! - `cost`: what each piece of work takes of processors, log and network.
+//! - `nodes`: several processes of each kind on one database.
 //!
 //! What they share, from the outside in:
 //!
@@ -66,6 +67,7 @@ mod latency;
 mod measurement;
 mod money;
 mod network;
+mod nodes;
 mod pgbench;
 mod reads;
 mod report;
@@ -93,6 +95,7 @@ Examples:
   surety-bench tell --endpoints 3
   surety-bench growth --to 0,100000,1000000 --finished 10000000
   surety-bench cost --round-trips 0s,200us,1ms,5ms
+  surety-bench nodes --nodes 1x1,4x4,4x16
   DATABASE_URL=postgres://… surety-bench ingest --rounds 5
                                           on your server, in databases of its own
 
@@ -173,6 +176,8 @@ enum Form {
     Growth(growth::Args),
     /// The cost of each kind of work: processors, log, network.
     Cost(cost::Args),
+    /// Several `app serve` and `app work` on one database: rates, fairness, sessions, waits.
+    Nodes(nodes::Args),
 }
 
 impl Form {
@@ -182,16 +187,21 @@ impl Form {
             Self::Drain(drain) => drain.check(has_private_server),
             Self::Steady(steady) => steady.check(has_private_server),
             Self::Latency(latency) => latency.check(has_private_server),
-            Self::Ingest(_) | Self::Money(_) | Self::Enqueue(_) | Self::Tell(_) | Self::Cost(_) => {
-                Ok(())
-            }
+            Self::Ingest(_)
+            | Self::Money(_)
+            | Self::Enqueue(_)
+            | Self::Tell(_)
+            | Self::Cost(_)
+            | Self::Nodes(_) => Ok(()),
             Self::Growth(growth) => growth.check(),
         }
     }
 
     fn counting(&self) -> Counting {
         match self {
-            Self::Ingest(_) | Self::Money(_) | Self::Growth(_) => Counting::AsShipped,
+            Self::Ingest(_) | Self::Money(_) | Self::Growth(_) | Self::Nodes(_) => {
+                Counting::AsShipped
+            }
             Self::Enqueue(_)
             | Self::Drain(_)
             | Self::Steady(_)
@@ -267,6 +277,7 @@ async fn measure(form: &Form, args: &Args, server: &Server) -> anyhow::Result<()
         Form::Tell(tell) => tell::run(tell, server, rounds).await?,
         Form::Growth(growth) => growth::run(growth, server, rounds).await?,
         Form::Cost(cost) => cost::run(cost, server, rounds).await?,
+        Form::Nodes(nodes) => nodes::run(nodes, server, rounds).await?,
     };
     if args.json {
         let all = serde_json::json!({

@@ -243,7 +243,7 @@ pub(crate) async fn listen(
 
 /// Waits until this finds nothing. Looks for one row only: to count them all would take from what
 /// is measured.
-pub(crate) async fn until_none(pool: &PgPool, rows: &'static str) -> anyhow::Result<()> {
+pub(crate) async fn until_none(pool: &PgPool, rows: &str) -> anyhow::Result<()> {
     let question = format!("select exists ({rows})");
     loop {
         let is_any: bool =

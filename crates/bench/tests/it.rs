@@ -258,6 +258,27 @@ async fn a_crash_of_postgresql_loses_nothing() {
 }
 
 #[tokio::test]
+async fn nodes_share_the_work() {
+    let (settings, results) =
+        bench(&["nodes", "--nodes", "1x1,2x3", "-n", "120", "--connections", "4"]).await;
+
+    assert_eq!(settings["webhooks"], 120);
+    let [alone, several] = results.as_slice() else { panic!("{results:?}") };
+    assert_eq!((&several["serves"], &several["workers"]), (&2.into(), &3.into()));
+    for result in [alone, several] {
+        let settled = number(&result["settled_per_second"]["median"]);
+        assert!(settled > 0.0 && settled <= number(&result["answered_per_second"]["median"]));
+        assert!(number(&result["app_cpu_us"]["median"]) > 0.0, "{result}");
+    }
+    for share in ["least_share", "greatest_share"] {
+        assert_eq!(number(&alone[share]["median"]), 1.0, "{alone}");
+    }
+    assert!(number(&several["least_share"]["median"]) <= 1.0, "{several}");
+    let sessions = |result: &Value| number(&result["most_sessions"]["median"]);
+    assert!(sessions(several) > sessions(alone), "{results:?}");
+}
+
+#[tokio::test]
 async fn growth_looks_at_everything_at_each_step() {
     let args = ["growth", "--to", "0,600", "-n", "300", "--secs", "1", "--looks", "1"];
     let (_, results) = bench(&[&args[..], &["--finished", "100"]].concat()).await;

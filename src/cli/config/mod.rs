@@ -128,7 +128,11 @@ fn list_contexts(context: Wanted<'_>, output: Output) -> anyhow::Result<ExitCode
         Wanted::Named(name) => Some(name.to_owned()),
         Wanted::None | Wanted::OfEnvironment => contexts::named_by_environment(),
     };
-    let (_, contexts) = contexts::read().map_err(EnvironmentError::from)?;
+    let contexts = contexts::read().map(|(_, contexts)| contexts).or_else(|error| {
+        let Some(file) = error.nobody_made_one() else { return Err(EnvironmentError::from(error)) };
+        eprintln!("there are no contexts: {file} is not there (docs/configuration.md)");
+        Ok(Vec::new())
+    })?;
     let listed: Vec<_> = contexts
         .iter()
         .map(|context| ListedContext {

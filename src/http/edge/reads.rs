@@ -60,6 +60,8 @@ impl Reads {
 ///
 /// As [`within_seconds`]. What the standby fails with is asked of the primary: it may give up a
 /// read that is in the way of what it replays.
+///
+/// [`within_seconds`]: super::database::within_seconds
 pub async fn read_recent<T, F: Future<Output = Result<T, Problem>>>(
     reads: &Reads,
     work: impl Fn(PoolConnection<Postgres>) -> F,

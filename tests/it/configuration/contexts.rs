@@ -173,3 +173,17 @@ async fn contexts_are_listed_without_their_passwords() {
     let listed: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(listed[0]["production"], true, "{said}");
 }
+
+#[tokio::test]
+async fn without_a_file_there_are_no_contexts_unless_one_is_named() {
+    let home = scratch_dir();
+    let list = || App::command(["config", "contexts", "-o", "json"]).env("HOME", &*home);
+    let (status, said) = list().run().await;
+    assert!(status.success(), "{said}");
+    assert!(said.contains("[]") && said.contains("surety/contexts.toml is not there"), "{said}");
+
+    let missing = home.join("missing.toml");
+    let (status, said) = list().env("APP_CONTEXTS", &missing).run().await;
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(said.contains("missing.toml cannot be read"), "{said}");
+}
