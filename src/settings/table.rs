@@ -252,7 +252,7 @@ pub(crate) const GROUPS: [Group; 13] = [
             flag("APP_WORKER_QUEUES").note("Separated by commas."),
             flag("APP_WORKER_VERSION").note("[default: that of the program]"),
             flag("APP_RETENTION_COMPLETED_DAYS"),
-            flag("APP_RETENTION_DISCARDED_DAYS").note("Longer while nobody has decided over it."),
+            flag("APP_RETENTION_DISCARDED_DAYS").note("A job is kept until it was decided over."),
             flag("APP_RETENTION_DELIVERIES_DAYS").note("At least 7."),
             flag("APP_RETENTION_MAILS_DAYS").note("At least 7."),
             flag("APP_RETENTION_OPERATIONS_DAYS").note("At least 7."),

@@ -40,7 +40,7 @@ mod migrate;
 mod money_api;
 mod openapi;
 mod orders;
-mod pages;
+pub(crate) mod pages;
 mod providers;
 
 mod queues_cli;

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::support::load::{Load, post, serve, webhook};
-use crate::support::load::{assert_verified, count, wait_until_settled};
+use crate::support::load::{assert_verified, count, listeners};
+use crate::support::load::{wait_until_listening, wait_until_settled};
 use crate::support::{App, Binary as _, PgBouncer, PgBouncerSettings, Signal, TestDb};
 
 const SETTINGS: PgBouncerSettings = PgBouncerSettings { servers: Some(4), ignored_parameters: "" };
@@ -48,9 +49,7 @@ async fn webhooks_are_settled_by_workers_that_poll() {
     for worker in &mut workers {
         worker.wait_for_line("new jobs are found by polling").await;
     }
-    let listening = "select count(*) from pg_stat_activity
-                     where datname = current_database() and query ilike 'listen%'";
-    assert_eq!(count(&db.pool, listening).await, 0);
+    assert_eq!(listeners(&db.pool).await, 0);
     let [first, second] = &mut workers;
     for app in [&mut server.app, first, second] {
         app.signal(Signal::Terminate);
@@ -71,12 +70,7 @@ async fn with_a_direct_url_workers_are_notified_past_the_pooler() {
         .env("APP_DATABASE_DIRECT_URL", &db.url)
         .spawn();
     worker.wait_for_line("working").await;
-    let listening = "select count(*) from pg_stat_activity
-                     where datname = current_database() and query ilike 'listen%'";
-    crate::support::eventually_async("the worker listens", async || {
-        count(&db.pool, listening).await == 1
-    })
-    .await;
+    wait_until_listening(&db.pool).await;
 
     for n in 1..=5 {
         let began = Instant::now();

@@ -45,7 +45,8 @@ pub(crate) struct Args {
     /// Numbers of `app serve` and of `app work`, such as 1x1,4x4.
     #[arg(long, value_name = "NxN,…", value_delimiter = ',', default_value = "1x1,4x4,4x16")]
     nodes: Vec<Nodes>,
-    /// Connections that send, over all `app serve`, each with one request at a time.
+    /// Connections that send, each with one request at a time: an even part to each `app serve`,
+    /// and one at least.
     #[arg(long, value_name = "N", default_value_t = 64,
           value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
@@ -84,8 +85,8 @@ struct Round {
     answered: f64,
     /// Webhooks sent and settled, per second, from the first request to the last settlement.
     settled: f64,
-    /// Settlements of the worker that did the fewest and of the one that did the most, as parts of
-    /// an even share.
+    /// Completed attempts of the worker that had the fewest and of the one that had the most, as
+    /// parts of an even share.
     shares: (f64, f64),
     app_cpu_us: f64,
     sessions: Sessions,
@@ -194,7 +195,7 @@ fn some_unseen(workers: u16) -> String {
 /// Sends an even part to each `app serve`.
 async fn send(args: &Args, serves: &[Serve]) -> anyhow::Result<()> {
     let nodes = serves.len() as u64;
-    let connections = usize::from(args.connections).div_ceil(serves.len());
+    let connections = (usize::from(args.connections) / serves.len()).max(1);
     let sending = serves.iter().zip(0..).map(async |(serve, number)| {
         let target = Target::parse(&format!("http://{}", serve.address), REQUEST_TIMEOUT)?;
         let load = Load { target, connections, rate: None, retries: 0, signer: None };

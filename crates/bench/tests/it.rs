@@ -273,7 +273,8 @@ async fn nodes_share_the_work() {
     for share in ["least_share", "greatest_share"] {
         assert_eq!(number(&alone[share]["median"]), 1.0, "{alone}");
     }
-    assert!(number(&several["least_share"]["median"]) <= 1.0, "{several}");
+    // Nobody did it all.
+    assert!(number(&several["greatest_share"]["median"]) < 3.0, "{several}");
     let sessions = |result: &Value| number(&result["most_sessions"]["median"]);
     assert!(sessions(several) > sessions(alone), "{results:?}");
 }

@@ -1,317 +1,394 @@
-//! Reads by a hot standby, and how far behind they may be.
+//! Reads by hot standbys, and how far behind they may be.
 //!
-//! The age of what a standby shows is measured, and not taken from its word: every now and then the
-//! primary is asked how far its log goes, and whatever the standby has replayed of it is at most as
-//! old as that question. So neither clocks that differ nor a quiet primary make it seem older or
-//! younger, and a standby that has lost its primary grows older by itself.
+//! The age of what a standby shows is measured, and not taken from its word: twice a second the
+//! primary is asked how far its log goes, and whoever has replayed that much shows nothing older
+//! than the question. So neither clocks that differ nor a quiet primary make a standby seem older or
+//! younger than it is, and one that has lost its primary grows older by itself.
 //!
-//! Whoever is no standby of this primary gives no connection: another server, one that was
-//! promoted, or a database that is not there.
+//! Each connection is asked before it is handed out, so that it does not matter which of several
+//! standbys an address leads to. No connection is given of whoever is no standby of this primary:
+//! another server or another database of it, one that was promoted, one that follows a primary of
+//! before a failover.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::connect::{ConnectError, connect, connect_options, server_name};
 
-/// The time between two looks at both servers.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// The longest that one server may take to answer a look.
+/// The time between two questions to the primary.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// The longest that the primary may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// The longest that a reader waits for a connection, before it asks the primary.
+/// The longest that it may take to reach a standby for the first time.
+const REACH_WITHIN: Duration = Duration::from_secs(10);
+/// The longest that a reader waits for a connection to a standby, before it asks the primary.
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
+/// The time for which nobody tries a standby again that was of no use.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The size of a page of the log, unless a server was built with another, and of its headers: of
+/// most pages, and of the first page of a file.
+const PAGE: i64 = 8192;
+const HEADER: i64 = 24;
+const FILE_HEADER: i64 = 40;
 
-/// A standby of a primary, for reads. Its clones share it.
+/// The standbys of a primary, for reads. Its clones share them.
 #[derive(Clone, Debug)]
 pub struct Replica {
     shared: Arc<Shared>,
-    _follower: Arc<Follower>,
+    _asker: Arc<Asker>,
 }
 
-/// A connection to a standby, and how old at most is what it shows.
+/// A connection to a standby.
 #[derive(Debug)]
 pub struct ReplicaConnection {
     /// The connection.
     pub conn: PoolConnection<Postgres>,
-    /// The greatest age of what it shows when it was handed out.
-    pub age: Duration,
+    /// What it shows is the state of this moment, or of a later one.
+    pub as_of: Instant,
 }
 
 #[derive(Debug)]
 struct Shared {
     server: String,
     max_age: Duration,
-    /// None until the standby was reached for the first time.
+    /// None until a standby was reached for the first time.
     pool: OnceLock<PgPool>,
-    /// The moment of which, or of a later one, the standby shows the state.
-    fresh_as_of: Mutex<Option<Instant>>,
+    state: Mutex<State>,
 }
 
-/// The task that looks; it ends with this.
-#[derive(Debug)]
-struct Follower(AbortHandle);
+#[derive(Debug, Default)]
+struct State {
+    /// The answers of the primary, none of them older than the greatest age.
+    answers: VecDeque<Answer>,
+    /// The moment of the first question since the primary was last silent for so long.
+    asked_since: Option<Instant>,
+    /// Nobody is to try a standby before this moment.
+    paused_until: Option<Instant>,
+    /// The reason that was last told, or that all is well.
+    told: Option<Result<(), String>>,
+}
 
-impl Drop for Follower {
+/// The task that asks the primary; it ends with this.
+#[derive(Debug)]
+struct Asker(AbortHandle);
+
+impl Drop for Asker {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
+/// A database, and the history that its log belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Log {
+    system: i64,
+    database: i64,
+    timeline: i64,
+}
+
+/// An answer of the primary.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    log: Log,
+    end: i64,
+    moment: Instant,
+}
+
 /// The reasons for which a standby is of no use.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
-    #[error(transparent)]
-    Unreachable(#[from] ConnectError),
-    #[error("it does not answer as it should")]
-    Refused(#[source] sqlx::Error),
-    #[error("it did not answer within {} s", ANSWER_WITHIN.as_secs())]
+    #[error("it was not reached yet")]
+    NotReached,
+    #[error("it gives no connection within {} ms, or does not answer", CONNECT_WITHIN.as_millis())]
     Silent,
+    #[error("it does not answer as it should: {0}")]
+    Refused(sqlx::Error),
     #[error("it is a server of its own, and no standby")]
     NoStandby,
-    #[error("it follows another server than the one that is written to")]
+    #[error("it does not follow the database that is written to")]
     OfAnother,
-    #[error("it is further behind than {}", humantime(*.0))]
+    #[error("it is further behind than {} s", .0.as_secs_f64())]
     TooOld(Duration),
-    #[error("the primary cannot say how far it is")]
-    NoPrimary,
+    #[error("the primary has not said for {} s how far it is", .0.as_secs_f64())]
+    NoPrimary(Duration),
+    #[error("a read failed there: {0}")]
+    Failed(String),
 }
 
 impl Replica {
-    /// Follows the standby at `url` with a pool of at most `max_connections`. It need not be there
-    /// yet, and gives no connection until it is, and while it is more than `max_age` behind.
+    /// Reads by the standbys at `url`, by a pool of at most `max_connections`. They need not be
+    /// there yet. None gives a connection while it is more than `max_age` behind.
     ///
     /// # Errors
     ///
     /// [`ConnectError::Url`].
     pub fn follow(
-        primary: PgPool,
+        primary: &PgPool,
         url: &str,
         max_connections: u32,
         application_name: &'static str,
         max_age: Duration,
     ) -> Result<Self, ConnectError> {
         let server = server_name(&connect_options(url, application_name)?);
-        let shared = Arc::new(Shared {
-            server,
-            max_age,
-            pool: OnceLock::new(),
-            fresh_as_of: Mutex::new(None),
+        let (pool, state) = (OnceLock::new(), Mutex::default());
+        let shared = Arc::new(Shared { server, max_age, pool, state });
+        let asking = Arc::clone(&shared);
+        // Readers of a busy process must not keep the question from being asked.
+        let options = PgPoolOptions::new().max_connections(1).min_connections(0);
+        let primary = options.connect_lazy_with(primary.connect_options().as_ref().clone());
+        let url = url.to_owned();
+        let asker = tokio::spawn(async move {
+            loop {
+                asking.ask(&primary).await;
+                asking.reach(&url, max_connections, application_name).await;
+                sleep(ASK_EVERY).await;
+            }
         });
-        let following = Following {
-            shared: Arc::clone(&shared),
-            primary,
-            url: url.to_owned(),
-            max_connections,
-            application_name,
-            asked: VecDeque::new(),
-        };
-        let follower = tokio::spawn(following.run());
-        Ok(Self { shared, _follower: Arc::new(Follower(follower.abort_handle())) })
+        Ok(Self { shared, _asker: Arc::new(Asker(asker.abort_handle())) })
     }
 
-    /// A connection, if what it shows is young enough and there is one at once.
+    /// A connection, if there is one at once and what it shows is young enough.
     pub async fn connection(&self) -> Option<ReplicaConnection> {
-        self.age()?;
-        let pool = self.shared.pool.get()?;
-        let conn = timeout(CONNECT_WITHIN, pool.acquire()).await.ok()?.ok()?;
-        Some(ReplicaConnection { conn, age: self.age()? })
+        let shared = &self.shared;
+        if shared.state().paused_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let connecting = timeout(CONNECT_WITHIN, shared.connect());
+        match connecting.await.unwrap_or(Err(Unusable::Silent)) {
+            Ok(Some(connected)) => {
+                shared.tell(Ok(()));
+                Some(connected)
+            }
+            Ok(None) => None,
+            Err(why) => {
+                shared.pause(&why);
+                None
+            }
+        }
     }
 
-    /// The greatest age of what the standby shows; none while it is of no use.
-    pub fn age(&self) -> Option<Duration> {
-        self.shared.age().filter(|age| *age <= self.shared.max_age)
+    /// Keeps readers away for a moment, as a read failed for this reason.
+    pub fn distrust(&self, reason: String) {
+        self.shared.pause(&Unusable::Failed(reason));
+    }
+
+    /// The greatest age that what a connection shows has when it is handed out.
+    pub fn max_age(&self) -> Duration {
+        self.shared.max_age
     }
 }
 
 impl Shared {
-    fn age(&self) -> Option<Duration> {
-        let moment = *self.fresh_as_of.lock().unwrap_or_else(PoisonError::into_inner);
-        moment.map(|moment| moment.elapsed())
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, moment: Option<Instant>) {
-        *self.fresh_as_of.lock().unwrap_or_else(PoisonError::into_inner) = moment;
-    }
-}
-
-/// The task that looks, with what it knows.
-struct Following {
-    shared: Arc<Shared>,
-    primary: PgPool,
-    url: String,
-    max_connections: u32,
-    application_name: &'static str,
-    /// The answers of the primary that the standby has yet to replay.
-    asked: VecDeque<Asked>,
-}
-
-impl Following {
-    async fn run(mut self) {
-        let mut told = None;
-        loop {
-            let found = self.look().await;
-            let said = found.as_ref().err().map(ToString::to_string);
-            if told.as_ref() != Some(&said) {
-                let server = &self.shared.server;
-                match &found {
-                    Ok(()) => tracing::info!(server, "lists, pages and reports read the replica"),
-                    Err(why) => tracing::warn!(
-                        server,
-                        error = why as &(dyn std::error::Error + 'static),
-                        "lists, pages and reports read the primary, as the replica is of no use",
-                    ),
-                }
-                told = Some(said);
-            }
-            sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// Asks both servers. Without an answer of the primary what is known grows older by itself.
-    async fn look(&mut self) -> Result<(), Unusable> {
-        let max_age = self.shared.max_age;
+    async fn ask(&self, primary: &PgPool) {
         let moment = Instant::now();
-        if let Ok((system, end)) = within(end_of_log(&self.primary)).await {
-            self.asked.push_back(Asked { system, end, moment });
+        let answer = timeout(ANSWER_WITHIN, end_of_log(primary)).await;
+        let mut state = self.state();
+        while state.answers.front().is_some_and(|it| it.moment.elapsed() > self.max_age) {
+            state.answers.pop_front();
         }
-        while self.asked.front().is_some_and(|it| it.moment.elapsed() > max_age) {
-            self.asked.pop_front();
+        if state.answers.is_empty() {
+            state.asked_since = None;
         }
-        match self.ask_replica().await {
-            Ok(Some(moment)) => self.shared.set(Some(moment)),
-            Ok(None) => {}
-            Err(why) => {
-                self.shared.set(None);
-                return Err(why);
-            }
-        }
-        match self.shared.age().is_some_and(|age| age <= max_age) {
-            true => Ok(()),
-            false if self.asked.is_empty() => Err(Unusable::NoPrimary),
-            false => Err(Unusable::TooOld(max_age)),
+        if let Ok(Ok((log, end))) = answer {
+            state.asked_since.get_or_insert(moment);
+            state.answers.push_back(Answer { log, end, moment });
         }
     }
 
-    async fn ask_replica(&mut self) -> Result<Option<Instant>, Unusable> {
-        let pool = match self.shared.pool.get() {
-            Some(pool) => pool,
-            None => {
-                let pool = connect(&self.url, self.max_connections, self.application_name).await?;
-                self.shared.pool.get_or_init(|| pool)
-            }
+    /// Opens the pool, once a standby is there.
+    async fn reach(&self, url: &str, max_connections: u32, application_name: &str) {
+        if self.pool.get().is_some() || self.is_paused() {
+            return;
+        }
+        let reaching = timeout(REACH_WITHIN, connect(url, max_connections, application_name));
+        match reaching.await {
+            Ok(Ok(pool)) => drop(self.pool.set(pool)),
+            Ok(Err(_)) | Err(_) => self.pause(&Unusable::NotReached),
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.state().paused_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// A connection and its moment; none when that is not known yet.
+    async fn connect(&self) -> Result<Option<ReplicaConnection>, Unusable> {
+        let Some(pool) = self.pool.get() else { return Ok(None) };
+        let mut conn = pool.acquire().await.map_err(Unusable::Refused)?;
+        let (log, replayed) = replayed(&mut conn).await.map_err(Unusable::Refused)?;
+        let as_of = self.state().as_of(log, replayed, self.max_age)?;
+        Ok(as_of.map(|as_of| ReplicaConnection { conn, as_of }))
+    }
+
+    fn pause(&self, why: &Unusable) {
+        self.state().paused_until = Some(Instant::now() + PAUSE);
+        self.tell(Err(why.to_string()));
+    }
+
+    /// Says it once.
+    fn tell(&self, found: Result<(), String>) {
+        let mut state = self.state();
+        if state.told.as_ref() == Some(&found) {
+            return;
+        }
+        let server = &self.server;
+        match &found {
+            Ok(()) => tracing::info!(server, "lists, pages and reports read the replica"),
+            Err(why) => tracing::warn!(
+                server,
+                "lists, pages and reports read the primary, as the replica is of no use: {why}"
+            ),
+        }
+        state.told = Some(found);
+    }
+}
+
+impl State {
+    /// The last moment by which the log ended before what was replayed; none when it was asked too
+    /// late to know.
+    fn as_of(
+        &self,
+        log: Log,
+        replayed: Option<i64>,
+        max_age: Duration,
+    ) -> Result<Option<Instant>, Unusable> {
+        let replayed = replayed.ok_or(Unusable::NoStandby)?;
+        let Some(last) = self.answers.back() else {
+            return Err(Unusable::NoPrimary(max_age));
         };
-        fresh_as_of(within(replayed(pool)).await?, &mut self.asked)
+        if last.log != log {
+            return Err(Unusable::OfAnother);
+        }
+        let known = self.answers.iter().rev().find(|it| it.log == log && it.end <= replayed);
+        let young = known.filter(|it| it.moment.elapsed() <= max_age);
+        let has_asked_long = self.asked_since.is_some_and(|since| since.elapsed() >= max_age);
+        match young {
+            Some(answer) => Ok(Some(answer.moment)),
+            None if has_asked_long => Err(Unusable::TooOld(max_age)),
+            None => Ok(None),
+        }
     }
 }
 
-/// An answer of the primary.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    system: i64,
-    end: i64,
-    moment: Instant,
-}
-
-/// An answer of the standby.
-#[derive(Clone, Copy, Debug)]
-struct Replayed {
-    system: i64,
-    /// None when it follows nobody.
-    end: Option<i64>,
-}
-
-/// The last of these moments whose log the standby has replayed; it and those before it are taken
-/// out. None when there is none of them yet.
-fn fresh_as_of(
-    standby: Replayed,
-    asked: &mut VecDeque<Asked>,
-) -> Result<Option<Instant>, Unusable> {
-    let replayed = standby.end.ok_or(Unusable::NoStandby)?;
-    if asked.back().is_some_and(|primary| primary.system != standby.system) {
-        return Err(Unusable::OfAnother);
-    }
-    let known = asked.iter().rposition(|it| it.end <= replayed);
-    Ok(known.and_then(|last| asked.drain(..=last).next_back()).map(|it| it.moment))
-}
-
-async fn within<T>(asking: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Unusable> {
-    let answered = timeout(ANSWER_WITHIN, asking).await.map_err(|_elapsed| Unusable::Silent)?;
-    answered.map_err(Unusable::Refused)
-}
-
-/// The identity of the primary, and the end of what it has written to its log.
-async fn end_of_log(primary: &PgPool) -> Result<(i64, i64), sqlx::Error> {
-    sqlx::query_as(
-        "select system_identifier, (pg_current_wal_insert_lsn() - '0/0')::bigint
+/// The log that is written to, and its end.
+async fn end_of_log(primary: &PgPool) -> Result<(Log, i64), sqlx::Error> {
+    let (system, database, file, end, file_size): (i64, i64, String, i64, i64) = sqlx::query_as(
+        "select
+           system_identifier,
+           (select oid::bigint from pg_database where datname = current_database()),
+           pg_walfile_name(pg_current_wal_insert_lsn()),
+           (pg_current_wal_insert_lsn() - '0/0')::bigint,
+           pg_size_bytes(current_setting('wal_segment_size'))
          from pg_control_system()",
     )
     .fetch_one(primary)
-    .await
+    .await?;
+    // See XLogFileName: the first 8 digits are the timeline.
+    let timeline = file.get(..8).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    let timeline = timeline.ok_or_else(|| sqlx::Error::Protocol(format!("no log file: {file}")))?;
+    Ok((Log { system, database, timeline }, without_header(end, file_size)))
 }
 
-/// The identity of a server, and the end of what it has replayed, if it is a standby.
-async fn replayed(replica: &PgPool) -> Result<Replayed, sqlx::Error> {
-    let (system, end) = sqlx::query_as(
+/// The end of the last record. Where the next one begins on a new page, that is before the header
+/// of the page, which nobody replays.
+fn without_header(end: i64, file_size: i64) -> i64 {
+    if end % file_size == FILE_HEADER {
+        end - FILE_HEADER
+    } else if end % PAGE == HEADER {
+        end - HEADER
+    } else {
+        end
+    }
+}
+
+/// The log that a server replays, and how far it is; none when it replays none.
+async fn replayed(conn: &mut PgConnection) -> Result<(Log, Option<i64>), sqlx::Error> {
+    let (system, database, timeline, end): (i64, i64, i64, Option<i64>) = sqlx::query_as(
         "select
            system_identifier,
+           (select oid::bigint from pg_database where datname = current_database()),
+           greatest(
+             (select timeline_id from pg_control_checkpoint()),
+             (select min_recovery_end_timeline from pg_control_recovery()),
+             (select received_tli from pg_stat_wal_receiver)
+           )::bigint,
            case when pg_is_in_recovery() then (pg_last_wal_replay_lsn() - '0/0')::bigint end
          from pg_control_system()",
     )
-    .fetch_one(replica)
+    .fetch_one(conn)
     .await?;
-    Ok(Replayed { system, end })
-}
-
-fn humantime(time: Duration) -> String {
-    format!("{} s", time.as_secs_f64())
+    Ok((Log { system, database, timeline }, end))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asked(ends: &[i64]) -> VecDeque<Asked> {
-        let began = Instant::now();
-        let at = |(n, end): (usize, &i64)| Asked {
-            system: 1,
+    const LOG: Log = Log { system: 1, database: 2, timeline: 3 };
+    const MAX_AGE: Duration = Duration::from_secs(10);
+
+    /// One question a second, the last of them now.
+    fn asked(ends: &[i64]) -> State {
+        let now = Instant::now();
+        let ago = |n: usize| now.checked_sub(Duration::from_secs(n as u64)).expect("it has run");
+        let at = |(n, end): (usize, &i64)| Answer {
+            log: LOG,
             end: *end,
-            moment: began + Duration::from_secs(n as u64),
+            moment: ago(ends.len() - 1 - n),
         };
-        ends.iter().enumerate().map(at).collect()
+        let answers = ends.iter().enumerate().map(at).collect();
+        State { answers, asked_since: Some(now), ..State::default() }
     }
 
     #[test]
     fn what_was_replayed_is_as_young_as_the_last_question_before_it() {
-        let mut known = asked(&[10, 20, 30]);
-        let second = known[1].moment;
-        let standby = Replayed { system: 1, end: Some(29) };
-        assert_eq!(fresh_as_of(standby, &mut known).expect("it is a standby"), Some(second));
-        // The third is still to come, and no other is told twice.
-        assert_eq!(fresh_as_of(standby, &mut known).expect("it is a standby"), None);
-        let standby = Replayed { system: 1, end: Some(30) };
-        assert!(fresh_as_of(standby, &mut known).expect("it is a standby").is_some());
-        assert!(known.is_empty());
+        let state = asked(&[10, 20, 30]);
+        let moment = |replayed| state.as_of(LOG, Some(replayed), MAX_AGE).expect("it is a standby");
+        assert_eq!(moment(29), Some(state.answers[1].moment));
+        assert_eq!(moment(30), Some(state.answers[2].moment));
+        assert_eq!(moment(9), None);
     }
 
     #[test]
     fn a_quiet_primary_makes_nothing_old() {
-        let mut known = asked(&[10, 10, 10]);
-        let last = known[2].moment;
-        let standby = Replayed { system: 1, end: Some(10) };
-        assert_eq!(fresh_as_of(standby, &mut known).expect("it is a standby"), Some(last));
+        let state = asked(&[10, 10, 10]);
+        let as_of = state.as_of(LOG, Some(10), MAX_AGE).expect("it is a standby");
+        assert_eq!(as_of, Some(state.answers[2].moment));
     }
 
     #[test]
     fn who_is_no_standby_of_the_primary_is_of_no_use() {
-        let refusal = |standby| fresh_as_of(standby, &mut asked(&[10])).expect_err("it is none");
-        let promoted = Replayed { system: 1, end: None };
-        assert!(matches!(refusal(promoted), Unusable::NoStandby));
-        let of_another = Replayed { system: 2, end: Some(10) };
-        assert!(matches!(refusal(of_another), Unusable::OfAnother));
+        let state = asked(&[10]);
+        let refusal = |log, replayed| state.as_of(log, replayed, MAX_AGE).expect_err("it is none");
+        assert!(matches!(refusal(LOG, None), Unusable::NoStandby));
+        for other in
+            [Log { system: 9, ..LOG }, Log { database: 9, ..LOG }, Log { timeline: 9, ..LOG }]
+        {
+            assert!(matches!(refusal(other, Some(10)), Unusable::OfAnother), "{other:?}");
+        }
+        let silent = State::default().as_of(LOG, Some(10), MAX_AGE);
+        assert!(matches!(silent, Err(Unusable::NoPrimary(_))));
+    }
+
+    #[test]
+    fn the_header_of_a_page_without_records_is_not_waited_for() {
+        let file = 16 << 20;
+        assert_eq!(without_header(file + FILE_HEADER, file), file);
+        assert_eq!(without_header(PAGE + HEADER, file), PAGE);
+        // The ends of records.
+        for end in [PAGE, PAGE + 32, PAGE + FILE_HEADER, file, file + 48] {
+            assert_eq!(without_header(end, file), end);
+        }
     }
 }

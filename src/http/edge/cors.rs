@@ -20,7 +20,7 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const REQUEST_HEADERS: &str = "authorization, content-type, idempotency-key, if-match, \
     if-none-match, traceparent, tracestate, x-request-id";
 /// The headers that a script may read, beyond those that any site may.
-const EXPOSED_HEADERS: &str = "content-disposition, etag, location, idempotent-replayed, \
+const EXPOSED_HEADERS: &str = "content-disposition, data-age, etag, location, idempotent-replayed, \
     retry-after, x-request-id, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, \
     ratelimit, ratelimit-policy";
 /// The time that a browser may remember the answer to a preflight; no browser keeps it longer.

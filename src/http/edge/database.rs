@@ -10,7 +10,8 @@ use crate::http::wire::problem::{Code, Problem, is_about_the_data};
 use crate::payments::LedgerError;
 use crate::queue::commits::commit;
 
-const WITHIN: Duration = Duration::from_secs(5);
+/// The longest that an operation waits for the database.
+pub(super) const WITHIN: Duration = Duration::from_secs(5);
 
 /// Uses a connection.
 ///
@@ -21,18 +22,19 @@ pub async fn within_seconds<T>(
     pool: &PgPool,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Problem>,
 ) -> Result<T, Problem> {
-    within(async {
+    within(WITHIN, async {
         let mut conn = pool.acquire().await?;
         work(&mut conn).await
     })
     .await
 }
 
-/// Waits no longer than a client should.
+/// Waits no longer than that.
 pub(super) async fn within<T>(
+    limit: Duration,
     working: impl Future<Output = Result<T, Problem>>,
 ) -> Result<T, Problem> {
-    timeout(WITHIN, working).await.unwrap_or_else(|_| Err(Problem::new(Code::Unavailable)))
+    timeout(limit, working).await.unwrap_or_else(|_| Err(Problem::new(Code::Unavailable)))
 }
 
 /// Does all of `work` in one database transaction, which is committed when it succeeds.

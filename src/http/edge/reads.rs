@@ -2,32 +2,33 @@
 //! reports of operators, which then say how old they may be. Never decisions, nor what callers read
 //! of their own money, nor lists that promise to be final.
 
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use surety_postgres::Replica;
 use tokio::time::timeout;
 
-use super::database::within;
+use super::database::{WITHIN, within};
 use crate::http::wire::problem::Problem;
 
-/// The header that says how old what is shown may be, in seconds.
-pub const DATA_AGE: &str = "Data-Age";
+/// The longest that a read of a standby may take, as the primary may have to be asked after it.
+pub const REPLICA_WITHIN: Duration = Duration::from_secs(2);
 
-/// The longest that a standby may take, as the primary may have to be asked after it.
-const REPLICA_WITHIN: Duration = Duration::from_secs(3);
-
-/// The places to read from.
+/// The places to read from. Its clones share them.
 #[derive(Clone, Debug)]
 pub struct Reads {
     primary: PgPool,
     replica: Option<Replica>,
 }
 
-/// The greatest age of what was read; shown as seconds with one decimal, rounded up.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct DataAge(Duration);
+/// The greatest age of what was read, which rises until it is shown: as seconds with one decimal,
+/// rounded up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DataAge {
+    as_of: Instant,
+}
 
 impl Reads {
     /// Reads by the primary alone.
@@ -48,7 +49,20 @@ impl Reads {
     /// A connection to the standby, while that is of use.
     pub async fn replica(&self) -> Option<(PoolConnection<Postgres>, DataAge)> {
         let connected = self.replica.as_ref()?.connection().await?;
-        Some((connected.conn, DataAge(connected.age)))
+        Some((connected.conn, DataAge { as_of: connected.as_of }))
+    }
+
+    /// Keeps readers from the standby for a moment, as a read failed there.
+    pub fn distrust_replica(&self, reason: &str) {
+        if let Some(replica) = &self.replica {
+            replica.distrust(reason.to_owned());
+        }
+    }
+
+    /// The time after which no read by the standby misses what was written before; none without a
+    /// standby.
+    pub fn caught_up_after(&self) -> Option<Duration> {
+        self.replica.as_ref().map(Replica::max_age)
     }
 }
 
@@ -58,36 +72,42 @@ impl Reads {
 ///
 /// # Errors
 ///
-/// As [`within_seconds`]. What the standby fails with is asked of the primary: it may give up a
-/// read that is in the way of what it replays.
+/// As [`within_seconds`], and within the same time. What the standby fails with is asked of the
+/// primary: it may give up a read that is in the way of what it replays.
 ///
 /// [`within_seconds`]: super::database::within_seconds
 pub async fn read_recent<T, F: Future<Output = Result<T, Problem>>>(
     reads: &Reads,
     work: impl Fn(PoolConnection<Postgres>) -> F,
 ) -> Result<(T, Option<DataAge>), Problem> {
-    if let Some((conn, age)) = reads.replica().await
-        && let Ok(Ok(found)) = timeout(REPLICA_WITHIN, work(conn)).await
-    {
-        return Ok((found, Some(age)));
+    let begun = Instant::now();
+    if let Some((conn, age)) = reads.replica().await {
+        match timeout(REPLICA_WITHIN, work(conn)).await {
+            Ok(Ok(found)) => return Ok((found, Some(age))),
+            // What it does not have yet, it is no worse for.
+            Ok(Err(problem)) if problem.code().status() < 500 => {}
+            Ok(Err(problem)) => reads.distrust_replica(&problem.inside()),
+            Err(_elapsed) => reads.distrust_replica("it took too long"),
+        }
     }
-    let found = within(async { work(reads.primary().acquire().await?).await });
+    let rest = WITHIN.saturating_sub(begun.elapsed());
+    let found = within(rest, async { work(reads.primary().acquire().await?).await });
     Ok((found.await?, None))
 }
 
 impl DataAge {
     /// In seconds, rounded up to a tenth.
     pub fn seconds(self) -> f64 {
-        self.tenths() as f64 / 10.0
-    }
-
-    fn tenths(self) -> u128 {
-        self.0.as_millis().div_ceil(100)
+        in_tenths(self.as_of.elapsed())
     }
 }
 
-impl std::fmt::Display for DataAge {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+fn in_tenths(age: Duration) -> f64 {
+    age.as_millis().div_ceil(100) as f64 / 10.0
+}
+
+impl fmt::Display for DataAge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1}", self.seconds())
     }
 }
@@ -98,9 +118,8 @@ mod tests {
 
     #[test]
     fn an_age_is_never_shown_as_less_than_it_is() {
-        for (millis, shown) in [(0, "0.0"), (1, "0.1"), (100, "0.1"), (101, "0.2"), (9_999, "10.0")]
-        {
-            assert_eq!(DataAge(Duration::from_millis(millis)).to_string(), shown);
+        for (millis, shown) in [(0, 0.0), (1, 0.1), (100, 0.1), (101, 0.2), (9_999, 10.0)] {
+            assert_eq!(in_tenths(Duration::from_millis(millis)), shown);
         }
     }
 }

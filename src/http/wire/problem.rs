@@ -106,6 +106,11 @@ impl Problem {
         &self.detail
     }
 
+    /// What happened inside, for the log; the sentence where nothing did.
+    pub fn inside(&self) -> String {
+        self.cause.as_ref().map_or_else(|| self.detail.to_string(), |cause| format!("{cause:#}"))
+    }
+
     /// The fields that are wrong; none where the problem is not about fields.
     pub fn wrong_fields(&self) -> &[FieldError] {
         &self.errors

@@ -11,11 +11,13 @@
 
   const POLL_MS = 5000;
   const DEBOUNCE_MS = 250;
+  const AGE_MS = 3000;
   let state = "live";
   let isPausedByHand = false;
   let isStale = false;
   let isRefreshing = false;
   let timer = 0;
+  let ageTimer = 0;
 
   const WORDS = { live: "Live", paused: "Paused", lost: "Reconnecting", out: "Signed out: reload" };
 
@@ -57,6 +59,7 @@
       const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
       if (!isBusy()) replaceParts(fresh);
       show("live");
+      followAge();
     } catch {
       show("lost");
     } finally {
@@ -75,6 +78,12 @@
     mark();
   }
 
+  // A replica may show later what nobody tells of any more.
+  function followAge() {
+    clearTimeout(ageTimer);
+    if (document.getElementById("data-age")?.textContent) ageTimer = setTimeout(refreshSoon, AGE_MS);
+  }
+
   // The link or button that had the focus is found again by where it leads.
   function placeOf(element) {
     const part = element.closest("[data-live]").id;
@@ -88,6 +97,7 @@
 
   function follow() {
     if (!live || !window.EventSource) return live && setInterval(refresh, POLL_MS);
+    followAge();
     let failures = 0;
     const events = new EventSource("/ui/events");
     events.addEventListener("hello", () => {

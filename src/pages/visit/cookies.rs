@@ -11,6 +11,8 @@ pub(in crate::pages) const FORMS: &str = "surety_forms";
 pub(in crate::pages) const THEME: &str = "surety_theme";
 /// A sentence about what was just done, shown once.
 pub(in crate::pages) const NOTICE: &str = "surety_notice";
+/// Is there for a while after an action: a standby may not have what it did yet.
+pub(in crate::pages) const ACTED: &str = "surety_acted";
 
 /// The lifetime of a cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,7 +13,6 @@ use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
 use super::{Answer, Visit};
-use crate::http::edge::reads::DATA_AGE;
 use crate::http::wire::spreadsheet::{CONTENT_TYPE, Sheet};
 use crate::pages::refusals::Refusal;
 
@@ -47,10 +46,9 @@ where
     F: Fn(PoolConnection<Postgres>, Option<C>) -> A + Send + Sync + 'static,
     A: Future<Output = Result<Part<C>, Refusal>> + Send + 'static,
 {
-    let first = read(visit.connect_to_list().await?, None).await?;
+    let first = read(visit.connect().await?, None).await?;
     let mut head = Sheet::default();
     head.write(columns.iter().map(|column| (*column).to_owned()));
-    let age = visit.age();
     let rest = rows(visit, first, read);
     let whole = stream::once(async move { Ok(Bytes::from(head.into_text())) });
     let body = Body::from_bytes_stream(futures_util::StreamExt::chain(whole, rest));
@@ -58,10 +56,6 @@ where
         .content_type(CONTENT_TYPE)
         .header(header::CACHE_CONTROL, "no-store")
         .header(header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.csv\""));
-    let response = match age {
-        Some(age) => response.header(DATA_AGE, age.to_string()),
-        None => response,
-    };
     Ok(Answer::File(response.body(body)))
 }
 
@@ -97,7 +91,7 @@ where
             && progress.parts < MAX_PARTS
         {
             let part = async {
-                let conn = progress.visit.connect_to_list().await?;
+                let conn = progress.visit.connect().await?;
                 (progress.read)(conn, Some(next)).await
             };
             let part = timeout(PART_WITHIN, part).await;

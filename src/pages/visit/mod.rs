@@ -68,7 +68,8 @@ impl Visit {
     }
 
     /// A connection for a list, which may be a little behind: to a standby, if one is of use. The
-    /// frame says so then. After an action everybody looks for what it did, so that is not behind.
+    /// frame says so then. After an action everybody looks for what it did, so for a while nothing
+    /// is behind.
     ///
     /// # Errors
     ///
@@ -81,6 +82,16 @@ impl Visit {
             return Ok(conn);
         }
         self.connect().await
+    }
+
+    /// True if lists may come from a standby.
+    fn may_be_behind(&self) -> bool {
+        self.reading() == Reading::Either && self.site.reads.caught_up_after().is_some()
+    }
+
+    /// From now on, lists are read up to the moment, too.
+    pub(super) fn read_primary(&self) {
+        self.set_reading(Reading::Primary);
     }
 
     fn reading(&self) -> Reading {

@@ -2,10 +2,10 @@
 //! time, and make a page of a refusal.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use poem::http::{HeaderMap, StatusCode, header};
-use poem::{Endpoint, IntoResponse as _, Request, Response};
+use poem::{Endpoint, Request, Response};
 use tokio::time::timeout;
 
 use super::cookies::{self, Lifetime};
@@ -71,24 +71,32 @@ where
             Ok(visit) => Arc::new(visit),
             Err(refusal) => return Ok(self.turn_away(&request, refusal)),
         };
-        let mut answer = self.answer(&visit).await;
-        if answer.is_err() && visit.age().is_some() {
-            // A standby may give up a read that is in the way of what it replays.
-            visit.set_reading(Reading::Primary);
-            answer = self.answer(&visit).await;
+        let (begun, may_be_behind) = (Instant::now(), visit.may_be_behind());
+        let limit = if may_be_behind { WITHIN / 2 } else { WITHIN };
+        let mut answer = self.answer(&visit, limit).await;
+        if let Err(Refusal(problem)) = &answer
+            && may_be_behind
+            && (visit.age().is_some() || problem.code() == Code::Unavailable)
+        {
+            // It may give up a read that is in the way of what it replays, or not have it yet.
+            if visit.age().is_some() && problem.code().status() >= 500 {
+                visit.site.reads.distrust_replica(&problem.inside());
+            }
+            visit.read_primary();
+            answer = self.answer(&visit, WITHIN.saturating_sub(begun.elapsed())).await;
         }
         Ok(respond(&visit, &forms, answer))
     }
 }
 
 impl<H> Receiver<H> {
-    async fn answer<A>(&self, visit: &Arc<Visit>) -> Result<Answer, Refusal>
+    async fn answer<A>(&self, visit: &Arc<Visit>, limit: Duration) -> Result<Answer, Refusal>
     where
         H: Fn(Arc<Visit>) -> A,
         A: Future<Output = Result<Answer, Refusal>>,
     {
         let late = |_| Err(Problem::new(Code::Unavailable).into());
-        timeout(WITHIN, (self.handler)(Arc::clone(visit))).await.unwrap_or_else(late)
+        timeout(limit, (self.handler)(Arc::clone(visit))).await.unwrap_or_else(late)
     }
 
     async fn receive(&self, request: &mut Request, forms: &Forms) -> Result<Visit, Refusal> {
@@ -108,10 +116,8 @@ impl<H> Receiver<H> {
             None => String::new(),
         };
         let path = request.uri().path();
-        let reading = match self.is_action || notice(request.headers()).is_some() {
-            true => Reading::Primary,
-            false => Reading::Either,
-        };
+        let acted = self.is_action || cookies::find(request.headers(), cookies::ACTED).is_some();
+        let reading = if acted { Reading::Primary } else { Reading::Either };
         Ok(Visit {
             site: Arc::clone(&self.site),
             visitor,
@@ -182,12 +188,20 @@ fn respond(visit: &Visit, forms: &Forms, answer: Result<Answer, Refusal>) -> Res
             page_response(response, html, &visit.headers)
         }
         Ok(Answer::Elsewhere { path, notice }) => {
-            let response = StatusCode::SEE_OTHER.with_header(header::LOCATION, path);
-            let Some(notice) = notice else { return response.into_response() };
-            let notice: String = notice.chars().take(MAX_NOTICE_CHARS).collect();
-            let set =
-                cookie(cookies::NOTICE, &super::segment(&notice), Lifetime::Secs(NOTICE_SECS));
-            response.with_header(header::SET_COOKIE, set).into_response()
+            let mut response =
+                Response::builder().status(StatusCode::SEE_OTHER).header(header::LOCATION, path);
+            if let Some(notice) = notice {
+                let notice: String = notice.chars().take(MAX_NOTICE_CHARS).collect();
+                let notice = super::segment(&notice);
+                let set = cookie(cookies::NOTICE, &notice, Lifetime::Secs(NOTICE_SECS));
+                response = response.header(header::SET_COOKIE, set);
+            }
+            if let Some(behind) = visit.site.reads.caught_up_after() {
+                let secs = u32::try_from(behind.as_secs()).unwrap_or(u32::MAX);
+                let set = cookie(cookies::ACTED, "1", Lifetime::Secs(secs.saturating_add(1)));
+                response = response.header(header::SET_COOKIE, set);
+            }
+            response.finish()
         }
         Ok(Answer::File(response)) => response,
         Err(refusal) => refusals::page(refusal, visit.frame("Refused"), &visit.headers),

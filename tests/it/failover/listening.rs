@@ -2,24 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-
-use crate::support::load::{count, wait_until_settled};
+use crate::support::load::{end_listeners, wait_until_listening, wait_until_settled};
 use crate::support::load::{post, serve, webhook};
 use crate::support::prober::work;
-use crate::support::{Proxy, TestDb, eventually_async};
-
-const LISTENING: &str = "select count(*) from pg_stat_activity
-                         where datname = current_database() and query ilike 'listen %'";
+use crate::support::{Proxy, TestDb};
 
 /// So rarely that only a notification can be in time.
 const RARELY: [&str; 2] = ["--poll", "60s"];
 /// Long before a worker that looks so rarely would find a job by itself.
 const SOON: Duration = Duration::from_secs(20);
-
-async fn wait_until_listening(pool: &PgPool) {
-    eventually_async("the worker listens", async || count(pool, LISTENING).await == 1).await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_whose_backend_is_killed_listens_again() {
@@ -30,13 +21,7 @@ async fn a_listener_whose_backend_is_killed_listens_again() {
     let _worker = work(&network.url(&db.url), &RARELY);
     for n in 1..=3 {
         wait_until_listening(&db.pool).await;
-        sqlx::query(
-            "select pg_terminate_backend(pid) from pg_stat_activity
-             where datname = current_database() and query ilike 'listen %'",
-        )
-        .execute(&db.pool)
-        .await
-        .unwrap();
+        end_listeners(&db.pool).await;
         // At once: it is told to nobody.
         let began = Instant::now();
         assert_eq!(post(server.address, &webhook(&format!("txn_{n}"))).await.0, 202);

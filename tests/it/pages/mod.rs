@@ -10,4 +10,4 @@ mod pages_shown;
 mod rights;
 mod system;
 mod told;
-mod visitor;
+pub(crate) mod visitor;

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rust_decimal::Decimal;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{App, Binary as _};
+use super::{App, Binary as _, eventually_async};
 
 /// A running `app serve`.
 pub(crate) struct Server {
@@ -178,6 +178,29 @@ pub(crate) async fn assert_verified(database_url: &str) {
 /// The only number that this query gives.
 pub(crate) async fn count(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
+}
+
+/// The sessions that workers listen by. The last statement of one is the `LISTEN` or, after two
+/// seconds without a word, the question whether it is still there.
+const LISTENERS: &str = "from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()
+      and (query ilike 'listen %' or query like '%surety.listener%')";
+
+/// The number of sessions that workers listen by.
+pub(crate) async fn listeners(pool: &PgPool) -> i64 {
+    let listeners = format!("select count(*) {LISTENERS}");
+    sqlx::query_scalar(AssertSqlSafe(listeners)).fetch_one(pool).await.unwrap()
+}
+
+/// Ends the sessions that workers listen by.
+pub(crate) async fn end_listeners(pool: &PgPool) {
+    let end = format!("select pg_terminate_backend(pid) {LISTENERS}");
+    sqlx::query(AssertSqlSafe(end)).execute(pool).await.unwrap();
+}
+
+/// Waits until one worker listens.
+pub(crate) async fn wait_until_listening(pool: &PgPool) {
+    eventually_async("the worker listens", async || listeners(pool).await == 1).await;
 }
 
 /// Waits until so many transactions are completed.
