@@ -2,8 +2,8 @@
 //!
 //! The age of what a standby shows is measured, and not taken from its word: twice a second the
 //! primary is asked how far its log goes, and whoever has replayed that much shows nothing older
-//! than the question. So neither clocks that differ nor a quiet primary make a standby seem older or
-//! younger than it is, and one that has lost its primary grows older by itself.
+//! than the question. So neither clocks that differ nor a quiet primary make a standby seem older
+//! or younger than it is, and one that has lost its primary grows older by itself.
 //!
 //! Each connection is asked before it is handed out, so that it does not matter which of several
 //! standbys an address leads to. No connection is given of whoever is no standby of this primary:
@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -50,7 +49,7 @@ pub struct Replica {
 pub struct ReplicaConnection {
     /// The connection.
     pub conn: PoolConnection<Postgres>,
-    /// What it shows is the state of this moment, or of a later one.
+    /// The moment whose state it shows, if not that of a later one.
     pub as_of: Instant,
 }
 
@@ -104,9 +103,9 @@ struct Answer {
 /// The reasons for which a standby is of no use.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
-    #[error("it was not reached yet")]
-    NotReached,
-    #[error("it gives no connection within {} ms, or does not answer", CONNECT_WITHIN.as_millis())]
+    #[error("it was not reached yet: {0}")]
+    NotReached(String),
+    #[error("it does not answer within {} ms", CONNECT_WITHIN.as_millis())]
     Silent,
     #[error("it does not answer as it should: {0}")]
     Refused(sqlx::Error),
@@ -141,7 +140,7 @@ impl Replica {
         let shared = Arc::new(Shared { server, max_age, pool, state });
         let asking = Arc::clone(&shared);
         // Readers of a busy process must not keep the question from being asked.
-        let options = PgPoolOptions::new().max_connections(1).min_connections(0);
+        let options = primary.options().clone().max_connections(1).min_connections(0);
         let primary = options.connect_lazy_with(primary.connect_options().as_ref().clone());
         let url = url.to_owned();
         let asker = tokio::spawn(async move {
@@ -160,8 +159,7 @@ impl Replica {
         if shared.state().paused_until.is_some_and(|until| Instant::now() < until) {
             return None;
         }
-        let connecting = timeout(CONNECT_WITHIN, shared.connect());
-        match connecting.await.unwrap_or(Err(Unusable::Silent)) {
+        match shared.connect().await {
             Ok(Some(connected)) => {
                 shared.tell(Ok(()));
                 Some(connected)
@@ -214,7 +212,12 @@ impl Shared {
         let reaching = timeout(REACH_WITHIN, connect(url, max_connections, application_name));
         match reaching.await {
             Ok(Ok(pool)) => drop(self.pool.set(pool)),
-            Ok(Err(_)) | Err(_) => self.pause(&Unusable::NotReached),
+            Ok(Err(error)) => {
+                let source = std::error::Error::source(&error);
+                let source = source.map(|source| format!(": {source}")).unwrap_or_default();
+                self.pause(&Unusable::NotReached(format!("{error}{source}")));
+            }
+            Err(_elapsed) => self.pause(&Unusable::NotReached("it takes too long".to_owned())),
         }
     }
 
@@ -222,11 +225,19 @@ impl Shared {
         self.state().paused_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// A connection and its moment; none when that is not known yet.
+    /// A connection and its moment; none when that is not known yet, or all are in use.
     async fn connect(&self) -> Result<Option<ReplicaConnection>, Unusable> {
         let Some(pool) = self.pool.get() else { return Ok(None) };
-        let mut conn = pool.acquire().await.map_err(Unusable::Refused)?;
-        let (log, replayed) = replayed(&mut conn).await.map_err(Unusable::Refused)?;
+        let mut conn = match timeout(CONNECT_WITHIN, pool.acquire()).await {
+            Ok(acquired) => acquired.map_err(Unusable::Refused)?,
+            Err(_elapsed) if pool.size() >= pool.options().get_max_connections() => {
+                return Ok(None);
+            }
+            Err(_elapsed) => return Err(Unusable::Silent),
+        };
+        let asked = timeout(CONNECT_WITHIN, replayed(&mut conn)).await;
+        let (log, replayed) =
+            asked.map_err(|_elapsed| Unusable::Silent)?.map_err(Unusable::Refused)?;
         let as_of = self.state().as_of(log, replayed, self.max_age)?;
         Ok(as_of.map(|as_of| ReplicaConnection { conn, as_of }))
     }

@@ -106,7 +106,7 @@ impl Problem {
         &self.detail
     }
 
-    /// What happened inside, for the log; the sentence where nothing did.
+    /// The error inside, for the log; the sentence where there is none.
     pub fn inside(&self) -> String {
         self.cause.as_ref().map_or_else(|| self.detail.to_string(), |cause| format!("{cause:#}"))
     }
