@@ -187,12 +187,10 @@ impl Form {
             Self::Drain(drain) => drain.check(has_private_server),
             Self::Steady(steady) => steady.check(has_private_server),
             Self::Latency(latency) => latency.check(has_private_server),
-            Self::Ingest(_)
-            | Self::Money(_)
-            | Self::Enqueue(_)
-            | Self::Tell(_)
-            | Self::Cost(_)
-            | Self::Nodes(_) => Ok(()),
+            Self::Ingest(_) | Self::Money(_) | Self::Enqueue(_) | Self::Tell(_) | Self::Cost(_) => {
+                Ok(())
+            }
+            Self::Nodes(nodes) => nodes.check(has_private_server),
             Self::Growth(growth) => growth.check(),
         }
     }

@@ -27,11 +27,15 @@ use super::app_process::{Serve, Work};
 use super::figures::{Figure, show};
 use super::ingest::REQUEST_TIMEOUT;
 use super::report::{Report, Section, Table};
-use super::scratch::{Database, Server};
+use super::scratch::{Database, MAX_CONNECTIONS, Server};
 use super::tell::until_none;
 
 /// The time between two looks at the sessions.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Connections that a process takes at most, by its defaults.
+const CONNECTIONS_EACH: u32 = 25;
+/// The processes that the private cluster has connections for.
+const MOST_NODES: u32 = MAX_CONNECTIONS / CONNECTIONS_EACH - 1;
 /// The waits that are reported of each measurement.
 const SHOWN_WAITS: usize = 5;
 
@@ -50,6 +54,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 64,
           value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
+}
+
+impl Args {
+    /// Without a connection for each of their sessions, processes wait for each other for ever.
+    pub(crate) fn check(&self, has_private_server: bool) -> anyhow::Result<()> {
+        let too_many = |nodes: &&Nodes| u32::from(nodes.serves + nodes.workers) > MOST_NODES;
+        if let Some(nodes) = self.nodes.iter().find(too_many)
+            && has_private_server
+        {
+            anyhow::bail!(
+                "{nodes} are more than the {MOST_NODES} that the private cluster has \
+                           connections for"
+            );
+        }
+        Ok(())
+    }
 }
 
 /// The processes of one measurement.

@@ -24,7 +24,7 @@ const SERVER_SETTINGS: [(&str, &str); 4] = [
     ("min_wal_size", "2GB"),
     ("checkpoint_timeout", "30min"),
 ];
-const MAX_CONNECTIONS: u32 = 200;
+pub(crate) const MAX_CONNECTIONS: u32 = 600;
 
 /// Statistics that the server is asked to collect beside its usual ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
