@@ -297,14 +297,12 @@ impl Running {
         let keeper = work::history_keeper(database.handler_pool.clone(), &args.worker);
         let history_keeper = tokio::spawn(keeper.run(stop.clone()));
         let api = args.api.clone();
-        let pool = database.pool.clone();
         let unsigned = Audience::ThisMachine;
         let guard = Guard::new(args.worker.webhooks.reach.reach());
         let secrets = EndpointSecrets::new(args.worker.job_keys.keyring()?);
         let settings = ServeSettings {
             listener,
-            reads: Reads::of_primary(pool.clone()),
-            pool,
+            reads: Reads::of_primary(database.pool.clone()),
             sources: OpenSources::read(&api)?,
             api,
             unsigned,

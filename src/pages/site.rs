@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use sqlx::PgPool;
+use surety_postgres::connect::pool_like;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -28,9 +29,7 @@ const MAX_STREAMS: usize = 200;
 
 /// The parts that the pages are made of.
 pub struct SiteParts {
-    /// The database; the pages make a small pool of their own of it.
-    pub pool: PgPool,
-    /// Where lists are read.
+    /// The database, of which the pages make a small pool of their own, and where lists are read.
     pub reads: Reads,
     /// Knows callers.
     pub sign_ins: SignIns,
@@ -70,10 +69,8 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn new(parts: SiteParts) -> Self {
-        let options = parts.pool.options().clone().min_connections(0).max_connections(CONNECTIONS);
-        let pool = options.connect_lazy_with(parts.pool.connect_options().as_ref().clone());
         Self {
-            pool,
+            pool: pool_like(parts.reads.primary(), CONNECTIONS),
             reads: parts.reads,
             sign_ins: parts.sign_ins,
             passwords: parts.passwords,

@@ -66,11 +66,12 @@ use crate::traces::TraceStore;
 pub(super) fn assemble(
     api: &ApiArgs,
     (openness, safeguards, traces): (Openness, Safeguards, Option<TraceStore>),
-    (pool, reads): (PgPool, Reads),
+    reads: Reads,
     (metrics, shown_metrics): (&Metrics, Option<Metrics>),
     (intake, sources): (&Arc<Intake>, OpenSources),
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Replaceable, Background)> {
+    let pool = reads.primary().clone();
     let notifier = Notifier::start(&pool);
     let rejections = Arc::new(Rejections::new(sources.declared()));
     let figures = FigureKeeper::start(api, &pool, metrics, (intake, &rejections));
@@ -103,7 +104,7 @@ pub(super) fn assemble(
     };
     let shown = (traces, safeguards.secrets.clone());
     let replaceable = Replaceable::new(api.secrets()?, rate_limits.clone());
-    let pages = pages_of(&edge, (openness, shown), (&pool, &reads, &passwords), shutdown);
+    let pages = pages_of(&edge, (openness, shown), (&reads, &passwords), shutdown);
     let receiving = (shared_commit, Arc::clone(intake), rejections);
     let verifier = replaceable.verifier.clone();
     let webhooks = webhook_apis(api, (sources, verifier), receiving, (&pool, &rate_limits));
@@ -124,7 +125,7 @@ pub(super) fn assemble(
             WebhookEndpointsApi { pool: pool.clone(), safeguards },
             DeliveriesApi { pool: pool.clone(), reads: reads.clone(), notifier: notifier.clone() },
         ),
-        for_operators(&pool, &reads, &notifier),
+        for_operators(&reads, &notifier),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown_metrics }, DocsApi),
     );
     Ok((http::endpoint(apis, pages, edge), replaceable, background))
@@ -161,11 +162,10 @@ fn webhook_apis(
 fn pages_of(
     edge: &Edge,
     (openness, (traces, secrets)): (Openness, (Option<TraceStore>, EndpointSecrets)),
-    (pool, reads, passwords): (&PgPool, &Reads, &PasswordSignIns),
+    (reads, passwords): (&Reads, &PasswordSignIns),
     shutdown: &CancellationToken,
 ) -> impl Endpoint<Output = Response> + 'static + use<> {
     pages::endpoint(SiteParts {
-        pool: pool.clone(),
         reads: reads.clone(),
         sign_ins: edge.sign_ins.clone(),
         passwords: passwords.clone(),
@@ -215,7 +215,8 @@ impl FigureKeeper {
 }
 
 /// The APIs of those who look after the service.
-fn for_operators(pool: &PgPool, reads: &Reads, notifier: &Notifier) -> OperatorApis {
+fn for_operators(reads: &Reads, notifier: &Notifier) -> OperatorApis {
+    let pool = reads.primary();
     (
         (
             FailuresApi { pool: pool.clone(), reads: reads.clone() },

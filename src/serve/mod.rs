@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -111,9 +110,8 @@ pub struct Args {
 pub struct ServeSettings {
     /// The listener, from [`bind`].
     pub listener: TcpListener,
-    /// The database, with a current schema.
-    pub pool: PgPool,
-    /// Where lists, pages and reports of operators are read.
+    /// The database, with a current schema, and where lists, pages and reports of operators are
+    /// read.
     pub reads: Reads,
     /// Settings of the API.
     pub api: ApiArgs,
@@ -212,7 +210,6 @@ pub async fn run_command(
     let reads = args.reads.reads(&pool, APPLICATION)?;
     let settings = ServeSettings {
         listener,
-        pool,
         reads,
         api: args.api,
         sources,
@@ -281,7 +278,7 @@ pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, pool, reads, api, sources, unsigned, safeguards, .. } = settings;
+    let ServeSettings { listener, reads, api, sources, unsigned, safeguards, .. } = settings;
     let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
     let hangups = settings.hangups;
     let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
@@ -291,7 +288,7 @@ pub async fn run(
     let (endpoint, replaceable, background) = assemble(
         &api,
         (openness, safeguards, traces),
-        (pool, reads),
+        reads,
         (&metrics, shown),
         (&intake, sources),
         &shutdown,

@@ -13,6 +13,7 @@
 //! The file may hold passwords: one that others may read is then refused, and one that others may
 //! change always, as they could make `staging` lead to production.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -151,15 +152,9 @@ impl ContextError {
     /// The path at which a file would be looked for, if that is all that is amiss: nothing names a
     /// file, and there is none.
     pub(crate) fn nobody_made_one(&self) -> Option<&str> {
-        let is_named = std::env::var_os(FILE_VARIABLE).is_some_and(|value| !value.is_empty());
-        match self {
-            Self::Unreadable { file, source }
-                if source.kind() == io::ErrorKind::NotFound && !is_named =>
-            {
-                Some(file)
-            }
-            _ => None,
-        }
+        let Self::Unreadable { file, source } = self else { return None };
+        let is_missing = source.kind() == io::ErrorKind::NotFound;
+        (is_missing && variable(FILE_VARIABLE).is_none()).then_some(file)
     }
 }
 
@@ -186,10 +181,14 @@ pub(crate) fn named_by_environment() -> Option<String> {
     std::env::var(VARIABLE).ok().filter(|name| !name.is_empty())
 }
 
+/// A variable that is set; an empty one is not.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// The path of the file: that of `APP_CONTEXTS`, or `surety/contexts.toml` in the user's folder of
 /// configuration.
 pub(crate) fn path() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     variable(FILE_VARIABLE).map(PathBuf::from).or_else(|| {
         let folder = variable("XDG_CONFIG_HOME").map(PathBuf::from);
         let folder = folder.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".config")));

@@ -5,12 +5,18 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use http_body_util::Full;
+use indicatif::ProgressBar;
+use surety::cli::send::client::Target;
+use surety::cli::send::events::{Plan, Source};
+use surety::cli::send::load::Load;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::http::HttpConnection;
+use super::ingest::REQUEST_TIMEOUT;
 use super::spending;
 
 /// The longest that `app serve` may take until it is ready.
@@ -64,6 +70,23 @@ impl Serve {
             sleep(Duration::from_millis(50)).await;
         }
         bail!("app serve was not ready within {} s", START_TIME.as_secs())
+    }
+
+    /// Sends so many new transactions, made up from the seed, by so many connections with one
+    /// request at a time each. All must be accepted.
+    pub(crate) async fn send(
+        &self,
+        count: u64,
+        seed: u64,
+        connections: usize,
+    ) -> anyhow::Result<()> {
+        let target = Target::parse(&format!("http://{}", self.address), REQUEST_TIMEOUT)?;
+        let load = Load { target, connections, rate: None, retries: 0, signer: None };
+        let plan = Plan { firsts: count, repeats: 0, seed };
+        let (quiet, never) = (ProgressBar::hidden(), CancellationToken::new());
+        let tally = load.run(Source::Generated, plan, quiet, never).await?;
+        ensure!(tally.accepted == count, "{} of {count} requests failed", tally.failed());
+        Ok(())
     }
 
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {

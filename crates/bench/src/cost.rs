@@ -10,23 +10,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{Connection as _, PgPool};
-use surety::cli::send::client::Target;
-use surety::cli::send::events::{Plan, Source};
-use surety::cli::send::load::Load;
 use surety::db;
 use surety_queue::WorkerSettings;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::app_process::{Serve, Work};
 use super::figures::{Figure, show};
 use super::filling::{ENQUEUE_BATCH, fill, fill_with_transactions};
 use super::handling::Handling;
-use super::ingest::REQUEST_TIMEOUT;
 use super::journal::Journal;
 use super::network;
 use super::report::{Report, Section, Table};
@@ -209,17 +203,11 @@ async fn prepare(
 /// Sends new transactions to an `app serve`.
 async fn webhooks(args: &Args, url: &str) -> anyhow::Result<Done> {
     let mut serve = Serve::start(url).await?;
-    let target = Target::parse(&format!("http://{}", serve.address), REQUEST_TIMEOUT)?;
-    let connections = usize::from(args.connections);
-    let load = Load { target, connections, rate: None, retries: 0, signer: None };
-    let plan = Plan { firsts: args.pieces, repeats: 0, seed: 1 };
     let (before, begun) = (serve.cpu()?, Instant::now());
-    let tally =
-        load.run(Source::Generated, plan, ProgressBar::hidden(), CancellationToken::new()).await?;
+    serve.send(args.pieces, 1, args.connections.into()).await?;
     let (took, app_cpu) = (begun.elapsed(), serve.cpu()? - before);
     serve.stop().await?;
-    anyhow::ensure!(tally.failed() == 0, "{} requests failed", tally.failed());
-    Ok(Done { took, app_cpu, pieces: tally.accepted })
+    Ok(Done { took, app_cpu, pieces: args.pieces })
 }
 
 /// Runs jobs that do nothing, in this process.

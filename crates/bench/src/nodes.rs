@@ -11,13 +11,9 @@ use std::{fmt, iter};
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
-use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
-use surety::cli::send::client::Target;
-use surety::cli::send::events::{Plan, Source};
-use surety::cli::send::load::Load;
 use surety::db;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -25,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::app_process::{Serve, Work};
 use super::figures::{Figure, show};
-use super::ingest::REQUEST_TIMEOUT;
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, MAX_CONNECTIONS, Server};
 use super::tell::until_none;
@@ -64,8 +59,8 @@ impl Args {
             && has_private_server
         {
             anyhow::bail!(
-                "{nodes} are more than the {MOST_NODES} that the private cluster has \
-                           connections for"
+                "{nodes} are more than the {MOST_NODES} that the private cluster has connections \
+                 for"
             );
         }
         Ok(())
@@ -217,15 +212,9 @@ async fn send(args: &Args, serves: &[Serve]) -> anyhow::Result<()> {
     let nodes = serves.len() as u64;
     let connections = (usize::from(args.connections) / serves.len()).max(1);
     let sending = serves.iter().zip(0..).map(async |(serve, number)| {
-        let target = Target::parse(&format!("http://{}", serve.address), REQUEST_TIMEOUT)?;
-        let load = Load { target, connections, rate: None, retries: 0, signer: None };
-        let firsts = args.webhooks / nodes + u64::from(number < args.webhooks % nodes);
+        let count = args.webhooks / nodes + u64::from(number < args.webhooks % nodes);
         // Of another seed, and so with other ids.
-        let plan = Plan { firsts, repeats: 0, seed: number + 1 };
-        let (quiet, never) = (ProgressBar::hidden(), CancellationToken::new());
-        let tally = load.run(Source::Generated, plan, quiet, never).await?;
-        anyhow::ensure!(tally.accepted == firsts, "{} requests failed", tally.failed());
-        Ok(())
+        serve.send(count, number + 1, connections).await
     });
     try_join_all(sending).await.map(drop)
 }

@@ -86,6 +86,13 @@ pub async fn connect_to_write(
     connect_for(Purpose::Writing, url, max_connections, application_name).await
 }
 
+/// Another pool to the same server, of at most so many connections that are made when needed: for
+/// work that the users of `pool` must not keep waiting, or that must not keep them waiting.
+pub fn pool_like(pool: &PgPool, max_connections: u32) -> PgPool {
+    let options = pool.options().clone().min_connections(0).max_connections(max_connections);
+    options.connect_lazy_with(pool.connect_options().as_ref().clone())
+}
+
 async fn connect_for(
     purpose: Purpose,
     url: &str,

@@ -19,7 +19,7 @@ use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::connect::{ConnectError, connect, connect_options, server_name};
+use crate::connect::{ConnectError, connect, connect_options, pool_like, server_name};
 
 /// The time between two questions to the primary.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -64,10 +64,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The answers of the primary, none of them older than the greatest age.
+    /// The answers of the primary: all that are no older than the greatest age, and the last one
+    /// before them, if the primary was never silent for so long since.
     answers: VecDeque<Answer>,
-    /// The moment of the first question since the primary was last silent for so long.
-    asked_since: Option<Instant>,
     /// Nobody is to try a standby before this moment.
     paused_until: Option<Instant>,
     /// The reason that was last told, or that all is well.
@@ -140,8 +139,7 @@ impl Replica {
         let shared = Arc::new(Shared { server, max_age, pool, state });
         let asking = Arc::clone(&shared);
         // Readers of a busy process must not keep the question from being asked.
-        let options = primary.options().clone().max_connections(1).min_connections(0);
-        let primary = options.connect_lazy_with(primary.connect_options().as_ref().clone());
+        let primary = pool_like(primary, 1);
         let url = url.to_owned();
         let asker = tokio::spawn(async move {
             loop {
@@ -156,7 +154,7 @@ impl Replica {
     /// A connection, if there is one at once and what it shows is young enough.
     pub async fn connection(&self) -> Option<ReplicaConnection> {
         let shared = &self.shared;
-        if shared.state().paused_until.is_some_and(|until| Instant::now() < until) {
+        if shared.is_paused() {
             return None;
         }
         match shared.connect().await {
@@ -191,16 +189,8 @@ impl Shared {
     async fn ask(&self, primary: &PgPool) {
         let moment = Instant::now();
         let answer = timeout(ANSWER_WITHIN, end_of_log(primary)).await;
-        let mut state = self.state();
-        while state.answers.front().is_some_and(|it| it.moment.elapsed() > self.max_age) {
-            state.answers.pop_front();
-        }
-        if state.answers.is_empty() {
-            state.asked_since = None;
-        }
         if let Ok(Ok((log, end))) = answer {
-            state.asked_since.get_or_insert(moment);
-            state.answers.push_back(Answer { log, end, moment });
+            self.state().keep(Answer { log, end, moment }, self.max_age);
         }
     }
 
@@ -266,6 +256,17 @@ impl Shared {
 }
 
 impl State {
+    fn keep(&mut self, answer: Answer, max_age: Duration) {
+        let is_old = |it: &Answer| it.moment.elapsed() > max_age;
+        if self.answers.back().is_some_and(is_old) {
+            self.answers.clear();
+        }
+        while self.answers.get(1).is_some_and(is_old) {
+            self.answers.pop_front();
+        }
+        self.answers.push_back(answer);
+    }
+
     /// The last moment by which the log ended before what was replayed; none when it was asked too
     /// late to know.
     fn as_of(
@@ -275,16 +276,14 @@ impl State {
         max_age: Duration,
     ) -> Result<Option<Instant>, Unusable> {
         let replayed = replayed.ok_or(Unusable::NoStandby)?;
-        let Some(last) = self.answers.back() else {
-            return Err(Unusable::NoPrimary(max_age));
-        };
+        let is_young = |it: &&Answer| it.moment.elapsed() <= max_age;
+        let last = self.answers.back().filter(is_young).ok_or(Unusable::NoPrimary(max_age))?;
         if last.log != log {
             return Err(Unusable::OfAnother);
         }
         let known = self.answers.iter().rev().find(|it| it.log == log && it.end <= replayed);
-        let young = known.filter(|it| it.moment.elapsed() <= max_age);
-        let has_asked_long = self.asked_since.is_some_and(|since| since.elapsed() >= max_age);
-        match young {
+        let has_asked_long = self.answers.front().is_some_and(|it| !is_young(&it));
+        match known.filter(is_young) {
             Some(answer) => Ok(Some(answer.moment)),
             None if has_asked_long => Err(Unusable::TooOld(max_age)),
             None => Ok(None),
@@ -359,7 +358,7 @@ mod tests {
             moment: ago(ends.len() - 1 - n),
         };
         let answers = ends.iter().enumerate().map(at).collect();
-        State { answers, asked_since: Some(now), ..State::default() }
+        State { answers, ..State::default() }
     }
 
     #[test]
@@ -376,6 +375,25 @@ mod tests {
         let state = asked(&[10, 10, 10]);
         let as_of = state.as_of(LOG, Some(10), MAX_AGE).expect("it is a standby");
         assert_eq!(as_of, Some(state.answers[2].moment));
+    }
+
+    #[test]
+    fn what_is_too_old_is_told_from_what_was_asked_too_late() {
+        let short = Duration::from_millis(1500);
+        let now = Answer { log: LOG, end: 40, moment: Instant::now() };
+        let mut state = asked(&[10, 20, 30]);
+        state.keep(now, short);
+        // The last one before the greatest age stays, and shows that it was asked all the while.
+        assert_eq!(state.answers.len(), 4);
+        assert!(matches!(state.as_of(LOG, Some(9), short), Err(Unusable::TooOld(_))));
+        assert!(matches!(state.as_of(LOG, Some(9), MAX_AGE), Ok(None)));
+
+        // After a silence it begins anew.
+        let mut state = asked(&[10, 20, 30]);
+        state.answers.truncate(1);
+        state.keep(now, short);
+        assert_eq!(state.answers.len(), 1);
+        assert!(matches!(state.as_of(LOG, Some(9), short), Ok(None)));
     }
 
     #[test]

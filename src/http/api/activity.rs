@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::ApiTags;
 use crate::http::edge::caller::{self, Caller, Right};
-use crate::http::edge::reads::{DataAge, Reads, read_recent};
+use crate::http::edge::reads::{Reads, read_recent};
 use crate::http::wire::lists::refuse_unknown_parameters;
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
@@ -64,7 +64,7 @@ impl ActivityApi {
             })
         });
         let (found, age) = found.await?;
-        Ok(Given::Ok(Json(found), age.map(DataAge::seconds)))
+        Ok(Given::Ok(Json(found), age))
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::ApiTags;
 use crate::http::edge::caller::{self, Caller, Right, TransactionReader};
 use crate::http::edge::database::within_seconds;
-use crate::http::edge::reads::{DataAge, Reads, read_recent};
+use crate::http::edge::reads::{Reads, read_recent};
 use crate::http::wire::any_json::AnyJson;
 use crate::http::wire::lists::{
     self, DEFAULT_LIMIT, cursor_after, read_cursor, refuse_unknown_parameters,
@@ -90,7 +90,7 @@ impl AuditApi {
         });
         let (found, age) = found.await?;
         let page = AuditPage::new(found, limit, filter);
-        Ok(Listed::Ok(Json(page), age.map(DataAge::seconds)))
+        Ok(Listed::Ok(Json(page), age))
     }
 
     /// Prove what the audit log says of a transaction

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::ApiTags;
 use crate::http::edge::caller::{self, Caller, Right};
 use crate::http::edge::database::within_seconds;
-use crate::http::edge::reads::{DataAge, Reads, read_recent};
+use crate::http::edge::reads::{Reads, read_recent};
 use crate::http::wire::lists::{DEFAULT_LIMIT, refuse_unknown_parameters};
 use crate::http::wire::payload::Json;
 use crate::http::wire::problem::{Code, Problem};
@@ -58,7 +58,7 @@ impl FailuresApi {
         let may_have_more = found.len() >= limit as usize;
         let failures = found.into_iter().map(FailureOut::from).collect();
         let list = FailureList { failures, may_have_more, counted_up_to: MAX_COUNTED };
-        Ok(Listed::Ok(Json(list), age.map(DataAge::seconds)))
+        Ok(Listed::Ok(Json(list), age))
     }
 
     /// Get a failure

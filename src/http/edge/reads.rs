@@ -14,7 +14,7 @@ use super::database::{WITHIN, within};
 use crate::http::wire::problem::Problem;
 
 /// The longest that a read of a standby may take, as the primary may have to be asked after it.
-pub const REPLICA_WITHIN: Duration = Duration::from_secs(2);
+const REPLICA_WITHIN: Duration = Duration::from_secs(2);
 
 /// The places to read from. Its clones share them.
 #[derive(Clone, Debug)]
@@ -52,10 +52,17 @@ impl Reads {
         Some((connected.conn, DataAge { as_of: connected.as_of }))
     }
 
-    /// Keeps readers from the standby for a moment, as a read failed there.
-    pub fn distrust_replica(&self, reason: &str) {
+    /// Keeps readers from the standby for a moment, as a read failed there. What it does not have
+    /// yet, it is no worse for.
+    pub fn failed_at_replica(&self, problem: &Problem) {
+        if problem.code().status() >= 500 {
+            self.distrust_replica(problem.inside());
+        }
+    }
+
+    fn distrust_replica(&self, reason: String) {
         if let Some(replica) = &self.replica {
-            replica.distrust(reason.to_owned());
+            replica.distrust(reason);
         }
     }
 
@@ -67,8 +74,8 @@ impl Reads {
 }
 
 /// Uses a connection to a standby, if one is of use, or else to the primary: for lists and reports
-/// that may be a little behind. With what was found comes the age that it has at most; none when it
-/// is the primary's.
+/// that may be a little behind. With what was found comes the age that it has at most, in seconds,
+/// for the header `Data-Age`; none when it is the primary's.
 ///
 /// # Errors
 ///
@@ -79,15 +86,13 @@ impl Reads {
 pub async fn read_recent<T, F: Future<Output = Result<T, Problem>>>(
     reads: &Reads,
     work: impl Fn(PoolConnection<Postgres>) -> F,
-) -> Result<(T, Option<DataAge>), Problem> {
+) -> Result<(T, Option<f64>), Problem> {
     let begun = Instant::now();
     if let Some((conn, age)) = reads.replica().await {
         match timeout(REPLICA_WITHIN, work(conn)).await {
-            Ok(Ok(found)) => return Ok((found, Some(age))),
-            // What it does not have yet, it is no worse for.
-            Ok(Err(problem)) if problem.code().status() < 500 => {}
-            Ok(Err(problem)) => reads.distrust_replica(&problem.inside()),
-            Err(_elapsed) => reads.distrust_replica("it took too long"),
+            Ok(Ok(found)) => return Ok((found, Some(age.seconds()))),
+            Ok(Err(problem)) => reads.failed_at_replica(&problem),
+            Err(_elapsed) => reads.distrust_replica("it took too long".to_owned()),
         }
     }
     let rest = WITHIN.saturating_sub(begun.elapsed());
@@ -97,7 +102,7 @@ pub async fn read_recent<T, F: Future<Output = Result<T, Problem>>>(
 
 impl DataAge {
     /// In seconds, rounded up to a tenth.
-    pub fn seconds(self) -> f64 {
+    fn seconds(self) -> f64 {
         in_tenths(self.as_of.elapsed())
     }
 }

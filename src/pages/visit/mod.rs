@@ -90,7 +90,7 @@ impl Visit {
     }
 
     /// From now on, lists are read up to the moment, too.
-    pub(super) fn read_primary(&self) {
+    fn read_primary(&self) {
         self.set_reading(Reading::Primary);
     }
 

@@ -79,8 +79,8 @@ where
             && (visit.age().is_some() || problem.code() == Code::Unavailable)
         {
             // It may give up a read that is in the way of what it replays, or not have it yet.
-            if visit.age().is_some() && problem.code().status() >= 500 {
-                visit.site.reads.distrust_replica(&problem.inside());
+            if visit.age().is_some() {
+                visit.site.reads.failed_at_replica(problem);
             }
             visit.read_primary();
             answer = self.answer(&visit, WITHIN.saturating_sub(begun.elapsed())).await;

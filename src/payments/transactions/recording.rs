@@ -190,15 +190,13 @@ async fn keep_conflicts(
     }
     let mut conflicts: Vec<([u8; 32], &NewTransaction)> =
         conflicts.iter().map(|it| (Sha256::digest(&it.body).into(), *it)).collect();
-    conflicts.sort_by(|(hash, a), (other, b)| {
-        (&a.transaction_id, hash).cmp(&(&b.transaction_id, other))
-    });
-    let is_same = |(hash, a): &([u8; 32], &NewTransaction),
-                   (other, b): &([u8; 32], &NewTransaction)| {
-        (&a.transaction_id, hash) == (&b.transaction_id, other)
-    };
-    let counts: Vec<i64> = conflicts.chunk_by(is_same).map(|same| same.len() as i64).collect();
-    conflicts.dedup_by(|a, b| is_same(a, b));
+    fn key<'a>((hash, it): &([u8; 32], &'a NewTransaction)) -> (&'a str, [u8; 32]) {
+        (&it.transaction_id, *hash)
+    }
+    conflicts.sort_by_key(key);
+    let same = conflicts.chunk_by(|one, other| key(one) == key(other));
+    let counts: Vec<i64> = same.map(|same| same.len() as i64).collect();
+    conflicts.dedup_by_key(|it| key(it));
     let hashes: Vec<&[u8]> = conflicts.iter().map(|(hash, _)| hash.as_slice()).collect();
     let conflicts: Vec<&NewTransaction> = conflicts.iter().map(|(_, it)| *it).collect();
     let column = |field: fn(&NewTransaction) -> &str| -> Vec<&str> {

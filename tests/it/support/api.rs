@@ -150,7 +150,6 @@ impl TestApi {
         let pool = reads.primary().clone();
         let settings = ServeSettings {
             listener,
-            pool: pool.clone(),
             reads,
             sources: OpenSources::read(&api).unwrap(),
             api,

@@ -28,7 +28,7 @@ use self::refusals::{ChangeJob, EditJob, EnqueueJob, GetJob, ListJobs};
 use super::ApiTags;
 use crate::http::edge::caller::{Caller, Right};
 use crate::http::edge::database::within_seconds;
-use crate::http::edge::reads::{DataAge, Reads, read_recent};
+use crate::http::edge::reads::{Reads, read_recent};
 use crate::http::wire::id::Id;
 use crate::http::wire::if_match::{IfMatch, etag};
 use crate::http::wire::json_body::JsonBody;
@@ -82,7 +82,7 @@ impl JobsApi {
             page.map_err(about_a_filter)
         });
         let (page, age) = page.await?;
-        Ok(Listed::Ok(Json(JobPageOut::new(page, &list)), age.map(DataAge::seconds)))
+        Ok(Listed::Ok(Json(JobPageOut::new(page, &list)), age))
     }
 
     /// Get one job

@@ -15,7 +15,7 @@ use super::{changed_by, seen_by};
 use crate::http::api::ApiTags;
 use crate::http::edge::caller::Caller;
 use crate::http::edge::database::within_seconds;
-use crate::http::edge::reads::{DataAge, Reads, read_recent};
+use crate::http::edge::reads::{Reads, read_recent};
 use crate::http::wire::id::Id;
 use crate::http::wire::json_body::JsonBody;
 use crate::http::wire::lists::{self, DEFAULT_LIMIT, read_cursor, refuse_unknown_parameters};
@@ -78,7 +78,7 @@ impl DeliveriesApi {
         let next_cursor = last.map(|it| lists::cursor_after(it.position.to_be_bytes(), &list));
         let deliveries = found.into_iter().map(DeliveryOut::from).collect();
         let page = DeliveryPage { deliveries, next_cursor };
-        Ok(Listed::Ok(Json(page), age.map(DataAge::seconds)))
+        Ok(Listed::Ok(Json(page), age))
     }
 
     /// Get a delivery
