@@ -1,6 +1,7 @@
 //! Executes a user's transfer, or its refund: money from one wallet to another.
 
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,9 @@ const BY: &str = "job:execute_transfer";
 impl BatchJob for ExecuteTransfer {
     const KIND: &'static str = "execute_transfer";
     const MAX_BATCH: usize = 200;
+    // As of settlements.
+    const MAX_AT_ONCE: usize = 2;
+    const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = NonZeroU16::new(8);
     type State = Services;
 
     async fn run_batch(

@@ -1,6 +1,7 @@
 //! Settles a transaction that a provider told us of.
 
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ impl BatchJob for SettleTransaction {
     // Twice as many would save a tenth of the time per transaction, and hold the locks of busy
     // accounts twice as long.
     const MAX_BATCH: usize = 200;
+    // They write to the same accounts, and a batch that waits grows.
+    const MAX_AT_ONCE: usize = 2;
+    const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = NonZeroU16::new(8);
     type State = Services;
 
     async fn run_batch(

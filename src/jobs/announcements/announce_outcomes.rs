@@ -1,6 +1,7 @@
 //! Announces outcomes: makes a delivery of each event to each endpoint that wants it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -47,6 +48,9 @@ impl BatchJob for AnnounceOutcomes {
     const MAX_ATTEMPTS: i16 = 100;
     // The events and deliveries say it all.
     const KEEPS_HISTORY: bool = false;
+    // There is one stream.
+    const MAX_AT_ONCE: usize = 1;
+    const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = NonZeroU16::new(1);
     type State = Services;
 
     async fn run_batch(

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Committed, CommittedOutcome, Engine, JobContext};
 use super::error::JobError;
+use super::seats::Turn;
 use super::transitions::{Completion, complete_and_commit};
 use super::waker::Waker;
 use crate::ids::{Fence, JobId};
@@ -21,6 +22,7 @@ pub struct BatchContext {
     pub(crate) contexts: Vec<Context>,
     pub(crate) failed: Vec<(JobId, JobError)>,
     pub(crate) stop: CancellationToken,
+    pub(crate) turn: Turn,
     pub(crate) engine: Arc<Engine>,
 }
 
@@ -37,8 +39,8 @@ impl BatchContext {
         runs.sort_unstable_by_key(|run| run.id);
         let completions = runs.iter().map(JobContext::completion).collect();
         let contexts = runs.iter().map(|run| run.trace.clone()).collect();
-        let JobContext { stop, engine, .. } = runs.pop()?;
-        Some(Self { completions, contexts, failed: Vec::new(), stop, engine })
+        let JobContext { stop, turn, engine, .. } = runs.pop()?;
+        Some(Self { completions, contexts, failed: Vec::new(), stop, turn, engine })
     }
 
     /// The jobs' numbers, in the order of their arguments.
@@ -79,7 +81,7 @@ impl BatchContext {
     ///
     /// When the database does not answer, or other runs keep all connections, for 10 s.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.engine.begin().await
+        self.turn.begin(&self.engine).await
     }
 
     /// Completes all jobs of the batch that did not [fail](Self::fail) in this transaction and

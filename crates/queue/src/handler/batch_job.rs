@@ -1,5 +1,6 @@
 //! Kinds whose jobs are done many at once.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -83,9 +84,18 @@ pub trait BatchJob: Serialize + DeserializeOwned + Send + Sync + 'static {
     const REDACTED: &'static [&'static str] = &[];
     /// The most jobs that one call of `run_batch` gets.
     const MAX_BATCH: usize = 200;
-    /// The longest that a claimed job waits for others to fill its batch; at most 5 s, and a sixth
-    /// of the worker's lease. By default a batch is what one claim brought.
+    /// The longest that a claimed job waits for others to fill its batch; at most 5 s. By default
+    /// a batch that may run does not wait.
     const MAX_WAIT: Duration = Duration::ZERO;
+    /// The most batches of the kind that one worker runs at once. What is claimed meanwhile fills
+    /// the batches that wait for their turn: few for work that waits for the same rows or
+    /// connections, many for work that waits for somebody else.
+    const MAX_AT_ONCE: usize = 8;
+    /// The most transactions that batches of the kind have open at once, over all workers; by
+    /// default as many as come. A batch waits in [`begin`](BatchContext::begin), or before it is
+    /// made up, for another to end. For work that writes the same rows, where more at once are
+    /// slower. It is what this binary says: of workers of two releases, each has its own say.
+    const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = None;
 
     /// As [`Job::State`].
     type State: Clone + Send + Sync + 'static;

@@ -49,6 +49,7 @@ use super::attempt::{AttemptOutcome, EndedAttempt, storable};
 use super::backoff::Backoff;
 use super::completer::{Completer, SharedCompletion};
 use super::error::JobError;
+use super::seats::Turn;
 use super::transitions::{
     self, Completion, FinishedState, Progress, commit, committed_after_all, complete_and_commit,
 };
@@ -121,6 +122,7 @@ pub struct JobContext {
     /// The context of the run's span.
     pub(crate) trace: Context,
     pub(crate) stop: CancellationToken,
+    pub(crate) turn: Turn,
     pub(crate) engine: Arc<Engine>,
 }
 
@@ -281,7 +283,7 @@ impl JobContext {
     ///
     /// When the database does not answer, or other runs keep all connections, for 10 s.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.engine.begin().await
+        self.turn.begin(&self.engine).await
     }
 
     /// Makes sure that the job is still this run's, until the transaction ends: for what is written

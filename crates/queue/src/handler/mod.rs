@@ -18,6 +18,7 @@ mod completer;
 mod context;
 mod error;
 mod job;
+mod seats;
 pub(crate) mod transitions;
 mod waker;
 
@@ -31,5 +32,6 @@ pub use context::{Committed, JobContext};
 pub(crate) use context::{CommittedOutcome, Engine};
 pub use error::JobError;
 pub use job::{FollowUp, Job};
+pub(crate) use seats::{Seats, Turn};
 pub(crate) use transitions::{Completion, FinishedState, Recorded};
 pub use waker::Waker;

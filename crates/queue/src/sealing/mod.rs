@@ -9,7 +9,8 @@
 //!   stands beside it in `args_key`, so that statements can count by it.
 //! - [`rotation`]: seals again, with the current key, what is sealed with an older one.
 //!
-//! ```
+#![cfg_attr(feature = "sealing", doc = "```")]
+#![cfg_attr(not(feature = "sealing"), doc = "```ignore")]
 //! use serde::{Deserialize, Serialize};
 //! use surety_queue::{Committed, Job, JobContext, JobError, NewJob, QueueError, enqueue};
 //! use surety_queue::sealing::Keyring;
@@ -71,7 +72,8 @@
 //! delays jobs and loses none. Then [`rotation::reseal`] seals again what still has the old key,
 //! [`rotation::keys_in_use`] tells what is left, and the old key can be taken out of the ring.
 //!
-//! ```
+#![cfg_attr(feature = "sealing", doc = "```")]
+#![cfg_attr(not(feature = "sealing"), doc = "```ignore")]
 //! use surety_queue::sealing::Keyring;
 //!
 //! let old = format!("2026-10:{}", "b2xkIGtleSwgMzIgYnl0ZXMsIGFzIGFuIGV4YW1wbGU=");

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Worker;
 use super::claim::{ClaimTurns, ClaimedJob};
+use super::pace::{Found, Pace};
 use super::slots::Slots;
 use crate::telemetry::engine_spans::{Claimed, record_claim};
 
@@ -28,6 +29,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         tasks: &TaskTracker,
     ) {
         let mut failures = 0u32;
+        let mut pace = Pace::new();
         while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
             let (since, began_at) = (Instant::now(), SystemTime::now());
             // A claim that is under way is not given up: its jobs would be nobody's until their
@@ -40,10 +42,13 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                 Ok(claim) => {
                     failures = 0;
                     self.activity().engine().claimed(claim.jobs.len(), since.elapsed());
+                    let found = found_by(&claim.jobs);
                     record_claim(began_at, self.id, claim.jobs.iter().map(of_claim));
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if !claim.has_more {
-                        stop.run_until_cancelled(self.wait_for_work(wake, claim.again_in)).await;
+                        let lull = pace.lull_after(since, found);
+                        let waiting = self.wait_for_work(wake, lull, claim.again_in);
+                        stop.run_until_cancelled(waiting).await;
                     }
                 }
                 Err(error) => {
@@ -61,11 +66,24 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    async fn wait_for_work(&self, wake: &Notify, again_in: Option<Duration>) {
+    /// Waits for the moment to claim again; wakings within `lull` are followed after it.
+    async fn wait_for_work(&self, wake: &Notify, lull: Duration, again_in: Option<Duration>) {
         // Jittered, so that idle workers do not poll in step.
         let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
         let poll = poll.min(again_in.unwrap_or(poll));
-        let _timeout_or_wake = tokio::time::timeout(poll, wake.notified()).await;
+        let waking = async {
+            tokio::time::sleep(lull).await;
+            wake.notified().await;
+        };
+        let _timeout_or_wake = tokio::time::timeout(poll, waking).await;
+    }
+}
+
+fn found_by(jobs: &[ClaimedJob]) -> Found {
+    match jobs {
+        [] => Found::Nothing,
+        jobs if jobs.iter().any(|job| job.by_key) => Found::JobsOfKeys,
+        _ => Found::Jobs,
     }
 }
 

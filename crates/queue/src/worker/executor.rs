@@ -22,7 +22,7 @@ use super::run_outcome::{Counts, RunOutcome, outcome_of, outcome_of_run};
 use crate::activity::Activity;
 use crate::groups::Resolver;
 use crate::handler::{
-    BatchContext, Committed, CommittedOutcome, Completion, Engine, JobContext, JobError,
+    BatchContext, Committed, CommittedOutcome, Completion, Engine, JobContext, JobError, Turn,
 };
 use crate::ids::JobId;
 use crate::sealing::{Keyring, open_args};
@@ -56,7 +56,13 @@ pub(crate) struct Executor<S> {
     pub(crate) keyring: Option<Keyring>,
 }
 
-/// A job with the lease that it is run under, and the span of its run.
+/// A job with the lease that it is run under.
+pub(super) struct HeldJob {
+    pub(super) job: ClaimedJob,
+    lease: HeldLease,
+}
+
+/// A job whose run has begun, with the span of the run.
 pub(super) struct LeasedJob {
     pub(super) job: ClaimedJob,
     pub(super) lease: HeldLease,
@@ -75,25 +81,57 @@ impl LeasedJob {
 }
 
 impl<S: Clone + Send + Sync + 'static> Executor<S> {
-    /// Runs one job, claimed not earlier than `since`, and records how that ended.
-    pub(crate) async fn execute(&self, job: ClaimedJob, since: Instant) {
-        let leased = self.hold(job, since, None);
-        self.execute_leased(leased).await;
+    /// Takes charge of a job that was claimed not earlier than `since`.
+    pub(super) fn hold(&self, job: ClaimedJob, since: Instant) -> HeldJob {
+        let lease = self.leases.hold(job.id, job.fence, since);
+        HeldJob { job, lease }
+    }
+
+    /// Runs one job, and records how that ended.
+    pub(super) async fn execute(&self, held: HeldJob) {
+        let turn = self.turn_of(&held.job.kind);
+        let leased = self.begin(held);
+        self.execute_leased(leased, turn).await;
+    }
+
+    fn turn_of(&self, kind: &str) -> Turn {
+        Turn::of(self.registry.handler(kind).and_then(|handler| handler.traits().seats))
+    }
+
+    /// Waits until a batch of this kind may be made up and run.
+    pub(super) async fn wait_for_turn(&self, kind: &str) -> Turn {
+        let turn = self.turn_of(kind);
+        tokio::select! {
+            biased;
+            // Its jobs are handed back by the run.
+            () = self.hand_back.cancelled() => {}
+            seated = turn.take_seat(&self.engine) => if let Err(error) = seated {
+                // The run meets with it, too, and says so.
+                let error = crate::chain(&error);
+                tracing::debug!(kind, error, "no seat could be taken");
+            },
+        }
+        turn
     }
 
     /// Runs jobs of one kind as a batch. If the batch fails as a whole, runs them one by one, so
     /// that a poison job costs only its own attempt.
-    pub(crate) async fn execute_batch(&self, jobs: Vec<ClaimedJob>, since: Instant) {
+    pub(super) async fn execute_batch(&self, jobs: Vec<HeldJob>, turn: Turn) {
         let batch_lost = CancellationToken::new();
-        let leased: Vec<LeasedJob> =
-            jobs.into_iter().map(|job| self.hold(job, since, Some(batch_lost.clone()))).collect();
+        // What was stopped while it waited would stop the others.
+        let (ready, stopped): (Vec<HeldJob>, Vec<HeldJob>) =
+            jobs.into_iter().partition(|held| held.lease.run_in(&batch_lost));
+        for held in stopped {
+            self.execute(held).await;
+        }
+        let leased: Vec<LeasedJob> = ready.into_iter().map(|held| self.begin(held)).collect();
         let ended = match leased.len() {
             0 | 1 => None,
-            _ => self.run_batch(&leased, batch_lost).await,
+            _ => self.run_batch(&leased, batch_lost, turn.clone()).await,
         };
         let Some((mut failed, wakes)) = ended else {
             for leased in leased {
-                self.execute_leased(leased).await;
+                self.execute_leased(leased, turn.clone()).await;
             }
             return;
         };
@@ -108,34 +146,29 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         }
     }
 
-    fn hold(
-        &self,
-        job: ClaimedJob,
-        since: Instant,
-        batch_lost: Option<CancellationToken>,
-    ) -> LeasedJob {
-        let lease = self.leases.hold(job.id, job.fence, since, batch_lost);
+    fn begin(&self, held: HeldJob) -> LeasedJob {
+        let HeldJob { job, lease } = held;
         let run = self.run_of(&job);
         let span = ProcessSpan::start(&run);
         self.registry.all_hooks().before(&run);
         LeasedJob { job, lease, span }
     }
 
-    async fn execute_leased(&self, leased: LeasedJob) {
+    async fn execute_leased(&self, leased: LeasedJob, turn: Turn) {
         let signals = &leased.lease.signals;
         let outcome = match self.registry.handler(&leased.job.kind) {
-            // It need not begin: its batch was stopped because of it.
+            // It need not begin: it was stopped while it waited, or its batch because of it.
             Some(_) if signals.cancelled.is_cancelled() => {
                 RunOutcome::Cancelled(signals.cancel_reason())
             }
-            Some(handler) => self.run(&leased, handler.as_ref()).await,
+            Some(handler) => self.run(&leased, handler.as_ref(), turn).await,
             // The claim asks for known kinds only.
             None => RunOutcome::HandedBack,
         };
         self.settle(leased, outcome).await;
     }
 
-    async fn run(&self, leased: &LeasedJob, handler: &dyn Handler<S>) -> RunOutcome {
+    async fn run(&self, leased: &LeasedJob, handler: &dyn Handler<S>, turn: Turn) -> RunOutcome {
         let LeasedJob { job, lease, span } = leased;
         let cx = JobContext {
             id: job.id,
@@ -150,6 +183,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             traceparent: span.traceparent(),
             trace: span.context().clone(),
             stop: CancellationToken::new(),
+            turn,
             engine: Arc::clone(&self.engine),
         };
         let stop = cx.stop.clone();
@@ -171,6 +205,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         &self,
         leased: &[LeasedJob],
         batch_lost: CancellationToken,
+        turn: Turn,
     ) -> Option<(HashMap<JobId, JobError>, bool)> {
         let kind = &leased[0].job.kind;
         let handler = self.registry.handler(kind)?;
@@ -179,6 +214,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             contexts: leased.iter().map(|it| it.span.context().clone()).collect(),
             failed: Vec::new(),
             stop: batch_lost.clone(),
+            turn,
             engine: Arc::clone(&self.engine),
         };
         let signals = Signals::of_batch(batch_lost.clone());

@@ -78,6 +78,10 @@ impl Signals {
         Self { lost, ..Self::default() }
     }
 
+    fn are_given(&self) -> bool {
+        self.lost.is_cancelled() || self.cancelled.is_cancelled()
+    }
+
     pub(crate) fn cancel_reason(&self) -> String {
         self.reason.get().cloned().unwrap_or_default()
     }
@@ -119,22 +123,16 @@ impl Leases {
 
     /// Takes charge of a lease that was claimed not earlier than `since`. It is kept until the
     /// guard is dropped.
-    pub(crate) fn hold(
-        self: &Arc<Self>,
-        id: JobId,
-        fence: Fence,
-        since: Instant,
-        batch_lost: Option<CancellationToken>,
-    ) -> HeldLease {
+    pub(crate) fn hold(self: &Arc<Self>, id: JobId, fence: Fence, since: Instant) -> HeldLease {
         let signals = Signals::default();
-        let deadline = self.deadline(since);
-        self.lock().insert(id, Lease { fence, deadline, signals: signals.clone(), batch_lost });
+        let lease = Lease {
+            fence,
+            deadline: self.deadline(since),
+            signals: signals.clone(),
+            batch_lost: None,
+        };
+        self.lock().insert(id, lease);
         HeldLease { leases: Arc::clone(self), id, fence, signals }
-    }
-
-    /// The time after its claim within which a job may be taken charge of, and be renewed in time.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        self.times.margin()
     }
 
     fn deadline(&self, since: Instant) -> Instant {
@@ -257,6 +255,22 @@ pub(crate) struct HeldLease {
     id: JobId,
     fence: Fence,
     pub(crate) signals: Signals,
+}
+
+impl HeldLease {
+    /// From now on `batch_lost` is cancelled as soon as the job must stop. False, and nothing is,
+    /// if it must already.
+    pub(crate) fn run_in(&self, batch_lost: &CancellationToken) -> bool {
+        // Signals are given under this lock.
+        let mut held = self.leases.lock();
+        if self.signals.are_given() {
+            return false;
+        }
+        if let Some(lease) = held.get_mut(&self.id).filter(|lease| lease.fence == self.fence) {
+            lease.batch_lost = Some(batch_lost.clone());
+        }
+        true
+    }
 }
 
 impl Drop for HeldLease {

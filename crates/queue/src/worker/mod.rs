@@ -1,6 +1,7 @@
 //! The worker: claims due jobs in batches, as many as it has free slots, and has the executor run
 //! them.
 
+mod batches;
 mod claim;
 mod claim_loop;
 mod dispatcher;
@@ -9,6 +10,7 @@ mod hooks;
 mod leases;
 mod listener;
 mod maintenance;
+mod pace;
 mod registration;
 mod registry;
 mod run_outcome;

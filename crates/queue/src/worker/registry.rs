@@ -10,16 +10,19 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::batches::BatchBounds;
 use super::hooks::{AllHooks, RunHooks};
 use crate::enqueue::kinds::KindDeclaration;
-use crate::handler::{Backoff, BatchContext, BatchJob, Committed, Job, JobContext, JobError};
+use crate::handler::{
+    Backoff, BatchContext, BatchJob, Committed, Job, JobContext, JobError, Seats,
+};
 use crate::json::JsonText;
 #[cfg(feature = "schedules")]
 use crate::schedules::Schedule;
 
 pub(crate) type Run = Pin<Box<dyn Future<Output = Result<Committed, JobError>> + Send>>;
 
-/// A claimed job waits no longer for its batch: meanwhile nobody renews its lease.
+/// A claimed job waits no longer for its batch to be filled, as nobody else can run it meanwhile.
 const MAX_BATCH_WAIT: Duration = Duration::from_secs(5);
 
 /// The kinds that a worker knows. A kind that it does not know is left alone, for a worker that
@@ -133,6 +136,11 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
         self.handlers.get(kind).cloned()
     }
 
+    /// The bounds of the batches of a kind that runs in batches.
+    pub(super) fn batch_bounds(&self, kind: &str) -> Option<BatchBounds> {
+        self.handlers.get(kind)?.traits().batches
+    }
+
     pub(super) fn all_hooks(&self) -> &AllHooks {
         &self.hooks
     }
@@ -149,9 +157,8 @@ pub(crate) struct KindTraits {
     pub(crate) timeout: Duration,
     pub(crate) backoff: Backoff,
     /// None for a kind whose jobs run one by one.
-    pub(crate) max_batch: Option<usize>,
-    /// The longest that a batch may wait to be filled.
-    pub(crate) max_wait: Duration,
+    pub(crate) batches: Option<BatchBounds>,
+    pub(crate) seats: Option<Seats>,
 }
 
 /// A kind without its type.
@@ -172,8 +179,8 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
             queue: J::QUEUE,
             timeout: J::TIMEOUT,
             backoff: J::BACKOFF,
-            max_batch: None,
-            max_wait: Duration::ZERO,
+            batches: None,
+            seats: None,
         }
     }
 
@@ -198,11 +205,14 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
 impl<J: BatchJob> Handler<<J as BatchJob>::State> for InBatches<J> {
     fn traits(&self) -> KindTraits {
         let one_by_one = OneByOne::<J>(PhantomData).traits();
-        KindTraits {
-            max_batch: Some(J::MAX_BATCH.max(1)),
-            max_wait: J::MAX_WAIT.min(MAX_BATCH_WAIT),
-            ..one_by_one
-        }
+        let bounds = BatchBounds {
+            jobs: J::MAX_BATCH.max(1),
+            wait: J::MAX_WAIT.min(MAX_BATCH_WAIT),
+            at_once: J::MAX_AT_ONCE.max(1),
+        };
+        let seats = J::MAX_AT_ONCE_OVERALL
+            .map(|count| Seats { kind: <J as Job>::KIND, count: count.get() });
+        KindTraits { batches: Some(bounds), seats, ..one_by_one }
     }
 
     fn declaration(&self) -> KindDeclaration {

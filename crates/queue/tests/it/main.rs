@@ -8,6 +8,7 @@ mod support;
 
 mod activity;
 mod batch_handlers;
+mod batch_turns;
 mod cancelling;
 mod claim_sizes;
 mod claiming;

@@ -1,0 +1,248 @@
+//! Batches that wait for their turn: in one worker, and for a seat among all of them.
+
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use surety_queue::{
+    BatchContext, BatchJob, Committed, JobError, Registry, Worker, WorkerSettings, WorkerSummary,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::kinds::{
+    Gates, assert_invariants_hold, attempts_of, count, database, enqueue_job, eventually, state_of,
+};
+
+/// The sizes of the batches that have begun their transaction, and gates behind that.
+#[derive(Clone)]
+struct Turns {
+    sizes: Arc<Mutex<Vec<usize>>>,
+    gates: Gates,
+}
+
+impl Turns {
+    fn new() -> Self {
+        Self { sizes: Arc::default(), gates: Gates::new() }
+    }
+
+    fn sizes(&self) -> Vec<usize> {
+        self.sizes.lock().unwrap().clone()
+    }
+
+    async fn run(&self, jobs: usize, cx: BatchContext) -> Result<Committed, JobError> {
+        let tx = cx.begin().await?;
+        self.sizes.lock().unwrap().push(jobs);
+        self.gates.begun.add_permits(1);
+        self.gates.go_on.acquire().await?.forget();
+        cx.complete(tx).await
+    }
+}
+
+/// One batch at once in each worker.
+#[derive(Serialize, Deserialize)]
+struct InTurn {}
+
+impl BatchJob for InTurn {
+    const KIND: &'static str = "in_turn";
+    const MAX_BATCH: usize = 5;
+    const MAX_AT_ONCE: usize = 1;
+    type State = Turns;
+
+    async fn run_batch(
+        jobs: Vec<Self>,
+        turns: &Turns,
+        cx: BatchContext,
+    ) -> Result<Committed, JobError> {
+        turns.run(jobs.len(), cx).await
+    }
+}
+
+/// One batch at once in all workers.
+#[derive(Serialize, Deserialize)]
+struct Seated {}
+
+impl BatchJob for Seated {
+    const KIND: &'static str = "seated";
+    const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = NonZeroU16::new(1);
+    type State = Turns;
+
+    async fn run_batch(
+        jobs: Vec<Self>,
+        turns: &Turns,
+        cx: BatchContext,
+    ) -> Result<Committed, JobError> {
+        turns.run(jobs.len(), cx).await
+    }
+}
+
+/// A worker at work.
+struct Running {
+    stop: CancellationToken,
+    run: JoinHandle<WorkerSummary>,
+}
+
+impl Running {
+    fn start(pool: &PgPool, turns: &Turns, grace: Duration) -> Self {
+        let registry =
+            Registry::new(turns.clone()).register_batch::<InTurn>().register_batch::<Seated>();
+        let poll = Duration::from_millis(20);
+        let settings = WorkerSettings { poll, grace, ..WorkerSettings::default() };
+        let worker = Worker::new(pool.clone(), registry, settings).unwrap();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        Self { stop, run: tokio::spawn(async move { worker.run(stopped).await }) }
+    }
+
+    async fn stop(self) -> WorkerSummary {
+        self.stop.cancel();
+        self.run.await.unwrap()
+    }
+}
+
+async fn all_are_claimed(pool: &PgPool, jobs: i64) {
+    eventually("all are claimed", async || {
+        count(pool, "select count(*) from queue.jobs where running").await == jobs
+    })
+    .await;
+}
+
+async fn all_are_done(pool: &PgPool) {
+    eventually("all are done", async || count(pool, "select count(*) from queue.jobs").await == 0)
+        .await;
+}
+
+const WAITING_FOR_SEATS: &str = "
+    select count(*) from pg_stat_activity
+    where datname = current_database() and wait_event = 'advisory' and backend_xid is null";
+
+async fn wait_for_seats(pool: &PgPool, waiting: i64) {
+    eventually("they wait for seats, without a transaction id", async || {
+        count(pool, WAITING_FOR_SEATS).await == waiting
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_claimed_while_a_batch_runs_fills_those_that_wait_for_their_turn() {
+    let db = database().await;
+    let turns = Turns::new();
+    let worker = Running::start(&db.pool, &turns, Duration::from_secs(25));
+    enqueue_job(&db.pool, &InTurn {}).await;
+    turns.gates.wait_begun().await;
+    for claimed in 2..=8 {
+        enqueue_job(&db.pool, &InTurn {}).await;
+        all_are_claimed(&db.pool, claimed).await;
+    }
+    assert_eq!(turns.sizes(), [1]);
+    turns.gates.go_on.add_permits(3);
+    all_are_done(&db.pool).await;
+    assert_eq!(turns.sizes(), [1, 5, 2]);
+    worker.stop().await;
+    assert_invariants_hold(&db.pool).await;
+}
+
+#[tokio::test]
+async fn of_a_kind_with_one_seat_one_batch_is_at_work_in_all_workers_and_the_next_is_made_up_then()
+{
+    let db = database().await;
+    let turns = Turns::new();
+    let first = Running::start(&db.pool, &turns, Duration::from_secs(25));
+    enqueue_job(&db.pool, &Seated {}).await;
+    turns.gates.wait_begun().await;
+    enqueue_job(&db.pool, &Seated {}).await;
+    all_are_claimed(&db.pool, 2).await;
+    wait_for_seats(&db.pool, 1).await;
+    for claimed in 3..=4 {
+        enqueue_job(&db.pool, &Seated {}).await;
+        all_are_claimed(&db.pool, claimed).await;
+    }
+    // One that has claimed nothing yet has its turn behind them.
+    first.stop.cancel();
+    let second = Running::start(&db.pool, &turns, Duration::from_secs(25));
+    enqueue_job(&db.pool, &Seated {}).await;
+    all_are_claimed(&db.pool, 5).await;
+    wait_for_seats(&db.pool, 2).await;
+    assert_eq!(turns.sizes(), [1], "only one has begun");
+
+    turns.gates.go_on.add_permits(3);
+    all_are_done(&db.pool).await;
+    assert_eq!(turns.sizes(), [1, 3, 1]);
+    assert_eq!((first.run.await.unwrap().completed, second.stop().await.completed), (4, 1));
+    assert_invariants_hold(&db.pool).await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_while_its_batch_waits_for_a_turn_ends_alone() {
+    let db = database().await;
+    let turns = Turns::new();
+    let worker = Running::start(&db.pool, &turns, Duration::from_secs(25));
+    enqueue_job(&db.pool, &InTurn {}).await;
+    turns.gates.wait_begun().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(enqueue_job(&db.pool, &InTurn {}).await);
+    }
+    all_are_claimed(&db.pool, 4).await;
+    let mut conn = db.pool.acquire().await.unwrap();
+    surety_queue::operate::cancel(&mut conn, ids[1], "ada", "not wanted").await.unwrap();
+    // The worker asks twice a second which of its jobs are to be cancelled.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    turns.gates.go_on.add_permits(2);
+    all_are_done(&db.pool).await;
+    assert_eq!(turns.sizes(), [1, 2], "the others are a batch all the same");
+    let mut states = Vec::new();
+    for id in ids {
+        states.push(state_of(&db.pool, id).await);
+    }
+    assert_eq!(states, ["completed", "cancelled", "completed"]);
+    worker.stop().await;
+    assert_invariants_hold(&db.pool).await;
+}
+
+#[tokio::test]
+async fn jobs_that_wait_for_a_seat_are_handed_back_by_a_worker_that_stops() {
+    let db = database().await;
+    let turns = Turns::new();
+    let holder = Running::start(&db.pool, &turns, Duration::from_secs(25));
+    enqueue_job(&db.pool, &Seated {}).await;
+    turns.gates.wait_begun().await;
+    holder.stop.cancel();
+    let waiting = Running::start(&db.pool, &turns, Duration::from_millis(10));
+    let id = enqueue_job(&db.pool, &Seated {}).await;
+    wait_for_seats(&db.pool, 1).await;
+    assert_eq!(waiting.stop().await.handed_back, 1);
+    assert_eq!(state_of(&db.pool, id).await, "available");
+    assert_eq!(attempts_of(&db.pool, id).await, []);
+
+    turns.gates.go_on.add_permits(2);
+    let last = Running::start(&db.pool, &turns, Duration::from_secs(25));
+    all_are_done(&db.pool).await;
+    assert_eq!(turns.sizes(), [1, 1]);
+    holder.run.await.unwrap();
+    last.stop().await;
+}
+
+#[tokio::test]
+async fn who_held_a_seat_and_is_gone_holds_it_no_longer() {
+    let db = database().await;
+    let turns = Turns::new();
+    let worker = Running::start(&db.pool, &turns, Duration::from_secs(25));
+    enqueue_job(&db.pool, &Seated {}).await;
+    turns.gates.wait_begun().await;
+    enqueue_job(&db.pool, &Seated {}).await;
+    wait_for_seats(&db.pool, 1).await;
+    let cut = "
+        select count(pg_terminate_backend(pid)) from pg_locks
+        where locktype = 'advisory' and granted and database =
+          (select oid from pg_database where datname = current_database())";
+    assert_eq!(count(&db.pool, cut).await, 1);
+    turns.gates.wait_begun().await;
+    // The first one finds its transaction gone, and runs again.
+    turns.gates.go_on.add_permits(3);
+    all_are_done(&db.pool).await;
+    assert_eq!(worker.stop().await.completed, 2);
+    assert_invariants_hold(&db.pool).await;
+}
