@@ -57,6 +57,8 @@ pub(super) struct Asked {
     named: bool,
     names_database: bool,
     is_dry_run: bool,
+    /// It brings the schema up to date before it does what it is there for.
+    migrates: bool,
     confirmed: Option<String>,
 }
 
@@ -67,12 +69,13 @@ impl Asked {
             let is_there = leaf.try_contains_id(id).is_ok();
             is_there && leaf.value_source(id) == Some(ValueSource::CommandLine)
         };
-        let is_dry_run = leaf.try_get_one("dry_run").ok().flatten() == Some(&true);
+        let is_set = |id: &str| leaf.try_get_one(id).ok().flatten() == Some(&true);
         Self {
             path,
             named: by_flag("context"),
             names_database: by_flag("database_url") || by_flag("database_direct_url"),
-            is_dry_run,
+            is_dry_run: is_set("dry_run"),
+            migrates: is_set("migrate"),
             confirmed,
         }
     }
@@ -84,7 +87,7 @@ impl Asked {
     ///
     /// When the terminal cannot be read.
     pub(super) fn consent(&self) -> std::io::Result<Result<(), ExitCode>> {
-        let effect = effects::of(&self.path);
+        let effect = self.effect();
         if let Some((error, fix)) = self.contradiction(effect) {
             return Ok(Err(refuse(&error, &fix)));
         }
@@ -99,6 +102,13 @@ impl Asked {
             Effect::Destroys => return self.ask(context),
         }
         Ok(Ok(()))
+    }
+
+    fn effect(&self) -> Effect {
+        match effects::of(&self.path) {
+            Effect::Serves if self.migrates => effects::of("migrate run"),
+            effect => effect,
+        }
     }
 
     /// Flags that say different things of the database, and the way out.

@@ -95,7 +95,11 @@ impl Serve {
 
     /// The processor time that it took so far.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        cpu_of(&self.child)
+        spending::cpu_of(self.process_id()?)
+    }
+
+    pub(crate) fn process_id(&self) -> anyhow::Result<u32> {
+        id_of(&self.child)
     }
 }
 
@@ -123,7 +127,11 @@ impl Work {
 
     /// The processor time that it took so far.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        cpu_of(&self.child)
+        spending::cpu_of(self.process_id()?)
+    }
+
+    pub(crate) fn process_id(&self) -> anyhow::Result<u32> {
+        id_of(&self.child)
     }
 
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
@@ -131,8 +139,8 @@ impl Work {
     }
 }
 
-fn cpu_of(child: &Child) -> anyhow::Result<Duration> {
-    spending::cpu_of(child.id().context("the process has ended")?)
+fn id_of(child: &Child) -> anyhow::Result<u32> {
+    child.id().context("the process has ended")
 }
 
 async fn is_ready(address: &str) -> anyhow::Result<bool> {

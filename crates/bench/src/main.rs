@@ -11,6 +11,7 @@
 //! - `growth`: all of the product on one database that grows; `reads` are what people look at.
 //! - `cost`: what each piece of work takes of processors, log and network.
 //! - `nodes`: several processes of each kind on one database.
+//! - `soak`: all of the product for a long time, while PostgreSQL crashes.
 //!
 //! What they share, from the outside in:
 //!
@@ -73,6 +74,7 @@ mod reads;
 mod report;
 mod rounds;
 mod scratch;
+mod soak;
 mod spending;
 mod steady;
 mod tell;
@@ -96,6 +98,7 @@ Examples:
   surety-bench growth --to 0,100000,1000000 --finished 10000000
   surety-bench cost --round-trips 0s,200us,1ms,5ms
   surety-bench nodes --nodes 1x1,4x4,4x16
+  surety-bench soak --rate 1000 --duration 75m
   DATABASE_URL=postgres://… surety-bench ingest --rounds 5
                                           on your server, in databases of its own
 
@@ -178,6 +181,8 @@ enum Form {
     Cost(cost::Args),
     /// Several `app serve` and `app work` on one database: rates, fairness, sessions, waits.
     Nodes(nodes::Args),
+    /// Webhooks at a fixed rate for long, settled and told, while PostgreSQL crashes; run once.
+    Soak(soak::Args),
 }
 
 impl Form {
@@ -191,13 +196,14 @@ impl Form {
                 Ok(())
             }
             Self::Nodes(nodes) => nodes.check(has_private_server),
+            Self::Soak(soak) => soak.check(has_private_server),
             Self::Growth(growth) => growth.check(),
         }
     }
 
     fn counting(&self) -> Counting {
         match self {
-            Self::Ingest(_) | Self::Money(_) | Self::Growth(_) | Self::Nodes(_) => {
+            Self::Ingest(_) | Self::Money(_) | Self::Growth(_) | Self::Nodes(_) | Self::Soak(_) => {
                 Counting::AsShipped
             }
             Self::Enqueue(_)
@@ -276,6 +282,7 @@ async fn measure(form: &Form, args: &Args, server: &Server) -> anyhow::Result<()
         Form::Growth(growth) => growth::run(growth, server, rounds).await?,
         Form::Cost(cost) => cost::run(cost, server, rounds).await?,
         Form::Nodes(nodes) => nodes::run(nodes, server, rounds).await?,
+        Form::Soak(soak) => soak::run(soak, server).await?,
     };
     if args.json {
         let all = serde_json::json!({

@@ -111,6 +111,19 @@ pub(crate) fn cpu_of(process: u32) -> anyhow::Result<Duration> {
     Ok(duration(Times::of(process).context("the process cannot be looked at")?.own))
 }
 
+/// The memory of a process that is in use and in RAM.
+///
+/// # Errors
+///
+/// As [`cpu_of`].
+pub(crate) fn resident_bytes_of(process: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = resident.and_then(|rest| rest.trim().strip_suffix("kB"));
+    let kilobytes: u64 = kilobytes.context("no memory is told of")?.trim().parse()?;
+    Ok(kilobytes * 1024)
+}
+
 /// Processor time of a process, in ticks of the clock of `/proc`.
 struct Times {
     parent: u32,

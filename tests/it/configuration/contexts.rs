@@ -79,6 +79,20 @@ async fn without_a_terminal_production_needs_its_name_and_nothing_less() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_would_migrate_production_needs_its_name_too() {
+    let db = TestDb::without_schema().await;
+    let (_dir, file) = two_contexts(&db);
+    for command in ["serve", "work"] {
+        let (code, said) = run(&file, &["--context", "prod", command, "--migrate"]).await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("--confirm prod") && said.contains("nothing was done"), "{said}");
+    }
+    let schemas = "select count(*) from pg_namespace where nspname in ('queue', 'payments')";
+    let schemas: i64 = sqlx::query_scalar(schemas).fetch_one(&db.pool).await.unwrap();
+    assert_eq!(schemas, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn elsewhere_and_where_nothing_is_done_nobody_is_asked() {
     let db = TestDb::new().await;
     let (_dir, file) = two_contexts(&db);

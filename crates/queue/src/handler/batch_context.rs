@@ -79,7 +79,9 @@ impl BatchContext {
     ///
     /// # Errors
     ///
-    /// When the database does not answer, or other runs keep all connections, for 10 s.
+    /// When the database does not answer, or other runs keep all connections, for 10 s. Where the
+    /// kind has a [`MAX_AT_ONCE_OVERALL`](super::BatchJob::MAX_AT_ONCE_OVERALL), this waits for
+    /// others for as long as the handler may run.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         self.turn.begin(&self.engine).await
     }

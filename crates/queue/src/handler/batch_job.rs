@@ -87,14 +87,16 @@ pub trait BatchJob: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The longest that a claimed job waits for others to fill its batch; at most 5 s. By default
     /// a batch that may run does not wait.
     const MAX_WAIT: Duration = Duration::ZERO;
-    /// The most batches of the kind that one worker runs at once. What is claimed meanwhile fills
-    /// the batches that wait for their turn: few for work that waits for the same rows or
-    /// connections, many for work that waits for somebody else.
+    /// The most batches of the kind that one worker runs at once. What it claims meanwhile fills
+    /// the batches that wait for their turn, and is run by this worker and no other: few for work
+    /// that waits for the same rows or connections, many for work that waits for somebody else.
     const MAX_AT_ONCE: usize = 8;
-    /// The most transactions that batches of the kind have open at once, over all workers; by
-    /// default as many as come. A batch waits in [`begin`](BatchContext::begin), or before it is
-    /// made up, for another to end. For work that writes the same rows, where more at once are
-    /// slower. It is what this binary says: of workers of two releases, each has its own say.
+    /// The most batches of the kind that have a transaction open at once, over all workers; by
+    /// default as many as come. For work that writes the same rows, where more at once are slower.
+    /// The first transaction is begun before the batch is made up, so a handler should
+    /// [`begin`](BatchContext::begin) first, and have one open at a time. Jobs that run one by one
+    /// after their batch has failed are not counted. Workers of two releases each keep to what
+    /// their own binary says.
     const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = None;
 
     /// As [`Job::State`].

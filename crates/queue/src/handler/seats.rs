@@ -2,21 +2,23 @@
 //!
 //! Where batches write the same rows, more of them at once are slower: each waits for those before
 //! it, with a transaction open that holds back claims and vacuum. So a kind may have seats, and a
-//! transaction of its batches begins by taking one. Whoever waits for a seat has written nothing.
+//! transaction of its batches begins by taking one. Whoever finds none comes again a little later,
+//! and keeps nothing of the database's meanwhile.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sqlx::{PgConnection, Postgres, Transaction};
-use tokio::time::timeout;
+use sqlx::{Postgres, Transaction};
+use tokio::time::{Instant, sleep};
 
 use super::context::Engine;
+use crate::deadline::within;
 
-/// A connection that was cut off is never answered: after so long the wait begins anew, by another.
-const WAIT: Duration = Duration::from_secs(10);
+/// The first pause before the seats are looked at again, and the longest.
+const PAUSES: [Duration; 2] = [Duration::from_millis(4), Duration::from_millis(40)];
 
-/// A run that waits by itself gives up after so many waits.
-const WAITS: usize = 5;
+/// After so long it is said that a batch waits for a seat.
+const LONG: Duration = Duration::from_secs(30);
 
 /// The seats of a kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,26 +30,27 @@ pub(crate) struct Seats {
 /// The way of a run to its transactions.
 #[derive(Clone, Default)]
 pub(crate) struct Turn {
+    /// Those of a batch's kind.
     seats: Option<Seats>,
-    /// The first one, if it was begun before the run.
+    /// A transaction that was begun before the run, for its first one.
     begun: Arc<Mutex<Option<Transaction<'static, Postgres>>>>,
 }
 
 impl Turn {
-    /// The way of a run whose kind has these seats.
+    /// The way of a batch whose kind has these seats.
     pub(crate) fn of(seats: Option<Seats>) -> Self {
         Self { seats, begun: Arc::default() }
+    }
+
+    /// The way of the only job of the batch, which runs by itself.
+    pub(crate) fn of_one(&self) -> Self {
+        Self { seats: None, begun: Arc::clone(&self.begun) }
     }
 
     /// Waits for a seat, if the kind has any, and keeps it for the first transaction of the run.
     pub(crate) async fn take_seat(&self, engine: &Engine) -> Result<(), sqlx::Error> {
         if let Some(seats) = self.seats {
-            let seated = loop {
-                match seats.begin(engine).await {
-                    Err(error) if is_late(&error) => {}
-                    begun => break begun?,
-                }
-            };
+            let seated = seats.begin(engine).await?;
             *self.begun() = Some(seated);
         }
         Ok(())
@@ -61,41 +64,36 @@ impl Turn {
         let begun = self.begun().take();
         match (begun, self.seats) {
             (Some(begun), _) => Ok(begun),
+            (None, Some(seats)) => seats.begin(engine).await,
             (None, None) => engine.begin().await,
-            (None, Some(seats)) => {
-                for _ in 1..WAITS {
-                    match seats.begin(engine).await {
-                        Err(error) if is_late(&error) => {}
-                        begun => return begun,
-                    }
-                }
-                seats.begin(engine).await
-            }
         }
     }
 
-    fn begun(&self) -> std::sync::MutexGuard<'_, Option<Transaction<'static, Postgres>>> {
+    fn begun(&self) -> MutexGuard<'_, Option<Transaction<'static, Postgres>>> {
         self.begun.lock().expect("no code panics while it holds this lock")
     }
 }
 
 impl Seats {
     async fn begin(self, engine: &Engine) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        let mut tx = engine.begin().await?;
-        match timeout(WAIT, self.take(&mut tx)).await {
-            Ok(taken) => taken.map(|()| tx),
-            Err(_elapsed) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        let (since, [mut pause, longest]) = (Instant::now(), PAUSES);
+        let mut is_said = false;
+        loop {
+            let mut tx = engine.begin().await?;
+            let seats = i32::from(self.count);
+            let taken = sqlx::query_file_scalar!("src/sql/take_seat.sql", self.kind, seats);
+            if within(taken.fetch_one(&mut *tx)).await? {
+                return Ok(tx);
+            }
+            within(tx.rollback()).await?;
+            if since.elapsed() >= LONG && !is_said {
+                let (kind, seats) = (self.kind, self.count);
+                tracing::warn!(kind, seats, "a batch has waited for a seat for {LONG:?}");
+                is_said = true;
+            }
+            // Jittered, so that those who wait do not come in step.
+            sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+            pause = (pause * 2).min(longest);
         }
     }
-
-    async fn take(self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-        sqlx::query_file!("src/sql/take_seat.sql", self.kind, i32::from(self.count))
-            .fetch_optional(conn)
-            .await
-            .map(drop)
-    }
-}
-
-fn is_late(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }

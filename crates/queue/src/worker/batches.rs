@@ -82,9 +82,10 @@ impl<S: Clone + Send + Sync + 'static> Batches<S> {
             };
             waiting.push_back(last.with(&mut jobs, bounds.jobs, &take_slots));
         }
+        let is_filling = waiting.back().is_some_and(|last| last.jobs.len() < bounds.jobs);
         drop(of_kinds);
         self.start(kind, bounds, tasks);
-        if !bounds.wait.is_zero() {
+        if is_filling && !bounds.wait.is_zero() {
             let (this, kind, in_it) = (Arc::clone(self), kind.to_owned(), tasks.clone());
             tasks.spawn(async move {
                 tokio::time::sleep_until(due.into()).await;
@@ -101,7 +102,8 @@ impl<S: Clone + Send + Sync + 'static> Batches<S> {
             of_kind.running += 1;
             of_kind.expecting += 1;
             let (batches, in_it) = (Arc::clone(self), tasks.clone());
-            let place = Place { batches, kind: kind.to_owned(), bounds, tasks: in_it };
+            let kind = kind.to_owned();
+            let place = Place { batches, kind, bounds, tasks: in_it, is_expecting: true };
             tasks.spawn(async move { place.run().await });
         }
     }
@@ -132,21 +134,26 @@ struct Place<S: Clone + Send + Sync + 'static> {
     kind: String,
     bounds: BatchBounds,
     tasks: TaskTracker,
+    /// It has not taken its batch yet.
+    is_expecting: bool,
 }
 
 impl<S: Clone + Send + Sync + 'static> Place<S> {
     /// Waits for a turn, and runs what is the first batch then.
-    async fn run(self) {
-        let executor = &self.batches.executor;
+    async fn run(mut self) {
+        let executor = Arc::clone(&self.batches.executor);
         let turn = executor.wait_for_turn(&self.kind).await;
-        let batch = self.batches.lock().get_mut(&self.kind).and_then(|of_kind| {
-            of_kind.expecting -= 1;
-            of_kind.waiting.pop_front()
-        });
-        if let Some(Batch { jobs, slots, .. }) = batch {
+        if let Some(Batch { jobs, slots, .. }) = self.take_batch() {
             executor.execute_batch(jobs, turn).await;
             drop(slots);
         }
+    }
+
+    fn take_batch(&mut self) -> Option<Batch> {
+        let mut of_kinds = self.batches.lock();
+        let of_kind = of_kinds.get_mut(&self.kind)?;
+        of_kind.expecting -= usize::from(std::mem::take(&mut self.is_expecting));
+        of_kind.waiting.pop_front()
     }
 }
 
@@ -154,6 +161,7 @@ impl<S: Clone + Send + Sync + 'static> Drop for Place<S> {
     fn drop(&mut self) {
         if let Some(of_kind) = self.batches.lock().get_mut(&self.kind) {
             of_kind.running -= 1;
+            of_kind.expecting -= usize::from(self.is_expecting);
         }
         self.batches.start(&self.kind, self.bounds, &self.tasks);
     }

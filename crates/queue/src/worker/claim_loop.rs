@@ -66,7 +66,8 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         }
     }
 
-    /// Waits for the moment to claim again; wakings within `lull` are followed after it.
+    /// Waits for the moment to claim again. Wakings within `lull` are followed after it, but for
+    /// those by the end of a job of this worker's, which others wait for.
     async fn wait_for_work(&self, wake: &Notify, lull: Duration, again_in: Option<Duration>) {
         // Jittered, so that idle workers do not poll in step.
         let poll = self.settings.poll.mul_f64(0.9 + 0.1 * fastrand::f64());
@@ -75,7 +76,11 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             tokio::time::sleep(lull).await;
             wake.notified().await;
         };
-        let _timeout_or_wake = tokio::time::timeout(poll, waking).await;
+        tokio::select! {
+            () = waking => {}
+            () = self.executor.next_of_key.notified() => {}
+            () = tokio::time::sleep(poll) => {}
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use serde_json::value::RawValue;
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -48,6 +49,8 @@ pub(crate) struct Executor<S> {
     pub(crate) hand_back: CancellationToken,
     /// Makes the worker claim.
     pub(crate) wake: Arc<Notify>,
+    /// Makes the worker claim without any pause.
+    pub(crate) next_of_key: Notify,
     /// The longest time between two claims.
     pub(crate) poll: Duration,
     pub(crate) counts: Counts,
@@ -60,6 +63,7 @@ pub(crate) struct Executor<S> {
 pub(super) struct HeldJob {
     pub(super) job: ClaimedJob,
     lease: HeldLease,
+    since: Instant,
 }
 
 /// A job whose run has begun, with the span of the run.
@@ -84,23 +88,19 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// Takes charge of a job that was claimed not earlier than `since`.
     pub(super) fn hold(&self, job: ClaimedJob, since: Instant) -> HeldJob {
         let lease = self.leases.hold(job.id, job.fence, since);
-        HeldJob { job, lease }
+        HeldJob { job, lease, since: Instant::now() }
     }
 
     /// Runs one job, and records how that ended.
     pub(super) async fn execute(&self, held: HeldJob) {
-        let turn = self.turn_of(&held.job.kind);
         let leased = self.begin(held);
-        self.execute_leased(leased, turn).await;
-    }
-
-    fn turn_of(&self, kind: &str) -> Turn {
-        Turn::of(self.registry.handler(kind).and_then(|handler| handler.traits().seats))
+        self.execute_leased(leased, Turn::default()).await;
     }
 
     /// Waits until a batch of this kind may be made up and run.
     pub(super) async fn wait_for_turn(&self, kind: &str) -> Turn {
-        let turn = self.turn_of(kind);
+        let seats = self.registry.handler(kind).and_then(|handler| handler.traits().seats);
+        let turn = Turn::of(seats);
         tokio::select! {
             biased;
             // Its jobs are handed back by the run.
@@ -121,17 +121,26 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         // What was stopped while it waited would stop the others.
         let (ready, stopped): (Vec<HeldJob>, Vec<HeldJob>) =
             jobs.into_iter().partition(|held| held.lease.run_in(&batch_lost));
-        for held in stopped {
-            self.execute(held).await;
+        let stopping = join_all(stopped.into_iter().map(|held| self.execute(held)));
+        tokio::join!(self.execute_ready(ready, batch_lost, turn), stopping);
+    }
+
+    async fn execute_ready(&self, jobs: Vec<HeldJob>, batch_lost: CancellationToken, turn: Turn) {
+        if self.hand_back.is_cancelled() {
+            drop(turn);
+            join_all(jobs.into_iter().map(|held| self.execute(held))).await;
+            return;
         }
-        let leased: Vec<LeasedJob> = ready.into_iter().map(|held| self.begin(held)).collect();
-        let ended = match leased.len() {
-            0 | 1 => None,
-            _ => self.run_batch(&leased, batch_lost, turn.clone()).await,
-        };
-        let Some((mut failed, wakes)) = ended else {
+        let mut leased: Vec<LeasedJob> = jobs.into_iter().map(|held| self.begin(held)).collect();
+        if leased.len() < 2 {
+            if let Some(only) = leased.pop() {
+                self.execute_leased(only, turn.of_one()).await;
+            }
+            return;
+        }
+        let Some((mut failed, wakes)) = self.run_batch(&leased, batch_lost, turn).await else {
             for leased in leased {
-                self.execute_leased(leased, turn.clone()).await;
+                self.execute_leased(leased, Turn::default()).await;
             }
             return;
         };
@@ -147,7 +156,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     }
 
     fn begin(&self, held: HeldJob) -> LeasedJob {
-        let HeldJob { job, lease } = held;
+        let HeldJob { mut job, lease, since } = held;
+        job.held_for = since.elapsed();
         let run = self.run_of(&job);
         let span = ProcessSpan::start(&run);
         self.registry.all_hooks().before(&run);

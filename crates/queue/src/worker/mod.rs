@@ -138,6 +138,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             resolver: Arc::clone(&resolver),
             hand_back: CancellationToken::new(),
             wake,
+            next_of_key: Notify::new(),
             poll: settings.poll,
             counts: Counts::default(),
             activity,

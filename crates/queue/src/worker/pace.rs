@@ -2,9 +2,9 @@
 //!
 //! All workers are woken with every job, and one of them gets it. Where jobs come all the time and
 //! there are many workers, they would do little but claim, each time a few jobs or none, and keep
-//! the database from its work. So a worker claims for a part of its time at most, and for less with
-//! each claim in vain: what comes meanwhile is claimed together, and a few workers do all there is
-//! for as long as they can.
+//! the database from its work. So a worker whose claims do not fill up claims for a part of its
+//! time at most, and for less with each claim in vain: what comes meanwhile is claimed together,
+//! and a few workers do all there is for as long as they can.
 //!
 //! A worker that was idle has saved up enough to follow every waking for a while.
 
@@ -79,7 +79,7 @@ mod tests {
 
     const CLAIM: Duration = Duration::from_millis(1);
 
-    /// The longest pauses of each hundred of so many claims, each as soon as its pause is over.
+    /// The pauses after so many claims, each of which begins when the pause before it is over.
     fn lulls(pace: &mut Pace, claims: usize, found: Found) -> Vec<Duration> {
         let mut now = pace.at;
         let mut lulls = Vec::new();

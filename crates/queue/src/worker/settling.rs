@@ -91,7 +91,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         }
         if job.by_key {
             // The next of its key, or of its queue, may go on now.
-            self.wake.notify_one();
+            self.next_of_key.notify_one();
         }
     }
 
@@ -112,8 +112,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         span.end(&run, ending);
     }
 
-    /// Counts an attempt whose end is recorded: at the moment that the database's clock showed when
-    /// the job was claimed, and as long later as it ran.
+    /// Counts an attempt whose end is recorded: at the moment by the database's clock at which it
+    /// began, and as long later as it ran.
     fn count_ended(&self, job: &ClaimedJob, span: &ProcessSpan, outcome: Outcome) {
         let ran = span.elapsed();
         let waited = job.waited();
@@ -121,7 +121,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             queue: &job.queue,
             kind: &job.kind,
             outcome,
-            at: job.claimed_at + ran,
+            at: job.begun_at() + ran,
             times: Some(Times { waited, ran }),
         });
     }

@@ -41,6 +41,19 @@ impl Turns {
     }
 }
 
+/// For as long as the wait between two looks for a seat lasts many times, and without a transaction
+/// or a snapshot that would keep vacuum from its work.
+async fn nobody_else_begins(pool: &PgPool, turns: &Turns) {
+    let waits = "
+        select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event = 'advisory'";
+    for _ in 0..25 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(turns.sizes(), [1]);
+        assert_eq!(count(pool, waits).await, 0);
+    }
+}
+
 /// One batch at once in each worker.
 #[derive(Serialize, Deserialize)]
 struct InTurn {}
@@ -114,17 +127,6 @@ async fn all_are_done(pool: &PgPool) {
         .await;
 }
 
-const WAITING_FOR_SEATS: &str = "
-    select count(*) from pg_stat_activity
-    where datname = current_database() and wait_event = 'advisory' and backend_xid is null";
-
-async fn wait_for_seats(pool: &PgPool, waiting: i64) {
-    eventually("they wait for seats, without a transaction id", async || {
-        count(pool, WAITING_FOR_SEATS).await == waiting
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn what_is_claimed_while_a_batch_runs_fills_those_that_wait_for_their_turn() {
     let db = database().await;
@@ -154,7 +156,6 @@ async fn of_a_kind_with_one_seat_one_batch_is_at_work_in_all_workers_and_the_nex
     turns.gates.wait_begun().await;
     enqueue_job(&db.pool, &Seated {}).await;
     all_are_claimed(&db.pool, 2).await;
-    wait_for_seats(&db.pool, 1).await;
     for claimed in 3..=4 {
         enqueue_job(&db.pool, &Seated {}).await;
         all_are_claimed(&db.pool, claimed).await;
@@ -164,8 +165,7 @@ async fn of_a_kind_with_one_seat_one_batch_is_at_work_in_all_workers_and_the_nex
     let second = Running::start(&db.pool, &turns, Duration::from_secs(25));
     enqueue_job(&db.pool, &Seated {}).await;
     all_are_claimed(&db.pool, 5).await;
-    wait_for_seats(&db.pool, 2).await;
-    assert_eq!(turns.sizes(), [1], "only one has begun");
+    nobody_else_begins(&db.pool, &turns).await;
 
     turns.gates.go_on.add_permits(3);
     all_are_done(&db.pool).await;
@@ -212,7 +212,8 @@ async fn jobs_that_wait_for_a_seat_are_handed_back_by_a_worker_that_stops() {
     holder.stop.cancel();
     let waiting = Running::start(&db.pool, &turns, Duration::from_millis(10));
     let id = enqueue_job(&db.pool, &Seated {}).await;
-    wait_for_seats(&db.pool, 1).await;
+    all_are_claimed(&db.pool, 2).await;
+    nobody_else_begins(&db.pool, &turns).await;
     assert_eq!(waiting.stop().await.handed_back, 1);
     assert_eq!(state_of(&db.pool, id).await, "available");
     assert_eq!(attempts_of(&db.pool, id).await, []);
@@ -233,7 +234,7 @@ async fn who_held_a_seat_and_is_gone_holds_it_no_longer() {
     enqueue_job(&db.pool, &Seated {}).await;
     turns.gates.wait_begun().await;
     enqueue_job(&db.pool, &Seated {}).await;
-    wait_for_seats(&db.pool, 1).await;
+    all_are_claimed(&db.pool, 2).await;
     let cut = "
         select count(pg_terminate_backend(pid)) from pg_locks
         where locktype = 'advisory' and granted and database =

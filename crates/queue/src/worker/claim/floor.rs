@@ -229,6 +229,7 @@ mod tests {
             fence: Fence(1),
             run_at,
             claimed_at: run_at,
+            held_for: Duration::ZERO,
             args: RawValue::NULL.to_owned(),
             trace_context: None,
             last_traceparent: None,

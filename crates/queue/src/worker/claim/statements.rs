@@ -26,6 +26,8 @@ pub(crate) struct ClaimedJob {
     pub(crate) fence: Fence,
     pub(crate) run_at: OffsetDateTime,
     pub(crate) claimed_at: OffsetDateTime,
+    /// The time from its claim until its run began, in which it waited for its batch.
+    pub(crate) held_for: Duration,
     pub(crate) args: Box<RawValue>,
     pub(crate) trace_context: Option<TraceContext>,
     pub(crate) last_traceparent: Option<String>,
@@ -46,9 +48,14 @@ impl ClaimedJob {
         self.args.get().len() + checkpoint
     }
 
-    /// The time from when the job was due to its claim.
+    /// The time from when the job was due until its run began.
     pub(crate) fn waited(&self) -> Duration {
-        (self.claimed_at - self.run_at).try_into().unwrap_or_default()
+        (self.begun_at() - self.run_at).try_into().unwrap_or_default()
+    }
+
+    /// The moment at which its run began, by the database's clock.
+    pub(crate) fn begun_at(&self) -> OffsetDateTime {
+        self.claimed_at + self.held_for
     }
 
     /// The attempts that count against the job's bound, this one included: those whose worker was
@@ -86,6 +93,7 @@ macro_rules! claimed_job {
             fence: Fence($row.fence.ok_or(MISSING)?),
             run_at: $row.run_at.ok_or(MISSING)?,
             claimed_at: $row.claimed_at,
+            held_for: Duration::ZERO,
             args: $row.args.ok_or(MISSING)?.0,
             trace_context: $row.trace_context.map(|context| context.0),
             last_traceparent: $row.last_traceparent,
