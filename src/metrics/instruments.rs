@@ -256,6 +256,10 @@ instruments! {
         "Transactions of the database by outcome, since its statistics were reset";
     PG_REPLICATION_LAG: Gauge, "app.pg.replication.lag", "By", Database, [],
         "Bytes that the standby that is furthest behind has yet to apply; 0 without one";
+    REPLICA_READ: Gauge, "app.replica.read", "1", Process, [],
+        "1 while lists and reports are read from the standby, 0 while from the primary";
+    REPLICA_AGE: Gauge, "app.replica.age", "s", Process, [],
+        "Age of what the last read from the standby found there, as it began";
     SAMPLE_DURATION: Gauge, "app.sample.duration", "s", Process, [],
         "Time that the last look at the database for these figures took";
 

@@ -11,7 +11,7 @@ use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
 use super::jobs::JobSummary;
-use super::timeline::{self, TimelineError, TimelineEvent, jobs_of_order};
+use super::timeline::{self, TimelineError, TimelineEvent};
 use crate::bank::{EffectKey, breaker, call_history};
 use crate::money::Currency;
 use crate::payments::browsing::accounts::{self, AccountEntry, EntriesOf};
@@ -102,9 +102,8 @@ pub async fn show(
         tx.rollback().await?;
         return Ok(None);
     };
-    let timeline = timeline::of_order(&mut tx, id).await?.unwrap_or_default();
+    let (timeline, jobs) = timeline::of_known_order(&mut tx, &order).await?;
     let entries = accounts::entries_of(&mut tx, EntriesOf::Order(id)).await?;
-    let jobs = jobs_of_order(&mut tx, &order).await?;
     let calls = call_history::of_key(&mut tx, &EffectKey::of_order(id)).await?;
     tx.rollback().await?;
     Ok(Some(ShownOrder { order, timeline, entries, jobs, calls }))

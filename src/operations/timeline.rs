@@ -88,16 +88,27 @@ pub async fn of_transaction(
     let Some(transaction) = transactions::find(&mut *conn, transaction_id).await? else {
         return Ok(None);
     };
-    let money = history::of_transaction(&mut *conn, &transaction).await?;
+    let (events, _) = of_known_transaction(conn, &transaction).await?;
+    Ok(Some(events))
+}
+
+/// The events about this transaction, in order, and the jobs that settle it. To be called in the
+/// snapshot that it was read in.
+pub(super) async fn of_known_transaction(
+    conn: &mut PgConnection,
+    transaction: &transactions::Transaction,
+) -> Result<(Vec<TimelineEvent>, Vec<JobSummary>), TimelineError> {
+    let money = history::of_transaction(&mut *conn, transaction).await?;
     let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
-    let jobs = ids(jobs_of_transaction(&mut *conn, &transaction).await?);
+    let settling = jobs_of_transaction(&mut *conn, transaction).await?;
+    let jobs = ids(&settling);
     events.extend(of_jobs(&mut *conn, &jobs).await?);
     let told = announcements::Subject::Transaction(transaction.id).to_string();
     events.extend(of_deliveries(&mut *conn, &told).await?);
-    let mut subjects = vec![Subject::transaction(transaction_id)];
+    let mut subjects = vec![Subject::transaction(&transaction.transaction_id)];
     subjects.extend(jobs.iter().map(|job| Subject::new("job", job)));
     events.extend(of_audit(conn, &subjects).await?);
-    Ok(Some(in_order(events)))
+    Ok((in_order(events), settling))
 }
 
 /// The events about a deposit, withdrawal, transfer or refund, in order; none if there is no such
@@ -111,22 +122,33 @@ pub async fn of_order(
     id: OrderId,
 ) -> Result<Option<Vec<TimelineEvent>>, TimelineError> {
     let Some(order) = orders::find(&mut *conn, id).await? else { return Ok(None) };
-    let money = history::of_order(&mut *conn, &order).await?;
+    let (events, _) = of_known_order(conn, &order).await?;
+    Ok(Some(events))
+}
+
+/// The events about this order, in order, and the jobs that execute it. To be called in the
+/// snapshot that it was read in.
+pub(super) async fn of_known_order(
+    conn: &mut PgConnection,
+    order: &orders::Order,
+) -> Result<(Vec<TimelineEvent>, Vec<JobSummary>), TimelineError> {
+    let money = history::of_order(&mut *conn, order).await?;
     let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
-    let mut jobs = ids(jobs_of_order(&mut *conn, &order).await?);
+    let executing = jobs_of_order(&mut *conn, order).await?;
+    let mut jobs = ids(&executing);
     for job in jobs.clone() {
         jobs.extend(follow_ups(&mut *conn, job).await?);
     }
     events.extend(of_jobs(&mut *conn, &jobs).await?);
-    let calls = call_history::of_key(&mut *conn, &EffectKey::of_order(id)).await?;
+    let calls = call_history::of_key(&mut *conn, &EffectKey::of_order(order.id)).await?;
     events.extend(calls.into_iter().map(of_call));
-    let told = announcements::Subject::Order(id).to_string();
+    let told = announcements::Subject::Order(order.id).to_string();
     events.extend(of_deliveries(&mut *conn, &told).await?);
-    events.extend(of_mails(&mut *conn, &order).await?);
-    let mut subjects = vec![Subject::new("order", id)];
+    events.extend(of_mails(&mut *conn, order).await?);
+    let mut subjects = vec![Subject::new("order", order.id)];
     subjects.extend(jobs.iter().map(|job| Subject::new("job", job)));
     events.extend(of_audit(conn, &subjects).await?);
-    Ok(Some(in_order(events)))
+    Ok((in_order(events), executing))
 }
 
 fn in_order(mut events: Vec<TimelineEvent>) -> Vec<TimelineEvent> {
@@ -157,7 +179,7 @@ fn tagged(
 }
 
 /// The jobs that settle a transaction.
-pub(super) async fn jobs_of_transaction(
+async fn jobs_of_transaction(
     conn: &mut PgConnection,
     transaction: &transactions::Transaction,
 ) -> Result<Vec<JobSummary>, QueueError> {
@@ -166,7 +188,7 @@ pub(super) async fn jobs_of_transaction(
 }
 
 /// The jobs that execute an order.
-pub(super) async fn jobs_of_order(
+async fn jobs_of_order(
     conn: &mut PgConnection,
     order: &orders::Order,
 ) -> Result<Vec<JobSummary>, QueueError> {
@@ -201,8 +223,8 @@ async fn jobs_about(
     Ok(found)
 }
 
-fn ids(jobs: Vec<JobSummary>) -> Vec<JobId> {
-    jobs.into_iter().map(|job| job.id).collect()
+fn ids(jobs: &[JobSummary]) -> Vec<JobId> {
+    jobs.iter().map(|job| job.id).collect()
 }
 
 /// The jobs that followed up the discard of another, if it was discarded.
@@ -212,7 +234,7 @@ async fn follow_ups(conn: &mut PgConnection, job: JobId) -> Result<Vec<JobId>, Q
         return Ok(Vec::new());
     };
     let argument = ArgsMatch::new("job", job.to_string());
-    Ok(ids(jobs_about(conn, &[ResolveBankOrder::KIND], argument, ended).await?))
+    Ok(ids(&jobs_about(conn, &[ResolveBankOrder::KIND], argument, ended).await?))
 }
 
 async fn of_jobs(

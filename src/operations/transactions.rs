@@ -10,7 +10,7 @@ pub use crate::payments::transactions::{
 use sqlx::{Connection as _, PgConnection};
 
 use super::jobs::JobSummary;
-use super::timeline::{self, TimelineError, TimelineEvent, jobs_of_transaction};
+use super::timeline::{self, TimelineError, TimelineEvent};
 use crate::payments::browsing::accounts::{self, AccountEntry, EntriesOf};
 use crate::payments::{browsing, transactions};
 
@@ -69,9 +69,8 @@ pub async fn show(
         tx.rollback().await?;
         return Ok(None);
     };
-    let timeline = timeline::of_transaction(&mut tx, transaction_id).await?.unwrap_or_default();
+    let (timeline, jobs) = timeline::of_known_transaction(&mut tx, &transaction).await?;
     let entries = accounts::entries_of(&mut tx, EntriesOf::Transaction(transaction.id)).await?;
-    let jobs = jobs_of_transaction(&mut tx, &transaction).await?;
     tx.rollback().await?;
     Ok(Some(ShownTransaction { transaction, timeline, entries, jobs }))
 }

@@ -72,6 +72,7 @@ pub(super) fn assemble(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Replaceable, Background)> {
     let pool = reads.primary().clone();
+    reads.show(metrics);
     let notifier = Notifier::start(&pool);
     let rejections = Arc::new(Rejections::new(sources.declared()));
     let figures = FigureKeeper::start(api, &pool, metrics, (intake, &rejections));

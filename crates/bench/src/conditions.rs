@@ -176,7 +176,7 @@ impl Disturbances {
 }
 
 /// Opens a transaction with a snapshot, and keeps it so long. It is open when this returns.
-async fn hold_xmin(
+pub(crate) async fn hold_xmin(
     url: &str,
     length: Duration,
     stop: CancellationToken,

@@ -52,6 +52,7 @@ mod condition_report;
 mod conditions;
 mod configuration;
 mod cost;
+mod course;
 mod drain;
 mod enqueue;
 mod figures;

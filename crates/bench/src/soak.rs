@@ -21,10 +21,12 @@ use tokio::time::{Instant, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::app_process::{Serve, Work};
+use super::conditions::hold_xmin;
+use super::course::{TICK, Tick, Trend, longest_pause, rates_of_minutes};
 use super::figures::{Figure, show};
 use super::ingest::REQUEST_TIMEOUT;
 use super::report::{Report, Section, Table};
-use super::scratch::{self, Database, Server};
+use super::scratch::{Database, Server};
 use super::spending::resident_bytes_of;
 use super::tell::{Receiver, listen, until_none};
 
@@ -36,10 +38,6 @@ const REPEATED: u64 = 20;
 const RETRIES: u32 = 100;
 /// The time between two looks at memory and tables.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// What is done is looked at this often, which bounds how well a pause is known.
-const TICK: Duration = Duration::from_millis(250);
-/// The part of the looks from the start on that is not asked for a trend.
-const WARMING_UP: f64 = 0.1;
 /// The check of the ledger at the end.
 const VERIFY_WITHIN: Duration = Duration::from_secs(1800);
 
@@ -91,14 +89,6 @@ impl Args {
     }
 }
 
-/// A look at what has been done.
-#[derive(Clone, Copy, Debug)]
-struct Tick {
-    at: Instant,
-    answered: u64,
-    delivered: u64,
-}
-
 /// A look at memory and tables.
 #[derive(Clone, Copy, Debug)]
 struct Look {
@@ -137,16 +127,6 @@ struct Summary {
     verify_seconds: f64,
 }
 
-/// A size over time, in MB.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Trend {
-    first: f64,
-    last: f64,
-    most: f64,
-    /// The slope of the straight line that fits best, per hour.
-    per_hour: f64,
-}
-
 /// Runs it once, and reports.
 pub(crate) async fn run(args: &Args, server: &Server) -> anyhow::Result<Report> {
     let database = server.fresh_database().await?;
@@ -178,21 +158,9 @@ async fn measure(args: &Args, server: &Server, database: &Database<'_>) -> anyho
     let mut serve = Serve::start(&database.url).await?;
     let mut work = Work::start(&database.url, &QUEUES)?;
 
-    let begun = Instant::now();
-    let (progress, stop) = (ProgressBar::hidden(), CancellationToken::new());
-    let sending = async {
-        let tally = send(args, &serve, progress.clone()).await;
-        stop.cancel();
-        tally
-    };
-    let looking = look(&pool, &serve, &work, &stop);
-    let ticking = tick(&progress, &receiver, &stop);
-    let crashing = crash(args, server, begun, &stop);
-    let holding = hold_snapshot(args, database, begun, &stop);
-    let (tally, looks, ticks, crashes, held) =
-        tokio::join!(sending, looking, ticking, crashing, holding);
-    let (tally, recoveries) = (tally?, crashes?);
-    held?;
+    let processes = (&serve, &work);
+    let seen = send_and_watch(args, server, database, &pool, processes, &receiver).await?;
+    let Seen { tally, looks, ticks, recoveries } = seen;
 
     let sent = Instant::now();
     until_none(&pool, "select from queue.jobs").await?;
@@ -205,7 +173,10 @@ async fn measure(args: &Args, server: &Server, database: &Database<'_>) -> anyho
     pool.close().await;
 
     let of_minutes = |of: fn(&Tick) -> u64| Figure::of(rates_of_minutes(&ticks, of));
-    let trend = |of: fn(&Look) -> f64| Trend::of(&looks, of).context("the run was too short");
+    let trend = |of: fn(&Look) -> f64| {
+        let sizes: Vec<(Instant, f64)> = looks.iter().map(|look| (look.at, of(look))).collect();
+        Trend::of(&sizes).context("the run was too short")
+    };
     Ok(Summary {
         webhooks: args.webhooks(),
         answered_per_second: of_minutes(|tick| tick.answered),
@@ -223,6 +194,40 @@ async fn measure(args: &Args, server: &Server, database: &Database<'_>) -> anyho
         drained_after_seconds: drained.as_secs_f64(),
         verify_seconds,
     })
+}
+
+/// The course of a run.
+struct Seen {
+    tally: Tally,
+    looks: Vec<Look>,
+    ticks: Vec<Tick>,
+    /// The time that PostgreSQL took to come back, after each crash.
+    recoveries: Vec<Duration>,
+}
+
+async fn send_and_watch(
+    args: &Args,
+    server: &Server,
+    database: &Database<'_>,
+    pool: &PgPool,
+    (serve, work): (&Serve, &Work),
+    receiver: &Receiver,
+) -> anyhow::Result<Seen> {
+    let begun = Instant::now();
+    let (progress, stop) = (ProgressBar::hidden(), CancellationToken::new());
+    let sending = async {
+        let tally = send(args, serve, progress.clone()).await;
+        stop.cancel();
+        tally
+    };
+    let looking = look(pool, serve, work, &stop);
+    let ticking = tick(&progress, receiver, &stop);
+    let crashing = crash(args, server, begun, &stop);
+    let holding = hold_snapshot(args, database, begun, &stop);
+    let (tally, looks, ticks, crashes, held) =
+        tokio::join!(sending, looking, ticking, crashing, holding);
+    held?;
+    Ok(Seen { tally: tally?, looks, ticks, recoveries: crashes? })
 }
 
 async fn send(args: &Args, serve: &Serve, progress: ProgressBar) -> anyhow::Result<Tally> {
@@ -313,17 +318,13 @@ async fn hold_snapshot(
         return Ok(());
     }
     // A crash of just before may not be over.
-    let mut conn = loop {
-        match scratch::connect(&database.url).await {
-            Ok(conn) => break conn,
+    let holder = loop {
+        match hold_xmin(&database.url, closes - Instant::now(), stop.clone()).await {
+            Ok(holder) => break holder,
             Err(_) => sleep(TICK).await,
         }
     };
-    sqlx::query("begin isolation level repeatable read").execute(&mut conn).await?;
-    sqlx::query("select from queue.jobs limit 1").execute(&mut conn).await?;
-    stop.run_until_cancelled(sleep_until(closes)).await;
-    sqlx::query("commit").execute(&mut conn).await.context("the snapshot was lost")?;
-    Ok(())
+    holder.await?.context("the snapshot was lost")
 }
 
 /// Fails unless each webhook was accepted, recorded once, settled and told. Gives the seconds that
@@ -361,56 +362,6 @@ async fn database_bytes(pool: &PgPool) -> anyhow::Result<i64> {
     Ok(sqlx::query_scalar(size).fetch_one(pool).await?)
 }
 
-/// The rate in each whole minute.
-fn rates_of_minutes(ticks: &[Tick], of: fn(&Tick) -> u64) -> Vec<f64> {
-    let ticks_each = (60.0 / TICK.as_secs_f64()) as usize;
-    let ends: Vec<&Tick> = ticks.iter().step_by(ticks_each).collect();
-    let rate = |pair: &[&Tick]| {
-        let secs = (pair[1].at - pair[0].at).as_secs_f64();
-        (of(pair[1]) - of(pair[0])) as f64 / secs
-    };
-    ends.windows(2).map(rate).collect()
-}
-
-fn longest_pause(ticks: &[Tick]) -> Duration {
-    let mut longest = Duration::ZERO;
-    let Some(mut last) = ticks.first() else { return longest };
-    for tick in ticks {
-        if tick.answered > last.answered {
-            last = tick;
-        }
-        longest = longest.max(tick.at - last.at);
-    }
-    longest
-}
-
-impl Trend {
-    /// The trend of the looks once everything is warm; none of fewer than two.
-    fn of(looks: &[Look], bytes: fn(&Look) -> f64) -> Option<Self> {
-        let cold = (looks.len() as f64 * WARMING_UP).ceil() as usize;
-        let looks = looks.get(cold..)?;
-        let (first, last) = (looks.first()?, looks.last()?);
-        let point = |look: &Look| {
-            let hours = (look.at - first.at).as_secs_f64() / 3600.0;
-            (hours, bytes(look) / 1e6)
-        };
-        let points: Vec<(f64, f64)> = looks.iter().map(point).collect();
-        let most = points.iter().map(|(_, size)| *size).fold(0.0, f64::max);
-        let per_hour = slope(&points)?;
-        Some(Self { first: bytes(first) / 1e6, last: bytes(last) / 1e6, most, per_hour })
-    }
-}
-
-/// The slope of the straight line with the least squares; none of points at one place.
-fn slope(points: &[(f64, f64)]) -> Option<f64> {
-    let count = points.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    let together: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
-    (spread > 0.0).then(|| together / spread)
-}
-
 impl Section for Summary {
     fn title(&self) -> String {
         format!("{} webhooks, each recorded, settled and told once", self.webhooks)
@@ -434,48 +385,5 @@ impl Section for Summary {
         table.line("database per webhook", format_args!("{each:.0} bytes"));
         table.line("drained after", format_args!("{:.1} s", self.drained_after_seconds));
         table.line("verify", format_args!("{:.1} s", self.verify_seconds));
-    }
-}
-
-impl std::fmt::Display for Trend {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { first, last, most, per_hour } = self;
-        write!(f, "{first:.0} → {last:.0} MB, at most {most:.0}, {per_hour:+.1} MB an hour")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ticks(answered: &[u64]) -> Vec<Tick> {
-        let begun = Instant::now();
-        let tick = |(n, answered): (u32, &u64)| Tick {
-            at: begun + TICK * n,
-            answered: *answered,
-            delivered: 0,
-        };
-        (0..).zip(answered).map(tick).collect()
-    }
-
-    #[test]
-    fn a_pause_is_the_time_without_an_answer() {
-        assert_eq!(longest_pause(&[]), Duration::ZERO);
-        assert_eq!(longest_pause(&ticks(&[0, 1, 2])), TICK);
-        assert_eq!(longest_pause(&ticks(&[0, 5, 5, 5, 6, 6])), TICK * 3);
-    }
-
-    #[test]
-    fn rates_are_of_whole_minutes() {
-        let answered: Vec<u64> = (0..=600).map(|tick| tick * 250).collect();
-        assert_eq!(rates_of_minutes(&ticks(&answered), |tick| tick.answered), [1000.0, 1000.0]);
-    }
-
-    #[test]
-    fn the_slope_is_that_of_the_line_that_fits_best() {
-        assert_eq!(slope(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]), Some(2.0));
-        assert_eq!(slope(&[(0.0, 1.0), (1.0, 2.0), (2.0, 1.0)]), Some(0.0));
-        assert_eq!(slope(&[(1.0, 1.0)]), None);
-        assert_eq!(slope(&[]), None);
     }
 }

@@ -33,4 +33,4 @@ pub use connect_failure::ConnectFailure;
 pub use database_url::UrlError;
 pub use guard::is_writable;
 pub use pooler::is_pooled;
-pub use replica::{Replica, ReplicaConnection};
+pub use replica::{Replica, ReplicaConnection, ReplicaUse};

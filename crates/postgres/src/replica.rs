@@ -53,6 +53,15 @@ pub struct ReplicaConnection {
     pub as_of: Instant,
 }
 
+/// The use that is made of the standbys at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplicaUse {
+    /// They are read; otherwise the primary is, because they are of no use or nobody has asked yet.
+    pub is_read: bool,
+    /// The age of what the last reader found there, as it began.
+    pub last_age: Option<Duration>,
+}
+
 #[derive(Debug)]
 struct Shared {
     server: String,
@@ -71,6 +80,8 @@ struct State {
     paused_until: Option<Instant>,
     /// The reason that was last told, or that all is well.
     told: Option<Result<(), String>>,
+    /// The age of what the connection shows that was last handed out.
+    last_age: Option<Duration>,
 }
 
 /// The task that asks the primary; it ends with this.
@@ -160,6 +171,7 @@ impl Replica {
         match shared.connect().await {
             Ok(Some(connected)) => {
                 shared.tell(Ok(()));
+                shared.state().last_age = Some(connected.as_of.elapsed());
                 Some(connected)
             }
             Ok(None) => None,
@@ -173,6 +185,14 @@ impl Replica {
     /// Keeps readers away for a moment, as a read failed for this reason.
     pub fn distrust(&self, reason: String) {
         self.shared.pause(&Unusable::Failed(reason));
+    }
+
+    /// The use that is made of the standbys now, for figures.
+    pub fn usage(&self) -> ReplicaUse {
+        let is_paused = self.shared.is_paused();
+        let state = self.shared.state();
+        let is_read = matches!(state.told, Some(Ok(()))) && !is_paused;
+        ReplicaUse { is_read, last_age: state.last_age }
     }
 
     /// The greatest age that what a connection shows has when it is handed out.

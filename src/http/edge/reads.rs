@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
-use surety_postgres::Replica;
+use surety_postgres::{Replica, ReplicaUse};
 use tokio::time::timeout;
 
 use super::database::{WITHIN, within};
 use crate::http::wire::problem::Problem;
+use crate::metrics::instruments::{REPLICA_AGE, REPLICA_READ};
+use crate::metrics::{Family, Metrics, Point};
 
 /// The longest that a read of a standby may take, as the primary may have to be asked after it.
 const REPLICA_WITHIN: Duration = Duration::from_secs(2);
@@ -44,6 +46,19 @@ impl Reads {
     /// The primary, for what must not be behind.
     pub fn primary(&self) -> &PgPool {
         &self.primary
+    }
+
+    /// Shows the use that is made of the standby, if there is one.
+    pub fn show(&self, metrics: &Metrics) {
+        let Some(replica) = self.replica.clone() else { return };
+        metrics.collect(move || {
+            let ReplicaUse { is_read, last_age } = replica.usage();
+            let age = last_age.map(|age| Point::of(&[], age.as_secs_f64()));
+            vec![
+                Family::new(&REPLICA_READ, vec![Point::of(&[], f64::from(u8::from(is_read)))]),
+                Family::new(&REPLICA_AGE, age.into_iter().collect()),
+            ]
+        });
     }
 
     /// A connection to the standby, while that is of use.

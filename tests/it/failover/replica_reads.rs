@@ -82,6 +82,32 @@ async fn assert_never_labelled(api: &TestApi, viewer: &Person) {
     }
 }
 
+/// A figure of the API's, if it has one now.
+async fn figure(api: &TestApi, name: &str) -> Option<f64> {
+    let scrape = api.get("/metrics").await.text;
+    let mut lines = scrape.lines().filter(|line| !line.starts_with('#'));
+    lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_use_of_the_standby_is_among_the_figures() {
+    let site = Site::start().await;
+    assert_eq!(figure(&site.api, "app_replica_read").await, Some(1.0));
+    let age = figure(&site.api, "app_replica_age_seconds").await.unwrap();
+    assert!((0.0..=MAX_AGE.as_secs_f64()).contains(&age), "{age}");
+    site.replay("pause").await;
+    post(site.api.address, &webhook("txn_1")).await;
+    eventually_async("the standby is too old", async || {
+        age_of(&site.jobs().await).is_none()
+            && figure(&site.api, "app_replica_read").await == Some(0.0)
+    })
+    .await;
+    site.replay("resume").await;
+
+    let alone = TestApi::start().await;
+    assert_eq!(figure(&alone, "app_replica_read").await, None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_says_how_old_it_may_be_and_is_never_older_than_allowed() {
     let site = Site::start().await;

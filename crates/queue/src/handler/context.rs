@@ -137,8 +137,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Begins a transaction of a handler. There are many more runs than connections: to wait longer
-    /// than the pool allows is no failure of the job, which would cost it an attempt.
+    /// Begins a transaction, with patience: there are more runs than connections.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         for _ in 1..WAITS_FOR_CONNECTION {
             match self.pool.begin().await {
@@ -275,9 +274,8 @@ impl JobContext {
         &self.stop
     }
 
-    /// Begins the database transaction that [`complete`](Self::complete),
-    /// [`discard`](Self::discard) or [`cancel`](Self::cancel) will commit. Keep it short, and make
-    /// no call to others while it is open.
+    /// Begins the transaction that [`complete`](Self::complete), [`discard`](Self::discard) or
+    /// [`cancel`](Self::cancel) will commit. Keep it short, and call nobody while it is open.
     ///
     /// # Errors
     ///

@@ -125,7 +125,6 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
             if settings.queues.is_empty() { registry.queues() } else { settings.queues.clone() };
         let completer = Completer::start(engine_pool.clone(), Arc::clone(&activity));
         let resolver = Resolver::new(engine_pool.clone());
-        let kinds = registry.kinds();
         let wake = Arc::new(Notify::new());
         let (woken, counted) = (Arc::clone(&wake), Arc::clone(&activity));
         let engine = Engine { pool, completer, wake: woken, activity: counted };
@@ -146,7 +145,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         });
         Ok(Self {
             id,
-            kinds,
+            kinds: executor.registry.kinds(),
             declarations: Declarations::new(declarations),
             queues,
             dispatcher: Dispatcher::new(Arc::clone(&executor)),

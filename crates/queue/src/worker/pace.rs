@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// The part of its time that a worker may claim for.
 const PART: f64 = 0.25;
 
-/// So much time for claims is saved up at most.
+/// The most time for claims that is saved up, in seconds.
 const SAVED: f64 = 0.010;
 
 /// Claims in vain count double, four times, and so on, up to so many doublings.
