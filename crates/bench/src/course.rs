@@ -77,10 +77,10 @@ pub(crate) fn longest_pause(ticks: &[Tick]) -> Duration {
     let mut longest = Duration::ZERO;
     let Some(mut last) = ticks.first() else { return longest };
     for tick in ticks {
+        longest = longest.max(tick.at - last.at);
         if tick.answered > last.answered {
             last = tick;
         }
-        longest = longest.max(tick.at - last.at);
     }
     longest
 }
