@@ -100,7 +100,14 @@ pub async fn load(conn: &mut PgConnection, keys: &[DeliveryKey]) -> sqlx::Result
             order by secret.number desc
           ) as "secrets!"
         from unnest($1::bigint[], $2::uuid[]) as wanted (event_seq, endpoint_id)
-        join deliveries.deliveries as delivery using (event_seq, endpoint_id)
+        -- One by one: before the first analyze, all of the endpoint's would seem to be few.
+        cross join lateral (
+          select deliveries.*
+          from deliveries.deliveries
+          where deliveries.event_seq = wanted.event_seq
+            and deliveries.endpoint_id = wanted.endpoint_id
+          limit 1
+        ) as delivery
         join events.events as event on event.seq = delivery.event_seq
         join deliveries.endpoints as endpoint on endpoint.id = delivery.endpoint_id
         join deliveries.health as health on health.endpoint_id = delivery.endpoint_id

@@ -4,6 +4,7 @@ mod ended_jobs;
 mod endpoints;
 mod inbox;
 mod kills;
+mod loading;
 mod retention;
 mod retries;
 mod sealing;
