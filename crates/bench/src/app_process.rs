@@ -72,6 +72,11 @@ impl Serve {
         bail!("app serve was not ready within {} s", START_TIME.as_secs())
     }
 
+    /// The address that webhooks are sent to.
+    pub(crate) fn target(&self) -> anyhow::Result<Target> {
+        Ok(Target::parse(&format!("http://{}", self.address), REQUEST_TIMEOUT)?)
+    }
+
     /// Sends so many new transactions, made up from the seed, by so many connections with one
     /// request at a time each. All must be accepted.
     pub(crate) async fn send(
@@ -80,7 +85,7 @@ impl Serve {
         seed: u64,
         connections: usize,
     ) -> anyhow::Result<()> {
-        let target = Target::parse(&format!("http://{}", self.address), REQUEST_TIMEOUT)?;
+        let target = self.target()?;
         let load = Load { target, connections, rate: None, retries: 0, signer: None };
         let plan = Plan { firsts: count, repeats: 0, seed };
         let (quiet, never) = (ProgressBar::hidden(), CancellationToken::new());

@@ -9,7 +9,6 @@ use serde_json::json;
 use sqlx::PgPool;
 use surety::audit::export::ExportTarget;
 use surety::audit::sealing;
-use surety::cli::send::client::Target;
 use surety::db;
 use surety::jobs::audit_keeper::AuditKeeper;
 use surety::operations::verify::{self, Scope};
@@ -234,7 +233,7 @@ impl Growing<'_> {
         let mut serve = Serve::start(&self.database.url).await?;
         let address = serve.address.to_string();
         self.sent += 1;
-        let target = Target::parse(&format!("http://{address}"), ingest::REQUEST_TIMEOUT)?;
+        let target = serve.target()?;
         let ingested = ingest::send(&target, usize::from(connections), secs, self.sent).await?;
         let customers = money::sign_up(&address, &format!("user{}-", self.sent)).await?;
         let length = Duration::from_secs(secs);

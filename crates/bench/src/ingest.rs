@@ -103,7 +103,7 @@ async fn measure_app(
     secs: u64,
 ) -> anyhow::Result<AppRun> {
     let mut serve = Serve::start(&database.url).await?;
-    let target = Target::parse(&format!("http://{}", serve.address), REQUEST_TIMEOUT)?;
+    let target = serve.target()?;
     let warm_up = send(&target, connections, 1, 0).await?;
     let tally = send(&target, connections, secs, 1).await?;
     serve.stop().await?;

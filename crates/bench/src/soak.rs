@@ -11,7 +11,6 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
-use surety::cli::send::client::Target;
 use surety::cli::send::events::{Plan, Source};
 use surety::cli::send::load::Load;
 use surety::cli::send::tally::Tally;
@@ -24,7 +23,6 @@ use super::app_process::{Serve, Work};
 use super::conditions::hold_xmin;
 use super::course::{TICK, Tick, Trend, longest_pause, rates_of_minutes};
 use super::figures::{Figure, show};
-use super::ingest::REQUEST_TIMEOUT;
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
 use super::spending::resident_bytes_of;
@@ -231,11 +229,10 @@ async fn send_and_watch(
 }
 
 async fn send(args: &Args, serve: &Serve, progress: ProgressBar) -> anyhow::Result<Tally> {
-    let target = Target::parse(&format!("http://{}", serve.address), REQUEST_TIMEOUT)?;
     let firsts = args.webhooks();
     let plan = Plan { firsts, repeats: firsts / REPEATED, seed: 1 };
     let load = Load {
-        target,
+        target: serve.target()?,
         connections: args.connections.into(),
         rate: Some(f64::from(args.rate) * (1.0 + 1.0 / REPEATED as f64)),
         retries: RETRIES,

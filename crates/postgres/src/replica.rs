@@ -189,10 +189,8 @@ impl Replica {
 
     /// The use that is made of the standbys now, for figures.
     pub fn usage(&self) -> ReplicaUse {
-        let is_paused = self.shared.is_paused();
         let state = self.shared.state();
-        let is_read = matches!(state.told, Some(Ok(()))) && !is_paused;
-        ReplicaUse { is_read, last_age: state.last_age }
+        ReplicaUse { is_read: matches!(state.told, Some(Ok(()))), last_age: state.last_age }
     }
 
     /// The greatest age that what a connection shows has when it is handed out.

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::executor::{Executor, HeldJob};
 use super::slots::Slot;
+use crate::handler::Seats;
 
 /// The bounds of the batches of a kind.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct BatchBounds {
     pub(crate) wait: Duration,
     /// The most batches of the kind that a worker runs at once.
     pub(crate) at_once: usize,
+    /// Those of all workers.
+    pub(crate) seats: Option<Seats>,
 }
 
 /// The batches of a worker.
@@ -32,8 +35,8 @@ pub(crate) struct Batches<S> {
 }
 
 /// The batches of one kind.
-#[derive(Default)]
 struct OfKind {
+    bounds: BatchBounds,
     /// Tasks that run a batch, or wait for their turn to run one.
     running: usize,
     /// Those of them that wait.
@@ -51,10 +54,14 @@ struct Batch {
 }
 
 impl OfKind {
+    fn new(bounds: BatchBounds) -> Self {
+        Self { bounds, running: 0, expecting: 0, waiting: VecDeque::new() }
+    }
+
     /// Tells if one more batch may run now that no task expects.
-    fn may_run_more(&self, bounds: &BatchBounds) -> bool {
-        let is_due = |it: &Batch| it.jobs.len() >= bounds.jobs || it.due <= Instant::now();
-        self.running < bounds.at_once && self.waiting.get(self.expecting).is_some_and(is_due)
+    fn may_run_more(&self) -> bool {
+        let is_due = |it: &Batch| it.jobs.len() >= self.bounds.jobs || it.due <= Instant::now();
+        self.running < self.bounds.at_once && self.waiting.get(self.expecting).is_some_and(is_due)
     }
 }
 
@@ -74,7 +81,8 @@ impl<S: Clone + Send + Sync + 'static> Batches<S> {
     ) {
         let due = Instant::now() + bounds.wait;
         let mut of_kinds = self.lock();
-        let OfKind { waiting, .. } = of_kinds.entry(kind.to_owned()).or_default();
+        let OfKind { waiting, .. } =
+            of_kinds.entry(kind.to_owned()).or_insert_with(|| OfKind::new(bounds));
         while !jobs.is_empty() {
             let last = match waiting.pop_back_if(|last| last.jobs.len() < bounds.jobs) {
                 Some(last) => last,
@@ -84,27 +92,27 @@ impl<S: Clone + Send + Sync + 'static> Batches<S> {
         }
         let is_filling = waiting.back().is_some_and(|last| last.jobs.len() < bounds.jobs);
         drop(of_kinds);
-        self.start(kind, bounds, tasks);
+        self.start(kind, tasks);
         if is_filling && !bounds.wait.is_zero() {
             let (this, kind, in_it) = (Arc::clone(self), kind.to_owned(), tasks.clone());
             tasks.spawn(async move {
                 tokio::time::sleep_until(due.into()).await;
-                this.start(&kind, bounds, &in_it);
+                this.start(&kind, &in_it);
             });
         }
     }
 
     /// Runs as many batches as may run now.
-    fn start(self: &Arc<Self>, kind: &str, bounds: BatchBounds, tasks: &TaskTracker) {
+    fn start(self: &Arc<Self>, kind: &str, tasks: &TaskTracker) {
         let mut of_kinds = self.lock();
         let Some(of_kind) = of_kinds.get_mut(kind) else { return };
-        while of_kind.may_run_more(&bounds) {
+        while of_kind.may_run_more() {
             of_kind.running += 1;
             of_kind.expecting += 1;
             let (batches, in_it) = (Arc::clone(self), tasks.clone());
-            let kind = kind.to_owned();
-            let place = Place { batches, kind, bounds, tasks: in_it, is_expecting: true };
-            tasks.spawn(async move { place.run().await });
+            let (kind, seats) = (kind.to_owned(), of_kind.bounds.seats);
+            let place = Place { batches, kind, tasks: in_it, is_expecting: true };
+            tasks.spawn(place.run(seats));
         }
     }
 
@@ -132,7 +140,6 @@ impl Batch {
 struct Place<S: Clone + Send + Sync + 'static> {
     batches: Arc<Batches<S>>,
     kind: String,
-    bounds: BatchBounds,
     tasks: TaskTracker,
     /// It has not taken its batch yet.
     is_expecting: bool,
@@ -140,9 +147,9 @@ struct Place<S: Clone + Send + Sync + 'static> {
 
 impl<S: Clone + Send + Sync + 'static> Place<S> {
     /// Waits for a turn, and runs what is the first batch then.
-    async fn run(mut self) {
+    async fn run(mut self, seats: Option<Seats>) {
         let executor = Arc::clone(&self.batches.executor);
-        let turn = executor.wait_for_turn(&self.kind).await;
+        let turn = executor.wait_for_turn(seats).await;
         if let Some(Batch { jobs, slots, .. }) = self.take_batch() {
             executor.execute_batch(jobs, turn).await;
             drop(slots);
@@ -163,6 +170,6 @@ impl<S: Clone + Send + Sync + 'static> Drop for Place<S> {
             of_kind.running -= 1;
             of_kind.expecting -= usize::from(self.is_expecting);
         }
-        self.batches.start(&self.kind, self.bounds, &self.tasks);
+        self.batches.start(&self.kind, &self.tasks);
     }
 }

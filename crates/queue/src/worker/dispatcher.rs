@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio_util::task::TaskTracker;
 
-use super::batches::Batches;
+use super::batches::{BatchBounds, Batches};
 use super::claim::ClaimedJob;
 use super::executor::{Executor, HeldJob};
 use super::slots::Slots;
@@ -30,11 +30,13 @@ impl<S: Clone + Send + Sync + 'static> Dispatcher<S> {
         slots: &Slots,
         tasks: &TaskTracker,
     ) {
-        let mut of_batch_kinds: HashMap<String, Vec<HeldJob>> = HashMap::new();
+        let mut of_batch_kinds: HashMap<String, (BatchBounds, Vec<HeldJob>)> = HashMap::new();
         for job in jobs {
+            let bounds = self.executor.registry.batch_bounds(&job.kind);
             let held = self.executor.hold(job, since);
-            if self.executor.registry.batch_bounds(&held.job.kind).is_some() {
-                of_batch_kinds.entry(held.job.kind.clone()).or_default().push(held);
+            if let Some(bounds) = bounds {
+                let of_kind = of_batch_kinds.entry(held.job.kind.clone());
+                of_kind.or_insert_with(|| (bounds, Vec::new())).1.push(held);
                 continue;
             }
             let executor = Arc::clone(&self.executor);
@@ -44,8 +46,7 @@ impl<S: Clone + Send + Sync + 'static> Dispatcher<S> {
                 drop(slot);
             });
         }
-        for (kind, jobs) in of_batch_kinds {
-            let Some(bounds) = self.executor.registry.batch_bounds(&kind) else { continue };
+        for (kind, (bounds, jobs)) in of_batch_kinds {
             self.batches.add(&kind, bounds, jobs, |count| slots.take(count), tasks);
         }
     }

@@ -23,7 +23,8 @@ use super::run_outcome::{Counts, RunOutcome, outcome_of, outcome_of_run};
 use crate::activity::Activity;
 use crate::groups::Resolver;
 use crate::handler::{
-    BatchContext, Committed, CommittedOutcome, Completion, Engine, JobContext, JobError, Turn,
+    BatchContext, Committed, CommittedOutcome, Completion, Engine, JobContext, JobError, Seats,
+    Turn,
 };
 use crate::ids::JobId;
 use crate::sealing::{Keyring, open_args};
@@ -97,9 +98,8 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         self.execute_leased(leased, Turn::default()).await;
     }
 
-    /// Waits until a batch of this kind may be made up and run.
-    pub(super) async fn wait_for_turn(&self, kind: &str) -> Turn {
-        let seats = self.registry.handler(kind).and_then(|handler| handler.traits().seats);
+    /// Waits until a batch of a kind with these seats may be made up and run.
+    pub(super) async fn wait_for_turn(&self, seats: Option<Seats>) -> Turn {
         let turn = Turn::of(seats);
         tokio::select! {
             biased;
@@ -108,7 +108,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
             seated = turn.take_seat(&self.engine) => if let Err(error) = seated {
                 // The run meets with it, too, and says so.
                 let error = crate::chain(&error);
-                tracing::debug!(kind, error, "no seat could be taken");
+                tracing::debug!(?seats, error, "no seat could be taken");
             },
         }
         turn

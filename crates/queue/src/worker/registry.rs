@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,7 +159,6 @@ pub(crate) struct KindTraits {
     pub(crate) backoff: Backoff,
     /// None for a kind whose jobs run one by one.
     pub(crate) batches: Option<BatchBounds>,
-    pub(crate) seats: Option<Seats>,
 }
 
 /// A kind without its type.
@@ -175,13 +175,7 @@ struct InBatches<J>(PhantomData<fn() -> J>);
 
 impl<J: Job> Handler<J::State> for OneByOne<J> {
     fn traits(&self) -> KindTraits {
-        KindTraits {
-            queue: J::QUEUE,
-            timeout: J::TIMEOUT,
-            backoff: J::BACKOFF,
-            batches: None,
-            seats: None,
-        }
+        KindTraits { queue: J::QUEUE, timeout: J::TIMEOUT, backoff: J::BACKOFF, batches: None }
     }
 
     fn declaration(&self) -> KindDeclaration {
@@ -205,14 +199,14 @@ impl<J: Job> Handler<J::State> for OneByOne<J> {
 impl<J: BatchJob> Handler<<J as BatchJob>::State> for InBatches<J> {
     fn traits(&self) -> KindTraits {
         let one_by_one = OneByOne::<J>(PhantomData).traits();
+        let seats = |count: NonZeroU16| Seats { kind: <J as Job>::KIND, count: count.get() };
         let bounds = BatchBounds {
             jobs: J::MAX_BATCH.max(1),
             wait: J::MAX_WAIT.min(MAX_BATCH_WAIT),
             at_once: J::MAX_AT_ONCE.max(1),
+            seats: J::MAX_AT_ONCE_OVERALL.map(seats),
         };
-        let seats = J::MAX_AT_ONCE_OVERALL
-            .map(|count| Seats { kind: <J as Job>::KIND, count: count.get() });
-        KindTraits { batches: Some(bounds), seats, ..one_by_one }
+        KindTraits { batches: Some(bounds), ..one_by_one }
     }
 
     fn declaration(&self) -> KindDeclaration {
