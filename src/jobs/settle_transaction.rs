@@ -63,7 +63,7 @@ impl BatchJob for SettleTransaction {
                     return Ok(committed);
                 }
                 Posted::Refused(now) => {
-                    tx.rollback().await?;
+                    within(tx.rollback()).await?;
                     refused.extend(now);
                 }
             }

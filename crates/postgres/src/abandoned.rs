@@ -17,9 +17,9 @@ use tokio::time::timeout;
 /// The most connections that may be given up.
 const MAX_ABANDONED: usize = 8;
 /// The interval at which the server is asked about them.
-const ASK_EVERY: Duration = Duration::from_secs(2);
+const ASK_EVERY: Duration = Duration::from_millis(500);
 /// The time that the server has to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The count of the connections that were given up. Clones share it.
 #[derive(Clone, Debug)]

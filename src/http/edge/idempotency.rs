@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::http::wire::problem::{Code, Problem};
 use crate::ids::OrderId;
+use crate::queue::deadline::within_long;
 
 /// The header.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -303,7 +304,7 @@ pub async fn prune_for_ever(pool: PgPool) {
     loop {
         clock.tick().await;
         loop {
-            match prune(&pool).await {
+            match within_long(prune(&pool)).await {
                 Ok(pruned) if pruned.cast_signed() == PRUNE_BATCH => {}
                 Ok(_) => break,
                 Err(error) => {

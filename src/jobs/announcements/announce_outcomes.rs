@@ -69,7 +69,7 @@ impl BatchJob for AnnounceOutcomes {
                     return Err(error);
                 }
                 // Too many to be told in time, or one of them cannot be: fewer, then.
-                tx.rollback().await?;
+                within(tx.rollback()).await?;
                 most = limit / 4 + 1;
                 continue;
             }

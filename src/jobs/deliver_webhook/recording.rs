@@ -14,7 +14,7 @@ use crate::deliveries::{Attempt, Outcome, Sent, retry};
 use crate::ids::EndpointId;
 use crate::queue::batcher::{Batcher, Limits, Processor, Reply, Request};
 use crate::queue::commits::commit;
-use crate::queue::deadline::within;
+use crate::queue::deadline::{begin, within};
 use crate::queue::{BatchContext, Committed, JobContext, JobError};
 
 const LIMITS: Limits = Limits { waiting: 2048, batch: 256 };
@@ -134,9 +134,9 @@ impl Recording {
     async fn write_alone(&self, item: &Item) -> Recorded {
         match self.write(std::slice::from_ref(item)).await {
             Err(JobError::LeaseLost) => {
-                let mut tx = self.pool.begin().await?;
+                let mut tx = begin(&self.pool).await?;
                 within(record_attempts(&mut tx, &[item])).await?;
-                commit(tx).await?;
+                within(commit(tx)).await?;
                 Err(JobError::LeaseLost)
             }
             written => Ok(written?.pop().flatten()),
@@ -148,10 +148,10 @@ impl Recording {
     async fn write(&self, items: &[Item]) -> Result<Vec<Option<Committed>>, JobError> {
         let runs: Vec<JobContext> =
             items.iter().filter_map(|item| item.completes.clone()).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = begin(&self.pool).await?;
         within(write(&mut tx, items, self.first_rest)).await?;
         let Some(batch) = BatchContext::of_runs(runs) else {
-            commit(tx).await?;
+            within(commit(tx)).await?;
             return Ok(items.iter().map(|_| None).collect());
         };
         let mut committed = batch.complete_each(tx).await?;

@@ -1,6 +1,7 @@
 //! Deliveries by worker processes that are killed, to receivers that fail half of the time.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use serde_json::json;
 use surety::payments::transactions::{self, NewTransaction, Recorded};
@@ -16,7 +17,7 @@ const KILLS: usize = 4;
 /// A header's value that nobody but the receivers may see.
 const CANARY: &str = "canary-8f2c";
 
-fn worker_process(url: &str) -> App {
+pub(super) fn worker_process(url: &str) -> App {
     let waits = ["20ms"; 20].join(",");
     App::command(["work"])
         .env("DATABASE_URL", url)
@@ -28,10 +29,10 @@ fn worker_process(url: &str) -> App {
         .spawn()
 }
 
-/// Accepts so many transactions of one account, so that their outcomes have one order.
-async fn accept(api: &TestApi, outcomes: usize) {
+/// Accepts transactions of these numbers, of one account, so that their outcomes have one order.
+pub(super) async fn accept(api: &TestApi, numbers: Range<usize>) {
     let mut tx = api.pool.begin().await.unwrap();
-    let new: Vec<NewTransaction> = (0..outcomes)
+    let new: Vec<NewTransaction> = numbers
         .map(|number| NewTransaction {
             transaction_id: format!("txn_{number}"),
             source_account: "payer".to_owned(),
@@ -74,7 +75,7 @@ async fn every_outcome_reaches_every_endpoint_under_one_id_whoever_is_killed() {
         });
         assert_eq!(post(&api, &operator, "/v1/webhook-endpoints", &body).await.status, 201);
     }
-    accept(&api, outcomes).await;
+    accept(&api, 0..outcomes).await;
     let mut workers = [worker_process(&db.url), worker_process(&db.url)];
     for kill in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(1500)).await;

@@ -5,6 +5,7 @@ mod endpoints;
 mod inbox;
 mod kills;
 mod loading;
+mod lost_answers;
 mod retention;
 mod retries;
 mod sealing;

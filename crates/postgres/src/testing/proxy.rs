@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::sync::{Arc, Mutex};
 
 use sqlx::postgres::PgConnectOptions;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,6 +25,8 @@ struct Shared {
     cut: watch::Sender<u64>,
     /// Connections to come stand still from the beginning.
     is_dark: watch::Sender<bool>,
+    /// The next connection that a client asks this over stands still from then on.
+    swallowed: Mutex<Option<&'static str>>,
     made: Mutex<u64>,
 }
 
@@ -37,6 +39,7 @@ impl Proxy {
             target: Mutex::new(socket_of(database_url)),
             cut: watch::Sender::new(0),
             is_dark: watch::Sender::new(false),
+            swallowed: Mutex::default(),
             made: Mutex::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -60,6 +63,17 @@ impl Proxy {
     pub fn cut_silently(&self) {
         let made = *self.shared.made.lock().unwrap();
         self.shared.cut.send_replace(made);
+    }
+
+    /// The next command of this text, such as `BEGIN`, does not reach the server, nor does anything
+    /// after it on its connection; and neither side is told.
+    pub fn swallow(&self, command: &'static str) {
+        *self.shared.swallowed.lock().unwrap() = Some(command);
+    }
+
+    /// Tells if what was to be swallowed last has come.
+    pub fn has_swallowed(&self) -> bool {
+        self.shared.swallowed.lock().unwrap().is_none()
     }
 
     /// The same, and nothing passes on new ones either, until [`Self::heal`].
@@ -107,11 +121,62 @@ async fn pass(mut client: TcpStream, number: u64, shared: Arc<Shared>) {
     }
     let target = shared.target.lock().unwrap().clone();
     let Ok(mut server) = UnixStream::connect(target).await else { return };
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let asking = async {
+        if pass_commands(&mut from_client, &mut to_server, &shared).await == Passed::Swallowed {
+            // Both ends stay open.
+            std::future::pending::<()>().await;
+        }
+        _ = to_server.shutdown().await;
+    };
+    let answering = async {
+        _ = copy(&mut from_server, &mut to_client).await;
+        _ = to_client.shutdown().await;
+    };
     tokio::select! {
-        _ended = copy_bidirectional(&mut client, &mut server) => {}
+        _ended = async { tokio::join!(asking, answering) } => {}
         () = async { _ = cut.wait_for(|cut| number <= *cut).await.is_ok() } => {
             // Both ends stay open.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Passed {
+    All,
+    Swallowed,
+}
+
+async fn pass_commands(
+    client: &mut (impl AsyncRead + Unpin),
+    server: &mut (impl AsyncWrite + Unpin),
+    shared: &Shared,
+) -> Passed {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(read @ 1..) = client.read(&mut buffer).await {
+        if shared.swallows(&buffer[..read]) {
+            return Passed::Swallowed;
+        }
+        if server.write_all(&buffer[..read]).await.is_err() {
+            break;
+        }
+    }
+    Passed::All
+}
+
+impl Shared {
+    fn swallows(&self, sent: &[u8]) -> bool {
+        let mut swallowed = self.swallowed.lock().unwrap();
+        // As in a simple query, which ends with a zero.
+        let is_it = swallowed.is_some_and(|command| {
+            let query = format!("{command}\0");
+            sent.windows(query.len()).any(|at| at.eq_ignore_ascii_case(query.as_bytes()))
+        });
+        if is_it {
+            *swallowed = None;
+        }
+        is_it
     }
 }

@@ -55,6 +55,7 @@ use super::transitions::{
 };
 use super::waker::Waker;
 use crate::activity::Activity;
+use crate::deadline::{begin, within};
 use crate::ids::{Fence, JobId};
 
 /// A recorded output is at most so many bytes of JSON: it is for a look at it, not for storage.
@@ -140,12 +141,12 @@ impl Engine {
     /// Begins a transaction, with patience: there are more runs than connections.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         for _ in 1..WAITS_FOR_CONNECTION {
-            match self.pool.begin().await {
+            match begin(&self.pool).await {
                 Err(sqlx::Error::PoolTimedOut) => {}
                 begun => return begun,
             }
         }
-        self.pool.begin().await
+        begin(&self.pool).await
     }
 }
 
@@ -350,7 +351,7 @@ impl JobContext {
     ) -> Result<Committed, JobError> {
         let ended = EndedAttempt::new(self.id, self.fence, outcome, error, self.traceparent);
         if !transitions::finish_in(&mut tx, &ended, state).await? {
-            tx.rollback().await?;
+            within(tx.rollback()).await?;
             return Err(JobError::LeaseLost);
         }
         commit(tx, &self.engine.pool, &[(self.id, self.fence)], outcome).await?;

@@ -89,7 +89,7 @@ pub(crate) async fn complete_and_commit(
     let (began, began_at) = (Instant::now(), SystemTime::now());
     let done = within(complete(&mut *tx, completions)).await?;
     if done.len() < completions.len() {
-        tx.rollback().await?;
+        within(tx.rollback()).await?;
         activity.engine().writes_refused.add(completions.len() - done.len());
         return Err(JobError::LeaseLost);
     }

@@ -4,6 +4,9 @@
 //! wait: were each claim a batch of its own, a worker that is woken with every job would run as
 //! many small ones as it has slots, which wait for the same connections and for each other's rows,
 //! and could not grow any more when they come to run.
+//!
+//! What is left to do when a batch has ended takes nobody's turn: jobs of one that failed, which
+//! run by themselves, may have to wait long for what it failed of.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -137,7 +140,7 @@ impl Batch {
 }
 
 /// The place of a batch that runs. The next one starts when it is dropped, however the run ended.
-struct Place<S: Clone + Send + Sync + 'static> {
+pub(super) struct Place<S: Clone + Send + Sync + 'static> {
     batches: Arc<Batches<S>>,
     kind: String,
     tasks: TaskTracker,
@@ -151,7 +154,7 @@ impl<S: Clone + Send + Sync + 'static> Place<S> {
         let executor = Arc::clone(&self.batches.executor);
         let turn = executor.wait_for_turn(seats).await;
         if let Some(Batch { jobs, slots, .. }) = self.take_batch() {
-            executor.execute_batch(jobs, turn).await;
+            executor.execute_batch(jobs, turn, self).await;
             drop(slots);
         }
     }

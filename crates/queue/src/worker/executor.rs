@@ -115,17 +115,23 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     }
 
     /// Runs jobs of one kind as a batch. If the batch fails as a whole, runs them one by one, so
-    /// that a poison job costs only its own attempt.
-    pub(super) async fn execute_batch(&self, jobs: Vec<HeldJob>, turn: Turn) {
+    /// that a poison job costs only its own attempt. Drops `place` when the batch has ended.
+    pub(super) async fn execute_batch<P>(&self, jobs: Vec<HeldJob>, turn: Turn, place: P) {
         let batch_lost = CancellationToken::new();
         // What was stopped while it waited would stop the others.
         let (ready, stopped): (Vec<HeldJob>, Vec<HeldJob>) =
             jobs.into_iter().partition(|held| held.lease.run_in(&batch_lost));
         let stopping = join_all(stopped.into_iter().map(|held| self.execute(held)));
-        tokio::join!(self.execute_ready(ready, batch_lost, turn), stopping);
+        tokio::join!(self.execute_ready(ready, batch_lost, turn, place), stopping);
     }
 
-    async fn execute_ready(&self, jobs: Vec<HeldJob>, batch_lost: CancellationToken, turn: Turn) {
+    async fn execute_ready<P>(
+        &self,
+        jobs: Vec<HeldJob>,
+        batch_lost: CancellationToken,
+        turn: Turn,
+        place: P,
+    ) {
         if self.hand_back.is_cancelled() {
             drop(turn);
             join_all(jobs.into_iter().map(|held| self.execute(held))).await;
@@ -134,11 +140,15 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let mut leased: Vec<LeasedJob> = jobs.into_iter().map(|held| self.begin(held)).collect();
         if leased.len() < 2 {
             if let Some(only) = leased.pop() {
-                self.execute_leased(only, turn.of_one()).await;
+                let outcome = self.run_leased(&only, turn.of_one()).await;
+                drop(place);
+                self.settle(only, outcome).await;
             }
             return;
         }
-        let Some((mut failed, wakes)) = self.run_batch(&leased, batch_lost, turn).await else {
+        let ended = self.run_batch(&leased, batch_lost, turn).await;
+        drop(place);
+        let Some((mut failed, wakes)) = ended else {
             for leased in leased {
                 self.execute_leased(leased, Turn::default()).await;
             }
@@ -165,17 +175,21 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     }
 
     async fn execute_leased(&self, leased: LeasedJob, turn: Turn) {
+        let outcome = self.run_leased(&leased, turn).await;
+        self.settle(leased, outcome).await;
+    }
+
+    async fn run_leased(&self, leased: &LeasedJob, turn: Turn) -> RunOutcome {
         let signals = &leased.lease.signals;
-        let outcome = match self.registry.handler(&leased.job.kind) {
+        match self.registry.handler(&leased.job.kind) {
             // It need not begin: it was stopped while it waited, or its batch because of it.
             Some(_) if signals.cancelled.is_cancelled() => {
                 RunOutcome::Cancelled(signals.cancel_reason())
             }
-            Some(handler) => self.run(&leased, handler.as_ref(), turn).await,
+            Some(handler) => self.run(leased, handler.as_ref(), turn).await,
             // The claim asks for known kinds only.
             None => RunOutcome::HandedBack,
-        };
-        self.settle(leased, outcome).await;
+        }
     }
 
     async fn run(&self, leased: &LeasedJob, handler: &dyn Handler<S>, turn: Turn) -> RunOutcome {

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::QueueError;
 use crate::activity::counting::Ended;
 use crate::activity::{self, Activity, Outcome};
+use crate::deadline::within_long;
 use crate::groups::{self, Resolver};
 use crate::ids::JobId;
 use crate::retention::Retention;
@@ -47,12 +48,12 @@ pub(crate) async fn maintain(
             if let Err(error) = prune_unique_keys(&pool).await {
                 tracing::warn!(error = %crate::chain(&error), "unique keys could not be pruned");
             }
-            if let Err(error) = activity::prune(&pool).await {
+            if let Err(error) = within_long(activity::prune(&pool)).await {
                 tracing::warn!(error = %crate::chain(&error), "old activity could not be dropped");
             }
             partitions_made = Instant::now();
         }
-        if let Err(error) = cancel_left_over(&pool).await {
+        if let Err(error) = within_long(cancel_left_over(&pool)).await {
             tracing::warn!(error = %crate::chain(&error), "jobs could not be cancelled");
         }
         match rescue_all(&pool, &resolver, &activity).await {
@@ -100,7 +101,7 @@ pub(crate) async fn require_rights(pool: &PgPool) -> Result<(), QueueError> {
 
 /// Forgets all reservations of unique jobs that refuse nobody any more.
 pub(crate) async fn prune_unique_keys(pool: &PgPool) -> Result<(), QueueError> {
-    while prune_some_unique_keys(pool, PRUNE_LIMIT).await? == PRUNE_LIMIT as u64 {}
+    while within_long(prune_some_unique_keys(pool, PRUNE_LIMIT)).await? == PRUNE_LIMIT as u64 {}
     Ok(())
 }
 
@@ -112,7 +113,7 @@ pub(crate) async fn rescue_all(
 ) -> Result<usize, QueueError> {
     let mut total = 0;
     loop {
-        let rescued = rescue(pool, RESCUE_LIMIT, MAX_CRASHES).await?;
+        let rescued = within_long(rescue(pool, RESCUE_LIMIT, MAX_CRASHES)).await?;
         for job in &rescued {
             if job.poison {
                 resolver.resolve_soon([job.id]);
@@ -124,7 +125,7 @@ pub(crate) async fn rescue_all(
                 tracing::warn!(job_id = job.id.0, "job rescued from a lost worker");
             }
         }
-        if let Err(error) = count_lost(pool, &rescued, activity).await {
+        if let Err(error) = within_long(count_lost(pool, &rescued, activity)).await {
             tracing::debug!(error = %crate::chain(&error), "lost attempts are not counted");
         }
         total += rescued.len();
@@ -166,7 +167,7 @@ pub(crate) async fn make_partitions(pool: &PgPool, retention: Retention) {
         ("queue.attempts", retention.attempts_days()),
     ];
     for (table, keep_days) in tables {
-        match keep_days_of(pool, table, keep_days).await {
+        match within_long(keep_days_of(pool, table, keep_days)).await {
             Ok(0) => {}
             Ok(days) => {
                 tracing::error!(
@@ -182,7 +183,7 @@ pub(crate) async fn make_partitions(pool: &PgPool, retention: Retention) {
             }
         }
     }
-    if let Err(error) = groups::prune(pool, retention.attempts_days()).await {
+    if let Err(error) = within_long(groups::prune(pool, retention.attempts_days())).await {
         tracing::warn!(error = %crate::chain(&error), "old batches could not be dropped");
     }
 }

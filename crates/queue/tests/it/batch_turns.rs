@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use surety_postgres::connect_to_write;
+use surety_postgres::testing::Proxy;
 use surety_queue::{
     BatchContext, BatchJob, Committed, Job, JobError, Registry, Worker, WorkerSettings,
     WorkerSummary,
@@ -92,6 +94,27 @@ impl BatchJob for Seated {
     }
 }
 
+/// One batch at once in each worker, which fails if it is of several jobs.
+#[derive(Serialize, Deserialize)]
+struct Divided {}
+
+impl BatchJob for Divided {
+    const KIND: &'static str = "divided";
+    const MAX_AT_ONCE: usize = 1;
+    type State = Turns;
+
+    async fn run_batch(
+        jobs: Vec<Self>,
+        turns: &Turns,
+        cx: BatchContext,
+    ) -> Result<Committed, JobError> {
+        match jobs.len() {
+            1 => turns.run(1, cx).await,
+            several => Err(JobError::from(anyhow::anyhow!("{several} at once"))),
+        }
+    }
+}
+
 /// The grace of a worker that is to do what it has.
 const PATIENT: Duration = Duration::from_secs(25);
 
@@ -103,8 +126,10 @@ struct Running {
 
 impl Running {
     fn start(pool: &PgPool, turns: &Turns, grace: Duration) -> Self {
-        let registry =
-            Registry::new(turns.clone()).register_batch::<InTurn>().register_batch::<Seated>();
+        let registry = Registry::new(turns.clone())
+            .register_batch::<InTurn>()
+            .register_batch::<Seated>()
+            .register_batch::<Divided>();
         let poll = Duration::from_millis(20);
         let settings = WorkerSettings { poll, grace, ..WorkerSettings::default() };
         let worker = Worker::new(pool.clone(), registry, settings).unwrap();
@@ -248,5 +273,46 @@ async fn who_held_a_seat_and_is_gone_holds_it_no_longer() {
     turns.gates.go_on.add_permits(3);
     all_are_done(&db.pool).await;
     assert_eq!(worker.stop().await.completed, 2);
+    assert_invariants_hold(&db.pool).await;
+}
+
+#[tokio::test]
+async fn jobs_of_a_batch_that_failed_take_nobodys_turn() {
+    let db = database().await;
+    let turns = Turns::new();
+    let worker = Running::with_one_begun(&db.pool, &turns, &Divided {}).await;
+    for claimed in 2..=3 {
+        enqueue_job(&db.pool, &Divided {}).await;
+        all_are_claimed(&db.pool, claimed).await;
+    }
+    turns.gates.go_on.add_permits(1);
+    // One of the two that failed together.
+    turns.gates.wait_begun().await;
+    enqueue_job(&db.pool, &Divided {}).await;
+    turns.gates.wait_begun().await;
+    turns.gates.go_on.add_permits(3);
+    all_are_done(&db.pool).await;
+    assert_eq!(worker.stop().await.completed, 4);
+    assert_invariants_hold(&db.pool).await;
+}
+
+#[tokio::test]
+async fn a_transaction_whose_begin_is_never_answered_holds_nobody_up_for_long() {
+    let db = database().await;
+    let turns = Turns::new();
+    turns.gates.go_on.add_permits(3);
+    let network = Proxy::start(&db.url).await;
+    let cut_off = connect_to_write(&network.url(&db.url), 4, "test").await.unwrap();
+    let worker = Running::start(&cut_off, &turns, PATIENT);
+    for job in [true, false, true] {
+        network.swallow("BEGIN");
+        match job {
+            true => enqueue_job(&db.pool, &Seated {}).await,
+            false => enqueue_job(&db.pool, &InTurn {}).await,
+        };
+        all_are_done(&db.pool).await;
+        assert!(network.has_swallowed());
+    }
+    worker.stop().await;
     assert_invariants_hold(&db.pool).await;
 }
