@@ -27,7 +27,7 @@ pub use self::settings::{Sources, SourcesError, is_source_name};
 pub use self::signatures::{SourceVerifier, Unverified};
 
 /// One provider, or one account with it.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Source {
     /// The name, in the path and in figures.
     pub name: String,

@@ -15,7 +15,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 use super::adyen;
 use crate::standard_webhooks::{
     ID_HEADER, SIGNATURE_HEADER, SignatureError, SignatureHeader, SignatureHeaders,
-    TIMESTAMP_HEADER, Verifier,
+    TIMESTAMP_HEADER, Verifier, WebhookSecret,
 };
 
 /// The header of Stripe's signatures.
@@ -27,7 +27,7 @@ const MAX_SIGNATURES: usize = 10;
 const MAX_TIMESTAMP_DIGITS: usize = 11;
 
 /// Verifies the deliveries of one source. `Debug` does not show its secrets.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceVerifier {
     scheme: Scheme,
     secrets: Vec<Secret>,
@@ -35,7 +35,7 @@ pub struct SourceVerifier {
 }
 
 /// A key of HMAC.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(pub(super) Vec<u8>);
 
 impl fmt::Debug for Secret {
@@ -45,7 +45,7 @@ impl fmt::Debug for Secret {
 }
 
 /// The way in which a source signs.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Scheme {
     /// Stripe: `t=…,v1=…` over `{t}.{body}`.
     Stripe,
@@ -57,9 +57,26 @@ pub(super) enum Scheme {
     Standard(StandardVerifier),
 }
 
-/// [`Verifier`] with a `Debug` that shows none of its secrets.
+/// [`Verifier`] with its secrets, which `Debug` does not show.
 #[derive(Clone)]
-pub(super) struct StandardVerifier(pub(super) Verifier);
+pub(super) struct StandardVerifier {
+    verifier: Verifier,
+    secrets: Vec<WebhookSecret>,
+}
+
+impl StandardVerifier {
+    pub(super) fn new(secrets: Vec<WebhookSecret>) -> Self {
+        Self { verifier: Verifier::new(&secrets), secrets }
+    }
+}
+
+impl PartialEq for StandardVerifier {
+    fn eq(&self, other: &Self) -> bool {
+        self.secrets == other.secrets
+    }
+}
+
+impl Eq for StandardVerifier {}
 
 impl fmt::Debug for StandardVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -224,7 +241,7 @@ impl SourceVerifier {
                 self.compare(Hash::Sha256, &[text.as_bytes()], &[given])
             }
             Scheme::Plain(plain) => self.verify_plain(plain, header, body, now_unix_secs),
-            Scheme::Standard(StandardVerifier(verifier)) => {
+            Scheme::Standard(StandardVerifier { verifier, .. }) => {
                 let headers = SignatureHeaders {
                     id: header(ID_HEADER),
                     timestamp: header(TIMESTAMP_HEADER),

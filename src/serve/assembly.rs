@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::reloading::Replaceable;
-use super::webhook_sources::OpenSources;
+use super::webhook_sources::{OpenSources, SourcesInForce};
 use super::{ApiArgs, Openness};
 use crate::http::api::OperatorApis;
 use crate::http::api::activity::ActivityApi;
@@ -59,7 +59,6 @@ use crate::operations::endpoints::{EndpointSecrets, Safeguards};
 use crate::operations::figures::Sampler;
 use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
-use crate::standard_webhooks::CurrentVerifier;
 use crate::traces::TraceStore;
 
 /// The API, and what runs beside it.
@@ -104,11 +103,11 @@ pub(super) fn assemble(
         rate_limits: rate_limits.clone(),
     };
     let shown = (traces, safeguards.secrets.clone());
-    let replaceable = Replaceable::new(api.secrets()?, rate_limits.clone());
+    let sources = SourcesInForce::new(sources, api, intake);
+    let replaceable = Replaceable::new(api.secrets()?, rate_limits.clone(), sources);
     let pages = pages_of(&edge, (openness, shown), (&reads, &passwords), shutdown);
     let receiving = (shared_commit, Arc::clone(intake), rejections);
-    let verifier = replaceable.verifier.clone();
-    let webhooks = webhook_apis(api, (sources, verifier), receiving, (&pool, &rate_limits));
+    let webhooks = webhook_apis(api, &replaceable, receiving, &pool);
     let apis = (
         (
             webhooks,
@@ -135,26 +134,26 @@ pub(super) fn assemble(
 /// The APIs of inbound webhooks, of which two receive.
 fn webhook_apis(
     api: &ApiArgs,
-    (sources, verifier): (OpenSources, CurrentVerifier),
+    replaceable: &Replaceable,
     (shared_commit, intake, rejections): (
         SharedCommit<RecordTransactions>,
         Arc<Intake>,
         Arc<Rejections>,
     ),
-    (pool, limits): (&PgPool, &RateLimits),
+    pool: &PgPool,
 ) -> (InboundWebhooksApi, WebhookSourcesApi, WebhookRejectionsApi) {
     let transactions = InboundWebhooksApi {
-        verifier,
+        verifier: replaceable.verifier.clone(),
         shared_commit: shared_commit.clone(),
         conflict_answer: api.conflict_answer,
         intake: Arc::clone(&intake),
     };
     let sources = WebhookSourcesApi {
-        sources: sources.by_name(&intake, api.conflict_answer),
+        sources: replaceable.sources.served(),
         shared_commit,
         intake,
         rejections,
-        limits: limits.clone(),
+        limits: replaceable.rate_limits.clone(),
     };
     (transactions, sources, WebhookRejectionsApi { pool: pool.clone() })
 }

@@ -1,5 +1,5 @@
 //! The settings that SIGHUP takes up in a process that serves: log filter, rate limits, webhook
-//! secrets.
+//! secrets, and what is said of the sources of webhooks.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,7 @@ use clap::Args as _;
 
 use super::ApiArgs;
 use super::settings::{secrets_in, secrets_of};
+use super::webhook_sources::{SETTING, SourcesInForce};
 use crate::http::edge::rate_limits::{Limit, LimitArgs, LimitClass, RateLimits};
 use crate::settings::reload::{Change, Fresh, Hangups, Now, Reloader};
 use crate::standard_webhooks::{CurrentVerifier, Verifier, WebhookSecret};
@@ -21,18 +22,23 @@ pub(super) struct Replaceable {
     /// Those that it verifies with: their file may have changed since.
     pub(super) secrets: Vec<WebhookSecret>,
     pub(super) rate_limits: RateLimits,
+    pub(super) sources: SourcesInForce,
 }
 
 impl Replaceable {
     /// Verifies with these secrets at first.
-    pub(super) fn new(secrets: Vec<WebhookSecret>, rate_limits: RateLimits) -> Self {
+    pub(super) fn new(
+        secrets: Vec<WebhookSecret>,
+        rate_limits: RateLimits,
+        sources: SourcesInForce,
+    ) -> Self {
         let verifier = CurrentVerifier::new(Verifier::new(&secrets));
-        Self { verifier, secrets, rate_limits }
+        Self { verifier, secrets, rate_limits, sources }
     }
 
     /// Reads the settings again at each wish, and replaces what has changed.
     pub(super) fn reloader(self, api: &ApiArgs, hangups: Hangups) -> Reloader {
-        let Self { verifier, secrets, rate_limits } = self;
+        let Self { verifier, secrets, rate_limits, mut sources } = self;
         let file = api.webhook_secrets_file.clone();
         let mut secrets = SecretsInForce { verifier, secrets, file };
         Reloader::new(hangups)
@@ -48,6 +54,7 @@ impl Replaceable {
                 [SECRETS, SECRETS_FILE],
                 Box::new(move |fresh| secrets.reload(fresh).into_iter().collect()),
             )
+            .with([SETTING], Box::new(move |fresh| sources.reload(fresh).into_iter().collect()))
     }
 }
 

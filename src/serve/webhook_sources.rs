@@ -1,21 +1,28 @@
-//! The sources of webhooks that are served: those of the file that a setting names.
+//! The sources of webhooks that are served: those of the file that a setting names, as it is when
+//! the process starts, and at each SIGHUP.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use super::ApiArgs;
 use crate::arguments::BadSetting;
 use crate::http::api::inbound_webhooks::ConflictAnswer;
-use crate::http::api::webhook_sources::OpenSource;
+use crate::http::api::webhook_sources::{OpenSource, SourcesByName};
 use crate::http::edge::intake::Intake;
 use crate::http::edge::rate_limits::Limit;
 use crate::operations::transactions::MAX_NAME_CHARS;
 use crate::operations::webhook_rejections::DeclaredSource;
+use crate::providers::settings::Variable;
 use crate::providers::{Source, Sources};
+use crate::settings::reload::{Change, Fresh, Now};
+
+/// The setting that names the file.
+pub(super) const SETTING: &str = "APP_WEBHOOK_SOURCES";
 
 /// The sources, each with its limit.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpenSources(Vec<(Source, Limit)>);
 
 /// Reads a file of sources as a server would, and gives their names.
@@ -24,7 +31,7 @@ pub struct OpenSources(Vec<(Source, Limit)>);
 ///
 /// [`BadSetting`], which names the file, the source and the key.
 pub fn check_webhook_sources(file: PathBuf) -> Result<Vec<String>, BadSetting> {
-    Ok(OpenSources::of(&file)?.names())
+    Ok(OpenSources::of(&file, &environment)?.names())
 }
 
 impl OpenSources {
@@ -34,11 +41,15 @@ impl OpenSources {
     ///
     /// [`BadSetting`], which names the file, the source and the key.
     pub fn read(api: &ApiArgs) -> Result<Self, BadSetting> {
-        api.webhook_sources.as_deref().map_or_else(|| Ok(Self(Vec::new())), Self::of)
+        Self::of_setting(api.webhook_sources.as_deref(), &environment)
     }
 
-    fn of(file: &Path) -> Result<Self, BadSetting> {
-        let sources = Sources::read(file, MAX_NAME_CHARS);
+    fn of_setting(file: Option<&Path>, variable: Variable<'_>) -> Result<Self, BadSetting> {
+        file.map_or_else(|| Ok(Self(Vec::new())), |file| Self::of(file, variable))
+    }
+
+    fn of(file: &Path, variable: Variable<'_>) -> Result<Self, BadSetting> {
+        let sources = Sources::read(file, variable, MAX_NAME_CHARS);
         let sources = sources.map_err(|error| BadSetting(error.to_string()))?;
         let with_limit = |source: Source| match source.limit.as_deref().map(str::parse::<Limit>) {
             None => Ok((source, Limit::Off)),
@@ -65,11 +76,7 @@ impl OpenSources {
     }
 
     /// The sources by their names, as they are served.
-    pub(super) fn by_name(
-        self,
-        intake: &Intake,
-        others: ConflictAnswer,
-    ) -> Arc<HashMap<String, OpenSource>> {
+    fn by_name(&self, intake: &Intake, others: ConflictAnswer) -> SourcesByName {
         let open = |(source, limit): (Source, Limit)| {
             let conflict_answer = match source.accepts_conflicts {
                 None => others,
@@ -80,6 +87,60 @@ impl OpenSources {
             let name = source.name.clone();
             Some((name, OpenSource { source, index, limit, conflict_answer }))
         };
-        Arc::new(self.0.into_iter().filter_map(open).collect())
+        Arc::new(self.0.iter().cloned().filter_map(open).collect())
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The sources that count at the moment.
+pub(super) struct SourcesInForce {
+    sources: OpenSources,
+    /// The file that was named at the start.
+    file: Option<PathBuf>,
+    intake: Arc<Intake>,
+    /// The answer to a conflict where the file has none.
+    others: ConflictAnswer,
+    served: watch::Sender<SourcesByName>,
+}
+
+impl SourcesInForce {
+    /// Begins with these.
+    pub(super) fn new(sources: OpenSources, api: &ApiArgs, intake: &Arc<Intake>) -> Self {
+        let (intake, others) = (Arc::clone(intake), api.conflict_answer);
+        let served = watch::Sender::new(sources.by_name(&intake, others));
+        Self { sources, file: api.webhook_sources.clone(), intake, others, served }
+    }
+
+    /// The sources at any moment from now on.
+    pub(super) fn served(&self) -> watch::Receiver<SourcesByName> {
+        self.served.subscribe()
+    }
+
+    /// Reads the file again, and the secrets that it names, and serves that.
+    pub(super) fn reload(&mut self, fresh: &Fresh) -> Option<Change> {
+        let file = match fresh.now(SETTING) {
+            Now::Fixed => self.file.clone(),
+            Now::Set(file) => Some(file.into()),
+            Now::Unset => None,
+        };
+        let read = OpenSources::of_setting(file.as_deref(), &|name| fresh.text(name));
+        let sources = match read {
+            Ok(sources) if sources == self.sources => return None,
+            Ok(sources) => sources,
+            Err(error) => {
+                return Some(Change::Refused { name: SETTING, reason: error.to_string() });
+            }
+        };
+        // They were declared to the database and to the figures at the start.
+        if sources.declared() != self.sources.declared() {
+            let reason = "sources come, go and change their silent_after by a restart only";
+            return Some(Change::Refused { name: SETTING, reason: reason.to_owned() });
+        }
+        self.served.send_replace(sources.by_name(&self.intake, self.others));
+        self.sources = sources;
+        Some(Change::Taken(SETTING))
     }
 }

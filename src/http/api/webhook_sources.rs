@@ -7,6 +7,7 @@ use bytes::Bytes;
 use poem::http::{HeaderMap, header};
 use poem_openapi::param::Path;
 use poem_openapi::{ApiResponse, OpenApi};
+use tokio::sync::watch;
 
 use super::ApiTags;
 use super::inbound_webhooks::{Acceptance, AdmittedSource, ConflictAnswer, now_unix_secs};
@@ -32,8 +33,8 @@ use crate::standard_webhooks::SignatureHeader;
 /// The API of other sources of webhooks.
 #[derive(Clone)]
 pub struct WebhookSourcesApi {
-    /// The sources, by name.
-    pub sources: Arc<HashMap<String, OpenSource>>,
+    /// The sources that count at the moment.
+    pub sources: watch::Receiver<SourcesByName>,
     /// Records what is believed.
     pub shared_commit: SharedCommit<RecordTransactions>,
     /// Counts what was answered.
@@ -43,6 +44,9 @@ pub struct WebhookSourcesApi {
     /// Holds each source to its limit.
     pub limits: RateLimits,
 }
+
+/// The sources that are served, by name.
+pub type SourcesByName = Arc<HashMap<String, OpenSource>>;
 
 /// A source that is served.
 #[derive(Clone, Debug)]
@@ -80,8 +84,8 @@ impl WebhookSourcesApi {
         headers: &HeaderMap,
         body: RawBody,
     ) -> Result<Received, Refused<ReceiveProviderEvent>> {
-        let open = self.sources.get(&source.0);
-        let open = open.ok_or_else(|| Problem::new(Code::SourceNotFound))?;
+        let sources = Arc::clone(&self.sources.borrow());
+        let open = sources.get(&source.0).ok_or_else(|| Problem::new(Code::SourceNotFound))?;
         let delivery = Delivery { open, body: &body.0, address: address.0 };
 
         delivery.require_json(headers).map_err(|refusal| self.reject(&delivery, *refusal))?;

@@ -25,6 +25,9 @@ const MAX_NAME_CHARS: usize = 32;
 /// The name of our own route in figures, which no source may have.
 const TAKEN_NAME: &str = "transactions";
 
+/// Gives the value of a variable, if it is set.
+pub type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// The sources of a file, in the order of their names.
 #[derive(Clone, Debug, Default)]
 pub struct Sources(Vec<Source>);
@@ -38,14 +41,19 @@ pub struct SourcesError {
 }
 
 impl Sources {
-    /// Reads a file, and the variables and files that it names for secrets. Ids and names may have
-    /// `max_chars` characters.
+    /// Reads a file, and the variables and files that it names for secrets: the environment, or
+    /// what is to be taken for it. Ids and names may have `max_chars` characters.
     ///
     /// # Errors
     ///
     /// [`SourcesError`].
-    pub fn read(file: &Path, max_chars: usize) -> Result<Self, SourcesError> {
-        read(file, max_chars).map_err(|wrong| SourcesError { file: file.to_owned(), wrong })
+    pub fn read(
+        file: &Path,
+        variable: Variable<'_>,
+        max_chars: usize,
+    ) -> Result<Self, SourcesError> {
+        let read = read(file, variable, max_chars);
+        read.map_err(|wrong| SourcesError { file: file.to_owned(), wrong })
     }
 
     /// The sources.
@@ -70,7 +78,15 @@ impl IntoIterator for Sources {
     }
 }
 
-fn read(file: &Path, max_chars: usize) -> Result<Sources, Wrong> {
+/// The place that a source's secrets are looked for in.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    variable: Variable<'a>,
+    /// The folder of the file.
+    folder: &'a Path,
+}
+
+fn read(file: &Path, variable: Variable<'_>, max_chars: usize) -> Result<Sources, Wrong> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Wrong::at("", &format!("it cannot be read: {}", error.kind())))?;
     let table = text.parse().map_err(|error: toml::de::Error| {
@@ -81,7 +97,7 @@ fn read(file: &Path, max_chars: usize) -> Result<Sources, Wrong> {
     let mut top = Section::new("", table);
     let mut named = top.required_section("sources")?;
     top.end()?;
-    let folder = file.parent().unwrap_or(Path::new(""));
+    let place = Place { variable, folder: file.parent().unwrap_or(Path::new("")) };
     let mut sources = Vec::new();
     for name in named.names() {
         let section = named.required_section(&name)?;
@@ -92,7 +108,7 @@ fn read(file: &Path, max_chars: usize) -> Result<Sources, Wrong> {
             );
             return Err(section.wrong(&problem));
         }
-        sources.push(source(&name, section, folder, max_chars)?);
+        sources.push(source(&name, section, place, max_chars)?);
     }
     match sources.len() {
         0 => Err(Wrong::at("sources", "there is no source")),
@@ -111,10 +127,10 @@ pub fn is_source_name(name: &str) -> bool {
 fn source(
     name: &str,
     mut section: Section,
-    folder: &Path,
+    place: Place<'_>,
     max_chars: usize,
 ) -> Result<Source, Wrong> {
-    let (scheme, verifier) = scheme::read(&mut section, folder)?;
+    let (scheme, verifier) = scheme::read(&mut section, place)?;
     let mut transaction = section.required_section("transaction")?;
     let mapping = transaction::read(&mut transaction, name, scheme, max_chars)?;
     transaction.end()?;

@@ -1,14 +1,14 @@
 //! The scheme that a source signs by, and its secrets.
 
-use std::path::Path;
 use std::time::Duration;
 
+use super::Place;
 use super::section::{Section, Wrong};
 use crate::arguments::{parse_duration, read_value};
 use crate::providers::signatures::{
     Encoding, Hash, Part, PlainHmac, Scheme, Secret, SourceVerifier, StandardVerifier,
 };
-use crate::standard_webhooks::{Verifier, WebhookSecret};
+use crate::standard_webhooks::WebhookSecret;
 
 /// The tolerance where none is set, that of most providers' own libraries.
 const TOLERANCE: Duration = Duration::from_secs(300);
@@ -55,11 +55,11 @@ enum SecretForm {
 /// Reads the keys about signatures.
 pub(super) fn read(
     section: &mut Section,
-    folder: &Path,
+    place: Place<'_>,
 ) -> Result<(SchemeName, SourceVerifier), Wrong> {
     let name = section.choice("scheme", &NAMES)?;
     let name = name.ok_or_else(|| section.wrong_key("scheme", "is missing"))?;
-    let texts = secrets(section, folder)?;
+    let texts = secrets(section, place)?;
     let hex = SecretForm::Encoded(Encoding::Hex);
     let (scheme, form) = match name {
         SchemeName::Stripe => (Scheme::Stripe, SecretForm::Text),
@@ -75,7 +75,7 @@ pub(super) fn read(
             let secrets: Result<Vec<WebhookSecret>, _> =
                 texts.iter().map(|it| it.parse()).collect();
             let secrets = secrets.map_err(|error| section.wrong(&format!("a secret: {error}")))?;
-            let scheme = Scheme::Standard(StandardVerifier(Verifier::new(&secrets)));
+            let scheme = Scheme::Standard(StandardVerifier::new(secrets));
             let tolerance = tolerance(section, true)?;
             return Ok((name, SourceVerifier::new(scheme, Vec::new(), tolerance)));
         }
@@ -103,7 +103,7 @@ fn preset(header: &str, prefix: &str, encoding: Encoding) -> Scheme {
 }
 
 /// The texts of all secrets, from variables and files, one a line.
-fn secrets(section: &mut Section, folder: &Path) -> Result<Vec<String>, Wrong> {
+fn secrets(section: &mut Section, place: Place<'_>) -> Result<Vec<String>, Wrong> {
     for key in ["secret", "secrets"] {
         if section.has(key) {
             let problem = "secrets do not stand in this file: name variables by secrets_env, or \
@@ -114,14 +114,11 @@ fn secrets(section: &mut Section, folder: &Path) -> Result<Vec<String>, Wrong> {
     let mut secrets = Vec::new();
     for name in section.texts("secrets_env")? {
         let missing = || section.wrong_key("secrets_env", "a variable that it names is not set");
-        secrets.extend(lines(
-            "secrets_env",
-            &std::env::var(name).map_err(|_| missing())?,
-            section,
-        )?);
+        let text = (place.variable)(&name).ok_or_else(missing)?;
+        secrets.extend(lines("secrets_env", &text, section)?);
     }
     for name in section.texts("secrets_file")? {
-        let text = read_value(&folder.join(name)).map_err(|error| {
+        let text = read_value(&place.folder.join(name)).map_err(|error| {
             let problem = format!("a file that it names cannot be read: {}", error.kind());
             section.wrong_key("secrets_file", &problem)
         })?;

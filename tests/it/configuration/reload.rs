@@ -53,11 +53,20 @@ impl Serving {
     async fn post(&self, id: &str, secret: Option<&str>) -> u16 {
         post(&reqwest::Client::new(), &self.url, id, secret).await
     }
+
+    async fn post_to_shop(&self, id: &str, secret: &str) -> u16 {
+        let route = format!("{}/v1/webhooks/sources/shop", self.url);
+        post_to(&reqwest::Client::new(), &route, id, Some(secret)).await
+    }
 }
 
 async fn post(client: &reqwest::Client, url: &str, id: &str, secret: Option<&str>) -> u16 {
+    post_to(client, &format!("{url}/v1/webhooks/transactions"), id, secret).await
+}
+
+async fn post_to(client: &reqwest::Client, route: &str, id: &str, secret: Option<&str>) -> u16 {
     let body = event(id);
-    let mut request = client.post(format!("{url}/v1/webhooks/transactions"));
+    let mut request = client.post(route);
     request = request.header("content-type", "application/json");
     if let Some(secret) = secret {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -112,6 +121,75 @@ async fn a_rotated_secret_is_taken_up_without_a_lost_request() {
     assert_eq!(serving.post("txn_new_4", Some(NEW)).await, 202);
     let all = serving.app.output();
     assert!(!all.contains(&OLD[6..]) && !all.contains(&NEW[6..]), "{all}");
+}
+
+const SHOP: &str = r#"
+[sources.shop]
+scheme = "standard-webhooks"
+secrets_env = "SHOP_SECRET"
+secrets_file = "shop-secret"
+
+[sources.shop.transaction]
+id = "/transaction_id"
+source_account = "/source_account"
+destination_account = "/destination_account"
+amount = { at = "/amount", unit = "major" }
+currency = "/currency"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_and_rules_of_a_source_are_taken_up_and_a_file_that_is_wrong_leaves_the_old() {
+    let sources = scratch_dir();
+    let write = |name: &str, text: &str| std::fs::write(sources.join(name), text).unwrap();
+    let other = "whsec_dGhlIG90aGVyIHNlY3JldCBvZiB0aGUgc2hvcCwgaW4gYSBmaWxl";
+    write("sources.toml", SHOP);
+    write("shop-secret", other);
+    let file = sources.join("sources.toml");
+    let dotenv =
+        |secret: &str| format!("APP_WEBHOOK_SOURCES={}\nSHOP_SECRET={secret}\n", file.display());
+    let mut serving = Serving::start(&dotenv(OLD)).await;
+    assert_eq!(serving.post_to_shop("txn_1", OLD).await, 202);
+    assert_eq!(serving.post_to_shop("txn_2", other).await, 202);
+    assert_eq!(serving.post_to_shop("txn_3", NEW).await, 401);
+    let said = serving.reload().await;
+    assert!(said.contains("reloaded: nothing has changed"), "{said}");
+
+    let taken = "reloaded: APP_WEBHOOK_SOURCES changed";
+    serving.write(".env", &dotenv(NEW));
+    let said = serving.reload().await;
+    assert!(said.contains(taken), "{said}");
+    assert_eq!(serving.post_to_shop("txn_3", NEW).await, 202);
+    assert_eq!(serving.post_to_shop("txn_4", OLD).await, 401);
+    write("shop-secret", OLD);
+    let said = serving.reload().await;
+    assert!(said.contains(taken), "{said}");
+    assert_eq!(serving.post_to_shop("txn_4", OLD).await, 202);
+    assert_eq!(serving.post_to_shop("txn_5", other).await, 401);
+
+    let limited = SHOP.replace("scheme", "limit = \"1/1h\"\nscheme");
+    write("sources.toml", &limited);
+    let said = serving.reload().await;
+    assert!(said.contains(taken), "{said}");
+    let api = &serving;
+    eventually_async("the limit counts", async || api.post_to_shop("txn_4", OLD).await == 429)
+        .await;
+
+    let refused = "the old value stays in force of APP_WEBHOOK_SOURCES (";
+    for (text, reason) in [
+        (limited.replace("standard-webhooks", "Hunter2Marker"), "sources.shop.scheme"),
+        (limited.replace("sources.shop", "sources.shops"), "by a restart only"),
+        (limited.replace("limit", "silent_after = \"1h\"\nlimit"), "by a restart only"),
+    ] {
+        write("sources.toml", &text);
+        let said = serving.reload().await;
+        assert!(said.contains(refused) && said.contains(reason), "{said}");
+        assert_eq!(serving.post_to_shop("txn_4", OLD).await, 429);
+        assert_eq!(serving.post_to_shop("txn_5", other).await, 401);
+    }
+    let all = serving.app.output();
+    for secret in [OLD, NEW, other, "whsec_Hunter2Marker"] {
+        assert!(!all.contains(&secret[6..]), "{all}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,7 +53,7 @@ impl SourcesFile {
     }
 
     pub(crate) fn read(&self) -> Result<Sources, SourcesError> {
-        Sources::read(&self.path(), MAX_NAME_CHARS)
+        Sources::read(&self.path(), &|name| std::env::var(name).ok(), MAX_NAME_CHARS)
     }
 
     /// An API with these sources.

@@ -7,7 +7,8 @@ use opentelemetry::Context;
 use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Committed, CommittedOutcome, Engine, JobContext};
+use super::context::{Committed, CommittedOutcome, JobContext};
+use super::engine::Engine;
 use super::error::JobError;
 use super::seats::Turn;
 use super::transitions::{Completion, complete_and_commit};

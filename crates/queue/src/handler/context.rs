@@ -41,21 +41,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
-use tokio::sync::Notify;
+use sqlx::{PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{AttemptOutcome, EndedAttempt, storable};
 use super::backoff::Backoff;
-use super::completer::{Completer, SharedCompletion};
+use super::completer::SharedCompletion;
+use super::engine::Engine;
 use super::error::JobError;
 use super::seats::Turn;
 use super::transitions::{
     self, Completion, FinishedState, Progress, commit, committed_after_all, complete_and_commit,
 };
 use super::waker::Waker;
-use crate::activity::Activity;
-use crate::deadline::{begin, within};
+use crate::deadline::within;
 use crate::ids::{Fence, JobId};
 
 /// A recorded output is at most so many bytes of JSON: it is for a look at it, not for storage.
@@ -66,9 +65,6 @@ const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
 
 /// A progress text is cut at so many bytes.
 const MAX_PROGRESS_BYTES: usize = 500;
-
-/// A handler waits for a connection so many times as long as the pool allows, 2 s.
-const WAITS_FOR_CONNECTION: usize = 5;
 
 /// Proof that a job's outcome was committed: only a commit that the job's fence allowed makes one.
 #[derive(Debug)]
@@ -125,29 +121,6 @@ pub struct JobContext {
     pub(crate) stop: CancellationToken,
     pub(crate) turn: Turn,
     pub(crate) engine: Arc<Engine>,
-}
-
-/// The ways to the database that completions use: the pool of the handlers, and the completer for
-/// jobs that write nothing.
-pub(crate) struct Engine {
-    pub(crate) pool: PgPool,
-    pub(crate) completer: Completer,
-    /// Makes the worker claim.
-    pub(crate) wake: Arc<Notify>,
-    pub(crate) activity: Arc<Activity>,
-}
-
-impl Engine {
-    /// Begins a transaction, with patience: there are more runs than connections.
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        for _ in 1..WAITS_FOR_CONNECTION {
-            match begin(&self.pool).await {
-                Err(sqlx::Error::PoolTimedOut) => {}
-                begun => return begun,
-            }
-        }
-        begin(&self.pool).await
-    }
 }
 
 impl JobContext {

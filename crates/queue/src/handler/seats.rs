@@ -11,7 +11,7 @@ use std::time::Duration;
 use sqlx::{Postgres, Transaction};
 use tokio::time::{Instant, sleep};
 
-use super::context::Engine;
+use super::engine::Engine;
 use crate::deadline::within;
 
 /// The first pause before the seats are looked at again, and the longest.

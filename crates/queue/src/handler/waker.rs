@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::context::Engine;
+use super::engine::Engine;
 
 /// Makes the worker that runs a job look at once for the jobs that its handler has enqueued;
 /// without it they are found by the next poll, as they are by other workers.
