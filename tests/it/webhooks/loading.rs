@@ -33,10 +33,6 @@ async fn before_the_first_analyze_deliveries_are_found_by_their_keys() {
 
     let mut tx = pool.begin().await.unwrap();
     assert_eq!(outgoing::load(&mut tx, &keys).await.unwrap().len(), keys.len());
-    let read = "
-        select sum(pg_stat_get_xact_tuples_returned(indexrelid))::bigint
-          + pg_stat_get_xact_tuples_returned('deliveries.deliveries'::regclass)
-        from pg_index where indrelid = 'deliveries.deliveries'::regclass";
-    let read: i64 = sqlx::query_scalar(read).fetch_one(&mut *tx).await.unwrap();
+    let read = rows_read(&mut tx, "deliveries.deliveries").await;
     assert!((20..=60).contains(&read), "{read} rows were read for {}", keys.len());
 }

@@ -15,6 +15,7 @@ mod whole_way;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 use surety::deliveries::{Client, Guard, Limits, Reach, Transport};
 use surety::identity::Role;
 use surety::jobs::{EndpointSecrets, Services, Webhooks};
@@ -75,6 +76,15 @@ impl World {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// The rows of a table that this transaction has read, from itself and from its indexes.
+async fn rows_read(conn: &mut PgConnection, table: &str) -> i64 {
+    let read = "
+        select sum(pg_stat_get_xact_tuples_returned(indexrelid))::bigint
+          + pg_stat_get_xact_tuples_returned($1::regclass)
+        from pg_index where indrelid = $1::regclass";
+    sqlx::query_scalar(read).bind(table).fetch_one(conn).await.unwrap()
 }
 
 fn worker(api: &TestApi, retries: &str) -> TestWorker {

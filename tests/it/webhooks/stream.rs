@@ -1,11 +1,16 @@
 //! The stream of events: each is taken once, in order, however late it is committed.
 
+use std::time::Duration;
+
 use sqlx::{PgConnection, PgPool};
+use surety::events::reader::{self, Peeked, Start};
 use surety::events::{self, EventType, NewEvent};
 use surety::ids::EventId;
 use time::OffsetDateTime;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::rows_read;
 use crate::support::{TestDb, eventually_async as eventually};
 
 const READER: &str = "test";
@@ -69,6 +74,109 @@ async fn a_take_that_is_not_full_leaves_nothing_that_was_there_before_it() {
     assert_eq!(take(&db.pool, 2).await, ["5", "6"]);
     record(&mut db.pool.acquire().await.unwrap(), "7").await;
     assert_eq!(take(&db.pool, 10).await, ["7"]);
+}
+
+/// Writes events by one transaction.
+async fn write(pool: &PgPool, count: i32) {
+    let write = "
+        insert into events.events (id, type, subject, body, occurred_at)
+        select gen_random_uuid(), 'transaction.completed', n::text, '{}', now()
+        from generate_series(1, $1) as n";
+    sqlx::query(write).bind(count).execute(pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_take_costs_depends_on_what_it_takes_and_not_on_what_waits() {
+    let db = with_reader().await;
+    sqlx::query("alter table events.events set (autovacuum_enabled = off)")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    let cheap_take = async || {
+        let mut tx = db.pool.begin().await.unwrap();
+        assert_eq!(events::take(&mut tx, READER, 10).await.unwrap().len(), 10);
+        let read = rows_read(&mut tx, "events.events").await;
+        assert!((10..=40).contains(&read), "{read} rows were read");
+        tx.commit().await.unwrap();
+    };
+    write(&db.pool, 20_000).await;
+    cheap_take().await;
+    cheap_take().await;
+    sqlx::query("analyze events.events").execute(&db.pool).await.unwrap();
+    cheap_take().await;
+    // Not in the snapshot that is half taken, and at the end of that not to be looked through.
+    write(&db.pool, 20_000).await;
+    assert_eq!(take(&db.pool, 19_965).await.len(), 19_965);
+    cheap_take().await;
+    cheap_take().await;
+    assert_eq!(take(&db.pool, 40_000).await.len(), 19_985);
+}
+
+/// Transactions that have their number long before they write, and commit long after it, or never.
+async fn write_in_disorder(pool: PgPool, name: usize) -> Vec<String> {
+    let mut committed = Vec::new();
+    let pause = async || tokio::time::sleep(Duration::from_micros(fastrand::u64(..5000))).await;
+    for number in 0..60 {
+        let mut tx = pool.begin().await.unwrap();
+        if fastrand::bool() {
+            sqlx::query("select pg_current_xact_id()").execute(&mut *tx).await.unwrap();
+        }
+        pause().await;
+        let subjects: Vec<String> =
+            (0..fastrand::usize(1..4)).map(|part| format!("{name} {number} {part}")).collect();
+        for subject in &subjects {
+            record(&mut tx, subject).await;
+            pause().await;
+        }
+        match fastrand::u8(..10) {
+            0 => tx.rollback().await.unwrap(),
+            _ => {
+                tx.commit().await.unwrap();
+                committed.extend(subjects);
+            }
+        }
+    }
+    committed.sort();
+    committed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_write_in_disorder_each_event_is_read_once() {
+    let db = with_reader().await;
+    let mut conn = db.pool.acquire().await.unwrap();
+    assert!(reader::begin(&mut conn, "relay:test", Start::Now).await.unwrap());
+    let held = reader::hold(&mut conn, "relay:test", Duration::from_secs(600)).await.unwrap();
+    let held = held.unwrap();
+    let writers: Vec<_> =
+        (0..5).map(|name| tokio::spawn(write_in_disorder(db.pool.clone(), name))).collect();
+
+    let (mut taken, mut peeked) = (Vec::new(), Vec::new());
+    loop {
+        let is_over = writers.iter().all(JoinHandle::is_finished);
+        let before = taken.len() + peeked.len();
+        taken.extend(take(&db.pool, fastrand::u16(1..8)).await);
+        let Peeked::Events(events) = held.peek(&mut conn, fastrand::u16(1..8)).await.unwrap()
+        else {
+            panic!("it is held");
+        };
+        let seen = events.len().min(fastrand::usize(1..8));
+        if let Some(last) = events[..seen].last() {
+            assert!(held.move_on(&mut conn, last.seq).await.unwrap());
+        }
+        peeked.extend(events.into_iter().take(seen).map(|event| event.subject));
+        if is_over && taken.len() + peeked.len() == before {
+            break;
+        }
+    }
+    let mut written = Vec::new();
+    for writer in writers {
+        written.extend(writer.await.unwrap());
+    }
+    for read in [&mut taken, &mut peeked, &mut written] {
+        read.sort();
+    }
+    assert_eq!(taken, written);
+    assert_eq!(peeked, written);
 }
 
 #[tokio::test]

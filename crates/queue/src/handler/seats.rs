@@ -42,9 +42,9 @@ impl Turn {
         Self { seats, begun: Arc::default() }
     }
 
-    /// The way of the only job of the batch, which runs by itself.
-    pub(crate) fn of_one(&self) -> Self {
-        Self { seats: None, begun: Arc::clone(&self.begun) }
+    /// The way of a run of the same kind, with nothing begun.
+    pub(crate) fn of_another(&self) -> Self {
+        Self::of(self.seats)
     }
 
     /// Waits for a seat, if the kind has any, and keeps it for the first transaction of the run.

@@ -140,17 +140,18 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         let mut leased: Vec<LeasedJob> = jobs.into_iter().map(|held| self.begin(held)).collect();
         if leased.len() < 2 {
             if let Some(only) = leased.pop() {
-                let outcome = self.run_leased(&only, turn.of_one()).await;
+                let outcome = self.run_leased(&only, turn).await;
                 drop(place);
                 self.settle(only, outcome).await;
             }
             return;
         }
+        let alone = turn.of_another();
         let ended = self.run_batch(&leased, batch_lost, turn).await;
         drop(place);
         let Some((mut failed, wakes)) = ended else {
             for leased in leased {
-                self.execute_leased(leased, Turn::default()).await;
+                self.execute_leased(leased, alone.clone()).await;
             }
             return;
         };

@@ -1,0 +1,1 @@
+alter table events.readers drop column taking_to;
