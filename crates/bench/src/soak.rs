@@ -36,6 +36,8 @@ const REPEATED: u64 = 20;
 const RETRIES: u32 = 100;
 /// The time between two looks at memory and tables.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The time that the end of the snapshot may take.
+const END_OF_SNAPSHOT: Duration = Duration::from_secs(5);
 /// The check of the ledger at the end.
 const VERIFY_WITHIN: Duration = Duration::from_secs(1800);
 
@@ -295,7 +297,7 @@ async fn crash(
     let mut due = begun + args.crash_every;
     while stop.run_until_cancelled(sleep_until(due)).await.is_some() {
         let crashed_at = Instant::now();
-        if crashed_at < opens || crashed_at > closes {
+        if crashed_at < opens || crashed_at > closes + END_OF_SNAPSHOT {
             server.crash_and_recover().await?;
             recoveries.push(crashed_at.elapsed());
         }
