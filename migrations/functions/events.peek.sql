@@ -31,14 +31,11 @@ begin
     was_taking := true;
   end if;
   place.taking := pg_current_snapshot();
-  place.taking_to := (select max(seq) from events.events);
   place.last_seq := 0;
   return query select * from events.unread(place, at_most);
   if found then
     update events.readers
-    set
-      seen = place.seen, taking = place.taking, taking_to = place.taking_to, last_seq = 0,
-      restored_below = place.restored_below
+    set seen = place.seen, taking = place.taking, last_seq = 0, restored_below = place.restored_below
     where readers.name = reader;
   elsif was_taking then
     update events.readers

@@ -18,16 +18,13 @@ declare
 begin
   select * into place from events.readers where readers.name = reader for update;
   if not found then
-    insert into events.readers (name, seen, highest)
-    select reader, pg_current_snapshot(), coalesce(max(seq), 0) from events.events
-    on conflict (name) do nothing;
+    insert into events.readers (name, seen) values (reader, pg_current_snapshot()) on conflict (name) do nothing;
     return;
   end if;
   loop
     is_own := place.taking is null;
     if is_own then
       place.taking := pg_current_snapshot();
-      place.taking_to := (select max(seq) from events.events);
       place.last_seq := 0;
     end if;
     for event in select * from events.unread(place, at_most - taken) loop
@@ -48,7 +45,6 @@ begin
   set
     seen = place.seen,
     taking = place.taking,
-    taking_to = place.taking_to,
     last_seq = place.last_seq,
     highest = place.highest,
     restored_below = place.restored_below,

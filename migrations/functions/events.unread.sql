@@ -4,20 +4,10 @@
 -- New is what the reader's snapshot did not see: transactions that were running then, or began later. So an event
 -- whose transaction commits late is read late, and never passed over; and nothing but new events is looked at, however
 -- long other transactions stay open.
---
--- What it costs depends on how many are asked for, and not on how many there are, or a reader that has fallen behind
--- would never catch up. A transaction that began after the snapshot has written its events after it (events.take_xid.sql):
--- their numbers are higher than those of all that were seen by then, which is `highest` or less. So these are read by
--- number, in order; and only those of the transactions that were running are looked for by transaction.
 create or replace function events.unread(place events.readers, at_most int) returns setof events.events
 language plpgsql stable
 set plan_cache_mode = force_custom_plan
-set enable_seqscan = off
-set enable_bitmapscan = off
-set enable_sort = off
 as $$
-declare
-  late bigint;
 begin
   -- A database that was restored from a dump counts transactions anew, and what the reader saw says nothing any more.
   -- What was taken shortly before may be taken once more. Transactions of before the restore have higher numbers than
@@ -26,7 +16,6 @@ begin
     return query
       select * from events.events
       where events.seq > greatest(place.highest - 10000, place.last_seq)
-        and (place.taking_to is null or events.seq <= place.taking_to)
         and (
           pg_visible_in_snapshot(events.xid, place.taking)
           or events.xid >= pg_snapshot_xmax(pg_current_snapshot())
@@ -36,27 +25,19 @@ begin
   else
     return query
       select * from events.events
-      where events.xid = any (array(select pg_snapshot_xip(place.seen)))
+      where (
+          events.xid >= pg_snapshot_xmax(place.seen)
+          or events.xid = any (array(select pg_snapshot_xip(place.seen)))
+        )
         and pg_visible_in_snapshot(events.xid, place.taking)
-        -- An expression, so that no plan walks all events from the first one on.
-        and events.seq + 0 > place.last_seq
-        and events.seq + 0 <= place.highest
-      order by events.seq + 0
-      limit at_most;
-    get diagnostics late = row_count;
-    return query
-      select * from events.events
-      where events.seq > greatest(place.highest, place.last_seq)
-        and (place.taking_to is null or events.seq <= place.taking_to)
-        -- By functions, so that no plan looks for all of these transactions before it sorts their events.
-        and not pg_visible_in_snapshot(events.xid, place.seen)
-        and pg_visible_in_snapshot(events.xid, place.taking)
+        and events.seq > place.last_seq
         -- What was there when a dump was restored was told, but for what had not committed by then.
         and (
           events.seq > place.restored_below
           or events.xid = any (array(select pg_snapshot_xip(place.seen)))
         )
-      order by events.seq
-      limit at_most - late;
+      -- An expression, so that no plan walks all events from the first one on.
+      order by events.seq + 0
+      limit at_most;
   end if;
 end $$;

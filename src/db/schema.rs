@@ -43,7 +43,6 @@ pub static APP: Schema = Schema {
         "0014_sealed_secrets" guarded,
         "0016_viewers" guarded,
         "0017_webhook_sources",
-        "0018_event_windows",
     ],
     files: crate::queue::schema_files![
         "migrations":

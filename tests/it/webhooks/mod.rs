@@ -78,7 +78,8 @@ impl World {
     }
 }
 
-/// The rows of a table that this transaction has read, from itself and from its indexes.
+/// The rows of a table that this connection has read, from itself and from its indexes, since the
+/// server last took note of that. It does between transactions only.
 async fn rows_read(conn: &mut PgConnection, table: &str) -> i64 {
     let read = "
         select sum(pg_stat_get_xact_tuples_returned(indexrelid))::bigint

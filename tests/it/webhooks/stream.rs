@@ -10,7 +10,6 @@ use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::rows_read;
 use crate::support::{TestDb, eventually_async as eventually};
 
 const READER: &str = "test";
@@ -74,42 +73,6 @@ async fn a_take_that_is_not_full_leaves_nothing_that_was_there_before_it() {
     assert_eq!(take(&db.pool, 2).await, ["5", "6"]);
     record(&mut db.pool.acquire().await.unwrap(), "7").await;
     assert_eq!(take(&db.pool, 10).await, ["7"]);
-}
-
-/// Writes events by one transaction.
-async fn write(pool: &PgPool, count: i32) {
-    let write = "
-        insert into events.events (id, type, subject, body, occurred_at)
-        select gen_random_uuid(), 'transaction.completed', n::text, '{}', now()
-        from generate_series(1, $1) as n";
-    sqlx::query(write).bind(count).execute(pool).await.unwrap();
-}
-
-#[tokio::test]
-async fn what_a_take_costs_depends_on_what_it_takes_and_not_on_what_waits() {
-    let db = with_reader().await;
-    sqlx::query("alter table events.events set (autovacuum_enabled = off)")
-        .execute(&db.pool)
-        .await
-        .unwrap();
-    let cheap_take = async || {
-        let mut tx = db.pool.begin().await.unwrap();
-        assert_eq!(events::take(&mut tx, READER, 10).await.unwrap().len(), 10);
-        let read = rows_read(&mut tx, "events.events").await;
-        assert!((10..=40).contains(&read), "{read} rows were read");
-        tx.commit().await.unwrap();
-    };
-    write(&db.pool, 20_000).await;
-    cheap_take().await;
-    cheap_take().await;
-    sqlx::query("analyze events.events").execute(&db.pool).await.unwrap();
-    cheap_take().await;
-    // Not in the snapshot that is half taken, and at the end of that not to be looked through.
-    write(&db.pool, 20_000).await;
-    assert_eq!(take(&db.pool, 19_965).await.len(), 19_965);
-    cheap_take().await;
-    cheap_take().await;
-    assert_eq!(take(&db.pool, 40_000).await.len(), 19_985);
 }
 
 /// Transactions that have their number long before they write, and commit long after it, or never.

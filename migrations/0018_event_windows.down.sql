@@ -1,1 +1,0 @@
-alter table events.readers drop column taking_to;
