@@ -92,7 +92,8 @@ struct SecretsInForce {
 
 impl SecretsInForce {
     fn reload(&mut self, fresh: &Fresh) -> Option<Change> {
-        let (name, read) = match (fresh.now(SECRETS), self.file_now(fresh)) {
+        let file = fresh.file(SECRETS_FILE, self.file.as_deref());
+        let (name, read) = match (fresh.now(SECRETS), file) {
             (Now::Fixed, _) => return None,
             (Now::Set(_), Some(_)) => {
                 let reason = format!("{SECRETS_FILE} is set, too: leave one out");
@@ -117,13 +118,5 @@ impl SecretsInForce {
         self.verifier.replace(Verifier::new(&secrets));
         self.secrets = secrets;
         Some(Change::Taken(name))
-    }
-
-    fn file_now(&self, fresh: &Fresh) -> Option<PathBuf> {
-        match fresh.now(SECRETS_FILE) {
-            Now::Fixed => self.file.clone(),
-            Now::Set(file) => Some(file.into()),
-            Now::Unset => None,
-        }
     }
 }

@@ -16,7 +16,7 @@ use crate::operations::transactions::MAX_NAME_CHARS;
 use crate::operations::webhook_rejections::DeclaredSource;
 use crate::providers::settings::Variable;
 use crate::providers::{Source, Sources};
-use crate::settings::reload::{Change, Fresh, Now};
+use crate::settings::reload::{Change, Fresh};
 
 /// The setting that names the file.
 pub(super) const SETTING: &str = "APP_WEBHOOK_SOURCES";
@@ -121,11 +121,7 @@ impl SourcesInForce {
 
     /// Reads the file again, and the secrets that it names, and serves that.
     pub(super) fn reload(&mut self, fresh: &Fresh) -> Option<Change> {
-        let file = match fresh.now(SETTING) {
-            Now::Fixed => self.file.clone(),
-            Now::Set(file) => Some(file.into()),
-            Now::Unset => None,
-        };
+        let file = fresh.file(SETTING, self.file.as_deref());
         let read = OpenSources::of_setting(file.as_deref(), &|name| fresh.text(name));
         let sources = match read {
             Ok(sources) if sources == self.sources => return None,

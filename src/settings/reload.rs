@@ -6,7 +6,7 @@
 //! value that cannot be used leaves the old one in force, whatever becomes of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 
@@ -82,7 +82,17 @@ impl Fresh {
         }
     }
 
-    /// The same as text, whether it can change or not; none where it is not set.
+    /// The file that a setting names; `at_start` is the one that it named when the process started.
+    #[must_use]
+    pub fn file(&self, name: &str, at_start: Option<&Path>) -> Option<PathBuf> {
+        match self.now(name) {
+            Now::Fixed => at_start.map(Path::to_owned),
+            Now::Set(file) => Some(file.into()),
+            Now::Unset => None,
+        }
+    }
+
+    /// The value of a setting as text, whether it can change or not; none where it is not set.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         match self.now(name) {

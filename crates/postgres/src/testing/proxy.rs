@@ -65,17 +65,6 @@ impl Proxy {
         self.shared.cut.send_replace(made);
     }
 
-    /// The next command of this text, such as `BEGIN`, does not reach the server, nor does anything
-    /// after it on its connection; and neither side is told.
-    pub fn swallow(&self, command: &'static str) {
-        *self.shared.swallowed.lock().unwrap() = Some(command);
-    }
-
-    /// Tells if what was to be swallowed last has come.
-    pub fn has_swallowed(&self) -> bool {
-        self.shared.swallowed.lock().unwrap().is_none()
-    }
-
     /// The same, and nothing passes on new ones either, until [`Self::heal`].
     pub fn go_dark(&self) {
         self.shared.is_dark.send_replace(true);
@@ -86,6 +75,17 @@ impl Proxy {
     pub fn heal(&self) {
         self.cut_silently();
         self.shared.is_dark.send_replace(false);
+    }
+
+    /// The next command of this text, such as `BEGIN`, does not reach the server, nor does anything
+    /// after it on its connection; and neither side is told.
+    pub fn swallow(&self, command: &'static str) {
+        *self.shared.swallowed.lock().unwrap() = Some(command);
+    }
+
+    /// Tells if what was to be swallowed last has come.
+    pub fn has_swallowed(&self) -> bool {
+        self.shared.swallowed.lock().unwrap().is_none()
     }
 }
 
@@ -124,10 +124,7 @@ async fn pass(mut client: TcpStream, number: u64, shared: Arc<Shared>) {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let asking = async {
-        if pass_commands(&mut from_client, &mut to_server, &shared).await == Passed::Swallowed {
-            // Both ends stay open.
-            std::future::pending::<()>().await;
-        }
+        pass_commands(&mut from_client, &mut to_server, &shared).await;
         _ = to_server.shutdown().await;
     };
     let answering = async {
@@ -143,27 +140,21 @@ async fn pass(mut client: TcpStream, number: u64, shared: Arc<Shared>) {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Passed {
-    All,
-    Swallowed,
-}
-
 async fn pass_commands(
     client: &mut (impl AsyncRead + Unpin),
     server: &mut (impl AsyncWrite + Unpin),
     shared: &Shared,
-) -> Passed {
+) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = client.read(&mut buffer).await {
         if shared.swallows(&buffer[..read]) {
-            return Passed::Swallowed;
+            // Both ends stay open.
+            std::future::pending::<()>().await;
         }
         if server.write_all(&buffer[..read]).await.is_err() {
             break;
         }
     }
-    Passed::All
 }
 
 impl Shared {

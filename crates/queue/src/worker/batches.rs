@@ -140,7 +140,7 @@ impl Batch {
 }
 
 /// The place of a batch that runs. The next one starts when it is dropped, however the run ended.
-pub(super) struct Place<S: Clone + Send + Sync + 'static> {
+struct Place<S: Clone + Send + Sync + 'static> {
     batches: Arc<Batches<S>>,
     kind: String,
     tasks: TaskTracker,

@@ -1,6 +1,7 @@
 //! Batches that wait for their turn: in one worker, and for a seat among all of them.
 
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -159,6 +160,14 @@ async fn all_are_claimed(pool: &PgPool, jobs: i64) {
     .await;
 }
 
+/// Enqueues one job after the other, each when all before it are claimed, until so many are.
+async fn claim_one_by_one(pool: &PgPool, job: &impl Job, claimed: RangeInclusive<i64>) {
+    for jobs in claimed {
+        enqueue_job(pool, job).await;
+        all_are_claimed(pool, jobs).await;
+    }
+}
+
 async fn all_are_done(pool: &PgPool) {
     eventually("all are done", async || count(pool, "select count(*) from queue.jobs").await == 0)
         .await;
@@ -169,10 +178,7 @@ async fn what_is_claimed_while_a_batch_runs_fills_those_that_wait_for_their_turn
     let db = database().await;
     let turns = Turns::new();
     let worker = Running::with_one_begun(&db.pool, &turns, &InTurn {}).await;
-    for claimed in 2..=8 {
-        enqueue_job(&db.pool, &InTurn {}).await;
-        all_are_claimed(&db.pool, claimed).await;
-    }
+    claim_one_by_one(&db.pool, &InTurn {}, 2..=8).await;
     assert_eq!(turns.sizes(), [1]);
     turns.gates.go_on.add_permits(3);
     all_are_done(&db.pool).await;
@@ -187,15 +193,11 @@ async fn of_a_kind_with_one_seat_one_batch_is_at_work_in_all_workers_and_the_nex
     let db = database().await;
     let turns = Turns::new();
     let first = Running::with_one_begun(&db.pool, &turns, &Seated {}).await;
-    for claimed in 2..=4 {
-        enqueue_job(&db.pool, &Seated {}).await;
-        all_are_claimed(&db.pool, claimed).await;
-    }
+    claim_one_by_one(&db.pool, &Seated {}, 2..=4).await;
     // Which claims no more: the next one is another worker's.
     first.stop.cancel();
     let second = Running::start(&db.pool, &turns, PATIENT);
-    enqueue_job(&db.pool, &Seated {}).await;
-    all_are_claimed(&db.pool, 5).await;
+    claim_one_by_one(&db.pool, &Seated {}, 5..=5).await;
     nobody_else_begins(&db.pool, &turns).await;
 
     turns.gates.go_on.add_permits(3);
@@ -261,8 +263,7 @@ async fn who_held_a_seat_and_is_gone_holds_it_no_longer() {
     let db = database().await;
     let turns = Turns::new();
     let worker = Running::with_one_begun(&db.pool, &turns, &Seated {}).await;
-    enqueue_job(&db.pool, &Seated {}).await;
-    all_are_claimed(&db.pool, 2).await;
+    claim_one_by_one(&db.pool, &Seated {}, 2..=2).await;
     let cut = "
         select count(pg_terminate_backend(pid)) from pg_locks
         where locktype = 'advisory' and granted and database =
@@ -281,10 +282,7 @@ async fn jobs_of_a_batch_that_failed_take_nobodys_turn() {
     let db = database().await;
     let turns = Turns::new();
     let worker = Running::with_one_begun(&db.pool, &turns, &Divided {}).await;
-    for claimed in 2..=3 {
-        enqueue_job(&db.pool, &Divided {}).await;
-        all_are_claimed(&db.pool, claimed).await;
-    }
+    claim_one_by_one(&db.pool, &Divided {}, 2..=3).await;
     turns.gates.go_on.add_permits(1);
     // One of the two that failed together.
     turns.gates.wait_begun().await;
@@ -296,6 +294,14 @@ async fn jobs_of_a_batch_that_failed_take_nobodys_turn() {
     assert_invariants_hold(&db.pool).await;
 }
 
+/// A job is done although the next transaction that anybody begins is never answered.
+async fn is_done_without_an_answer(pool: &PgPool, network: &Proxy, job: &impl Job) {
+    network.swallow("BEGIN");
+    enqueue_job(pool, job).await;
+    all_are_done(pool).await;
+    assert!(network.has_swallowed());
+}
+
 #[tokio::test]
 async fn a_transaction_whose_begin_is_never_answered_holds_nobody_up_for_long() {
     let db = database().await;
@@ -304,15 +310,9 @@ async fn a_transaction_whose_begin_is_never_answered_holds_nobody_up_for_long() 
     let network = Proxy::start(&db.url).await;
     let cut_off = connect_to_write(&network.url(&db.url), 4, "test").await.unwrap();
     let worker = Running::start(&cut_off, &turns, PATIENT);
-    for job in [true, false, true] {
-        network.swallow("BEGIN");
-        match job {
-            true => enqueue_job(&db.pool, &Seated {}).await,
-            false => enqueue_job(&db.pool, &InTurn {}).await,
-        };
-        all_are_done(&db.pool).await;
-        assert!(network.has_swallowed());
-    }
+    is_done_without_an_answer(&db.pool, &network, &Seated {}).await;
+    is_done_without_an_answer(&db.pool, &network, &InTurn {}).await;
+    is_done_without_an_answer(&db.pool, &network, &Seated {}).await;
     worker.stop().await;
     assert_invariants_hold(&db.pool).await;
 }
