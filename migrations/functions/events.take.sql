@@ -2,10 +2,8 @@
 -- once the transaction is committed, nobody takes them again. Of several who take for one reader, one does at a time. A
 -- reader that is new begins with the events that are written from now on.
 --
--- Fewer than asked for means that the reader has all that was committed before the call: where others have left a
--- snapshot half taken, this goes on to one of its own.
---
--- Which events are new: events.unread.sql.
+-- Goes from one kept snapshot to the next (events.next_snapshot.sql), and at last to one of its own. Fewer than asked for
+-- means that the reader has all that was committed before the call. Which events are new: events.unread.sql.
 create or replace function events.take(reader text, at_most int) returns setof events.events
 language plpgsql
 set plan_cache_mode = force_custom_plan
@@ -13,7 +11,8 @@ as $$
 declare
   place events.readers;
   taken int := 0;
-  is_own boolean;
+  -- No snapshot was kept after the one that is taken.
+  is_last boolean;
   event events.events;
 begin
   select * into place from events.readers where readers.name = reader for update;
@@ -22,9 +21,11 @@ begin
     return;
   end if;
   loop
-    is_own := place.taking is null;
-    if is_own then
-      place.taking := pg_current_snapshot();
+    is_last := false;
+    if place.taking is null then
+      place.taking := events.next_snapshot(place.seen);
+      is_last := place.taking is null;
+      place.taking := coalesce(place.taking, pg_current_snapshot());
       place.last_seq := 0;
     end if;
     for event in select * from events.unread(place, at_most - taken) loop
@@ -39,7 +40,7 @@ begin
     end if;
     place.seen := place.taking;
     place.taking := null;
-    exit when is_own;
+    exit when is_last;
   end loop;
   update events.readers
   set

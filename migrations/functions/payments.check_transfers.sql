@@ -1,5 +1,5 @@
 -- A transfer moves one currency between accounts of that currency, settles a transaction of its own amount, and executes
--- an order that says the same.
+-- an order that says the same. A transaction whose transfer is in an archive has no other one (G3).
 --
 -- Reads by index only, and never by a copy of all transfers: its plans are kept for the life of a connection, and must
 -- not be made for the handful of rows that a new ledger has. One that went by a copy was seen to be kept until there
@@ -8,6 +8,9 @@ create or replace function payments.check_transfers() returns trigger language p
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_material = off as $$
 declare
   misfit uuid;
+  last_archived bigint := (
+    select last from payments.archived_transactions order by first desc limit 1
+  );
 begin
   select transfer.id into misfit
   from written as transfer
@@ -33,6 +36,20 @@ begin
   if found then
     raise exception 'transfer % does not fit its accounts, or what it settles', misfit
       using errcode = 'check_violation', constraint = 'transfers_fit';
+  end if;
+  if last_archived is not null then
+    select transfer.id into misfit
+    from written as transfer
+    cross join lateral (
+      select last from payments.archived_transactions
+      where first <= transfer.transaction_id order by first desc limit 1
+    ) as archived
+    where transfer.transaction_id <= last_archived and transfer.transaction_id <= archived.last
+    limit 1;
+    if found then
+      raise exception 'transfer % settles a transaction whose transfer is in an archive', misfit
+        using errcode = 'unique_violation', constraint = 'transfers_transaction_key';
+    end if;
   end if;
   return null;
 end $$;

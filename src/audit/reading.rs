@@ -149,7 +149,7 @@ pub async fn list(
 }
 
 /// The most entries that one page of [`browse`] looks at, however few of them match.
-const MAX_LOOKED_AT: i64 = 10_000;
+const MAX_LOOKED_AT: i64 = 5_000;
 
 /// The newest entries that match, at most `limit` of those with a number below `before`, and the
 /// number that the next page goes on below; none if there is no next page. A page looks at a

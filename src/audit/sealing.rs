@@ -119,7 +119,8 @@ async fn horizon(conn: &mut PgConnection) -> sqlx::Result<Horizon> {
     .await
 }
 
-/// Entries that have appeared in gaps, by their numbers.
+/// Entries that have appeared in gaps, by their numbers. Gap by gap: as a join with a limit, the
+/// planner would as soon read all entries in their order and look for a gap around each.
 async fn late(
     conn: &mut PgConnection,
     progress: &Progress,
@@ -133,10 +134,12 @@ async fn late(
     let mut query = reading::select(" from unnest(");
     query.push_bind(first).push("::bigint[], ").push_bind(last);
     query.push(
-        "::bigint[]) as gap (first, last) join audit.entries as entry \
-         on entry.seq between gap.first and gap.last order by entry.seq limit ",
+        "::bigint[]) as gap (first, last) cross join lateral ( \
+           select * from audit.entries where seq between gap.first and gap.last \
+           order by seq limit ",
     );
-    let rows: Vec<reading::Row> = query.push_bind(limit).build_query_as().fetch_all(conn).await?;
+    query.push_bind(limit).push(") as entry order by entry.seq limit ").push_bind(limit);
+    let rows: Vec<reading::Row> = query.build_query_as().fetch_all(conn).await?;
     Ok(rows.into_iter().map(Entry::from).collect())
 }
 

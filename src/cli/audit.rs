@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
+use sqlx::PgPool;
 
 use super::database::Database;
 use super::output::{Output, print_values, table};
 use super::report::{FAILED, NOT_FOUND};
+use crate::db;
 use crate::operations::audit::{self, AuditFilter, EntryView, Head, Proof, Report, Subject};
 use crate::operations::database_now;
 use crate::operations::jobs::selection::{self, Moment};
@@ -156,9 +157,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Verify { database, head, timeout, output } => {
             let heads = head.as_deref().map(read_heads).transpose()?;
             let pool = database.connect_current(APPLICATION).await?;
-            // Slow statements are what this command is made of, and no reason for a warning each.
-            let options = pool.connect_options().as_ref().clone().disable_statement_logging();
-            let mut conn = PgConnection::connect_with(&options).await?;
+            let mut conn = db::connect_for_slow_statements(&pool).await?;
             let exported = heads.as_deref().unwrap_or_default();
             let report = audit::verify(&mut conn, exported, timeout).await?;
             print_report(&report, head.is_some(), output)?;

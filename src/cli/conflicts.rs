@@ -208,7 +208,10 @@ fn print_details(conflict: &ConflictView) {
         .map(|it| [it.field.to_owned(), it.ours.clone(), it.theirs.clone()])
         .collect();
     print!("{}", table(["FIELD", "OURS", "THEIRS"], &differences));
-    println!("ours:   {}", conflict.ours.body);
+    match &conflict.our_dropped_body_sha256 {
+        None => println!("ours:   {}", conflict.ours.body),
+        Some(hash) => println!("ours:   dropped after its retention, SHA-256 {hash}"),
+    }
     println!("theirs: {}", conflict.theirs.body);
     let ours = &conflict.transaction.0;
     println!("ours is {:?}, reason {}", ours.status, ours.failure_reason.as_deref().unwrap_or("-"));

@@ -23,7 +23,10 @@ pub(super) enum Effect {
 }
 
 /// Every command that does something.
-const EFFECTS: [(&str, Effect); 99] = [
+const EFFECTS: [(&str, Effect); 102] = [
+    ("archives create", Destroys),
+    ("archives list", Reads),
+    ("archives verify", Reads),
     ("audit check-proof", Elsewhere),
     ("audit head", Reads),
     ("audit list", Reads),

@@ -1,7 +1,7 @@
 //! `app migrate`: brings the schemas of a database to those of this binary, back, or says where
 //! they are.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use super::database::Database;
 use super::output::Output;
 use crate::db::{self, ItemState, ItemStatus, Patience, SchemaError, Target};
+use crate::terminal;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -221,11 +222,7 @@ fn confirmed(number: usize) -> anyhow::Result<bool> {
              see which"
         );
     }
-    eprint!("This deletes the data of {number} migrations. Type yes to go on: ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
+    Ok(terminal::says_yes_to(&format!("This deletes the data of {number} migrations."))?)
 }
 
 async fn status(pool: &PgPool, output: Output) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@
 mod output;
 
 mod actor;
+pub mod archives;
 pub mod audit;
 pub mod bank;
 pub mod completions;
@@ -73,6 +74,7 @@ Examples:
   app verify                    check that nothing was lost and nothing applied twice
   app timeline txn_1001         what happened to a transaction or order, from all sources
   app audit list                who did what; verify, prove that nothing of it was changed
+  app archives create           move old transfers of providers into files; 'verify' proves them
   app reconcile                 compare the ledger with what the bank says that it did
   app top                       queues, failures and workers in the terminal, live
   app jobs show 812             why has this job not run? 'app jobs' lists and changes jobs
@@ -145,6 +147,7 @@ enum Command {
     Doctor(doctor::Args),
     Verify(verify::Args),
     Audit(audit::Args),
+    Archives(archives::Args),
     Timeline(timeline::Args),
     Top(top::Args),
     Reconcile(reconcile::Args),
@@ -244,6 +247,7 @@ impl Cli {
             | Command::Doctor(_)
             | Command::Verify(_)
             | Command::Audit(_)
+            | Command::Archives(_)
             | Command::Timeline(_)
             | Command::Top(_)
             | Command::Reconcile(_)
@@ -297,6 +301,7 @@ impl Cli {
             Command::Doctor(args) => return doctor::run(args).await,
             Command::Verify(args) => return verify::run(args).await,
             Command::Audit(args) => return audit::run(args).await,
+            Command::Archives(args) => return archives::run(args).await,
             Command::Timeline(args) => return timeline::run(args).await,
             Command::Top(args) => return top::run(args).await,
             Command::Reconcile(args) => return reconcile::run(args).await,

@@ -1,7 +1,7 @@
 //! `app operations`: flags, tables and exit codes of
 //! [bulk operations](crate::operations::bulk).
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::operations::bulk::{
 };
 use crate::operations::jobs::JobSelection;
 use crate::operations::{Actor, Mode, wake_workers};
+use crate::terminal;
 
 const APPLICATION: &str = "surety-operations";
 
@@ -220,15 +221,8 @@ pub(super) async fn start(
 
 /// Asks on a terminal; anywhere else only `--yes` is consent.
 fn consents(planned: &BulkView) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
     let (action, eligible) = (&planned.action, counted(planned));
-    eprint!("This will {action} {eligible} jobs. Type yes to go on: ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
+    Ok(terminal::says_yes_to(&format!("This will {action} {eligible} jobs."))?)
 }
 
 /// The refusal in words, with the exit code that it has.

@@ -7,7 +7,7 @@ use crate::arguments::{parse_duration, parse_moment};
 use anyhow::Context as _;
 use rust_decimal::Decimal;
 use serde_json::json;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::Connection as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -107,9 +107,8 @@ async fn compare(args: &Args) -> anyhow::Result<Comparison> {
     let client = client.context("no bank is set: give --bank-url, or set APP_BANK_URL")?;
     let pool = args.database.connect_session("surety-reconcile", "the reconciliation").await?;
     db::require_current_schema(&pool).await?;
-    // One session, for the temporary table; slow statements are what it is for.
-    let options = pool.connect_options().as_ref().clone().disable_statement_logging();
-    let mut conn = PgConnection::connect_with(&options).await?;
+    // One session, for the temporary table.
+    let mut conn = db::connect_for_slow_statements(&pool).await?;
     let request =
         CompareBooks { since: args.since, settle_within: args.settle_within, limit: args.limit };
     let comparison = reconciliation::compare(&mut conn, &client, &request).await?;

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -108,9 +107,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn verify_database(args: &Args) -> anyhow::Result<Report> {
     let pool = args.database.connect("surety-verify").await?;
     db::require_current_schema(&pool).await?;
-    // Slow statements are what this command is made of, and no reason for a warning each.
-    let options = pool.connect_options().as_ref().clone().disable_statement_logging();
-    let mut conn = PgConnection::connect_with(&options).await?;
+    let mut conn = db::connect_for_slow_statements(&pool).await?;
     let timeout = Duration::from_secs(args.timeout_secs.into());
     let scope = match args.since {
         None => Scope::Everything,

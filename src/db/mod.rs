@@ -15,7 +15,9 @@ pub use schema::{
     APP, SCHEMAS, migrate, migrate_with, plan_revert, require_current_schema, revert, schema_state,
     schema_status,
 };
-pub use surety_postgres::{connect, connect_to_write, is_pooled, is_writable};
+pub use surety_postgres::{
+    connect, connect_for_slow_statements, connect_to_write, is_pooled, is_writable,
+};
 
 mod args;
 mod schema;

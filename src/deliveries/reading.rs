@@ -77,7 +77,7 @@ pub async fn list(
 }
 
 /// The most rows that one page of [`browse`] looks at, however few of them match.
-const MAX_LOOKED_AT: i64 = 10_000;
+const MAX_LOOKED_AT: i64 = 5_000;
 
 /// The filter of [`browse`]; every part that is set must match.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -4,14 +4,14 @@
 //! of the simulated bank, and the mails. The cluster stays, so nothing is deleted that another
 //! server uses, and the pasted URL stays good.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, bail};
 
 use super::bank::BOOKS;
 use super::mail::MAILS;
 use crate::dev::messages::print;
-use crate::stdout;
+use crate::terminal;
 use surety_postgres::embedded::Cluster;
 
 /// Deletes the database and the bank's books, if there are any and somebody consents.
@@ -49,9 +49,5 @@ fn consents(place: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("--fresh deletes all data in {place}: add --yes to do it");
     }
-    stdout::write_error(format_args!("This deletes all data in {place}. Type yes to go on: "));
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
+    Ok(terminal::says_yes_to(&format!("This deletes all data in {place}."))?)
 }

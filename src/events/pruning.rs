@@ -49,6 +49,34 @@ pub async fn prune(
     Ok((row.pruned, row.last))
 }
 
+/// Drops snapshots that every reader has passed, at most `limit`; all of them when there is no
+/// reader. Gives their number.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub async fn prune_snapshots(conn: &mut PgConnection, limit: u16) -> sqlx::Result<u64> {
+    let pruned = sqlx::query!(
+        "
+        delete from events.snapshots
+        where seq in (
+          select seq
+          from events.snapshots
+          -- By index, and no further than the last of the readers: one that was stopped long ago
+          -- may have millions before it.
+          where pg_snapshot_xmax(snapshot) <= coalesce(
+            (select pg_snapshot_xmax(seen) from events.readers order by 1 limit 1),
+            '9223372036854775807'
+          )
+          order by pg_snapshot_xmax(snapshot)
+          limit $1
+        )
+        ",
+        i64::from(limit),
+    );
+    Ok(pruned.execute(conn).await?.rows_affected())
+}
+
 /// A reader that has events before it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WaitingReader {

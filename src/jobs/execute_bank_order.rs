@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 
 use super::announcements::announce_here;
 use super::execute_transfer::MissingOrder;
@@ -17,8 +17,7 @@ use crate::ids::OrderId;
 use crate::money::Money;
 use crate::payments::orders::{self, Executed, Execution, Kind, Order, Status};
 use crate::payments::transfers::TransferRefusal;
-use crate::queue::commits::commit;
-use crate::queue::{Committed, JobContext};
+use crate::queue::{Committed, JobContext, RunTransaction};
 use crate::queue::{FollowUp, Job, JobError};
 
 /// The actor in the audit log, also of what is found out after the job was given up.
@@ -179,7 +178,7 @@ async fn intend(id: OrderId, cx: &JobContext) -> Result<Intent, JobError> {
         false => CallOperation::Send,
     };
     let intent = write_intent(&mut tx, operation, order).await?;
-    commit(tx).await?;
+    tx.commit().await?;
     Ok(intent)
 }
 
@@ -309,7 +308,7 @@ pub(super) async fn post(
 /// Completes the job in the commit of what was posted.
 pub(super) async fn complete(
     cx: JobContext,
-    tx: Transaction<'static, Postgres>,
+    tx: RunTransaction,
     id: OrderId,
 ) -> Result<Committed, JobError> {
     let committed = cx.complete(tx).await?;
@@ -332,7 +331,7 @@ pub(super) enum Contradiction {
 /// again would tell nothing new.
 pub(super) async fn leave_to_operator(
     cx: JobContext,
-    tx: Transaction<'static, Postgres>,
+    tx: RunTransaction,
     error: Contradiction,
 ) -> Result<Committed, JobError> {
     tx.rollback().await?;
@@ -344,7 +343,7 @@ pub(super) async fn leave_to_operator(
 /// The order moved nothing and will not: outcome, hold and the job in one commit.
 pub(super) async fn fail(
     cx: JobContext,
-    mut tx: Transaction<'static, Postgres>,
+    mut tx: RunTransaction,
     id: OrderId,
     reason: &str,
 ) -> Result<Committed, JobError> {

@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
-use super::Services;
 use super::announcements::announce;
+use super::{LEDGER_BATCHES, Services};
 use crate::ids::OrderId;
 use crate::payments::orders::{self, Executed, Execution};
 use crate::payments::outcomes::{Outcome, Outcomes};
@@ -32,7 +32,7 @@ impl BatchJob for ExecuteTransfer {
     const MAX_BATCH: usize = 200;
     // As of settlements.
     const MAX_AT_ONCE: usize = 2;
-    const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = NonZeroU16::new(8);
+    const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = Some(LEDGER_BATCHES);
     type State = Services;
 
     async fn run_batch(

@@ -1,6 +1,6 @@
 //! The keeper of the history of what was told: drops events, deliveries with their attempts,
-//! records of mails and bulk operations when they are older than they are kept for. Runs beside the
-//! worker of each process.
+//! records of mails, bulk operations and bodies of inbound webhooks when they are older than they
+//! are kept for. Runs beside the worker of each process.
 //!
 //! No schedule and no leader: every process looks every ten minutes, as workers do for the history
 //! of jobs. Each step is a transaction of its own that looks at a bounded number of rows, in the
@@ -21,6 +21,7 @@ use crate::deliveries::pruning as deliveries;
 use crate::events::pruning as events;
 use crate::ids::{EndpointId, EventId, UserId};
 use crate::notices::{MailKey, mails};
+use crate::payments::transactions;
 use crate::queue::deadline::within;
 
 /// The time between two looks.
@@ -40,6 +41,8 @@ pub struct HistoryRetention {
     pub events_days: u16,
     /// Bulk operations, from their end.
     pub operations_days: u16,
+    /// Bodies of inbound webhooks, from their receipt; none for good.
+    pub bodies_days: Option<u16>,
 }
 
 /// The keeper of one process.
@@ -62,6 +65,8 @@ pub struct Pruned {
     pub events: i64,
     /// Bulk operations.
     pub operations: u64,
+    /// Transactions whose body is no longer kept, unless they need it.
+    pub bodies: u64,
 }
 
 impl HistoryKeeper {
@@ -77,8 +82,15 @@ impl HistoryKeeper {
             match stop.run_until_cancelled(looking).await {
                 None => return,
                 Some(Ok(pruned)) if pruned == Pruned::default() => {}
-                Some(Ok(Pruned { deliveries, mails, events, operations })) => {
-                    tracing::info!(deliveries, mails, events, operations, "old history was dropped")
+                Some(Ok(Pruned { deliveries, mails, events, operations, bodies })) => {
+                    tracing::info!(
+                        deliveries,
+                        mails,
+                        events,
+                        operations,
+                        bodies,
+                        "old history was dropped"
+                    );
                 }
                 Some(Err(error)) => tracing::warn!("old history waits to be dropped: {error}"),
             }
@@ -91,7 +103,8 @@ impl HistoryKeeper {
     ///
     /// When the database refuses; what was dropped before stays dropped.
     pub async fn prune(&self) -> sqlx::Result<Pruned> {
-        let HistoryRetention { deliveries_days, mails_days, events_days, .. } = self.retention;
+        let HistoryRetention { deliveries_days, mails_days, events_days, bodies_days, .. } =
+            self.retention;
         let first_delivery = DeliveryKey { event: 0, endpoint: EndpointId(Uuid::nil()) };
         let first_mail = MailKey { event: EventId(Uuid::nil()), user: UserId(Uuid::nil()) };
         let deliveries = self.go_through(first_delivery, move |mut conn, after| async move {
@@ -107,8 +120,25 @@ impl HistoryKeeper {
             events::prune(&mut conn, events_days, after, STEP).await
         });
         let events = events.await?;
-        let operations = self.prune_operations().await?;
-        Ok(Pruned { deliveries, mails, events, operations })
+        let snapshots = self.step_until_done(|mut conn| async move {
+            events::prune_snapshots(&mut conn, STEP).await
+        });
+        snapshots.await?;
+        let days = self.retention.operations_days;
+        let operations = self.step_until_done(move |mut conn| async move {
+            operations::prune(&mut conn, days, STEP).await
+        });
+        let operations = operations.await?;
+        let bodies = match bodies_days {
+            Some(days) => {
+                let step = self.step_until_done(move |mut conn| async move {
+                    transactions::drop_bodies(&mut conn, days, STEP).await
+                });
+                step.await?
+            }
+            None => 0,
+        };
+        Ok(Pruned { deliveries, mails, events, operations, bodies })
     }
 
     /// Takes one step after the other, from what stands before all, until one says that those
@@ -131,14 +161,20 @@ impl HistoryKeeper {
         }
     }
 
-    async fn prune_operations(&self) -> sqlx::Result<u64> {
+    /// Takes one step after the other, until one drops fewer than it may. Gives the number that was
+    /// dropped.
+    async fn step_until_done<A>(
+        &self,
+        step: impl Fn(PoolConnection<Postgres>) -> A,
+    ) -> sqlx::Result<u64>
+    where
+        A: Future<Output = sqlx::Result<u64>>,
+    {
         let mut pruned = 0;
         loop {
-            let mut conn = self.pool.acquire().await?;
-            let days = self.retention.operations_days;
-            let step = within(operations::prune(&mut conn, days, STEP)).await?;
-            pruned += step;
-            if step < u64::from(STEP) {
+            let dropped = within(step(self.pool.acquire().await?)).await?;
+            pruned += dropped;
+            if dropped < u64::from(STEP) {
                 return Ok(pruned);
             }
         }

@@ -23,6 +23,7 @@ mod send_notice;
 mod send_transaction_email;
 mod settle_transaction;
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -127,6 +128,21 @@ pub const fn kinds() -> [KindDeclaration; 11] {
         KindDeclaration::of::<SendNotice>(),
         KindDeclaration::of::<RunBulkOperation>(),
     ]
+}
+
+/// The most batches of a kind that write to the ledger at once, over all workers: more wait for
+/// each other's accounts, until PostgreSQL has more cores.
+pub const LEDGER_BATCHES: NonZeroU16 = NonZeroU16::new(8).expect("eight is not zero");
+
+/// Lets so many batches of each kind write to the ledger at once, over all workers that are told
+/// the same.
+pub fn with_ledger_batches(
+    registry: Registry<Services>,
+    batches: NonZeroU16,
+) -> Registry<Services> {
+    registry
+        .at_once_overall::<SettleTransaction>(batches)
+        .at_once_overall::<ExecuteTransfer>(batches)
 }
 
 /// Registers all kinds of job that this binary knows.

@@ -12,7 +12,6 @@ use crate::deliveries::endpoints::{self, Endpoint, Scope};
 use crate::deliveries::replaying;
 use crate::events;
 use crate::ids::EndpointId;
-use crate::queue::commits::commit;
 use crate::queue::deadline::within;
 use crate::queue::{Committed, Job, JobContext, JobError, NewJob, QueueError, enqueue_many};
 
@@ -69,7 +68,7 @@ impl Job for ReplayDeliveries {
             };
             let chunk = within(self.chunk(&mut tx, &endpoint, place)).await?;
             let asked_for = within(ask_for(&mut tx, self.endpoint, &chunk.events)).await?;
-            commit(tx).await?;
+            tx.commit().await?;
             cx.waker().wake();
             place.asked_for += asked_for;
             let Some(last) = chunk.last else { break };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 
 use super::execute_bank_order::{
     ExecuteBankOrder, Intent, ask, complete, fail, leave_to_operator, post, undecided,
@@ -14,9 +14,8 @@ use super::{Bank, Services, dead_letters};
 use crate::bank::call_log::{self, CallId, CallOperation};
 use crate::bank::{EffectKey, PaymentStatus, Receipt};
 use crate::payments::orders::{self, Order, Status};
-use crate::queue::commits::commit;
 use crate::queue::operate::discarded::{self, Decision, Resolved};
-use crate::queue::{Backoff, Committed, Job, JobContext, JobError, JobId};
+use crate::queue::{Backoff, Committed, Job, JobContext, JobError, JobId, RunTransaction};
 
 /// The failure reason of an order that the bank could not be brought to execute. It is final, as
 /// every failure is: its owner was told, and may have paid another way.
@@ -144,10 +143,7 @@ impl ResolveBankOrder {
     }
 
     /// The order, locked first, as by everybody who decides over its dead letter.
-    async fn lock(
-        &self,
-        cx: &JobContext,
-    ) -> Result<(Transaction<'static, Postgres>, Order), JobError> {
+    async fn lock(&self, cx: &JobContext) -> Result<(RunTransaction, Order), JobError> {
         let id = self.args.order;
         let mut tx = cx.begin().await?;
         let order = orders::find_locked(&mut tx, id).await?;
@@ -172,6 +168,6 @@ async fn intend(order: Order, cx: &JobContext) -> Result<Intent, JobError> {
     let mut tx = cx.begin().await?;
     cx.require_lease(&mut tx).await?;
     let intent = write_intent(&mut tx, CallOperation::Enquire, order).await?;
-    commit(tx).await?;
+    tx.commit().await?;
     Ok(intent)
 }

@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
-use super::Services;
 use super::announcements::prepare;
+use super::{LEDGER_BATCHES, Services};
 use crate::ids::TransactionId;
 use crate::payments::outcomes::Outcome;
 use crate::payments::settlement::{self, Posted, Settled};
@@ -33,7 +33,7 @@ impl BatchJob for SettleTransaction {
     const MAX_BATCH: usize = 200;
     // They write to the same accounts, and a batch that waits grows.
     const MAX_AT_ONCE: usize = 2;
-    const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = NonZeroU16::new(8);
+    const MAX_AT_ONCE_OVERALL: Option<NonZeroU16> = Some(LEDGER_BATCHES);
     type State = Services;
 
     async fn run_batch(

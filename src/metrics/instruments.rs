@@ -238,7 +238,7 @@ instruments! {
     // The database.
     CONNECTIONS: Gauge, "db.client.connection.count", "{connection}", Process,
         ["db.client.connection.pool.name", "db.client.connection.state"],
-        "Connections of a pool by state";
+        "Connections of a pool by state; those that runs hand on to each other are in use";
     CONNECTIONS_MAX: Gauge, "db.client.connection.max", "{connection}", Process,
         ["db.client.connection.pool.name"], "The most connections of a pool";
     PG_CONNECTIONS: Gauge, "app.pg.connections", "{connection}", Database, ["state"],

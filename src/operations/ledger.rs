@@ -10,6 +10,7 @@ pub use crate::payments::browsing::accounts::{
 
 use sqlx::PgConnection;
 
+use crate::payments::archives;
 use crate::payments::browsing::accounts;
 
 /// The accounts that match, in the order of their names, owners or currencies: at most `limit` of
@@ -63,7 +64,7 @@ pub async fn entries(
 }
 
 /// The two entries that a transaction or an order has caused, what left first; none before it is
-/// settled.
+/// settled, and none once they are in an archive.
 ///
 /// # Errors
 ///
@@ -73,4 +74,19 @@ pub async fn entries_of(
     cause: EntriesOf,
 ) -> Result<Vec<AccountEntry>, LedgerError> {
     accounts::entries_of(conn, cause).await
+}
+
+/// The number of an account's entries that are in archives, and the balance that they left; none if
+/// it has none there.
+///
+/// # Errors
+///
+/// [`LedgerError`].
+pub async fn carried_forward(
+    conn: &mut PgConnection,
+    account: &Account,
+) -> Result<Option<(i64, Balance)>, LedgerError> {
+    let Some(carried) = archives::carried_forward(conn, account.id).await? else { return Ok(None) };
+    let currency = account.balance.currency().code();
+    Ok(Some((carried.version, Balance::from_stored(carried.balance, currency)?)))
 }

@@ -13,6 +13,7 @@
 //! - [`notifications`]: whether a user gets mail.
 //! - [`job_keys`]: sealing stored jobs again under the current key.
 //! - [`activity`]: what happened when, for charts.
+//! - [`archives`]: old transfers in files, and the proof of these.
 //! - [`audit`]: the log of all this, its proofs and its verification.
 //! - [`overview`]: the figures of the whole system, and what of them needs a person.
 //! - [`figures`]: the whole system in numbers, for Prometheus.
@@ -44,6 +45,7 @@
 pub mod activity;
 pub mod actor;
 pub mod api_keys;
+pub mod archives;
 pub mod audit;
 pub mod bulk;
 pub mod conflicts;

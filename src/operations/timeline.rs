@@ -17,17 +17,15 @@ use crate::deliveries::reading::{self as deliveries, DeliveryOverview, StoredAtt
 use crate::events;
 use crate::ids::OrderId;
 use crate::jobs::announcements;
-use crate::jobs::{ExecuteBankOrder, ExecuteTransfer, ResolveBankOrder, SettleTransaction};
 use crate::notices::{self, SubjectKind};
-use crate::operations::jobs::selection::ENQUEUED_WITHIN;
+use crate::operations::jobs::about;
 use crate::payments::history::{self, MoneyEvent};
 use crate::payments::transactions::{self, TransactionError};
 use crate::payments::{LedgerError, orders};
 use crate::queue::operate::inspect::{self, JobDetails, JobTraces};
-use crate::queue::operate::list::{self, JobSummary};
-use crate::queue::operate::{ArgsMatch, JobFilter};
+use crate::queue::operate::list::JobSummary;
 use crate::queue::telemetry::TraceContext;
-use crate::queue::{Job as _, JobId, QueueError};
+use crate::queue::{JobId, QueueError};
 
 /// The most entries of the audit log about one thing that are shown.
 const MAX_AUDITED: u16 = 200;
@@ -35,9 +33,6 @@ const MAX_AUDITED: u16 = 200;
 const MAX_DELIVERIES: u16 = 100;
 const MAX_ATTEMPTS: u16 = 50;
 const MAX_MAILS: u16 = 50;
-
-/// The time within which nearly every job is enqueued after the thing that it is about.
-const NEARLY_AT_ONCE: time::Duration = time::Duration::milliseconds(300);
 
 /// All sources tell of one moment.
 pub(super) const SNAPSHOT: &str = "begin isolation level repeatable read read only";
@@ -100,7 +95,7 @@ pub(super) async fn of_known_transaction(
 ) -> Result<(Vec<TimelineEvent>, Vec<JobSummary>), TimelineError> {
     let money = history::of_transaction(&mut *conn, transaction).await?;
     let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
-    let settling = jobs_of_transaction(&mut *conn, transaction).await?;
+    let settling = about::of_transaction(&mut *conn, transaction).await?;
     let jobs = ids(&settling);
     events.extend(of_jobs(&mut *conn, &jobs).await?);
     let told = announcements::Subject::Transaction(transaction.id).to_string();
@@ -134,10 +129,10 @@ pub(super) async fn of_known_order(
 ) -> Result<(Vec<TimelineEvent>, Vec<JobSummary>), TimelineError> {
     let money = history::of_order(&mut *conn, order).await?;
     let mut events: Vec<TimelineEvent> = money.into_iter().map(of_money).collect();
-    let executing = jobs_of_order(&mut *conn, order).await?;
+    let executing = about::of_order(&mut *conn, order).await?;
     let mut jobs = ids(&executing);
     for job in jobs.clone() {
-        jobs.extend(follow_ups(&mut *conn, job).await?);
+        jobs.extend(ids(&about::after_discard_of(&mut *conn, job).await?));
     }
     events.extend(of_jobs(&mut *conn, &jobs).await?);
     let calls = call_history::of_key(&mut *conn, &EffectKey::of_order(order.id)).await?;
@@ -178,63 +173,8 @@ fn tagged(
     TimelineEvent { at, source, event, trace_id, details }
 }
 
-/// The jobs that settle a transaction.
-async fn jobs_of_transaction(
-    conn: &mut PgConnection,
-    transaction: &transactions::Transaction,
-) -> Result<Vec<JobSummary>, QueueError> {
-    let argument = ArgsMatch::new("transaction", transaction.id.to_string());
-    jobs_about(conn, &[SettleTransaction::KIND], argument, transaction.created_at).await
-}
-
-/// The jobs that execute an order.
-async fn jobs_of_order(
-    conn: &mut PgConnection,
-    order: &orders::Order,
-) -> Result<Vec<JobSummary>, QueueError> {
-    let kinds = [ExecuteBankOrder::KIND, ExecuteTransfer::KIND];
-    let argument = ArgsMatch::new("order", order.id.to_string());
-    jobs_about(conn, &kinds, argument, order.created_at).await
-}
-
-/// The jobs of these kinds with this argument that were enqueued about then. Among many that were
-/// enqueued at the same time, those that are nearest are looked at first.
-async fn jobs_about(
-    conn: &mut PgConnection,
-    kinds: &[&str],
-    argument: ArgsMatch,
-    at: OffsetDateTime,
-) -> Result<Vec<JobSummary>, QueueError> {
-    let mut filter = JobFilter {
-        kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
-        args: vec![argument],
-        is_prompt: true,
-        ..JobFilter::default()
-    };
-    let mut found = Vec::new();
-    for within in [NEARLY_AT_ONCE, ENQUEUED_WITHIN] {
-        filter.since = at.checked_sub(within);
-        filter.until = at.checked_add(within);
-        found = list::list(&mut *conn, &filter, None, list::MAX_LISTED).await?.jobs;
-        if !found.is_empty() {
-            break;
-        }
-    }
-    Ok(found)
-}
-
 fn ids(jobs: &[JobSummary]) -> Vec<JobId> {
     jobs.iter().map(|job| job.id).collect()
-}
-
-/// The jobs that followed up the discard of another, if it was discarded.
-async fn follow_ups(conn: &mut PgConnection, job: JobId) -> Result<Vec<JobId>, QueueError> {
-    let Some(details) = inspect::find_job(&mut *conn, job).await? else { return Ok(Vec::new()) };
-    let Some(ended) = details.attempts.last().map(|attempt| attempt.ended_at) else {
-        return Ok(Vec::new());
-    };
-    let argument = ArgsMatch::new("job", job.to_string());
-    Ok(ids(&jobs_about(conn, &[ResolveBankOrder::KIND], argument, ended).await?))
 }
 
 async fn of_jobs(

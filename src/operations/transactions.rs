@@ -48,7 +48,8 @@ pub struct ShownTransaction {
     pub transaction: Transaction,
     /// The events about it, in order.
     pub timeline: Vec<TimelineEvent>,
-    /// Its two entries in the ledger, what left first; none before it is settled.
+    /// Its two entries in the ledger, what left first; none before it is settled, and none
+    /// once they are in an archive.
     pub entries: Vec<AccountEntry>,
     /// The jobs that settle it: one, unless somebody has enqueued more.
     pub jobs: Vec<JobSummary>,

@@ -163,23 +163,6 @@ pub async fn find(conn: &mut PgConnection, id: ConflictId) -> sqlx::Result<Optio
     Ok(newest.into_iter().find(|conflict| conflict.id == id))
 }
 
-/// The body of a transaction as it was first received.
-///
-/// # Errors
-///
-/// When the database refuses.
-pub async fn body_of(
-    conn: &mut PgConnection,
-    transaction_id: &str,
-) -> sqlx::Result<Option<Vec<u8>>> {
-    sqlx::query_scalar!(
-        "select body from payments.transactions where transaction_id = $1",
-        transaction_id,
-    )
-    .fetch_optional(conn)
-    .await
-}
-
 /// Counts the bodies that named a known transaction, were not the same, and wait for a decision;
 /// up to 1,000.
 ///

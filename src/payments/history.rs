@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::archives;
 use super::orders::Order;
 use super::transactions::{Status, Transaction};
 
@@ -43,6 +44,15 @@ pub enum Happened {
         currency: String,
         /// The balance of the account afterwards.
         balance_after: String,
+    },
+    /// Its entries were moved out of the ledger, into a file.
+    Archived {
+        /// The number of the archive.
+        archive: i32,
+        /// The name of the file.
+        file: String,
+        /// The SHA-256 of the file, as hexadecimal digits.
+        sha256: String,
     },
     /// It reached its outcome.
     Ended {
@@ -84,9 +94,14 @@ pub async fn of_transaction(
             last_seen_at: row.last_seen_at,
         },
     }));
-    events.extend(entries(conn, Some(transaction.id.0), None).await?);
+    let entries = entries(&mut *conn, Some(transaction.id.0), None).await?;
+    let is_without = entries.is_empty() && transaction.status == Status::Completed;
+    events.extend(entries);
     let reason = transaction.failure_reason.clone();
     events.extend(ended(transaction.processed_at, transaction.status, reason));
+    if is_without {
+        events.extend(archived(conn, transaction).await?);
+    }
     Ok(events)
 }
 
@@ -109,6 +124,22 @@ fn ended(at: Option<OffsetDateTime>, status: Status, reason: Option<String>) -> 
         Status::Pending | Status::Processing => return None,
     };
     Some(MoneyEvent { at: at?, what: Happened::Ended { status, failure_reason: reason } })
+}
+
+/// The archive of its transfer, if it is in one.
+async fn archived(
+    conn: &mut PgConnection,
+    transaction: &Transaction,
+) -> sqlx::Result<Option<MoneyEvent>> {
+    let archive = archives::of_transaction(conn, transaction.id).await?;
+    Ok(archive.map(|archive| MoneyEvent {
+        at: archive.made_at,
+        what: Happened::Archived {
+            archive: archive.number,
+            file: archive.file_name,
+            sha256: hex::encode(archive.file_sha256),
+        },
+    }))
 }
 
 /// The entries of the transfer that settled it.

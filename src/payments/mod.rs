@@ -11,6 +11,7 @@
 //! - [`wallets`]: the accounts of users, with what they hold and what is available.
 //! - [`history`]: what the ledger knows of one transaction or order, as events.
 //! - [`statements`]: what a wallet had and what came and went over a period, for ever the same.
+//! - [`archives`]: old transfers of providers, moved out of the ledger into files.
 //! - [`browsing`]: pages of all of these, for operators.
 //! - [`orders`]: users' deposits, withdrawals, transfers and refunds.
 //! - [`outcomes`]: what has just ended, for whoever announces it.
@@ -21,6 +22,7 @@
 //! Deliberately absent: HTTP, jobs, and any call to another system.
 
 pub mod accounts;
+pub mod archives;
 pub mod browsing;
 pub mod conflicts;
 pub mod history;

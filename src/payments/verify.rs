@@ -17,13 +17,15 @@ pub const INVARIANTS: &[Invariant] = &[
     BALANCES_CHAIN,
     CURRENCIES_SUM_TO_ZERO,
     FLOORS_HOLD,
+    ARCHIVES_ADD_UP,
 ];
 
 /// Protects G3, that a payment is applied exactly once: not never (an outcome without a transfer),
 /// not twice, and not as another payment.
 const COMPLETED_HAVE_ONE_TRANSFER: Invariant = Invariant {
     name: "completed-transactions-have-one-transfer",
-    claim: "every COMPLETED transaction has exactly one transfer, with its amount and accounts",
+    claim: "every COMPLETED transaction has exactly one transfer, with its amount and accounts, or \
+            is in an archive",
     protects: "G3",
     hint: "compare payments.transfers with payments.transactions by transaction_id",
     weight: Weight::Guarantee,
@@ -53,6 +55,14 @@ const COMPLETED_HAVE_ONE_TRANSFER: Invariant = Invariant {
             and source.external_ref = transaction.source_account
             and destination.external_ref = transaction.destination_account
           ) is not true
+          and not (
+            transfer.id is null
+            and transaction.id <= coalesce(
+              (select last from payments.archived_transactions
+               where first <= transaction.id order by first desc limit 1),
+              0
+            )
+          )
         union all
         select format('transaction %s', transaction_id)
         from payments.transfers
@@ -63,7 +73,14 @@ const COMPLETED_HAVE_ONE_TRANSFER: Invariant = Invariant {
           )
           new*/
         group by transaction_id
-        having count(*) > 1",
+        having count(*) > 1
+        union all
+        select format('transaction %s, which is in archive %s', transaction_id, archived.archive)
+        from payments.archived_transactions as archived
+        join payments.transfers as transfer
+          on transfer.transaction_id >= archived.first
+            and transfer.transaction_id <= archived.last
+            /*new and transfer.id >= {since_id} new*/",
     recent: Recent::Same,
 };
 
@@ -136,7 +153,7 @@ const TRANSFERS_FIT_ACCOUNTS: Invariant = Invariant {
 /// Protects G7, that a balance is what its history says: no lost update, no edit by hand.
 const BALANCES_ARE_SUMS: Invariant = Invariant {
     name: "balances-are-sums-of-entries",
-    claim: "every balance is the sum of its account's entries",
+    claim: "every balance is what its account has carried forward and the sum of its entries",
     protects: "G7",
     hint: "the entries are the truth: compare them with the balance in payments.accounts",
     weight: Weight::Guarantee,
@@ -146,7 +163,10 @@ const BALANCES_ARE_SUMS: Invariant = Invariant {
         full join (
           select account_id, sum(amount) as total from payments.entries group by account_id
         ) as history on history.account_id = account.id
-        where account.balance is distinct from coalesce(history.total, 0)",
+        left join payments.carried_forward as carried
+          on carried.account_id = coalesce(account.id, history.account_id)
+        where account.balance
+          is distinct from coalesce(carried.balance, 0) + coalesce(history.total, 0)",
     recent: Recent::Query(
         "
         select format('account %s', account.id)
@@ -158,14 +178,17 @@ const BALANCES_ARE_SUMS: Invariant = Invariant {
           order by account_version desc
           limit 1
         ) as last_one on true
-        where account.balance is distinct from coalesce(last_one.balance_after, 0)",
+        left join payments.carried_forward as carried on carried.account_id = account.id
+        where account.balance
+          is distinct from coalesce(last_one.balance_after, carried.balance, 0)",
     ),
 };
 
 /// Protects G7: an entry that was deleted or never written leaves a gap.
 const VERSIONS_COUNT_ENTRIES: Invariant = Invariant {
     name: "versions-count-entries",
-    claim: "the entries of every account are numbered from 1 to its version without a gap",
+    claim: "the entries of every account are numbered from 1, or from what it has carried forward, \
+            to its version without a gap",
     protects: "G7",
     hint: "look at payments.entries by account_id, in order of account_version",
     weight: Weight::Guarantee,
@@ -181,9 +204,12 @@ const VERSIONS_COUNT_ENTRIES: Invariant = Invariant {
           from payments.entries
           group by account_id
         ) as history on history.account_id = account.id
-        where account.version is distinct from coalesce(history.entries, 0)
-          or history.first <> 1
-          or history.last <> history.entries",
+        left join payments.carried_forward as carried
+          on carried.account_id = coalesce(account.id, history.account_id)
+        where account.version
+            is distinct from coalesce(carried.version, 0) + coalesce(history.entries, 0)
+          or history.first <> coalesce(carried.version, 0) + 1
+          or history.last <> coalesce(carried.version, 0) + history.entries",
     recent: Recent::Query(
         "
         select format('account %s', account.id)
@@ -217,8 +243,11 @@ const BALANCES_CHAIN: Invariant = Invariant {
           select
             entry.account_id, entry.account_version, entry.amount, entry.balance_after,
             /*new since.first, new*/
-            lag(entry.balance_after, 1, 0::numeric) over history as balance_before
+            coalesce(lag(entry.balance_after) over history, carried.balance, 0) as balance_before
           from payments.entries as entry
+          left join payments.carried_forward as carried
+            on carried.account_id = entry.account_id
+              and carried.version = entry.account_version - 1
           /*new
           join (
             select account_id, min(account_version) as first
@@ -259,5 +288,44 @@ const FLOORS_HOLD: Invariant = Invariant {
     weight: Weight::Guarantee,
     violations: "
         select format('account %s', id) from payments.accounts where balance - held < floor",
+    recent: Recent::Same,
+};
+
+/// Protects G7 and G3: what is in archives adds up, and no transaction of theirs is without its
+/// outcome.
+const ARCHIVES_ADD_UP: Invariant = Invariant {
+    name: "archives-add-up",
+    claim: "what accounts have carried forward sums to zero by currency, and all that archives \
+            have settled is there, and COMPLETED",
+    protects: "G3, G7",
+    hint: "prove the files: app archives verify",
+    weight: Weight::Guarantee,
+    violations: "
+        select format('%s %s carried forward', sum(carried.balance), account.currency)
+        from payments.carried_forward as carried
+        left join payments.accounts as account on account.id = carried.account_id
+        group by account.currency
+        having sum(carried.balance) <> 0
+        union all
+        select format('archive %s', archive.number)
+        from payments.archives as archive
+        left join lateral (
+          select sum(last - first + 1) as numbers from payments.archived_transactions
+          where archived_transactions.archive = archive.number
+        ) as settled on true
+        where settled.numbers > archive.transfers
+          /*new and archive.made_at >= {since} new*/
+        union all
+        select format('transactions %s to %s of archive %s', first, last, archived.archive)
+        from payments.archived_transactions as archived
+        where last - first + 1 <> (
+          select count(*) from payments.transactions
+          where id >= archived.first and id <= archived.last and status = 'COMPLETED'
+        )
+          /*new
+          and archived.archive in (
+            select number from payments.archives where made_at >= {since}
+          )
+          new*/",
     recent: Recent::Same,
 };

@@ -4,6 +4,7 @@
 //! - [`table`]: every setting by name, in the order of `.env.example`. Flag, default and range are
 //!   those of the flag's definition; here is what else there is to know: how its value may be
 //!   shown, and whether SIGHUP takes up a new one.
+//! - [`setting`]: what there is to know of each.
 //! - [`environment`]: `.env` and files of values, put into the environment before anything reads
 //!   it, with the source of each value.
 //! - [`contexts`]: named places in a file, such as `prod`, and which of them are in production.
@@ -17,6 +18,7 @@ pub mod contexts;
 pub mod environment;
 pub mod masking;
 pub mod reload;
+pub mod setting;
 pub mod table;
 
 use std::collections::BTreeSet;

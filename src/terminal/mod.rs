@@ -15,7 +15,9 @@ pub mod footer;
 pub mod keys;
 mod mode;
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use self::footer::Stream;
 
 /// Columns of a terminal that does not tell.
 const USUAL_COLUMNS: usize = 80;
@@ -27,6 +29,23 @@ pub fn is_interactive() -> bool {
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     !is_dumb && is_terminal && mode::is_in_foreground()
+}
+
+/// Asks whether to go on with what these words say, which only `yes` allows. Where standard input
+/// is no terminal nobody is asked, and nothing is allowed.
+///
+/// # Errors
+///
+/// When the terminal cannot be read.
+pub fn says_yes_to(words: &str) -> io::Result<bool> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    footer::write(Stream::Error, format!("{words} Type yes to go on: ").as_bytes())?;
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
 }
 
 /// True if colours and weights are welcome: `NO_COLOR` is not set.

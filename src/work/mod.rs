@@ -170,8 +170,10 @@ pub fn worker(
     let mailer = args.mail.mailer()?;
     let services = Services { pool: pool.clone(), bank, webhooks, mailer };
     show_calls(metrics, &services);
-    let worker = Worker::new(pool, jobs::registry(services), args.settings()?)
-        .context("the worker cannot start")?;
+    let registry = jobs::registry(services);
+    let registry = jobs::with_ledger_batches(registry, args.ledger_batches);
+    let worker =
+        Worker::new(pool, registry, args.settings()?).context("the worker cannot start")?;
     let worker = Arc::new(match direct {
         Some(direct) => worker.listening_by(direct),
         None => worker,

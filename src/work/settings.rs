@@ -1,5 +1,6 @@
 //! Settings of a worker.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,7 +13,7 @@ use crate::bank::BankArgs;
 use crate::deliveries::settings::ReachArgs;
 use crate::deliveries::{Client, Guard, Limits, RetrySchedule, Transport};
 use crate::jobs::history_keeper::HistoryRetention;
-use crate::jobs::{EndpointSecrets, Webhooks};
+use crate::jobs::{self, EndpointSecrets, Webhooks};
 use crate::notices::MailArgs;
 use crate::operations::job_keys::JobKeyArgs;
 use crate::queue::{Retention, WorkerSettings};
@@ -40,6 +41,12 @@ pub struct WorkerArgs {
     /// The time for which jobs in progress may go on after the first signal to stop.
     #[arg(long, env = "APP_WORKER_GRACE", default_value = "25s", value_parser = parse_duration)]
     pub grace: Duration,
+
+    /// The most batches of payments, and of transfers, that write to the ledger at once, over all
+    /// workers: about as many as PostgreSQL has cores.
+    #[arg(long, env = "APP_WORKER_LEDGER_BATCHES", default_value_t = jobs::LEDGER_BATCHES,
+          value_name = "N")]
+    pub ledger_batches: NonZeroU16,
 
     /// The bank.
     #[command(flatten)]
@@ -114,6 +121,12 @@ pub struct HistoryArgs {
           value_parser = clap::value_parser!(u16).range(31..=36_500))]
     pub retention_events_days: u16,
 
+    /// For how many days the bodies of inbound webhooks are kept, from their receipt; then their
+    /// SHA-256 takes their place, if their transaction is final.
+    #[arg(long, env = "APP_RETENTION_BODIES_DAYS", value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(31..=36_500))]
+    pub retention_bodies_days: Option<u16>,
+
     /// For how many days bulk operations are kept once they have ended.
     #[arg(long, env = "APP_RETENTION_OPERATIONS_DAYS", default_value_t = 365, value_name = "DAYS",
           value_parser = clap::value_parser!(u16).range(7..=36_500))]
@@ -127,6 +140,7 @@ impl HistoryArgs {
             mails_days: self.retention_mails_days,
             events_days: self.retention_events_days,
             operations_days: self.retention_operations_days,
+            bodies_days: self.retention_bodies_days,
         }
     }
 }

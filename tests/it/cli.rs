@@ -3,11 +3,15 @@
 use crate::support::{App, Binary as _, TestDb};
 
 /// Every subcommand, with what it takes to get past its required arguments.
-pub(crate) const COMMANDS: [&[&str]; 85] = [
+pub(crate) const COMMANDS: [&[&str]; 89] = [
     &["config"],
     &["config", "check"],
     &["config", "contexts"],
     &["config", "env"],
+    &["archives"],
+    &["archives", "create"],
+    &["archives", "list"],
+    &["archives", "verify"],
     &["dev"],
     &["serve"],
     &["work"],

@@ -7,6 +7,7 @@
 mod support;
 
 mod admin_api;
+mod archives;
 mod audience;
 mod audit;
 mod bad_bodies;
@@ -66,5 +67,6 @@ mod transaction_readers;
 mod transactions_api;
 mod trigger;
 mod verify;
+mod webhook_bodies;
 mod webhooks;
 mod workers_cli;

@@ -465,9 +465,21 @@ fn function_name(line: &str) -> Option<String> {
 
 #[test]
 fn nothing_is_unwrapped_outside_tests() {
+    no_line_of_code_has(&[".unwrap()"]);
+}
+
+/// With `?`, an error may be written with its backtrace: pages of text, and the symbols that are
+/// read for the first one stay in memory for good.
+#[test]
+fn errors_are_logged_in_one_line() {
+    no_line_of_code_has(&["(?error", " ?error"]);
+}
+
+fn no_line_of_code_has(words: &[&str]) {
+    let has_any = |line: &str| words.iter().any(|word| line.contains(word));
     let mut violations = Vec::new();
     for source in sources() {
-        for (number, line) in source.code().filter(|(_, line)| line.contains(".unwrap()")) {
+        for (number, line) in source.code().filter(|(_, line)| has_any(line)) {
             violations.push(format!("{}:{number}: {}", source.path, line.trim()));
         }
     }

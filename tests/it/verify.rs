@@ -120,6 +120,30 @@ fn found(report: &Report) -> BTreeSet<&'static str> {
 /// What breaks invariants, as one statement or several run with triggers off, and which invariants
 /// it breaks.
 const BREAKS: &[(&str, &[&str])] = &[
+    // Archives.
+    (
+        "insert into payments.archives (number, dated_before, transfers, file_name, file_sha256)
+         values (1, now() - interval '31 days', 1, 'x', sha256('x'));
+         insert into payments.archived_transactions values (15, 15, 1)",
+        &["archives-add-up"],
+    ),
+    (
+        "insert into payments.archives (number, dated_before, transfers, file_name, file_sha256)
+         values (1, now() - interval '31 days', 1, 'x', sha256('x'));
+         insert into payments.archived_transactions values (3, 3, 1)",
+        &["completed-transactions-have-one-transfer"],
+    ),
+    (
+        "insert into payments.archives (number, dated_before, transfers, file_name, file_sha256)
+         values (1, now() - interval '31 days', 1, 'x', sha256('x'));
+         insert into payments.carried_forward
+         select account_id, 1, balance_after, 1 from payments.entries
+         where account_version = 1 and amount < 0 and account_id in (
+           select id from payments.accounts where kind = 'external'
+         )
+         limit 1",
+        &["archives-add-up", "balances-are-sums-of-entries", "versions-count-entries"],
+    ),
     // Money and jobs.
     (
         "delete from queue.finished_jobs where args = '{\"transaction\": 3}'",

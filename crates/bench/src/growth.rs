@@ -49,6 +49,11 @@ pub(crate) struct Args {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20_000,
           value_parser = clap::value_parser!(u64).range(1..))]
     transactions: u64,
+    /// Transactions that are settled at each step but an empty one before it is measured: after the
+    /// checkpoint with which the growing ends, each page is written whole once, which is no cost of
+    /// size and over in a minute.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    warm_up: u64,
     /// Length of each measurement by HTTP.
     #[arg(long, value_name = "SECONDS", default_value_t = 5,
           value_parser = clap::value_parser!(u64).range(1..))]
@@ -130,6 +135,7 @@ pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Re
     database.end().await?;
     let settings = json!({
         "transactions": args.transactions,
+        "warm_up": args.warm_up,
         "secs": args.secs,
         "connections": args.connections,
         "looks": args.looks,
@@ -161,7 +167,7 @@ impl Growing<'_> {
         Ok(())
     }
 
-    /// Records and settles until there are so many.
+    /// Records and settles until there are so many, and what warms them up.
     async fn grow(&mut self, size: u64) -> anyhow::Result<()> {
         let there: i64 = sqlx::query_scalar("select count(*) from payments.transactions")
             .fetch_one(self.pool)
@@ -173,7 +179,11 @@ impl Growing<'_> {
             eprint!("\r{} to go  ", end - self.recorded);
         }
         eprintln!();
-        self.database.settle_down().await
+        self.database.settle_down().await?;
+        if size > 0 && self.args.warm_up > 0 {
+            self.settle(self.args.warm_up).await?;
+        }
+        Ok(())
     }
 
     /// Records so many, and settles all that there are. Gives the rate of the settling, and the

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
@@ -216,9 +216,9 @@ async fn send_and_watch(
     let begun = Instant::now();
     let (progress, stop) = (ProgressBar::hidden(), CancellationToken::new());
     let sending = async {
-        let tally = send(args, serve, progress.clone()).await;
+        let sent = stop.run_until_cancelled(send(args, serve, progress.clone())).await;
         stop.cancel();
-        tally
+        sent.unwrap_or_else(|| bail!("it was not sent to its end"))
     };
     let looking = look(pool, serve, work, &stop);
     let ticking = tick(&progress, receiver, &stop);
@@ -226,8 +226,9 @@ async fn send_and_watch(
     let holding = hold_snapshot(args, database, begun, &stop);
     let (tally, looks, ticks, crashes, held) =
         tokio::join!(sending, looking, ticking, crashing, holding);
+    let recoveries = crashes?;
     held?;
-    Ok(Seen { tally: tally?, looks, ticks, recoveries: crashes? })
+    Ok(Seen { tally: tally?, looks, ticks, recoveries })
 }
 
 async fn send(args: &Args, serve: &Serve, progress: ProgressBar) -> anyhow::Result<Tally> {
@@ -298,7 +299,9 @@ async fn crash(
     while stop.run_until_cancelled(sleep_until(due)).await.is_some() {
         let crashed_at = Instant::now();
         if crashed_at < opens || crashed_at > closes + END_OF_SNAPSHOT {
-            server.crash_and_recover().await?;
+            // Without the server there is nothing to go on with.
+            let recovered = server.crash_and_recover().await.inspect_err(|_| stop.cancel());
+            recovered?;
             recoveries.push(crashed_at.elapsed());
         }
         due += args.crash_every;

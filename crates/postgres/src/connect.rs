@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use crate::abandoned::Abandoned;
 use crate::database_url::{DatabaseUrl, UrlError};
@@ -84,6 +84,17 @@ pub async fn connect_to_write(
     application_name: &str,
 ) -> Result<PgPool, ConnectError> {
     connect_for(Purpose::Writing, url, max_connections, application_name).await
+}
+
+/// A connection beside the pool's, to the same database, for work that is made of slow statements:
+/// none of them is warned of.
+///
+/// # Errors
+///
+/// When the database cannot be reached.
+pub async fn connect_for_slow_statements(pool: &PgPool) -> sqlx::Result<PgConnection> {
+    let options = pool.connect_options().as_ref().clone().disable_statement_logging();
+    PgConnection::connect_with(&options).await
 }
 
 /// Another pool to the same server, of at most so many connections that are made when needed: for

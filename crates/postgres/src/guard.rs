@@ -22,7 +22,8 @@ use crate::abandoned::Abandoned;
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The longest time between two questions whether the server may be written to: a demotion is
-/// noticed so much later by a busy pool.
+/// noticed so much later by a busy pool, and as much later again by who keeps a connection of it
+/// for several transactions.
 const ROLE_CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// The use of a pool, which decides whether connections to a read-only server serve it.

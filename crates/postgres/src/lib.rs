@@ -28,7 +28,7 @@ pub mod testing;
 
 pub use abandoned::Abandoned;
 pub use child::end_with_parent;
-pub use connect::{ConnectError, connect, connect_to_write};
+pub use connect::{ConnectError, connect, connect_for_slow_statements, connect_to_write};
 pub use connect_failure::ConnectFailure;
 pub use database_url::UrlError;
 pub use guard::is_writable;

@@ -245,7 +245,7 @@ pub use enqueue::{Enqueued, NewJob, Notifier, Unique, enqueue, enqueue_many};
 pub use error::{QueueError, chain};
 pub use handler::{
     AttemptOutcome, Backoff, BatchContext, BatchJob, Committed, FollowUp, Job, JobContext,
-    JobError, Waker,
+    JobError, RunTransaction, Waker,
 };
 pub use ids::{Fence, JobId};
 pub use json::{JsonText, JsonTextError};

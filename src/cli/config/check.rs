@@ -16,7 +16,8 @@ use crate::cli::report::{BAD_SETTING, FAILED};
 use crate::cli::settings::{args_of, given_by_flag, is_known, nearest, refusal_of};
 use crate::settings::environment::{EnvironmentError, Origin, origin_of};
 use crate::settings::masking::{HIDDEN, Shown};
-use crate::settings::table::{self, Reading, Setting};
+use crate::settings::setting::{Reading, Setting};
+use crate::settings::table;
 
 /// The prefixes of variables that should be settings.
 const PREFIXES: [&str; 2] = ["APP_", "OTEL_"];

@@ -7,7 +7,8 @@ use clap::builder::{PossibleValue, ValueParser};
 use clap::{Arg, Command};
 
 use crate::cli::settings::args_of;
-use crate::settings::table::{GROUPS, Reading, Reloaded, Setting};
+use crate::settings::setting::{Reading, Reloaded, Setting};
+use crate::settings::table::GROUPS;
 
 const HEADER: &str = "\
 Every setting, with its default, as 'app config env' prints it. Copy to .env and uncomment what \

@@ -3,7 +3,6 @@
 //! All that match are changed in small transactions, so that nobody waits for long. The command can
 //! be stopped at any time, and the same command goes on with the rest.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use sqlx::{PgConnection, PgPool};
@@ -20,6 +19,7 @@ use crate::cli::operations::print_skipped;
 use crate::operations::bulk::{JobCount, JobScope, NewBulk};
 use crate::operations::jobs::{ChangeJobs, JobAction, JobId, JobSelection, change};
 use crate::operations::{Actor, Mode, wake_workers};
+use crate::terminal;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
@@ -234,14 +234,7 @@ impl Command {
         if self.yes || number <= 1 {
             return Ok(true);
         }
-        if !std::io::stdin().is_terminal() {
-            return Ok(false);
-        }
-        eprint!("This will {} {total} jobs. Type yes to go on: ", self.action.name());
-        std::io::stderr().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        Ok(answer.trim() == "yes")
+        Ok(terminal::says_yes_to(&format!("This will {} {total} jobs.", self.action.name()))?)
     }
 
     fn no_consent(&self) -> ExitCode {

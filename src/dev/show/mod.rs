@@ -22,11 +22,12 @@ mod worker_process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::Connection as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::stage::Stage;
+use crate::db;
 use crate::operations::Identity;
 use crate::operations::verify::{self, FindingStatus, Report, Scope};
 use crate::terminal::footer::{self, Entry};
@@ -208,9 +209,7 @@ fn explain() {
 }
 
 async fn verify(stage: &Stage) -> anyhow::Result<()> {
-    // Slow statements are what this is made of, and no reason for a warning each.
-    let options = stage.pool.connect_options().as_ref().clone().disable_statement_logging();
-    let mut conn = PgConnection::connect_with(&options).await?;
+    let mut conn = db::connect_for_slow_statements(&stage.pool).await?;
     let by = Identity::command_line(BY);
     let report =
         verify::verify_and_record(&mut conn, Scope::Everything, VERIFY_WITHIN, &by).await?;

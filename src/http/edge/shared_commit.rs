@@ -47,9 +47,14 @@ const COMMIT_WITHIN: Duration = Duration::from_millis(2500);
 /// The most requests that the span of a commit is linked to.
 const MAX_LINKS: usize = 32;
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// A connection that does not answer to `begin` by then is cut off, and there is still time to
-/// commit by another.
-const BEGIN_WITHIN: Duration = Duration::from_secs(1);
+/// A connection that was used so lately is used again without asking whether it is still there,
+/// which is one more round trip. What a restarted server ends meanwhile is answered as unavailable:
+/// a commit that may have been done is not repeated, as it would be found done, and might be lost
+/// with this server.
+const TRUSTED_FOR: Duration = Duration::from_millis(50);
+/// A connection that does not answer by then is cut off, and there is still time to commit by
+/// another.
+const PING_WITHIN: Duration = Duration::from_secs(1);
 
 /// The writing of requests that share a commit.
 pub trait Work: Send + Sync + 'static {
@@ -60,13 +65,34 @@ pub trait Work: Send + Sync + 'static {
     /// The result of writing an item.
     type Output: Send + 'static;
 
-    /// Writes all that commits together for these items, and gives one outcome each, in their
-    /// order. May be called again for the same items, after what it wrote was rolled back.
-    fn write(
+    /// Writes and commits for these items together, and gives one outcome each, in their order.
+    /// After an error about the data no transaction is open, and it may be called again for some of
+    /// the items.
+    fn commit(
         &self,
         conn: &mut PgConnection,
         items: &[Self::Item],
     ) -> impl Future<Output = Result<Vec<Self::Output>, CommitError>> + Send;
+}
+
+/// Ends the transaction of a [`Work`]: commits it, or rolls it back after an error about the data.
+/// After any other error, the connection is closed anyway.
+///
+/// # Errors
+///
+/// That of `written`, and when it is not certain that it was committed.
+pub async fn end<T>(
+    conn: &mut PgConnection,
+    written: Result<T, CommitError>,
+) -> Result<T, CommitError> {
+    match written {
+        Ok(_) => confirmed(raw_sql("commit").execute(conn)).await.map(drop)?,
+        Err(ref error) if error.is_about_the_data() => {
+            raw_sql("rollback").execute(conn).await?;
+        }
+        Err(_) => {}
+    }
+    written
 }
 
 /// The reason that nothing was written for a request, or may not have been.
@@ -150,6 +176,7 @@ struct IdleConnection {
     connection: PgConnection,
     /// [`Committer::unanswered`] when it was made.
     made_at: u64,
+    used_at: Instant,
 }
 
 /// Commits what arrived together.
@@ -158,7 +185,7 @@ struct Committer<W: Work> {
     database: PgConnectOptions,
     connection: Option<IdleConnection>,
     /// Counts the commits that were not answered: connections from before are not used any more.
-    /// Most likely they are cut off as well, and to find that out takes [`BEGIN_WITHIN`] for each.
+    /// Most likely they are cut off as well, and to find that out takes [`PING_WITHIN`] for each.
     unanswered: Arc<AtomicU64>,
     /// Counts those whose backends may still be there.
     abandoned: Abandoned,
@@ -240,7 +267,6 @@ impl<W: Work> Committer<W> {
         reply.send(alone);
     }
 
-    /// One database transaction.
     async fn commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Output>, CommitError> {
         if self.abandoned.is_full() {
             return Err(CommitError::InDoubt);
@@ -255,41 +281,31 @@ impl<W: Work> Committer<W> {
         Ok(outcomes)
     }
 
-    /// The connection is taken, and put back only when nothing about it is in doubt: an error, or a
-    /// caller that stopped waiting, closes it, and with it whatever was open on it.
+    /// The connection is put back only when nothing about it is in doubt: an error, or a caller
+    /// that stopped waiting, closes it, and with it whatever was open on it.
     async fn try_commit(&mut self, items: &[W::Item]) -> Result<Vec<W::Output>, CommitError> {
-        let mut kept = self.begin().await?;
-        match self.work.write(&mut kept.connection, items).await {
-            Ok(outcomes) => {
-                confirmed(raw_sql("commit").execute(&mut kept.connection)).await?;
-                self.connection = Some(kept);
-                Ok(outcomes)
-            }
-            Err(error) if error.is_about_the_data() => {
-                raw_sql("rollback").execute(&mut kept.connection).await?;
-                self.connection = Some(kept);
-                Err(error)
-            }
-            Err(error) => Err(error),
+        let mut idle = self.idle_connection().await?;
+        let committed = self.work.commit(&mut idle.connection, items).await;
+        if committed.as_ref().map_or_else(CommitError::is_about_the_data, |_| true) {
+            self.connection = Some(IdleConnection { used_at: Instant::now(), ..idle });
         }
+        committed
     }
 
-    /// A connection with a database transaction open. That `begin` fails on the one we had only
-    /// means that the server was restarted, or the network, since; nothing was lost with it.
-    async fn begin(&mut self) -> Result<IdleConnection, CommitError> {
+    /// The connection that was kept, or a new one. That the one we had is gone only means that the
+    /// server was restarted, or the network, since it was used; nothing was lost with it.
+    async fn idle_connection(&mut self) -> Result<IdleConnection, CommitError> {
         let made_at = self.unanswered.load(Ordering::Relaxed);
-        if let Some(mut kept) = self.connection.take()
-            && kept.made_at == made_at
-            && let begin = raw_sql("begin").execute(&mut kept.connection)
-            && matches!(timeout(BEGIN_WITHIN, begin).await, Ok(Ok(_)))
+        if let Some(mut kept) = self.connection.take().filter(|kept| kept.made_at == made_at)
+            && (kept.used_at.elapsed() < TRUSTED_FOR
+                || matches!(timeout(PING_WITHIN, kept.connection.ping()).await, Ok(Ok(()))))
         {
             return Ok(kept);
         }
         let connect = PgConnection::connect_with(&self.database);
-        let mut connection =
+        let connection =
             timeout(CONNECT_WITHIN, connect).await.map_err(|_| CommitError::TimedOut)??;
-        raw_sql("begin").execute(&mut connection).await?;
-        Ok(IdleConnection { connection, made_at })
+        Ok(IdleConnection { connection, made_at, used_at: Instant::now() })
     }
 }
 

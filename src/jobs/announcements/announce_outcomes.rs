@@ -16,7 +16,6 @@ use crate::jobs::deliver_webhook::DeliverWebhook;
 use crate::jobs::mail_delivery::{self, Recipient};
 use crate::jobs::send_transaction_email::EmailStatus;
 use crate::payments::orders::Party;
-use crate::queue::commits::commit;
 use crate::queue::deadline::within;
 use crate::queue::telemetry::TraceContext;
 use crate::queue::{BatchContext, BatchJob, Committed, JobError, NewJob, QueueError, enqueue_many};
@@ -79,7 +78,7 @@ impl BatchJob for AnnounceOutcomes {
                 return Ok(committed);
             }
             // What was taken stays taken, even if this job should not come to its end.
-            commit(tx).await?;
+            tx.commit().await?;
             waker.wake();
         }
     }

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::{Postgres, Transaction};
 use tokio::time::timeout;
 
 use self::chunk::is_about_data;
@@ -25,8 +24,7 @@ use self::store::Running;
 use super::Services;
 use crate::audit::{self, NewEntry, Subject};
 use crate::ids::BulkOperationId;
-use crate::queue::commits::commit;
-use crate::queue::{Backoff, Committed, Job, JobContext, JobError};
+use crate::queue::{Backoff, Committed, Job, JobContext, JobError, RunTransaction};
 
 /// The longest that one transaction may take: others wait for the jobs that it locks.
 const CHUNK_WITHIN: Duration = Duration::from_secs(15);
@@ -60,7 +58,7 @@ impl Job for RunBulkOperation {
             if operation.is_done() {
                 return finish(cx, tx, &operation).await;
             }
-            commit(tx).await?;
+            tx.commit().await?;
             cx.waker().wake();
             if told_at.elapsed() >= TELL_EVERY {
                 told_at = Instant::now();
@@ -77,10 +75,7 @@ struct ChunkTookTooLong;
 impl RunBulkOperation {
     /// Does the next part, and keeps how far the operation is with it, in a transaction that is to
     /// be committed.
-    async fn next_chunk(
-        self,
-        cx: &JobContext,
-    ) -> Result<(Transaction<'static, Postgres>, Running), JobError> {
+    async fn next_chunk(self, cx: &JobContext) -> Result<(RunTransaction, Running), JobError> {
         let (mut tx, mut operation) = self.begin(cx).await?;
         let part = operation.next_part(&mut tx).await?;
         let before = operation.clone();
@@ -101,10 +96,7 @@ impl RunBulkOperation {
         Ok((tx, operation))
     }
 
-    async fn begin(
-        self,
-        cx: &JobContext,
-    ) -> Result<(Transaction<'static, Postgres>, Running), JobError> {
+    async fn begin(self, cx: &JobContext) -> Result<(RunTransaction, Running), JobError> {
         let mut tx = cx.begin().await?;
         match store::lock(&mut tx, self.operation).await? {
             Some(operation) => Ok((tx, operation)),
@@ -120,7 +112,7 @@ impl RunBulkOperation {
 /// Completes the job with the last chunk.
 async fn finish(
     cx: JobContext,
-    mut tx: Transaction<'static, Postgres>,
+    mut tx: RunTransaction,
     operation: &Running,
 ) -> Result<Committed, JobError> {
     let skipped = &operation.tally.skipped;

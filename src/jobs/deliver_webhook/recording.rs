@@ -119,7 +119,7 @@ impl Processor for Recording {
             Err(error) => {
                 if !matches!(error, JobError::LeaseLost) {
                     let attempts = items.len();
-                    tracing::warn!(?error, attempts, "attempts could not be recorded together");
+                    tracing::warn!(%error, attempts, "attempts could not be recorded together");
                 }
                 for (item, reply) in items.iter().zip(replies) {
                     reply.send(self.write_alone(item).await);
@@ -148,12 +148,14 @@ impl Recording {
     async fn write(&self, items: &[Item]) -> Result<Vec<Option<Committed>>, JobError> {
         let runs: Vec<JobContext> =
             items.iter().filter_map(|item| item.completes.clone()).collect();
-        let mut tx = begin(&self.pool).await?;
-        within(write(&mut tx, items, self.first_rest)).await?;
         let Some(batch) = BatchContext::of_runs(runs) else {
+            let mut tx = begin(&self.pool).await?;
+            within(write(&mut tx, items, self.first_rest)).await?;
             within(commit(tx)).await?;
             return Ok(items.iter().map(|_| None).collect());
         };
+        let mut tx = batch.begin().await?;
+        within(write(&mut tx, items, self.first_rest)).await?;
         let mut committed = batch.complete_each(tx).await?;
         let committed_of = |item: &Item| committed.remove(&item.completes.as_ref()?.id());
         Ok(items.iter().map(committed_of).collect())

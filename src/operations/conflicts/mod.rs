@@ -107,8 +107,9 @@ pub async fn find(
 async fn view(conn: &mut PgConnection, conflict: Conflict) -> Result<ConflictView, ConflictError> {
     let ours = transactions::find(&mut *conn, &conflict.transaction_id).await?;
     let ours = ours.ok_or(TransactionError::Vanished)?;
-    let body = conflicts::body_of(conn, &conflict.transaction_id).await?;
-    Ok(ConflictView::new(conflict, ours, &body.unwrap_or_default()))
+    let body = transactions::body_of(conn, &conflict.transaction_id).await?;
+    let body = body.ok_or(TransactionError::Vanished)?;
+    Ok(ConflictView::new(conflict, ours, body))
 }
 
 /// Decides over a conflict, and returns it as it is after that.

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::ConflictId;
 use crate::operations::dead_letters::TransactionView;
 use crate::payments::conflicts::{Conflict, Content, Resolution};
-use crate::payments::transactions::Transaction;
+use crate::payments::transactions::{Body, Transaction};
 
 /// A transaction that came again with other content.
 #[derive(Clone, Debug, Serialize)]
@@ -17,8 +17,11 @@ pub struct ConflictView {
     pub transaction_id: String,
     /// The transaction as it was recorded first, and as it stands.
     pub transaction: TransactionView,
-    /// The content that was received first, and recorded.
+    /// The content that was received first, and recorded; its body is empty once it was dropped.
     pub ours: Side,
+    /// The SHA-256 of our body in hexadecimal, once it was dropped after its retention; null while
+    /// it is kept.
+    pub our_dropped_body_sha256: Option<String>,
     /// The content that was received later, and kept aside.
     pub theirs: Side,
     /// The fields that differ.
@@ -65,15 +68,20 @@ pub struct Difference {
 }
 
 impl ConflictView {
-    pub(super) fn new(conflict: Conflict, ours: Transaction, our_body: &[u8]) -> Self {
+    pub(super) fn new(conflict: Conflict, ours: Transaction, our_body: Body) -> Self {
         let theirs = conflict.content();
+        let (our_body, our_hash) = match our_body {
+            Body::Kept(body) => (body, None),
+            Body::Dropped(hash) => (Vec::new(), Some(hex::encode(hash))),
+        };
         let text = |body: &[u8]| Side { body: String::from_utf8_lossy(body).into_owned() };
         Self {
             id: conflict.id,
             transaction_id: conflict.transaction_id,
             differences: theirs.map(|theirs| differences(&ours, &theirs)).unwrap_or_default(),
             transaction: TransactionView(ours),
-            ours: text(our_body),
+            ours: text(&our_body),
+            our_dropped_body_sha256: our_hash,
             theirs: text(&conflict.body),
             received_count: conflict.received_count,
             first_seen_at: conflict.first_seen_at,

@@ -5,12 +5,14 @@
 //! - [`change`]: retry, early run, cancel and discard of jobs by number; `super::bulk` has that of
 //!   all that match a filter.
 //! - [`edit`] and [`enqueue`]: other arguments for a job, and new jobs.
+//! - `about`: the jobs about a transaction or an order.
 //! - [`reveal`]: arguments with what is hidden elsewhere.
 //!
 //! Jobs about money have rules of their own: an order or transaction waits for each of them, so
 //! they are never cancelled and never edited, and a retry of a discarded one goes through
 //! [`crate::jobs::dead_letters`].
 
+pub(in crate::operations) mod about;
 pub mod change;
 pub mod edit;
 pub mod enqueue;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use super::about;
 use super::{ArgsMatch, JobFilter, JobId, JobState, JobsError};
 use crate::arguments::{InvalidMoment, parse_duration, parse_moment};
 use crate::jobs::SettleTransaction;
@@ -17,10 +18,6 @@ use crate::operations::database_now;
 use crate::payments::transactions;
 use crate::queue::Job as _;
 use crate::queue::operate::failures::Fingerprint;
-
-/// The longest time between a job and the thing that it is about: one database transaction writes
-/// both, a moment apart.
-pub(in crate::operations) const ENQUEUED_WITHIN: time::Duration = time::Duration::seconds(30);
 
 /// Jobs that match all that is given; every job by default.
 #[derive(Clone, Debug, Default)]
@@ -131,7 +128,7 @@ impl JobSelection {
     }
 }
 
-/// Narrows a filter to the jobs about a transaction, which were enqueued when that was accepted.
+/// Narrows a filter to the jobs that settle a transaction.
 async fn narrow_to_transaction(
     conn: &mut PgConnection,
     filter: &mut JobFilter,
@@ -145,13 +142,15 @@ async fn narrow_to_transaction(
         filter.ids = Some(Vec::new());
         return Ok(());
     };
-    let (first, last) =
-        (transaction.created_at - ENQUEUED_WITHIN, transaction.created_at + ENQUEUED_WITHIN);
+    // All that the jobs have in common, for those who read the filter or ask for other ids.
     filter.kinds = vec![kind.to_owned()];
     filter.args.push(ArgsMatch::new("transaction", transaction.id.to_string()));
-    filter.since = Some(filter.since.map_or(first, |since| since.max(first)));
-    filter.until = Some(filter.until.map_or(last, |until| until.min(last)));
-    filter.is_prompt = true;
+    let mut ids: Vec<JobId> =
+        about::of_transaction(conn, &transaction).await?.iter().map(|job| job.id).collect();
+    if let Some(wanted) = &filter.ids {
+        ids.retain(|id| wanted.contains(id));
+    }
+    filter.ids = Some(ids);
     Ok(())
 }
 

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgPool};
 
 use super::records::{self, ABANDONED_AFTER, VerificationState, VerificationView};
 use super::{Report, Scope, VerifyError, verify};
 use crate::audit::{self, Subject};
+use crate::db;
 use crate::operations::Identity;
 use crate::queue::commits::commit;
 
@@ -76,10 +77,8 @@ async fn run(pool: PgPool, id: i64) {
     }
 }
 
-/// Slow statements are what this is made of, and no reason for a warning each.
 async fn check(pool: &PgPool) -> Result<Report, VerifyError> {
-    let options = pool.connect_options().as_ref().clone().disable_statement_logging();
-    let mut conn = PgConnection::connect_with(&options).await?;
+    let mut conn = db::connect_for_slow_statements(pool).await?;
     let report = verify(&mut conn, Scope::Everything, ONE_WITHIN).await?;
     conn.close().await?;
     Ok(report)

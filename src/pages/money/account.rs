@@ -21,6 +21,8 @@ const SHOWN: u16 = 50;
 struct AccountPage {
     frame: Frame,
     account: Account,
+    /// The last entry that is in an archive, and the balance that it left.
+    carried_forward: Option<(String, String)>,
     kind: String,
     name: String,
     entries: String,
@@ -37,10 +39,13 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let found = ledger::find(&mut conn, id).await.map_err(Problem::from)?;
     let account = found.ok_or_else(|| not_found("account of this id"))?;
     let page = ledger::entries(&mut conn, id, before, SHOWN).await.map_err(Problem::from)?;
+    let carried = ledger::carried_forward(&mut conn, &account).await.map_err(Problem::from)?;
     let name = holders::name(&mut conn, &account).await?;
     let path = format!("/ui/ledger/{id}");
     Answer::page(&AccountPage {
         frame: visit.frame(&name),
+        carried_forward: carried
+            .map(|(entries, balance)| (words::count(entries), balance.amount_text())),
         kind: words::capital(account.kind.as_str()),
         entries: words::count(account.entries),
         rows: holders::entry_rows(&mut conn, page.rows).await?,

@@ -45,14 +45,26 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         let transaction_id = transaction_id.clone()?;
         Some((title, transactions::url(&transaction_id), transaction_id))
     });
+    let (ours, theirs) = match &conflict.our_dropped_body_sha256 {
+        None => (
+            compared(&conflict.ours.body, &conflict.theirs.body),
+            compared(&conflict.theirs.body, &conflict.ours.body),
+        ),
+        Some(hash) => {
+            let theirs = laid_out(&conflict.theirs.body);
+            let dropped = format!("The body was dropped after its retention.\nSHA-256 {hash}");
+            let plain = |text: String| text.lines().map(|line| (line.to_owned(), false)).collect();
+            (plain(dropped), plain(theirs))
+        }
+    };
     Answer::page(&ConflictPage {
         frame: visit.frame(format!("Conflict {id}")),
         state: state(&conflict),
         transaction_url: transactions::url(&conflict.transaction_id),
         status: status_tag(conflict.transaction.0.status),
         linked: linked.collect(),
-        ours: compared(&conflict.ours.body, &conflict.theirs.body),
-        theirs: compared(&conflict.theirs.body, &conflict.ours.body),
+        ours,
+        theirs,
         conflict,
     })
 }

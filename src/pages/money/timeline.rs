@@ -177,6 +177,10 @@ fn of_money(event: &str, details: &Details<'_>) -> Told {
                 details.text("failure_reason"),
             ),
         },
+        "archived" => {
+            let title = format!("Entries moved into archive {}", details.text("archive"));
+            Told::new("idle", title, details.text("file"))
+        }
         other => Told::new("idle", other, ""),
     }
 }

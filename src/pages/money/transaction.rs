@@ -26,6 +26,8 @@ struct TransactionPage {
     status: (&'static str, &'static str),
     steps: Vec<Step>,
     entries: Vec<EntryRow>,
+    /// Its entries are in a file.
+    is_archived: bool,
     jobs: Vec<JobSummary>,
     letters: Vec<OpenLetter>,
     conflicts: usize,
@@ -40,6 +42,8 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
     let ShownTransaction { transaction, timeline, entries, jobs } =
         shown.ok_or_else(|| Problem::new(Code::TransactionNotFound))?;
     let names = holders::named_in(&mut conn, &timeline).await?;
+    let is_archived =
+        timeline.iter().any(|it| (it.source, it.event.as_str()) == ("money", "archived"));
     let conflicts = timeline.iter().filter(|it| it.event == "conflict").count();
     Answer::page(&TransactionPage {
         frame: visit.frame(id),
@@ -47,6 +51,7 @@ pub(in crate::pages) async fn show(visit: Arc<Visit>) -> Result<Answer, Refusal>
         status: status_tag(transaction.status),
         steps: timeline::steps(timeline, &names, visit.site.traces.as_ref()),
         entries: holders::entry_rows(&mut conn, entries).await?,
+        is_archived,
         letters: dead_letters::open_among(&mut conn, &jobs).await?,
         jobs,
         conflicts,

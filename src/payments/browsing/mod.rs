@@ -18,7 +18,7 @@ pub mod transactions;
 use super::transactions::SLACK;
 
 /// The most rows that one page looks at.
-pub const MAX_LOOKED_AT: i64 = 10_000;
+pub const MAX_LOOKED_AT: i64 = 5_000;
 
 /// A page of something.
 #[derive(Clone, Debug)]

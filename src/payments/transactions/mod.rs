@@ -1,6 +1,7 @@
 //! Transactions: the payment events of providers, each recorded once however often it is delivered
 //! (G2).
 
+mod bodies;
 mod intake;
 mod reading;
 mod recording;
@@ -8,10 +9,11 @@ mod recording;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+pub use self::bodies::{Body, body_of, drop_bodies};
 pub use self::intake::{Intake, intake};
 pub use self::reading::{Filter, find, find_by_number, list, unsettled_among};
 pub(super) use self::reading::{Row, SLACK, ids_between};
-pub use self::recording::{Recorded, record_many};
+pub use self::recording::{Inserted, Recorded, Recording, record_many};
 
 use crate::ids::TransactionId;
 use crate::money::{Money, MoneyError};

@@ -36,9 +36,7 @@ impl Recorded {
 /// Records all of these, each once, and says in their order what became of them.
 ///
 /// However many there are, it takes one statement if all are new, one more if some were known, and
-/// one more if there are conflicts. Rows are written in order of their ids, so two callers with
-/// overlapping ids wait for each other but never in a circle. A row that another open transaction
-/// is inserting is waited for.
+/// one more if there are conflicts.
 ///
 /// # Errors
 ///
@@ -47,36 +45,114 @@ pub async fn record_many(
     conn: &mut PgConnection,
     transactions: &[&NewTransaction],
 ) -> Result<Vec<Recorded>, TransactionError> {
-    let firsts = first_of_each_id(transactions);
-    let inserted = insert_unknown(conn, &firsts).await?;
-    let mut outcomes = vec![Recorded::Duplicate; transactions.len()];
-    if inserted.len() == transactions.len() {
-        for (outcome, transaction) in outcomes.iter_mut().zip(transactions) {
-            *outcome = Recorded::New(inserted[&transaction.transaction_id]);
-        }
-        return Ok(outcomes);
+    let recording = Recording::of(transactions);
+    let columns = recording.columns();
+    let rows = sqlx::query!(
+        r#"
+        select transaction_id as "transaction_id!", id as "id!: TransactionId"
+        from payments.record_unknown($1, $2, $3, $4, $5, $6)
+        "#,
+        &columns.transaction_ids as &[&str],
+        &columns.source_accounts as &[&str],
+        &columns.destination_accounts as &[&str],
+        &columns.amounts,
+        &columns.currencies as &[&str],
+        &columns.bodies as &[&[u8]],
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let inserted: Inserted = rows.into_iter().map(|row| (row.transaction_id, row.id)).collect();
+    match recording.outcomes_if_new(&inserted) {
+        Some(outcomes) => Ok(outcomes),
+        None => recording.outcomes(conn, &inserted).await,
+    }
+}
+
+/// The numbers of those that were inserted, by the provider's id.
+pub type Inserted = HashMap<String, TransactionId>;
+
+/// The recording of transactions in its steps, for a statement that inserts more than them:
+/// `payments.record_unknown` takes the [columns](Self::columns), and gives what it has inserted;
+/// what became of each follows from that.
+#[derive(Debug)]
+pub struct Recording<'a> {
+    transactions: &'a [&'a NewTransaction],
+    firsts: Vec<&'a NewTransaction>,
+}
+
+/// The arguments of `payments.record_unknown`: the first transaction of each id, in the order of
+/// the ids.
+#[derive(Debug)]
+pub struct Columns<'a> {
+    pub transaction_ids: Vec<&'a str>,
+    pub source_accounts: Vec<&'a str>,
+    pub destination_accounts: Vec<&'a str>,
+    pub amounts: Vec<Decimal>,
+    pub currencies: Vec<&'a str>,
+    pub bodies: Vec<&'a [u8]>,
+}
+
+impl<'a> Recording<'a> {
+    /// The recording of these.
+    pub fn of(transactions: &'a [&'a NewTransaction]) -> Self {
+        Self { transactions, firsts: first_of_each_id(transactions) }
     }
 
-    let mut known = contents_of_others(conn, &firsts, &inserted).await?;
-    let mut conflicts = Vec::new();
-    for (outcome, transaction) in outcomes.iter_mut().zip(transactions) {
-        let id = transaction.transaction_id.as_str();
-        *outcome = match (known.get(id), inserted.get(id)) {
-            (Some(content), _) if *content == Content::of(transaction) => Recorded::Duplicate,
-            (Some(_), _) => {
-                conflicts.push(*transaction);
-                Recorded::Conflict
-            }
-            (None, Some(new)) => {
-                // What follows with the same id, within these, is measured against this one.
-                known.insert(id.to_owned(), Content::of(transaction));
-                Recorded::New(*new)
-            }
-            (None, None) => return Err(TransactionError::Vanished),
+    /// Those that are to be inserted, unless they are known.
+    pub fn columns(&self) -> Columns<'a> {
+        let column = |field: fn(&NewTransaction) -> &str| -> Vec<&'a str> {
+            self.firsts.iter().map(|transaction| field(transaction)).collect()
         };
+        Columns {
+            transaction_ids: column(|it| &it.transaction_id),
+            source_accounts: column(|it| &it.source_account),
+            destination_accounts: column(|it| &it.destination_account),
+            amounts: self.firsts.iter().map(|it| it.money.amount().as_decimal()).collect(),
+            currencies: column(|it| it.money.currency().code()),
+            bodies: self.firsts.iter().map(|it| it.body.as_ref()).collect(),
+        }
     }
-    keep_conflicts(conn, &conflicts).await?;
-    Ok(outcomes)
+
+    /// The result of each, if all were inserted.
+    pub fn outcomes_if_new(&self, inserted: &Inserted) -> Option<Vec<Recorded>> {
+        let number = |it: &&NewTransaction| Recorded::New(inserted[&it.transaction_id]);
+        let are_all_new = inserted.len() == self.transactions.len();
+        are_all_new.then(|| self.transactions.iter().map(number).collect())
+    }
+
+    /// The result of each, by a statement that finds those that were not inserted, and one that
+    /// keeps conflicts, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// As [`record_many`].
+    pub async fn outcomes(
+        &self,
+        conn: &mut PgConnection,
+        inserted: &Inserted,
+    ) -> Result<Vec<Recorded>, TransactionError> {
+        let mut known = contents_of_others(conn, &self.firsts, inserted).await?;
+        let mut outcomes = Vec::with_capacity(self.transactions.len());
+        let mut conflicts = Vec::new();
+        for transaction in self.transactions {
+            let id = transaction.transaction_id.as_str();
+            outcomes.push(match (known.get(id), inserted.get(id)) {
+                (Some(content), _) if *content == Content::of(transaction) => Recorded::Duplicate,
+                (Some(_), _) => {
+                    conflicts.push(*transaction);
+                    Recorded::Conflict
+                }
+                (None, Some(new)) => {
+                    // What follows with the same id, within these, is measured against this one.
+                    known.insert(id.to_owned(), Content::of(transaction));
+                    Recorded::New(*new)
+                }
+                (None, None) => return Err(TransactionError::Vanished),
+            });
+        }
+        keep_conflicts(conn, &conflicts).await?;
+        Ok(outcomes)
+    }
 }
 
 /// The content that must be the same for a second delivery to be a duplicate: the meaning of the
@@ -110,43 +186,11 @@ fn first_of_each_id<'a>(transactions: &[&'a NewTransaction]) -> Vec<&'a NewTrans
     firsts
 }
 
-/// Inserts those whose id is not taken, and gives their numbers by id.
-async fn insert_unknown(
-    conn: &mut PgConnection,
-    transactions: &[&NewTransaction],
-) -> Result<HashMap<String, TransactionId>, TransactionError> {
-    let column = |field: fn(&NewTransaction) -> &str| -> Vec<&str> {
-        transactions.iter().map(|transaction| field(transaction)).collect()
-    };
-    let amounts: Vec<Decimal> =
-        transactions.iter().map(|it| it.money.amount().as_decimal()).collect();
-    let bodies: Vec<&[u8]> = transactions.iter().map(|it| it.body.as_ref()).collect();
-    let rows = sqlx::query!(
-        r#"
-        insert into payments.transactions
-          (transaction_id, source_account, destination_account, amount, currency, body)
-        select *
-        from unnest($1::text[], $2::text[], $3::text[], $4::numeric[], $5::text[], $6::bytea[])
-        on conflict (transaction_id) do nothing
-        returning id as "id: TransactionId", transaction_id
-        "#,
-        &column(|it| &it.transaction_id) as &[&str],
-        &column(|it| &it.source_account) as &[&str],
-        &column(|it| &it.destination_account) as &[&str],
-        &amounts,
-        &column(|it| it.money.currency().code()) as &[&str],
-        &bodies as &[&[u8]],
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.transaction_id, row.id)).collect())
-}
-
 /// The stored contents of those that were not inserted, by id.
 async fn contents_of_others(
     conn: &mut PgConnection,
     transactions: &[&NewTransaction],
-    inserted: &HashMap<String, TransactionId>,
+    inserted: &Inserted,
 ) -> Result<HashMap<String, Content>, TransactionError> {
     let others: Vec<&str> = transactions
         .iter()

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use surety::http::api::orders::{PlaceOrders, Placed};
 use surety::http::edge::idempotency;
-use surety::http::edge::shared_commit::Work as _;
 use surety::http::wire::problem::Code;
 use surety::identity::api_keys::{self, ActsAs};
 use surety::payments::orders::Instruction;

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use surety::http::api::orders::{OrderRequest, PlaceOrders, Placed};
 use surety::http::edge::idempotency::Claim;
-use surety::http::edge::shared_commit::Work as _;
 use surety::identity::Role;
 use surety::ids::{AccountId, OrderId, UserId};
 use surety::jobs::{self, Bank, Services};

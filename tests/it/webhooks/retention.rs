@@ -16,6 +16,7 @@ const RETENTION: HistoryRetention = HistoryRetention {
     mails_days: 30,
     events_days: 365,
     operations_days: 365,
+    bodies_days: None,
 };
 
 async fn prune(pool: &PgPool) -> Pruned {
@@ -171,6 +172,33 @@ async fn an_event_that_a_reader_has_not_taken_is_kept_and_the_doctor_names_the_r
         .await
         .unwrap();
     assert_eq!(prune(pool).await, Pruned { events: 1, ..Pruned::default() });
+}
+
+#[tokio::test]
+async fn snapshots_are_dropped_once_every_reader_has_passed_them() {
+    let (world, _) = idle().await;
+    let pool = &world.api.pool;
+    let mut tx = pool.begin().await.unwrap();
+    events::take(&mut tx, "relay:slow", 1).await.unwrap();
+    tx.commit().await.unwrap();
+    events_of(pool, &[1; 1_100]).await;
+    let count = async || {
+        let count = sqlx::query_scalar("select count(*) from events.snapshots");
+        let count: i64 = count.fetch_one(pool).await.unwrap();
+        count
+    };
+    let kept = count().await;
+    assert!(kept >= 2, "{kept}");
+    let take = async |reader: &str| {
+        let mut tx = pool.begin().await.unwrap();
+        while !events::take(&mut tx, reader, 1_000).await.unwrap().is_empty() {}
+        tx.commit().await.unwrap();
+        prune(pool).await;
+    };
+    take("announcements").await;
+    assert_eq!(count().await, kept);
+    take("relay:slow").await;
+    assert_eq!(count().await, 0);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::rows_read;
 use crate::support::{TestDb, eventually_async as eventually};
 
 const READER: &str = "test";
@@ -75,6 +76,70 @@ async fn a_take_that_is_not_full_leaves_nothing_that_was_there_before_it() {
     assert_eq!(take(&db.pool, 10).await, ["7"]);
 }
 
+/// Writes events by so many transactions, a hundred by each.
+async fn write_hundreds(pool: &PgPool, transactions: usize) {
+    let write = "
+        insert into events.events (id, type, subject, body, occurred_at)
+        select gen_random_uuid(), 'transaction.completed', n::text, '{}', now()
+        from generate_series(1, 100) as n";
+    for _ in 0..transactions {
+        sqlx::query(write).execute(pool).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_cost_of_a_take_does_not_grow_with_what_waits() {
+    let db = with_reader().await;
+    sqlx::query("alter table events.events set (autovacuum_enabled = off)")
+        .execute(&db.pool)
+        .await
+        .unwrap();
+    let mut conn = db.pool.acquire().await.unwrap();
+    reader::begin(&mut conn, "relay:test", Start::Now).await.unwrap();
+    let held = reader::hold(&mut conn, "relay:test", Duration::from_secs(600)).await.unwrap();
+    let held = held.unwrap();
+    // A piece is what came between two snapshots that were kept, and of each way one is read.
+    let cheap_takes = async || {
+        let mut tx = db.pool.begin().await.unwrap();
+        let before = rows_read(&mut tx, "events.events").await;
+        assert_eq!(events::take(&mut tx, READER, 50).await.unwrap().len(), 50);
+        let Peeked::Events(peeked) = held.peek(&mut tx, 50).await.unwrap() else {
+            panic!("it is held");
+        };
+        assert!(held.move_on(&mut tx, peeked.last().unwrap().seq).await.unwrap());
+        let read = rows_read(&mut tx, "events.events").await - before;
+        assert!((100..=2_500).contains(&read), "{read} rows were read");
+        tx.commit().await.unwrap();
+    };
+    write_hundreds(&db.pool, 200).await;
+    for _ in 0..20 {
+        cheap_takes().await;
+    }
+    sqlx::query("analyze events.events").execute(&db.pool).await.unwrap();
+    for _ in 0..20 {
+        cheap_takes().await;
+    }
+    assert_eq!(take(&db.pool, 30_000).await.len(), 18_000);
+}
+
+#[tokio::test]
+async fn snapshots_of_before_a_dump_was_restored_are_not_followed() {
+    let db = with_reader().await;
+    let ahead = "
+        insert into events.snapshots
+        select n, format('%1$s:%1$s:', 9000000000 + n)::pg_snapshot
+        from generate_series(1, 10) as n";
+    sqlx::query(ahead).execute(&db.pool).await.unwrap();
+    record(&mut db.pool.acquire().await.unwrap(), "1").await;
+
+    assert_eq!(take(&db.pool, 10).await, ["1"]);
+    let left: i64 = sqlx::query_scalar("select count(*) from events.snapshots")
+        .fetch_one(&db.pool)
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
+}
+
 /// Transactions that have their number long before they write, and commit long after it, or never.
 async fn write_in_disorder(pool: PgPool, name: usize) -> Vec<String> {
     let mut committed = Vec::new();
@@ -106,6 +171,11 @@ async fn write_in_disorder(pool: PgPool, name: usize) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_write_in_disorder_each_event_is_read_once() {
     let db = with_reader().await;
+    // Many more snapshots than otherwise, so that readers stop at many of them.
+    let often = "
+        create or replace trigger events_keep_snapshots after insert on events.events
+        for each row when (new.seq % 3 = 0) execute function events.keep_snapshot()";
+    sqlx::query(often).execute(&db.pool).await.unwrap();
     let mut conn = db.pool.acquire().await.unwrap();
     assert!(reader::begin(&mut conn, "relay:test", Start::Now).await.unwrap());
     let held = reader::hold(&mut conn, "relay:test", Duration::from_secs(600)).await.unwrap();
@@ -182,10 +252,13 @@ async fn a_database_that_was_restored_from_a_dump_goes_on_behind_what_was_taken(
 
     let taken = take(&db.pool, 10).await;
     assert!(taken.contains(&"after".to_owned()) && taken.contains(&"old".to_owned()), "{taken:?}");
+    let mut again = Vec::new();
     for _ in 0..40 {
         sqlx::query("select pg_current_xact_id()").execute(&db.pool).await.unwrap();
-        assert!(take(&db.pool, 10).await.is_empty(), "nothing is told again");
+        again.extend(take(&db.pool, 10).await);
     }
+    // The old number may be given to a transaction that another test has open at the moment.
+    assert!(again.is_empty() || again == ["old"], "told again: {again:?}");
     late.commit().await.unwrap();
     record(&mut db.pool.acquire().await.unwrap(), "new").await;
     assert_eq!(take(&db.pool, 10).await, ["late", "new"]);

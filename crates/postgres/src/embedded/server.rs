@@ -22,8 +22,9 @@ use super::pid_file::{PidFile, is_server_on};
 use super::process::{self, Signal};
 use crate::child::end_with_parent;
 
-/// The longest that a start may take. Crash recovery is part of it.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest that a start may take. Crash recovery is part of it, which takes minutes where much
+/// was written, and to give it up would only have it begin anew.
+const READY_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest that a fast shutdown may take before an immediate one is asked for.
 const FAST_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that an immediate shutdown may take before we leave the server alone.

@@ -139,8 +139,9 @@ async fn enqueue_unique(
     let span = EnqueueSpan::start(&job.queue, &job.kind, job.trace_context.as_ref());
     let enqueued =
         statements::enqueue_unique(conn, job, value, span.trace_context().cloned()).await?;
-    if let Enqueued::New(id) = enqueued {
-        span.enqueued(id);
+    match enqueued {
+        Enqueued::New(id) => span.enqueued(id),
+        Enqueued::Existing(_) => span.not_needed(),
     }
     Ok(enqueued)
 }

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use opentelemetry::Context;
-use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Committed, CommittedOutcome, JobContext};
 use super::engine::Engine;
 use super::error::JobError;
+use super::run_transaction::RunTransaction;
 use super::seats::Turn;
 use super::transitions::{Completion, complete_and_commit};
 use super::waker::Waker;
@@ -83,7 +83,7 @@ impl BatchContext {
     /// When the database does not answer, or other runs keep all connections, for 10 s. Where the
     /// kind has a [`MAX_AT_ONCE_OVERALL`](super::BatchJob::MAX_AT_ONCE_OVERALL), this waits for
     /// others for as long as the handler may run.
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pub async fn begin(&self) -> Result<RunTransaction, sqlx::Error> {
         self.turn.begin(&self.engine).await
     }
 
@@ -94,7 +94,7 @@ impl BatchContext {
     ///
     /// [`JobError::LeaseLost`] when one of the jobs belongs to another worker by now; everything
     /// written for all of them is rolled back, and the worker runs the others one by one.
-    pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Committed, JobError> {
+    pub async fn complete(self, tx: RunTransaction) -> Result<Committed, JobError> {
         let Self { mut completions, failed, engine, .. } = self;
         completions.retain(|completion| failed.iter().all(|(id, _)| *id != completion.id));
         let wakes = complete_and_commit(tx, (&engine.pool, &engine.activity), &completions).await?;
@@ -114,7 +114,7 @@ impl BatchContext {
     /// As [`complete`](Self::complete).
     pub async fn complete_each(
         self,
-        tx: Transaction<'static, Postgres>,
+        tx: RunTransaction,
     ) -> Result<HashMap<JobId, Committed>, JobError> {
         let failed: Vec<JobId> = self.failed.iter().map(|(id, _)| *id).collect();
         let ids: Vec<JobId> = self.ids().filter(|id| !failed.contains(id)).collect();

@@ -41,7 +41,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{AttemptOutcome, EndedAttempt, storable};
@@ -49,6 +49,7 @@ use super::backoff::Backoff;
 use super::completer::SharedCompletion;
 use super::engine::Engine;
 use super::error::JobError;
+use super::run_transaction::RunTransaction;
 use super::seats::Turn;
 use super::transitions::{
     self, Completion, FinishedState, Progress, commit, committed_after_all, complete_and_commit,
@@ -254,7 +255,7 @@ impl JobContext {
     /// # Errors
     ///
     /// When the database does not answer, or other runs keep all connections, for 10 s.
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pub async fn begin(&self) -> Result<RunTransaction, sqlx::Error> {
         self.turn.begin(&self.engine).await
     }
 
@@ -278,7 +279,7 @@ impl JobContext {
     ///
     /// [`JobError::LeaseLost`] when the job belongs to another worker by now; everything written is
     /// rolled back. [`JobError::Retry`] when the database refused.
-    pub async fn complete(self, tx: Transaction<'static, Postgres>) -> Result<Committed, JobError> {
+    pub async fn complete(self, tx: RunTransaction) -> Result<Committed, JobError> {
         let completions = [self.completion()];
         let engine = &self.engine;
         let wakes = complete_and_commit(tx, (&engine.pool, &engine.activity), &completions).await?;
@@ -294,7 +295,7 @@ impl JobContext {
     /// As [`complete`](Self::complete).
     pub async fn discard(
         self,
-        tx: Transaction<'static, Postgres>,
+        tx: RunTransaction,
         error: impl Into<anyhow::Error>,
     ) -> Result<Committed, JobError> {
         let error = format!("{:#}", error.into());
@@ -308,7 +309,7 @@ impl JobContext {
     /// As [`complete`](Self::complete).
     pub async fn cancel(
         self,
-        tx: Transaction<'static, Postgres>,
+        tx: RunTransaction,
         reason: impl Into<String>,
     ) -> Result<Committed, JobError> {
         let reason = reason.into();
@@ -317,11 +318,12 @@ impl JobContext {
 
     async fn finish(
         self,
-        mut tx: Transaction<'static, Postgres>,
+        mut tx: RunTransaction,
         state: FinishedState,
         outcome: AttemptOutcome,
         error: String,
     ) -> Result<Committed, JobError> {
+        tx.require_whole()?;
         let ended = EndedAttempt::new(self.id, self.fence, outcome, error, self.traceparent);
         if !transitions::finish_in(&mut tx, &ended, state).await? {
             within(tx.rollback()).await?;

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::PgPool;
 use tokio::sync::Notify;
 
 use super::completer::Completer;
+use super::run_transaction::{RunConnections, RunTransaction};
 use crate::activity::Activity;
-use crate::deadline::begin;
 
-/// A handler waits for a connection so many times as long as the pool allows, 2 s.
+/// A handler waits for a connection so many times 2 s.
 const WAITS_FOR_CONNECTION: usize = 5;
 
 /// The ways to the database that completions use: the pool of the handlers, and the completer for
 /// jobs that write nothing.
 pub(crate) struct Engine {
     pub(crate) pool: PgPool,
+    run_connections: RunConnections,
     pub(crate) completer: Completer,
     /// Makes the worker claim.
     pub(crate) wake: Arc<Notify>,
@@ -23,14 +24,24 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    pub(crate) fn new(
+        pool: PgPool,
+        completer: Completer,
+        wake: Arc<Notify>,
+        activity: Arc<Activity>,
+    ) -> Self {
+        let run_connections = RunConnections::of(pool.clone());
+        Self { pool, run_connections, completer, wake, activity }
+    }
+
     /// Begins a transaction, with patience: there are more runs than connections.
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pub(super) async fn begin(&self) -> Result<RunTransaction, sqlx::Error> {
         for _ in 1..WAITS_FOR_CONNECTION {
-            match begin(&self.pool).await {
+            match self.run_connections.begin().await {
                 Err(sqlx::Error::PoolTimedOut) => {}
                 begun => return begun,
             }
         }
-        begin(&self.pool).await
+        self.run_connections.begin().await
     }
 }

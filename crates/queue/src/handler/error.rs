@@ -1,5 +1,6 @@
 //! The ends of a run that did not complete its job.
 
+use std::fmt;
 use std::time::Duration;
 
 /// The reason that a run did not complete its job, which decides what the worker does with the job.
@@ -49,6 +50,18 @@ impl JobError {
     /// The attempt failed; try again after `delay`.
     pub fn retry_after(delay: Duration, error: impl Into<anyhow::Error>) -> Self {
         Self::Retry { error: error.into(), delay: Some(delay) }
+    }
+}
+
+/// The error and its causes in one line, for logs.
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry { error, .. } | Self::Discard(error) => write!(f, "{error:#}"),
+            Self::Snooze { reason: None, .. } => f.write_str("not now"),
+            Self::Snooze { reason: Some(reason), .. } | Self::Cancel(reason) => f.write_str(reason),
+            Self::LeaseLost => f.write_str("another worker has the job, or had"),
+        }
     }
 }
 

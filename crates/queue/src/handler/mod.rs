@@ -3,6 +3,8 @@
 //! - [`Job`] is a struct of arguments with a kind and a `run`; [`BatchJob`] runs many at once.
 //! - [`JobContext`] is one run, with the ways to end its job in the transaction of its effects;
 //!   [`BatchContext`] is one run of many jobs.
+//! - [`RunTransaction`] is the database transaction that a run writes in, on a connection that it
+//!   has from the run before it if that was a moment ago.
 //! - [`Committed`] proves that a job's outcome was committed. Only a commit that the fence of the
 //!   claim allowed makes one, and a run must return one, so no run can forget to complete its job
 //!   or complete another worker's (G3, G4).
@@ -19,6 +21,7 @@ mod context;
 mod engine;
 mod error;
 mod job;
+mod run_transaction;
 mod seats;
 pub(crate) mod transitions;
 mod waker;
@@ -34,6 +37,7 @@ pub use context::{Committed, JobContext};
 pub(crate) use engine::Engine;
 pub use error::JobError;
 pub use job::{FollowUp, Job};
+pub use run_transaction::RunTransaction;
 pub(crate) use seats::{Seats, Turn};
 pub(crate) use transitions::{Completion, FinishedState, Recorded};
 pub use waker::Waker;

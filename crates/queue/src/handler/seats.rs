@@ -8,10 +8,10 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sqlx::{Postgres, Transaction};
 use tokio::time::{Instant, sleep};
 
 use super::engine::Engine;
+use super::run_transaction::RunTransaction;
 use crate::deadline::within;
 
 /// The first pause before the seats are looked at again, and the longest.
@@ -33,7 +33,7 @@ pub(crate) struct Turn {
     /// Those of a batch's kind.
     seats: Option<Seats>,
     /// A transaction that was begun before the run, for its first one.
-    begun: Arc<Mutex<Option<Transaction<'static, Postgres>>>>,
+    begun: Arc<Mutex<Option<RunTransaction>>>,
 }
 
 impl Turn {
@@ -57,10 +57,7 @@ impl Turn {
     }
 
     /// Begins a transaction.
-    pub(super) async fn begin(
-        &self,
-        engine: &Engine,
-    ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pub(super) async fn begin(&self, engine: &Engine) -> Result<RunTransaction, sqlx::Error> {
         let begun = self.begun().take();
         match (begun, self.seats) {
             (Some(begun), _) => Ok(begun),
@@ -69,13 +66,13 @@ impl Turn {
         }
     }
 
-    fn begun(&self) -> MutexGuard<'_, Option<Transaction<'static, Postgres>>> {
+    fn begun(&self) -> MutexGuard<'_, Option<RunTransaction>> {
         self.begun.lock().expect("no code panics while it holds this lock")
     }
 }
 
 impl Seats {
-    async fn begin(self, engine: &Engine) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    async fn begin(self, engine: &Engine) -> Result<RunTransaction, sqlx::Error> {
         let (since, [mut pause, longest]) = (Instant::now(), PAUSES);
         let mut is_said = false;
         loop {

@@ -7,10 +7,11 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
-use sqlx::{PgConnection, PgExecutor, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::attempt::{AttemptOutcome, EndedAttempt};
 use super::error::JobError;
+use super::run_transaction::RunTransaction;
 use crate::QueueError;
 use crate::activity::Activity;
 use crate::commits;
@@ -82,10 +83,11 @@ fn some_of<T: Clone>(
 
 /// Completes these jobs in the transaction and commits it. Says whether others wait for one.
 pub(crate) async fn complete_and_commit(
-    mut tx: Transaction<'static, Postgres>,
+    mut tx: RunTransaction,
     (pool, activity): (&PgPool, &Activity),
     completions: &[Completion],
 ) -> Result<bool, JobError> {
+    tx.require_whole()?;
     let (began, began_at) = (Instant::now(), SystemTime::now());
     let done = within(complete(&mut *tx, completions)).await?;
     if done.len() < completions.len() {
@@ -109,12 +111,12 @@ pub(crate) async fn complete_and_commit(
 
 /// Commits a transaction in which these claims end so.
 pub(crate) async fn commit(
-    tx: Transaction<'static, Postgres>,
+    tx: RunTransaction,
     pool: &PgPool,
     claims: &[(JobId, Fence)],
     outcome: AttemptOutcome,
 ) -> Result<(), JobError> {
-    let committed: Result<(), sqlx::Error> = within(commits::commit(tx)).await;
+    let committed: Result<(), sqlx::Error> = within(tx.commit()).await;
     match committed {
         Ok(()) => Ok(()),
         // That it is here says nothing about what is left after a failover.

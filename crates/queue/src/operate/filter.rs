@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::failures::Fingerprint;
 use crate::ids::JobId;
@@ -35,9 +35,10 @@ pub struct JobFilter {
     /// Enqueued at this moment or later.
     #[serde(with = "time::serde::rfc3339::option")]
     pub since: Option<OffsetDateTime>,
-    /// The moments of `since` and `until` are exact: none of the jobs is
-    /// [unique](crate::enqueue::Unique), and so may have waited while it was enqueued.
-    pub is_prompt: bool,
+    /// The most time between the draw of a job's id and its `enqueued_at`. Of jobs by `since` and
+    /// `until` so many more are looked at. By default an hour, as a job that is
+    /// [unique](crate::enqueue::Unique) may wait for another transaction in between.
+    pub ids_drawn_within: Option<Duration>,
     /// Enqueued before this moment.
     #[serde(with = "time::serde::rfc3339::option")]
     pub until: Option<OffsetDateTime>,

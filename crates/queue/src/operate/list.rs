@@ -21,7 +21,7 @@ use crate::state::JobState;
 pub const MAX_LISTED: u32 = 1_000;
 
 /// The most jobs that are looked at for one page.
-pub const MAX_EXAMINED: i64 = 50_000;
+pub const MAX_EXAMINED: i64 = 20_000;
 
 /// The most jobs that one statement looks at.
 const MAX_WINDOW: i64 = 10_000;
@@ -139,7 +139,7 @@ pub async fn list(
 /// The ids between which the jobs of the filter's time are: from the first on, to before the
 /// second.
 async fn bounds(conn: &mut PgConnection, filter: &JobFilter) -> Result<(i64, i64), QueueError> {
-    let takes = if filter.is_prompt { Duration::SECOND } else { ENQUEUE_TAKES };
+    let takes = filter.ids_drawn_within.unwrap_or(ENQUEUE_TAKES);
     let lowest = match filter.since {
         Some(since) => ids_around(conn, moments::nearest(since) - takes).await?.0,
         None => 0,

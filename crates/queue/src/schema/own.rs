@@ -29,6 +29,7 @@ pub static QUEUE: Schema = Schema {
         "functions/kept_since",
         "functions/state_of",
         "functions/enqueue",
+        "functions/enqueue_many",
         "functions/enqueue_stored",
         "functions/refuse_args",
         "functions/reserve_unique",

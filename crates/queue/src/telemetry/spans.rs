@@ -58,6 +58,14 @@ impl EnqueueSpan {
         self.trace_context.as_ref()
     }
 
+    /// Ends the span without a job: it turned out that none is needed, which is no failure.
+    pub fn not_needed(mut self) {
+        if let Some(cx) = self.recorded.take() {
+            cx.span().set_attribute(KeyValue::new("app.job.not_needed", true));
+            cx.span().end();
+        }
+    }
+
     /// Ends the span: the job is in the database transaction under this number.
     pub fn enqueued(mut self, job_id: JobId) {
         if let Some(cx) = self.recorded.take() {

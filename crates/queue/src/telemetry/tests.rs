@@ -154,6 +154,19 @@ fn an_enqueue_that_came_to_nothing_says_so() {
 }
 
 #[test]
+fn an_enqueue_that_was_not_needed_is_no_failure() {
+    let caller = new_trace(TraceFlags::SAMPLED);
+    let context = TraceContext::of(&within(&caller));
+    EnqueueSpan::start("mail", "send_receipt", context.as_ref()).not_needed();
+
+    let spans = spans_of(&caller);
+    assert_eq!(spans.len(), 1);
+    assert_eq!(attribute(&spans[0], "app.job.not_needed").as_deref(), Some("true"));
+    assert_eq!(attribute(&spans[0], "error.type"), None);
+    assert_eq!(spans[0].status, Status::Unset);
+}
+
+#[test]
 fn an_unsampled_trace_is_handed_on_and_leaves_no_spans() {
     let caller = new_trace(TraceFlags::NOT_SAMPLED);
     let given = TraceContext::of(&within(&caller));

@@ -12,7 +12,7 @@ use crate::enqueue::{Enqueued, NewJob, enqueue};
 use crate::handler::{AttemptOutcome, Job};
 use crate::ids::JobId;
 use crate::state::JobState;
-use crate::worker::{Registry, Worker, WorkerSettings};
+use crate::worker::{Registry, Slots, Worker, WorkerSettings};
 
 /// The result of a job that was run inline.
 #[derive(Clone, PartialEq, Debug)]
@@ -101,7 +101,9 @@ pub async fn run_inline_by<S: Clone + Send + Sync + 'static>(
         Enqueued::Existing(id) => return Err(TestingError::Exists(id)),
     };
     drop(conn);
-    match worker.run_one_claim(&mut worker.turns(&[queue]), 1).await? {
+    let queues = [queue];
+    let slots = Slots::new(1, &queues);
+    match worker.run_one_claim(&mut worker.turns(&queues), &slots).await? {
         1.. => Ok(InlineRun { job, ended: ended(worker.pool(), job).await? }),
         0 => Err(TestingError::NotClaimed(job)),
     }

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use tokio_util::task::TaskTracker;
 
 use super::executor::{Executor, HeldJob};
-use super::slots::Slot;
 use crate::handler::Seats;
 
 /// The bounds of the batches of a kind.
@@ -51,7 +50,6 @@ struct OfKind {
 /// Jobs of one kind that run together.
 struct Batch {
     jobs: Vec<HeldJob>,
-    slots: Vec<Slot>,
     /// Need not be filled after this moment.
     due: Instant,
 }
@@ -73,13 +71,12 @@ impl<S: Clone + Send + Sync + 'static> Batches<S> {
         Arc::new(Self { executor, of_kinds: Mutex::default() })
     }
 
-    /// Adds jobs of one kind, each in its slots until it has ended, and runs what may run.
+    /// Adds jobs of one kind, and runs what may run.
     pub(crate) fn add(
         self: &Arc<Self>,
         kind: &str,
         bounds: BatchBounds,
         mut jobs: Vec<HeldJob>,
-        take_slots: impl Fn(usize) -> Slot,
         tasks: &TaskTracker,
     ) {
         let due = Instant::now() + bounds.wait;
@@ -89,9 +86,9 @@ impl<S: Clone + Send + Sync + 'static> Batches<S> {
         while !jobs.is_empty() {
             let last = match waiting.pop_back_if(|last| last.jobs.len() < bounds.jobs) {
                 Some(last) => last,
-                None => Batch { jobs: Vec::new(), slots: Vec::new(), due },
+                None => Batch { jobs: Vec::new(), due },
             };
-            waiting.push_back(last.with(&mut jobs, bounds.jobs, &take_slots));
+            waiting.push_back(last.with(&mut jobs, bounds.jobs));
         }
         let is_filling = waiting.back().is_some_and(|last| last.jobs.len() < bounds.jobs);
         drop(of_kinds);
@@ -126,14 +123,8 @@ impl<S: Clone + Send + Sync + 'static> Batches<S> {
 
 impl Batch {
     /// The batch with as many of these jobs as it has room for.
-    fn with(
-        mut self,
-        jobs: &mut Vec<HeldJob>,
-        most: usize,
-        take_slots: impl Fn(usize) -> Slot,
-    ) -> Self {
+    fn with(mut self, jobs: &mut Vec<HeldJob>, most: usize) -> Self {
         let taken = jobs.len().min(most - self.jobs.len());
-        self.slots.push(take_slots(taken));
         self.jobs.extend(jobs.drain(..taken));
         self
     }
@@ -153,9 +144,8 @@ impl<S: Clone + Send + Sync + 'static> Place<S> {
     async fn run(mut self, seats: Option<Seats>) {
         let executor = Arc::clone(&self.batches.executor);
         let turn = executor.wait_for_turn(seats).await;
-        if let Some(Batch { jobs, slots, .. }) = self.take_batch() {
+        if let Some(Batch { jobs, .. }) = self.take_batch() {
             executor.execute_batch(jobs, turn, self).await;
-            drop(slots);
         }
     }
 

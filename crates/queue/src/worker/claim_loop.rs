@@ -30,12 +30,12 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     ) {
         let mut failures = 0u32;
         let mut pace = Pace::new();
-        while let Some(free) = stop.run_until_cancelled(slots.wait_for_some()).await {
+        while stop.run_until_cancelled(slots.wait_for_some()).await.is_some() {
             let (since, began_at) = (Instant::now(), SystemTime::now());
             // A claim that is under way is not given up: its jobs would be nobody's until their
             // leases are over, and be taken for jobs that cost a worker.
             let claimed = tokio::select! {
-                claimed = turns.claim(free) => claimed,
+                claimed = turns.claim(slots.rooms()) => claimed,
                 () = late(stop) => return,
             };
             match claimed {
@@ -47,7 +47,13 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
                     self.dispatcher.dispatch(claim.jobs, since, slots, tasks);
                     if !claim.has_more {
                         let lull = pace.lull_after(since, found);
-                        let waiting = self.wait_for_work(wake, lull, claim.again_in);
+                        let waiting = async {
+                            tokio::select! {
+                                () = self.wait_for_work(wake, lull, claim.again_in) => {}
+                                // More may be due there than there was room for.
+                                () = slots.wait_for_room(&claim.full) => {}
+                            }
+                        };
                         stop.run_until_cancelled(waiting).await;
                     }
                 }

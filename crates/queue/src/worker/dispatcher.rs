@@ -33,21 +33,18 @@ impl<S: Clone + Send + Sync + 'static> Dispatcher<S> {
         let mut of_batch_kinds: HashMap<String, (BatchBounds, Vec<HeldJob>)> = HashMap::new();
         for job in jobs {
             let bounds = self.executor.registry.batch_bounds(&job.kind);
-            let held = self.executor.hold(job, since);
+            let slot = slots.take(&job.queue);
+            let held = self.executor.hold(job, slot, since);
             if let Some(bounds) = bounds {
                 let of_kind = of_batch_kinds.entry(held.job.kind.clone());
                 of_kind.or_insert_with(|| (bounds, Vec::new())).1.push(held);
                 continue;
             }
             let executor = Arc::clone(&self.executor);
-            let slot = slots.take(1);
-            tasks.spawn(async move {
-                executor.execute(held).await;
-                drop(slot);
-            });
+            tasks.spawn(async move { executor.execute(held).await });
         }
         for (kind, (bounds, jobs)) in of_batch_kinds {
-            self.batches.add(&kind, bounds, jobs, |count| slots.take(count), tasks);
+            self.batches.add(&kind, bounds, jobs, tasks);
         }
     }
 }

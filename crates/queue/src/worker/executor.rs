@@ -20,6 +20,7 @@ use super::claim::ClaimedJob;
 use super::leases::{HeldLease, Leases, Signals};
 use super::registry::{Handler, Registry};
 use super::run_outcome::{Counts, RunOutcome, outcome_of, outcome_of_run};
+use super::slots::Slot;
 use crate::activity::Activity;
 use crate::groups::Resolver;
 use crate::handler::{
@@ -60,10 +61,11 @@ pub(crate) struct Executor<S> {
     pub(crate) keyring: Option<Keyring>,
 }
 
-/// A job with the lease that it is run under.
+/// A job with the lease that it is run under, and the slot that it is in until it has ended.
 pub(super) struct HeldJob {
     pub(super) job: ClaimedJob,
     lease: HeldLease,
+    slot: Option<Slot>,
     since: Instant,
 }
 
@@ -71,6 +73,7 @@ pub(super) struct HeldJob {
 pub(super) struct LeasedJob {
     pub(super) job: ClaimedJob,
     pub(super) lease: HeldLease,
+    pub(super) slot: Option<Slot>,
     pub(super) span: ProcessSpan,
 }
 
@@ -87,9 +90,9 @@ impl LeasedJob {
 
 impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// Takes charge of a job that was claimed not earlier than `since`.
-    pub(super) fn hold(&self, job: ClaimedJob, since: Instant) -> HeldJob {
+    pub(super) fn hold(&self, job: ClaimedJob, slot: Option<Slot>, since: Instant) -> HeldJob {
         let lease = self.leases.hold(job.id, job.fence, since);
-        HeldJob { job, lease, since: Instant::now() }
+        HeldJob { job, lease, slot, since: Instant::now() }
     }
 
     /// Runs one job, and records how that ended.
@@ -167,12 +170,12 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     }
 
     fn begin(&self, held: HeldJob) -> LeasedJob {
-        let HeldJob { mut job, lease, since } = held;
+        let HeldJob { mut job, lease, slot, since } = held;
         job.held_for = since.elapsed();
         let run = self.run_of(&job);
         let span = ProcessSpan::start(&run);
         self.registry.all_hooks().before(&run);
-        LeasedJob { job, lease, span }
+        LeasedJob { job, lease, slot, span }
     }
 
     async fn execute_leased(&self, leased: LeasedJob, turn: Turn) {
@@ -194,7 +197,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     }
 
     async fn run(&self, leased: &LeasedJob, handler: &dyn Handler<S>, turn: Turn) -> RunOutcome {
-        let LeasedJob { job, lease, span } = leased;
+        let LeasedJob { job, lease, span, .. } = leased;
         let cx = JobContext {
             id: job.id,
             fence: job.fence,

@@ -1,5 +1,5 @@
-//! The worker: claims due jobs in batches, as many as it has free slots, and has the executor run
-//! them.
+//! The worker: claims due jobs in batches, as many as it has free slots for, and has the executor
+//! run them.
 
 mod batches;
 mod claim;
@@ -43,7 +43,7 @@ use leases::{LeaseKeeper, LeaseTimes, Leases};
 use maintenance::rescue_all;
 use registration::Registration;
 use run_outcome::Counts;
-use slots::Slots;
+pub(crate) use slots::Slots;
 
 use crate::QueueError;
 use crate::activity::{self, Activity};
@@ -57,7 +57,7 @@ use crate::handler::{Completer, Engine};
 /// registry. The listener, the maintenance and the lease keeper have their own.
 const ENGINE_CONNECTIONS: u32 = 5;
 
-/// After the grace, so long for the outcomes of stopped runs to be recorded.
+/// The time for outcomes of stopped runs to be recorded, and then for the row to be removed.
 const HAND_BACK_TIME: Duration = Duration::from_secs(5);
 
 /// Then, so long for the engine's connections to be closed.
@@ -83,8 +83,9 @@ pub struct Worker<S> {
 }
 
 impl<S: Clone + Send + Sync + 'static> Worker<S> {
-    /// A worker whose handlers use `pool`. Its engine connects to the same database by connections
-    /// of its own.
+    /// A worker whose handlers use `pool`. Connections go from run to run for a quarter of a second
+    /// at most: what the pool does when it hands one out is not done for each transaction. The
+    /// engine connects to the same database by connections of its own.
     ///
     /// # Errors
     ///
@@ -127,7 +128,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         let resolver = Resolver::new(engine_pool.clone());
         let wake = Arc::new(Notify::new());
         let (woken, counted) = (Arc::clone(&wake), Arc::clone(&activity));
-        let engine = Engine { pool, completer, wake: woken, activity: counted };
+        let engine = Engine::new(pool, completer, woken, counted);
         let executor = Arc::new(Executor {
             worker_id: id,
             registry,
@@ -187,7 +188,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     ///
     /// [request_drain]: crate::operate::workers::request_drain
     pub async fn run(&self, shutdown: CancellationToken) -> WorkerSummary {
-        let slots = Slots::new(self.settings.concurrency);
+        let slots = Slots::new(self.settings.concurrency, &self.queues);
         let wake = Arc::clone(&self.executor.wake);
         // Before the first claim: after a pause of more than a week there would be no partition
         // that a finished job could go to, and what its kind hides must be known before anybody
@@ -213,7 +214,7 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         // Of the last claim, if it was given up.
         turns.hand_back_unheard().await;
         drop(helpers);
-        let _removed_or_late = tokio::time::timeout(CLOSE_TIME, registered.end()).await;
+        let _removed_or_late = tokio::time::timeout(HAND_BACK_TIME, registered.end()).await;
         let _stored_or_late = tokio::time::timeout(CLOSE_TIME, self.record_activity()).await;
         // What cannot be resolved now, another worker's sweep finds.
         let _resolved_or_late = tokio::time::timeout(CLOSE_TIME, self.resolver.resolve_all()).await;
@@ -236,10 +237,10 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
         self.declare_kinds().await?;
         rescue_all(&self.maintenance_pool, &self.resolver, self.activity()).await?;
         let mut turns = self.turns(&self.queues);
-        let limit = self.settings.concurrency;
         loop {
             turns.forget_floors(&self.queues);
-            let is_idle = self.run_one_claim(&mut turns, limit).await? == 0;
+            let slots = Slots::new(self.settings.concurrency, &self.queues);
+            let is_idle = self.run_one_claim(&mut turns, &slots).await? == 0;
             if is_idle && self.resolver.catch_up().await? == 0 {
                 return Ok(self.summary().since(before));
             }
@@ -250,13 +251,13 @@ impl<S: Clone + Send + Sync + 'static> Worker<S> {
     pub(super) async fn run_one_claim(
         &self,
         turns: &mut ClaimTurns,
-        limit: usize,
+        slots: &Slots,
     ) -> Result<usize, QueueError> {
         let since = Instant::now();
-        let jobs = turns.claim(limit).await?.jobs;
+        let jobs = turns.claim(slots.rooms()).await?.jobs;
         let claimed = jobs.len();
         let tasks = TaskTracker::new();
-        self.dispatcher.dispatch(jobs, since, &Slots::new(claimed), &tasks);
+        self.dispatcher.dispatch(jobs, since, slots, &tasks);
         tasks.close();
         tasks.wait().await;
         Ok(claimed)

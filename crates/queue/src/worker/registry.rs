@@ -67,7 +67,23 @@ impl<S: Clone + Send + Sync + 'static> Registry<S> {
     /// As [`Self::register`].
     #[must_use]
     pub fn register_batch<J: BatchJob<State = S>>(self) -> Self {
-        self.add(<J as Job>::KIND, Arc::new(InBatches::<J>(PhantomData)))
+        self.add(<J as Job>::KIND, Arc::new(InBatches::<J>::new(J::MAX_AT_ONCE_OVERALL)))
+    }
+
+    /// Lets so many batches of a registered kind have a transaction open at once, over all workers
+    /// that are told the same, in place of its
+    /// [`MAX_AT_ONCE_OVERALL`](BatchJob::MAX_AT_ONCE_OVERALL).
+    ///
+    /// # Panics
+    ///
+    /// When the kind is not registered.
+    #[must_use]
+    pub fn at_once_overall<J: BatchJob<State = S>>(mut self, batches: NonZeroU16) -> Self {
+        let kind = <J as Job>::KIND;
+        let handler = Arc::new(InBatches::<J>::new(Some(batches)));
+        let known = self.handlers.insert(kind, handler).is_some();
+        assert!(known, "the job kind {kind} is not registered");
+        self
     }
 
     /// Adds a schedule, which every worker defines at its start, see [`crate::schedules`].
@@ -171,7 +187,17 @@ pub(crate) trait Handler<S>: Send + Sync {
 }
 
 struct OneByOne<J>(PhantomData<fn() -> J>);
-struct InBatches<J>(PhantomData<fn() -> J>);
+
+struct InBatches<J> {
+    at_once_overall: Option<NonZeroU16>,
+    of: PhantomData<fn() -> J>,
+}
+
+impl<J> InBatches<J> {
+    fn new(at_once_overall: Option<NonZeroU16>) -> Self {
+        Self { at_once_overall, of: PhantomData }
+    }
+}
 
 impl<J: Job> Handler<J::State> for OneByOne<J> {
     fn traits(&self) -> KindTraits {
@@ -204,7 +230,7 @@ impl<J: BatchJob> Handler<<J as BatchJob>::State> for InBatches<J> {
             jobs: J::MAX_BATCH.max(1),
             wait: J::MAX_WAIT.min(MAX_BATCH_WAIT),
             at_once: J::MAX_AT_ONCE.max(1),
-            seats: J::MAX_AT_ONCE_OVERALL.map(seats),
+            seats: self.at_once_overall.map(seats),
         };
         KindTraits { batches: Some(bounds), ..one_by_one }
     }

@@ -11,6 +11,10 @@ use crate::sealing::Keyring;
 pub struct WorkerSettings {
     /// The most jobs in progress at once. At least 1. A claim brings up to 500: with twice as many
     /// in progress, the next ones are claimed while the last ones run.
+    ///
+    /// With several queues, a quarter of these slots are shared out among them as their own, one at
+    /// least for each: however many queues hang, the others go on. A queue that is busy alone has
+    /// all slots but those of the others. With fewer slots than queues, none is anybody's own.
     pub concurrency: usize,
     /// The time that a claim is valid without a heartbeat. A dead worker's jobs run again after
     /// this long.

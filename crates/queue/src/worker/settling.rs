@@ -27,7 +27,7 @@ const RECORD_PAUSE: Duration = Duration::from_millis(500);
 impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// Records how a run ended: the one place where a job that was not completed changes its state.
     pub(super) async fn settle(&self, leased: LeasedJob, outcome: RunOutcome) {
-        let LeasedJob { job, lease: _until_recorded, span } = leased;
+        let LeasedJob { job, slot: _until_ended, lease: _until_recorded, span } = leased;
         let traceparent = span.traceparent();
         self.counts.count(&outcome);
         match outcome {

@@ -119,6 +119,13 @@ impl BatchJob for Divided {
 /// The grace of a worker that is to do what it has.
 const PATIENT: Duration = Duration::from_secs(25);
 
+fn registry(turns: &Turns) -> Registry<Turns> {
+    Registry::new(turns.clone())
+        .register_batch::<InTurn>()
+        .register_batch::<Seated>()
+        .register_batch::<Divided>()
+}
+
 /// A worker at work.
 struct Running {
     stop: CancellationToken,
@@ -127,10 +134,10 @@ struct Running {
 
 impl Running {
     fn start(pool: &PgPool, turns: &Turns, grace: Duration) -> Self {
-        let registry = Registry::new(turns.clone())
-            .register_batch::<InTurn>()
-            .register_batch::<Seated>()
-            .register_batch::<Divided>();
+        Self::with(registry(turns), pool, grace)
+    }
+
+    fn with(registry: Registry<Turns>, pool: &PgPool, grace: Duration) -> Self {
         let poll = Duration::from_millis(20);
         let settings = WorkerSettings { poll, grace, ..WorkerSettings::default() };
         let worker = Worker::new(pool.clone(), registry, settings).unwrap();
@@ -292,6 +299,24 @@ async fn jobs_of_a_batch_that_failed_take_nobodys_turn() {
     all_are_done(&db.pool).await;
     assert_eq!(worker.stop().await.completed, 4);
     assert_invariants_hold(&db.pool).await;
+}
+
+#[tokio::test]
+async fn as_many_batches_of_a_kind_are_at_work_as_the_workers_are_told() {
+    let db = database().await;
+    let turns = Turns::new();
+    let two = registry(&turns).at_once_overall::<Seated>(NonZeroU16::new(2).unwrap());
+    let worker = Running::with(two, &db.pool, PATIENT);
+    for begun in 1..=2 {
+        claim_one_by_one(&db.pool, &Seated {}, begun..=begun).await;
+        turns.gates.wait_begun().await;
+    }
+    claim_one_by_one(&db.pool, &Seated {}, 3..=4).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(turns.sizes(), [1, 1]);
+    turns.gates.go_on.add_permits(4);
+    all_are_done(&db.pool).await;
+    worker.stop().await;
 }
 
 /// A job is done although the next transaction that anybody begins is never answered.

@@ -267,8 +267,8 @@ async fn a_commit_without_an_answer_is_resolved_by_its_own_fence_only() {
 /// What writes `queue.jobs` without asking a fence, and why it may.
 const WRITE_WITHOUT_FENCE: [(&str, &str); 19] = [
     ("enqueue_one.sql", "makes jobs"),
-    ("enqueue_many.sql", "makes jobs"),
     ("queue.enqueue", "makes jobs"),
+    ("queue.enqueue_many", "makes jobs"),
     ("queue.enqueue_stored", "makes jobs"),
     ("hand_back_unheard.sql", "hands back claims of the worker's own by what it knows of fences"),
     ("redrive.sql", "makes waiting jobs of discarded ones; the key of resolutions lets one pass"),

@@ -30,9 +30,11 @@ mod operators;
 mod operators_list;
 mod outcomes;
 mod progress;
+mod queue_slots;
 mod readme;
 mod redaction;
 mod retention;
+mod run_transactions;
 mod schema;
 #[cfg(feature = "sealing")]
 mod sealing;

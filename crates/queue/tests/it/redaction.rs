@@ -32,8 +32,8 @@ struct ChargeCard {
 impl ChargeCard {
     fn of(amount: i64) -> Self {
         let card = |number: &str| Card { number: number.into(), holder: "Ada".into() };
-        let others = vec![card("4222"), card("4333")];
-        Self { card: card("4111"), others, cvv: Some("4444".into()), amount }
+        let others = vec![card("pan4222"), card("pan4333")];
+        Self { card: card("pan4111"), others, cvv: Some("pan4444".into()), amount }
     }
 }
 
@@ -111,7 +111,10 @@ async fn redacted_fields_are_shown_to_nobody_in_any_state() {
         let found = job(&db.pool, id).await;
         assert_eq!(found.args, shown(amount));
         let said = format!("{found:?} {}", serde_json::to_string(&found).unwrap());
-        assert!(!["4111", "4222", "4333", "4444"].iter().any(|it| said.contains(it)), "{said}");
+        assert!(
+            !["pan4111", "pan4222", "pan4333", "pan4444"].iter().any(|it| said.contains(it)),
+            "{said}"
+        );
         // Whoever asks for them as a program gets them.
         assert_eq!(found.stored_args.parse(), Some(ChargeCard::of(amount)));
     }
@@ -163,7 +166,7 @@ async fn an_older_worker_that_starts_last_takes_nothing_back() {
     assert_eq!(job(&db.pool, id).await.args, shown(0));
 
     assert!(kinds::forget(&mut conn, "charge_card").await.unwrap());
-    assert_eq!(job(&db.pool, id).await.args.fields()["cvv"].get(), "\"4444\"");
+    assert_eq!(job(&db.pool, id).await.args.fields()["cvv"].get(), "\"pan4444\"");
     assert!(!kinds::forget(&mut conn, "charge_card").await.unwrap());
 }
 
@@ -197,7 +200,7 @@ async fn a_worker_declares_its_kinds_before_it_claims() {
 #[tokio::test]
 async fn arguments_that_do_not_parse_are_not_repeated_where_some_are_secret() {
     let db = TestDb::new().await;
-    let args = json!({ "card": "4111", "others": [], "cvv": "4444", "amount": 1 });
+    let args = json!({ "card": "pan4111", "others": [], "cvv": "pan4444", "amount": 1 });
     let secret = enqueue_new(&db.pool, NewJob::raw("charge_card", args).max_attempts(1)).await;
     let open = NewJob::raw("act", json!({ "name": 4711 })).max_attempts(1);
     let open = enqueue_new(&db.pool, open).await;
@@ -207,7 +210,7 @@ async fn arguments_that_do_not_parse_are_not_repeated_where_some_are_secret() {
 
     let error = attempts_of(&db.pool, secret).await.remove(0).2.unwrap();
     assert!(error.starts_with("arguments of kind charge_card do not parse"), "{error}");
-    assert!(!error.contains("4111") && !error.contains("4444"), "{error}");
+    assert!(!error.contains("pan4111") && !error.contains("pan4444"), "{error}");
     // Where nothing is secret, what is wrong is worth knowing.
     let error = attempts_of(&db.pool, open).await.remove(0).2.unwrap();
     assert!(error.contains("4711"), "{error}");
@@ -234,7 +237,7 @@ async fn what_is_hidden_follows_from_the_paths_whatever_the_arguments_are() {
         ("a", json!({ "pin": { "x": 1 } }), json!({ "pin": hidden })),
         ("a", json!({ "card": {} }), json!({ "card": {} })),
         ("a", json!({ "card": null }), json!({ "card": null })),
-        ("a", json!({ "card": "4111" }), json!({ "card": hidden })),
+        ("a", json!({ "card": "pan4111" }), json!({ "card": hidden })),
         (
             "a",
             json!({ "card": [1, [{ "number": 1 }], null] }),

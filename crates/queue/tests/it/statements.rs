@@ -55,6 +55,7 @@ pub(super) async fn claim(
         .collect();
     let (queues, priorities): (Vec<String>, Vec<i16>) = lanes.into_iter().unzip();
     let floors = vec![time::OffsetDateTime::UNIX_EPOCH; queues.len()];
+    let own_slots = vec![0; queues.len()];
     let rows = sqlx::query(file!("claim"))
         .bind(queues)
         .bind(priorities)
@@ -66,6 +67,9 @@ pub(super) async fn claim(
         .bind(false)
         .bind(0_i64)
         .bind(max_bytes)
+        .bind(own_slots)
+        .bind(limit)
+        .bind(true)
         .fetch_all(conn)
         .await
         .unwrap();

@@ -85,8 +85,11 @@ pub(super) struct ConflictOut {
     transaction_id: String,
     /// The transaction as it was recorded first, and as it stands.
     transaction: TransactionOut,
-    /// The body that was received first, as text.
+    /// The body that was received first, as text; empty once it was dropped after its retention.
     our_body: String,
+    /// The SHA-256 of that body in hexadecimal, once it was dropped; null while it is kept.
+    #[oai(nullable)]
+    our_dropped_body_sha256: Option<String>,
     /// The body that was received later and kept aside, as text.
     their_body: String,
     /// The fields that differ.
@@ -127,6 +130,7 @@ impl From<ConflictView> for ConflictOut {
             transaction_id: view.transaction_id,
             transaction: view.transaction.0.into(),
             our_body: view.ours.body,
+            our_dropped_body_sha256: view.our_dropped_body_sha256,
             their_body: view.theirs.body,
             differences: view.differences.into_iter().map(DifferenceOut::from).collect(),
             received_count: view.received_count,

@@ -1,11 +1,11 @@
 //! The shared commit of orders: the claim of the idempotency key, the order with its hold, the job
 //! that will execute it, and the answer that is kept. All of that, or nothing.
 
-use sqlx::PgConnection;
+use sqlx::{Executor as _, PgConnection, raw_sql};
 
 use super::bodies::OrderOut;
 use crate::http::edge::idempotency::{self, Claim, Claimed, StoredAnswer};
-use crate::http::edge::shared_commit::{CommitError, Work};
+use crate::http::edge::shared_commit::{self, CommitError, Work};
 use crate::http::wire::problem::{self, Code, Problem};
 use crate::ids::OrderId;
 use crate::jobs::{ExecuteBankOrder, ExecuteTransfer};
@@ -46,7 +46,24 @@ impl Work for PlaceOrders {
     type Item = OrderRequest;
     type Output = Placed;
 
-    async fn write(
+    async fn commit(
+        &self,
+        conn: &mut PgConnection,
+        requests: &[OrderRequest],
+    ) -> Result<Vec<Placed>, CommitError> {
+        conn.execute(raw_sql("begin")).await?;
+        let placed = self.write(&mut *conn, requests).await;
+        shared_commit::end(conn, placed).await
+    }
+}
+
+impl PlaceOrders {
+    /// Places the orders of these requests in the caller's transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`]; the transaction is then of no more use.
+    pub async fn write(
         &self,
         conn: &mut PgConnection,
         requests: &[OrderRequest],

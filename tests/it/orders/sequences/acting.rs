@@ -10,7 +10,6 @@ use std::time::Instant;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use surety::http::api::orders::{OrderRequest, PlaceOrders, Placed};
 use surety::http::edge::idempotency::{Claim, StoredAnswer};
-use surety::http::edge::shared_commit::Work as _;
 use surety::ids::{AccountId, OrderId, UserId};
 use surety::payments::orders::{self, Executed, Execution, Instruction, NewOrder};
 use surety::payments::wallets::{self, CloseRefusal};

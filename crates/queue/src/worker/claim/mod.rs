@@ -2,12 +2,13 @@
 //! queue by queue, those that have a key or whose queue has limits.
 
 mod floor;
+mod key_rest;
 mod size;
 mod statements;
 mod unheard;
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 pub(super) use statements::ClaimedJob;
 
 use floor::ClaimFloors;
+use key_rest::KeyRest;
 use size::ClaimSize;
 use statements::{ClaimByKeyRequest, ClaimRequest};
 use unheard::Unheard;
@@ -22,6 +24,7 @@ use unheard::Unheard;
 use crate::QueueError;
 use crate::deadline::within;
 use crate::kept_connection::KeptConnection;
+use crate::worker::slots::Rooms;
 
 /// The server's statement timeout.
 const QUERY_CANCELED: &str = "57014";
@@ -38,6 +41,7 @@ pub(crate) struct ClaimTurns {
     /// After which key the next claim from a queue goes on.
     after_keys: HashMap<String, String>,
     keys_first: bool,
+    key_rest: KeyRest,
     size: ClaimSize,
     unheard: Unheard,
 }
@@ -50,27 +54,34 @@ pub(crate) struct Claimed {
     pub(crate) again_in: Option<Duration>,
     /// There are more jobs that may run now than there was room for.
     pub(crate) has_more: bool,
+    /// The queues that have no slots left: there may be more in them.
+    pub(crate) full: Vec<String>,
 }
 
 /// The room that is left in a claim.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Room {
-    jobs: usize,
+    slots: Rooms,
     bytes: usize,
 }
 
 impl Room {
-    fn half(self) -> Self {
-        Self { jobs: self.jobs.div_ceil(2), bytes: self.bytes.div_ceil(2) }
+    fn half(&self) -> Self {
+        let jobs = self.slots.jobs.div_ceil(2);
+        Self { slots: self.slots.clone().at_most(jobs), bytes: self.bytes.div_ceil(2) }
     }
 
-    fn without(self, jobs: &[ClaimedJob]) -> Self {
-        let bytes = jobs.iter().map(ClaimedJob::bytes).sum();
-        Self { jobs: self.jobs.saturating_sub(jobs.len()), bytes: self.bytes.saturating_sub(bytes) }
+    fn without(&self, jobs: &[ClaimedJob]) -> Self {
+        let mut left = self.clone();
+        for job in jobs {
+            left.slots.take(&job.queue, job.may_take_own_slot);
+            left.bytes = left.bytes.saturating_sub(job.bytes());
+        }
+        left
     }
 
-    fn is_used_up(self) -> bool {
-        self.jobs == 0 || self.bytes == 0
+    fn is_used_up(&self) -> bool {
+        self.slots.jobs == 0 || self.bytes == 0
     }
 }
 
@@ -91,6 +102,7 @@ impl ClaimTurns {
             by_key: Vec::new(),
             after_keys: HashMap::new(),
             keys_first: false,
+            key_rest: KeyRest::new(),
             size: ClaimSize::largest(),
             unheard: Unheard::new(lease),
         }
@@ -102,15 +114,17 @@ impl ClaimTurns {
         self.floors = ClaimFloors::new(queues);
     }
 
-    /// Claims up to `limit` jobs, or fewer if claims of late took too long, or the jobs are large.
-    /// Jobs with and without a key get half of the room each while there are both.
-    pub(crate) async fn claim(&mut self, limit: usize) -> Result<Claimed, QueueError> {
+    /// Claims as many jobs as there are slots for, or fewer if claims of late took too long, or the
+    /// jobs are large. Jobs with and without a key get half of the room each while there are both.
+    pub(crate) async fn claim(&mut self, slots: Rooms) -> Result<Claimed, QueueError> {
         self.hand_back_unheard().await;
-        let jobs = limit.min(self.size.jobs());
-        let room = Room { jobs, bytes: self.size.bytes() };
+        let room = Room { slots: slots.at_most(self.size.jobs()), bytes: self.size.bytes() };
         let mut claimed = Claimed::default();
-        let result = self.claim_into(&mut claimed, room).await;
-        claimed.has_more |= claimed.jobs.len() >= jobs;
+        let result = self.claim_into(&mut claimed, &room).await;
+        let left = room.without(&claimed.jobs).slots;
+        // Jobs that take common slots only may have found none; the next claim sees who has them.
+        claimed.has_more |= left.jobs == 0 || (left.common == 0 && room.slots.common > 0);
+        claimed.full = left.full_queues().map(str::to_owned).collect();
         match result {
             Ok(()) => self.size.grow(),
             Err(error) => {
@@ -147,7 +161,24 @@ impl ClaimTurns {
         }
     }
 
-    async fn claim_into(&mut self, claimed: &mut Claimed, room: Room) -> Result<(), QueueError> {
+    async fn claim_into(&mut self, claimed: &mut Claimed, room: &Room) -> Result<(), QueueError> {
+        let began_at = Instant::now();
+        if let Some(left) = self.key_rest.left_at(began_at) {
+            self.claim_by_time(room.clone(), false, claimed).await?;
+            claimed.again_in =
+                Some(self.key_rest.left_at(began_at).map_or(Duration::ZERO, |_| left));
+            return Ok(());
+        }
+        let result = self.claim_by_key_and_time(claimed, room).await;
+        self.key_rest.observe_keys(began_at, Instant::now());
+        result
+    }
+
+    async fn claim_by_key_and_time(
+        &mut self,
+        claimed: &mut Claimed,
+        room: &Room,
+    ) -> Result<(), QueueError> {
         // With one slot at a time, they take turns.
         self.keys_first = !self.keys_first;
         let mut emptied = Vec::new();
@@ -155,7 +186,7 @@ impl ClaimTurns {
         if !self.by_key.is_empty() {
             self.by_key.rotate_left(1);
         }
-        if room.jobs > 1 || self.keys_first {
+        if room.slots.jobs > 1 || self.keys_first {
             let queues = self.by_key.clone();
             if !self.claim_by_key(&queues, room.half(), claimed).await? {
                 emptied = queues;
@@ -163,7 +194,7 @@ impl ClaimTurns {
         }
         let rest = room.without(&claimed.jobs);
         if !rest.is_used_up() {
-            self.claim_by_time(rest, claimed).await?;
+            self.claim_by_time(rest, true, claimed).await?;
         }
         let rest = room.without(&claimed.jobs);
         if !rest.is_used_up() && !claimed.has_more {
@@ -174,13 +205,19 @@ impl ClaimTurns {
         Ok(())
     }
 
-    async fn claim_by_time(&mut self, room: Room, claimed: &mut Claimed) -> Result<(), QueueError> {
+    async fn claim_by_time(
+        &mut self,
+        room: Room,
+        look_for_keys: bool,
+        claimed: &mut Claimed,
+    ) -> Result<(), QueueError> {
         let lanes = self.floors.lanes_to_claim();
         let request = ClaimRequest {
             lanes: &lanes,
             kinds: &self.kinds,
-            max_jobs: room.jobs,
+            slots: &room.slots,
             max_bytes: room.bytes,
+            look_for_keys,
             worker_id: self.worker_id,
             lease: self.lease,
             take_xid: self.floors.wants_xid(),
@@ -191,8 +228,11 @@ impl ClaimTurns {
             self.connection.with(async |connection| statements::claim(connection, &request).await);
         let mut claim = within(claim).await?;
         self.unheard.hear(&claim.jobs);
-        self.floors.observe(&claim, room.jobs);
-        self.by_key = std::mem::take(&mut claim.by_key);
+        self.floors.observe(&claim, &room.without(&claim.jobs).slots);
+        self.key_rest.observe_others(!claim.jobs.is_empty());
+        if look_for_keys {
+            self.by_key = std::mem::take(&mut claim.by_key);
+        }
         claimed.has_more |= claim.is_cut;
         claimed.jobs.append(&mut claim.jobs);
         Ok(())
@@ -211,10 +251,14 @@ impl ClaimTurns {
             if rest.is_used_up() {
                 break;
             }
+            let max_jobs = rest.slots.of(queue);
+            if max_jobs == 0 {
+                continue;
+            }
             let request = ClaimByKeyRequest {
                 queue,
                 kinds: &self.kinds,
-                max_jobs: rest.jobs,
+                max_jobs,
                 max_bytes: rest.bytes,
                 worker_id: self.worker_id,
                 lease: self.lease,

@@ -12,6 +12,7 @@ use super::unheard::Bounds;
 use crate::QueueError;
 use crate::ids::{Fence, JobId};
 use crate::telemetry::TraceContext;
+use crate::worker::slots::{Rooms, may_take_own_slots};
 
 /// A job that this worker holds the lease of.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct ClaimedJob {
     pub(crate) lane: usize,
     /// Others may be waiting for it to end: it has a key, or its queue has limits.
     pub(crate) by_key: bool,
+    /// It has counted for a slot of its queue's own, if there was one.
+    pub(crate) may_take_own_slot: bool,
 }
 
 impl ClaimedJob {
@@ -81,7 +84,7 @@ const MISSING: QueueError = QueueError::Database(sqlx::Error::RowNotFound);
 /// The job in a row of either claim. Each statement has a row type of its own, whose job has the
 /// same columns.
 macro_rules! claimed_job {
-    ($row:ident, $id:ident, $lane:expr, by_key: $by_key:literal) => {
+    ($row:ident, $id:ident, $lane:expr, by_key: $by_key:literal, own: $may_take_own:expr) => {
         ClaimedJob {
             id: JobId($id),
             queue: $row.queue.ok_or(MISSING)?,
@@ -102,6 +105,7 @@ macro_rules! claimed_job {
             checkpoint: $row.checkpoint.map(|checkpoint| checkpoint.0),
             lane: $lane,
             by_key: $by_key,
+            may_take_own_slot: $may_take_own,
         }
     };
 }
@@ -120,9 +124,11 @@ pub(crate) struct Claim {
     pub(crate) own_xid: Option<i64>,
     /// The lanes, from 0, that were passed over: their queues are paused or have limits.
     pub(crate) closed_lanes: Vec<usize>,
-    /// The queues to claim from by key: they have limits, or jobs with keys that are due.
+    /// The queues to claim from by key, if they were asked for: they have limits, or jobs with keys
+    /// that are due.
     pub(crate) by_key: Vec<String>,
-    /// More jobs are due than there was room for in bytes: nothing was looked at beyond the last.
+    /// As many jobs were found as there was room for, or more than there was room for in bytes:
+    /// nothing was looked at beyond the last.
     pub(crate) is_cut: bool,
 }
 
@@ -138,8 +144,11 @@ pub(crate) struct Lane {
 pub(crate) struct ClaimRequest<'a> {
     pub(crate) lanes: &'a [Lane],
     pub(crate) kinds: &'a [String],
-    pub(crate) max_jobs: usize,
+    /// The free slots, and the most jobs.
+    pub(crate) slots: &'a Rooms,
     pub(crate) max_bytes: usize,
+    /// The queues to claim from by key are to be told.
+    pub(crate) look_for_keys: bool,
     pub(crate) worker_id: Uuid,
     pub(crate) lease: Duration,
     /// Take a transaction id even when nothing is due.
@@ -155,18 +164,26 @@ pub(crate) async fn claim(
     let queues: Vec<String> = request.lanes.iter().map(|lane| lane.queue.clone()).collect();
     let priorities: Vec<i16> = request.lanes.iter().map(|lane| lane.priority).collect();
     let floors: Vec<OffsetDateTime> = request.lanes.iter().map(|lane| lane.floor).collect();
+    let own_slots = request.lanes.iter().map(|lane| match may_take_own_slots(lane.priority) {
+        true => request.slots.own_of(&lane.queue) as i32,
+        false => 0,
+    });
+    let own_slots: Vec<i32> = own_slots.collect();
     let rows = sqlx::query_file!(
         "src/sql/claim.sql",
         &queues,
         &priorities,
         &floors,
         request.kinds,
-        request.max_jobs as i32,
+        request.slots.jobs as i32,
         request.worker_id,
         request.lease.as_secs_f64(),
         request.take_xid,
         request.ignored_xid,
         request.max_bytes as i64,
+        &own_slots,
+        request.slots.common as i32,
+        request.look_for_keys,
     )
     .fetch_all(executor)
     .await?;
@@ -185,7 +202,8 @@ pub(crate) async fn claim(
         // The one row that says that nothing was due has no job in it.
         let Some(id) = row.id else { continue };
         let lane = row.lane.ok_or(MISSING)? as usize - 1;
-        claim.jobs.push(claimed_job!(row, id, lane, by_key: false));
+        let own = may_take_own_slots(request.lanes[lane].priority);
+        claim.jobs.push(claimed_job!(row, id, lane, by_key: false, own: own));
     }
     Ok(claim)
 }
@@ -239,7 +257,7 @@ pub(crate) async fn claim_by_key(
             claim.is_cut = row.is_cut.unwrap_or_default();
             continue;
         };
-        claim.jobs.push(claimed_job!(row, id, 0, by_key: true));
+        claim.jobs.push(claimed_job!(row, id, 0, by_key: true, own: true));
     }
     Ok(claim)
 }
