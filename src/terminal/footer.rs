@@ -13,15 +13,20 @@ const PLAIN: &str = "\u{1b}[0m";
 /// Between two entries.
 const GAP: &str = "  ";
 
-static FOOTER: Mutex<Option<Footer>> = Mutex::new(None);
+static FOOT: Mutex<Foot> = Mutex::new(Foot { footer: None, is_paused: false });
+
+/// The foot of the terminal.
+struct Foot {
+    footer: Option<Footer>,
+    /// The terminal is somebody else's at the moment, whether or not there is a line.
+    is_paused: bool,
+}
 
 /// The line, and the streams that lead to its terminal.
 struct Footer {
     entries: Vec<Entry>,
     is_colored: bool,
     stderr_is_terminal: bool,
-    /// The terminal is somebody else's at the moment.
-    is_paused: bool,
 }
 
 /// A key and what it does, in full and in short.
@@ -46,40 +51,36 @@ pub enum Stream {
 
 /// Shows the line, or another in its place.
 pub fn show(entries: Vec<Entry>) {
-    let mut footer = lock();
     let stderr_is_terminal = io::stderr().is_terminal();
-    let is_paused = footer.as_ref().is_some_and(|before| before.is_paused);
-    let shown = Footer { entries, is_colored: is_colored(), stderr_is_terminal, is_paused };
-    draw(&shown);
-    *footer = Some(shown);
+    let mut foot = lock();
+    foot.footer = Some(Footer { entries, is_colored: is_colored(), stderr_is_terminal });
+    foot.draw();
 }
 
 /// Shows the line anew: the terminal has another width, or others have written to it.
 pub(super) fn redraw() {
-    if let Some(footer) = &*lock() {
-        draw(footer);
-    }
+    lock().draw();
 }
 
 /// Leaves the terminal to others, until [`resume`].
 pub(super) fn pause() {
-    if let Some(footer) = &mut *lock() {
-        footer.is_paused = true;
+    let mut foot = lock();
+    foot.is_paused = true;
+    if foot.footer.is_some() {
         let _ = write_now(Stream::Out, ERASE.as_bytes());
     }
 }
 
 /// Shows the line again.
 pub(super) fn resume() {
-    if let Some(footer) = &mut *lock() {
-        footer.is_paused = false;
-        draw(footer);
-    }
+    let mut foot = lock();
+    foot.is_paused = false;
+    foot.draw();
 }
 
 /// Takes the line away.
 pub fn hide() {
-    if lock().take().is_some() {
+    if lock().footer.take().is_some() {
         let _ = write_now(Stream::Out, ERASE.as_bytes());
     }
 }
@@ -87,7 +88,7 @@ pub fn hide() {
 /// Empties the line for a panic that writes past us; it comes back with the next line. Waits for
 /// nobody, as whoever panics may be here.
 pub(super) fn erase() {
-    if FOOTER.try_lock().is_ok_and(|footer| footer.is_some()) {
+    if FOOT.try_lock().is_ok_and(|foot| foot.footer.is_some()) {
         let _ = write_now(Stream::Out, ERASE.as_bytes());
     }
 }
@@ -98,9 +99,9 @@ pub(super) fn erase() {
 ///
 /// When the stream takes no more.
 pub fn write(stream: Stream, text: &[u8]) -> io::Result<()> {
-    let footer = lock();
-    let is_above = |it: &&Footer| !it.is_paused && (stream == Stream::Out || it.stderr_is_terminal);
-    let above = footer.as_ref().filter(is_above);
+    let foot = lock();
+    let is_above = |it: &&Footer| stream == Stream::Out || it.stderr_is_terminal;
+    let above = foot.footer.as_ref().filter(is_above).filter(|_| !foot.is_paused);
     let Some(footer) = above else { return write_to(stream, text) };
     let mut all = Vec::with_capacity(text.len() + 128);
     all.extend_from_slice(ERASE.as_bytes());
@@ -112,13 +113,13 @@ pub fn write(stream: Stream, text: &[u8]) -> io::Result<()> {
     write_now(stream, &all)
 }
 
-fn draw(footer: &Footer) {
-    if footer.is_paused {
-        return;
+impl Foot {
+    fn draw(&self) {
+        let Some(footer) = self.footer.as_ref().filter(|_| !self.is_paused) else { return };
+        let line = format!("{ERASE}{}", footer.line(columns()));
+        // Nobody is left to tell when that fails.
+        let _ = write_now(Stream::Out, line.as_bytes());
     }
-    let line = format!("{ERASE}{}", footer.line(columns()));
-    // Nobody is left to tell when that fails.
-    let _ = write_now(Stream::Out, line.as_bytes());
 }
 
 fn write_to(stream: Stream, text: &[u8]) -> io::Result<()> {
@@ -136,8 +137,8 @@ fn write_now(stream: Stream, text: &[u8]) -> io::Result<()> {
     }
 }
 
-fn lock() -> MutexGuard<'static, Option<Footer>> {
-    FOOTER.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, Foot> {
+    FOOT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Footer {
@@ -182,7 +183,7 @@ mod tests {
             Entry { key: 't', long: "sends a transaction", short: "send" },
             Entry { key: 'q', long: "quits", short: "quit" },
         ];
-        Footer { entries, is_colored, stderr_is_terminal: true, is_paused: false }
+        Footer { entries, is_colored, stderr_is_terminal: true }
     }
 
     #[test]

@@ -90,7 +90,7 @@ async fn ctrl_z_gives_the_terminal_back_until_it_goes_on() {
     let pid = terminal.pid();
     eventually("it stops", || state(pid) == 'T').await;
     assert!(terminal.is_given_back());
-    assert!(!foot(&terminal.rows()).contains(FOOT));
+    terminal.wait_until("the keys are gone", |rows| !foot(rows).contains(FOOT)).await;
 
     send_signal(pid, Signal::Continue);
     eventually("keys are taken again", || !terminal.is_given_back()).await;

@@ -146,6 +146,7 @@ impl Terminal {
     /// Waits until the process has ended and all that it wrote is shown.
     pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
         eventually("the process ends", || self.child.try_wait().unwrap().is_some()).await;
+        eventually("all is shown", || self.shown.lock().unwrap().has_ended).await;
         self.child.wait().unwrap()
     }
 }
