@@ -176,8 +176,8 @@ async fn a_long_run_keeps_its_lease_by_heartbeats() {
     let db = database().await;
     let gates = Gates::new();
     let settings = WorkerSettings {
-        lease: Duration::from_millis(600),
-        heartbeat: Duration::from_millis(100),
+        lease: Duration::from_secs(2),
+        heartbeat: Duration::from_millis(200),
         ..WorkerSettings::default()
     };
     let a = worker(&db.pool, &gates, settings.clone());
@@ -187,8 +187,8 @@ async fn a_long_run_keeps_its_lease_by_heartbeats() {
 
     // Several leases long, a rescuer finds nothing to rescue.
     let rescuer = worker(&db.pool, &Gates::new(), settings);
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..25 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
         rescuer.run_until_idle().await.unwrap();
     }
     assert!(attempts_of(&db.pool, id).await.is_empty());

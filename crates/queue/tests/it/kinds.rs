@@ -14,6 +14,7 @@ use surety_queue::{
 use tokio::sync::Semaphore;
 
 use crate::support::TestDb;
+pub(super) use crate::support::eventually_async as eventually;
 
 /// What every test kind gets: gates, to stop a handler at a chosen place.
 #[derive(Clone)]
@@ -348,13 +349,4 @@ pub(super) async fn effects(pool: &PgPool) -> Vec<String> {
 
 pub(super) async fn count(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.expect("the database is up")
-}
-
-/// Asks until the answer is yes, for 10 s at most.
-pub(super) async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !ask().await {
-        assert!(tokio::time::Instant::now() < deadline, "not within 10 s: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -7,7 +7,7 @@ use surety_queue::{JobState, NewJob, WorkerSettings, enqueue, testing};
 
 use super::kinds::{
     Act, Batched, End, Gates, Hang, attempts_of, count, database, effects, enqueue_job,
-    enqueue_new, idle_worker, job, state_of, wake_with, worker,
+    enqueue_new, eventually, idle_worker, job, state_of, wake_with, worker,
 };
 
 #[tokio::test]
@@ -61,8 +61,10 @@ async fn to_wait_for_a_connection_costs_no_attempt() {
     // As other runs would, and for longer than the pool lets anybody wait.
     let taken = pool.acquire().await.unwrap();
     let run = tokio::spawn(async move { idle_worker(&pool).run_until_idle().await });
+    let is_running = async || state_of(&db.pool, id).await == "running";
+    eventually("it is claimed", is_running).await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    assert_eq!(state_of(&db.pool, id).await, "running");
+    assert!(is_running().await);
     drop(taken);
     run.await.unwrap().unwrap();
     assert_eq!(attempts_of(&db.pool, id).await, [(1, "completed".into(), None)]);
