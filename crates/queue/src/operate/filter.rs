@@ -98,14 +98,18 @@ impl JobFilter {
 
     /// A failure is sought where there can be one, and a fingerprint where one is kept.
     pub(super) fn finished(&self) -> Vec<String> {
-        let is_about_failures =
-            self.error.is_some() || self.failed_since.is_some() || self.failed_until.is_some();
+        let is_about_failures = self.is_about_failures();
         let is_possible = |state| match state {
             JobState::Discarded => true,
             JobState::Completed if is_about_failures => false,
             _ => self.decided.is_none() && self.fingerprint.is_none(),
         };
         self.names(|state| !state.is_unfinished() && is_possible(state))
+    }
+
+    /// True when each job's last failure must be looked up.
+    pub(super) fn is_about_failures(&self) -> bool {
+        self.error.is_some() || self.failed_since.is_some() || self.failed_until.is_some()
     }
 
     fn names(&self, are: impl Fn(JobState) -> bool) -> Vec<String> {

@@ -20,7 +20,8 @@ use crate::state::JobState;
 /// The most jobs of one page.
 pub const MAX_LISTED: u32 = 1_000;
 
-/// The most jobs that are looked at for one page.
+/// The most jobs that are looked at for one page; half as many by their failures, which are looked
+/// up for each.
 pub const MAX_EXAMINED: i64 = 20_000;
 
 /// The most jobs that one statement looks at.
@@ -111,6 +112,7 @@ pub async fn list(
     let mut end = before.map_or(end, |before| before.0.min(end));
     // Where all match, so many make the page.
     let mut window: i64 = if filter.is_selective() { (4 * limit).min(MAX_WINDOW) } else { limit };
+    let most = if filter.is_about_failures() { MAX_EXAMINED / 2 } else { MAX_EXAMINED };
     let mut examined = 0;
     let mut jobs = Vec::new();
     loop {
@@ -128,7 +130,7 @@ pub async fn list(
         if is_full {
             return Ok(Page { next: jobs.last().map(|job| job.id), jobs });
         }
-        if examined >= MAX_EXAMINED {
+        if examined >= most {
             return Ok(Page { next: Some(JobId(start)), jobs });
         }
         end = start;

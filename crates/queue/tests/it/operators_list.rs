@@ -144,6 +144,10 @@ async fn a_page_that_looked_at_enough_is_short_and_says_where_to_go_on() {
     let filter = JobFilter { kinds: vec!["pay".into()], ..JobFilter::default() };
     let empty = page(&db.pool, &filter, None, 10).await;
     assert_eq!(empty.jobs, []);
+    let by_error = JobFilter { error: Some("none".into()), ..JobFilter::default() };
+    let by_error = page(&db.pool, &by_error, None, 10).await;
+    assert_eq!(by_error.jobs, []);
+    assert!(by_error.next > empty.next, "a job's failure costs more to look at");
     let last = page(&db.pool, &filter, empty.next, 10).await;
     assert_eq!((last.jobs[0].id, last.next), (first, None));
 }
