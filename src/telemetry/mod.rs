@@ -188,7 +188,7 @@ pub enum TelemetryError {
 ///
 /// [`TelemetryError`]; then there is no telemetry, and its message is for stderr.
 pub fn init(settings: TelemetrySettings) -> Result<Telemetry, TelemetryError> {
-    let (filter, filter_of_export) = log_filter::start(settings.default_filter)?;
+    let [filter, filter_of_export] = log_filter::start(settings.default_filter)?;
     let look = look(settings.log_format);
     // What the SDK finds wrong with its variables must be seen, but not as it says it: with their
     // values.

@@ -30,8 +30,13 @@ pub(crate) struct Seats {
 /// The way of a run to its transactions.
 #[derive(Clone, Default)]
 pub(crate) struct Turn {
-    /// Those of a batch's kind.
-    seats: Option<Seats>,
+    /// Those of a batch's kind, if it has any; most runs have none.
+    seated: Option<Seated>,
+}
+
+#[derive(Clone)]
+struct Seated {
+    seats: Seats,
     /// A transaction that was begun before the run, for its first one.
     begun: Arc<Mutex<Option<RunTransaction>>>,
 }
@@ -39,33 +44,35 @@ pub(crate) struct Turn {
 impl Turn {
     /// The way of a batch whose kind has these seats.
     pub(crate) fn of(seats: Option<Seats>) -> Self {
-        Self { seats, begun: Arc::default() }
+        Self { seated: seats.map(|seats| Seated { seats, begun: Arc::default() }) }
     }
 
     /// The way of a run of the same kind, with nothing begun.
     pub(crate) fn of_another(&self) -> Self {
-        Self::of(self.seats)
+        Self::of(self.seated.as_ref().map(|it| it.seats))
     }
 
     /// Waits for a seat, if the kind has any, and keeps it for the first transaction of the run.
     pub(crate) async fn take_seat(&self, engine: &Engine) -> Result<(), sqlx::Error> {
-        if let Some(seats) = self.seats {
-            let seated = seats.begin(engine).await?;
-            *self.begun() = Some(seated);
+        if let Some(seated) = &self.seated {
+            let begun = seated.seats.begin(engine).await?;
+            *seated.begun() = Some(begun);
         }
         Ok(())
     }
 
     /// Begins a transaction.
     pub(super) async fn begin(&self, engine: &Engine) -> Result<RunTransaction, sqlx::Error> {
-        let begun = self.begun().take();
-        match (begun, self.seats) {
-            (Some(begun), _) => Ok(begun),
-            (None, Some(seats)) => seats.begin(engine).await,
-            (None, None) => engine.begin().await,
+        let Some(seated) = &self.seated else { return engine.begin().await };
+        let begun = seated.begun().take();
+        match begun {
+            Some(begun) => Ok(begun),
+            None => seated.seats.begin(engine).await,
         }
     }
+}
 
+impl Seated {
     fn begun(&self) -> MutexGuard<'_, Option<RunTransaction>> {
         self.begun.lock().expect("no code panics while it holds this lock")
     }

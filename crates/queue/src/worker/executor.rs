@@ -63,7 +63,8 @@ pub(crate) struct Executor<S> {
 
 /// A job with the lease that it is run under, and the slot that it is in until it has ended.
 pub(super) struct HeldJob {
-    pub(super) job: ClaimedJob,
+    /// In a place of its own, as it is handed on again and again.
+    pub(super) job: Box<ClaimedJob>,
     lease: HeldLease,
     slot: Option<Slot>,
     since: Instant,
@@ -71,7 +72,7 @@ pub(super) struct HeldJob {
 
 /// A job whose run has begun, with the span of the run.
 pub(super) struct LeasedJob {
-    pub(super) job: ClaimedJob,
+    pub(super) job: Box<ClaimedJob>,
     pub(super) lease: HeldLease,
     pub(super) slot: Option<Slot>,
     pub(super) span: ProcessSpan,
@@ -92,7 +93,7 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
     /// Takes charge of a job that was claimed not earlier than `since`.
     pub(super) fn hold(&self, job: ClaimedJob, slot: Option<Slot>, since: Instant) -> HeldJob {
         let lease = self.leases.hold(job.id, job.fence, since);
-        HeldJob { job, lease, slot, since: Instant::now() }
+        HeldJob { job: Box::new(job), lease, slot, since: Instant::now() }
     }
 
     /// Runs one job, and records how that ended.

@@ -157,13 +157,13 @@ impl<S: Clone + Send + Sync + 'static> Executor<S> {
         F: Future<Output = Result<Recorded, QueueError>>,
     {
         for _ in 0..RECORD_TRIES {
-            match within(write()).await {
+            // In a place of its own: most runs have nothing to write, and carry no room for it.
+            match within(Box::pin(write())).await {
                 Ok(Recorded::Done) => return true,
                 Ok(Recorded::ToBeCancelled) => {
                     // Failing that, the maintenance finds it.
-                    if let Err(error) =
-                        within(transitions::cancel_waiting(&self.pool, job.id)).await
-                    {
+                    let cancel = Box::pin(transitions::cancel_waiting(&self.pool, job.id));
+                    if let Err(error) = within(cancel).await {
                         let error = crate::chain(&error);
                         tracing::warn!(job_id = job.id.0, error, "a job could not be cancelled");
                     }
