@@ -231,7 +231,7 @@ mod tests {
                 seen.load(Ordering::Relaxed) - before
             };
             for (directives, expected) in
-                [("warn,[inside]=debug", 3), ("warn", 2), ("debug", 4), ("off,[inside]=warn", 1)]
+                [("warn,[inside]=debug", 3), ("warn", 2), ("debug", 4), ("off,[inside]=info", 1)]
             {
                 filter.replace(parse(directives).unwrap(), directives);
                 callsite::rebuild_interest_cache();
