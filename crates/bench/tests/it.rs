@@ -282,7 +282,8 @@ async fn nodes_share_the_work() {
 #[tokio::test]
 async fn growth_looks_at_everything_at_each_step() {
     let args = ["growth", "--to", "0,600", "-n", "300", "--secs", "1", "--looks", "1"];
-    let (_, results) = bench(&[&args[..], &["--finished", "100"]].concat()).await;
+    let more = ["--finished", "100", "--warm-up", "50"];
+    let (_, results) = bench(&[&args[..], &more].concat()).await;
 
     assert_eq!(results.len(), 2, "{results:?}");
     let [first, second] = [0, 1].map(|step| &results[step]);
