@@ -303,6 +303,7 @@ impl Running {
         let settings = ServeSettings {
             listener,
             reads: Reads::of_primary(database.pool.clone()),
+            webhook_secrets: api.secrets()?,
             sources: OpenSources::read(&api)?,
             api,
             unsigned,

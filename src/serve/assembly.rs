@@ -59,6 +59,7 @@ use crate::operations::endpoints::{EndpointSecrets, Safeguards};
 use crate::operations::figures::Sampler;
 use crate::pages::{self, SiteParts};
 use crate::queue::Notifier;
+use crate::standard_webhooks::WebhookSecret;
 use crate::traces::TraceStore;
 
 /// The API, and what runs beside it.
@@ -67,9 +68,9 @@ pub(super) fn assemble(
     (openness, safeguards, traces): (Openness, Safeguards, Option<TraceStore>),
     reads: Reads,
     (metrics, shown_metrics): (&Metrics, Option<Metrics>),
-    (intake, sources): (&Arc<Intake>, OpenSources),
+    (intake, sources, secrets): (&Arc<Intake>, OpenSources, Vec<WebhookSecret>),
     shutdown: &CancellationToken,
-) -> anyhow::Result<(impl Endpoint<Output = Response> + 'static, Replaceable, Background)> {
+) -> (impl Endpoint<Output = Response> + 'static, Replaceable, Background) {
     let pool = reads.primary().clone();
     reads.show(metrics);
     let notifier = Notifier::start(&pool);
@@ -104,7 +105,7 @@ pub(super) fn assemble(
     };
     let shown = (traces, safeguards.secrets.clone());
     let sources = SourcesInForce::new(sources, api, intake);
-    let replaceable = Replaceable::new(api.secrets()?, rate_limits.clone(), sources);
+    let replaceable = Replaceable::new(secrets, rate_limits.clone(), sources);
     let pages = pages_of(&edge, (openness, shown), (&reads, &passwords), shutdown);
     let receiving = (shared_commit, Arc::clone(intake), rejections);
     let webhooks = webhook_apis(api, &replaceable, receiving, &pool);
@@ -128,7 +129,7 @@ pub(super) fn assemble(
         for_operators(&reads, &notifier),
         (SystemApi::new(pool, shutdown.clone()), MetricsApi { metrics: shown_metrics }, DocsApi),
     );
-    Ok((http::endpoint(apis, pages, edge), replaceable, background))
+    (http::endpoint(apis, pages, edge), replaceable, background)
 }
 
 /// The APIs of inbound webhooks, of which two receive.

@@ -49,6 +49,7 @@ use crate::operations::job_keys::JobKeyArgs;
 use crate::probes::Probes;
 use crate::service_manager;
 use crate::settings::reload::Hangups;
+use crate::standard_webhooks::WebhookSecret;
 use crate::telemetry;
 use crate::traces::TraceStore;
 
@@ -115,6 +116,9 @@ pub struct ServeSettings {
     pub reads: Reads,
     /// Settings of the API.
     pub api: ApiArgs,
+    /// The secrets that these settings name, none while signatures are off. Read once, as their
+    /// file may change at any time.
+    pub webhook_secrets: Vec<WebhookSecret>,
     /// The sources of webhooks that these settings name.
     pub sources: OpenSources,
     /// The callers to answer while no webhook secret is set.
@@ -172,7 +176,7 @@ pub async fn run_command(
     shutdown: CancellationToken,
     hangups: Hangups,
 ) -> anyhow::Result<()> {
-    let is_signed = !args.api.secrets()?.is_empty();
+    let webhook_secrets = args.api.secrets()?;
     args.reads.require_url().context("APP_DATABASE_READ_URL is of no use")?;
     // Before anything else is begun: a mistake in the file is told at once.
     let sources = OpenSources::read(&args.api)?;
@@ -189,7 +193,10 @@ pub async fn run_command(
     // Before the first job can be shown to anybody, whether a worker runs or not.
     jobs::declare_kinds(&pool).await?;
     let address = listener.local_addr()?;
-    let signatures = if is_signed { "required" } else { "off: no webhook secret is set" };
+    let signatures = match webhook_secrets.is_empty() {
+        false => "required",
+        true => "off: no webhook secret is set",
+    };
     tracing::info!(
         "serving http://{address}, documentation at http://{address}/docs, signatures {signatures}"
     );
@@ -212,6 +219,7 @@ pub async fn run_command(
         listener,
         reads,
         api: args.api,
+        webhook_secrets,
         sources,
         unsigned,
         safeguards,
@@ -273,26 +281,28 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 ///
-/// When the webhook secrets cannot be read.
+/// When the system does not tell the listener's address.
 pub async fn run(
     settings: ServeSettings,
     shutdown: CancellationToken,
 ) -> anyhow::Result<ServeSummary> {
-    let ServeSettings { listener, reads, api, sources, unsigned, safeguards, .. } = settings;
+    let ServeSettings { listener, reads, api, sources, safeguards, .. } = settings;
     let (entry, metrics, traces) = (settings.entry, settings.metrics, settings.traces);
     let hangups = settings.hangups;
     let shown = (!settings.metrics_elsewhere).then(|| metrics.clone());
     let intake = Arc::new(Intake::new(sources.names()));
     let is_loopback = listener.local_addr()?.ip().is_loopback();
-    let openness = Openness::of(&api, is_loopback, unsigned)?.with_pages(entry, is_loopback);
+    let is_signed = !settings.webhook_secrets.is_empty();
+    let openness = Openness::of(is_signed, is_loopback, settings.unsigned);
+    let openness = openness.with_pages(entry, is_loopback);
     let (endpoint, replaceable, background) = assemble(
         &api,
         (openness, safeguards, traces),
         reads,
         (&metrics, shown),
-        (&intake, sources),
+        (&intake, sources, settings.webhook_secrets),
         &shutdown,
-    )?;
+    );
     let reloading = hangups.map(|hangups| tokio::spawn(replaceable.reloader(&api, hangups).run()));
     let limits = ConnectionLimits {
         max_connections: open_files::affordable_connections(api.max_connections),
@@ -326,13 +336,12 @@ struct Openness {
 impl Openness {
     /// Without a secret nobody can be told from anybody else: on a loopback address that is meant
     /// for trying things out, on this machine.
-    fn of(api: &ApiArgs, is_loopback: bool, unsigned: Audience) -> anyhow::Result<Self> {
-        let is_signed = !api.secrets()?.is_empty();
+    fn of(is_signed: bool, is_loopback: bool, unsigned: Audience) -> Self {
         let (audience, readers) = match (is_signed, is_loopback) {
             (true, _) | (false, false) => (Audience::Everybody, TransactionReaders::Operators),
             (false, true) => (unsigned, TransactionReaders::Anybody),
         };
-        Ok(Self { audience, readers, entry: Entry::SignIn, pages: audience })
+        Self { audience, readers, entry: Entry::SignIn, pages: audience }
     }
 
     /// Open pages do not know who acts, so they are for programs of this machine: whether webhooks

@@ -151,6 +151,7 @@ impl TestApi {
         let settings = ServeSettings {
             listener,
             reads,
+            webhook_secrets: api.secrets().unwrap(),
             sources: OpenSources::read(&api).unwrap(),
             api,
             unsigned,

@@ -171,6 +171,7 @@ fn conflict() -> Value {
         "transaction_id": "txn_1001",
         "transaction": examples::stored_transaction(),
         "our_body": body("1500.00"),
+        "our_dropped_body_sha256": null,
         "their_body": body("1050.00"),
         "differences": [{ "field": "amount", "ours": "1500.00", "theirs": "1050.00" }],
         "received_count": 2,
