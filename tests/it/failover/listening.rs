@@ -31,6 +31,26 @@ async fn a_listener_whose_backend_is_killed_listens_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_comes_back_slowly_missed_what_was_told_meanwhile() {
+    let db = TestDb::new().await;
+    let server = serve(&db.url, None).await;
+    let network = Proxy::start(&db.url).await;
+    let _worker = work(&network.url(&db.url), &RARELY);
+    network.delay_new(Duration::from_millis(700));
+    // One of these moments is within 700 ms before the listener asks its connection for a word, as
+    // it does every two seconds: a new one is not there yet when it would.
+    for (n, moment) in [(1, 1_000), (2, 1_650), (3, 2_300)] {
+        wait_until_listening(&db.pool).await;
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        end_listeners(&db.pool).await;
+        let began = Instant::now();
+        assert_eq!(post(server.address, &webhook(&format!("txn_{n}"))).await.0, 202);
+        wait_until_settled(&db.pool, n).await;
+        assert!(began.elapsed() < SOON, "{moment} ms: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listener_that_is_cut_off_without_a_word_listens_again() {
     let db = TestDb::new().await;
     let network = Proxy::start(&db.url).await;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
@@ -25,6 +26,8 @@ struct Shared {
     cut: watch::Sender<u64>,
     /// Connections to come stand still from the beginning.
     is_dark: watch::Sender<bool>,
+    /// Connections to come are made so much later.
+    delay: Mutex<Duration>,
     /// The next connection that a client asks this over stands still from then on.
     swallowed: Mutex<Option<&'static str>>,
     made: Mutex<u64>,
@@ -39,6 +42,7 @@ impl Proxy {
             target: Mutex::new(socket_of(database_url)),
             cut: watch::Sender::new(0),
             is_dark: watch::Sender::new(false),
+            delay: Mutex::default(),
             swallowed: Mutex::default(),
             made: Mutex::new(0),
         });
@@ -75,6 +79,11 @@ impl Proxy {
     pub fn heal(&self) {
         self.cut_silently();
         self.shared.is_dark.send_replace(false);
+    }
+
+    /// Connections to come take so much longer to be made.
+    pub fn delay_new(&self, delay: Duration) {
+        *self.shared.delay.lock().unwrap() = delay;
     }
 
     /// The next command of this text, such as `BEGIN`, does not reach the server, nor does anything
@@ -119,6 +128,8 @@ async fn pass(mut client: TcpStream, number: u64, shared: Arc<Shared>) {
     if *shared.is_dark.borrow() {
         return std::future::pending().await;
     }
+    let delay = *shared.delay.lock().unwrap();
+    tokio::time::sleep(delay).await;
     let target = shared.target.lock().unwrap().clone();
     let Ok(mut server) = UnixStream::connect(target).await else { return };
     let (mut from_client, mut to_client) = client.split();

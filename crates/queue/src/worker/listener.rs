@@ -71,6 +71,9 @@ async fn listen_once(
         .connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.ignore_pool_close_event(true);
+    // Not by itself: what is sent until it is back is missed. Were it given up half-way, because
+    // `SILENCE` is over, its next question would connect without a word of that.
+    listener.eager_reconnect(false);
     if !is_session(&mut listener).await? {
         return Err(NotListening::NoSession);
     }
