@@ -48,6 +48,7 @@ use crate::metrics::{Metrics, show_pool};
 use crate::operations::endpoints::{EndpointSecrets, Guard, Safeguards};
 use crate::queue::WorkerSummary;
 use crate::serve::{ApiArgs, Audience, Entry, OpenSources, Reads, ServeSettings, ServeSummary};
+use crate::standard_webhooks::WebhookSecret;
 use crate::telemetry::FiguresExport;
 use crate::traces::TraceStore;
 use crate::work::WorkerArgs;
@@ -155,7 +156,8 @@ pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow:
     let began = Instant::now();
     // Whoever builds a receiver has it on this machine.
     args.worker.webhooks.reach.webhook_allow_private = true;
-    let webhooks = Webhooks::of(&args.api)?;
+    let secrets = args.api.secrets()?;
+    let webhooks = Webhooks::of(&secrets);
     webhooks.require_safe(args.listen)?;
     print(concat!("surety ", env!("CARGO_PKG_VERSION"), ", everything in one process\n"));
     let listener = serve::bind(args.listen).await?;
@@ -170,13 +172,14 @@ pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow:
     };
     let bank = Arc::new(Bank::open(&mut args, &database).await?);
     let mail = Mail::open(&mut args, &database)?;
-    let running = Running::start(&args, listener, &database, &shutdown)?;
+    let sender_secret = secrets.first().cloned();
+    let running = Running::start(&args, (listener, secrets), &database, &shutdown)?;
     print(&banner(address, webhooks, &args, &bank, &mail, &database));
     print(&format!(
         "Ready in {:.1} s. Ctrl-C stops everything and keeps the data.\n\n",
         began.elapsed().as_secs_f64()
     ));
-    let show = show(&args, address, &database, &bank, &shutdown)?;
+    let show = show(&args, (address, sender_secret), &database, &bank, &shutdown);
 
     let outcome = running.until(&shutdown, &database).await;
     if let Some(show) = show {
@@ -193,23 +196,23 @@ pub async fn run_command(mut args: Args, shutdown: CancellationToken) -> anyhow:
     outcome
 }
 
-/// Listens to keys, where somebody can press them.
+/// Listens to keys, where somebody can press them. What they send is signed with this secret.
 fn show(
     args: &Args,
-    address: SocketAddr,
+    (address, secret): (SocketAddr, Option<WebhookSecret>),
     database: &Database,
     bank: &Arc<Bank>,
     shutdown: &CancellationToken,
-) -> anyhow::Result<Option<Show>> {
+) -> Option<Show> {
     if !terminal::is_interactive() {
-        return Ok(None);
+        return None;
     }
     let stage = Stage {
         address,
         pool: database.pool.clone(),
         private_url: database.private_url.clone(),
         bank: Arc::clone(bank),
-        secret: args.api.secrets()?.into_iter().next(),
+        secret,
         settle_delay: args.api.settle_delay,
         has_traces: args.traces.is_some(),
         customer: OnceLock::new(),
@@ -219,7 +222,7 @@ fn show(
     if let Err(error) = &begun {
         tracing::warn!("there are no keys, as the terminal cannot be listened to: {error}");
     }
-    Ok(begun.ok())
+    begun.ok()
 }
 
 /// The webhooks that are accepted.
@@ -232,8 +235,8 @@ enum Webhooks {
 }
 
 impl Webhooks {
-    fn of(api: &ApiArgs) -> anyhow::Result<Self> {
-        Ok(if api.secrets()?.is_empty() { Self::Unsigned } else { Self::Signed })
+    fn of(secrets: &[WebhookSecret]) -> Self {
+        if secrets.is_empty() { Self::Unsigned } else { Self::Signed }
     }
 
     fn require_safe(self, listen: SocketAddr) -> anyhow::Result<()> {
@@ -271,7 +274,7 @@ struct Summary {
 impl Running {
     fn start(
         args: &Args,
-        listener: TcpListener,
+        (listener, webhook_secrets): (TcpListener, Vec<WebhookSecret>),
         database: &Database,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -303,7 +306,7 @@ impl Running {
         let settings = ServeSettings {
             listener,
             reads: Reads::of_primary(database.pool.clone()),
-            webhook_secrets: api.secrets()?,
+            webhook_secrets,
             sources: OpenSources::read(&api)?,
             api,
             unsigned,

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::assembly::assemble;
 pub use self::replica::ReadArgs;
-pub use self::settings::{ApiArgs, NoSecretGiven};
+pub use self::settings::{ApiArgs, NoSecretGiven, require_signatures};
 pub use self::webhook_sources::{OpenSources, check_webhook_sources};
 pub use crate::http::edge::audience::Audience;
 pub use crate::http::edge::reads::Reads;
@@ -181,7 +181,7 @@ pub async fn run_command(
     // Before anything else is begun: a mistake in the file is told at once.
     let sources = OpenSources::read(&args.api)?;
     if !args.allow_unsigned {
-        args.api.require_signatures(args.listen)?;
+        require_signatures(&webhook_secrets, args.listen)?;
     }
     let secrets = EndpointSecrets::new(args.job_keys.keyring()?);
     let listener = bind(args.listen).await?;

@@ -147,22 +147,6 @@ impl Default for ApiArgs {
 }
 
 impl ApiArgs {
-    /// Fails when what is to listen there could be told anything by anybody.
-    ///
-    /// # Errors
-    ///
-    /// [`BadSetting`], and as [`Self::secrets`].
-    pub fn require_signatures(&self, listen: SocketAddr) -> anyhow::Result<()> {
-        if self.secrets()?.is_empty() && !listen.ip().is_loopback() {
-            let refusal = format!(
-                "refusing to listen on {listen} without a webhook secret, as anybody could post \
-                 transactions: set APP_WEBHOOK_SECRETS, or say --allow-unsigned"
-            );
-            return Err(BadSetting(refusal).into());
-        }
-        Ok(())
-    }
-
     /// The secrets, from wherever they are set.
     ///
     /// # Errors
@@ -175,6 +159,21 @@ impl ApiArgs {
             (None, None) => Ok(Vec::new()),
         }
     }
+}
+
+/// Fails when what is to listen there, with these secrets, could be told anything by anybody.
+///
+/// # Errors
+///
+/// [`BadSetting`].
+pub fn require_signatures(secrets: &[WebhookSecret], listen: SocketAddr) -> Result<(), BadSetting> {
+    if secrets.is_empty() && !listen.ip().is_loopback() {
+        return Err(BadSetting(format!(
+            "refusing to listen on {listen} without a webhook secret, as anybody could post \
+             transactions: set APP_WEBHOOK_SECRETS, or say --allow-unsigned"
+        )));
+    }
+    Ok(())
 }
 
 /// The secrets in a file.

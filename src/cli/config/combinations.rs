@@ -12,7 +12,7 @@ use crate::bank::simulator::SimulatorArgs;
 use crate::db::DatabaseArgs;
 use crate::notices::MailArgs;
 use crate::operations::job_keys::JobKeyArgs;
-use crate::serve::{ApiArgs, ReadArgs};
+use crate::serve::{ApiArgs, ReadArgs, require_signatures};
 use crate::settings::table;
 use crate::work::WorkerArgs;
 use crate::{relay, telemetry};
@@ -42,7 +42,7 @@ impl Combinations<'_> {
             self.fault("APP_LISTEN", |args: Listening| match args.api.secrets() {
                 // Told above.
                 Err(_) => Ok(()),
-                Ok(_) => args.api.require_signatures(args.listen),
+                Ok(secrets) => Ok(require_signatures(&secrets, args.listen)?),
             }),
             self.fault("APP_JOB_KEYS", |args: JobKeyArgs| args.keyring().map(drop)),
             self.fault("APP_BANK_URL", |args: BankArgs| Ok(args.client().map(drop)?)),
