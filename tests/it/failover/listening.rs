@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::load::{end_listeners, wait_until_listening, wait_until_settled};
+use crate::support::load::{Server, end_listeners, wait_until_listening, wait_until_settled};
 use crate::support::load::{post, serve, webhook};
 use crate::support::prober::work;
 use crate::support::{Proxy, TestDb};
@@ -11,6 +11,14 @@ use crate::support::{Proxy, TestDb};
 const RARELY: [&str; 2] = ["--poll", "60s"];
 /// Long before a worker that looks so rarely would find a job by itself.
 const SOON: Duration = Duration::from_secs(20);
+
+/// The `n`th webhook is accepted, and settled long before the next poll.
+async fn assert_settles_soon(db: &TestDb, server: &Server, n: i64) {
+    let began = Instant::now();
+    assert_eq!(post(server.address, &webhook(&format!("txn_{n}"))).await.0, 202);
+    wait_until_settled(&db.pool, n).await;
+    assert!(began.elapsed() < SOON, "the {n}th: {:?}", began.elapsed());
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_whose_backend_is_killed_listens_again() {
@@ -23,10 +31,7 @@ async fn a_listener_whose_backend_is_killed_listens_again() {
         wait_until_listening(&db.pool).await;
         end_listeners(&db.pool).await;
         // At once: it is told to nobody.
-        let began = Instant::now();
-        assert_eq!(post(server.address, &webhook(&format!("txn_{n}"))).await.0, 202);
-        wait_until_settled(&db.pool, n).await;
-        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        assert_settles_soon(&db, &server, n).await;
     }
 }
 
@@ -43,10 +48,7 @@ async fn a_listener_that_comes_back_slowly_missed_what_was_told_meanwhile() {
         wait_until_listening(&db.pool).await;
         tokio::time::sleep(Duration::from_millis(moment)).await;
         end_listeners(&db.pool).await;
-        let began = Instant::now();
-        assert_eq!(post(server.address, &webhook(&format!("txn_{n}"))).await.0, 202);
-        wait_until_settled(&db.pool, n).await;
-        assert!(began.elapsed() < SOON, "{moment} ms: {:?}", began.elapsed());
+        assert_settles_soon(&db, &server, n).await;
     }
 }
 
@@ -61,8 +63,5 @@ async fn a_listener_that_is_cut_off_without_a_word_listens_again() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     network.cut_silently();
-    let began = Instant::now();
-    assert_eq!(post(server.address, &webhook("txn_1")).await.0, 202);
-    wait_until_settled(&db.pool, 1).await;
-    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    assert_settles_soon(&db, &server, 1).await;
 }
