@@ -37,4 +37,5 @@ begin
 end $$;
 drop function payments.check_archived_entries, payments.check_archived_transfers, payments.check_carried_forward,
   payments.check_nothing_left_behind, payments.check_archive_is_whole cascade;
+drop view payments.transfers_of_providers;
 drop table payments.carried_forward, payments.archived_transactions, payments.archives;

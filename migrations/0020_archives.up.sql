@@ -37,3 +37,15 @@ create table payments.carried_forward (
   archive    integer not null references payments.archives (number),
   constraint carried_forward_counts_entries check (version > 0)
 ) with (fillfactor = 70);
+
+-- The transfers that archives may hold, however old: those between accounts of providers, which no order made.
+create view payments.transfers_of_providers as
+select
+  transfer.id, transfer.transaction_id, transfer.amount, transfer.currency, transfer.created_at,
+  transfer.source_account_id, source.external_ref as source_name,
+  transfer.destination_account_id, destination.external_ref as destination_name
+from payments.transfers as transfer
+join payments.accounts as source on source.id = transfer.source_account_id and source.kind = 'external'
+join payments.accounts as destination
+  on destination.id = transfer.destination_account_id and destination.kind = 'external'
+where transfer.order_id is null;

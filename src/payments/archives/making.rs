@@ -137,17 +137,10 @@ async fn end_of_next(
     let row = sqlx::query!(
         r#"
         with old as materialized (
-          select transfer.created_at
-          from payments.transfers as transfer
-          join payments.accounts as source
-            on source.id = transfer.source_account_id and source.kind = 'external'
-          join payments.accounts as destination
-            on destination.id = transfer.destination_account_id and destination.kind = 'external'
-          where transfer.order_id is null
-            and transfer.id >= $4
-            and transfer.id < $1
-            and transfer.created_at < $2
-          order by transfer.id
+          select created_at
+          from payments.transfers_of_providers
+          where id >= $4 and id < $1 and created_at < $2
+          order by id
           limit $3::bigint + 1
         )
         select
@@ -179,12 +172,8 @@ pub async fn count(conn: &mut PgConnection, keep: Duration) -> sqlx::Result<i64>
     sqlx::query_scalar!(
         r#"
         select count(*) as "count!"
-        from payments.transfers as transfer
-        join payments.accounts as source
-          on source.id = transfer.source_account_id and source.kind = 'external'
-        join payments.accounts as destination
-          on destination.id = transfer.destination_account_id and destination.kind = 'external'
-        where transfer.order_id is null and transfer.id < $1 and transfer.created_at < $2
+        from payments.transfers_of_providers
+        where id < $1 and created_at < $2
         "#,
         first_uuid_at(cut + CLOCKS_DIFFER),
         cut,
@@ -247,21 +236,17 @@ impl Making {
         let mut rows = sqlx::query!(
             r#"
             select
-              transfer.id, transfer.transaction_id as number, transfer.amount, transfer.currency,
-              transfer.created_at, transaction.transaction_id as "transaction_id?",
+              transfer.id as "id!", transfer.transaction_id as number,
+              transfer.amount as "amount!", transfer.currency as "currency!",
+              transfer.created_at as "created_at!",
+              transaction.transaction_id as "transaction_id?",
               source.account_id as source, source.account_version as source_version,
-              source.balance_after as source_balance, source_account.external_ref as "source_name!",
+              source.balance_after as source_balance, transfer.source_name as "source_name!",
               destination.account_id as destination,
               destination.account_version as destination_version,
               destination.balance_after as destination_balance,
-              destination_account.external_ref as "destination_name!"
-            from payments.transfers as transfer
-            join payments.accounts as source_account
-              on source_account.id = transfer.source_account_id
-                and source_account.kind = 'external'
-            join payments.accounts as destination_account
-              on destination_account.id = transfer.destination_account_id
-                and destination_account.kind = 'external'
+              transfer.destination_name as "destination_name!"
+            from payments.transfers_of_providers as transfer
             join payments.entries as source
               on source.transfer_id = transfer.id
                 and source.account_id = transfer.source_account_id
@@ -270,7 +255,7 @@ impl Making {
                 and destination.account_id = transfer.destination_account_id
             left join payments.transactions as transaction
               on transaction.id = transfer.transaction_id
-            where transfer.order_id is null and transfer.id < $1 and transfer.created_at < $2
+            where transfer.id < $1 and transfer.created_at < $2
             order by transfer.id
             "#,
             first_uuid_at(self.header.dated_before + CLOCKS_DIFFER),
