@@ -46,6 +46,7 @@ pub static APP: Schema = Schema {
         "0018_event_snapshots",
         "0019_webhook_bodies" guarded,
         "0020_archives" guarded,
+        "0021_bank_log_retention" guarded,
     ],
     files: crate::queue::schema_files![
         "migrations":
@@ -65,6 +66,8 @@ pub static APP: Schema = Schema {
         "functions/payments.orders_are_final_before",
         "functions/payments.last_final_transaction",
         "functions/bank.refuse_change",
+        "functions/bank.order_of",
+        "functions/bank.check_dropped_calls",
         "functions/events.is_needed",
         "functions/events.refuse_change",
         "functions/events.take_xid",

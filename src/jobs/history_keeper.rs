@@ -1,6 +1,6 @@
 //! The keeper of the history of what was told: drops events, deliveries with their attempts,
-//! records of mails, bulk operations and bodies of inbound webhooks when they are older than they
-//! are kept for. Runs beside the worker of each process.
+//! records of mails, bulk operations, bodies of inbound webhooks and calls to the bank when they
+//! are older than they are kept for. Runs beside the worker of each process.
 //!
 //! No schedule and no leader: every process looks every ten minutes, as workers do for the history
 //! of jobs. Each step is a transaction of its own that looks at a bounded number of rows, in the
@@ -21,7 +21,7 @@ use crate::deliveries::pruning as deliveries;
 use crate::events::pruning as events;
 use crate::ids::{EndpointId, EventId, UserId};
 use crate::notices::{MailKey, mails};
-use crate::payments::transactions;
+use crate::payments::{orders, transactions};
 use crate::queue::deadline::within;
 
 /// The time between two looks.
@@ -43,6 +43,8 @@ pub struct HistoryRetention {
     pub operations_days: u16,
     /// Bodies of inbound webhooks, from their receipt; none for good.
     pub bodies_days: Option<u16>,
+    /// Calls to the bank, from the end of their order; none for good.
+    pub bank_log_days: Option<u16>,
 }
 
 /// The keeper of one process.
@@ -67,6 +69,23 @@ pub struct Pruned {
     pub operations: u64,
     /// Transactions whose body is no longer kept, unless they need it.
     pub bodies: u64,
+    /// Calls to the bank that are no longer kept, unless their order needs them.
+    pub bank_calls: u64,
+}
+
+impl Pruned {
+    fn log(self) {
+        let Self { deliveries, mails, events, operations, bodies, bank_calls } = self;
+        tracing::info!(
+            deliveries,
+            mails,
+            events,
+            operations,
+            bodies,
+            bank_calls,
+            "old history was dropped"
+        );
+    }
 }
 
 impl HistoryKeeper {
@@ -82,16 +101,7 @@ impl HistoryKeeper {
             match stop.run_until_cancelled(looking).await {
                 None => return,
                 Some(Ok(pruned)) if pruned == Pruned::default() => {}
-                Some(Ok(Pruned { deliveries, mails, events, operations, bodies })) => {
-                    tracing::info!(
-                        deliveries,
-                        mails,
-                        events,
-                        operations,
-                        bodies,
-                        "old history was dropped"
-                    );
-                }
+                Some(Ok(pruned)) => pruned.log(),
                 Some(Err(error)) => tracing::warn!("old history waits to be dropped: {error}"),
             }
         }
@@ -103,8 +113,7 @@ impl HistoryKeeper {
     ///
     /// When the database refuses; what was dropped before stays dropped.
     pub async fn prune(&self) -> sqlx::Result<Pruned> {
-        let HistoryRetention { deliveries_days, mails_days, events_days, bodies_days, .. } =
-            self.retention;
+        let HistoryRetention { deliveries_days, mails_days, events_days, .. } = self.retention;
         let first_delivery = DeliveryKey { event: 0, endpoint: EndpointId(Uuid::nil()) };
         let first_mail = MailKey { event: EventId(Uuid::nil()), user: UserId(Uuid::nil()) };
         let deliveries = self.go_through(first_delivery, move |mut conn, after| async move {
@@ -124,21 +133,20 @@ impl HistoryKeeper {
             events::prune_snapshots(&mut conn, STEP).await
         });
         snapshots.await?;
-        let days = self.retention.operations_days;
-        let operations = self.step_until_done(move |mut conn| async move {
+        let HistoryRetention { operations_days, bodies_days, bank_log_days, .. } = self.retention;
+        let operations = self.drop_older_than(Some(operations_days), |mut conn, days| async move {
             operations::prune(&mut conn, days, STEP).await
         });
         let operations = operations.await?;
-        let bodies = match bodies_days {
-            Some(days) => {
-                let step = self.step_until_done(move |mut conn| async move {
-                    transactions::drop_bodies(&mut conn, days, STEP).await
-                });
-                step.await?
-            }
-            None => 0,
-        };
-        Ok(Pruned { deliveries, mails, events, operations, bodies })
+        let bodies = self.drop_older_than(bodies_days, |mut conn, days| async move {
+            transactions::drop_bodies(&mut conn, days, STEP).await
+        });
+        let bodies = bodies.await?;
+        let bank_calls = self.drop_older_than(bank_log_days, |mut conn, days| async move {
+            orders::drop_bank_calls(&mut conn, days, STEP).await
+        });
+        let bank_calls = bank_calls.await?;
+        Ok(Pruned { deliveries, mails, events, operations, bodies, bank_calls })
     }
 
     /// Takes one step after the other, from what stands before all, until one says that those
@@ -158,6 +166,22 @@ impl HistoryKeeper {
             pruned += dropped;
             let Some(last) = last else { return Ok(pruned) };
             after = last;
+        }
+    }
+
+    /// Takes one step after the other with the number of days that are kept; none where all are.
+    /// Gives the number that was dropped.
+    async fn drop_older_than<A>(
+        &self,
+        days: Option<u16>,
+        step: impl Fn(PoolConnection<Postgres>, u16) -> A,
+    ) -> sqlx::Result<u64>
+    where
+        A: Future<Output = sqlx::Result<u64>>,
+    {
+        match days {
+            Some(days) => self.step_until_done(|conn| step(conn, days)).await,
+            None => Ok(0),
         }
     }
 

@@ -126,6 +126,7 @@ pub(crate) const GROUPS: [Group; 13] = [
             flag("APP_RETENTION_OPERATIONS_DAYS").note("At least 7."),
             flag("APP_RETENTION_EVENTS_DAYS").note("At least 31."),
             flag("APP_RETENTION_BODIES_DAYS").note("At least 31. [default: for good]"),
+            flag("APP_RETENTION_BANK_LOG_DAYS").note("At least 31. [default: for good]"),
             flag("APP_AUDIT_EXPORT").place(),
             flag("APP_AUDIT_EXPORT_INTERVAL"),
         ],

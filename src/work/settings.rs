@@ -127,6 +127,11 @@ pub struct HistoryArgs {
           value_parser = clap::value_parser!(u16).range(31..=36_500))]
     pub retention_bodies_days: Option<u16>,
 
+    /// For how many days calls to the bank stay in the log, from the end of their order.
+    #[arg(long, env = "APP_RETENTION_BANK_LOG_DAYS", value_name = "DAYS",
+          value_parser = clap::value_parser!(u16).range(31..=36_500))]
+    pub retention_bank_log_days: Option<u16>,
+
     /// For how many days bulk operations are kept once they have ended.
     #[arg(long, env = "APP_RETENTION_OPERATIONS_DAYS", default_value_t = 365, value_name = "DAYS",
           value_parser = clap::value_parser!(u16).range(7..=36_500))]
@@ -141,6 +146,7 @@ impl HistoryArgs {
             events_days: self.retention_events_days,
             operations_days: self.retention_operations_days,
             bodies_days: self.retention_bodies_days,
+            bank_log_days: self.retention_bank_log_days,
         }
     }
 }

@@ -12,6 +12,7 @@ mod audience;
 mod audit;
 mod bad_bodies;
 mod bank;
+mod bank_log_retention;
 mod bank_orders;
 mod bulk;
 mod cli;

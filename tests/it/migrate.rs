@@ -263,7 +263,8 @@ async fn nothing_is_undone_without_consent() {
     assert_eq!(db::schema_state(&db.pool).await.unwrap(), SchemaState::Current);
 
     let (status, output) = migrate(&db.url, &["revert", "--yes"]).run().await;
-    assert!(status.success() && output.contains("undone   app/20"), "{output}");
+    let newest = APP.migrations.last().expect("there are some").version();
+    assert!(status.success() && output.contains(&format!("undone   app/{newest}")), "{output}");
     let (status, output) = migrate(&db.url, &["revert", "--to", "app/3", "--yes"]).run().await;
     assert!(status.success() && output.contains("undone   app/4"), "{output}");
     let (status, output) = migrate(&db.url, &["revert", "--steps", "4", "--yes"]).run().await;

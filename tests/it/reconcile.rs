@@ -6,10 +6,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use surety::ids::OrderId;
+use surety::jobs::history_keeper::{HistoryKeeper, HistoryRetention};
 
 use crate::support::money::{Customer, over};
 use crate::support::{
-    App, Binary as _, SimulatedBank, TestApi, TestDb, eventually_async, scratch_dir,
+    App, Binary as _, RETENTION, SimulatedBank, TestApi, TestDb, eventually_async, scratch_dir,
 };
 
 /// An API, a bank that books everything, and a customer who has deposited 100 dollars.
@@ -348,6 +349,26 @@ async fn what_is_older_than_asked_for_is_left_out() {
     assert_eq!((code, &found["breaks"]), (Some(0), &json!([])), "{found}");
     assert_eq!(found["totals"], json!([]));
     assert_eq!(world.json(&["--since", "1h"]).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn calls_that_were_kept_for_their_time_and_dropped_are_not_missed() {
+    let world = World::new().await;
+    world.withdrawal().await;
+    let age = "
+        update payments.orders set finished_at = finished_at - interval '400 days';
+        update bank.calls set started_at = started_at - interval '400 days'";
+    world.edit(age).await;
+    let young = world.withdrawal().await;
+    let retention = HistoryRetention { bank_log_days: Some(100), ..RETENTION };
+    let keeper = HistoryKeeper { pool: world.pool().clone(), retention };
+    assert_eq!(keeper.prune().await.unwrap().bank_calls, 2);
+    let (code, found) = world.json(&[]).await;
+    assert_eq!((code, &found["counts"]), (Some(0), &json!({})), "{found}");
+
+    world.edit("delete from bank.calls").await;
+    let missed = world.only_break("unlogged", &[]).await;
+    assert_eq!(missed["effect_key"], key(young));
 }
 
 #[tokio::test]

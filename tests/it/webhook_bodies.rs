@@ -7,18 +7,12 @@ use surety::money::{Amount, Currency, Money};
 use surety::operations::conflicts::{self, ConflictId};
 use surety::payments::transactions::{self, Body, NewTransaction, Recorded};
 
-use crate::support::TestDb;
+use crate::support::{RETENTION, TestDb};
 
 const KEEP_DAYS: u16 = 100;
 
 async fn prune(pool: &PgPool) -> u64 {
-    let retention = HistoryRetention {
-        deliveries_days: 90,
-        mails_days: 30,
-        events_days: 365,
-        operations_days: 365,
-        bodies_days: Some(KEEP_DAYS),
-    };
+    let retention = HistoryRetention { bodies_days: Some(KEEP_DAYS), ..RETENTION };
     HistoryKeeper { pool: pool.clone(), retention }.prune().await.unwrap().bodies
 }
 

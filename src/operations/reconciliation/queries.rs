@@ -27,7 +27,7 @@ macro_rules! pairs {
       select
         given.id as order_id, given.status, given.direction as direction_here,
         given.amount as amount_here, given.currency as currency_here, given.is_posted,
-        given.bank_reference as reference_here, given.created_at,
+        given.bank_reference as reference_here, given.created_at, given.finished_at,
         -- Posted before the statement was asked for, so that it must be in it.
         given.finished_at <= $1 as was_finished,
         coalesce(line.effect_key, 'surety-' || given.id) as effect_key,
@@ -51,6 +51,7 @@ pub(super) const BREAKS: &str = concat!(
       select pair.*, found.kind
       from pair
       left join sent on sent.effect_key = pair.effect_key
+      cross join bank.dropped_calls as dropped
       cross join lateral (
         select
           pair.status in ('PENDING', 'PROCESSING') as is_unfinished,
@@ -87,6 +88,8 @@ pub(super) const BREAKS: &str = concat!(
           (
             'unlogged',
             pair.number = 1 and pair.order_id is not null and sent.effect_key is null
+              -- Its calls may have been kept for their time, and dropped.
+              and (pair.finished_at < dropped.finished_before) is not true
           )
       ) as found (kind, is_so)
       where found.is_so

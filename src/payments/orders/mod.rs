@@ -12,12 +12,14 @@
 //!   holds their amounts there.
 //! - [`begin`], [`execute_many`], [`fail`]: what jobs do with them.
 //! - [`find`], [`list`]: orders as users see them.
+//! - [`drop_bank_calls`]: what was said to the bank for them ends, long after them.
 //!
 //! `COMPLETED` and `FAILED` are final, for operators too, and the database holds everybody to it:
 //! who was told that nothing was paid may have paid another way. Each change of state is one
 //! statement guarded by the state it leaves, so of two that want to finish an order one does, and
 //! the hold is released with it, once.
 
+mod bank_calls;
 mod execution;
 mod placement;
 mod placement_snapshot;
@@ -26,6 +28,7 @@ pub mod verify;
 
 use time::OffsetDateTime;
 
+pub use self::bank_calls::drop_bank_calls;
 pub use self::execution::{
     Executed, Execution, begin, execute_many, fail, find_locked, find_many_locked,
 };

@@ -1,4 +1,4 @@
-//! The log of calls: written before, ended once, kept for ever.
+//! The log of calls: written before, ended once, changed by nobody.
 
 use sqlx::PgConnection;
 use surety::bank::call_log::{

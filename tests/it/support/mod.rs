@@ -45,3 +45,15 @@ pub(crate) use surety_postgres::testing::{
     PATIENCE, PgBouncer, PgBouncerSettings, Proxy, ScratchDir, Signal, TestCluster, binaries,
     eventually, eventually_async, is_root, scratch_dir, send_signal, throwaway, wait_for_locks,
 };
+
+use surety::jobs::history_keeper::HistoryRetention;
+
+/// What is told is kept for as long as a worker keeps it that was told nothing else.
+pub(crate) const RETENTION: HistoryRetention = HistoryRetention {
+    deliveries_days: 90,
+    mails_days: 30,
+    events_days: 365,
+    operations_days: 365,
+    bodies_days: None,
+    bank_log_days: None,
+};

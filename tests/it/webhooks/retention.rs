@@ -4,20 +4,13 @@ use serde_json::json;
 use sqlx::PgPool;
 use surety::events::{self, EventType, NewEvent};
 use surety::ids::EventId;
-use surety::jobs::history_keeper::{HistoryKeeper, HistoryRetention, Pruned};
+use surety::jobs::history_keeper::{HistoryKeeper, Pruned};
 use surety::operations::health::{Examine, Level, examine};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::*;
-
-const RETENTION: HistoryRetention = HistoryRetention {
-    deliveries_days: 90,
-    mails_days: 30,
-    events_days: 365,
-    operations_days: 365,
-    bodies_days: None,
-};
+use crate::support::RETENTION;
 
 async fn prune(pool: &PgPool) -> Pruned {
     let keeper = HistoryKeeper { pool: pool.clone(), retention: RETENTION };
