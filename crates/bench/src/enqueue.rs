@@ -16,7 +16,7 @@ use super::kinds::new_job;
 use super::report::{Report, Section, Table};
 use super::scratch::{Database, Server};
 use surety::db;
-use surety_queue::{NewJob, enqueue, enqueue_many};
+use surety_queue::{NewJob, enqueue_many};
 
 /// Options of `enqueue`.
 #[derive(clap::Args, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     clients: u32,
     /// Only these forms.
     #[arg(long, value_name = "FORM,…", value_delimiter = ',', value_enum,
-          default_values_t = [Form::Single, Form::Many])]
+          default_values_t = [Form::Alone, Form::Single, Form::Many])]
     forms: Vec<Form>,
 }
 
@@ -47,6 +47,8 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Form {
+    /// One job by one statement, which commits it.
+    Alone,
     /// One job in a transaction of the caller's: begin, insert, commit.
     Single,
     /// Many jobs by one statement.
@@ -82,7 +84,8 @@ pub(crate) async fn run(args: &Args, server: &Server, rounds: u32) -> anyhow::Re
 
 fn describe(form: Form, args: &Args) -> String {
     match form {
-        Form::Single => "one job per transaction, 1 client".to_owned(),
+        Form::Alone => "one job per statement, which commits it, 1 client".to_owned(),
+        Form::Single => "one job per transaction of the caller's, 1 client".to_owned(),
         Form::Many => {
             format!("{} jobs per statement, {} clients", args.batch_size, args.clients)
         }
@@ -96,7 +99,7 @@ async fn measure(
     form: Form,
 ) -> anyhow::Result<Round> {
     let (jobs, clients, batch) = match form {
-        Form::Single => (args.single_jobs, 1, 1),
+        Form::Alone | Form::Single => (args.single_jobs, 1, 1),
         Form::Many => (args.jobs, args.clients, args.batch_size),
     };
     let gauges = Gauges::start(server, database).await?;
@@ -143,18 +146,15 @@ async fn insert(
     batch: u64,
 ) -> anyhow::Result<()> {
     for first in (0..jobs).step_by(usize::try_from(batch)?) {
-        let mut new = (first..jobs.min(first + batch))
+        let new = (first..jobs.min(first + batch))
             .map(|_| new_job(Handling::PLAIN))
             .collect::<Result<Vec<NewJob>, _>>()?;
-        let mut tx = connection.begin().await?;
-        match form {
-            Form::Single => {
-                for job in new.drain(..) {
-                    enqueue(&mut tx, job).await?;
-                }
-            }
-            Form::Many => drop(enqueue_many(&mut tx, &new).await?),
+        if form == Form::Alone {
+            enqueue_many(connection, &new).await?;
+            continue;
         }
+        let mut tx = connection.begin().await?;
+        enqueue_many(&mut tx, &new).await?;
         tx.commit().await?;
     }
     Ok(())
