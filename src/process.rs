@@ -13,9 +13,19 @@ use crate::telemetry::{self, TelemetrySettings};
 /// Time for tasks that nobody waits for when everything else is done.
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
+/// The settings of a process, whatever it does.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessSettings {
+    /// Its logs, traces and figures.
+    pub telemetry: TelemetrySettings,
+    /// The number of threads that its tasks run on, at least 1; as many as suit the machine if
+    /// none.
+    pub threads: Option<u16>,
+}
+
 /// Reads `.env`, lets `parse` read the command line, runs the command that it gives, and says on
 /// stderr when that failed.
-pub fn run<C>(parse: impl FnOnce() -> (TelemetrySettings, C)) -> ExitCode
+pub fn run<C>(parse: impl FnOnce() -> (ProcessSettings, C)) -> ExitCode
 where
     C: Future<Output = anyhow::Result<ExitCode>>,
 {
@@ -25,7 +35,7 @@ where
 /// The same in a context.
 pub(crate) fn run_in<C>(
     context: Wanted<'_>,
-    parse: impl FnOnce() -> (TelemetrySettings, C),
+    parse: impl FnOnce() -> (ProcessSettings, C),
 ) -> ExitCode
 where
     C: Future<Output = anyhow::Result<ExitCode>>,
@@ -35,7 +45,7 @@ where
 
 fn try_run<C>(
     context: Wanted<'_>,
-    parse: impl FnOnce() -> (TelemetrySettings, C),
+    parse: impl FnOnce() -> (ProcessSettings, C),
 ) -> anyhow::Result<ExitCode>
 where
     C: Future<Output = anyhow::Result<ExitCode>>,
@@ -45,8 +55,9 @@ where
         return Err(fault.into());
     }
     let (settings, command) = parse();
-    let telemetry = telemetry::init(settings)?;
+    let telemetry = telemetry::init(settings.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.threads.map_or_else(threads_that_suit, usize::from))
         .enable_all()
         .build()
         .context("the threads of the process cannot be started")?;
@@ -58,4 +69,12 @@ where
     let code = result?;
     stdout::finish()?;
     Ok(code)
+}
+
+/// Half of the processors. Most of what a process does is to wait for PostgreSQL, which takes more
+/// of them than we do where both are on one machine; and threads that wake each other to look for
+/// work cost both. On two cores, one thread takes a fifth more webhooks than two, and runs as many
+/// jobs or more.
+fn threads_that_suit() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }

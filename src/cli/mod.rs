@@ -55,6 +55,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::consent::{Asked, FirstLook};
+use crate::process::ProcessSettings;
 use crate::settings::keep_given_by_flag;
 use crate::telemetry::{DefaultFilter, LogFormat, TelemetrySettings};
 use crate::{dev, process, relay, serve, work};
@@ -115,6 +116,12 @@ pub struct Cli {
         value_name = "FORMAT"
     )]
     log_format: LogFormat,
+
+    /// The number of threads that the process runs on, beside those for passwords; half of the
+    /// processors if not given.
+    #[arg(long, global = true, env = "APP_THREADS", value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 
     /// Act on the database of this context: docs/configuration.md.
     #[arg(long, global = true, env = "APP_CONTEXT", value_name = "NAME")]
@@ -187,14 +194,14 @@ pub fn main() -> ExitCode {
         if let Command::Dev(args) = &mut cli.command {
             dev::keep_traces(args);
         }
-        let telemetry = cli.telemetry();
+        let settings = ProcessSettings { telemetry: cli.telemetry(), threads: cli.threads };
         let command = async move {
             match asked.consent()? {
                 Ok(()) => cli.run().await,
                 Err(refused) => Ok(refused),
             }
         };
-        (telemetry, command)
+        (settings, command)
     })
 }
 

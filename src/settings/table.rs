@@ -37,6 +37,7 @@ pub(crate) const GROUPS: [Group; 13] = [
             file_of("DATABASE_URL_FILE", "DATABASE_URL"),
             flag("APP_DATABASE_DIRECT_URL").place(),
             file_of("APP_DATABASE_DIRECT_URL_FILE", "APP_DATABASE_DIRECT_URL"),
+            flag("APP_THREADS"),
             flag("APP_CONTEXT"),
             named("APP_CONTEXTS", Kind::Text, "").note(
                 "The file of contexts: docs/configuration.md [surety/contexts.toml in \

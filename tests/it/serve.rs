@@ -34,6 +34,34 @@ async fn it_serves_until_told_to_stop_and_says_what_it_served() {
     assert!(app.output().contains("1 webhooks accepted, 1 duplicates"), "{}", app.output());
 }
 
+/// The threads of a process that run its tasks; with those that block, of which a quiet one has a
+/// few.
+#[cfg(target_os = "linux")]
+fn threads_of(app: &App) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", app.pid())).unwrap();
+    let names = tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("comm")));
+    names.flatten().filter(|name| name.trim_end() == "tokio-rt-worker").count()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn it_runs_on_as_many_threads_as_it_is_told() {
+    let db = TestDb::new().await;
+    let anywhere = ["--listen", "127.0.0.1:0"];
+    let mut one = serve(&db, &[&anywhere[..], &["--threads", "1"]].concat()).spawn();
+    let mut many = serve(&db, &anywhere).env("APP_THREADS", "20").spawn();
+    for app in [&mut one, &mut many] {
+        address(app).await;
+    }
+    let (few, all) = (threads_of(&one), threads_of(&many));
+    assert!((1..20).contains(&few) && all >= 20, "{few}, {all}");
+
+    for wrong in ["0", "1025", "many"] {
+        let (status, output) = serve(&db, &["--threads", wrong]).run().await;
+        assert_eq!(status.code(), Some(2), "{output}");
+    }
+}
+
 #[tokio::test]
 async fn beyond_loopback_it_wants_a_secret_or_to_be_told_otherwise() {
     let db = TestDb::new().await;

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use surety::cli::signals;
-use surety::process;
+use surety::process::{self, ProcessSettings};
 use surety::telemetry::{DefaultFilter, LogFormat, TelemetrySettings};
 
 use self::scratch::{Counting, Server};
@@ -219,12 +219,12 @@ impl Form {
 
 fn main() -> ExitCode {
     process::run(|| {
-        let settings = TelemetrySettings {
+        let telemetry = TelemetrySettings {
             service_name: "surety-bench",
             log_format: LogFormat::default(),
             default_filter: DefaultFilter::Command,
         };
-        (settings, run(Args::parse()))
+        (ProcessSettings { telemetry, threads: None }, run(Args::parse()))
     })
 }
 

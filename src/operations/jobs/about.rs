@@ -15,10 +15,12 @@ use crate::queue::operate::{ArgsMatch, JobFilter, inspect};
 use crate::queue::{Job as _, JobId, QueueError};
 
 /// The times within which a job is enqueued after the thing that it is about, and its id drawn
-/// before that: what holds for nearly all, what holds for those of a busy moment, and what holds
-/// for all, as one database transaction writes both.
-const ENQUEUED: [(Duration, Duration); 3] = [
+/// before that: what holds for nearly all, what holds for those that came by the thousand, what
+/// holds for those of a busy moment, and what holds for all, as one database transaction writes
+/// both.
+const ENQUEUED: [(Duration, Duration); 4] = [
     (Duration::milliseconds(20), Duration::milliseconds(5)),
+    (Duration::milliseconds(100), Duration::milliseconds(50)),
     (Duration::milliseconds(300), Duration::SECOND),
     (Duration::seconds(30), Duration::SECOND),
 ];
