@@ -7,7 +7,7 @@ use surety::money::{Amount, Currency, Money};
 use surety::operations::conflicts::{self, ConflictId};
 use surety::payments::transactions::{self, Body, NewTransaction, Recorded};
 
-use crate::support::{RETENTION, TestDb};
+use crate::support::{RETENTION, TestDb, doubt_the_clock, trust_the_clock};
 
 const KEEP_DAYS: u16 = 100;
 
@@ -107,18 +107,11 @@ async fn more_than_a_step_is_dropped_and_none_while_the_clock_is_in_doubt() {
         select n::text, 'a', 'b', 1, 'EUR', '{}', now() - interval '400 days', 'COMPLETED', now()
         from generate_series(1, 2500) as n";
     sqlx::query(many).execute(&db.pool).await.unwrap();
-    let doubt = "
-        insert into queue.retention (history, held_back, held_back_since, looked_at)
-        values ('queue.attempts', 9, now(), now())
-        on conflict (history) do update set held_back = 9, held_back_since = now()";
-    sqlx::query(doubt).execute(&db.pool).await.unwrap();
+    doubt_the_clock(&db.pool).await;
     assert_eq!(prune(&db.pool).await, 0);
     assert_eq!(with_body(&db.pool).await.len(), 2_500);
 
-    sqlx::query("update queue.retention set held_back = 0, held_back_since = null")
-        .execute(&db.pool)
-        .await
-        .unwrap();
+    trust_the_clock(&db.pool).await;
     assert_eq!(prune(&db.pool).await, 2_500);
     assert!(with_body(&db.pool).await.is_empty());
 }

@@ -9,8 +9,8 @@ use surety::payments::transfers::{NewTransfer, Reason};
 use time::Duration;
 
 use super::{KEEP, age, archive_all, archive_older, broken, files_in, problems, settled};
-use crate::support::TestDb;
 use crate::support::ledger::{balance, count, external, money, post, settle, transaction, wallet};
+use crate::support::{TestDb, doubt_the_clock};
 
 const ENTRIES: &str = "select count(*) from payments.entries";
 const TRANSFERS: &str = "select count(*) from payments.transfers";
@@ -124,11 +124,7 @@ async fn none_is_made_while_the_clock_is_in_doubt() {
     let folder = tempfile::tempdir().unwrap();
     settled(&db.pool, 4).await;
     age(&db.pool, 100).await;
-    let doubt = "
-        insert into queue.retention (history, held_back, held_back_since, looked_at)
-        values ('queue.attempts', 9, now(), now())
-        on conflict (history) do update set held_back = 9, held_back_since = now()";
-    sqlx::query(doubt).execute(&db.pool).await.unwrap();
+    doubt_the_clock(&db.pool).await;
     let refused = super::archive(&db.pool, folder.path(), 10, KEEP).await.unwrap_err();
     assert!(refused.to_string().contains("clock"), "{refused}");
     assert_eq!(count(&db.pool, TRANSFERS).await, 4);

@@ -46,6 +46,7 @@ pub(crate) use surety_postgres::testing::{
     eventually, eventually_async, is_root, scratch_dir, send_signal, throwaway, wait_for_locks,
 };
 
+use sqlx::PgPool;
 use surety::jobs::history_keeper::HistoryRetention;
 
 /// What is told is kept for as long as a worker keeps it that was told nothing else.
@@ -57,3 +58,18 @@ pub(crate) const RETENTION: HistoryRetention = HistoryRetention {
     bodies_days: None,
     bank_log_days: None,
 };
+
+/// Has the queue hold back its history, as after a jump of the clock.
+pub(crate) async fn doubt_the_clock(pool: &PgPool) {
+    let doubt = "
+        insert into queue.retention (history, held_back, held_back_since, looked_at)
+        values ('queue.attempts', 9, now(), now())
+        on conflict (history) do update set held_back = 9, held_back_since = now()";
+    sqlx::query(doubt).execute(pool).await.unwrap();
+}
+
+/// Ends what [`doubt_the_clock`] began.
+pub(crate) async fn trust_the_clock(pool: &PgPool) {
+    let trust = "update queue.retention set held_back = 0, held_back_since = null";
+    sqlx::query(trust).execute(pool).await.unwrap();
+}

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::*;
-use crate::support::RETENTION;
+use crate::support::{RETENTION, doubt_the_clock, trust_the_clock};
 
 async fn prune(pool: &PgPool) -> Pruned {
     let keeper = HistoryKeeper { pool: pool.clone(), retention: RETENTION };
@@ -305,19 +305,9 @@ async fn nothing_is_dropped_while_the_clock_is_in_doubt() {
     let seqs = events_of(pool, &[400, 400]).await;
     take_all(pool).await;
     delivery(pool, &endpoint, seqs[0], 400, Some(399)).await;
-    sqlx::query(
-        "insert into queue.retention (history, held_back, held_back_since, looked_at)
-         values ('queue.attempts', 9, now(), now())
-         on conflict (history) do update set held_back = 9, held_back_since = now()",
-    )
-    .execute(pool)
-    .await
-    .unwrap();
+    doubt_the_clock(pool).await;
 
     assert_eq!(prune(pool).await, Pruned::default());
-    sqlx::query("update queue.retention set held_back = 0, held_back_since = null")
-        .execute(pool)
-        .await
-        .unwrap();
+    trust_the_clock(pool).await;
     assert_eq!(prune(pool).await, Pruned { deliveries: 1, events: 2, ..Pruned::default() });
 }
