@@ -21,10 +21,7 @@ pub async fn prune(
 ) -> sqlx::Result<(i64, Option<DeliveryKey>)> {
     let row = sqlx::query!(
         r#"
-        with kept as materialized (
-          select clock_timestamp() - make_interval(days => $1) as since
-          where not exists (select from queue.retention where held_back > 0)
-        ),
+        with kept as materialized (select queue.old_before($1) as since),
         looked_at as materialized (
           select event_seq, endpoint_id, created_at
           from deliveries.deliveries

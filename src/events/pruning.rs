@@ -20,10 +20,7 @@ pub async fn prune(
 ) -> sqlx::Result<(i64, Option<i64>)> {
     let row = sqlx::query!(
         r#"
-        with kept as materialized (
-          select clock_timestamp() - make_interval(days => $1) as since
-          where not exists (select from queue.retention where held_back > 0)
-        ),
+        with kept as materialized (select queue.old_before($1) as since),
         looked_at as materialized (
           select seq, xid, occurred_at from events.events where seq > $2 order by seq limit $3
         ),

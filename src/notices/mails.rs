@@ -173,10 +173,7 @@ pub async fn prune(
     // Ids of events are in the order of their times, so the oldest mails come first.
     let row = sqlx::query!(
         r#"
-        with kept as materialized (
-          select clock_timestamp() - make_interval(days => $1) as since
-          where not exists (select from queue.retention where held_back > 0)
-        ),
+        with kept as materialized (select queue.old_before($1) as since),
         looked_at as materialized (
           select event_id, user_id, ended_at
           from notices.mails

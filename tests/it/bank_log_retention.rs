@@ -4,7 +4,7 @@ use sqlx::PgPool;
 use surety::jobs::history_keeper::{HistoryKeeper, HistoryRetention};
 use uuid::Uuid;
 
-use crate::support::{RETENTION, TestDb};
+use crate::support::{RETENTION, TestDb, doubt_the_clock, trust_the_clock};
 
 const KEEP_DAYS: u16 = 100;
 
@@ -39,6 +39,13 @@ async fn call_under(pool: &PgPool, effect_key: &str, called: i32) -> i64 {
     sqlx::query_scalar(insert).bind(effect_key).bind(called).fetch_one(pool).await.unwrap()
 }
 
+/// The latest end of an order whose calls may be missing, days ago; none where none is missing.
+async fn missing_until(pool: &PgPool) -> Option<i32> {
+    let until = "select extract(day from now() - nullif(finished_until, '-infinity'))::int
+                 from bank.dropped_calls";
+    sqlx::query_scalar(until).fetch_one(pool).await.unwrap()
+}
+
 async fn left(pool: &PgPool) -> Vec<i64> {
     sqlx::query_scalar("select id from bank.calls order by id").fetch_all(pool).await.unwrap()
 }
@@ -60,6 +67,15 @@ async fn calls_of_orders_that_were_finished_long_ago_are_dropped() {
     assert_eq!(left(pool).await, kept);
     assert_eq!(prune(pool).await, 0, "each is looked at once");
     assert_eq!(left(pool).await, kept);
+    assert_eq!(missing_until(pool).await, Some(101));
+}
+
+#[tokio::test]
+async fn where_all_are_kept_none_is_said_to_be_missing() {
+    let db = TestDb::new().await;
+    call(&db.pool, 400, None).await;
+    assert_eq!(prune(&db.pool).await, 1);
+    assert_eq!(missing_until(&db.pool).await, None);
 }
 
 #[tokio::test]
@@ -72,18 +88,11 @@ async fn more_than_a_step_is_dropped_and_none_while_the_clock_is_in_doubt() {
         select effect_key, 'enquire', direction, amount, currency, started_at, ended_at, 'pending'
         from bank.calls, generate_series(1, 2500)";
     sqlx::query(many).execute(&db.pool).await.unwrap();
-    let doubt = "
-        insert into queue.retention (history, held_back, held_back_since, looked_at)
-        values ('queue.attempts', 9, now(), now())
-        on conflict (history) do update set held_back = 9, held_back_since = now()";
-    sqlx::query(doubt).execute(&db.pool).await.unwrap();
+    doubt_the_clock(&db.pool).await;
     assert_eq!(prune(&db.pool).await, 0);
     assert_eq!(left(&db.pool).await.len(), 2_501);
 
-    sqlx::query("update queue.retention set held_back = 0, held_back_since = null")
-        .execute(&db.pool)
-        .await
-        .unwrap();
+    trust_the_clock(&db.pool).await;
     assert_eq!(prune(&db.pool).await, 2_501);
     assert!(left(&db.pool).await.is_empty());
 }

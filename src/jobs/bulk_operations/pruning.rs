@@ -16,8 +16,7 @@ pub async fn prune(conn: &mut PgConnection, keep_days: u16, limit: u16) -> sqlx:
         where id in (
           select id
           from operations.bulk_operations
-          where finished_at < clock_timestamp() - make_interval(days => $1)
-            and not exists (select from queue.retention where held_back > 0)
+          where finished_at < (select queue.old_before($1))
           order by id
           limit $2
         )

@@ -89,7 +89,7 @@ pub(super) const BREAKS: &str = concat!(
             'unlogged',
             pair.number = 1 and pair.order_id is not null and sent.effect_key is null
               -- Its calls may have been kept for their time, and dropped.
-              and (pair.finished_at < dropped.finished_before) is not true
+              and (pair.finished_at <= dropped.finished_until) is not true
           )
       ) as found (kind, is_so)
       where found.is_so

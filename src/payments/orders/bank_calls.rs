@@ -20,10 +20,7 @@ pub async fn drop_bank_calls(
     let passed = sqlx::query_scalar!(
         r#"
         with place as materialized (select up_to from bank.dropped_calls for update),
-        kept as materialized (
-          select clock_timestamp() - make_interval(days => $1) as since
-          where not exists (select from queue.retention where held_back > 0)
-        ),
+        kept as materialized (select queue.old_before($1) as since),
         next as materialized (
           select id, effect_key, started_at
           from bank.calls
@@ -40,10 +37,10 @@ pub async fn drop_bank_calls(
             (select min(id) from next where started_at >= (select since from kept)),
             9223372036854775807
           )
-            and exists (select from kept)
+            and (select since from kept) is not null
         ),
         finished as materialized (
-          select old.id
+          select old.id, given.finished_at
           from old
           join payments.orders as given on given.id = bank.order_of(old.effect_key)
           where given.finished_at < (select since from kept)
@@ -55,7 +52,7 @@ pub async fn drop_bank_calls(
           update bank.dropped_calls
           set
             up_to = (select max(id) from old),
-            finished_before = greatest(finished_before, (select since from kept))
+            finished_until = greatest(finished_until, (select max(finished_at) from finished))
           where exists (select from old)
         )
         select count(*) as "passed!" from old

@@ -41,10 +41,7 @@ pub async fn drop_bodies(conn: &mut PgConnection, keep_days: u16, limit: u16) ->
     let passed = sqlx::query_scalar!(
         r#"
         with place as materialized (select up_to from payments.dropped_bodies for update),
-        kept as materialized (
-          select clock_timestamp() - make_interval(days => $1) as since
-          where not exists (select from queue.retention where held_back > 0)
-        ),
+        kept as materialized (select queue.old_before($1) as since),
         next as materialized (
           select id, transaction_id, status, created_at
           from payments.transactions
@@ -61,7 +58,7 @@ pub async fn drop_bodies(conn: &mut PgConnection, keep_days: u16, limit: u16) ->
             (select min(id) from next where created_at >= (select since from kept)),
             9223372036854775807
           )
-            and exists (select from kept)
+            and (select since from kept) is not null
         ),
         dropped as (
           update payments.transactions as transaction

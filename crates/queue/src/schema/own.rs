@@ -27,6 +27,7 @@ pub static QUEUE: Schema = Schema {
         "functions/may_drop_days",
         "functions/kept_undecided",
         "functions/kept_since",
+        "functions/old_before",
         "functions/state_of",
         "functions/enqueue",
         "functions/enqueue_many",
