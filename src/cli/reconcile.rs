@@ -28,7 +28,8 @@ Types of breaks:
   amount, currency, direction, reference
                  both have it, but not the same
   duplicate      the bank booked one key more than once
-  unlogged       the bank booked an order of ours that we never sent, by our log
+  unlogged       the bank booked an order of ours that we never sent, by our log; none of those
+                 that ended so long ago that calls may have been dropped
   unknown-key    the bank booked something that is no order of ours
   overdue        unfinished here for too long, and the bank has nothing of it
   in-flight      unfinished here, but not for long: no break

@@ -21,7 +21,7 @@ use crate::deliveries::pruning as deliveries;
 use crate::events::pruning as events;
 use crate::ids::{EndpointId, EventId, UserId};
 use crate::notices::{MailKey, mails};
-use crate::payments::{orders, transactions};
+use crate::payments::{PruningStep, orders, transactions};
 use crate::queue::deadline::within;
 
 /// The time between two looks.
@@ -67,9 +67,9 @@ pub struct Pruned {
     pub events: i64,
     /// Bulk operations.
     pub operations: u64,
-    /// Transactions whose body is no longer kept, unless they need it.
+    /// Bodies of transactions.
     pub bodies: u64,
-    /// Calls to the bank that are no longer kept, unless their order needs them.
+    /// Calls to the bank.
     pub bank_calls: u64,
 }
 
@@ -130,12 +130,12 @@ impl HistoryKeeper {
         });
         let events = events.await?;
         let snapshots = self.step_until_done(|mut conn| async move {
-            events::prune_snapshots(&mut conn, STEP).await
+            events::prune_snapshots(&mut conn, STEP).await.map(all_dropped)
         });
         snapshots.await?;
         let HistoryRetention { operations_days, bodies_days, bank_log_days, .. } = self.retention;
         let operations = self.drop_older_than(Some(operations_days), |mut conn, days| async move {
-            operations::prune(&mut conn, days, STEP).await
+            operations::prune(&mut conn, days, STEP).await.map(all_dropped)
         });
         let operations = operations.await?;
         let bodies = self.drop_older_than(bodies_days, |mut conn, days| async move {
@@ -177,7 +177,7 @@ impl HistoryKeeper {
         step: impl Fn(PoolConnection<Postgres>, u16) -> A,
     ) -> sqlx::Result<u64>
     where
-        A: Future<Output = sqlx::Result<u64>>,
+        A: Future<Output = sqlx::Result<PruningStep>>,
     {
         match days {
             Some(days) => self.step_until_done(|conn| step(conn, days)).await,
@@ -185,22 +185,27 @@ impl HistoryKeeper {
         }
     }
 
-    /// Takes one step after the other, until one drops fewer than it may. Gives the number that was
-    /// dropped.
+    /// Takes one step after the other, until one passes fewer than it may. Gives the number that
+    /// was dropped.
     async fn step_until_done<A>(
         &self,
         step: impl Fn(PoolConnection<Postgres>) -> A,
     ) -> sqlx::Result<u64>
     where
-        A: Future<Output = sqlx::Result<u64>>,
+        A: Future<Output = sqlx::Result<PruningStep>>,
     {
         let mut pruned = 0;
         loop {
-            let dropped = within(step(self.pool.acquire().await?)).await?;
+            let PruningStep { passed, dropped } = within(step(self.pool.acquire().await?)).await?;
             pruned += dropped;
-            if dropped < u64::from(STEP) {
+            if passed < u64::from(STEP) {
                 return Ok(pruned);
             }
         }
     }
+}
+
+/// A step that drops whatever it looks at.
+fn all_dropped(dropped: u64) -> PruningStep {
+    PruningStep { passed: dropped, dropped }
 }

@@ -38,6 +38,16 @@ pub mod wallets;
 use crate::ids::TransactionId;
 use crate::money::MoneyError;
 
+/// The result of a step that drops what is older than it is kept for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PruningStep {
+    /// The rows that need not be looked at any more; fewer than the step may look at when the next
+    /// one is too young.
+    pub passed: u64,
+    /// The rows, or parts of rows, that it dropped.
+    pub dropped: u64,
+}
+
 /// An error of the ledger. None of it is a rule that a transfer broke: those are
 /// [`transfers::TransferRefusal`], an outcome and no error.
 #[derive(Debug, thiserror::Error)]

@@ -127,7 +127,8 @@ pub struct HistoryArgs {
           value_parser = clap::value_parser!(u16).range(31..=36_500))]
     pub retention_bodies_days: Option<u16>,
 
-    /// For how many days calls to the bank stay in the log, from the end of their order.
+    /// For how many days calls to the bank stay in the log, from the end of their order; for good
+    /// if that came more than a week after the first.
     #[arg(long, env = "APP_RETENTION_BANK_LOG_DAYS", value_name = "DAYS",
           value_parser = clap::value_parser!(u16).range(31..=36_500))]
     pub retention_bank_log_days: Option<u16>,

@@ -2,6 +2,7 @@
 
 use sqlx::PgPool;
 use surety::jobs::history_keeper::{HistoryKeeper, HistoryRetention};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::support::{RETENTION, TestDb, doubt_the_clock, trust_the_clock};
@@ -9,13 +10,20 @@ use crate::support::{RETENTION, TestDb, doubt_the_clock, trust_the_clock};
 const KEEP_DAYS: u16 = 100;
 
 async fn prune(pool: &PgPool) -> u64 {
-    let retention = HistoryRetention { bank_log_days: Some(KEEP_DAYS), ..RETENTION };
+    prune_after(pool, KEEP_DAYS).await
+}
+
+async fn prune_after(pool: &PgPool, days: u16) -> u64 {
+    let retention = HistoryRetention { bank_log_days: Some(days), ..RETENTION };
     HistoryKeeper { pool: pool.clone(), retention }.prune().await.unwrap().bank_calls
 }
 
 /// A call to the bank so many days ago, for an order that was finished then, or never was.
 async fn call(pool: &PgPool, called: i32, finished: Option<i32>) -> i64 {
-    let order = Uuid::now_v7();
+    call_for(pool, Uuid::now_v7(), called, finished).await
+}
+
+async fn call_for(pool: &PgPool, order: Uuid, called: i32, finished: Option<i32>) -> i64 {
     let insert = "
         insert into payments.orders
           (id, kind, owner_id, source_account_id, destination_account_id, amount, currency, status,
@@ -58,23 +66,53 @@ async fn calls_of_orders_that_were_finished_long_ago_are_dropped() {
     let of_unfinished = call(pool, 400, None).await;
     let of_finished_lately = call(pool, 400, Some(50)).await;
     let of_nothing = call_under(pool, "surety-1", 400).await;
+    let dated_ahead = call(pool, -400, Some(-400)).await;
     call(pool, 101, Some(101)).await;
     let young = call(pool, 99, Some(99)).await;
     let behind = call(pool, 400, Some(400)).await;
 
-    assert_eq!(prune(pool).await, 5);
-    let kept = [of_unfinished, of_finished_lately, of_nothing, young, behind];
+    assert_eq!(prune(pool).await, 2);
+    let kept = [of_unfinished, of_finished_lately, of_nothing, dated_ahead, young, behind];
     assert_eq!(left(pool).await, kept);
-    assert_eq!(prune(pool).await, 0, "each is looked at once");
+    assert_eq!(prune(pool).await, 0);
     assert_eq!(left(pool).await, kept);
     assert_eq!(missing_until(pool).await, Some(101));
+}
+
+/// Time goes on between looks, here by what is kept.
+#[tokio::test]
+async fn all_calls_of_an_order_leave_together_or_none() {
+    let db = TestDb::new().await;
+    let pool = &db.pool;
+    let order = Uuid::now_v7();
+    let key = format!("surety-{order}");
+    let mut calls = vec![call_for(pool, order, 108, Some(102)).await];
+    for days in [105, 103] {
+        calls.push(call_under(pool, &key, days).await);
+    }
+    let late = Uuid::now_v7();
+    let of_late = call_for(pool, late, 108, None).await;
+    for (days, dropped) in [(110, 0), (107, 0), (104, 0), (103, 0), (101, 3)] {
+        assert_eq!(prune_after(pool, days).await, dropped, "{days}");
+        calls.truncate(if dropped == 0 { 3 } else { 0 });
+        assert_eq!(left(pool).await, [&calls[..], &[of_late]].concat(), "{days}");
+    }
+    assert_eq!(missing_until(pool).await, Some(102));
+
+    let last_of_late = call_under(pool, &format!("surety-{late}"), 100).await;
+    let finish = "update payments.orders set status = 'COMPLETED', finished_at = $2 where id = $1";
+    let finished_at = OffsetDateTime::now_utc() - time::Duration::days(100);
+    sqlx::query(finish).bind(late).bind(finished_at).execute(pool).await.unwrap();
+    assert_eq!(prune_after(pool, 50).await, 0, "its first call was passed before it was finished");
+    assert_eq!(left(pool).await, [of_late, last_of_late]);
 }
 
 #[tokio::test]
 async fn where_all_are_kept_none_is_said_to_be_missing() {
     let db = TestDb::new().await;
-    call(&db.pool, 400, None).await;
-    assert_eq!(prune(&db.pool).await, 1);
+    let of_unfinished = call(&db.pool, 400, None).await;
+    assert_eq!(prune(&db.pool).await, 0);
+    assert_eq!(left(&db.pool).await, [of_unfinished]);
     assert_eq!(missing_until(&db.pool).await, None);
 }
 
@@ -121,4 +159,5 @@ async fn the_database_refuses_to_drop_any_other_call() {
     let delete = sqlx::query("delete from bank.calls where id = $1").bind(old);
     assert_eq!(delete.execute(pool).await.unwrap().rows_affected(), 1);
     assert_eq!(left(pool).await, kept);
+    assert_eq!(missing_until(pool).await, Some(32), "whoever dropped it");
 }

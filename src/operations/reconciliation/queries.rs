@@ -51,7 +51,6 @@ pub(super) const BREAKS: &str = concat!(
       select pair.*, found.kind
       from pair
       left join sent on sent.effect_key = pair.effect_key
-      cross join bank.dropped_calls as dropped
       cross join lateral (
         select
           pair.status in ('PENDING', 'PROCESSING') as is_unfinished,
@@ -89,7 +88,7 @@ pub(super) const BREAKS: &str = concat!(
             'unlogged',
             pair.number = 1 and pair.order_id is not null and sent.effect_key is null
               -- Its calls may have been kept for their time, and dropped.
-              and (pair.finished_at <= dropped.finished_until) is not true
+              and (pair.finished_at <= (select finished_until from bank.dropped_calls)) is not true
           )
       ) as found (kind, is_so)
       where found.is_so

@@ -3,10 +3,12 @@
 
 use sqlx::PgConnection;
 
-/// Drops the calls to the bank whose orders were finished more than `keep_days` days ago, among the
-/// next `limit`. The calls of an order that was not finished by then are kept for good. While the
-/// queue's history is held back because the clock is in doubt, none is dropped. Gives the number of
-/// calls that need not be looked at any more; fewer than `limit` when the next one is too young.
+use crate::payments::PruningStep;
+
+/// Drops the calls to the bank whose orders were finished more than `keep_days` days ago, among
+/// those of the next `limit` calls. All calls of an order leave together, or none does. Those of an
+/// order that was not finished a week after the first are kept for good, and so are those behind a
+/// younger one, until it is old, too. While the clock is in doubt, none is dropped.
 ///
 /// # Errors
 ///
@@ -16,51 +18,65 @@ pub async fn drop_bank_calls(
     conn: &mut PgConnection,
     keep_days: u16,
     limit: u16,
-) -> sqlx::Result<u64> {
-    let passed = sqlx::query_scalar!(
+) -> sqlx::Result<PruningStep> {
+    let step = sqlx::query!(
         r#"
         with place as materialized (select up_to from bank.dropped_calls for update),
         kept as materialized (select queue.old_before($1) as since),
         next as materialized (
-          select id, effect_key, started_at
-          from bank.calls
-          where id > (select up_to from place)
-          order by id
-          limit $2
+          select call.id, call.effect_key, call.started_at, given.finished_at
+          from (
+            select * from bank.calls where id > (select up_to from place) order by id limit $2
+          ) as call
+          left join payments.orders as given on given.id = bank.order_of(call.effect_key)
         ),
         -- Numbers are given out a little before or after the clock is read: up to the first that is
-        -- too young.
+        -- too young, or will be dropped within a week. A moment that is still to come says that the
+        -- clock was wrong when it was written, and holds up nobody.
         old as materialized (
-          select *
+          select next.*
           from next
-          where id < coalesce(
-            (select min(id) from next where started_at >= (select since from kept)),
+          cross join kept
+          where next.id < coalesce(
+            (
+              select min(young.id)
+              from next as young
+              where young.started_at between kept.since and clock_timestamp()
+                or (
+                  young.finished_at between kept.since and clock_timestamp()
+                  and young.finished_at < young.started_at + interval '7 days'
+                )
+            ),
             9223372036854775807
           )
-            and (select since from kept) is not null
+            and kept.since is not null
         ),
         finished as materialized (
-          select old.id, given.finished_at
+          select distinct old.effect_key
           from old
-          join payments.orders as given on given.id = bank.order_of(old.effect_key)
-          where given.finished_at < (select since from kept)
+          where old.finished_at < (select since from kept)
+            and not exists (
+              select from bank.calls as earlier
+              where earlier.effect_key = old.effect_key and earlier.id <= (select up_to from place)
+            )
         ),
         dropped as (
-          delete from bank.calls where id = any (array(select id from finished))
+          delete from bank.calls
+          where effect_key = any (array(select effect_key from finished))
+          returning id
         ),
         moved as (
-          update bank.dropped_calls
-          set
-            up_to = (select max(id) from old),
-            finished_until = greatest(finished_until, (select max(finished_at) from finished))
+          update bank.dropped_calls set up_to = (select max(id) from old)
           where exists (select from old)
         )
-        select count(*) as "passed!" from old
+        select
+          (select count(*) from old) as "passed!",
+          (select count(*) from dropped) as "dropped!"
         "#,
         i32::from(keep_days),
         i64::from(limit),
     )
     .fetch_one(conn)
     .await?;
-    Ok(u64::try_from(passed).unwrap_or_default())
+    Ok(PruningStep { passed: step.passed.cast_unsigned(), dropped: step.dropped.cast_unsigned() })
 }

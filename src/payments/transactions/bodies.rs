@@ -2,6 +2,8 @@
 
 use sqlx::PgConnection;
 
+use crate::payments::PruningStep;
+
 /// The body of a transaction, as it was first received.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Body {
@@ -31,14 +33,17 @@ pub async fn body_of(conn: &mut PgConnection, transaction_id: &str) -> sqlx::Res
 /// Drops the bodies of transactions that were received more than `keep_days` days ago and are
 /// final, among the next `limit`, and leaves their hashes. Those that are not final then, or whose
 /// conflict nobody has decided over, keep theirs for good. While the queue's history is held back
-/// because the clock is in doubt, none is dropped. Gives the number of transactions that need not
-/// be looked at any more; fewer than `limit` when the next one is too young.
+/// because the clock is in doubt, none is dropped.
 ///
 /// # Errors
 ///
 /// When the database refuses.
-pub async fn drop_bodies(conn: &mut PgConnection, keep_days: u16, limit: u16) -> sqlx::Result<u64> {
-    let passed = sqlx::query_scalar!(
+pub async fn drop_bodies(
+    conn: &mut PgConnection,
+    keep_days: u16,
+    limit: u16,
+) -> sqlx::Result<PruningStep> {
+    let step = sqlx::query!(
         r#"
         with place as materialized (select up_to from payments.dropped_bodies for update),
         kept as materialized (select queue.old_before($1) as since),
@@ -50,12 +55,17 @@ pub async fn drop_bodies(conn: &mut PgConnection, keep_days: u16, limit: u16) ->
           limit $2
         ),
         -- Numbers are given out a little before or after the clock is read: up to the first that is
-        -- too young.
+        -- too young. A moment that is still to come says that the clock was wrong when it was
+        -- written, and holds up nobody.
         old as materialized (
           select *
           from next
           where id < coalesce(
-            (select min(id) from next where created_at >= (select since from kept)),
+            (
+              select min(id)
+              from next
+              where created_at between (select since from kept) and clock_timestamp()
+            ),
             9223372036854775807
           )
             and (select since from kept) is not null
@@ -71,17 +81,20 @@ pub async fn drop_bodies(conn: &mut PgConnection, keep_days: u16, limit: u16) ->
               select from payments.transaction_conflicts as conflict
               where conflict.transaction_id = old.transaction_id and conflict.resolution is null
             )
+          returning transaction.id
         ),
         moved as (
           update payments.dropped_bodies set up_to = (select max(id) from old)
           where exists (select from old)
         )
-        select count(*) as "passed!" from old
+        select
+          (select count(*) from old) as "passed!",
+          (select count(*) from dropped) as "dropped!"
         "#,
         i32::from(keep_days),
         i64::from(limit),
     )
     .fetch_one(conn)
     .await?;
-    Ok(u64::try_from(passed).unwrap_or_default())
+    Ok(PruningStep { passed: step.passed.cast_unsigned(), dropped: step.dropped.cast_unsigned() })
 }
