@@ -203,6 +203,23 @@ async fn a_worker_whose_databases_clock_is_weeks_ahead_drops_no_history() {
 }
 
 #[tokio::test]
+async fn nothing_is_old_by_a_clock_that_went_on_for_a_day_while_nobody_looked() {
+    let db = database().await;
+    let is_old = async || -> bool {
+        let is_old = "select queue.old_before(10) is not null";
+        sqlx::query_scalar(is_old).fetch_one(&db.pool).await.unwrap()
+    };
+    look(&db.pool, 7).await;
+    assert!(is_old().await);
+    // What a clock that jumps ahead does to it.
+    let jump = "update queue.retention set looked_at = looked_at - interval '25 hours'";
+    sqlx::query(jump).execute(&db.pool).await.unwrap();
+    assert!(!is_old().await);
+    look(&db.pool, 7).await;
+    assert!(is_old().await);
+}
+
+#[tokio::test]
 async fn what_finishes_on_a_day_without_a_partition_is_kept_and_moved_into_its_day() {
     let db = database().await;
     sqlx::raw_sql(
