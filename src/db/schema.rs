@@ -12,6 +12,7 @@ use crate::queue::schema::{
 pub static APP: Schema = Schema {
     name: "app",
     release: env!("CARGO_PKG_VERSION"),
+    works_from: 16,
     owns: &[
         "payments",
         "identity",

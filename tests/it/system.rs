@@ -6,7 +6,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::{TestApi, TestDb, WEBHOOKS, send};
+use crate::support::{App, Binary as _, Signal, TestApi, TestDb, WEBHOOKS, send};
 
 #[tokio::test]
 async fn the_root_says_healthy_and_what_time_it_is() {
@@ -43,6 +43,35 @@ async fn an_outdated_schema_is_not_ready_and_says_how_to_mend_it() {
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("app migrate run"), "{detail}");
     assert_eq!(api.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_schema_of_the_next_release_is_ready_and_serves_whoever_starts_with_it() {
+    let db = TestDb::new().await;
+    let api = TestApi::start_on(db.pool.clone(), |_| {}).await;
+    let of_next = "
+        insert into surety.schema_migrations (version, name, checksum, applied_by, works_from)
+        select 9998, 'of the next', '', '9.0.0', max(version) from surety.schema_migrations";
+    sqlx::query(of_next).execute(&db.pool).await.unwrap();
+    assert_eq!(api.get("/readyz").await.status, 200);
+    for command in ["serve", "work"] {
+        let app = App::command([command, "--migrate"]).env("APP_LISTEN", "127.0.0.1:0");
+        let mut app = app.env("DATABASE_URL", &db.url).spawn();
+        app.wait_for_line(if command == "serve" { "serving" } else { "working" }).await;
+        app.signal(Signal::Terminate);
+        assert!(app.wait_for_exit().await.success(), "{}", app.output());
+    }
+
+    let of_another = "
+        insert into surety.schema_migrations (version, name, checksum, applied_by, works_from)
+        values (9999, 'of the one after it', '', '9.1.0', 9998)";
+    sqlx::query(of_another).execute(&db.pool).await.unwrap();
+    let api = TestApi::start_on(db.pool.clone(), |_| {}).await;
+    assert_eq!(api.get("/readyz").await.status, 503);
+    let app = App::command(["serve", "--migrate"]).env("APP_LISTEN", "127.0.0.1:0");
+    let (status, output) = app.env("DATABASE_URL", &db.url).run().await;
+    assert_eq!(status.code(), Some(8), "{output}");
+    assert!(output.contains("upgrade this binary"), "{output}");
 }
 
 #[tokio::test]

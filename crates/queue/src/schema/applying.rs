@@ -50,6 +50,9 @@ async fn try_all(
     let mut before = Vec::new();
     for schema in schemas {
         let records = records::read(conn, schema).await?;
+        if records.as_ref().is_some_and(|records| is_ahead(schema, records)) {
+            continue;
+        }
         require_known(schema, records.as_ref())?;
         before.push((*schema, records));
     }
@@ -59,6 +62,8 @@ async fn try_all(
         let missing = missing_migrations(schema, records.as_ref());
         if records.is_none() {
             records::create(&mut tx, schema).await?;
+        } else if !missing.is_empty() {
+            records::complete(&mut tx, schema).await?;
         }
         for &migration in &missing {
             if migration.is_in_transaction() {
@@ -85,6 +90,13 @@ async fn try_all(
     tx.commit().await?;
     applied.append(&mut uncommitted);
     Ok(())
+}
+
+/// True if a newer release has migrated the database, which this program works with as it is.
+fn is_ahead(schema: &Schema, records: &Records) -> bool {
+    records.unknown(schema).next().is_some()
+        && records.work_with(schema)
+        && missing_migrations(schema, Some(records)).is_empty()
 }
 
 /// Fails when the database has a migration that the schema does not have in this form.

@@ -41,6 +41,9 @@ pub struct Schema {
     /// Version of the program, `major.minor.patch`: a file of an older release never replaces one
     /// of a newer release.
     pub release: &'static str,
+    /// The number of the last migration of the release before: programs that know it work with this
+    /// schema, too, so that two releases run side by side during an upgrade.
+    pub works_from: i64,
     /// The PostgreSQL schemas that its migrations make.
     pub owns: &'static [&'static str],
     /// The PostgreSQL schema with the tables `schema_migrations` and `schema_files`, which say what

@@ -6,6 +6,7 @@ use super::Schema;
 pub static QUEUE: Schema = Schema {
     name: "queue",
     release: env!("CARGO_PKG_VERSION"),
+    works_from: 8,
     owns: &["queue"],
     records: "queue",
     migrations: crate::schema_migrations![

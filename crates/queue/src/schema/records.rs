@@ -22,6 +22,25 @@ pub(super) struct Applied {
     checksum: Vec<u8>,
     applied_by: String,
     pub(super) applied_at: OffsetDateTime,
+    /// The migration that a program must know, at least, to work with this one; none when that is
+    /// not known, and for files.
+    works_from: Option<i64>,
+}
+
+impl Records {
+    /// The numbers of the migrations that the program does not know.
+    pub(super) fn unknown(&self, schema: &Schema) -> impl Iterator<Item = (i64, &Applied)> {
+        let is_unknown =
+            |version: i64| schema.migrations.iter().all(|known| known.version() != version);
+        let all = self.migrations.iter().map(|(version, applied)| (*version, applied));
+        all.filter(move |(version, _)| is_unknown(*version))
+    }
+
+    /// True if the program works with all of the migrations that it does not know.
+    pub(super) fn work_with(&self, schema: &Schema) -> bool {
+        let newest = schema.migrations.iter().map(Migration::version).max().unwrap_or_default();
+        self.unknown(schema).all(|(_, applied)| applied.works_from.is_some_and(|it| it <= newest))
+    }
 }
 
 impl Applied {
@@ -61,7 +80,10 @@ pub(super) async fn read(
     }
     let migrations: Vec<(i64, Applied)> =
         sqlx::query_as::<_, MigrationRow>(AssertSqlSafe(format!(
-            "select version, name, checksum, applied_by, applied_at from {}.schema_migrations",
+            // Records of before have no such column.
+            "select version, name, checksum, applied_by, applied_at,
+               (to_jsonb(migration) ->> 'works_from')::bigint as works_from
+             from {}.schema_migrations as migration",
             schema.records
         )))
         .fetch_all(&mut *conn)
@@ -70,7 +92,8 @@ pub(super) async fn read(
         .map(|row| (row.version, row.applied))
         .collect();
     let files: Vec<Applied> = sqlx::query_as(AssertSqlSafe(format!(
-        "select name, checksum, applied_by, applied_at from {}.schema_files",
+        "select name, checksum, applied_by, applied_at, null::bigint as works_from
+         from {}.schema_files",
         schema.records
     )))
     .fetch_all(conn)
@@ -114,7 +137,8 @@ pub(super) async fn create(conn: &mut PgConnection, schema: &Schema) -> Result<(
            name       text not null,
            checksum   bytea not null,
            applied_by text not null,
-           applied_at timestamptz not null default clock_timestamp()
+           applied_at timestamptz not null default clock_timestamp(),
+           works_from bigint
          );
          create table {records}.schema_files (
            name       text primary key,
@@ -122,6 +146,17 @@ pub(super) async fn create(conn: &mut PgConnection, schema: &Schema) -> Result<(
            applied_by text not null,
            applied_at timestamptz not null default clock_timestamp()
          );"
+    );
+    let refused = |source| SchemaError::Apply { schema: schema.name, item: "its record", source };
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map_err(refused)?;
+    Ok(())
+}
+
+/// Gives records of before the column that they lack.
+pub(super) async fn complete(conn: &mut PgConnection, schema: &Schema) -> Result<(), SchemaError> {
+    let records = schema.records;
+    let sql = format!(
+        "alter table {records}.schema_migrations add column if not exists works_from bigint"
     );
     let refused = |source| SchemaError::Apply { schema: schema.name, item: "its record", source };
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map_err(refused)?;
@@ -164,8 +199,8 @@ pub(super) async fn add_migration(
     migration: &Migration,
 ) -> Result<(), SchemaError> {
     let sql = format!(
-        "insert into {}.schema_migrations (version, name, checksum, applied_by)
-         values ($1, $2, $3, $4)",
+        "insert into {}.schema_migrations (version, name, checksum, applied_by, works_from)
+         values ($1, $2, $3, $4, $5)",
         schema.records
     );
     sqlx::query(AssertSqlSafe(sql))
@@ -173,6 +208,7 @@ pub(super) async fn add_migration(
         .bind(migration.title())
         .bind(checksum(migration.up).into_owned())
         .bind(schema.release)
+        .bind(schema.works_from)
         .execute(conn)
         .await?;
     Ok(())

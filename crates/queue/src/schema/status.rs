@@ -11,14 +11,15 @@ use super::{Schema, SchemaError};
 /// Result of the comparison of a database with the schemas of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SchemaState {
-    /// All migrations and files of the program are applied, and no other migration.
+    /// All migrations and files of the program are applied, and no other migration but those of a
+    /// release that it works beside.
     Current,
     /// Some are not applied yet.
     Outdated {
         /// Number of missing migrations, and of files that are missing or have changed.
         missing: usize,
     },
-    /// The database has migrations that the program does not know.
+    /// The database has migrations that the program does not know, and may not work with.
     Newer,
     /// The database has one of the PostgreSQL schemas, but no record of how it was made.
     NotRecorded {
@@ -74,29 +75,33 @@ pub enum ItemState {
 /// Compares the database with the schemas; changes nothing.
 ///
 /// Files of a newer release do not make the schema newer: a release keeps working those functions
-/// that the one before calls.
+/// that the one before calls. Nor do migrations that say that the program works with them
+/// ([`Schema::works_from`]).
 ///
 /// # Errors
 ///
 /// [`SchemaError::Database`].
 pub async fn state(pool: &PgPool, schemas: &[&Schema]) -> Result<SchemaState, SchemaError> {
     let mut conn = pool.acquire().await?;
-    let items = match status(&mut conn, schemas).await {
-        Ok(items) => items,
-        Err(SchemaError::NotRecorded { postgres_schema }) => {
-            return Ok(SchemaState::NotRecorded { postgres_schema });
-        }
-        Err(error) => return Err(error),
-    };
     let mut missing = 0;
-    for item in items {
-        match (item.version, item.state) {
-            (Some(_), ItemState::Newer(_)) => return Ok(SchemaState::Newer),
-            (_, ItemState::Pending) | (None, ItemState::Changed(_)) => missing += 1,
-            (None, ItemState::Newer(_))
-            | (Some(_), ItemState::Changed(_))
-            | (_, ItemState::Applied(_)) => {}
+    for schema in schemas {
+        let records = match records::read(&mut conn, schema).await {
+            Ok(records) => records.unwrap_or_default(),
+            Err(SchemaError::NotRecorded { postgres_schema }) => {
+                return Ok(SchemaState::NotRecorded { postgres_schema });
+            }
+            Err(error) => return Err(error),
+        };
+        if !records.work_with(schema) {
+            return Ok(SchemaState::Newer);
         }
+        let is_missing = |item: &ItemStatus| match item.state {
+            ItemState::Pending => true,
+            // A function's; a migration that was edited is refused where it is to be applied.
+            ItemState::Changed(_) => item.version.is_none(),
+            ItemState::Applied(_) | ItemState::Newer(_) => false,
+        };
+        missing += items(schema, &records).filter(is_missing).count();
     }
     match missing {
         0 => Ok(SchemaState::Current),
@@ -116,10 +121,13 @@ pub async fn status(
     let mut items = Vec::new();
     for schema in schemas {
         let records = records::read(conn, schema).await?.unwrap_or_default();
-        items.extend(migrations(schema, &records));
-        items.extend(files(schema, &records));
+        items.extend(self::items(schema, &records));
     }
     Ok(items)
+}
+
+fn items(schema: &Schema, records: &Records) -> impl Iterator<Item = ItemStatus> {
+    migrations(schema, records).into_iter().chain(files(schema, records))
 }
 
 fn migrations(schema: &Schema, records: &Records) -> Vec<ItemStatus> {
@@ -132,12 +140,9 @@ fn migrations(schema: &Schema, records: &Records) -> Vec<ItemStatus> {
             Some(recorded) => compared(recorded, migration.up),
         },
     });
-    let is_unknown =
-        |version: i64| schema.migrations.iter().all(|migration| migration.version() != version);
-    let unknown = records.migrations.iter().filter(|(version, _)| is_unknown(**version));
-    let unknown = unknown.map(|(version, recorded)| ItemStatus {
+    let unknown = records.unknown(schema).map(|(version, recorded)| ItemStatus {
         schema: schema.name,
-        version: Some(*version),
+        version: Some(version),
         name: recorded.name.clone(),
         state: ItemState::Newer(recorded.applied_at),
     });

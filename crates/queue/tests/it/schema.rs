@@ -19,6 +19,7 @@ use super::support::TestDb;
 static FIRST: Schema = Schema {
     name: "shop",
     release: "1.0.0",
+    works_from: 0,
     owns: &["shop"],
     records: "shop",
     migrations: &[CARTS],
@@ -31,6 +32,7 @@ static FIRST: Schema = Schema {
 /// The same, one release later.
 static SECOND: Schema = Schema {
     release: "1.1.0",
+    works_from: 2,
     migrations: &[
         CARTS,
         Migration {
@@ -152,6 +154,42 @@ async fn when_one_of_several_fails_nothing_is_applied() {
 
 const SCHEMAS: &str =
     "select count(*) from pg_namespace where nspname in ('shop', 'broken', 'queue')";
+
+#[tokio::test]
+async fn a_release_works_with_the_migrations_of_the_next_and_leaves_them_alone() {
+    static NEXT: Schema = Schema { works_from: 1, ..SECOND };
+    static AFTER_NEXT: Schema = Schema {
+        release: "1.2.0",
+        works_from: 2,
+        migrations: &[
+            CARTS,
+            SECOND.migrations[1],
+            Migration {
+                name: "0003_prices",
+                up: "create table shop.prices ()",
+                down: "drop table shop.prices",
+                guard: None,
+            },
+        ],
+        ..SECOND
+    };
+    let db = TestDb::without_schema().await;
+    migrate(&db.pool, &FIRST).await.unwrap();
+    // As records were before they said so.
+    execute(&db.pool, "alter table shop.schema_migrations drop column works_from").await;
+    assert_eq!(schema::state(&db.pool, &[&FIRST]).await.unwrap(), SchemaState::Current);
+    migrate(&db.pool, &NEXT).await.unwrap();
+
+    assert_eq!(schema::state(&db.pool, &[&FIRST]).await.unwrap(), SchemaState::Current);
+    assert_eq!(migrate(&db.pool, &FIRST).await.unwrap(), [""; 0]);
+    assert_eq!(price(&db.pool).await, 2);
+
+    migrate(&db.pool, &AFTER_NEXT).await.unwrap();
+    assert_eq!(schema::state(&db.pool, &[&NEXT]).await.unwrap(), SchemaState::Current);
+    assert_eq!(schema::state(&db.pool, &[&FIRST]).await.unwrap(), SchemaState::Newer);
+    let refused = migrate(&db.pool, &FIRST).await;
+    assert!(matches!(refused, Err(SchemaError::Newer { version: 2, .. })), "{refused:?}");
+}
 
 #[tokio::test]
 async fn a_migration_that_is_not_known_or_was_another_one_is_refused() {
