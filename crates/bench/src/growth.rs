@@ -13,6 +13,7 @@ use surety::db;
 use surety::jobs::audit_keeper::AuditKeeper;
 use surety::operations::verify::{self, Scope};
 use surety_queue::WorkerSettings;
+use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -103,6 +104,10 @@ struct Step {
     settled_per_second: Option<Figure>,
     wal_bytes_per_settled: Option<Figure>,
     verify_seconds: f64,
+    /// Those that the measurements of this step recorded.
+    new_transactions: i64,
+    /// `app verify --since` of them.
+    verify_new_seconds: f64,
     /// The slowest round of each read.
     reads: Vec<Read>,
 }
@@ -217,11 +222,15 @@ impl Growing<'_> {
         )
         .fetch_one(self.pool)
         .await?;
+        let begun_at: OffsetDateTime =
+            sqlx::query_scalar("select clock_timestamp()").fetch_one(self.pool).await?;
         let mut measured = Vec::new();
         for round in 0..rounds {
             eprintln!("round {} of {rounds}", round + 1);
             measured.push(self.round().await?);
         }
+        let new = "select count(*) from payments.transactions where created_at >= $1";
+        let new_transactions = sqlx::query_scalar(new).bind(begun_at).fetch_one(self.pool).await?;
         let figure = |of: fn(&Round) -> f64| Figure::of(measured.iter().map(of));
         Ok(Step {
             transactions,
@@ -233,7 +242,9 @@ impl Growing<'_> {
             balance: Latency::of(measured.iter().map(|round| round.balances)),
             settled_per_second: figure(|round| round.settled),
             wal_bytes_per_settled: figure(|round| round.wal_per_settled),
-            verify_seconds: self.verify().await?,
+            verify_seconds: self.verify(Scope::Everything).await?,
+            new_transactions,
+            verify_new_seconds: self.verify(Scope::Since(begun_at)).await?,
             reads: slowest(measured.into_iter().flat_map(|round| round.reads).collect()),
         })
     }
@@ -269,9 +280,9 @@ impl Growing<'_> {
     }
 
     /// Checks the ledger. Gives the seconds that it takes.
-    async fn verify(&self) -> anyhow::Result<f64> {
+    async fn verify(&self, scope: Scope) -> anyhow::Result<f64> {
         let mut conn = connect(&self.database.url).await?;
-        let report = verify::verify(&mut conn, Scope::Everything, VERIFY_WITHIN).await?;
+        let report = verify::verify(&mut conn, scope, VERIFY_WITHIN).await?;
         if !report.holds() {
             bail!("the ledger is not sound: {report:?}");
         }
@@ -305,7 +316,13 @@ impl Section for Step {
         let wal = show(self.wal_bytes_per_settled, 0);
         let settled = rate(self.settled_per_second);
         table.line("settled", format_args!("{settled}, {wal} bytes of WAL each"));
-        table.line("verify", format_args!("{:.1} s", self.verify_seconds));
+        let Self { verify_seconds, new_transactions, verify_new_seconds, .. } = self;
+        table.line(
+            "verify",
+            format_args!(
+                "{verify_seconds:.1} s, of the last {new_transactions} {verify_new_seconds:.1} s"
+            ),
+        );
         for Read { path, latency_ms } in self.reads.iter().take(SHOWN_READS) {
             let Percentiles { p50, p95, .. } = latency_ms;
             table.line("read, p50 / p95 ms", format_args!("{p50:.1} / {p95:.1}  {path}"));
