@@ -3,7 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use surety_postgres::testing::leave_out_foreign_env;
+use surety_postgres::testing::inherit_nothing_foreign;
 
 use crate::support::TestDb;
 
@@ -43,7 +43,7 @@ async fn database() -> TestDb {
 
 fn command(db: &TestDb, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_app"));
-    leave_out_foreign_env(&mut command);
+    inherit_nothing_foreign(&mut command);
     command.args(args).env("DATABASE_URL", &db.url).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -106,7 +106,7 @@ async fn json_is_one_value_and_jsonl_is_one_value_a_line() {
 async fn head_ends_a_listing_quietly() {
     let db = database().await;
     let mut shell = Command::new("sh");
-    leave_out_foreign_env(&mut shell);
+    inherit_nothing_foreign(&mut shell);
     let app = env!("CARGO_BIN_EXE_app");
     let script = format!(
         "('{app}' jobs list --limit 1000 -o jsonl; echo \"ended with $?\" >&2) | head -n 1"

@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 
 use surety_postgres::end_with_parent;
-use surety_postgres::testing::leave_out_foreign_env;
+use surety_postgres::testing::inherit_nothing_foreign;
 
 use super::eventually;
 
@@ -188,7 +188,7 @@ fn spawn<S: AsRef<OsStr>>(
 ) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_app"));
     command.args(args).current_dir("/").env("TERM", "xterm-256color").env_remove("NO_COLOR");
-    leave_out_foreign_env(&mut command);
+    inherit_nothing_foreign(&mut command);
     for name in ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"] {
         command.env_remove(name);
     }

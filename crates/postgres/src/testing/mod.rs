@@ -21,7 +21,7 @@ mod shared_cluster;
 pub use database::{Template, TestDatabase};
 pub use pgbouncer::{PgBouncer, PgBouncerSettings};
 pub use private_cluster::TestCluster;
-pub use process::{Process, ProcessCommand, Signal, leave_out_foreign_env, send_signal};
+pub use process::{Process, ProcessCommand, Signal, inherit_nothing_foreign, send_signal};
 pub use proxy::Proxy;
 pub use shared_cluster::{ScratchDir, binaries, scratch_dir, throwaway};
 

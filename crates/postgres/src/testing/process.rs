@@ -53,7 +53,7 @@ impl Process {
     ) -> ProcessCommand {
         let mut command = Command::new(program);
         command.args(args).current_dir("/").process_group(0);
-        leave_out_foreign_env(&mut command);
+        inherit_nothing_foreign(&mut command);
         ProcessCommand { command, stdin: None }
     }
 
@@ -218,13 +218,21 @@ pub fn send_signal(pid: i32, signal: Signal) {
     assert_eq!(result, 0, "kill: {}", std::io::Error::last_os_error());
 }
 
-/// Leaves out of a child's environment what a developer's shell has set for programs of ours.
-pub fn leave_out_foreign_env(command: &mut Command) {
+/// Leaves out of a child's environment what a developer's shell has set for programs of ours, and
+/// has it hear of the end of its terminal though `nohup` may keep us from that.
+pub fn inherit_nothing_foreign(command: &mut Command) {
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
         let is_foreign = FOREIGN_ENV.iter().any(|prefix| name.starts_with(prefix));
         if is_foreign && name != SERVER_ENV {
             command.env_remove(&key);
         }
+    }
+    // SAFETY: signal is async-signal-safe, and the closure does nothing else.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
     }
 }
