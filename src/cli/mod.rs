@@ -117,8 +117,8 @@ pub struct Cli {
     )]
     log_format: LogFormat,
 
-    /// The number of threads that the process runs on, beside those for passwords; half of the
-    /// processors if not given.
+    /// The number of threads that run the tasks of the process; half of the processors if not
+    /// given.
     #[arg(long, global = true, env = "APP_THREADS", value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,

@@ -100,6 +100,7 @@ Examples:
   surety-bench cost --round-trips 0s,200us,1ms,5ms
   surety-bench nodes --nodes 1x1,4x4,4x16
   surety-bench soak --rate 1000 --duration 75m
+  APP_THREADS=2 surety-bench drain           each process on two threads, instead of half of the cores
   DATABASE_URL=postgres://… surety-bench ingest --rounds 5
                                           on your server, in databases of its own
 
@@ -145,6 +146,10 @@ struct Args {
     /// Prints one JSON object instead of tables.
     #[arg(long, global = true)]
     json: bool,
+    /// The threads of this process. By the environment alone, so that its children have as many.
+    #[arg(long, global = true, env = "APP_THREADS", hide = true,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -224,7 +229,8 @@ fn main() -> ExitCode {
             log_format: LogFormat::default(),
             default_filter: DefaultFilter::Command,
         };
-        (ProcessSettings { telemetry, threads: None }, run(Args::parse()))
+        let args = Args::parse();
+        (ProcessSettings { telemetry, threads: args.threads }, run(args))
     })
 }
 
