@@ -100,7 +100,7 @@ Examples:
   surety-bench cost --round-trips 0s,200us,1ms,5ms
   surety-bench nodes --nodes 1x1,4x4,4x16
   surety-bench soak --rate 1000 --duration 75m
-  APP_THREADS=2 surety-bench drain           each process on two threads, instead of half of the cores
+  APP_THREADS=2 surety-bench drain           each process on two threads, not half of the cores
   DATABASE_URL=postgres://… surety-bench ingest --rounds 5
                                           on your server, in databases of its own
 

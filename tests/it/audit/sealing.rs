@@ -166,8 +166,8 @@ async fn a_sealer_that_is_killed_leaves_a_log_that_the_next_one_goes_on_with() {
         let mut worker = App::command(["work"]).env("DATABASE_URL", &db.url).spawn();
         worker.wait_for_line("working").await;
         let before = count(&db.pool, "select count(*) from audit.leaves").await;
-        // Until it has begun to seal, and then while it does: there is enough for many steps, but no
-        // more than is sealed in time at the end, however late it begins.
+        // Until it has begun to seal, and then while it does: there is enough for many steps, but
+        // no more than is sealed in time at the end, however late it begins.
         let enough = written + 4_000;
         while count(&db.pool, "select count(*) from audit.leaves").await == before {
             if written < enough {
