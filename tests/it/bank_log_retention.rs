@@ -108,6 +108,18 @@ async fn all_calls_of_an_order_leave_together_or_none() {
 }
 
 #[tokio::test]
+async fn an_order_with_a_call_that_is_dated_ahead_holds_up_no_other() {
+    let db = TestDb::new().await;
+    let pool = &db.pool;
+    let order = Uuid::now_v7();
+    let first = call_for(pool, order, 102, Some(101)).await;
+    let dated_ahead = call_under(pool, &format!("surety-{order}"), -400).await;
+    call(pool, 101, Some(101)).await;
+    assert_eq!(prune(pool).await, 1);
+    assert_eq!(left(pool).await, [first, dated_ahead]);
+}
+
+#[tokio::test]
 async fn where_all_are_kept_none_is_said_to_be_missing() {
     let db = TestDb::new().await;
     let of_unfinished = call(&db.pool, 400, None).await;

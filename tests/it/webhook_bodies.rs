@@ -58,7 +58,7 @@ async fn bodies_of_what_is_old_and_final_are_dropped_and_their_hashes_stay() {
     let open = conflict(pool, "open", None).await;
     received(pool, "decided", 400, "COMPLETED").await;
     let decided = conflict(pool, "decided", Some("kept")).await;
-    received(pool, "dated ahead", -400, "PROCESSING").await;
+    received(pool, "dated ahead", -400, "COMPLETED").await;
     received(pool, "after it", 400, "COMPLETED").await;
     received(pool, "young", 99, "COMPLETED").await;
     received(pool, "behind", 400, "COMPLETED").await;

@@ -6,9 +6,9 @@ use sqlx::PgConnection;
 use crate::payments::PruningStep;
 
 /// Drops the calls to the bank whose orders were finished more than `keep_days` days ago, among
-/// those of the next `limit` calls. All calls of an order leave together, or none does. Those of an
-/// order that was not finished a week after the first are kept for good, and so are those behind a
-/// younger one, until it is old, too. While the clock is in doubt, none is dropped.
+/// those of the next `limit` calls. All calls of an order leave together, or none does: those of an
+/// order that was not finished a week after the first are kept for good. Those behind a younger one
+/// wait until it is old, too. While the clock is in doubt, none is dropped.
 ///
 /// # Errors
 ///
@@ -42,10 +42,8 @@ pub async fn drop_bank_calls(
               select min(young.id)
               from next as young
               where young.started_at between kept.since and clock_timestamp()
-                or (
-                  young.finished_at between kept.since and clock_timestamp()
-                  and young.finished_at < young.started_at + interval '7 days'
-                )
+                or (young.finished_at between kept.since and clock_timestamp()
+                  and young.finished_at < young.started_at + interval '7 days')
             ),
             9223372036854775807
           )
@@ -56,8 +54,10 @@ pub async fn drop_bank_calls(
           from old
           where old.finished_at < (select since from kept)
             and not exists (
-              select from bank.calls as earlier
-              where earlier.effect_key = old.effect_key and earlier.id <= (select up_to from place)
+              select from bank.calls as stays
+              where stays.effect_key = old.effect_key
+                and (stays.id <= (select up_to from place)
+                  or stays.started_at >= (select since from kept))
             )
         ),
         dropped as (

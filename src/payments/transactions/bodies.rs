@@ -76,6 +76,7 @@ pub async fn drop_bodies(
           from old
           where transaction.id = old.id
             and transaction.body is not null
+            and old.created_at < (select since from kept)
             and old.status in ('COMPLETED', 'FAILED')
             and not exists (
               select from payments.transaction_conflicts as conflict
