@@ -62,7 +62,8 @@ async fn try_all(
         let missing = missing_migrations(schema, records.as_ref());
         if records.is_none() {
             records::create(&mut tx, schema).await?;
-        } else if !missing.is_empty() {
+        }
+        if !missing.is_empty() {
             records::complete(&mut tx, schema).await?;
         }
         for &migration in &missing {

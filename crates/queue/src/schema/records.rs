@@ -137,8 +137,7 @@ pub(super) async fn create(conn: &mut PgConnection, schema: &Schema) -> Result<(
            name       text not null,
            checksum   bytea not null,
            applied_by text not null,
-           applied_at timestamptz not null default clock_timestamp(),
-           works_from bigint
+           applied_at timestamptz not null default clock_timestamp()
          );
          create table {records}.schema_files (
            name       text primary key,
@@ -152,7 +151,7 @@ pub(super) async fn create(conn: &mut PgConnection, schema: &Schema) -> Result<(
     Ok(())
 }
 
-/// Gives records of before the column that they lack.
+/// Gives the record the column that the first ones did not have.
 pub(super) async fn complete(conn: &mut PgConnection, schema: &Schema) -> Result<(), SchemaError> {
     let records = schema.records;
     let sql = format!(
